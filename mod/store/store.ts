@@ -1,0 +1,100 @@
+/**
+ * The datastore: one small interface over keys and JSON values, with Calico's etcdv3 key layout
+ * (`mod/model/keys.ts`). Drivers: kv (Deno KV in this process), remote (a kv served over a local
+ * socket), etcd, kubernetes. All pass one conformance suite (`conformance.ts`).
+ *
+ * Every write is a compare-and-swap or says that it is not (`put`). Revisions are decimal numbers of
+ * one counter for the whole store, as etcd's: a higher number was written later, whatever the key.
+ * A value is JSON; its members keep the order in which they were written, so that an etcd value is
+ * Calico's byte for byte.
+ */
+
+/** A decimal number, as text: revisions outgrow 2^53 in no store we know, but they are compared only here. */
+export type Revision = string;
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+export interface Entry<T = unknown> {
+  readonly key: string;
+  readonly value: T;
+  /** Of the last write to this key. */
+  readonly revision: Revision;
+}
+
+export interface Listing<T = unknown> {
+  readonly entries: Entry<T>[];
+  /** Of the store, when the list was read: watch from here to miss nothing. */
+  readonly revision: Revision;
+}
+
+export type WatchEvent<T = unknown> =
+  | {
+    readonly type: "put";
+    readonly key: string;
+    readonly value: T;
+    readonly revision: Revision;
+  }
+  | { readonly type: "delete"; readonly key: string; readonly revision: Revision };
+
+/** What kept a store operation from being done. */
+export type StoreErrorKind =
+  | "exists" // create: the key is there; `current` is what stands there
+  | "conflict" // update, delete: the revision is not the latest; `current` is what stands there
+  | "notFound" // update, delete: the key is not there
+  | "compacted" // watch: the log does not reach back so far; list again
+  | "unavailable" // the store cannot be reached now; trying again may help
+  | "denied" // the store refuses us
+  | "invalid"; // a key or value that the store cannot hold
+
+export class StoreError extends Error {
+  override readonly name = "StoreError";
+  constructor(
+    readonly kind: StoreErrorKind,
+    message: string,
+    readonly key?: string,
+    readonly current?: Entry,
+  ) {
+    super(message);
+  }
+}
+
+export interface WriteOptions {
+  /** The entry goes away by itself this many seconds after the last write with a TTL. */
+  ttlSeconds?: number;
+}
+
+export interface WatchOptions {
+  /** Events after this revision, in the order of revisions, none left out. */
+  from: Revision;
+  signal?: AbortSignal;
+}
+
+export interface Store {
+  get<T = unknown>(key: string): Promise<Entry<T> | undefined>;
+  /** All entries whose key begins with the prefix, ordered by key. */
+  list<T = unknown>(prefix: string): Promise<Listing<T>>;
+  /** StoreError "exists" where the key is there. */
+  create(key: string, value: unknown, options?: WriteOptions): Promise<Revision>;
+  /** StoreError "notFound", or "conflict" where `revision` is not the key's. */
+  update(
+    key: string,
+    value: unknown,
+    revision: Revision,
+    options?: WriteOptions,
+  ): Promise<Revision>;
+  /** Writes whatever stands there (Calico uses this for the IPAM configuration and statuses). */
+  put(key: string, value: unknown, options?: WriteOptions): Promise<Revision>;
+  /** StoreError "notFound", or "conflict" where a revision is given and is not the key's. Returns the new revision. */
+  delete(key: string, revision?: Revision): Promise<Revision>;
+  /**
+   * Events of keys that begin with the prefix. Ends when the signal is aborted; throws StoreError
+   * "compacted" or "unavailable", after which the caller lists again (`follow.ts` does all that).
+   */
+  watch<T = unknown>(prefix: string, options: WatchOptions): AsyncIterable<WatchEvent<T>>;
+  close(): Promise<void>;
+}
+
+/** Negative, zero or positive as a is older than, the same as or newer than b. */
+export function compareRevisions(a: Revision, b: Revision): number {
+  return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
+}
