@@ -12,7 +12,8 @@
 /** A decimal number, as text: revisions outgrow 2^53 in no store we know, but they are compared only here. */
 export type Revision = string;
 
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+/** A JSON value. Integers beyond 2^53 are bigint (`json.ts` reads and prints them exactly). */
+export type Json = null | boolean | number | bigint | string | Json[] | { [key: string]: Json };
 
 export interface Entry<T = unknown> {
   readonly key: string;

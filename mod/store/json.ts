@@ -1,0 +1,58 @@
+/**
+ * JSON text as Calico's Go programs write and read it; what every driver stores and every socket
+ * carries. Three things differ from JSON.parse and JSON.stringify:
+ *
+ * - Integers beyond 2^53 stay exact, as bigint. An IPAM block's sequence numbers are nanoseconds since
+ *   1970 that grow by one: read as doubles, neighbours become equal and a write back destroys them.
+ * - Members whose names look like array indices are written in the order of their text ("1", "10",
+ *   "2"), as Go sorts the keys of a map. JavaScript itself always keeps them in the order of numbers.
+ * - `<`, `>`, `&`, U+2028 and U+2029 are written as escapes, as encoding/json does.
+ *
+ * So a value that Calico wrote, read and written again, is the same bytes.
+ */
+import type { Json } from "./store.ts";
+
+/** Reads JSON text; integers that a double cannot hold become bigint. SyntaxError as JSON.parse. */
+export function parseJson(text: string): Json {
+  // Sixteen digits in a row are needed before a number can be unsafe: the reviver costs tenfold.
+  if (!/[0-9]{16}/.test(text)) return JSON.parse(text);
+  return (JSON.parse as ParseWithSource)(text, (_key, value, context) => {
+    if (typeof value !== "number" || Number.isSafeInteger(value)) return value;
+    return /^-?[0-9]+$/.test(context.source ?? "") ? BigInt(context.source!) : value;
+  });
+}
+
+/** Writes JSON text as Go's encoding/json; members that are undefined are left out. */
+export function printJson(value: unknown): string {
+  const text = print(value) ?? "null";
+  return /[<>&\u2028\u2029]/.test(text)
+    ? text.replace(
+      /[<>&\u2028\u2029]/g,
+      (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"),
+    )
+    : text;
+}
+
+type ParseWithSource = (
+  text: string,
+  reviver: (key: string, value: Json, context: { source?: string }) => Json,
+) => Json;
+
+function print(value: unknown): string | undefined {
+  if (typeof value === "bigint") return value.toString();
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  if (Array.isArray(value)) {
+    const plain = value.every((v) => v === null || typeof v === "number");
+    return plain ? JSON.stringify(value) : `[${value.map((v) => print(v) ?? "null").join()}]`;
+  }
+  if ("toJSON" in value && typeof value.toJSON === "function") return print(value.toJSON());
+  const keys = Object.keys(value);
+  // Index-like keys come first in Object.keys, so the first tells.
+  if (keys.length > 1 && /^(0|[1-9][0-9]*)$/.test(keys[0])) keys.sort();
+  const members: string[] = [];
+  for (const key of keys) {
+    const text = print((value as Record<string, unknown>)[key]);
+    if (text !== undefined) members.push(`${JSON.stringify(key)}:${text}`);
+  }
+  return `{${members.join()}}`;
+}

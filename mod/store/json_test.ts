@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { parseJson, printJson } from "./json.ts";
+
+Deno.test("integers beyond 2^53 are exact, others are numbers", () => {
+  const text = '{"sequenceNumber":1795355067781922939,"small":-7,"edge":9007199254740991,"f":1.5}';
+  const value = parseJson(text) as Record<string, unknown>;
+  assert.equal(value.sequenceNumber, 1795355067781922939n);
+  assert.equal(value.small, -7);
+  assert.equal(value.edge, 9007199254740991);
+  assert.equal(value.f, 1.5);
+  assert.equal(printJson(value), text);
+});
+
+Deno.test("index-like members are in the order of their text, others as written", () => {
+  assert.equal(printJson({ 2: 1, 10: 2, 1: 3 }), '{"1":3,"10":2,"2":1}');
+  assert.equal(printJson({ z: 1, a: [{ y: null, b: undefined }] }), '{"z":1,"a":[{"y":null}]}');
+});
+
+Deno.test("Go's escapes", () => {
+  assert.equal(printJson({ s: "a && b < c" }), '{"s":"a \\u0026\\u0026 b \\u003c c"}');
+  assert.deepEqual(parseJson(printJson({ s: "\u2028<>&" })), { s: "\u2028<>&" });
+});
+
+Deno.test("what is printed reads back", () => {
+  fc.assert(fc.property(fc.jsonValue(), (value) => {
+    const text = JSON.stringify(value);
+    assert.deepEqual(parseJson(printJson(JSON.parse(text))), parseJson(text));
+  }));
+});
