@@ -1,0 +1,138 @@
+/**
+ * `deno task build`: makes `dist/tortie`, one executable.
+ *
+ *     main.ts --bundle, split at each lazy import--> staging/*.js
+ *     libnl of this machine, its licence, build.json ----> staging/lib, staging/
+ *     denort + staging --deno compile--> dist/tortie
+ *
+ * The staging folder lies outside any node_modules, since `deno compile` embeds whole trees that it
+ * finds beside the entry, and each embedded megabyte is paid at every start. No code cache: it would
+ * be a predictable file in /tmp that root reads without asking whose it is. Permissions are explicit
+ * and without --allow-run: the product executes no other program.
+ */
+import { denort } from "./denort.ts";
+import { libnlFiles } from "./libnl.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+
+/** Permissions of the product, as `deno compile` takes them. */
+export const PERMISSIONS = [
+  "--allow-ffi",
+  "--allow-read",
+  "--allow-write",
+  "--allow-net",
+  "--allow-env",
+  "--allow-sys=hostname,networkInterfaces",
+  "--no-prompt",
+];
+
+async function deno(args: string[], options: Deno.CommandOptions = {}): Promise<void> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args,
+    ...options,
+    env: { DENO_NO_UPDATE_CHECK: "1", DENO_TLS_CA_STORE: "system", ...options.env },
+  }).spawn();
+  const { success } = await child.status;
+  if (!success) throw new Error(`deno ${args[0]} failed`);
+}
+
+/** CommonJS packages ask for a `require` that an ES module does not have. */
+const REQUIRE_SHIM =
+  `import { createRequire as $$cr } from "node:module"; const require = $$cr(import.meta.url);\n`;
+
+async function addRequireShims(folder: string): Promise<void> {
+  for await (const entry of Deno.readDir(folder)) {
+    if (!entry.name.endsWith(".js")) continue;
+    const path = `${folder}/${entry.name}`;
+    const text = await Deno.readTextFile(path);
+    if (text.includes("Dynamic require of")) await Deno.writeTextFile(path, REQUIRE_SHIM + text);
+  }
+}
+
+async function gitRevision(): Promise<string> {
+  try {
+    const { success, stdout } = await new Deno.Command("git", {
+      args: ["rev-parse", "--short=12", "HEAD"],
+      cwd: ROOT,
+      stderr: "null",
+    }).output();
+    return success ? new TextDecoder().decode(stdout).trim() : "unknown";
+  } catch {
+    return "unknown"; // a source tree without git builds too
+  }
+}
+
+/** Compiles an entry of a prepared staging folder. Used for the product and for bench baselines. */
+export async function compile(
+  staging: string,
+  entry: string,
+  output: string,
+  permissions: string[],
+  include: string[] = [],
+): Promise<void> {
+  const runtime = await denort(Deno.build.arch, `${ROOT}.cache/denort`);
+  await deno([
+    "compile",
+    "--quiet",
+    "--no-check",
+    "--no-code-cache",
+    "--unstable-kv",
+    ...permissions,
+    ...include.flatMap((path) => ["--include", path]),
+    "--output",
+    output,
+    entry,
+  ], { cwd: staging, env: { DENORT_BIN: runtime } });
+}
+
+/** Bundles main.ts into `staging`: one chunk for each lazily imported role. */
+export async function bundle(staging: string): Promise<void> {
+  await deno([
+    "bundle",
+    "--quiet",
+    "--minify",
+    "--code-splitting",
+    "--outdir",
+    staging,
+    "main.ts",
+  ], { cwd: ROOT });
+  await addRequireShims(staging);
+  await Deno.writeTextFile(`${staging}/deno.json`, "{}");
+}
+
+export async function build(output = `${ROOT}dist/tortie`): Promise<void> {
+  const staging = await Deno.makeTempDir({ prefix: "tortie-build-" });
+  try {
+    await bundle(staging);
+    await Deno.mkdir(`${staging}/lib`);
+    for (const [name, bytes] of await libnlFiles()) {
+      await Deno.writeFile(`${staging}/lib/${name}`, bytes);
+    }
+    const { version } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+    await Deno.writeTextFile(
+      `${staging}/build.json`,
+      JSON.stringify({
+        version,
+        gitRevision: await gitRevision(),
+        deno: Deno.version.deno,
+        arch: Deno.build.arch,
+      }),
+    );
+    await Deno.mkdir(output.replace(/\/[^/]*$/, ""), { recursive: true });
+    // Compiled beside the old one and renamed over it: a running tortie keeps its file.
+    const part = `${output}.${Deno.pid}`;
+    await compile(staging, "main.js", part, PERMISSIONS, ["lib", "build.json"]);
+    await Deno.rename(part, output);
+  } finally {
+    await Deno.remove(staging, { recursive: true });
+  }
+}
+
+if (import.meta.main) {
+  const started = performance.now();
+  const output = Deno.args[0] ?? `${ROOT}dist/tortie`;
+  await build(output);
+  const { size } = await Deno.stat(output);
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`${output.replace(ROOT, "")}: ${(size / 1e6).toFixed(1)} MB in ${seconds} s`);
+}

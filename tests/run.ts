@@ -1,0 +1,160 @@
+/**
+ * `deno task test`: all the set-up, then every check and test, then one closing line
+ *
+ *     N passed, N failed, N skipped
+ *
+ * and an exit code that is 0 only where nothing failed. The groups run one after the other (two cores,
+ * real kernels); within the unit group the files run side by side. A skipped test is counted, and its
+ * name says why. `--long` runs the long group instead and writes its result to tests/RESULTS.md.
+ *
+ *     deno task test            everything that a change must pass
+ *     deno task test store cni  only the named groups
+ *     deno task test --long     what takes longer than a run may
+ */
+import { build } from "../installer/build/build.ts";
+import { setup } from "../installer/build/setup.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+interface Tally {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+interface Group {
+  name: string;
+  /** Paths given to `deno test`, or the sub-command and arguments of another deno tool. */
+  run: { test: string[]; parallel?: boolean } | { deno: string[] };
+  /** Whether it needs dist/tortie. */
+  binary?: boolean;
+}
+
+const GROUPS: Group[] = [
+  { name: "format", run: { deno: ["fmt", "--check", "--quiet"] } },
+  { name: "lint", run: { deno: ["lint", "--quiet"] } },
+  {
+    name: "types",
+    run: {
+      deno: [
+        "check",
+        "--quiet",
+        "main.ts",
+        ...["mod", "ffi", "cni", "bgp", "policy", "installer", "tests"],
+      ],
+    },
+  },
+  { name: "rules", run: { test: ["tests/rules"] } },
+  {
+    name: "unit",
+    run: { test: ["mod", "ffi", "cni", "bgp", "policy", "installer"], parallel: true },
+  },
+  { name: "kernel", run: { test: ["tests/ffi", "tests/nft"] } },
+  { name: "store", run: { test: ["tests/store"] } },
+  { name: "commands", run: { test: ["tests/cli"] }, binary: true },
+  { name: "cni", run: { test: ["tests/cni"] }, binary: true },
+  { name: "bgp", run: { test: ["tests/bgp"] } },
+  { name: "cluster", run: { test: ["tests/cluster"] }, binary: true },
+  { name: "complaints", run: { test: ["tests/complaints"] }, binary: true },
+  { name: "demo", run: { test: ["tests/demo"] }, binary: true },
+];
+
+const LONG: Group[] = [
+  { name: "long", run: { test: ["tests/long"] }, binary: true },
+];
+
+async function deno(args: string[]): Promise<number> {
+  const env: Record<string, string> = {
+    DENO_TLS_CA_STORE: "system",
+    DENO_NO_UPDATE_CHECK: "1",
+    NO_COLOR: "1",
+    TORTIE_BINARY: `${ROOT}dist/tortie`,
+  };
+  const child = new Deno.Command(Deno.execPath(), { args, cwd: ROOT, env, stdin: "null" }).spawn();
+  return (await child.status).code;
+}
+
+/** Counts a JUnit file; the text is the test runner's own, where `<` in messages is escaped. */
+export function countJunit(xml: string): Tally {
+  const count = (pattern: RegExp) => (xml.match(pattern) ?? []).length;
+  const failed = count(/<failure/g) + count(/<error[ >]/g);
+  const skipped = count(/<skipped/g);
+  return { passed: count(/<testcase /g) - failed - skipped, failed, skipped };
+}
+
+async function runGroup(group: Group): Promise<Tally> {
+  if ("deno" in group.run) {
+    const ok = await deno(group.run.deno) === 0;
+    return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
+  }
+  const junit = await Deno.makeTempFile({ suffix: ".xml" });
+  try {
+    const code = await deno([
+      "test",
+      "--quiet",
+      "--no-check", // the types group has checked everything
+      "--allow-all",
+      "--unstable-kv",
+      ...(group.run.parallel ? ["--parallel"] : []),
+      `--junit-path=${junit}`,
+      ...group.run.test,
+    ]);
+    const tally = countJunit(await Deno.readTextFile(junit));
+    // A module that does not load is in no report, yet it failed; so is a group without a test.
+    if (tally.failed === 0 && (code !== 0 || tally.passed + tally.skipped === 0)) tally.failed = 1;
+    return tally;
+  } finally {
+    await Deno.remove(junit);
+  }
+}
+
+const line = (t: Tally) => `${t.passed} passed, ${t.failed} failed, ${t.skipped} skipped`;
+
+async function machine(): Promise<string> {
+  const cpu = (await Deno.readTextFile("/proc/cpuinfo")).match(/model name\s*:\s*(.*)/)?.[1];
+  const gib = Math.round(Deno.systemMemoryInfo().total / 2 ** 30);
+  return `${navigator.hardwareConcurrency} x ${cpu}, ${gib} GiB, Linux ${Deno.osRelease()}`;
+}
+
+async function main(args: string[]): Promise<number> {
+  const long = args.includes("--long");
+  const names = args.filter((a) => !a.startsWith("-"));
+  const all = long ? LONG : GROUPS;
+  const unknown = names.filter((n) => !all.some((g) => g.name === n));
+  if (unknown.length > 0) {
+    console.error(`no group ${unknown.join(", ")}; groups: ${all.map((g) => g.name).join(", ")}`);
+    return 2;
+  }
+  await setup(["build", "demo", "test"]);
+  const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+  const rows: string[] = [];
+  let built = false;
+  for (const group of all.filter((g) => names.length === 0 || names.includes(g.name))) {
+    const started = performance.now();
+    if (group.binary && !built) {
+      await build();
+      built = true;
+    }
+    console.log(`\n== ${group.name}`);
+    const tally = await runGroup(group);
+    total.passed += tally.passed;
+    total.failed += tally.failed;
+    total.skipped += tally.skipped;
+    const seconds = ((performance.now() - started) / 1000).toFixed(0);
+    rows.push(`${group.name.padEnd(12)} ${line(tally)} (${seconds} s)`);
+    console.log(`== ${rows.at(-1)}`);
+  }
+  console.log(`\n${rows.join("\n")}\n\n${line(total)}`);
+  if (long) {
+    await Deno.writeTextFile(
+      `${ROOT}tests/RESULTS.md`,
+      `# Results of the long tests\n\n${
+        new Date().toISOString().slice(0, 10)
+      }, ${await machine()}:` +
+        `\n\n${rows.map((r) => `    ${r}`).join("\n")}\n`,
+    );
+  }
+  return total.failed === 0 ? 0 : 1;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));
