@@ -1,0 +1,75 @@
+/** CalicoNodeStatus: a request that a node report about itself, and its last report. */
+import * as v from "valibot";
+import type { Kind } from "./kind.ts";
+import { objectSchema } from "./resource.ts";
+import { integer, oneOf, text } from "./fields.ts";
+
+const bird = v.object({
+  state: v.optional(oneOf("Ready", "NotReady")),
+  version: v.optional(text),
+  routerID: v.optional(text),
+  lastBootTime: v.optional(text),
+  lastReconfigurationTime: v.optional(text),
+});
+const peer = v.object({
+  peerIP: v.optional(text),
+  type: v.optional(oneOf("NodeMesh", "NodePeer", "GlobalPeer")),
+  state: v.optional(
+    oneOf("Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established", "Close"),
+  ),
+  since: v.optional(text),
+});
+const route = v.object({
+  type: v.optional(oneOf("FIB", "RIB")),
+  destination: v.optional(text),
+  gateway: v.optional(text),
+  interface: v.optional(text),
+  learnedFrom: v.optional(v.object({
+    sourceType: v.optional(oneOf("Kernel", "Static", "Direct", "NodeMesh", "BGPPeer")),
+    peerIP: v.optional(text),
+  })),
+});
+
+const schema = objectSchema("CalicoNodeStatus", "projectcalico.org/v3", {
+  spec: v.optional(
+    v.object({
+      node: v.optional(text),
+      classes: v.optional(v.array(oneOf("Agent", "BGP", "Routes"))),
+      updatePeriodSeconds: v.optional(integer(0, 86400)),
+    }),
+    {},
+  ),
+  status: v.optional(
+    v.object({
+      lastUpdated: v.optional(text),
+      agent: v.optional(v.object({ birdV4: v.optional(bird), birdV6: v.optional(bird) })),
+      bgp: v.optional(v.object({
+        numberEstablishedV4: v.optional(v.number(), 0),
+        numberNotEstablishedV4: v.optional(v.number(), 0),
+        numberEstablishedV6: v.optional(v.number(), 0),
+        numberNotEstablishedV6: v.optional(v.number(), 0),
+        peersV4: v.optional(v.array(peer)),
+        peersV6: v.optional(v.array(peer)),
+      })),
+      routes: v.optional(v.object({
+        routesV4: v.optional(v.array(route)),
+        routesV6: v.optional(v.array(route)),
+      })),
+    }),
+    {},
+  ),
+});
+
+export type CalicoNodeStatus = v.InferOutput<typeof schema>;
+export type CalicoNodeStatusInput = v.InferInput<typeof schema>;
+
+export const calicoNodeStatusKind: Kind<CalicoNodeStatus, CalicoNodeStatusInput> = {
+  kind: "CalicoNodeStatus",
+  apiVersion: "projectcalico.org/v3",
+  plural: "caliconodestatuses",
+  home: "calico",
+  namespaced: false,
+  names: ["caliconodestatus", "caliconodestatuses", "nodestatus", "nodestatuses"],
+  schema,
+  columns: [],
+};

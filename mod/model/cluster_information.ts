@@ -1,0 +1,36 @@
+/** ClusterInformation `default`: the cluster's identity, and whether the datastore may be used. */
+import * as v from "valibot";
+import type { Kind } from "./kind.ts";
+import { objectSchema } from "./resource.ts";
+import { bool, text } from "./fields.ts";
+
+const schema = objectSchema("ClusterInformation", "projectcalico.org/v3", {
+  spec: v.optional(
+    v.object({
+      /** 32 hex digits: a UUID without dashes. */
+      clusterGUID: v.optional(text),
+      /** Comma list: `k8s,bgp,kubeadm`. */
+      clusterType: v.optional(text),
+      calicoVersion: v.optional(text),
+      /** While false, CNI refuses and agents wait. */
+      datastoreReady: v.optional(bool),
+      variant: v.optional(text),
+    }),
+    {},
+  ),
+});
+
+export type ClusterInformation = v.InferOutput<typeof schema>;
+export type ClusterInformationInput = v.InferInput<typeof schema>;
+
+export const clusterInformationKind: Kind<ClusterInformation, ClusterInformationInput> = {
+  kind: "ClusterInformation",
+  apiVersion: "projectcalico.org/v3",
+  plural: "clusterinformations",
+  home: "calico",
+  namespaced: false,
+  names: ["clusterinformation", "clusterinformations", "clusterinfo", "clusterinfos"],
+  schema,
+  columns: [],
+  readOnly: "it is kept by the nodes and controllers themselves",
+};

@@ -1,0 +1,41 @@
+/**
+ * IPAM's own records as they stand in etcd: block, affinity, handle and configuration. They are plain
+ * JSON, not v3 resources: `deleted` is always written, in Go's member order. `mod/ipam` owns what
+ * they mean; here is only their form.
+ */
+
+/** Which handle holds an address, and facts for people. */
+export interface AllocationAttribute {
+  /** null where an address is held without a handle. */
+  handle_id: string | null;
+  /** pod, namespace, node, timestamp, type, note … */
+  secondary?: Record<string, string> | null;
+  alternateOwnerAttrs?: Record<string, string>;
+  /** Calico 3.33: free, but cooling down since this time (RFC 3339). Then there is no handle. */
+  releasedAt?: string;
+}
+
+/** One block of addresses. Ordinal n is the n-th address of the CIDR. */
+export interface AllocationBlock {
+  /** Canonical. */
+  cidr: string;
+  /** `host:<node>`, `virtual:load-balancer`, or null: nobody's. */
+  affinity?: string | null;
+  /** RFC 3339. */
+  affinity_claim_time?: string | null;
+  /** Very old data: the node's name. */
+  hostAffinity?: string | null;
+  /** For each ordinal an index into `attributes`, or null where the address is free. */
+  allocations: (number | null)[];
+  /** Free ordinals; the next to be given stands first. */
+  unallocated: number[];
+  attributes: AllocationAttribute[];
+  /**
+   * Nanoseconds of the block's creation plus its number of updates: beyond 2^53, so a JSON
+   * number loses its last digits, and adding 1 changes nothing. Compare with care.
+   */
+  sequenceNumber: number;
+  /** By ordinal: the block's number when the address was given. */
+  sequenceNumberForAllocation: Record<string, number>;
+  deleted: boolean;
+}

@@ -1,0 +1,46 @@
+/** All kinds, and the ways to find one: by what a file says, by what a user types, by its key. */
+import type { Kind } from "./kind.ts";
+import { bgpConfigurationKind } from "./bgp_configuration.ts";
+import { bgpPeerKind } from "./bgp_peer.ts";
+import { calicoNodeStatusKind } from "./calico_node_status.ts";
+import { clusterInformationKind } from "./cluster_information.ts";
+import { felixConfigurationKind } from "./felix_configuration.ts";
+import { hostEndpointKind } from "./host_endpoint.ts";
+import { ipReservationKind } from "./ip_reservation.ts";
+import { ippoolKind } from "./ippool.ts";
+import { kubernetesNetworkPolicyKind } from "./kubernetes_network_policy.ts";
+import { namespaceKind } from "./namespace.ts";
+import { globalNetworkPolicyKind, networkPolicyKind } from "./network_policy.ts";
+import { globalNetworkSetKind, networkSetKind } from "./network_set.ts";
+import { nodeKind } from "./node.ts";
+import { podKind } from "./pod.ts";
+import { profileKind } from "./profile.ts";
+import { serviceAccountKind } from "./service_account.ts";
+import { tierKind } from "./tier.ts";
+import { workloadEndpointKind } from "./workload_endpoint.ts";
+
+/** A kind whose object type is not known here. */
+export type AnyKind = Kind<any, any>;
+
+export const KINDS: readonly AnyKind[] = [
+  bgpConfigurationKind,
+  bgpPeerKind,
+  calicoNodeStatusKind,
+  clusterInformationKind,
+  felixConfigurationKind,
+  globalNetworkPolicyKind,
+  globalNetworkSetKind,
+  hostEndpointKind,
+  ippoolKind,
+  ipReservationKind,
+  networkPolicyKind,
+  networkSetKind,
+  nodeKind,
+  profileKind,
+  tierKind,
+  workloadEndpointKind,
+  namespaceKind,
+  podKind,
+  serviceAccountKind,
+  kubernetesNetworkPolicyKind,
+];
