@@ -6,9 +6,9 @@
 
 /** Which handle holds an address, and facts for people. */
 export interface AllocationAttribute {
-  /** null where an address is held without a handle. */
-  handle_id: string | null;
-  /** pod, namespace, node, timestamp, type, note … */
+  /** Left out where an address is held without a handle. */
+  handle_id?: string | null;
+  /** pod, namespace, node, timestamp, type, note …; left out where there are none. */
   secondary?: Record<string, string> | null;
   alternateOwnerAttrs?: Record<string, string>;
   /** Calico 3.33: free, but cooling down since this time (RFC 3339). Then there is no handle. */
@@ -30,12 +30,9 @@ export interface AllocationBlock {
   /** Free ordinals; the next to be given stands first. */
   unallocated: number[];
   attributes: AllocationAttribute[];
-  /**
-   * Nanoseconds of the block's creation plus its number of updates: beyond 2^53, so a JSON
-   * number loses its last digits, and adding 1 changes nothing. Compare with care.
-   */
-  sequenceNumber: number;
+  /** Nanoseconds of the block's creation plus its number of updates: beyond 2^53 (store/json.ts). */
+  sequenceNumber: number | bigint;
   /** By ordinal: the block's number when the address was given. */
-  sequenceNumberForAllocation: Record<string, number>;
+  sequenceNumberForAllocation: Record<string, number | bigint>;
   deleted: boolean;
 }
