@@ -1,0 +1,183 @@
+/**
+ * Elements of sets and maps: a key, for a map the value, and for an interval either a second element
+ * that ends it (sets of one field: the key behind the last, with NFT_SET_ELEM_INTERVAL_END) or the last
+ * key in the same element (concatenations).
+ *
+ * An element list is one attribute and so under 64 KiB: long lists go out as several messages.
+ */
+import type { AttributeCursor, MessageCursor } from "../netlink/decoder.ts";
+import type { MessageEncoder } from "../netlink/encoder.ts";
+import { type Data, getData, putData } from "./data.ts";
+import { type NftSetRef, putFamily } from "./objects.ts";
+import { NFGENMSG, NFT_SET_ELEM_INTERVAL_END, nftFamilyNumber } from "./wire.ts";
+
+export interface NftElement {
+  readonly key: Uint8Array;
+  /** Last key of the interval, for concatenations. */
+  readonly keyEnd?: Uint8Array;
+  readonly flags?: number;
+  /** What a map yields. */
+  readonly data?: Data;
+  readonly userdata?: Uint8Array;
+}
+
+const NFTA_SET_ELEM_LIST_TABLE = 1,
+  NFTA_SET_ELEM_LIST_SET = 2,
+  NFTA_SET_ELEM_LIST_ELEMENTS = 3,
+  NFTA_SET_ELEM_LIST_SET_ID = 4;
+const NFTA_SET_ELEM_KEY = 1,
+  NFTA_SET_ELEM_DATA = 2,
+  NFTA_SET_ELEM_FLAGS = 3,
+  NFTA_SET_ELEM_USERDATA = 6,
+  NFTA_SET_ELEM_KEY_END = 10;
+
+/** Most bytes of elements in one list: well below 65,535, for the last one may be any. */
+const listBytes = 60_000;
+
+/**
+ * Writes family, set and as many elements from `from` on as fit into one list; the index of the first
+ * that did not. The elements' nests are numbered from 1, as nft does.
+ */
+export function putElements(
+  encoder: MessageEncoder,
+  set: NftSetRef,
+  elements: readonly NftElement[],
+  from: number,
+): number {
+  putFamily(encoder, nftFamilyNumber(set.family));
+  encoder.attrString(NFTA_SET_ELEM_LIST_TABLE, set.table);
+  encoder.attrString(NFTA_SET_ELEM_LIST_SET, set.name);
+  if (set.id !== undefined) encoder.attrBe32(NFTA_SET_ELEM_LIST_SET_ID, set.id);
+  encoder.openNested(NFTA_SET_ELEM_LIST_ELEMENTS);
+  const start = encoder.length;
+  let at = from;
+  while (at < elements.length && encoder.length - start < listBytes) {
+    putElement(encoder, at - from + 1, elements[at]);
+    at++;
+  }
+  encoder.close();
+  return at;
+}
+
+/** Names all elements of a set. nft puts the set before the table here, and only here. */
+export function putElementsName(encoder: MessageEncoder, set: NftSetRef): void {
+  putFamily(encoder, nftFamilyNumber(set.family));
+  encoder.attrString(NFTA_SET_ELEM_LIST_SET, set.name);
+  encoder.attrString(NFTA_SET_ELEM_LIST_TABLE, set.table);
+}
+
+function putElement(encoder: MessageEncoder, number: number, element: NftElement): void {
+  encoder.openNested(number);
+  if (element.flags) encoder.attrBe32(NFTA_SET_ELEM_FLAGS, element.flags);
+  putData(encoder, NFTA_SET_ELEM_KEY, { value: element.key });
+  if (element.keyEnd) putData(encoder, NFTA_SET_ELEM_KEY_END, { value: element.keyEnd });
+  if (element.data) putData(encoder, NFTA_SET_ELEM_DATA, element.data);
+  if (element.userdata) encoder.attrBytes(NFTA_SET_ELEM_USERDATA, element.userdata);
+  encoder.close();
+}
+
+/** Reads the elements of one message and hands them over one by one. */
+export function getElements(message: MessageCursor, take: (element: NftElement) => void): void {
+  for (const a = message.attributes(NFGENMSG); a.next();) {
+    if (a.type !== NFTA_SET_ELEM_LIST_ELEMENTS) continue;
+    for (const list = a.nested(); list.next();) take(getElement(list.nested()));
+  }
+}
+
+function getElement(fields: AttributeCursor): NftElement {
+  let key: Uint8Array = new Uint8Array(0);
+  let keyEnd: Uint8Array | undefined, userdata: Uint8Array | undefined;
+  let flags: number | undefined;
+  let data: Data | undefined;
+  while (fields.next()) {
+    switch (fields.type) {
+      case NFTA_SET_ELEM_KEY:
+        key = getData(fields).value ?? key;
+        break;
+      case NFTA_SET_ELEM_KEY_END:
+        keyEnd = getData(fields).value;
+        break;
+      case NFTA_SET_ELEM_DATA:
+        data = getData(fields);
+        break;
+      case NFTA_SET_ELEM_FLAGS:
+        flags = fields.be32();
+        break;
+      case NFTA_SET_ELEM_USERDATA:
+        userdata = fields.bytes();
+        break;
+    }
+  }
+  return { key, keyEnd, flags, data, userdata };
+}
+
+/**
+ * The two elements of an interval in a set of one field: first key, and the key behind the last with
+ * the end mark. An interval up to the last key there is has no end.
+ */
+export function intervalElements(first: Uint8Array, last: Uint8Array): NftElement[] {
+  const behind = keyBehind(last);
+  return behind
+    ? [{ key: first }, { key: behind, flags: NFT_SET_ELEM_INTERVAL_END }]
+    : [{ key: first }];
+}
+
+/** The next key; undefined behind the last. */
+export function keyBehind(key: Uint8Array): Uint8Array | undefined {
+  const next = key.slice();
+  for (let i = next.length - 1; i >= 0; i--) {
+    if (next[i] !== 0xff) {
+      next[i]++;
+      return next;
+    }
+    next[i] = 0;
+  }
+  return undefined;
+}
+
+/** The key before; undefined before the first. */
+export function keyBefore(key: Uint8Array): Uint8Array | undefined {
+  const before = key.slice();
+  for (let i = before.length - 1; i >= 0; i--) {
+    if (before[i] !== 0) {
+      before[i]--;
+      return before;
+    }
+    before[i] = 0xff;
+  }
+  return undefined;
+}
+
+export function compareKeys(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i] - b[i];
+  return a.length - b.length;
+}
+
+/** An interval, both ends in. */
+export interface KeyInterval {
+  readonly first: Uint8Array;
+  readonly last: Uint8Array;
+}
+
+/**
+ * The intervals that a set's elements say, in order. Intervals may touch: then an end and a beginning
+ * have one key, and the end comes first.
+ */
+export function readIntervals(elements: readonly NftElement[]): KeyInterval[] {
+  const isEnd = (e: NftElement) => (e.flags ?? 0) & NFT_SET_ELEM_INTERVAL_END;
+  const sorted = [...elements].sort((a, b) => compareKeys(a.key, b.key) || isEnd(b) - isEnd(a));
+  const intervals: KeyInterval[] = [];
+  let first: Uint8Array | undefined;
+  for (const element of sorted) {
+    if (isEnd(element)) {
+      const last = keyBefore(element.key);
+      if (first && last) intervals.push({ first, last });
+      first = undefined;
+    } else {
+      first = element.key;
+    }
+  }
+  if (first) intervals.push({ first, last: new Uint8Array(first.length).fill(0xff) });
+  return intervals;
+}
