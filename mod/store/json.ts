@@ -22,9 +22,13 @@ export function parseJson(text: string): Json {
   });
 }
 
-/** Writes JSON text as Go's encoding/json; members that are undefined are left out. */
+/**
+ * Writes JSON text as Go's encoding/json; members that are undefined are left out. TypeError for what
+ * is not JSON at all (undefined, a function), RangeError for what holds itself.
+ */
 export function printJson(value: unknown): string {
-  const text = print(value) ?? "null";
+  const text = print(value);
+  if (text === undefined) throw new TypeError(`it is ${typeof value}`);
   return /[<>&\u2028\u2029]/.test(text)
     ? text.replace(
       /[<>&\u2028\u2029]/g,

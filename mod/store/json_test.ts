@@ -28,3 +28,11 @@ Deno.test("what is printed reads back", () => {
     assert.deepEqual(parseJson(printJson(JSON.parse(text))), parseJson(text));
   }));
 });
+
+Deno.test("what is not JSON is refused", () => {
+  assert.throws(() => printJson(undefined), TypeError);
+  assert.throws(() => printJson(() => 1), TypeError);
+  const ring: Record<string, unknown> = {};
+  ring.ring = ring;
+  assert.throws(() => printJson(ring), RangeError);
+});

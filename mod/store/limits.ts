@@ -6,6 +6,7 @@
  * (`--max-request-bytes`).
  */
 
+import { printJson } from "./json.ts";
 import { StoreError } from "./store.ts";
 
 /** Longest key, in bytes of UTF-8 (a NUL counts twice, as Deno KV escapes it). */
@@ -52,21 +53,14 @@ export function checkKey(key: string): void {
 
 /** The value as JSON text; StoreError "invalid" for what is not JSON or too large. */
 export function encodeValue(key: string, value: unknown): string {
-  let text: string | undefined;
+  let text: string;
   try {
-    text = JSON.stringify(value);
+    text = printJson(value);
   } catch (error) {
     const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
     throw new StoreError(
       "invalid",
       `the value of ${key} cannot be written as JSON: ${reason}`,
-      key,
-    );
-  }
-  if (text === undefined) {
-    throw new StoreError(
-      "invalid",
-      `the value of ${key} cannot be written as JSON: it is ${typeof value}`,
       key,
     );
   }

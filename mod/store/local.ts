@@ -20,6 +20,7 @@ import type { Clock } from "./clock.ts";
 import { Expiry } from "./expiry.ts";
 import type { Journal } from "./journal.ts";
 import type { KeyIndex } from "./key_index.ts";
+import { parseJson } from "./json.ts";
 import { checkKey, encodeValue, ttlMs } from "./limits.ts";
 import {
   type Entry,
@@ -208,7 +209,7 @@ export function eventOf<T>(record: ChangeRecord): WatchEvent<T> {
   const { key } = record;
   const revision = String(record.revision);
   return record.type === "put"
-    ? { type: "put", key, value: JSON.parse(record.text) as T, revision }
+    ? { type: "put", key, value: parseJson(record.text) as T, revision }
     : { type: "delete", key, revision };
 }
 

@@ -5,6 +5,7 @@
  */
 
 import type { ChangeRecord, PutRecord } from "./change_log.ts";
+import { parseJson } from "./json.ts";
 import { type Entry, type Revision, StoreError } from "./store.ts";
 
 interface Common {
@@ -34,7 +35,7 @@ export type Write =
 export function entryOf<T>(record: PutRecord): Entry<T> {
   return {
     key: record.key,
-    value: JSON.parse(record.text) as T,
+    value: parseJson(record.text) as T,
     revision: String(record.revision),
   };
 }
