@@ -1,5 +1,6 @@
 /** IPPool: a range from which addresses are given, and how traffic of these addresses travels. */
 import * as v from "valibot";
+import { formatPrefix, parseCidr } from "../net/mod.ts";
 import { type Kind } from "./kind.ts";
 import { conditionSchema, objectSchema } from "./resource.ts";
 import { integer, oneOf, selectorText, text, zeroBool, zeroText } from "./fields.ts";
@@ -46,6 +47,14 @@ export const ippoolKind: Kind<IPPool, IPPoolInput> = {
   names: ["ippool", "ippools", "ipp", "ipps", "pool", "pools"],
   schema,
   columns: [],
+  complete(pool) {
+    const { spec } = pool;
+    const cidr = parseCidr(spec.cidr);
+    if (!cidr) return;
+    spec.cidr = formatPrefix(cidr.prefix);
+    if (spec.blockSize === 0) spec.blockSize = cidr.ip.family === 4 ? 26 : 122;
+    if (spec.allowedUses.length === 0) spec.allowedUses = ["Workload", "Tunnel"];
+  },
 };
 
 /** Whether the pool's status forbids new addresses (condition Allocatable is False). */

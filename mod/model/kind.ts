@@ -44,6 +44,8 @@ export interface Kind<T extends Resource = Resource, Input = T> {
   readonly wideColumns?: readonly Column<T>[];
   /** Defaults that hang on other fields, and canonical forms. Changes the object in place. */
   complete?(object: T): void;
+  /** Rules for a user's object as it was written, before `complete`. Not for CRD objects. */
+  checkInput?(object: T): Issue[];
   /** Rules across fields, and names that are reserved. The object is complete. */
   check?(object: T): Issue[];
   /** Fields that we do not know are accepted in a user's file too (kinds of which we read a part). */

@@ -1,0 +1,332 @@
+/**
+ * Applies a kind's schema. Three ways through it:
+ *
+ *   parseObject   a user's file: every rule holds, unknown fields are refused, defaults are filled in
+ *   readObject    from the store: only the shape must hold, since a newer version or kubectl may have
+ *                 written it; rules that are broken are left to the reader, unknown fields are kept
+ *   encodeObject  for the store: Calico's member order, zero values left out, unknown fields kept
+ *
+ * As in Go, a field that is null, or "" where it is optional, is absent. What we return is a copy in
+ * the order of the schema, unknown fields behind the known ones, so that an object that was read,
+ * changed and written again loses nothing.
+ */
+import * as v from "valibot";
+import type { Issue, Kind } from "./kind.ts";
+import { NAME } from "./fields.ts";
+import { type Resource, resourceId } from "./resource.ts";
+import { nearest } from "./nearest.ts";
+
+/** Why an object was refused. */
+export type ModelErrorKind =
+  | "invalid" // a rule of the kind is broken; `issues` says which
+  | "malformed" // a stored value does not have the kind's shape
+  | "unknownKind"; // apiVersion and kind name nothing that we know
+
+export class ModelError extends Error {
+  override readonly name = "ModelError";
+  constructor(
+    readonly kind: ModelErrorKind,
+    message: string,
+    readonly issues: readonly Issue[] = [],
+  ) {
+    super(message);
+  }
+}
+
+export interface ParseOptions<T> {
+  unknownFields?: "refuse" | "keep";
+  /** As Kubernetes takes objects of crd.projectcalico.org/v1: host bits in a pool are masked. */
+  crd?: boolean;
+  /** What is derived before the checks (the store's rules). */
+  prepare?: (object: T) => void;
+}
+
+/** Checks a user's object; throws ModelError "invalid" that names every fault. */
+export function parseObject<T extends Resource>(
+  kind: Kind<T, any>,
+  input: unknown,
+  options: ParseOptions<T> = {},
+): T {
+  const { object, issues, unknown } = apply(kind, input);
+  const refuse = options.unknownFields !== "keep" && !kind.open;
+  const found = refuse ? [...unknown, ...issues] : issues;
+  if (object === undefined || found.length > 0) throw invalid(kind, input, found);
+  const early = options.crd ? [] : kind.checkInput?.(object) ?? [];
+  if (early.length > 0) throw invalid(kind, object, early);
+  kind.complete?.(object);
+  options.prepare?.(object);
+  const broken = [...nameIssues(kind, object), ...(kind.check?.(object) ?? [])];
+  if (broken.length > 0) throw invalid(kind, object, broken);
+  return object;
+}
+
+/** Reads a stored value; throws ModelError "malformed" where it has not the shape of the kind. */
+export function readObject<T extends Resource>(kind: Kind<T, any>, stored: unknown): T {
+  const { object, issues } = apply(kind, stored);
+  const broken = issues.filter((i) => !i.tolerable);
+  if (object === undefined || broken.length > 0) {
+    throw new ModelError(
+      "malformed",
+      `the stored ${describe(kind, stored)} cannot be read: ${formatIssues(broken)}`,
+      broken,
+    );
+  }
+  kind.complete?.(object);
+  return object;
+}
+
+/** What is kept in the store for an object: no resourceVersion, zero values left out. */
+export function encodeObject<T extends Resource>(kind: Kind<T, any>, object: T): unknown {
+  const value = dropZero(kind.schema, object) as Resource;
+  const { resourceVersion: _, selfLink: __, ...metadata } = value.metadata;
+  return { ...value, metadata };
+}
+
+/** `spec.cidr: …; spec.blockSize: …` */
+export function formatIssues(issues: readonly Issue[]): string {
+  return issues.map((i) => i.path === "" ? i.message : `${i.path}: ${i.message}`).join("; ");
+}
+
+function invalid<T extends Resource>(kind: Kind<T, any>, input: unknown, issues: Issue[]) {
+  return new ModelError("invalid", `${describe(kind, input)}: ${formatIssues(issues)}`, issues);
+}
+
+function describe(kind: Kind<any, any>, value: unknown): string {
+  const metadata = (value as Partial<Resource> | null | undefined)?.metadata;
+  const id = typeof metadata?.name === "string" && metadata.name !== ""
+    ? resourceId(value as Resource)
+    : "";
+  return `${kind.kind}${id && ` "${id}"`}`;
+}
+
+function nameIssues(kind: Kind<any, any>, object: Resource): Issue[] {
+  const { name, namespace, generateName } = object.metadata;
+  const issues: Issue[] = [];
+  if (name === "") {
+    issues.push({
+      path: "metadata.name",
+      message: generateName ? "is missing (generateName is not supported)" : "is missing",
+    });
+  } else if (!kind.ownNameCheck && (!NAME.test(name) || name.length > 253)) {
+    issues.push({
+      path: "metadata.name",
+      message: `${show(name)} is not allowed: want at most 253 lower-case letters, digits, ` +
+        "'-' and '.', beginning and ending with a letter or digit",
+    });
+  }
+  if (kind.namespaced && !namespace) {
+    issues.push({ path: "metadata.namespace", message: `is missing: ${kind.plural} have one` });
+  }
+  if (!kind.namespaced && namespace) {
+    issues.push({
+      path: "metadata.namespace",
+      message: `${show(namespace)} is not allowed: ${kind.plural} are not namespaced`,
+    });
+  }
+  return [...issues, ...labelIssues(object)];
+}
+
+const LABEL_NAME = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
+
+/** Whether a text is a label's key: an optional DNS subdomain and `/`, then a name. */
+export function isLabelKey(key: string): boolean {
+  const slash = key.indexOf("/");
+  if (slash < 0) return LABEL_NAME.test(key);
+  const prefix = key.slice(0, slash);
+  return prefix.length <= 253 && NAME.test(prefix) && LABEL_NAME.test(key.slice(slash + 1));
+}
+
+export function isLabelValue(value: string): boolean {
+  return LABEL_VALUE.test(value);
+}
+
+function labelIssues(object: Resource): Issue[] {
+  const issues: Issue[] = [];
+  for (const [key, value] of Object.entries(object.metadata.labels ?? {})) {
+    if (!isLabelKey(key)) {
+      issues.push({
+        path: "metadata.labels",
+        message: `key ${show(key)} is not allowed: want [domain/]name of at most 63 letters, ` +
+          "digits, '-', '_' and '.'",
+      });
+    }
+    if (!isLabelValue(value)) {
+      issues.push({
+        path: `metadata.labels.${key}`,
+        message: `${show(value)} is not allowed: want at most 63 letters, digits, '-', '_' and ` +
+          "'.', beginning and ending with a letter or digit",
+      });
+    }
+  }
+  return issues;
+}
+
+// One pass of the schema
+
+interface Applied<T> {
+  /** undefined where the input is no object at all. */
+  object?: T;
+  issues: (Issue & { tolerable: boolean })[];
+  unknown: Issue[];
+}
+
+function apply<T extends Resource>(kind: Kind<T, any>, input: unknown): Applied<T> {
+  if (typeof input !== "object" || input === null || Array.isArray(input)) {
+    return { issues: [{ path: "", message: "is not an object", tolerable: false }], unknown: [] };
+  }
+  const pruned = prune(kind.schema, input) as Record<string, unknown>;
+  // A stored object lies under its kind's key; a file was matched to the kind by these two.
+  const result = v.safeParse(kind.schema, {
+    ...pruned,
+    kind: kind.kind,
+    apiVersion: kind.apiVersion,
+  });
+  const unknown: Issue[] = [];
+  attachUnknown(kind.schema, pruned, result.output, "", unknown);
+  return { object: result.output as T, issues: (result.issues ?? []).map(toIssue), unknown };
+}
+
+function toIssue(issue: v.BaseIssue<unknown>): Issue & { tolerable: boolean } {
+  const path = formatPath(issue.path ?? []);
+  if (issue.kind === "validation" || issue.type === "picklist") {
+    return {
+      path,
+      message: `${show(issue.input)} is not allowed: want ${issue.message}`,
+      tolerable: true,
+    };
+  }
+  const union = issue.type === "union" ? issue.issues?.find((i) => i.kind === "validation") : null;
+  if (union) {
+    return {
+      path,
+      message: `${show(issue.input)} is not allowed: want ${union.message}`,
+      tolerable: true,
+    };
+  }
+  const want = WANTED[issue.expected ?? ""] ?? issue.expected ?? "something else";
+  return {
+    path,
+    message: issue.input === undefined ? "is missing" : `${show(issue.input)} is not ${want}`,
+    tolerable: false,
+  };
+}
+
+const WANTED: Record<string, string> = {
+  string: "a text (quote it)",
+  number: "a number",
+  boolean: "true or false",
+  Array: "a list",
+  Object: "an object",
+};
+
+function formatPath(path: readonly { key?: unknown }[]): string {
+  let text = "";
+  for (const { key } of path) {
+    text += typeof key === "number" ? `[${key}]` : `${text === "" ? "" : "."}${String(key)}`;
+  }
+  return text;
+}
+
+/** A value for a message: JSON, cut short. */
+export function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}
+
+// Walking value and schema side by side. Pipes carry the members of their first schema.
+
+function unwrap(schema: any): any {
+  while (schema.wrapped) schema = schema.wrapped;
+  return schema;
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Sets a member also where its name is `__proto__`. */
+function put(target: Record<string, unknown>, key: string, value: unknown): void {
+  Object.defineProperty(target, key, {
+    value,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  });
+}
+
+/** A copy without optional members that are null or "". */
+function prune(schema: any, value: unknown): unknown {
+  schema = unwrap(schema);
+  if (schema.entries && isPlain(value)) {
+    const copy: Record<string, unknown> = {};
+    for (const [key, member] of Object.entries(value)) {
+      const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
+      if (member === null) continue;
+      if (entry?.type === "optional" && member === "") continue;
+      put(copy, key, entry ? prune(entry, member) : member);
+    }
+    return copy;
+  }
+  if (schema.item && Array.isArray(value)) return value.map((item) => prune(schema.item, item));
+  return value;
+}
+
+function attachUnknown(
+  schema: any,
+  input: unknown,
+  output: unknown,
+  path: string,
+  unknown: Issue[],
+): void {
+  schema = unwrap(schema);
+  if (schema.entries && isPlain(input) && isPlain(output)) {
+    for (const [key, member] of Object.entries(input)) {
+      const at = path === "" ? key : `${path}.${key}`;
+      if (Object.hasOwn(schema.entries, key)) {
+        attachUnknown(schema.entries[key], member, output[key], at, unknown);
+        continue;
+      }
+      put(output, key, member);
+      const near = nearest(key, Object.keys(schema.entries));
+      unknown.push({
+        path: at,
+        message: `unknown field${near ? ` (did you mean ${near}?)` : ""}`,
+      });
+    }
+  } else if (schema.item && Array.isArray(input) && Array.isArray(output)) {
+    input.forEach((item, i) =>
+      attachUnknown(schema.item, item, output[i], `${path}[${i}]`, unknown)
+    );
+  }
+}
+
+function dropZero(schema: any, value: unknown): unknown {
+  schema = unwrap(schema);
+  if (schema.entries && isPlain(value)) {
+    const copy: Record<string, unknown> = {};
+    const keys = new Set([...Object.keys(schema.entries), ...Object.keys(value)]);
+    for (const key of keys) {
+      const member = Object.hasOwn(value, key) ? value[key] : undefined;
+      if (member === undefined) continue;
+      const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
+      if (entry && isZero(member) && isOmitZero(entry)) continue;
+      put(copy, key, entry ? dropZero(entry, member) : member);
+    }
+    return copy;
+  }
+  if (schema.item && Array.isArray(value)) return value.map((item) => dropZero(schema.item, item));
+  if (schema.type === "record" && isPlain(value)) {
+    return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1));
+  }
+  return value;
+}
+
+function isZero(value: unknown): boolean {
+  return value === false || value === 0 || value === "";
+}
+
+function isOmitZero(schema: any): boolean {
+  const pipe: any[] = unwrap(schema).pipe ?? [];
+  return pipe.some((item) => item.type === "metadata" && item.metadata.omitZero);
+}

@@ -1,0 +1,230 @@
+/**
+ * What some kinds need beyond their schema when they are stored: a look at other objects (pools that
+ * overlap, blocks of another size, tiers in use), forms that differ in storage (policies carry their
+ * tier as a label and their name in an annotation), and work before a deletion. A table by kind; the
+ * general way of storing is in `resources.ts`. The rules are those of Calico's clientv3.
+ */
+import {
+  formatPrefix,
+  mustPrefix,
+  parsePrefix,
+  type Prefix,
+  prefixesOverlap,
+  prefixFamily,
+} from "../net/mod.ts";
+import type { Issue } from "../model/kind.ts";
+import { type AnyKind } from "../model/kinds.ts";
+import { blockPrefix, parseBlockKey } from "../model/keys.ts";
+import { type IPPool, ippoolKind } from "../model/ippool.ts";
+import { globalNetworkPolicyKind, networkPolicyKind } from "../model/network_policy.ts";
+import type { NetworkPolicy } from "../model/network_policy.ts";
+import { profileKind } from "../model/profile.ts";
+import type { Resource } from "../model/resource.ts";
+import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
+import {
+  LABEL_NAMESPACE,
+  LABEL_ORCHESTRATOR,
+  type WorkloadEndpoint,
+} from "../model/workload_endpoint.ts";
+import { expectedEndpointName, workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { ResourceError, resourceName } from "./resource_error.ts";
+import type { Resources, WriteMode } from "./resources.ts";
+
+export interface StoreRules<T extends Resource = any> {
+  /** Before checks: names and labels that follow from the spec. */
+  prepare?(object: T): void;
+  /** Faults beside what is stored; `old` where the object replaces one. */
+  check?(resources: Resources, object: T, old: T | undefined, mode: WriteMode): Promise<Issue[]>;
+  /** Throws where it must not be deleted; does what has to be done first; says the revision to delete. */
+  beforeDelete?(resources: Resources, object: T, mode: WriteMode): Promise<T>;
+  /** On a copy, before it is encoded. */
+  toStorage?(object: T): void;
+  /** On an object just read. */
+  fromStorage?(object: T): void;
+}
+
+/** Annotation under which Calico keeps a policy's own name, whatever the key says. */
+const METADATA_ANNOTATION = "projectcalico.org/metadata";
+const LABEL_TIER = "projectcalico.org/tier";
+/** There without being stored; allows everything. */
+export const DEFAULT_ALLOW_PROFILE = "projectcalico-default-allow";
+
+const policyRules: StoreRules<NetworkPolicy> = {
+  async check(resources, policy, old) {
+    if (old || await resources.get(tierKind, policy.spec.tier)) return [];
+    return [{
+      path: "spec.tier",
+      message: `tier "${policy.spec.tier}" does not exist; create the Tier first`,
+    }];
+  },
+  toStorage(policy) {
+    policy.metadata.labels = { ...policy.metadata.labels, [LABEL_TIER]: policy.spec.tier };
+    policy.metadata.annotations = {
+      ...policy.metadata.annotations,
+      [METADATA_ANNOTATION]: JSON.stringify({ name: policy.metadata.name }),
+    };
+  },
+  fromStorage(policy) {
+    const { metadata } = policy;
+    const { [METADATA_ANNOTATION]: stored, ...annotations } = metadata.annotations ?? {};
+    metadata.name = nameInAnnotation(stored) ??
+      (policy.spec.tier === "default" && metadata.name.startsWith("default.")
+        ? metadata.name.slice("default.".length)
+        : metadata.name);
+    if (Object.keys(annotations).length > 0) metadata.annotations = annotations;
+    else delete metadata.annotations;
+    metadata.labels = { ...metadata.labels, [LABEL_TIER]: policy.spec.tier };
+  },
+};
+
+function nameInAnnotation(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const name = JSON.parse(text)?.name;
+    return typeof name === "string" && name !== "" ? name : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether Calico before 3.32 may have stored the object under `default.<name>`. */
+export function hasPrefixedKey(kind: AnyKind): boolean {
+  return kind === networkPolicyKind || kind === globalNetworkPolicyKind;
+}
+
+const poolRules: StoreRules<IPPool> = {
+  async check(resources, pool, old, mode) {
+    const issues: Issue[] = [];
+    const cidr = parsePrefix(pool.spec.cidr);
+    if (!cidr) return [{ path: "spec.cidr", message: `"${pool.spec.cidr}" is not a CIDR` }];
+    if (old) return changedPool(pool, old);
+    if (!mode.unsafe && !mode.crd) {
+      for (const other of (await resources.list(ippoolKind)).items) {
+        const otherCidr = parsePrefix(other.spec.cidr);
+        if (other.metadata.name === pool.metadata.name || !otherCidr) continue;
+        if (!prefixesOverlap(cidr, otherCidr)) continue;
+        issues.push({
+          path: "spec.cidr",
+          message: `${pool.spec.cidr} of pool ${pool.metadata.name} overlaps with ` +
+            `${other.spec.cidr} of pool ${other.metadata.name}; choose a range that is free`,
+        });
+      }
+    }
+    const block = mode.unsafe ? undefined : await blockOfOtherSize(resources, cidr, pool);
+    if (block) {
+      issues.push({
+        path: "spec.blockSize",
+        message: `${pool.spec.blockSize} does not fit the block ${formatPrefix(block)}, which is ` +
+          "still in use; use its size or release its addresses",
+      });
+    }
+    return issues;
+  },
+
+  async beforeDelete(resources, pool, mode) {
+    // New addresses must end before the blocks are let go, or a node claims one behind our back.
+    if (!pool.spec.disabled) {
+      pool = await resources.update(ippoolKind, {
+        ...pool,
+        spec: { ...pool.spec, disabled: true },
+      }, { crd: true });
+    }
+    if (mode.unsafe) return pool;
+    await resources.options.releasePoolAffinities?.(mustPrefix(pool.spec.cidr));
+    return pool;
+  },
+};
+
+function changedPool(pool: IPPool, old: IPPool): Issue[] {
+  const issues: Issue[] = [];
+  if (old.spec.cidr !== pool.spec.cidr) {
+    issues.push({
+      path: "spec.cidr",
+      message: `${pool.spec.cidr} is not allowed: a pool's CIDR cannot be changed (it is ` +
+        `${old.spec.cidr}); create another pool`,
+    });
+  }
+  if (old.spec.blockSize !== pool.spec.blockSize) {
+    issues.push({
+      path: "spec.blockSize",
+      message: `${pool.spec.blockSize} is not allowed: a pool's block size cannot be changed (it ` +
+        `is ${old.spec.blockSize}); create another pool`,
+    });
+  }
+  const wasLoadBalancer = old.spec.allowedUses.includes("LoadBalancer");
+  if (wasLoadBalancer && pool.spec.allowedUses.some((use) => use !== "LoadBalancer")) {
+    issues.push({
+      path: "spec.allowedUses",
+      message: "a LoadBalancer pool cannot be changed to another use; create another pool",
+    });
+  }
+  return issues;
+}
+
+async function blockOfOtherSize(
+  resources: Resources,
+  cidr: Prefix,
+  pool: IPPool,
+): Promise<Prefix | undefined> {
+  const { entries } = await resources.store.list(blockPrefix(prefixFamily(cidr)));
+  for (const { key } of entries) {
+    const block = parseBlockKey(key);
+    if (block && block.length !== pool.spec.blockSize && prefixesOverlap(block, cidr)) return block;
+  }
+  return undefined;
+}
+
+const tierRules: StoreRules = {
+  async beforeDelete(resources, tier) {
+    const name = tier.metadata.name;
+    const resource = resourceName("Tier", name);
+    if (Object.hasOwn(BUILT_IN_TIERS, name)) {
+      throw new ResourceError("refused", resource, `${resource} is built in and cannot be deleted`);
+    }
+    for (const kind of [networkPolicyKind, globalNetworkPolicyKind] as AnyKind[]) {
+      const policy = (await resources.list(kind)).items.find((p: any) => p.spec.tier === name);
+      if (policy) {
+        throw new ResourceError(
+          "refused",
+          resource,
+          `${resource} is not empty: it holds ${
+            resourceName(kind.kind, policy.metadata.name, policy.metadata.namespace)
+          }; delete its policies first`,
+        );
+      }
+    }
+    return tier;
+  },
+};
+
+const endpointRules: StoreRules<WorkloadEndpoint> = {
+  prepare(endpoint) {
+    const { metadata, spec } = endpoint;
+    metadata.name ||= expectedEndpointName(spec) ?? "";
+    metadata.labels = {
+      ...metadata.labels,
+      [LABEL_NAMESPACE]: metadata.namespace ?? "",
+      [LABEL_ORCHESTRATOR]: spec.orchestrator ?? "",
+    };
+  },
+};
+
+const profileRules: StoreRules = {
+  check(_resources, profile) {
+    return Promise.resolve(
+      profile.metadata.name !== DEFAULT_ALLOW_PROFILE ? [] : [{
+        path: "metadata.name",
+        message: `"${DEFAULT_ALLOW_PROFILE}" is built in and cannot be written`,
+      }],
+    );
+  },
+};
+
+export const STORE_RULES: ReadonlyMap<AnyKind, StoreRules> = new Map<AnyKind, StoreRules>([
+  [networkPolicyKind, policyRules],
+  [globalNetworkPolicyKind, policyRules],
+  [ippoolKind, poolRules],
+  [tierKind, tierRules],
+  [workloadEndpointKind, endpointRules],
+  [profileKind, profileRules],
+]);

@@ -1,0 +1,429 @@
+/**
+ * The typed client over a store, as Calico's clientv3: objects go in as users write them, are
+ * completed and checked (schema, then rules beside what is stored), get uid and creation time, and
+ * come out with defaults filled in and with their revision. Every write is a compare-and-swap.
+ *
+ * Kubernetes' own objects go the same way under our own keys. `decodeEntry` is for those who watch.
+ */
+import type { Prefix } from "../net/mod.ts";
+import { parseResourceKey, resourceKey, resourcePrefix } from "../model/keys.ts";
+import type { Kind } from "../model/kind.ts";
+import type { AnyKind } from "../model/kinds.ts";
+import type { Metadata, Resource } from "../model/resource.ts";
+import {
+  encodeObject,
+  formatIssues,
+  ModelError,
+  parseObject,
+  readObject,
+} from "../model/validate.ts";
+import { clusterInformationKind } from "../model/cluster_information.ts";
+import { profileKind } from "../model/profile.ts";
+import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
+import { type Entry, type Revision, type Store, StoreError } from "./store.ts";
+import { fromStoreError, ResourceError, resourceName } from "./resource_error.ts";
+import { DEFAULT_ALLOW_PROFILE, hasPrefixedKey, STORE_RULES } from "./resource_rules.ts";
+
+export { ResourceError, type ResourceErrorKind } from "./resource_error.ts";
+
+export interface ResourcesOptions {
+  now?: () => Date;
+  /** A random UUID. */
+  uuid?: () => string;
+  /**
+   * Before a pool is deleted (it is disabled then): wait for assignments under way and release the
+   * affinities of all its blocks. mod/ipam's, passed in because the store must not know it.
+   */
+  releasePoolAffinities?: (cidr: Prefix) => Promise<void>;
+}
+
+export interface WriteMode {
+  /** As kubectl writes crd.projectcalico.org/v1: pools may overlap. */
+  crd?: boolean;
+  /** As Calico's UnsafeCreate and UnsafeDelete: no look at other objects, no release of affinities. */
+  unsafe?: boolean;
+  /** Fields that we do not know are kept, not refused (an object that came from the store). */
+  keepUnknown?: boolean;
+  /** For programs that report about themselves: gone after these many seconds. */
+  ttlSeconds?: number;
+}
+
+export interface ResourceList<T> {
+  items: T[];
+  /** Of the store: watch from here. */
+  revision: Revision;
+  /** Entries that could not be read, each with the reason. They are left out of `items`. */
+  broken: { key: string; error: ModelError }[];
+}
+
+/** The object of a store entry, completed; ModelError "malformed" where it has not the kind's shape. */
+export function decodeEntry<T extends Resource>(kind: Kind<T, any>, entry: Entry): T {
+  const object = readObject(kind, entry.value);
+  const key = parseResourceKey(entry.key);
+  if (key) {
+    object.metadata.name ||= key.name;
+    if (kind.namespaced) object.metadata.namespace ??= key.namespace;
+  }
+  STORE_RULES.get(kind)?.fromStorage?.(object);
+  delete object.metadata.selfLink;
+  object.metadata.resourceVersion = entry.revision;
+  return object;
+}
+
+export class Resources {
+  #initialized: Promise<void> | undefined;
+
+  constructor(readonly store: Store, readonly options: ResourcesOptions = {}) {}
+
+  /** undefined where there is none. */
+  async get<T extends Resource>(
+    kind: Kind<T, any>,
+    name: string,
+    namespace?: string,
+  ): Promise<T | undefined> {
+    return (await this.#find(kind, name, namespace))?.object;
+  }
+
+  /** As get; ResourceError "notFound" where there is none. */
+  async mustGet<T extends Resource>(
+    kind: Kind<T, any>,
+    name: string,
+    namespace?: string,
+  ): Promise<T> {
+    const object = await this.get(kind, name, namespace);
+    if (object) return object;
+    const resource = resourceName(kind.kind, name, namespace);
+    throw new ResourceError("notFound", resource, `${resource} does not exist`);
+  }
+
+  /** All of a kind, or those of one namespace, ordered by namespace and name. */
+  async list<T extends Resource>(kind: Kind<T, any>, namespace?: string): Promise<ResourceList<T>> {
+    const listing = await this.#do(
+      kind.kind,
+      () => this.store.list(resourcePrefix(kind, namespace)),
+    );
+    const list: ResourceList<T> = { items: [], revision: listing.revision, broken: [] };
+    for (const entry of listing.entries) {
+      try {
+        list.items.push(decodeEntry(kind, entry));
+      } catch (error) {
+        if (!(error instanceof ModelError)) throw error;
+        list.broken.push({ key: entry.key, error });
+      }
+    }
+    return list;
+  }
+
+  /** Creates an object; ResourceError "exists" or "invalid". Returns it as stored. */
+  async create<T extends Resource, I>(
+    kind: Kind<T, I>,
+    input: I,
+    mode: WriteMode = {},
+  ): Promise<T> {
+    if (kind !== clusterInformationKind as unknown && kind !== tierKind as unknown) {
+      await this.ensureInitialized();
+    }
+    return this.#create(kind, input, mode);
+  }
+
+  async #create<T extends Resource>(kind: Kind<T, any>, input: unknown, mode: WriteMode) {
+    const object = this.#parse(kind, input, mode);
+    const { metadata } = object;
+    const resource = resourceName(kind.kind, metadata.name, metadata.namespace);
+    if (metadata.resourceVersion) {
+      throw new ResourceError(
+        "invalid",
+        resource,
+        `${resource}: metadata.resourceVersion must not be set when it is created`,
+      );
+    }
+    // Checked first, so that applying a pool twice says "exists", not that it overlaps itself.
+    if (await this.#find(kind, metadata.name, metadata.namespace)) {
+      throw new ResourceError("exists", resource, `${resource} already exists`);
+    }
+    await this.#check(kind, object, undefined, mode);
+    metadata.creationTimestamp ??= formatTime((this.options.now ?? (() => new Date()))());
+    metadata.uid ??= (this.options.uuid ?? (() => crypto.randomUUID()))();
+    metadata.resourceVersion = await this.#do(
+      resource,
+      () =>
+        this.store.create(
+          resourceKey(kind, metadata.name, metadata.namespace),
+          this.#encode(kind, object),
+          mode,
+        ),
+    );
+    return finish(kind, object);
+  }
+
+  /**
+   * Writes a whole object over the stored one. `metadata.resourceVersion` must be that of the object
+   * that was read; uid and creation time stay as stored.
+   */
+  async update<T extends Resource, I>(
+    kind: Kind<T, I>,
+    input: I,
+    mode: WriteMode = {},
+  ): Promise<T> {
+    const object = this.#parse(kind, input, { keepUnknown: true, ...mode });
+    const { metadata } = object;
+    const resource = resourceName(kind.kind, metadata.name, metadata.namespace);
+    if (!metadata.resourceVersion) {
+      throw new ResourceError(
+        "invalid",
+        resource,
+        `${resource}: metadata.resourceVersion must be set when it is updated`,
+      );
+    }
+    const found = await this.#find(kind, metadata.name, metadata.namespace);
+    if (!found) {
+      throw new ResourceError("notFound", resource, `${resource} does not exist`);
+    }
+    await this.#check(kind, object, found.object, mode);
+    metadata.creationTimestamp = found.object.metadata.creationTimestamp ??
+      metadata.creationTimestamp;
+    metadata.uid = found.object.metadata.uid ?? metadata.uid;
+    metadata.resourceVersion = await this.#do(
+      resource,
+      () =>
+        this.store.update(
+          found.key,
+          this.#encode(kind, object),
+          metadata.resourceVersion!,
+          mode,
+        ),
+    );
+    return finish(kind, object);
+  }
+
+  /**
+   * Writes the object whatever revision is stored: its spec replaces the stored one, all metadata
+   * but labels and annotations stay as stored. A resourceVersion in the object must be the latest.
+   * ResourceError "notFound" where there is none.
+   */
+  async replace<T extends Resource, I>(
+    kind: Kind<T, I>,
+    input: I,
+    mode: WriteMode = {},
+  ): Promise<T> {
+    const object = this.#parse(kind, input, mode);
+    const { metadata } = object;
+    for (let attempt = 1;; attempt++) {
+      const stored = await this.mustGet(kind, metadata.name, metadata.namespace);
+      const kept: Metadata = {
+        ...stored.metadata,
+        resourceVersion: metadata.resourceVersion ?? stored.metadata.resourceVersion,
+      };
+      delete kept.labels;
+      delete kept.annotations;
+      if (metadata.labels) kept.labels = metadata.labels;
+      if (metadata.annotations) kept.annotations = metadata.annotations;
+      const next = { ...object, metadata: kept };
+      if (object.status === undefined && stored.status !== undefined) next.status = stored.status;
+      try {
+        return await this.update(kind, next as unknown as I, mode);
+      } catch (error) {
+        const again = error instanceof ResourceError && error.kind === "conflict" &&
+          !metadata.resourceVersion && attempt < RETRIES;
+        if (!again) throw error;
+      }
+    }
+  }
+
+  /** Creates the object, or replaces the one that is there. */
+  async apply<T extends Resource, I>(
+    kind: Kind<T, I>,
+    input: I,
+    mode: WriteMode = {},
+  ): Promise<{ object: T; created: boolean }> {
+    for (let attempt = 1;; attempt++) {
+      try {
+        const { metadata } = this.#parse(kind, input, mode);
+        if (await this.get(kind, metadata.name, metadata.namespace)) {
+          return { object: await this.replace(kind, input, mode), created: false };
+        }
+        return { object: await this.create(kind, input, mode), created: true };
+      } catch (error) {
+        const raced = error instanceof ResourceError &&
+          (error.kind === "exists" || error.kind === "notFound") && attempt < RETRIES;
+        if (!raced) throw error;
+      }
+    }
+  }
+
+  /**
+   * Reads, changes and writes one object until no one else wrote in between. `change` returns the new
+   * object, or undefined to leave it. Returns what is stored then.
+   */
+  async modify<T extends Resource>(
+    kind: Kind<T, any>,
+    name: string,
+    namespace: string | undefined,
+    change: (object: T) => T | undefined,
+    mode: WriteMode = {},
+  ): Promise<T> {
+    for (let attempt = 1;; attempt++) {
+      const stored = await this.mustGet(kind, name, namespace);
+      const next = change(structuredClone(stored));
+      if (next === undefined) return stored;
+      try {
+        return await this.update(kind, next, { keepUnknown: true, ...mode });
+      } catch (error) {
+        const again = error instanceof ResourceError && error.kind === "conflict" &&
+          attempt < MODIFY_RETRIES;
+        if (!again) throw error;
+      }
+    }
+  }
+
+  /** Deletes one object, at a revision where that is given. Returns what was deleted. */
+  async delete<T extends Resource>(
+    kind: Kind<T, any>,
+    name: string,
+    namespace?: string,
+    mode: WriteMode & { resourceVersion?: Revision; uid?: string } = {},
+  ): Promise<T> {
+    const resource = resourceName(kind.kind, name, namespace);
+    if (kind === profileKind as unknown && name === DEFAULT_ALLOW_PROFILE) {
+      throw new ResourceError("refused", resource, `${resource} is built in and cannot be deleted`);
+    }
+    const found = await this.#find(kind, name, namespace);
+    if (!found) {
+      throw new ResourceError("notFound", resource, `${resource} does not exist`);
+    }
+    if (mode.uid && found.object.metadata.uid !== mode.uid) {
+      throw new ResourceError("conflict", resource, `${resource} is another object of that name`);
+    }
+    if (mode.resourceVersion && mode.resourceVersion !== found.object.metadata.resourceVersion) {
+      throw fromStoreError(new StoreError("conflict", ""), resource);
+    }
+    const before = STORE_RULES.get(kind)?.beforeDelete;
+    let object: T = found.object;
+    let revision = mode.resourceVersion;
+    if (before) {
+      object = await before(this, object, mode);
+      if (revision) revision = object.metadata.resourceVersion;
+    }
+    await this.#do(resource, () => this.store.delete(found.key, revision));
+    return object;
+  }
+
+  /**
+   * Writes ClusterInformation `default` and the built-in tiers where they are missing, as the first
+   * write of any Calico client does. Done once; every create does it first.
+   */
+  ensureInitialized(): Promise<void> {
+    this.#initialized ??= this.#initialize().catch((error) => {
+      this.#initialized = undefined;
+      throw error;
+    });
+    return this.#initialized;
+  }
+
+  async #initialize(): Promise<void> {
+    const uuid = this.options.uuid ?? (() => crypto.randomUUID());
+    await this.#createMissing(clusterInformationKind, "default", {
+      clusterGUID: uuid().replaceAll("-", ""),
+      datastoreReady: true,
+    });
+    for (const [name, spec] of Object.entries(BUILT_IN_TIERS)) {
+      await this.#createMissing(tierKind, name, spec);
+    }
+  }
+
+  async #createMissing(kind: AnyKind, name: string, spec: unknown): Promise<void> {
+    if (await this.store.get(resourceKey(kind, name))) return;
+    try {
+      await this.#create(kind, { metadata: { name }, spec }, {});
+    } catch (error) {
+      if (!(error instanceof ResourceError && error.kind === "exists")) throw error;
+    }
+  }
+
+  #parse<T extends Resource>(kind: Kind<T, any>, input: unknown, mode: WriteMode): T {
+    try {
+      return parseObject(kind, input, {
+        unknownFields: mode.keepUnknown ? "keep" : "refuse",
+        prepare: STORE_RULES.get(kind)?.prepare,
+        crd: mode.crd,
+      });
+    } catch (error) {
+      throw asInvalid(error, kind);
+    }
+  }
+
+  async #check<T extends Resource>(
+    kind: Kind<T, any>,
+    object: T,
+    old: T | undefined,
+    mode: WriteMode,
+  ): Promise<void> {
+    const issues = await STORE_RULES.get(kind)?.check?.(this, object, old, mode) ?? [];
+    if (issues.length === 0) return;
+    const resource = resourceName(kind.kind, object.metadata.name, object.metadata.namespace);
+    throw new ResourceError("invalid", resource, `${resource}: ${formatIssues(issues)}`);
+  }
+
+  #encode<T extends Resource>(kind: Kind<T, any>, object: T): unknown {
+    const rules = STORE_RULES.get(kind);
+    if (!rules?.toStorage) return encodeObject(kind, object);
+    const copy = structuredClone(object);
+    rules.toStorage(copy);
+    return encodeObject(kind, copy);
+  }
+
+  async #find<T extends Resource>(
+    kind: Kind<T, any>,
+    name: string,
+    namespace: string | undefined,
+  ): Promise<{ key: string; object: T } | undefined> {
+    const resource = resourceName(kind.kind, name, namespace);
+    const names = hasPrefixedKey(kind) ? [name, `default.${name}`] : [name];
+    for (const stored of names) {
+      const key = resourceKey(kind, stored, namespace);
+      const entry = await this.#do(resource, () => this.store.get(key));
+      if (!entry) continue;
+      try {
+        const object = decodeEntry(kind, entry);
+        if (object.metadata.name === name) return { key, object };
+      } catch (error) {
+        if (!(error instanceof ModelError)) throw error;
+        throw new ResourceError("malformed", resource, error.message);
+      }
+    }
+    return undefined;
+  }
+
+  async #do<T>(resource: string, operation: () => Promise<T>): Promise<T> {
+    try {
+      return await operation();
+    } catch (error) {
+      throw fromStoreError(error, resource);
+    }
+  }
+}
+
+/** How often a write is tried again when someone else was quicker (Calico tries 5 times, 1 s apart). */
+const RETRIES = 5;
+const MODIFY_RETRIES = 100;
+
+function finish<T extends Resource>(kind: Kind<T, any>, object: T): T {
+  // What the next read would give: policies have their tier's label.
+  const rules = STORE_RULES.get(kind);
+  if (rules?.toStorage) {
+    rules.toStorage(object);
+    rules.fromStorage?.(object);
+  }
+  return object;
+}
+
+function asInvalid(error: unknown, kind: AnyKind): unknown {
+  return error instanceof ModelError
+    ? new ResourceError("invalid", kind.kind, error.message)
+    : error;
+}
+
+/** RFC 3339 in UTC with whole seconds, as Kubernetes writes times. */
+export function formatTime(time: Date): string {
+  return time.toISOString().replace(/\.[0-9]+Z$/, "Z");
+}
