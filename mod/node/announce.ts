@@ -1,0 +1,50 @@
+/**
+ * What this node tells its BGP peers, as Calico's confd and its BIRD filters have it (calico_aggr,
+ * calico_export_to_bgp_peers):
+ *
+ *   each block whose affinity is confirmed and ours           one aggregate
+ *   each address of a local endpoint outside those blocks     a /32 or /128: borrowed or fixed
+ *                                                             addresses, and blocks of one address
+ *
+ * and of these only what lies in a pool that is exported (disabled pools are, `disableBGPExport` ones
+ * are not). A pending affinity is nobody's yet and is not announced. Pure.
+ */
+import type { LocalRoute } from "../../bgp/config.ts";
+import {
+  addressBits,
+  formatPrefix,
+  parsePrefix,
+  type Prefix,
+  prefixCovers,
+  prefixFamily,
+} from "../net/mod.ts";
+import type { ClusterState } from "./state.ts";
+
+/** The addresses of this node's endpoints. */
+export function endpointPrefixes(state: ClusterState): Prefix[] {
+  return [...state.endpoints.values()].flatMap((endpoint) =>
+    (endpoint.spec.ipNetworks ?? []).map(parsePrefix).filter((p) => p !== undefined)
+  );
+}
+
+/** Routes of our own, without doubles. */
+export function localRoutes(state: ClusterState): LocalRoute[] {
+  const pools = state.poolPrefixes();
+  const exported = (prefix: Prefix) => {
+    // Nested pools: the narrowest one that holds the prefix decides.
+    const holders = pools.filter((p) => prefixCovers(p.prefix, prefix))
+      .sort((a, b) => b.prefix.length - a.prefix.length);
+    return holders.length > 0 && !holders[0].pool.spec.disableBGPExport;
+  };
+  const whole = (prefix: Prefix) => prefix.length === addressBits(prefixFamily(prefix));
+  const blocks = state.ownBlocks().filter((block) => !whole(block));
+  const routes = new Map<string, LocalRoute>();
+  for (const prefix of blocks) {
+    if (exported(prefix)) routes.set(formatPrefix(prefix), { prefix, tag: "block" });
+  }
+  for (const prefix of endpointPrefixes(state)) {
+    if (blocks.some((block) => prefixCovers(block, prefix)) || !exported(prefix)) continue;
+    routes.set(formatPrefix(prefix), { prefix, tag: "endpoint" });
+  }
+  return [...routes.values()];
+}

@@ -1,0 +1,172 @@
+/**
+ * The cluster as this node sees it: the objects of the datastore that routing, BGP and status need,
+ * kept by one watch over the whole store. Revisions of one store are ordered, so when an object of
+ * revision n has been seen here, everything written before it has been seen too: that is what ADD
+ * waits for before it says that a pod's policy is in the kernel.
+ *
+ * Objects are taken as they are; a malformed one (somebody wrote it past all checks) is passed over
+ * and named in `broken`, never in the way of the others. Policy has its own engine and its own view;
+ * this one hands every change on.
+ */
+import {
+  parseAffinityKey,
+  parseBlockKey,
+  parseResourceKey,
+  type ResourceKey,
+} from "../model/keys.ts";
+import { formatPrefix, mustPrefix, type Prefix } from "../net/mod.ts";
+import type { BGPConfiguration } from "../model/bgp_configuration.ts";
+import type { BGPPeer } from "../model/bgp_peer.ts";
+import type { CalicoNodeStatus } from "../model/calico_node_status.ts";
+import type { FelixConfiguration } from "../model/felix_configuration.ts";
+import type { AllocationBlock } from "../model/ipam_block.ts";
+import type { IPPool } from "../model/ippool.ts";
+import type { Node } from "../model/node.ts";
+import type { Resource } from "../model/resource.ts";
+import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
+import { readObject } from "../model/validate.ts";
+import { KINDS } from "../model/kinds.ts";
+import type { Revision } from "../store/store.ts";
+
+/** What a change concerns. Everything of a topic is computed anew when one of its objects changes. */
+export type Topic =
+  | "endpoints" // workload endpoints of this node
+  | "blocks" // IPAM blocks and affinities
+  | "pools"
+  | "nodes"
+  | "bgp" // BGPPeer, BGPConfiguration
+  | "felix" // FelixConfiguration
+  | "status" // CalicoNodeStatus
+  | "policy";
+
+export interface Affinity {
+  readonly host: string;
+  readonly block: Prefix;
+  readonly confirmed: boolean;
+}
+
+const RESOURCE_TOPICS: Record<string, Topic[]> = {
+  nodes: ["nodes", "policy"],
+  ippools: ["pools", "policy"],
+  bgppeers: ["bgp"],
+  bgpconfigurations: ["bgp"],
+  felixconfigurations: ["felix"],
+  caliconodestatuses: ["status"],
+};
+
+export class ClusterState {
+  readonly nodes = new Map<string, Node>();
+  readonly pools = new Map<string, IPPool>();
+  /** By CIDR. */
+  readonly blocks = new Map<string, AllocationBlock>();
+  /** By key. */
+  readonly affinities = new Map<string, Affinity>();
+  /** This node's, by key. */
+  readonly endpoints = new Map<string, WorkloadEndpoint>();
+  readonly bgpPeers = new Map<string, BGPPeer>();
+  readonly bgpConfigurations = new Map<string, BGPConfiguration>();
+  readonly felixConfigurations = new Map<string, FelixConfiguration>();
+  readonly nodeStatuses = new Map<string, CalicoNodeStatus>();
+  /** Keys whose value could not be understood, and why. */
+  readonly broken = new Map<string, string>();
+  /** Everything up to here has been seen. */
+  revision: Revision = "0";
+
+  constructor(readonly nodeName: string) {}
+
+  /** Takes one change (undefined: the key is gone) and says what it concerns. */
+  apply(key: string, value: unknown, revision: Revision): Topic[] {
+    this.revision = revision;
+    this.broken.delete(key);
+    try {
+      const resource = parseResourceKey(key);
+      return resource ? this.#resource(key, resource, value) : this.#ipam(key, value);
+    } catch (error) {
+      this.broken.set(key, (error as Error).message);
+      return [];
+    }
+  }
+
+  #resource(key: string, at: ResourceKey, value: unknown): Topic[] {
+    if (at.home === "kubernetes") return ["policy"];
+    if (at.plural === "workloadendpoints") return this.#endpoint(key, value);
+    const map = this.#mapOf(at.plural);
+    if (map) {
+      if (value === undefined) map.delete(at.name);
+      else map.set(at.name, stored(at.plural, value));
+    }
+    return RESOURCE_TOPICS[at.plural] ?? ["policy"];
+  }
+
+  #mapOf(plural: string): Map<string, Resource> | undefined {
+    const maps: Record<string, Map<string, any>> = {
+      nodes: this.nodes,
+      ippools: this.pools,
+      bgppeers: this.bgpPeers,
+      bgpconfigurations: this.bgpConfigurations,
+      felixconfigurations: this.felixConfigurations,
+      caliconodestatuses: this.nodeStatuses,
+    };
+    return Object.hasOwn(maps, plural) ? maps[plural] : undefined;
+  }
+
+  #endpoint(key: string, value: unknown): Topic[] {
+    const endpoint = value === undefined
+      ? undefined
+      : stored("workloadendpoints", value) as WorkloadEndpoint;
+    if (endpoint?.spec.node === this.nodeName) this.endpoints.set(key, endpoint);
+    else if (!this.endpoints.delete(key)) return ["policy"];
+    return ["endpoints", "policy"];
+  }
+
+  #ipam(key: string, value: unknown): Topic[] {
+    const block = parseBlockKey(key);
+    if (block) {
+      if (value === undefined) this.blocks.delete(formatPrefix(block));
+      else this.blocks.set(formatPrefix(block), value as AllocationBlock);
+      return ["blocks"];
+    }
+    const affinity = parseAffinityKey(key);
+    if (affinity?.owner.type === "host") {
+      if (value === undefined) this.affinities.delete(key);
+      else {
+        // An empty value is the oldest form, and means confirmed.
+        const state = (value as { state?: string } | null)?.state ?? "confirmed";
+        this.affinities.set(key, {
+          host: affinity.owner.name,
+          block: affinity.block,
+          confirmed: state === "confirmed" || state === "",
+        });
+      }
+      return ["blocks"];
+    }
+    return [];
+  }
+
+  /** Blocks that this node holds: its affinity is confirmed, and the block itself says so. */
+  ownBlocks(): Prefix[] {
+    const mine: Prefix[] = [];
+    for (const { host, block, confirmed } of this.affinities.values()) {
+      if (host !== this.nodeName || !confirmed) continue;
+      const held = this.blocks.get(formatPrefix(block));
+      const owner = held?.affinity ??
+        (held?.hostAffinity ? `host:${held.hostAffinity}` : undefined);
+      if (owner === `host:${this.nodeName}`) mine.push(block);
+    }
+    return mine;
+  }
+
+  /** Pools as prefixes, whatever host bits a stored one carries. */
+  poolPrefixes(): { prefix: Prefix; pool: IPPool }[] {
+    return [...this.pools.values()].map((pool) => ({ prefix: mustPrefix(pool.spec.cidr), pool }));
+  }
+}
+
+const kindByPlural = new Map(KINDS.filter((k) => k.home === "calico").map((k) => [k.plural, k]));
+
+/** The stored object with the defaults that reading gives it. */
+function stored(plural: string, value: unknown): Resource {
+  const kind = kindByPlural.get(plural);
+  if (!kind) throw new TypeError(`no kind has the plural ${plural}`);
+  return readObject(kind, value) as Resource;
+}
