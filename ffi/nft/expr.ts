@@ -320,7 +320,7 @@ const tables: Tables = {
     [5, "flags", be32],
   ],
   connlimit: [[1, "count", be32], [2, "flags", be32]],
-  quota: [[1, "bytes", be64], [2, "flags", be32], [4, "consumed", be64]],
+  quota: [[1, "bytes", be64], [4, "consumed", be64], [2, "flags", be32]],
   objref: [[1, "type", be32], [2, "name", text]],
   notrack: [],
 };

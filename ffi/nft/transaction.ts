@@ -77,6 +77,8 @@ export class Transaction {
   readonly #nextSequence: () => number;
   /** Sequence number of BATCH_BEGIN, which carries the errors of the batch as a whole. */
   readonly first: number;
+  /** Generation that the change was computed from. */
+  readonly generation?: number;
   #messages = 0;
   #setIds = 0;
   #finished = false;
@@ -86,6 +88,7 @@ export class Transaction {
     this.#nextSequence = options.nextSequence ?? (() => sequence++);
     this.#encoder = new MessageEncoder(1 << 12);
     this.first = this.#nextSequence();
+    this.generation = options.generation;
     this.#encoder.begin(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, this.first);
     putFamily(this.#encoder, 0, NFNL_SUBSYS_NFTABLES);
     if (options.generation !== undefined) {

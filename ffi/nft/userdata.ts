@@ -3,15 +3,14 @@
  * of a rule are `u8 type, u8 length, bytes`; type 0 is the comment, NUL included, which nft shows and
  * where we keep our mark. Those of a set tell nft how to print it.
  */
-import { NFT_USERDATA_MAX } from "./wire.ts";
-
 const UDATA_RULE_COMMENT = 0;
 const UDATA_SET_KEYBYTEORDER = 0;
 const UDATA_SET_DATABYTEORDER = 1;
+const UDATA_SET_DATA_INTERVAL = 6;
 
-/** How nft shall print keys and values. */
-export type ByteOrder = "host" | "network";
-const byteOrders: Readonly<Record<ByteOrder, number>> = { host: 1, network: 2 };
+/** How nft shall print keys and values; concatenations and verdicts have none. */
+export type ByteOrder = "none" | "host" | "network";
+const byteOrders: Readonly<Record<ByteOrder, number>> = { none: 0, host: 1, network: 2 };
 
 /** nft refuses a longer comment, and shows none of it. */
 export const NFT_COMMENT_MAX = 128;
@@ -49,9 +48,12 @@ export function readComment(userdata: Uint8Array | undefined): string {
   return "";
 }
 
-/** Userdata of a set, so that nft prints its keys (and the values of a map) in their order. */
+/** Userdata of a set or (with `data`) a map, so that nft prints its keys and values in their order. */
 export function setUserdata(key: ByteOrder, data?: ByteOrder): Uint8Array {
   const bytes = [UDATA_SET_KEYBYTEORDER, 4, byteOrders[key], 0, 0, 0];
-  if (data) bytes.push(UDATA_SET_DATABYTEORDER, 4, byteOrders[data], 0, 0, 0);
-  return new Uint8Array(bytes.slice(0, NFT_USERDATA_MAX));
+  if (data) {
+    bytes.push(UDATA_SET_DATABYTEORDER, 4, byteOrders[data], 0, 0, 0);
+    bytes.push(UDATA_SET_DATA_INTERVAL, 4, 0, 0, 0, 0);
+  }
+  return new Uint8Array(bytes);
 }

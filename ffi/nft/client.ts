@@ -1,0 +1,244 @@
+/**
+ * A conversation with nf_tables: read what is there, commit transactions. It runs over a Connection
+ * and so over the kernel or over a fake one.
+ *
+ * Reading: a ruleset is several dumps, and others may commit between two of them. So a snapshot names
+ * the generation before and after; equal means that it is of one piece.
+ *
+ * Committing: the kernel works inside send(2), and its refusals wait when it comes back; no
+ * acknowledgement is asked for, because it would prove nothing (see transaction.ts). A big batch is
+ * sent on another thread, for the kernel takes milliseconds for it.
+ */
+import { isKernelError, KernelError } from "../errors.ts";
+import { toKernelError } from "../netlink/acknowledgement.ts";
+import type { BatchAnswer, Connection } from "../netlink/connection.ts";
+import { AttributeCursor, type MessageCursor } from "../netlink/decoder.ts";
+import type { Bytes } from "../netlink/encoder.ts";
+import { getElements, type NftElement } from "./elements.ts";
+import { explainRefusals, StaleGenerationError, TransactionError } from "./errors.ts";
+import {
+  getChain,
+  getRule,
+  getRuleHead,
+  getSet,
+  getTable,
+  type NftChain,
+  type NftRule,
+  type NftRuleHead,
+  type NftSet,
+  type NftSetRef,
+  type NftTable,
+  putFamily,
+  putRuleName,
+  putSetName,
+  putTable,
+} from "./objects.ts";
+import { Transaction } from "./transaction.ts";
+import {
+  NFGENMSG,
+  NFT_MSG_GETCHAIN,
+  NFT_MSG_GETGEN,
+  NFT_MSG_GETRULE,
+  NFT_MSG_GETSET,
+  NFT_MSG_GETSETELEM,
+  NFT_MSG_GETTABLE,
+  NFT_SET_ANONYMOUS,
+  type NftFamily,
+  nftFamilyNumber,
+} from "./wire.ts";
+
+/** One table as it was read. */
+export interface TableSnapshot {
+  /** Of the ruleset when the reading began; the same at the end (`whole`), or not. */
+  readonly generation: number;
+  readonly whole: boolean;
+  /** Undefined: there is no such table, and nothing in it. */
+  readonly table: NftTable | undefined;
+  readonly chains: readonly NftChain[];
+  /** Chain by chain, in their order. */
+  readonly rules: readonly NftRuleHead[];
+  /** Without anonymous sets, which belong to their rules. */
+  readonly sets: readonly NftSet[];
+}
+
+export interface NftClientOptions {
+  /** Makes room for a datagram of so many bytes in the socket's send buffer. */
+  readonly reserveSend?: (bytes: number) => void;
+  /** Batches from this size on are sent on another thread. Default 32 KiB. */
+  readonly asyncFrom?: number;
+}
+
+/** A table's name and family. */
+export interface TableName {
+  readonly family: NftFamily;
+  readonly name: string;
+}
+
+export class NftClient {
+  readonly #connection: Connection;
+  readonly #reserveSend: (bytes: number) => void;
+  readonly #asyncFrom: number;
+
+  constructor(connection: Connection, options: NftClientOptions = {}) {
+    this.#connection = connection;
+    this.#reserveSend = options.reserveSend ?? (() => {});
+    this.#asyncFrom = options.asyncFrom ?? 32 * 1024;
+  }
+
+  /** The present generation: it grows by one with every commit of anybody in this namespace. */
+  generation(): number {
+    let generation = 0;
+    this.#connection.request(
+      "get nf_tables generation",
+      NFT_MSG_GETGEN,
+      0,
+      (e) => putFamily(e, 0),
+      (m) => {
+        for (const a = m.attributes(NFGENMSG); a.next();) if (a.type === 1) generation = a.be32();
+      },
+    );
+    return generation;
+  }
+
+  tables(): NftTable[] {
+    return this.#connection.dump("list tables", NFT_MSG_GETTABLE, (e) => putFamily(e, 0), getTable);
+  }
+
+  /** Undefined: there is none of that name. */
+  table(name: TableName): NftTable | undefined {
+    let table: NftTable | undefined;
+    try {
+      this.#connection.request(
+        `get table ${name.family} ${name.name}`,
+        NFT_MSG_GETTABLE,
+        0,
+        (e) => putTable(e, { family: name.family, name: name.name }),
+        (m) => table = getTable(m),
+      );
+    } catch (error) {
+      if (!isKernelError(error, "ENOENT")) throw error;
+    }
+    return table;
+  }
+
+  chains(table: TableName): NftChain[] {
+    return this.#connection.dump(
+      `list chains of table ${table.family} ${table.name}`,
+      NFT_MSG_GETCHAIN,
+      (e) => putFamily(e, nftFamilyNumber(table.family)),
+      // The kernel lists the chains of all tables of the family.
+      (m) => {
+        const chain = getChain(m);
+        return chain?.table === table.name && chain.family === table.family ? chain : undefined;
+      },
+    );
+  }
+
+  /** The rules of a table, or of one chain, with all that they say. */
+  rules(table: TableName, chain?: string): NftRule[] {
+    return this.#rules(table, chain, getRule);
+  }
+
+  /** As rules, without their expressions: of thousands of rules that is what one wants to read. */
+  ruleHeads(table: TableName, chain?: string): NftRuleHead[] {
+    const cursor = new AttributeCursor();
+    return this.#rules(table, chain, (m) => getRuleHead(m, cursor));
+  }
+
+  /** Anonymous sets among them. */
+  sets(table: TableName): NftSet[] {
+    return this.#connection.dump(
+      `list sets of table ${table.family} ${table.name}`,
+      NFT_MSG_GETSET,
+      (e) => putSetName(e, { family: table.family, table: table.name }),
+      getSet,
+    );
+  }
+
+  elements(set: NftSetRef): NftElement[] {
+    const lists = this.#connection.dump(
+      `list elements of set ${set.name} of table ${set.family} ${set.table}`,
+      NFT_MSG_GETSETELEM,
+      (e) => putSetName(e, { family: set.family, table: set.table, name: set.name }),
+      (m) => {
+        const list: NftElement[] = [];
+        getElements(m, (element) => list.push(element));
+        return list;
+      },
+    );
+    return lists.flat();
+  }
+
+  /** Everything in a table but the elements of its sets. */
+  snapshot(table: TableName): TableSnapshot {
+    const generation = this.generation();
+    const found = this.table(table);
+    const empty = { chains: [], rules: [], sets: [] };
+    const content = !found ? empty : {
+      chains: this.chains(table),
+      rules: this.ruleHeads(table),
+      sets: this.sets(table).filter((set) => !(set.flags & NFT_SET_ANONYMOUS)),
+    };
+    const whole = this.generation() === generation;
+    return { generation, whole, table: found, ...content };
+  }
+
+  /** A new transaction. With a generation it is refused if another has committed since. */
+  begin(generation?: number): Transaction {
+    return new Transaction({ generation, nextSequence: () => this.#connection.nextSequence() });
+  }
+
+  /**
+   * Commits. Throws StaleGenerationError, or TransactionError with every message that was refused;
+   * in both cases nothing was done. A KernelError with ENOBUFS: answers were lost, and it may be done
+   * or not. Between call and answer the client can do nothing else.
+   */
+  async commit(transaction: Transaction): Promise<void> {
+    const datagram = transaction.finish();
+    if (datagram.length < this.#asyncFrom) return this.commitNow(transaction);
+    this.#reserveSend(datagram.length);
+    this.#judge(transaction, datagram, await this.#connection.exchangeAsync(datagram));
+  }
+
+  /** As commit, on this thread: for small batches, done when it returns. */
+  commitNow(transaction: Transaction): void {
+    const datagram = transaction.finish();
+    this.#reserveSend(datagram.length);
+    this.#judge(transaction, datagram, this.#connection.exchange(datagram));
+  }
+
+  close(): void {
+    this.#connection.close();
+  }
+
+  #judge(transaction: Transaction, datagram: Bytes, answer: BatchAnswer): void {
+    for (const refusal of answer.refused) {
+      if (refusal.sequence !== transaction.first) continue;
+      // Errors of the batch as a whole come with the number of BATCH_BEGIN.
+      const error = toKernelError(refusal, "nf_tables transaction");
+      if (error.code === "ERESTART") throw new StaleGenerationError(transaction.generation ?? 0);
+      throw error;
+    }
+    if (answer.refused.length > 0) {
+      throw new TransactionError(explainRefusals(datagram, answer.refused));
+    }
+    if (answer.lost) {
+      throw new KernelError(105, "nf_tables transaction", {
+        detail: "answers were lost; it may be done or not",
+      });
+    }
+  }
+
+  #rules<T>(
+    table: TableName,
+    chain: string | undefined,
+    decode: (message: MessageCursor) => T | undefined,
+  ): T[] {
+    return this.#connection.dump(
+      `list rules of table ${table.family} ${table.name}`,
+      NFT_MSG_GETRULE,
+      (e) => putRuleName(e, { family: table.family, table: table.name, chain }),
+      decode,
+    );
+  }
+}
