@@ -1,0 +1,260 @@
+/**
+ * Which pool gives which addresses, and to whom.
+ *
+ * Calico refuses pools that overlap; objects written past its checks may overlap or nest all the
+ * same, so ownership is decided here and every reader comes to the same answer:
+ *
+ * - A pool takes part where it is enabled: not disabled, not being deleted, and its status does not
+ *   say Allocatable=False.
+ * - Of the pools that take part, the longest prefix that holds an address owns it (equal prefixes:
+ *   the older pool, then the one first by name).
+ * - A block is a pool's where it has the pool's block size and the pool owns all of its addresses.
+ *   Any other block that lies in a pool is a *stray*: it was made before a narrower pool or another
+ *   block size existed. It keeps what it has given, gives nothing more and goes when it is empty;
+ *   until then the pools claim around it.
+ *
+ * What the requester may use of these is `determinePools`, after Calico's ipam.go of that name.
+ */
+import {
+  type Family,
+  type Ip,
+  parsePrefix,
+  type Prefix,
+  prefixContains,
+  prefixCovers,
+  prefixesOverlap,
+  prefixOf,
+  samePrefix,
+} from "../net/mod.ts";
+import { type IPPool, isAllocatable } from "../model/ippool.ts";
+import { parseSelector, type Selector, SelectorError } from "../selector/selector.ts";
+import { IpamError } from "./errors.ts";
+import type { PoolUse } from "./types.ts";
+
+/** A pool as IPAM needs it. */
+export interface Pool {
+  readonly name: string;
+  /** Host bits of the stored CIDR masked away. */
+  readonly prefix: Prefix;
+  /** Prefix length of its blocks. */
+  readonly blockSize: number;
+  /** Why it gives nothing; undefined where it is enabled. */
+  readonly closed?: string;
+  readonly uses: readonly string[];
+  /** Empty: all nodes, all namespaces. */
+  readonly nodeSelector: string;
+  readonly namespaceSelector: string;
+  /** Used without being named. */
+  readonly automatic: boolean;
+  /** RFC 3339. */
+  readonly created: string;
+}
+
+type StoredPool = {
+  metadata?: Partial<IPPool["metadata"]>;
+  spec?: Partial<IPPool["spec"]>;
+  status?: IPPool["status"];
+};
+
+/** Reads a stored IPPool with Calico's defaults; undefined where its CIDR or block size is none. */
+export function readPool(value: unknown): Pool | undefined {
+  const { metadata = {}, spec = {}, status } = (value ?? {}) as StoredPool;
+  const prefix = spec.cidr?.includes("/") ? parsePrefix(spec.cidr) : undefined;
+  if (!prefix || !metadata.name) return undefined;
+  const [standard, shortest, longest] = prefix.ip.family === 4 ? [26, 20, 32] : [122, 116, 128];
+  const blockSize = spec.blockSize || standard;
+  if (blockSize < shortest || blockSize > longest) return undefined;
+  return {
+    name: metadata.name,
+    prefix,
+    blockSize,
+    closed: spec.disabled
+      ? "it is disabled"
+      : metadata.deletionTimestamp
+      ? "it is being deleted"
+      : !isAllocatable({ status } as IPPool)
+      ? "its status says that it is not allocatable"
+      : undefined,
+    uses: spec.allowedUses?.length ? spec.allowedUses : ["Workload", "Tunnel"],
+    nodeSelector: spec.nodeSelector ?? "",
+    namespaceSelector: spec.namespaceSelector ?? "",
+    automatic: spec.assignmentMode !== "Manual",
+    created: metadata.creationTimestamp ?? "",
+  };
+}
+
+/** The pools of one moment, and who owns what. */
+export class PoolMap {
+  /** By name. */
+  readonly all: readonly Pool[];
+  readonly enabled: readonly Pool[];
+  /** Enabled, the one that owns first: longest prefix, oldest, first name. */
+  readonly #ranked: readonly Pool[];
+
+  constructor(pools: Iterable<Pool>) {
+    this.all = [...pools].sort((a, b) => compareText(a.name, b.name));
+    this.enabled = this.all.filter((p) => p.closed === undefined);
+    this.#ranked = [...this.enabled].sort((a, b) =>
+      b.prefix.length - a.prefix.length || compareText(a.created, b.created) ||
+      compareText(a.name, b.name)
+    );
+  }
+
+  /** The enabled pool that an address belongs to. */
+  ownerOfAddress(ip: Ip): Pool | undefined {
+    return this.#ranked.find((pool) => prefixContains(pool.prefix, ip));
+  }
+
+  /** The enabled pool whose block this is; undefined for strays and for blocks outside of all pools. */
+  ownerOfBlock(block: Prefix): Pool | undefined {
+    const first = this.#ranked.find((pool) => prefixesOverlap(pool.prefix, block));
+    const owns = first && first.blockSize === block.length && prefixCovers(first.prefix, block);
+    return owns ? first : undefined;
+  }
+
+  /** Whether the block touches enabled pools and is no block of them. */
+  isStray(block: Prefix): boolean {
+    return this.enabled.some((p) => prefixesOverlap(p.prefix, block)) && !this.ownerOfBlock(block);
+  }
+
+  /** The parts of a pool's range that other enabled pools own. */
+  ceded(pool: Pool): Prefix[] {
+    return this.#ranked.slice(0, this.#ranked.indexOf(pool))
+      .filter((other) => prefixesOverlap(other.prefix, pool.prefix))
+      .map((other) => other.prefix);
+  }
+
+  /** The longest pool of any state that holds an address: whose statistics it counts in. */
+  homeOf(ip: Ip): Pool | undefined {
+    const open = (pool: Pool) => pool.closed === undefined ? 0 : 1;
+    return this.all.filter((pool) => prefixContains(pool.prefix, ip))
+      .sort((a, b) => b.prefix.length - a.prefix.length || open(a) - open(b))[0];
+  }
+}
+
+/** The block of the pool that holds an address. */
+export function blockOf(pool: Pool, ip: Ip): Prefix {
+  return prefixOf(ip, pool.blockSize);
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+type Labels = Readonly<Record<string, string>>;
+
+export interface PoolQuestion {
+  readonly family: Family;
+  /** Names or CIDRs; empty: any that is meant for the node and the namespace. */
+  readonly requested: readonly string[];
+  readonly use: PoolUse;
+  /** Named in messages. */
+  readonly host: string;
+  readonly nodeLabels: Labels;
+  /** No namespace: no labels. */
+  readonly namespaceLabels: Labels;
+}
+
+/**
+ * The pools that a request may use, in the order in which they are tried. Requested pools are taken
+ * in the order asked, whatever their selectors and assignmentMode. IpamError where there are none.
+ */
+export function determinePools(pools: PoolMap, question: PoolQuestion): Pool[] {
+  const { family, requested, use, host } = question;
+  const open = pools.enabled.filter((p) => p.prefix.ip.family === family);
+  const named = requested.map((text) => requestedPool(pools, text, family));
+  if (open.length === 0) {
+    throw new IpamError(
+      "noPools",
+      `cannot find a qualified ippool: there is no enabled IPv${family} pool`,
+    );
+  }
+  const meant = named.length > 0
+    ? [...new Set(named)]
+    : open.filter((p) =>
+      p.automatic && selects(p, "nodeSelector", question.nodeLabels) &&
+      selects(p, "namespaceSelector", question.namespaceLabels)
+    );
+  if (meant.length === 0) {
+    const broken = open.filter((p) =>
+      !readSelector(p.nodeSelector) || !readSelector(p.namespaceSelector)
+    );
+    throw new IpamError(
+      "noPools",
+      `no configured Calico pools for node ${host}: no enabled automatic IPv${family} pool's ` +
+        `selectors match the node and the namespace` +
+        (broken.length > 0
+          ? `; the selectors of ${broken.map((p) => p.name).join(", ")} cannot be read`
+          : ""),
+    );
+  }
+  const useful = meant.filter((p) => p.uses.includes(use));
+  if (useful.length === 0) {
+    throw new IpamError(
+      "noPools",
+      `cannot find a qualified ippool, no pools match the required use (${use}): of ` +
+        meant.map((p) => `${p.name} (${p.uses.join()})`).join(", "),
+    );
+  }
+  return useful;
+}
+
+/** Whether the pool's nodeSelector matches a node's labels. */
+export function selectsNode(pool: Pool, labels: Labels): boolean {
+  return selects(pool, "nodeSelector", labels);
+}
+
+function requestedPool(pools: PoolMap, text: string, family: Family): Pool {
+  const cidr = text.includes("/") ? parsePrefix(text) : undefined;
+  const pool = cidr
+    ? pools.enabled.find((p) => samePrefix(p.prefix, cidr)) ??
+      pools.all.find((p) => samePrefix(p.prefix, cidr))
+    : pools.all.find((p) => p.name === text);
+  const familyAsked = cidr?.ip.family ?? pool?.prefix.ip.family;
+  if (familyAsked !== undefined && familyAsked !== family) {
+    const other = family === 4 ? 6 : 4;
+    throw new IpamError(
+      "badRequest",
+      `provided IPv${family} IPPools list contains one or more IPv${other} IPPools: ${text}`,
+    );
+  }
+  if (!pool) {
+    throw new IpamError(
+      "poolUnknown",
+      cidr
+        ? `the given pool (${text}) does not exist, or is not enabled: no IPPool has this CIDR`
+        : `error parsing pool "${text}": it is neither a CIDR nor the name of an IPPool`,
+    );
+  }
+  if (pool.closed) {
+    throw new IpamError(
+      "poolDisabled",
+      `the given pool (${text}) does not exist, or is not enabled: ${pool.closed}`,
+    );
+  }
+  return pool;
+}
+
+/** A selector that cannot be read selects nothing: one broken pool must not close the others. */
+function selects(
+  pool: Pool,
+  field: "nodeSelector" | "namespaceSelector",
+  labels: Labels,
+): boolean {
+  return pool[field] === "" || (readSelector(pool[field])?.matches(labels) ?? false);
+}
+
+const readSelectors = new Map<string, Selector | undefined>();
+
+function readSelector(text: string): Selector | undefined {
+  if (readSelectors.has(text)) return readSelectors.get(text);
+  let selector: Selector | undefined;
+  try {
+    selector = parseSelector(text);
+  } catch (error) {
+    if (!(error instanceof SelectorError)) throw error;
+  }
+  if (readSelectors.size > 1000) readSelectors.clear();
+  readSelectors.set(text, selector);
+  return selector;
+}
