@@ -1,0 +1,191 @@
+/** What several states do alike: dial, greet, give up. */
+import {
+  CEASE,
+  FSM_ERROR,
+  HOLD_TIMER_EXPIRED,
+  type ProtocolError,
+  protocolError,
+} from "../message/error.ts";
+import { describeNotification, type Notification } from "../message/frame.ts";
+import type { Effect, Failures, Session, SessionEvent, Step, StepContext } from "./session.ts";
+
+/** Seconds that OpenSent waits for the peer's OPEN: the large value of RFC 4271 section 8.2.2. */
+export const OPEN_WAIT = 240;
+
+/** Errors longer ago than this, in milliseconds, do not lengthen the pause any more. */
+const AMNESIA = 300_000;
+
+/** Seconds in Idle after a connection was lost without a protocol error. */
+const RECONNECT_PAUSE = 1;
+
+/** Nothing happens. */
+export function stay(session: Session, effects: readonly Effect[] = []): Step {
+  return { next: session, effects };
+}
+
+/** Calls the peer, or waits for its call. */
+export function begin(session: Session, context: StepContext): Step {
+  const { failures } = session;
+  if (context.config.passive) {
+    return {
+      next: { state: "Active", failures },
+      effects: [],
+      reason: "waiting for the peer to call",
+    };
+  }
+  return {
+    next: { state: "Connect", failures },
+    effects: [{ do: "connect" }, retryTimer(context)],
+    reason: "calling the peer",
+  };
+}
+
+export function retryTimer(context: StepContext): Effect {
+  return {
+    do: "start-timer",
+    timer: "connect-retry",
+    seconds: context.config.connectRetryTime,
+    jitter: true,
+  };
+}
+
+/** A connection is there: OPEN goes out. */
+export function greet(session: Session, direction: "out" | "in"): Step {
+  const effects: Effect[] = [];
+  if (session.state === "Connect" && direction === "in") effects.push({ do: "cancel-connect" });
+  effects.push(
+    { do: "stop-timer", timer: "connect-retry" },
+    { do: "stop-timer", timer: "idle-hold" },
+    { do: "send-open" },
+    { do: "start-timer", timer: "hold", seconds: OPEN_WAIT, jitter: false },
+  );
+  return {
+    next: { state: "OpenSent", failures: session.failures },
+    effects,
+    reason: direction === "out" ? "the peer took our call" : "the peer has called",
+  };
+}
+
+function counted(failures: Failures, now: number): Failures {
+  return { count: now - failures.last > AMNESIA ? 1 : failures.count + 1, last: now };
+}
+
+/** How a session comes back to Idle after something went wrong. */
+interface Ending {
+  readonly reason: string;
+  /** Sent before the connection is closed. */
+  readonly notify?: ProtocolError;
+  /** Nobody sent a NOTIFICATION. */
+  readonly silent?: boolean;
+  /** The peer may call again at once. */
+  readonly mayCall?: boolean;
+  /** A short pause and no count: nobody did anything wrong. */
+  readonly harmless?: boolean;
+}
+
+export function giveUp(session: Session, context: StepContext, ending: Ending): Step {
+  const effects: Effect[] = [];
+  if (ending.notify) effects.push({ do: "send-notification", error: ending.notify });
+  effects.push(
+    { do: "cancel-connect" },
+    { do: "close" },
+    { do: "stop-timer", timer: "connect-retry" },
+    { do: "stop-timer", timer: "hold" },
+    { do: "stop-timer", timer: "keepalive" },
+  );
+  if (session.state === "Established") {
+    effects.push({
+      do: "down",
+      keepRoutes: ending.silent === true,
+      negotiated: session.negotiated,
+    });
+  }
+  const failures = ending.harmless ? session.failures : counted(session.failures, context.now);
+  const [first, most] = context.config.errorWait;
+  const seconds = ending.harmless
+    ? RECONNECT_PAUSE
+    : Math.min(most, first * 2 ** Math.min(30, failures.count - 1));
+  effects.push({ do: "start-timer", timer: "idle-hold", seconds, jitter: true });
+  return {
+    next: { state: "Idle", started: true, closed: !ending.mayCall, failures },
+    effects,
+    reason: ending.reason,
+    failed: true,
+  };
+}
+
+/** We were told to stop. */
+export function stop(session: Session, event: SessionEvent & { type: "stop" }): Step {
+  const effects: Effect[] = [];
+  const connected = session.state === "OpenSent" || session.state === "OpenConfirm" ||
+    session.state === "Established";
+  if (connected && event.error) effects.push({ do: "send-notification", error: event.error });
+  effects.push({ do: "cancel-connect" }, { do: "close" });
+  for (const timer of ["connect-retry", "hold", "keepalive", "idle-hold"] as const) {
+    effects.push({ do: "stop-timer", timer });
+  }
+  if (session.state === "Established") {
+    effects.push({ do: "down", keepRoutes: false, negotiated: session.negotiated });
+  }
+  return {
+    next: { state: "Idle", started: false, closed: true, failures: session.failures },
+    effects,
+    reason: event.reason,
+  };
+}
+
+/** The other connection of two stays. */
+export function yieldToOther(session: Session, error: ProtocolError): Step {
+  return {
+    ...stop(session, { type: "stop", error, reason: "the other of two connections stays" }),
+  };
+}
+
+export function received(
+  session: Session,
+  context: StepContext,
+  notification: Notification,
+): Step {
+  // RFC 4271 6.7: Cease tells of a decision, not of a fault; the peer may be back at once.
+  const harmless = notification.code === CEASE;
+  return giveUp(session, context, {
+    reason: `the peer ended the session: ${describeNotification(notification)}`,
+    mayCall: harmless,
+  });
+}
+
+export function holdExpired(session: Session, context: StepContext, seconds: number): Step {
+  const text = `hold timer expired: nothing heard from the peer for ${seconds} s`;
+  return giveUp(session, context, {
+    reason: text,
+    notify: protocolError(HOLD_TIMER_EXPIRED, 0, text),
+    mayCall: true,
+  });
+}
+
+export function faulty(session: Session, context: StepContext, error: ProtocolError): Step {
+  return giveUp(session, context, { reason: error.text, notify: error });
+}
+
+/** A message that has no place in this state (RFC 6608). */
+export function unexpected(
+  session: Session,
+  context: StepContext,
+  what: string,
+  subcode: 0 | 1 | 2 | 3,
+): Step {
+  return faulty(
+    session,
+    context,
+    protocolError(FSM_ERROR, subcode, `${what} in state ${session.state}`),
+  );
+}
+
+export function lost(session: Session, context: StepContext, message: string): Step {
+  return giveUp(session, context, {
+    reason: message,
+    silent: true,
+    mayCall: true,
+    harmless: true,
+  });
+}

@@ -1,0 +1,45 @@
+/**
+ * Connect: we are calling. An attempt that has found no answer when the connect-retry timer runs out
+ * is made anew; one that failed sooner waits in Active for the timer.
+ */
+import { greet, retryTimer, stay, stop } from "./common.ts";
+import type { Session, SessionEvent, Step, StepContext } from "./session.ts";
+
+export function connect(
+  session: Session & { state: "Connect" },
+  event: SessionEvent,
+  context: StepContext,
+): Step {
+  switch (event.type) {
+    case "connected":
+      return greet(session, event.direction);
+    case "connect-failed":
+      return {
+        next: { state: "Active", failures: session.failures },
+        effects: [],
+        reason: event.failure.message,
+        failed: true,
+      };
+    case "timer":
+      if (event.timer !== "connect-retry") return stay(session);
+      return {
+        next: session,
+        effects: [{ do: "cancel-connect" }, { do: "connect" }, retryTimer(context)],
+        reason: `TCP timeout: no answer in ${context.config.connectRetryTime} s`,
+        failed: true,
+      };
+    case "stop":
+      return stop(session, event);
+    case "collision-lost":
+      return stop(session, { type: "stop", reason: "the other of two connections stays" });
+    case "start":
+    case "disconnected":
+    case "error":
+    case "open":
+    case "keepalive":
+    case "update":
+    case "route-refresh":
+    case "notification":
+      return stay(session);
+  }
+}

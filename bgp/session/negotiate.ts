@@ -1,0 +1,121 @@
+/**
+ * What we say in our OPEN, and what it and the peer's come to (RFC 4271 6.2, 5492, 4760, 6793, 2918,
+ * 7313, 4724, 6286).
+ */
+import type { AddressFamily } from "../config.ts";
+import { formatId } from "../message/attributes.ts";
+import { Writer } from "../message/bytes.ts";
+import {
+  afiOf,
+  type Capability,
+  encodeCapability,
+  familyOf,
+  SAFI_UNICAST,
+} from "../message/capability.ts";
+import { type Decoded, fail, OPEN_ERROR } from "../message/error.ts";
+import type { Open } from "../message/open.ts";
+import type { Negotiated, SessionConfig } from "./session.ts";
+
+function multiprotocol(family: AddressFamily): Capability {
+  return { kind: "multiprotocol", afi: afiOf(family), safi: SAFI_UNICAST };
+}
+
+/** Our OPEN. */
+export function openOf(config: SessionConfig): Omit<Open, "version" | "headerAs"> {
+  const capabilities: Capability[] = [
+    ...config.families.map(multiprotocol),
+    { kind: "route-refresh" },
+    { kind: "four-octet-as", as: config.localAs },
+    { kind: "enhanced-route-refresh" },
+  ];
+  if (config.restartTime !== false) {
+    capabilities.push({
+      kind: "graceful-restart",
+      restarting: config.restarting,
+      notification: false,
+      time: Math.min(4095, Math.max(0, Math.round(config.restartTime))),
+      // Routes are the kernel's business while we are away: it forwards without us.
+      families: config.families.map((family) => ({
+        afi: afiOf(family),
+        safi: SAFI_UNICAST,
+        forwarding: true,
+      })),
+    });
+  }
+  return {
+    as: config.localAs,
+    holdTime: config.holdTime,
+    routerId: config.routerId,
+    capabilities,
+  };
+}
+
+/** What both OPENs come to, or why the peer's cannot be accepted. */
+export function negotiate(config: SessionConfig, open: Open): Decoded<Negotiated> {
+  if (open.as !== config.remoteAs) {
+    return fail(
+      OPEN_ERROR,
+      2,
+      `OPEN mismatch: the peer says it is AS ${open.as}, it is configured as AS ${config.remoteAs}`,
+    );
+  }
+  const internal = config.localAs === config.remoteAs;
+  if (internal && open.routerId === config.routerId) {
+    return fail(
+      OPEN_ERROR,
+      3,
+      `OPEN mismatch: the peer has our own router ID ${formatId(open.routerId)}`,
+    );
+  }
+  const offered = new Set<AddressFamily>();
+  let anyMultiprotocol = false;
+  for (const capability of open.capabilities) {
+    if (capability.kind !== "multiprotocol") continue;
+    anyMultiprotocol = true;
+    const family = familyOf(capability.afi, capability.safi);
+    if (family) offered.add(family);
+  }
+  // A speaker that says nothing of families speaks IPv4 unicast (RFC 4760 section 8).
+  if (!anyMultiprotocol) offered.add("ipv4");
+  const families = new Set(config.families.filter((family) => offered.has(family)));
+  if (families.size === 0) {
+    const data = new Writer();
+    for (const family of config.families) encodeCapability(multiprotocol(family), data);
+    return fail(
+      OPEN_ERROR,
+      7,
+      `OPEN mismatch: the peer does not carry ${config.families.join(" or ")}`,
+      data.done(),
+    );
+  }
+  const has = (kind: Capability["kind"]) => open.capabilities.some((c) => c.kind === kind);
+  const holdTime = Math.min(config.holdTime, open.holdTime);
+  const third = Math.max(1, Math.floor(holdTime / 3));
+  const value: Negotiated = {
+    open,
+    internal,
+    holdTime,
+    keepaliveTime: Math.min(config.keepaliveTime ?? third, third),
+    families,
+    asSize: has("four-octet-as") ? 4 : 2,
+    routeRefresh: has("route-refresh"),
+    enhancedRouteRefresh: has("enhanced-route-refresh"),
+    restart: config.restartTime === false ? undefined : restartOf(open, families),
+  };
+  return { ok: true, value };
+}
+
+function restartOf(
+  open: Open,
+  negotiated: ReadonlySet<AddressFamily>,
+): Negotiated["restart"] | undefined {
+  // RFC 4724 section 3: of several instances the last one counts.
+  const capability = open.capabilities.findLast((c) => c.kind === "graceful-restart");
+  if (!capability) return undefined;
+  const families = new Map<AddressFamily, { forwarding: boolean }>();
+  for (const { afi, safi, forwarding } of capability.families) {
+    const family = familyOf(afi, safi);
+    if (family && negotiated.has(family)) families.set(family, { forwarding });
+  }
+  return { time: capability.time, restarting: capability.restarting, families };
+}
