@@ -52,6 +52,10 @@ export class JsonText {
 
 /** A request as a line with its newline. */
 export function encodeRequest(request: Request): string {
+  if ("method" in request && request.params instanceof JsonText) {
+    const { params, ...rest } = request;
+    return `${JSON.stringify(rest).slice(0, -1)},"params":${params.text}}\n`;
+  }
   return JSON.stringify(request) + "\n";
 }
 

@@ -10,13 +10,7 @@
  * changes or 16 MiB; all of it lies in memory, about the size of its JSON.
  */
 
-import {
-  ChangeLog,
-  type ChangeRecord,
-  DEFAULT_LOG_BOUNDS,
-  type LogBounds,
-  type PutRecord,
-} from "./change_log.ts";
+import { ChangeLog, DEFAULT_LOG_BOUNDS, type LogBounds, type PutRecord } from "./change_log.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { KeyIndex } from "./key_index.ts";
 import { KvJournal, type KvJournalParts } from "./kv_journal.ts";
@@ -130,7 +124,10 @@ async function load(kv: Deno.Kv, path: string, bounds: LogBounds) {
   for await (const row of kv.list<LogRow>({ prefix: LOG }, { batchSize: 500 })) {
     const at = row.key[1] as number;
     if (at !== log.newest + 1) fail(path, `change ${at} follows change ${log.newest} in its log`);
-    log.append(shared(recordOf(row.value.key, at, row.value, refer("inLog")), index));
+    const record = recordOf(row.value.key, at, row.value, refer("inLog"));
+    log.append(record);
+    // One copy in memory of what the object and the log both hold.
+    if (record.type === "put" && index.get(record.key)?.revision === at) index.set(record);
   }
   if (log.newest !== revision) {
     fail(path, `its log ends at revision ${log.newest}, its counter at ${revision}`);
@@ -159,12 +156,6 @@ async function identify(kv: Deno.Kv, path: string): Promise<StoreRow> {
   const counter: CounterRow = { revision: FIRST_REVISION, compacted: FIRST_REVISION, session: "" };
   await kv.atomic().set(STORE_KEY, store).set(COUNTER_KEY, counter).commit();
   return store;
-}
-
-/** The log's record, with the text of the object where it is that: one copy in memory. */
-function shared(record: ChangeRecord, index: KeyIndex): ChangeRecord {
-  const current = index.get(record.key);
-  return current?.revision === record.revision ? current : record;
 }
 
 type Chunks = Map<number, Uint8Array[]>;

@@ -51,7 +51,6 @@ interface ValueRow {
   readonly chunks?: number;
   readonly ttlMs?: number;
   readonly expires?: number;
-  readonly writeId?: string;
 }
 
 export interface ObjectRow extends ValueRow {
@@ -82,7 +81,6 @@ function valueRow(record: PutRecord, chunks: number): ValueRow {
   return {
     ...(chunks > 0 ? { chunks } : { text: record.text }),
     ...(record.ttlMs > 0 && { ttlMs: record.ttlMs, expires: record.expires }),
-    ...(record.writeId !== undefined && { writeId: record.writeId }),
   };
 }
 
@@ -92,18 +90,21 @@ export function objectRow(record: PutRecord, chunks: number): ObjectRow {
 
 export function logRow(record: ChangeRecord, chunks: number): LogRow {
   const { key, writeId } = record;
-  if (record.type === "put") return { key, ...valueRow(record, chunks) };
-  return { key, deleted: true, ...(writeId !== undefined && { writeId }) };
+  return {
+    key,
+    ...(writeId !== undefined && { writeId }),
+    ...(record.type === "put" ? valueRow(record, chunks) : { deleted: true }),
+  };
 }
 
 /** The record in an object's or the log's row; `large` gives the text of a value in chunks. */
 export function recordOf(
   key: string,
   revision: number,
-  row: ValueRow | LogRow,
+  row: ObjectRow | LogRow,
   large: (revision: number, chunks: number) => string,
 ): ChangeRecord {
-  const { writeId } = row;
+  const writeId = "writeId" in row ? row.writeId : undefined;
   if ("deleted" in row) return { type: "delete", key, revision, writeId };
   const { ttlMs = 0, expires = 0 } = row;
   const text = row.text ?? large(revision, row.chunks ?? 0);

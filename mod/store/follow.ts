@@ -1,0 +1,153 @@
+/**
+ * Keeps somebody's picture of a part of the store up to date, for as long as it is wanted: list,
+ * watch, and list again when the log has moved on or the store was away. A new list is compared with
+ * what was told before, so the follower hears of what vanished meanwhile as deletions and of nothing
+ * that is as it was.
+ *
+ *     list -> delete…, put…, synced -> watch -> put, delete, … -> unavailable -> list -> …
+ *
+ * Between `unavailable` and the next `synced` the follower keeps what it knows: fail static.
+ */
+
+import { type Clock, sleep, systemClock } from "./clock.ts";
+import { type Entry, type Revision, type Store, StoreError, type WatchEvent } from "./store.ts";
+
+/** What the follower hears. A promise that a handler returns is awaited before the next is called. */
+export interface FollowHandlers<T = unknown> {
+  /** The key is new, or has another value than it had. */
+  put(entry: Entry<T>): void | Promise<void>;
+  /** The key is gone. The revision is of the store, not before the deletion. */
+  delete(key: string, revision: Revision): void | Promise<void>;
+  /** All that the store held at this revision has been told; called after each list. */
+  synced?(revision: Revision): void | Promise<void>;
+  /** The store cannot be read now, and is being tried again; called for each failed attempt. */
+  unavailable?(error: StoreError): void | Promise<void>;
+}
+
+export interface FollowOptions {
+  /** Ends the following. */
+  readonly signal?: AbortSignal;
+  readonly clock?: Clock;
+  /** 0 to 1, as Math.random: spreads what many followers do at the same time. */
+  readonly random?: () => number;
+}
+
+/** Pauses between failed attempts, growing from the first to the second. */
+const FIRST_PAUSE_MS = 100, LONGEST_PAUSE_MS = 10_000;
+/** A watch that lasted so long was a good one: the next failure is a first one. */
+const LASTED_MS = 5000;
+
+/** Marks what a handler threw, which is not the store's trouble but goes to our caller. */
+class HandlerFailure {
+  constructor(readonly error: unknown) {}
+}
+
+/**
+ * Follows all keys that begin with the prefix. Resolves when the signal is aborted; rejects only with
+ * what a handler threw, or a StoreError "invalid", which no repetition mends.
+ */
+export async function follow<T = unknown>(
+  store: Store,
+  prefix: string,
+  handlers: FollowHandlers<T>,
+  options: FollowOptions = {},
+): Promise<void> {
+  const { signal, clock = systemClock, random = Math.random } = options;
+  const told = new Map<string, Revision>();
+  let failures = 0;
+  while (!signal?.aborted) {
+    const began = clock.monotonicMs();
+    try {
+      const revision = await relist(store, prefix, handlers, told, signal);
+      await watch(store, prefix, revision, handlers, told, signal, () => failures = 0);
+      if (signal?.aborted) return;
+      throw new StoreError("unavailable", `the watch of ${prefix} ended`);
+    } catch (error) {
+      if (signal?.aborted && !(error instanceof HandlerFailure)) return;
+      if (error instanceof HandlerFailure) throw error.error;
+      if (!(error instanceof StoreError) || error.kind === "invalid") throw error;
+      if (clock.monotonicMs() - began >= LASTED_MS) failures = 0;
+      if (error.kind !== "compacted") await handled(() => handlers.unavailable?.(error));
+      // The first relist after a compaction is what the store asks for, and waits for nothing.
+      if (error.kind !== "compacted" || failures > 0) {
+        const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 20));
+        await sleep(clock, longest * (0.5 + random() / 2), signal);
+      }
+      failures++;
+    }
+  }
+}
+
+/** Tells the difference between the store and what was told before. */
+async function relist<T>(
+  store: Store,
+  prefix: string,
+  handlers: FollowHandlers<T>,
+  told: Map<string, Revision>,
+  signal: AbortSignal | undefined,
+): Promise<Revision> {
+  const { entries, revision } = await store.list<T>(prefix);
+  if (signal?.aborted) return revision;
+  const there = new Set(entries.map((entry) => entry.key));
+  for (const key of [...told.keys()]) {
+    if (there.has(key)) continue;
+    told.delete(key);
+    await handled(() => handlers.delete(key, revision));
+    if (signal?.aborted) return revision;
+  }
+  for (const entry of entries) {
+    if (told.get(entry.key) === entry.revision) continue;
+    told.set(entry.key, entry.revision);
+    await handled(() => handlers.put(entry));
+    if (signal?.aborted) return revision;
+  }
+  await handled(() => handlers.synced?.(revision));
+  return revision;
+}
+
+async function watch<T>(
+  store: Store,
+  prefix: string,
+  from: Revision,
+  handlers: FollowHandlers<T>,
+  told: Map<string, Revision>,
+  signal: AbortSignal | undefined,
+  onProgress: () => void,
+): Promise<void> {
+  if (signal?.aborted) return;
+  for await (const event of store.watch<T>(prefix, { from, signal })) {
+    onProgress();
+    await tell(event, handlers, told);
+    if (signal?.aborted) return;
+  }
+}
+
+async function tell<T>(
+  event: WatchEvent<T>,
+  handlers: FollowHandlers<T>,
+  told: Map<string, Revision>,
+): Promise<void> {
+  switch (event.type) {
+    case "put": {
+      const { key, value, revision } = event;
+      told.set(key, revision);
+      return await handled(() => handlers.put({ key, value, revision }));
+    }
+    case "delete":
+      told.delete(event.key);
+      return await handled(() => handlers.delete(event.key, event.revision));
+  }
+}
+
+/** Runs a handler; awaits only where there is something to wait for. */
+function handled(run: () => void | Promise<void>): void | Promise<void> {
+  try {
+    const result = run();
+    if (!(result instanceof Promise)) return;
+    return result.catch((error) => {
+      throw new HandlerFailure(error);
+    });
+  } catch (error) {
+    throw new HandlerFailure(error);
+  }
+}

@@ -1,0 +1,265 @@
+/**
+ * A store that another process serves over a local socket. It reconnects by itself, and what was
+ * under way when the connection broke goes on:
+ *
+ * - get and list are asked again;
+ * - a write is sent again under its name, and is carried out once (`wire.ts` says how); only where
+ *   that can no longer be told does it end in "unavailable", outcome unknown;
+ * - a watch is taken up after the last revision that it was told of: nothing is lost, nothing comes
+ *   twice.
+ *
+ * When the store has not answered for `patienceMs`, the operation ends in StoreError "unavailable".
+ * After an "unavailable" of a write whose request may have arrived, the message says that its outcome
+ * is unknown; the caller reads the object before it decides.
+ */
+
+import type { Connect } from "../rpc/connection.ts";
+import { JsonText } from "../rpc/message.ts";
+import { RpcDisconnected, RpcError } from "../rpc/method.ts";
+import { type Clock, sleep, systemClock } from "./clock.ts";
+import { checkKey, encodeValue, ttlMs } from "./limits.ts";
+import { type Link, Links } from "./link.ts";
+import {
+  type Entry,
+  type Listing,
+  type Revision,
+  type Store,
+  StoreError,
+  type WatchEvent,
+  type WatchOptions,
+  type WriteOptions,
+} from "./store.ts";
+import { toStoreError } from "./wire.ts";
+
+export interface RemoteOptions {
+  /** How long an operation waits for the store to come (back). Default 10,000 ms. */
+  readonly patienceMs?: number;
+  /** How often a watched server is asked for a sign of life. Default 5,000 ms. */
+  readonly pingMs?: number;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+/** The store that is served at this Unix socket. Nothing is connected before it is used. */
+export function remoteStore(path: string, options: RemoteOptions = {}): RemoteStore {
+  const connect: Connect = async (signal) => {
+    const { connectUnix } = await import("../rpc/connect.ts");
+    return connectUnix(path, signal);
+  };
+  return new RemoteStore(connect, options);
+}
+
+export class RemoteStore implements Store {
+  readonly #links: Links;
+  readonly #clock: Clock;
+  readonly #patienceMs: number;
+  readonly #writer = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
+  #writes = 0;
+
+  constructor(connect: Connect, options: RemoteOptions = {}) {
+    const { patienceMs = 10_000, pingMs = 5000, clock = systemClock, random = Math.random } =
+      options;
+    this.#clock = clock;
+    this.#patienceMs = patienceMs;
+    this.#links = new Links(connect, { clock, random, answerMs: patienceMs, pingMs });
+  }
+
+  async get<T = unknown>(key: string): Promise<Entry<T> | undefined> {
+    checkKey(key);
+    const deadline = this.#deadline();
+    for (;;) {
+      const link = await this.#links.ready(deadline);
+      try {
+        return await this.#call(link, "store.get", { key }, deadline) as Entry<T> ?? undefined;
+      } catch (error) {
+        await this.#mayRepeat(error, "store.get", deadline);
+      }
+    }
+  }
+
+  async list<T = unknown>(prefix: string): Promise<Listing<T>> {
+    const deadline = this.#deadline();
+    for (;;) {
+      const link = await this.#links.ready(deadline);
+      try {
+        return await this.#listOver<T>(link, prefix);
+      } catch (error) {
+        await this.#mayRepeat(error, "store.list", deadline);
+      }
+    }
+  }
+
+  create(key: string, value: unknown, options: WriteOptions = {}): Promise<Revision> {
+    return this.#writeValue("store.create", key, value, {}, options);
+  }
+
+  update(
+    key: string,
+    value: unknown,
+    revision: Revision,
+    options: WriteOptions = {},
+  ): Promise<Revision> {
+    return this.#writeValue("store.update", key, value, { revision }, options);
+  }
+
+  put(key: string, value: unknown, options: WriteOptions = {}): Promise<Revision> {
+    return this.#writeValue("store.put", key, value, {}, options);
+  }
+
+  async delete(key: string, revision?: Revision): Promise<Revision> {
+    checkKey(key);
+    return await this.#write("store.delete", key, { key, revision });
+  }
+
+  async *watch<T = unknown>(prefix: string, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
+    const { signal } = options;
+    let from = options.from;
+    let store: string | undefined;
+    let deadline = this.#deadline();
+    const release = this.#links.watch();
+    try {
+      while (!signal?.aborted) {
+        const link = await this.#links.ready(deadline, signal);
+        store ??= link.store;
+        try {
+          const params = { prefix, from, store };
+          for await (const batch of link.rpc.stream("store.watch", params, { signal })) {
+            const { events, revision } = batch as { events: WatchEvent<T>[]; revision: Revision };
+            for (const event of events) {
+              if (signal?.aborted) return;
+              from = event.revision;
+              yield event;
+            }
+            from = revision;
+            link.hear(revision);
+            // Each sign that the watch goes on renews the patience for its next interruption.
+            deadline = Infinity;
+          }
+          if (link.rpc.alive) return;
+          deadline = this.#deadline();
+        } catch (error) {
+          if (deadline === Infinity) deadline = this.#deadline();
+          await this.#mayRepeat(error, "store.watch", deadline);
+        }
+      }
+    } catch (error) {
+      if (!signal?.aborted) throw error;
+    } finally {
+      release();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#links.close();
+  }
+
+  #deadline(): number {
+    return this.#clock.monotonicMs() + this.#patienceMs;
+  }
+
+  async #writeValue(
+    method: string,
+    key: string,
+    value: unknown,
+    more: Record<string, unknown>,
+    { ttlSeconds }: WriteOptions,
+  ): Promise<Revision> {
+    checkKey(key);
+    const text = encodeValue(key, value);
+    ttlMs(key, ttlSeconds);
+    return await this.#write(method, key, { key, ...more, ttlSeconds }, text);
+  }
+
+  /** Sends the write until it is answered; under its name the server carries it out once. */
+  async #write(
+    method: string,
+    key: string,
+    params: Record<string, unknown>,
+    text?: string,
+  ): Promise<Revision> {
+    const deadline = this.#deadline();
+    const writeId = `${this.#writer}.${(++this.#writes).toString(36)}`;
+    let first: { repeatedSince: Revision; store: string } | undefined;
+    let arrived = false;
+    try {
+      for (;;) {
+        const link = await this.#links.ready(deadline);
+        first ??= { repeatedSince: link.revision, store: link.store };
+        const head = JSON.stringify({ ...params, writeId, ...(arrived && first) });
+        const json = text === undefined ? head : `${head.slice(0, -1)},"value":${text}}`;
+        try {
+          const answer = await this.#call(link, method, new JsonText(json), deadline);
+          const { revision } = answer as { revision: Revision };
+          link.hear(revision);
+          return revision;
+        } catch (error) {
+          if (!(error instanceof RpcError) || (error instanceof RpcDisconnected && error.sent)) {
+            arrived = true;
+          }
+          await this.#mayRepeat(error, method, deadline);
+        }
+      }
+    } catch (error) {
+      if (!arrived || !(error instanceof StoreError) || error.kind !== "unavailable") throw error;
+      throw new StoreError(
+        "unavailable",
+        `the outcome of ${method} of ${key} is unknown, read the object again: ${error.message}`,
+        key,
+      );
+    }
+  }
+
+  /** One call, given up at the deadline. Rejects with RpcError, or StoreError "unavailable". */
+  async #call(link: Link, method: string, params: unknown, deadline: number): Promise<unknown> {
+    const late = new AbortController();
+    const left = deadline - this.#clock.monotonicMs();
+    const cancel = this.#clock.after(left, () => late.abort(this.#tooLate(method)));
+    try {
+      return await link.rpc.call(method, params, { signal: late.signal });
+    } finally {
+      cancel();
+    }
+  }
+
+  /** A list comes in batches; patience is for each of them. */
+  async #listOver<T>(link: Link, prefix: string): Promise<Listing<T>> {
+    const late = new AbortController();
+    const watch = () => this.#clock.after(this.#patienceMs, () => late.abort());
+    let cancel = watch();
+    try {
+      const entries: Entry<T>[] = [];
+      for await (
+        const batch of link.rpc.stream("store.list", { prefix }, { signal: late.signal })
+      ) {
+        const part = batch as { entries: Entry<T>[] } | { revision: Revision };
+        if ("revision" in part) {
+          link.hear(part.revision);
+          return { entries, revision: part.revision };
+        }
+        for (const entry of part.entries) entries.push(entry);
+        cancel();
+        cancel = watch();
+      }
+      throw this.#tooLate("store.list");
+    } finally {
+      cancel();
+    }
+  }
+
+  #tooLate(method: string): StoreError {
+    return new StoreError(
+      "unavailable",
+      `the datastore did not answer ${method} within ${this.#patienceMs} ms`,
+    );
+  }
+
+  /** Returns if the operation may be tried again now; else throws what the caller gets. */
+  async #mayRepeat(error: unknown, method: string, deadline: number): Promise<void> {
+    if (error instanceof RpcDisconnected) return; // `ready` waits, and keeps to the deadline.
+    if (!(error instanceof RpcError)) throw error;
+    if (error.kind !== "busy" || this.#clock.monotonicMs() >= deadline) {
+      throw toStoreError(error, method);
+    }
+    await sleep(this.#clock, 20);
+  }
+}
