@@ -1,0 +1,130 @@
+/**
+ * Addresses for an attachment: the plan that the annotations, CNI_ARGS and the configuration add up to
+ * (`annotations.ts`), carried out with IPAM. All or nothing: where one family fails, the other is
+ * given back before the error goes out.
+ *
+ * A fixed address that somebody holds is refused with code 11 and the holder's name: a Deployment's
+ * replacement waits so for the pod that it replaces. Only the same pod's earlier sandbox gives way at
+ * once, as in Calico.
+ */
+
+import { formatIp, parseCidr } from "../mod/net/mod.ts";
+import { goTimestamp } from "../mod/ipam/time.ts";
+import type { AssignedAddress, IpamClient } from "../mod/ipam/types.ts";
+import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
+import type { AddressPlan } from "./annotations.ts";
+import { CniCode, CniError } from "./errors.ts";
+import { toCniError } from "./failure.ts";
+import type { EndpointIdentity } from "./identity.ts";
+
+/** Who the addresses are for. */
+export interface Claimant {
+  readonly handle: string;
+  readonly node: string;
+  readonly pod?: { readonly namespace: string; readonly name: string };
+}
+
+export function claimantOf(identity: EndpointIdentity): Claimant {
+  return {
+    handle: identity.handle,
+    node: identity.node,
+    pod: identity.pod === undefined
+      ? undefined
+      : { namespace: identity.namespace, name: identity.pod },
+  };
+}
+
+/** Addresses on record, IPv4 before IPv6. CniError; nothing is kept then. */
+export async function obtainAddresses(
+  ipam: IpamClient,
+  plan: Exclude<AddressPlan, { kind: "unmanaged" }>,
+  claimant: Claimant,
+  now: Date,
+): Promise<AssignedAddress[]> {
+  const attributes = attributesOf(claimant, now);
+  const common = { host: claimant.node, handle: claimant.handle, attributes };
+  try {
+    if (plan.kind === "automatic") {
+      return await ipam.assign({
+        ...common,
+        num4: plan.ipv4 ? 1 : 0,
+        num6: plan.ipv6 ? 1 : 0,
+        ...(plan.ipv4Pools.length > 0 && { pools4: plan.ipv4Pools }),
+        ...(plan.ipv6Pools.length > 0 && { pools6: plan.ipv6Pools }),
+        use: "Workload",
+        namespace: claimant.pod?.namespace,
+      });
+    }
+    const assigned: AssignedAddress[] = [];
+    for (const address of plan.addresses) {
+      assigned.push(await ipam.assignIp({ ...common, address, use: "Workload" }));
+    }
+    return assigned;
+  } catch (error) {
+    await giveBack(ipam, claimant.handle, error);
+    throw toCniError(error);
+  }
+}
+
+/** Frees what the handle got before the error; a second failure must not hide the first. */
+async function giveBack(ipam: IpamClient, handle: string, because: unknown): Promise<void> {
+  try {
+    await ipam.releaseByHandle(handle);
+  } catch (error) {
+    throw new CniError(
+      toCniError(because).code,
+      toCniError(because).message,
+      `Giving back what handle ${handle} had got failed too: ${
+        (error as Error).message
+      }; the next ADD or DEL of this container frees it.`,
+      { cause: because },
+    );
+  }
+}
+
+/** Calico's attributes, in its order; plain containers have no pod. */
+export function attributesOf(claimant: Claimant, now: Date): Record<string, string> {
+  const { pod } = claimant;
+  return {
+    ...(pod && { namespace: pod.namespace }),
+    node: claimant.node,
+    ...(pod && { pod: pod.name }),
+    timestamp: goTimestamp(now.getTime()),
+  };
+}
+
+/**
+ * Before fixed addresses are asked for: frees those of them that an earlier sandbox of the same pod
+ * still holds. Addresses of anybody else are left alone.
+ */
+export async function freeOwnOlder(
+  ipam: IpamClient,
+  plan: AddressPlan,
+  claimant: Claimant,
+  older: WorkloadEndpoint,
+): Promise<void> {
+  if (plan.kind !== "fixed" || !claimant.pod) return;
+  const olderAddresses = (older.spec.ipNetworks ?? []).map((net) => parseCidr(net)?.ip);
+  for (const address of plan.addresses) {
+    const text = formatIp(address);
+    if (!olderAddresses.some((ip) => ip && formatIp(ip) === text)) continue;
+    const held = await ipam.assignment(address);
+    if (
+      held?.attributes.pod !== claimant.pod.name ||
+      held.attributes.namespace !== claimant.pod.namespace
+    ) continue;
+    await ipam.releaseIps([{ address, handle: held.handle, sequenceNumber: held.sequenceNumber }]);
+  }
+}
+
+/** The IPAM types that we answer for. */
+export function checkIpamType(type: string): void {
+  if (type === "" || type === "tortie-ipam" || type === "calico-ipam") return;
+  throw new CniError(
+    CniCode.configuration,
+    `Network configuration: ipam.type ${
+      JSON.stringify(type.slice(0, 80))
+    } is not served, since no ` +
+      "other plugin is executed: use tortie-ipam or calico-ipam.",
+  );
+}

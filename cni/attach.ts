@@ -1,0 +1,291 @@
+/**
+ * ADD for the interface plugin. The order is such that every effect has a record before it, and that
+ * no packet passes before policy is in place:
+ *
+ *     1. look: is this attachment there (an error), a remainder of an ADD that was cut off (removed),
+ *        or the pod's earlier sandbox (taken over)?
+ *     2. addresses on record in IPAM under the attachment's handle
+ *     3. WorkloadEndpoint written: from here on the agent computes and programs its policy
+ *     4. the pair is made, both sides down, the host's marked "adding"
+ *     5. wait until the agent says that the rules are in the kernel
+ *     6. the pod's side, then the host's side with its routes
+ *     7. the answer; when the runtime has it the mark becomes "in use"
+ *
+ * Before 5 the interface is unknown to the rules, and unknown workload interfaces are dropped both
+ * ways; its host side is down besides. Whatever fails after 1 undoes itself by the same code as DEL
+ * (`detach.ts`); whatever is cut off is found by names, handle and mark at the next call.
+ */
+
+import { formatIp, hostPrefix, type Ip } from "../mod/net/mod.ts";
+import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
+import { claimantOf, freeOwnOlder, obtainAddresses } from "./addresses.ts";
+import { type PodRequest, readRequest } from "./annotations.ts";
+import type { CniDeps } from "./deps.ts";
+import { detach } from "./detach.ts";
+import {
+  buildEndpoint,
+  ensureNetworkProfile,
+  plainEndpoints,
+  podEndpoints,
+  readSubject,
+  type Subject,
+  writeEndpoint,
+} from "./endpoint.ts";
+import type { Attachment } from "./environment.ts";
+import { CniCode, CniError } from "./errors.ts";
+import { toCniError } from "./failure.ts";
+import {
+  type EndpointIdentity,
+  hostInterfaceName,
+  isOf,
+  otherHostInterfaceName,
+  randomMac,
+} from "./identity.ts";
+import {
+  GATEWAY4,
+  GATEWAY6,
+  HOST_MAC,
+  type PodLink,
+  type PodNamespace,
+  type WiringPlan,
+} from "./kernel.ts";
+import { formatMark, isMarkOf, parseMark } from "./mark.ts";
+import type { NetConf } from "./netconf.ts";
+import type { CniResult } from "./result.ts";
+
+/** What ADD made. */
+export interface Attached {
+  readonly result: CniResult;
+  readonly hostName: string;
+}
+
+/** Attaches, or throws and leaves nothing. The caller holds the attachment's locks. */
+export async function attach(
+  deps: CniDeps,
+  conf: NetConf,
+  attachment: Attachment,
+  identity: EndpointIdentity,
+): Promise<Attached> {
+  const path = attachment.netns!;
+  const subject = await readSubject(deps.store, identity, conf.policyFromKubernetes);
+  const request = readRequest(
+    conf,
+    attachment.args,
+    subject.pod?.metadata.annotations ?? {},
+    subject.namespace?.metadata.annotations ?? {},
+  );
+  const netns = await deps.kernel.openNamespace(path);
+  try {
+    const older = await clearTheWay(deps, identity, netns);
+    try {
+      if (older) await freeOwnOlder(deps.ipam, request.plan, claimantOf(identity), older);
+      return await build(deps, conf, identity, subject, request, netns);
+    } catch (error) {
+      await undo(deps, identity, path, error);
+      throw error;
+    }
+  } finally {
+    netns.close();
+  }
+}
+
+/**
+ * Step 1. Returns the endpoint of the pod's earlier sandbox, if there is one; its interface is gone
+ * then. CniError `exists` where this attachment, or another interface of the name, is there.
+ */
+async function clearTheWay(
+  deps: CniDeps,
+  identity: EndpointIdentity,
+  netns: PodNamespace,
+): Promise<WorkloadEndpoint | undefined> {
+  const { kernel, store, ipam } = deps;
+  const found = (await store.get<WorkloadEndpoint>(identity.key))?.value;
+  const hostName = found?.spec.interfaceName;
+  const mine = found !== undefined && isOf(found, identity.containerId);
+  const podLink = await netns.link(identity.ifname);
+  const hostLink = podLink?.host ?? (hostName ? await kernel.hostLink(hostName) : undefined);
+  const mark = parseMark(hostLink?.alias);
+  const marked = mark !== undefined && isMarkOf(mark, identity);
+
+  // The pair that the endpoint speaks of, if it is this attachment's, must be a remainder.
+  const unmarked = mine && !mark && hostLink?.name === hostName;
+  if (hostLink && (marked || unmarked) && mark?.state !== "adding") {
+    throw new CniError(
+      CniCode.exists,
+      `Container ${identity.containerId} has its interface ${identity.ifname} already (host side ` +
+        `${hostLink.name}): nothing was changed; DEL it before adding it again.`,
+    );
+  }
+  const earlierSandbox = found && !mine ? found : undefined;
+  const removable = marked || (hostName !== undefined && podLink?.host?.name === hostName);
+  if (podLink && !removable) throw interfaceExists(podLink, netns);
+
+  if (mine || marked) {
+    await detach(deps, identity, netns.path);
+  } else {
+    // An ADD may have been cut off between the address's record and the endpoint's.
+    await ipam.releaseByHandle(identity.handle);
+  }
+  if (earlierSandbox?.spec.interfaceName) {
+    await kernel.removeHostLink(earlierSandbox.spec.interfaceName);
+  }
+  const still = await netns.link(identity.ifname);
+  if (still) throw interfaceExists(still, netns);
+  return earlierSandbox;
+}
+
+function interfaceExists(link: PodLink, netns: PodNamespace): CniError {
+  return new CniError(
+    CniCode.exists,
+    `Interface ${link.name} exists already in ${netns.path} and is not ours: remove it, or set ` +
+      "CNI_IFNAME to another name.",
+  );
+}
+
+/** Steps 2 to 6. */
+async function build(
+  deps: CniDeps,
+  conf: NetConf,
+  identity: EndpointIdentity,
+  subject: Subject,
+  request: PodRequest,
+  netns: PodNamespace,
+): Promise<Attached> {
+  const now = deps.now?.() ?? new Date();
+  const addresses: Ip[] = request.plan.kind === "unmanaged"
+    ? request.plan.addresses
+    : (await obtainAddresses(deps.ipam, request.plan, claimantOf(identity), now)).map((a) => a.ip);
+  const plan: WiringPlan = {
+    hostName: await chooseHostName(deps, identity),
+    podName: identity.ifname,
+    hostMac: HOST_MAC,
+    podMac: request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6))),
+    mtu: conf.mtu || await deps.mtu() || 1500,
+    alias: formatMark({ ...identity, state: "adding" }),
+    addresses,
+    allowIpForwarding: conf.allowIpForwarding,
+  };
+  if (!subject.pod) await ensureNetworkProfile(deps.store, conf.name, now);
+  const endpoint = await writeEndpoint(
+    deps.store,
+    identity.key,
+    buildEndpoint({
+      identity,
+      subject,
+      network: conf.name,
+      addresses,
+      interfaceName: plan.hostName,
+      mac: plan.podMac,
+      floatingIps: request.floatingIps,
+      allowedSourcePrefixes: request.allowedSourcePrefixes,
+    }),
+    now,
+  );
+  await withPolicy(deps, endpoint, () => netns.createPair(plan));
+  await netns.wirePod(plan);
+  await deps.kernel.wireHost(plan);
+  return { result: resultOf(plan, netns.path), hostName: plan.hostName };
+}
+
+/** Steps 4 and 5 side by side: the pair is made while the agent programs the rules. */
+async function withPolicy(
+  deps: CniDeps,
+  endpoint: WorkloadEndpoint,
+  makePair: () => Promise<void>,
+): Promise<void> {
+  const limit = deps.programmedTimeout ?? 30_000;
+  const abort = new AbortController();
+  const late = new CniError(
+    CniCode.tryAgain,
+    `The policy of ${endpoint.metadata.namespace}/${endpoint.metadata.name} did not reach the ` +
+      `kernel within ${limit} ms, so the pod stays without network; see \`tortie node status\`.`,
+  );
+  const timer = setTimeout(() => abort.abort(late), limit);
+  const aborted = new Promise<never>((_, reject) => {
+    abort.signal.addEventListener("abort", () => reject(abort.signal.reason), { once: true });
+  });
+  aborted.catch(() => {});
+  const programmed = deps.endpointProgrammed(endpoint, abort.signal);
+  programmed.catch(() => {});
+  try {
+    await makePair();
+    await Promise.race([programmed, aborted]);
+  } catch (error) {
+    abort.abort(error);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Calico's name for the host side, or the other one where that is somebody else's. */
+async function chooseHostName(deps: CniDeps, identity: EndpointIdentity): Promise<string> {
+  const prefix = deps.interfacePrefix ?? "cali";
+  const others = identity.pod === undefined
+    ? await plainEndpoints(deps.store, identity.node)
+    : await podEndpoints(deps.store, identity);
+  const taken = new Set(
+    others.filter((e) => e.key !== identity.key).map((e) => e.value.spec.interfaceName),
+  );
+  for (
+    const name of [
+      hostInterfaceName(identity, prefix),
+      otherHostInterfaceName(identity, prefix),
+    ]
+  ) {
+    if (taken.has(name)) continue;
+    const link = await deps.kernel.hostLink(name);
+    if (!link) return name;
+    if (parseMark(link.alias)?.state === "in use") continue;
+    // Nobody's any more: what an ADD of another program or of another container left.
+    await deps.kernel.removeHostLink(name);
+    return name;
+  }
+  throw new CniError(
+    CniCode.exists,
+    `Both names that the host side of ${identity.name} could have are taken by other containers ` +
+      `(${hostInterfaceName(identity, prefix)}, ${otherHostInterfaceName(identity, prefix)}).`,
+  );
+}
+
+/** As Calico prints it: the host side, the pod's side, addresses without gateway. */
+function resultOf(plan: WiringPlan, sandbox: string): CniResult {
+  return {
+    interfaces: [
+      { name: plan.hostName, mac: plan.hostMac },
+      { name: plan.podName, mac: plan.podMac, mtu: plan.mtu, sandbox },
+    ],
+    ips: plan.addresses.map((ip) => ({
+      address: `${formatIp(ip)}/${hostPrefix(ip).length}`,
+      interface: 1,
+    })),
+    routes: plan.addresses.map((ip) =>
+      ip.family === 4 ? { dst: "0.0.0.0/0", gw: GATEWAY4 } : { dst: "::/0", gw: GATEWAY6 }
+    ),
+    dns: {},
+  };
+}
+
+/** Undoes what there is; what cannot be undone now is told with the error, and found later. */
+async function undo(
+  deps: CniDeps,
+  identity: EndpointIdentity,
+  path: string,
+  because: unknown,
+): Promise<void> {
+  try {
+    await detach(deps, identity, path);
+  } catch (error) {
+    const first = toCniError(because);
+    deps.log?.("warn", "an ADD that failed could not be undone; the next ADD or DEL does it", {
+      endpoint: identity.name,
+      error: (error as Error).message,
+    });
+    throw new CniError(
+      first.code,
+      first.message,
+      `Undoing it failed too: ${(error as Error).message}`,
+      { cause: because },
+    );
+  }
+}

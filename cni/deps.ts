@@ -1,0 +1,35 @@
+/**
+ * What the node service hands to the CNI server: the datastore, IPAM, the kernel, and the agent's two
+ * promises about policy. Everything else that CNI needs it brings itself.
+ */
+
+import type { Store } from "../mod/store/store.ts";
+import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
+import type { CniKernel } from "./kernel.ts";
+import type { IpamClient } from "../mod/ipam/types.ts";
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+export interface CniDeps {
+  readonly store: Store;
+  readonly ipam: IpamClient;
+  readonly kernel: CniKernel;
+  /** The name under which this node has its blocks and endpoints (the Node resource's). */
+  readonly nodeName: string;
+  /** Bytes, or 0 where the agent does not know: then the kernel's default of 1500 holds. */
+  mtu(): number | Promise<number>;
+  /**
+   * Resolves when the rules for this endpoint are in the kernel; rejects, or is aborted by the
+   * signal, where they are not. Until then the dataplane drops what the interface sends and gets.
+   */
+  endpointProgrammed(endpoint: WorkloadEndpoint, signal: AbortSignal): Promise<void>;
+  /** Told after an endpoint is gone from kernel and store; nothing waits for it. */
+  endpointRemoved?(endpoint: WorkloadEndpoint): void;
+  /** How long ADD waits for `endpointProgrammed`, in milliseconds; 30,000 without it. */
+  readonly programmedTimeout?: number;
+  /** Prefix of host interface names; `cali` without it. */
+  readonly interfacePrefix?: string;
+  /** For creationTimestamp; the wall clock without it. */
+  now?(): Date;
+  log?(level: LogLevel, message: string, fields?: Record<string, unknown>): void;
+}

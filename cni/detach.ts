@@ -1,0 +1,114 @@
+/**
+ * Taking an attachment away, whole or in pieces: the work of DEL, and what ADD does with its own
+ * remains and GC with what the runtime has forgotten. It works by names and marks alone, so it does
+ * not matter how far the ADD came, nor in which process it ran:
+ *
+ *     interface   ->   endpoint   ->   addresses
+ *
+ * in that order: an address is free only after the pod cannot use it any more, and an endpoint is on
+ * record as long as anything of it is in the kernel. The datastore is asked first; where it does not
+ * answer nothing is touched and the runtime tries again, as in Calico.
+ *
+ * An endpoint that belongs to another container by now (a newer sandbox of the same pod) stays, with
+ * its interface; only the handle of the container that goes is released.
+ */
+
+import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
+import type { CniDeps } from "./deps.ts";
+import { deleteEndpoint } from "./endpoint.ts";
+import { CniError } from "./errors.ts";
+import {
+  type EndpointIdentity,
+  hostInterfaceName,
+  isOf,
+  oldHandleId,
+  otherHostInterfaceName,
+} from "./identity.ts";
+import type { CniKernel } from "./kernel.ts";
+import { isMarkOf, parseMark } from "./mark.ts";
+
+export type DetachDeps = Pick<
+  CniDeps,
+  "store" | "ipam" | "kernel" | "endpointRemoved" | "interfacePrefix"
+>;
+
+/** Removes all that there is of the attachment; repeating it does no harm. */
+export async function detach(
+  deps: DetachDeps,
+  identity: EndpointIdentity,
+  netns: string | undefined,
+): Promise<void> {
+  const { store, ipam, kernel } = deps;
+  const prefix = deps.interfacePrefix ?? "cali";
+  const ours = (endpoint: WorkloadEndpoint) => isOf(endpoint, identity.containerId);
+
+  const found = (await store.get<WorkloadEndpoint>(identity.key))?.value;
+  const hostName = found?.spec.interfaceName;
+  if (found && ours(found) && hostName) await removeOwnLink(kernel, identity, hostName);
+  await removeMarkedLinks(kernel, identity, prefix);
+  const foreign = found && !ours(found) ? hostName : undefined;
+  if (netns !== undefined) await removePodLink(kernel, netns, identity.ifname, prefix, foreign);
+
+  const deleted = await deleteEndpoint(store, identity.key, ours);
+  await ipam.releaseByHandle(identity.handle);
+  const old = oldHandleId(identity);
+  if (old !== undefined) await ipam.releaseByHandle(old);
+  if (deleted) deps.endpointRemoved?.(deleted);
+}
+
+/** The endpoint's interface, unless its mark says that the name went to another attachment. */
+async function removeOwnLink(
+  kernel: CniKernel,
+  identity: EndpointIdentity,
+  name: string,
+): Promise<void> {
+  const link = await kernel.hostLink(name);
+  const mark = parseMark(link?.alias);
+  if (link && (!mark || isMarkOf(mark, identity))) await kernel.removeHostLink(name);
+}
+
+/** Pairs whose endpoint is gone already, if they bear this attachment's mark. */
+async function removeMarkedLinks(
+  kernel: CniKernel,
+  identity: EndpointIdentity,
+  prefix: string,
+): Promise<void> {
+  for (
+    const name of [
+      hostInterfaceName(identity, prefix),
+      otherHostInterfaceName(identity, prefix),
+    ]
+  ) {
+    const mark = parseMark((await kernel.hostLink(name))?.alias);
+    if (mark && isMarkOf(mark, identity)) {
+      await kernel.removeHostLink(name);
+    }
+  }
+}
+
+/**
+ * The interface inside the pod, where its other side is a workload interface of this host: so a pair
+ * that somebody renamed goes too, and an interface of another plugin stays. A namespace that is gone
+ * or never was one is no error: there is nothing to remove in it.
+ */
+async function removePodLink(
+  kernel: CniKernel,
+  path: string,
+  ifname: string,
+  prefix: string,
+  keepHostName: string | undefined,
+): Promise<void> {
+  const netns = await kernel.openNamespace(path, "undefined").catch((error: unknown) => {
+    if (error instanceof CniError) return undefined;
+    throw error;
+  });
+  if (!netns) return;
+  try {
+    const link = await netns.link(ifname);
+    if (link?.host?.name.startsWith(prefix) && link.host.name !== keepHostName) {
+      await netns.removeLink(ifname);
+    }
+  } finally {
+    netns.close();
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * The WorkloadEndpoint of an attachment, as Calico's plugin writes it: built here (pure), and written,
+ * found and deleted in the datastore by compare-and-swap.
+ *
+ * An endpoint exists from before its interface until after it, so that whatever is found in the
+ * kernel has a record. Its labels are a copy of its pod's at this moment; the agent keeps the copy
+ * fresh. A plain container's endpoint has a profile with the network's name, made on first use, which
+ * lets the containers of one network talk, as Calico does.
+ */
+
+import { formatIp, formatPrefix, hostPrefix, type Ip, type Prefix } from "../mod/net/mod.ts";
+import { resourceKey, resourcePrefix } from "../mod/model/keys.ts";
+import type { Namespace } from "../mod/model/namespace.ts";
+import { namespaceKind } from "../mod/model/namespace.ts";
+import { type Pod, podKind } from "../mod/model/pod.ts";
+import { profileKind } from "../mod/model/profile.ts";
+import {
+  LABEL_NAMESPACE,
+  LABEL_ORCHESTRATOR,
+  LABEL_SERVICE_ACCOUNT,
+  type WorkloadEndpoint,
+  workloadEndpointKind,
+  workloadEndpointNamePrefix,
+} from "../mod/model/workload_endpoint.ts";
+import { type Entry, type Store, StoreError } from "../mod/store/store.ts";
+import { CniCode, CniError } from "./errors.ts";
+import type { EndpointIdentity } from "./identity.ts";
+
+/** What is known of a pod when its endpoint is made; all undefined for a plain container. */
+export interface Subject {
+  readonly pod: Pod | undefined;
+  readonly namespace: Namespace | undefined;
+}
+
+export interface EndpointPlan {
+  readonly identity: EndpointIdentity;
+  readonly subject: Subject;
+  /** Of the configuration. */
+  readonly network: string;
+  readonly addresses: readonly Ip[];
+  readonly interfaceName: string;
+  readonly mac: string;
+  readonly floatingIps: readonly Ip[];
+  readonly allowedSourcePrefixes: readonly Prefix[];
+}
+
+/** The endpoint, without what the datastore adds (uid, creationTimestamp). */
+export function buildEndpoint(plan: EndpointPlan): WorkloadEndpoint {
+  const { identity, subject: { pod } } = plan;
+  const account = pod ? pod.spec.serviceAccountName || "default" : undefined;
+  const labels: Record<string, string> = {
+    ...pod?.metadata.labels,
+    [LABEL_NAMESPACE]: identity.namespace,
+    [LABEL_ORCHESTRATOR]: identity.orchestrator,
+    // A label's value has at most 63 characters; Calico leaves a longer account name out.
+    ...(account && account.length < 63 && { [LABEL_SERVICE_ACCOUNT]: account }),
+  };
+  const ports = pod ? containerPorts(pod) : [];
+  return {
+    kind: "WorkloadEndpoint",
+    apiVersion: "projectcalico.org/v3",
+    metadata: {
+      name: identity.name,
+      ...(pod?.metadata.generateName && { generateName: pod.metadata.generateName }),
+      namespace: identity.namespace,
+      labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))),
+    },
+    spec: {
+      orchestrator: identity.orchestrator,
+      node: identity.node,
+      containerID: identity.containerId,
+      ...(identity.pod !== undefined && { pod: identity.pod }),
+      endpoint: identity.ifname,
+      ...(account && { serviceAccountName: account }),
+      ipNetworks: plan.addresses.map((ip) => formatPrefix(hostPrefix(ip))),
+      ...(plan.floatingIps.length > 0 && { ipNATs: addressTranslations(plan) }),
+      profiles: account
+        ? [`kns.${identity.namespace}`, `ksa.${identity.namespace}.${account}`]
+        : [plan.network],
+      interfaceName: plan.interfaceName,
+      mac: plan.mac,
+      ...(ports.length > 0 && { ports }),
+      ...(plan.allowedSourcePrefixes.length > 0 &&
+        { allowSpoofedSourcePrefixes: plan.allowedSourcePrefixes.map(formatPrefix) }),
+    },
+  };
+}
+
+function addressTranslations(plan: EndpointPlan): { internalIP: string; externalIP: string }[] {
+  return plan.floatingIps.map((external) => {
+    const internal = plan.addresses.find((ip) => ip.family === external.family);
+    if (!internal) {
+      throw new CniError(
+        CniCode.annotation,
+        `Annotation cni.projectcalico.org/floatingIPs names ${
+          formatIp(external)
+        }, but the pod has ` +
+          `no IPv${external.family} address to which it could lead.`,
+      );
+    }
+    return { internalIP: formatIp(internal), externalIP: formatIp(external) };
+  });
+}
+
+/** Container ports that policy or the portmap plugin may ask for: named ones and host ports. */
+function containerPorts(pod: Pod) {
+  return [...pod.spec.containers ?? [], ...pod.spec.initContainers ?? []]
+    .flatMap((container) => container.ports ?? [])
+    .filter((port) => (port.name || port.hostPort) && protocolOf(port.protocol))
+    .map((port) => ({
+      name: port.name ?? "",
+      protocol: protocolOf(port.protocol)!,
+      port: port.containerPort,
+      hostPort: port.hostPort ?? 0,
+      hostIP: port.hostIP ?? "",
+    }));
+}
+
+function protocolOf(text: string | undefined): "TCP" | "UDP" | "SCTP" | undefined {
+  const upper = (text || "TCP").toUpperCase();
+  return upper === "TCP" || upper === "UDP" || upper === "SCTP" ? upper : undefined;
+}
+
+/** The pod and namespace of an attachment, as far as the datastore has them. */
+export async function readSubject(
+  store: Store,
+  identity: EndpointIdentity,
+  required: boolean,
+): Promise<Subject> {
+  if (identity.pod === undefined) return { pod: undefined, namespace: undefined };
+  const [pod, namespace] = await Promise.all([
+    store.get<Pod>(resourceKey(podKind, identity.pod, identity.namespace)),
+    store.get<Namespace>(resourceKey(namespaceKind, identity.namespace)),
+  ]);
+  if (!pod && required) {
+    throw new CniError(
+      CniCode.tryAgain,
+      `Pod ${identity.namespace}/${identity.pod} is not in the datastore yet; its labels and ports ` +
+        "are needed (policy.type is k8s). Try again when it is.",
+    );
+  }
+  return { pod: pod?.value, namespace: namespace?.value };
+}
+
+export type EndpointEntry = Entry<WorkloadEndpoint>;
+
+/**
+ * Writes the endpoint over what stands there, whatever it is: the caller holds the lock of the pod,
+ * and only this node writes this name. uid and creation time of an older endpoint are kept.
+ */
+export async function writeEndpoint(
+  store: Store,
+  key: string,
+  endpoint: WorkloadEndpoint,
+  now: Date,
+): Promise<WorkloadEndpoint> {
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const before = await store.get<WorkloadEndpoint>(key);
+    const { name, generateName, namespace, labels } = endpoint.metadata;
+    const whole: WorkloadEndpoint = {
+      ...endpoint,
+      metadata: {
+        name,
+        ...(generateName && { generateName }),
+        namespace,
+        uid: before?.value.metadata.uid ?? crypto.randomUUID(),
+        creationTimestamp: before?.value.metadata.creationTimestamp ??
+          now.toISOString().replace(/\.\d+Z$/, "Z"),
+        labels,
+      },
+    };
+    try {
+      if (before) await store.update(key, whole, before.revision);
+      else await store.create(key, whole);
+      return whole;
+    } catch (error) {
+      if (!isLostRace(error)) throw error;
+    }
+  }
+  throw new CniError(
+    CniCode.tryAgain,
+    `WorkloadEndpoint ${endpoint.metadata.namespace}/${endpoint.metadata.name} changes faster than ` +
+      "it can be written; try again.",
+  );
+}
+
+/** Deletes the endpoint unless it belongs to another container by now. Returns what was deleted. */
+export async function deleteEndpoint(
+  store: Store,
+  key: string,
+  belongs: (endpoint: WorkloadEndpoint) => boolean,
+): Promise<WorkloadEndpoint | undefined> {
+  for (let attempt = 0; attempt < 20; attempt++) {
+    const entry = await store.get<WorkloadEndpoint>(key);
+    if (!entry || !belongs(entry.value)) return undefined;
+    try {
+      await store.delete(key, entry.revision);
+      return entry.value;
+    } catch (error) {
+      if (!isLostRace(error)) throw error;
+    }
+  }
+  throw new CniError(
+    CniCode.tryAgain,
+    `The endpoint at ${key} changes faster than it can be deleted; try again.`,
+  );
+}
+
+/** Somebody else wrote first: read again. */
+export function isLostRace(error: unknown): boolean {
+  return error instanceof StoreError &&
+    (error.kind === "exists" || error.kind === "conflict" || error.kind === "notFound");
+}
+
+/** All endpoints of this node whose names begin as those of plain containers do. */
+export async function plainEndpoints(store: Store, node: string): Promise<EndpointEntry[]> {
+  const start = workloadEndpointNamePrefix({ node, orchestrator: "cni", id: "" }).slice(0, -1);
+  const listing = await store.list<WorkloadEndpoint>(
+    resourcePrefix(workloadEndpointKind, "default") + start,
+  );
+  return listing.entries.filter((e) =>
+    e.value.spec?.node === node && e.value.spec.orchestrator === "cni"
+  );
+}
+
+/** All endpoints of one pod on this node: one for each of its interfaces. */
+export async function podEndpoints(
+  store: Store,
+  identity: EndpointIdentity,
+): Promise<EndpointEntry[]> {
+  const { node, namespace, pod } = identity;
+  const start = workloadEndpointNamePrefix({ node, orchestrator: "k8s", id: pod ?? "" });
+  const listing = await store.list<WorkloadEndpoint>(
+    resourcePrefix(workloadEndpointKind, namespace) + start,
+  );
+  return listing.entries.filter((e) => e.value.spec?.node === node && e.value.spec.pod === pod);
+}
+
+/** All endpoints of this node. */
+export async function nodeEndpoints(store: Store, node: string): Promise<EndpointEntry[]> {
+  const listing = await store.list<WorkloadEndpoint>(resourcePrefix(workloadEndpointKind));
+  return listing.entries.filter((e) => e.value.spec?.node === node);
+}
+
+/** Makes the network's profile for plain containers, where it is missing. */
+export async function ensureNetworkProfile(
+  store: Store,
+  network: string,
+  now: Date,
+): Promise<void> {
+  const key = resourceKey(profileKind, network);
+  if (await store.get(key)) return;
+  const profile = {
+    kind: "Profile",
+    apiVersion: "projectcalico.org/v3",
+    metadata: {
+      name: network,
+      uid: crypto.randomUUID(),
+      creationTimestamp: now.toISOString().replace(/\.\d+Z$/, "Z"),
+    },
+    spec: {
+      ingress: [{ action: "Allow", source: { selector: `has(${network})` }, destination: {} }],
+      egress: [{ action: "Allow", source: {}, destination: {} }],
+      labelsToApply: { [network]: "" },
+    },
+  };
+  try {
+    await store.create(key, profile);
+  } catch (error) {
+    if (!isLostRace(error)) throw error;
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * Gateways for interface plugins that need one inside the address's own network (stock ptp, bridge).
+ * Calico's blocks have no such address, so for each block in which this node gives addresses to such
+ * a network one address is taken as gateway, and beside it those that a network of that length cannot
+ * use: the first (a router's anycast address, the old broadcast) and for IPv4 the last (broadcast).
+ *
+ * They are held in IPAM under a handle of their own, so nobody else gets them, they survive restarts,
+ * and `ipam show` says what they are. When the network's last address in the block is gone from this
+ * node, they go too. A block of one address has no room for a gateway; a /31 or /127 has just that.
+ *
+ * The caller holds a lock for the network.
+ */
+
+import {
+  compareIp,
+  formatPrefix,
+  hostPrefix,
+  type Ip,
+  ipAt,
+  lastIp,
+  parseStrictPrefix,
+  type Prefix,
+  sameIp,
+} from "../mod/net/mod.ts";
+import { IpamError } from "../mod/ipam/errors.ts";
+import { goTimestamp } from "../mod/ipam/time.ts";
+import type { AssignedAddress } from "../mod/ipam/types.ts";
+import type { AllocationBlock } from "../mod/model/ipam_block.ts";
+import { blockKey, handlePrefix, parseHandleKey } from "../mod/model/keys.ts";
+import type { CniDeps } from "./deps.ts";
+import { CniCode, CniError } from "./errors.ts";
+
+export type GatewayDeps = Pick<CniDeps, "store" | "ipam" | "nodeName" | "now">;
+
+/** Addresses of a network of this length that no interface should have. */
+export function specialAddresses(block: Prefix): Ip[] {
+  const bits = hostPrefix(block.ip).length;
+  if (bits - block.length < 2) return [];
+  return block.ip.family === 4 ? [block.ip, lastIp(block)] : [block.ip];
+}
+
+/** Is the address one that the block's gateway, or nobody, should have? */
+export function isSpecial(address: AssignedAddress): boolean {
+  return specialAddresses(address.block).some((ip) => sameIp(ip, address.ip));
+}
+
+/**
+ * The gateway of an address's block, taken now where there is none. undefined: the block has no free
+ * address left for it. CniError `configuration` where the block is one address.
+ */
+export async function ensureGateway(
+  deps: GatewayDeps,
+  network: string,
+  address: AssignedAddress,
+): Promise<Ip | undefined> {
+  const { block } = address;
+  if (block.length === hostPrefix(block.ip).length) {
+    throw new CniError(
+      CniCode.configuration,
+      `IPPool ${address.pool} has blocks of one address, which leave no room for the gateway that ` +
+        "the interface plugin needs: use a pool with a smaller blockSize.",
+    );
+  }
+  const handle = gatewayHandle(network, deps.nodeName, block);
+  const special = specialAddresses(block);
+  const held = await deps.ipam.ipsByHandle(handle) ?? [];
+  const known = held.filter((ip) => !special.some((s) => sameIp(s, ip))).sort(compareIp);
+  if (known.length > 0) return known[0];
+
+  for (const ip of special) await take(deps, ip, handle);
+  const size = 2 ** Math.min(12, hostPrefix(block.ip).length - block.length);
+  for (let ordinal = special.length > 0 ? 1 : 0; ordinal < size; ordinal++) {
+    const ip = ipAt(block, ordinal);
+    if (sameIp(ip, address.ip) || special.some((s) => sameIp(s, ip))) continue;
+    if (await take(deps, ip, handle)) return ip;
+  }
+  return undefined;
+}
+
+async function take(deps: GatewayDeps, address: Ip, handle: string): Promise<boolean> {
+  const now = deps.now?.() ?? new Date();
+  try {
+    await deps.ipam.assignIp({
+      address,
+      host: deps.nodeName,
+      handle,
+      attributes: {
+        node: deps.nodeName,
+        note: "gateway of a network whose interfaces another plugin makes",
+        timestamp: goTimestamp(now.getTime()),
+        type: "cniGateway",
+      },
+    });
+    return true;
+  } catch (error) {
+    if (error instanceof IpamError && error.kind === "addressTaken") return false;
+    throw error;
+  }
+}
+
+/** Frees the gateways of blocks in which the network has no address left on this node. */
+export async function dropIdleGateways(deps: GatewayDeps, network: string): Promise<void> {
+  const prefix = `tortie-gateway-${network}-${deps.nodeName}-`;
+  const listing = await deps.store.list(handlePrefix + prefix);
+  for (const { key } of listing.entries) {
+    const handle = parseHandleKey(key)!;
+    const block = parseBlockPart(handle.slice(prefix.length));
+    if (!block) continue;
+    const entry = await deps.store.get<AllocationBlock>(blockKey(block));
+    const used = entry?.value.attributes.some((a) =>
+      a.handle_id?.startsWith(`${network}.`) && a.secondary?.node === deps.nodeName
+    );
+    if (!used) await deps.ipam.releaseByHandle(handle);
+  }
+}
+
+function gatewayHandle(network: string, node: string, block: Prefix): string {
+  return `tortie-gateway-${network}-${node}-${formatPrefix(block).replace("/", "_")}`;
+}
+
+function parseBlockPart(text: string): Prefix | undefined {
+  return parseStrictPrefix(text.replace("_", "/"));
+}

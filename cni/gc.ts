@@ -1,0 +1,119 @@
+/**
+ * GC (CNI SPEC 1.1.0): the runtime lists the attachments of this network that it knows; everything
+ * else of this network on this node goes, by the same code as DEL. Container and interface must both
+ * match. The network of an endpoint is known by its IPAM handle; that of a plain container also by
+ * its profile.
+ *
+ * An ADD that runs meanwhile, or began after the list was made, is not in it: attachments that
+ * somebody works on, or has worked on since the GC began, are left to the next one.
+ */
+
+import { handlesOnNode } from "./allocations.ts";
+import type { CniDeps } from "./deps.ts";
+import { detach } from "./detach.ts";
+import { nodeEndpoints } from "./endpoint.ts";
+import { CniCode, CniError } from "./errors.ts";
+import { toCniError } from "./failure.ts";
+import { type EndpointIdentity, handleId } from "./identity.ts";
+import type { NetConf } from "./netconf.ts";
+import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
+
+export type GcDeps = Pick<
+  CniDeps,
+  "store" | "ipam" | "kernel" | "nodeName" | "endpointRemoved" | "interfacePrefix" | "log"
+>;
+
+/**
+ * Runs the work under the attachment's locks, or not at all where somebody works on it, or has added
+ * it since this GC began.
+ */
+export type WhenFree = (
+  handle: string,
+  identity: EndpointIdentity | undefined,
+  work: () => Promise<void>,
+) => Promise<void>;
+
+export async function collectGarbage(
+  deps: GcDeps,
+  conf: NetConf,
+  whenFree: WhenFree,
+): Promise<void> {
+  const valid = requireValidAttachments(conf);
+  const validHandles = new Set(
+    valid.map((a) => handleId(conf.name, a.containerId, a.ifname)),
+  );
+  const handles = await handlesOnNode(deps.store, conf.name, deps.nodeName);
+  const failures: string[] = [];
+  const attempt = async (what: string, work: () => Promise<void>) => {
+    try {
+      await work();
+      deps.log?.("info", "GC removed what the runtime does not know", { what });
+    } catch (error) {
+      failures.push(`${what}: ${toCniError(error).message}`);
+    }
+  };
+
+  for (const { key, value } of await nodeEndpoints(deps.store, deps.nodeName)) {
+    const identity = identityOf(value, key, conf.name);
+    if (!identity || validHandles.has(identity.handle)) continue;
+    const ofThisNetwork = handles.has(identity.handle) ||
+      (identity.orchestrator === "cni" && value.spec.profiles?.includes(conf.name));
+    if (!ofThisNetwork) continue;
+    handles.delete(identity.handle);
+    await whenFree(
+      identity.handle,
+      identity,
+      () =>
+        attempt(
+          `endpoint ${identity.namespace}/${identity.name}`,
+          () => detach(deps, identity, undefined),
+        ),
+    );
+  }
+  for (const handle of handles) {
+    if (validHandles.has(handle)) continue;
+    await whenFree(handle, undefined, () =>
+      attempt(`handle ${handle}`, async () => {
+        await deps.ipam.releaseByHandle(handle);
+      }));
+  }
+  if (failures.length > 0) {
+    throw new CniError(
+      CniCode.tryAgain,
+      `GC of network ${conf.name} could not remove everything; run it again: ${
+        failures.join("; ")
+      }`,
+    );
+  }
+}
+
+/** GC without the list would remove everything: refused. */
+export function requireValidAttachments(conf: NetConf) {
+  if (conf.validAttachments) return conf.validAttachments;
+  throw new CniError(
+    CniCode.configuration,
+    'Network configuration: "cni.dev/valid-attachments" is missing; GC removes what is not in it. ' +
+      "Give an empty list to remove everything.",
+  );
+}
+
+function identityOf(
+  endpoint: WorkloadEndpoint,
+  key: string,
+  network: string,
+): EndpointIdentity | undefined {
+  const { orchestrator, node, containerID, endpoint: ifname, pod } = endpoint.spec;
+  if (!node || !containerID || !ifname) return undefined;
+  if (orchestrator !== "k8s" && orchestrator !== "cni") return undefined;
+  return {
+    orchestrator,
+    namespace: endpoint.metadata.namespace ?? "default",
+    pod: orchestrator === "k8s" ? pod : undefined,
+    containerId: containerID,
+    ifname,
+    node,
+    name: endpoint.metadata.name,
+    key,
+    handle: handleId(network, containerID, ifname),
+  };
+}

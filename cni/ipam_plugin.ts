@@ -1,0 +1,191 @@
+/**
+ * The IPAM plugin: `tortie-ipam` (or `calico-ipam`) under another interface plugin, such as the stock
+ * ptp and bridge. Only addresses; no endpoint, no policy, no interface is ours there.
+ *
+ * Those plugins want what Calico's own does without: a prefix length wider than the address and a
+ * gateway inside it. So the answer is the address with its block's length, the block's gateway
+ * (`gateways.ts`), and the routes of the configuration, or a default route. Under an interface plugin
+ * named tortie or calico the answer is Calico's: the address alone, /32 or /128.
+ *
+ * An ADD whose handle has addresses already is a second one if the interface bears one of them (an
+ * error, and the first is left alone), and else the remainder of one that was cut off: freed first.
+ */
+
+import { formatIp, hostPrefix, type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
+import type { AssignedAddress } from "../mod/ipam/types.ts";
+import { type Claimant, obtainAddresses } from "./addresses.ts";
+import { handlesOnNode } from "./allocations.ts";
+import { readRequest } from "./annotations.ts";
+import { requirePrevResult } from "./check.ts";
+import type { CniDeps } from "./deps.ts";
+import { readSubject } from "./endpoint.ts";
+import type { Attachment } from "./environment.ts";
+import { CniCode, CniError } from "./errors.ts";
+import { dropIdleGateways, ensureGateway, isSpecial } from "./gateways.ts";
+import { requireValidAttachments } from "./gc.ts";
+import { handleId, identify } from "./identity.ts";
+import type { NetConf } from "./netconf.ts";
+import type { CniResult } from "./result.ts";
+
+export type IpamDeps = Pick<CniDeps, "store" | "ipam" | "kernel" | "nodeName" | "now" | "log">;
+
+/** The caller holds the handle's lock and the lock of this network's gateways. */
+export async function ipamAdd(
+  deps: IpamDeps,
+  conf: NetConf,
+  attachment: Attachment,
+): Promise<CniResult> {
+  const claimant = claimantFor(deps, conf, attachment);
+  await refuseSecondAdd(deps, attachment, claimant);
+  const identity = identify(attachment, conf.name, deps.nodeName);
+  const subject = await readSubject(deps.store, identity, false);
+  const { plan } = readRequest(
+    conf,
+    attachment.args,
+    subject.pod?.metadata.annotations ?? {},
+    subject.namespace?.metadata.annotations ?? {},
+  );
+  if (plan.kind === "unmanaged") {
+    throw new CniError(
+      CniCode.annotation,
+      "Annotation cni.projectcalico.org/ipAddrsNoIpam cannot be followed by an IPAM plugin.",
+    );
+  }
+  const now = deps.now?.() ?? new Date();
+  const obtain = () => obtainAddresses(deps.ipam, plan, claimant, now);
+  const bare = conf.type === "tortie" || conf.type === "calico";
+  if (bare) return bareResult(await obtain());
+  try {
+    const pairs = await withGateways(deps, conf, obtain, claimant);
+    return {
+      interfaces: [],
+      ips: pairs.map(({ address, gateway }) => ({
+        address: `${formatIp(address.ip)}/${address.block.length}`,
+        gateway: formatIp(gateway),
+      })),
+      routes: conf.ipam.routes ?? pairs.map(({ address }) => ({
+        dst: address.ip.family === 4 ? "0.0.0.0/0" : "::/0",
+      })),
+      dns: {},
+    };
+  } catch (error) {
+    await releaseAll(deps, conf, claimant.handle);
+    throw error;
+  }
+}
+
+/** Addresses that are none of their blocks' special ones, each with its block's gateway. */
+async function withGateways(
+  deps: IpamDeps,
+  conf: NetConf,
+  obtain: () => Promise<AssignedAddress[]>,
+  claimant: Claimant,
+): Promise<{ address: AssignedAddress; gateway: Ip }[]> {
+  // Each round sets at most the special addresses of one more block aside.
+  for (let round = 0; round < 8; round++) {
+    const addresses = await obtain();
+    const unusable = addresses.filter(isSpecial);
+    if (unusable.length === 0) {
+      const gateways: (Ip | undefined)[] = [];
+      for (const a of addresses) gateways.push(await ensureGateway(deps, conf.name, a));
+      if (gateways.every((g) => g !== undefined)) {
+        return addresses.map((address, i) => ({ address, gateway: gateways[i]! }));
+      }
+    }
+    await deps.ipam.releaseByHandle(claimant.handle);
+    for (const a of addresses) await ensureGateway(deps, conf.name, a);
+  }
+  throw new CniError(
+    CniCode.tryAgain,
+    "No address with room for a gateway beside it was free; try again when others are.",
+  );
+}
+
+function bareResult(addresses: AssignedAddress[]): CniResult {
+  return {
+    interfaces: [],
+    ips: addresses.map(({ ip }) => ({ address: `${formatIp(ip)}/${hostPrefix(ip).length}` })),
+    routes: [],
+    dns: {},
+  };
+}
+
+async function refuseSecondAdd(
+  deps: IpamDeps,
+  attachment: Attachment,
+  claimant: Claimant,
+): Promise<void> {
+  const held = await deps.ipam.ipsByHandle(claimant.handle);
+  const netns = await deps.kernel.openNamespace(attachment.netns!);
+  try {
+    if (!held || held.length === 0) return;
+    const link = await netns.link(attachment.ifname);
+    const used = link?.addresses.find((a) => held.some((ip) => sameIp(ip, a.ip)));
+    if (used) {
+      throw new CniError(
+        CniCode.exists,
+        `Interface ${attachment.ifname} of container ${attachment.containerId} has its address ` +
+          `${formatIp(used.ip)} already: nothing was changed; DEL it before adding it again.`,
+      );
+    }
+  } finally {
+    netns.close();
+  }
+  await deps.ipam.releaseByHandle(claimant.handle);
+}
+
+export async function ipamDel(
+  deps: IpamDeps,
+  conf: NetConf,
+  attachment: Attachment,
+): Promise<void> {
+  await releaseAll(deps, conf, claimantFor(deps, conf, attachment).handle);
+}
+
+async function releaseAll(deps: IpamDeps, conf: NetConf, handle: string): Promise<void> {
+  await deps.ipam.releaseByHandle(handle);
+  await dropIdleGateways(deps, conf.name);
+}
+
+/** Every address of the result must still be this handle's. */
+export async function ipamCheck(
+  deps: IpamDeps,
+  conf: NetConf,
+  attachment: Attachment,
+): Promise<void> {
+  const result = requirePrevResult(conf);
+  const { handle } = claimantFor(deps, conf, attachment);
+  const held = await deps.ipam.ipsByHandle(handle) ?? [];
+  const lost = result.ips
+    .map((ip) => parseCidr(ip.address)!.ip)
+    .filter((ip) => !held.some((h) => sameIp(h, ip)));
+  if (held.length === 0 || lost.length === result.ips.length) {
+    throw new CniError(
+      CniCode.check,
+      `Container ${attachment.containerId} holds none of the addresses that ADD gave to ` +
+        `${attachment.ifname}; DEL and ADD it again.`,
+    );
+  }
+}
+
+/** Frees the handles of this network on this node that are not in the runtime's list. */
+export async function ipamGc(
+  deps: IpamDeps,
+  conf: NetConf,
+  whenFree: (handle: string, work: () => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const valid = new Set(
+    requireValidAttachments(conf).map((a) => handleId(conf.name, a.containerId, a.ifname)),
+  );
+  for (const handle of await handlesOnNode(deps.store, conf.name, deps.nodeName)) {
+    if (!valid.has(handle)) await whenFree(handle, () => releaseAll(deps, conf, handle));
+  }
+}
+
+function claimantFor(deps: IpamDeps, conf: NetConf, attachment: Attachment): Claimant {
+  return {
+    handle: handleId(conf.name, attachment.containerId, attachment.ifname),
+    node: deps.nodeName,
+    pod: attachment.args.pod,
+  };
+}

@@ -1,0 +1,157 @@
+/**
+ * The plugin as the container runtime starts it, once for every call: it must be small and quick. It
+ * reads the call (CNI_ variables, standard input), hands it to the node service over its socket and
+ * prints the answer. VERSION it answers itself.
+ *
+ * The socket is the one that the configuration names (`"tortie": {"socket": …}`), else
+ * `$TORTIE_RUN_DIR/tortie.sock`, else `/run/tortie/tortie.sock`. Where nobody listens the call goes to
+ * `offline.ts`, which is loaded only then: it does what kernel and store alone can tell, and refuses
+ * the rest with a sentence.
+ *
+ * Static imports: constants and the wire format, a few kilobytes. No credentials, no datastore client.
+ */
+
+import { decodeReply, encodeRequest, MAX_BYTES } from "./request.ts";
+import { LATEST_VERSION, VERSION_ANSWER } from "./versions.ts";
+
+/** Standard input as far as it is needed: Deno.stdin is one. */
+export interface Input {
+  read(into: Uint8Array): Promise<number | null>;
+}
+
+const RUN_DIR = "/run/tortie";
+/** While the service's queue of connections is full, in milliseconds. */
+const CONNECT_TIMEOUT = 5_000;
+/** As long as a runtime waits for a plugin, in milliseconds. */
+const ANSWER_TIMEOUT = 120_000;
+
+/**
+ * One call. `argv0` is the name by which the program was started, `env` its environment; the answer
+ * goes to standard output. Returns the exit code and throws nothing.
+ */
+export async function run(
+  argv0: string,
+  env: Readonly<Record<string, string>>,
+  stdin: Input,
+): Promise<number> {
+  if (env.CNI_COMMAND === "VERSION") return await print(VERSION_ANSWER, 0);
+  let input: Uint8Array;
+  try {
+    input = await readAll(stdin);
+  } catch (error) {
+    return await fail(5, `Standard input cannot be read: ${(error as Error).message}.`);
+  }
+  if (input.length > MAX_BYTES) {
+    return await fail(6, `The configuration on standard input is larger than ${MAX_BYTES} bytes.`);
+  }
+  const request = { argv0, env, stdin: input };
+  const bytes = encodeRequest(request);
+  if (bytes.length > MAX_BYTES) {
+    return await fail(
+      6,
+      `Variables and configuration are larger than ${MAX_BYTES} bytes together.`,
+    );
+  }
+  const path = socketPath(input, env);
+  let socket: Deno.UnixConn | undefined;
+  try {
+    socket = await connect(path);
+  } catch (error) {
+    const { runOffline } = await import("./offline.ts");
+    const reply = await runOffline(request, env, path, (error as Error).message);
+    return await print(reply.body, reply.exit);
+  }
+  try {
+    const reply = decodeReply(await exchange(socket, bytes));
+    if (reply) return await print(reply.body, reply.exit);
+    return await fail(
+      11,
+      `The node service at ${path} broke off before its answer was whole; try again.`,
+    );
+  } catch (error) {
+    return await fail(
+      11,
+      `The node service at ${path} did not answer: ${(error as Error).message}; try again.`,
+    );
+  } finally {
+    close(socket);
+  }
+}
+
+/** Where the node service listens, as far as the configuration and the environment say. */
+function socketPath(input: Uint8Array, env: Readonly<Record<string, string>>): string {
+  const fallback = `${env.TORTIE_RUN_DIR || RUN_DIR}/tortie.sock`;
+  try {
+    const path = JSON.parse(new TextDecoder().decode(input))?.tortie?.socket;
+    return typeof path === "string" && path.startsWith("/") ? path : fallback;
+  } catch {
+    // The service, or offline.ts, says what is wrong with the configuration.
+    return fallback;
+  }
+}
+
+/** At most one byte more than is allowed, so that the caller can tell. */
+async function readAll(stdin: Input): Promise<Uint8Array> {
+  let buffer = new Uint8Array(16384);
+  let length = 0;
+  for (let n; (n = await stdin.read(buffer.subarray(length))) !== null;) {
+    length += n;
+    if (length > MAX_BYTES) break;
+    if (length === buffer.length) {
+      const larger = new Uint8Array(buffer.length * 2);
+      larger.set(buffer);
+      buffer = larger;
+    }
+  }
+  return buffer.subarray(0, length);
+}
+
+/** Connects; waits while the queue is full (EAGAIN), throws at once where nobody listens. */
+async function connect(path: string): Promise<Deno.UnixConn> {
+  const deadline = performance.now() + CONNECT_TIMEOUT;
+  for (;;) {
+    try {
+      return await Deno.connect({ transport: "unix", path });
+    } catch (error) {
+      const full = error instanceof Deno.errors.WouldBlock ||
+        /os error 11\b/.test((error as Error).message);
+      if (!full || performance.now() > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+async function exchange(socket: Deno.UnixConn, bytes: Uint8Array): Promise<Uint8Array> {
+  const timer = setTimeout(() => close(socket), ANSWER_TIMEOUT);
+  try {
+    for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
+    await socket.closeWrite();
+    return await readAll(socket);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function close(socket: Deno.UnixConn): void {
+  try {
+    socket.close();
+  } catch {
+    // Closed already, by the timer.
+  }
+}
+
+async function print(body: string, exit: number): Promise<number> {
+  const bytes = new TextEncoder().encode(body);
+  try {
+    for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
+  } catch {
+    // Whoever called is gone; there is nobody to tell.
+    return 1;
+  }
+  return exit;
+}
+
+/** The specification's error object, for what went wrong here. */
+async function fail(code: number, msg: string): Promise<number> {
+  return await print(JSON.stringify({ cniVersion: LATEST_VERSION, code, msg }) + "\n", 1);
+}

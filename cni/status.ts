@@ -1,0 +1,55 @@
+/**
+ * STATUS (CNI SPEC 1.1.0): could an ADD succeed now? Success says nothing; trouble is code 50 with
+ * what is missing and what to do. Looked at are the same things that ADD depends on: the datastore
+ * answers and is not locked, this node is registered, and some pool gives addresses.
+ */
+
+import { clusterInformationKind } from "../mod/model/cluster_information.ts";
+import type { ClusterInformation } from "../mod/model/cluster_information.ts";
+import { type IPPool, ippoolKind, isAllocatable } from "../mod/model/ippool.ts";
+import { resourceKey, resourcePrefix } from "../mod/model/keys.ts";
+import { nodeKind } from "../mod/model/node.ts";
+import type { Store } from "../mod/store/store.ts";
+import { CniCode, CniError } from "./errors.ts";
+
+/** CniError `tryAgain` while the datastore is locked, as for a migration: ADD and DEL wait. */
+export async function checkDatastoreReady(store: Store): Promise<void> {
+  const info = await store.get<ClusterInformation>(resourceKey(clusterInformationKind, "default"));
+  if (info?.value.spec?.datastoreReady === false) {
+    throw new CniError(
+      CniCode.tryAgain,
+      "Calico is currently not ready to process requests: ClusterInformation default has " +
+        "datastoreReady false; unlock it with `calicoctl datastore migrate unlock`.",
+    );
+  }
+}
+
+/** CniError `unavailable` where an ADD would fail. */
+export async function status(store: Store, nodeName: string): Promise<void> {
+  try {
+    await checkDatastoreReady(store);
+    if (!await store.get(resourceKey(nodeKind, nodeName))) {
+      throw unavailable(
+        `there is no Node ${nodeName} in the datastore; the node service registers it when it starts`,
+      );
+    }
+    const pools = await store.list<IPPool>(resourcePrefix(ippoolKind));
+    // As they stand in the store: fields that have their default may be missing.
+    const usable = pools.entries.filter(({ value }) =>
+      !value.spec.disabled && isAllocatable(value) &&
+      (value.spec.allowedUses ?? ["Workload"]).includes("Workload")
+    );
+    if (usable.length === 0) {
+      throw unavailable("no IPPool gives addresses to pods; create or enable one");
+    }
+  } catch (error) {
+    if (error instanceof CniError && error.code === CniCode.unavailable) throw error;
+    throw unavailable((error as Error).message.replace(/\.$/, ""), error);
+  }
+}
+
+function unavailable(why: string, cause?: unknown): CniError {
+  return new CniError(CniCode.unavailable, `No pod can be attached now: ${why}.`, undefined, {
+    cause,
+  });
+}
