@@ -168,15 +168,18 @@ export type SetDef =
 
 export type SetKind = SetDef["kind"];
 
-/** Everything that should stand in the table `calico` of a family. */
+/** Everything that should stand in the table `calico` of a family. Never changes once it is given. */
 export interface Ruleset {
   readonly family: Family;
+  /** Of the engine's state: a delta whose `from` this is leads on from here. */
+  readonly revision?: number;
   readonly chains: ReadonlyMap<string, Chain>;
   readonly sets: ReadonlyMap<string, SetDef>;
 }
 
 /** How a set changed since the last delta. */
 export type SetChange =
+  /** With all its members; in place of what may have stood under the name. */
   | { readonly is: "new"; readonly set: SetDef }
   | { readonly is: "gone" }
   | {

@@ -1,0 +1,265 @@
+/**
+ * What the policy engine reads: the objects of the store, as they stand there. Only the fields that
+ * policy needs are described, all optional, because stored objects may come from other versions or
+ * other hands: the engine checks what it reads and reports what it cannot understand.
+ *
+ * Kinds: WorkloadEndpoint, Profile, NetworkPolicy, GlobalNetworkPolicy, Tier, NetworkSet,
+ * GlobalNetworkSet, IPPool, Node (projectcalico.org/v3); Namespace, Pod, ServiceAccount (v1),
+ * NetworkPolicy (networking.k8s.io/v1), EndpointSlice (discovery.k8s.io/v1). Others are ignored, so
+ * a follower may pass on whatever it sees. Staged policies are never enforced.
+ */
+
+export interface ObjectMeta {
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly labels?: Readonly<Record<string, string>> | null;
+  readonly annotations?: Readonly<Record<string, string>> | null;
+}
+
+/** Any object of the store. */
+export interface PolicyObject {
+  readonly apiVersion?: string;
+  readonly kind?: string;
+  readonly metadata?: ObjectMeta;
+}
+
+/** Which object: what is needed to name one that is gone. */
+export interface ObjectRef {
+  readonly apiVersion?: string;
+  readonly kind: string;
+  readonly namespace?: string;
+  readonly name: string;
+}
+
+/** One object is new or differs, or it is gone. */
+export type Change = { readonly put: PolicyObject } | { readonly remove: ObjectRef };
+
+/** The kinds, with Kubernetes' NetworkPolicy told from Calico's. */
+export type InputKind =
+  | "WorkloadEndpoint"
+  | "Profile"
+  | "NetworkPolicy"
+  | "GlobalNetworkPolicy"
+  | "KubernetesNetworkPolicy"
+  | "Tier"
+  | "NetworkSet"
+  | "GlobalNetworkSet"
+  | "IPPool"
+  | "Node"
+  | "Namespace"
+  | "Pod"
+  | "ServiceAccount"
+  | "EndpointSlice";
+
+const calicoKinds: ReadonlySet<string> = new Set<InputKind>([
+  "WorkloadEndpoint",
+  "Profile",
+  "NetworkPolicy",
+  "GlobalNetworkPolicy",
+  "Tier",
+  "NetworkSet",
+  "GlobalNetworkSet",
+  "IPPool",
+  "Node",
+]);
+const coreKinds: ReadonlySet<string> = new Set<InputKind>(["Namespace", "Pod", "ServiceAccount"]);
+
+/** The kind of an object for the engine; undefined for kinds that policy does not hang on. */
+export function inputKind(apiVersion: string | undefined, kind: string): InputKind | undefined {
+  const group = apiVersion?.includes("/") ? apiVersion.slice(0, apiVersion.indexOf("/")) : "";
+  switch (group) {
+    case "projectcalico.org":
+    case "crd.projectcalico.org":
+      return calicoKinds.has(kind) ? kind as InputKind : undefined;
+    case "networking.k8s.io":
+      return kind === "NetworkPolicy" ? "KubernetesNetworkPolicy" : undefined;
+    case "discovery.k8s.io":
+      return kind === "EndpointSlice" ? kind : undefined;
+    default:
+      // Kubernetes' own Node says nothing that policy needs.
+      return coreKinds.has(kind) ? kind as InputKind : undefined;
+  }
+}
+
+export interface WorkloadEndpointObject extends PolicyObject {
+  readonly spec?: {
+    readonly orchestrator?: string;
+    readonly node?: string;
+    readonly pod?: string;
+    readonly endpoint?: string;
+    readonly serviceAccountName?: string;
+    readonly ipNetworks?: readonly string[];
+    readonly profiles?: readonly string[];
+    readonly interfaceName?: string;
+    readonly ports?: readonly EndpointPortObject[];
+    readonly allowSpoofedSourcePrefixes?: readonly string[];
+  };
+}
+
+export interface EndpointPortObject {
+  readonly name?: string;
+  readonly protocol?: string | number;
+  readonly port?: number;
+}
+
+export interface PodObject extends PolicyObject {
+  readonly spec?: {
+    readonly serviceAccountName?: string;
+    readonly containers?: readonly ContainerObject[];
+    readonly initContainers?: readonly ContainerObject[];
+  };
+  readonly status?: {
+    readonly podIP?: string;
+    readonly podIPs?: readonly { readonly ip?: string }[];
+  };
+}
+
+export interface ContainerObject {
+  readonly ports?: readonly {
+    readonly name?: string;
+    readonly protocol?: string;
+    readonly containerPort?: number;
+  }[];
+  readonly restartPolicy?: string;
+}
+
+export interface NetworkSetObject extends PolicyObject {
+  readonly spec?: { readonly nets?: readonly string[] };
+}
+
+export interface TierObject extends PolicyObject {
+  readonly spec?: { readonly order?: number; readonly defaultAction?: string };
+}
+
+export interface IPPoolObject extends PolicyObject {
+  readonly spec?: {
+    readonly cidr?: string;
+    readonly natOutgoing?: boolean;
+    readonly vxlanMode?: string;
+    readonly ipipMode?: string;
+    readonly allowedUses?: readonly string[];
+  };
+}
+
+export interface NodeObject extends PolicyObject {
+  readonly spec?: {
+    readonly bgp?: { readonly ipv4Address?: string; readonly ipv6Address?: string };
+    readonly ipv4VXLANTunnelAddr?: string;
+    readonly ipv6VXLANTunnelAddr?: string;
+    readonly addresses?: readonly { readonly address?: string; readonly type?: string }[];
+  };
+}
+
+export interface EndpointSliceObject extends PolicyObject {
+  readonly endpoints?: readonly {
+    readonly addresses?: readonly string[];
+    readonly conditions?: { readonly ready?: boolean };
+  }[];
+  readonly ports?: readonly { readonly port?: number; readonly protocol?: string }[];
+}
+
+/** One side of a Calico rule. */
+export interface EntityRuleObject {
+  readonly nets?: readonly string[];
+  readonly notNets?: readonly string[];
+  readonly selector?: string;
+  readonly notSelector?: string;
+  readonly namespaceSelector?: string;
+  readonly ports?: readonly (number | string)[];
+  readonly notPorts?: readonly (number | string)[];
+  readonly serviceAccounts?: { readonly names?: readonly string[]; readonly selector?: string };
+  readonly services?: { readonly name?: string; readonly namespace?: string };
+}
+
+/** A rule of a Calico policy or profile. */
+export interface RuleObject {
+  readonly action?: string;
+  readonly ipVersion?: number;
+  readonly protocol?: string | number;
+  readonly notProtocol?: string | number;
+  readonly icmp?: { readonly type?: number; readonly code?: number };
+  readonly notICMP?: { readonly type?: number; readonly code?: number };
+  readonly source?: EntityRuleObject;
+  readonly destination?: EntityRuleObject;
+  readonly http?: unknown;
+}
+
+/** NetworkPolicy and GlobalNetworkPolicy of Calico. */
+export interface CalicoPolicyObject extends PolicyObject {
+  readonly spec?: {
+    readonly tier?: string;
+    readonly order?: number;
+    readonly selector?: string;
+    readonly namespaceSelector?: string;
+    readonly serviceAccountSelector?: string;
+    readonly types?: readonly string[];
+    readonly ingress?: readonly RuleObject[];
+    readonly egress?: readonly RuleObject[];
+    readonly doNotTrack?: boolean;
+    readonly preDNAT?: boolean;
+    readonly applyOnForward?: boolean;
+  };
+}
+
+export interface ProfileObject extends PolicyObject {
+  readonly spec?: {
+    readonly ingress?: readonly RuleObject[];
+    readonly egress?: readonly RuleObject[];
+    readonly labelsToApply?: Readonly<Record<string, string>>;
+  };
+}
+
+export interface LabelSelectorObject {
+  readonly matchLabels?: Readonly<Record<string, string>> | null;
+  readonly matchExpressions?:
+    | readonly {
+      readonly key?: string;
+      readonly operator?: string;
+      readonly values?: readonly string[] | null;
+    }[]
+    | null;
+}
+
+export interface KubernetesPeerObject {
+  readonly podSelector?: LabelSelectorObject | null;
+  readonly namespaceSelector?: LabelSelectorObject | null;
+  readonly ipBlock?: { readonly cidr?: string; readonly except?: readonly string[] | null } | null;
+}
+
+export interface KubernetesPortObject {
+  readonly protocol?: string;
+  readonly port?: number | string;
+  readonly endPort?: number;
+}
+
+export interface KubernetesPolicyObject extends PolicyObject {
+  readonly spec?: {
+    readonly podSelector?: LabelSelectorObject | null;
+    readonly policyTypes?: readonly string[] | null;
+    readonly ingress?:
+      | readonly {
+        readonly ports?: readonly KubernetesPortObject[] | null;
+        readonly from?: readonly KubernetesPeerObject[] | null;
+      }[]
+      | null;
+    readonly egress?:
+      | readonly {
+        readonly ports?: readonly KubernetesPortObject[] | null;
+        readonly to?: readonly KubernetesPeerObject[] | null;
+      }[]
+      | null;
+  };
+}
+
+/** A list where one is expected; what is no list counts as empty. */
+export function listOf<T>(value: readonly T[] | null | undefined): readonly T[] {
+  return Array.isArray(value) ? value : [];
+}
+
+/** The text members of an object of labels; what is no text is left out. */
+export function labelsOf(
+  labels: Readonly<Record<string, string>> | null | undefined,
+): [string, string][] {
+  if (labels === null || typeof labels !== "object") return [];
+  return Object.entries(labels).filter(([, value]) => typeof value === "string");
+}

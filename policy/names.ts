@@ -1,0 +1,114 @@
+/**
+ * Names of chains and sets, Calico's (felix/rules, nftables mode): the four logical tables become
+ * prefixes of chain names, policies and profiles have chains of their own, sets of addresses are
+ * called by the hash of what they hold. Whoever lists the table finds what he knows.
+ */
+import { createHash } from "node:crypto";
+import { uniqueId } from "../mod/selector/selector.ts";
+import type { Direction } from "./effective.ts";
+import type { Family, PolicyId, PolicyKind } from "./rules.ts";
+
+/** The kernel's limit is 255 characters and a NUL. */
+const MAX_NAME = 255;
+const SAFE = /^[A-Za-z0-9.][A-Za-z0-9_./-]*$/;
+
+/** Fixed chains. */
+export const chains = {
+  rawPrerouting: "raw-PREROUTING",
+  rawCaliPrerouting: "raw-cali-PREROUTING",
+  rpfSkip: "raw-cali-rpf-skip",
+  filterInput: "filter-INPUT",
+  filterForward: "filter-FORWARD",
+  input: "filter-cali-INPUT",
+  forward: "filter-cali-FORWARD",
+  workloadToHost: "filter-cali-wl-to-host",
+  fromWorkload: "filter-cali-from-wl-dispatch",
+  toWorkload: "filter-cali-to-wl-dispatch",
+  cidrBlock: "filter-cali-cidr-block",
+  natPostrouting: "nat-POSTROUTING",
+  caliPostrouting: "nat-cali-POSTROUTING",
+  natOutgoing: "nat-cali-nat-outgoing",
+} as const;
+
+/** Fixed sets, by id. */
+export const setIds = {
+  masqueradePools: "masq-ipam-pools",
+  allPools: "all-ipam-pools",
+  allHosts: "all-hosts-net",
+  allVxlan: "all-vxlan-net",
+} as const;
+
+const kindPrefix: Readonly<Record<PolicyKind, string>> = {
+  NetworkPolicy: "np",
+  GlobalNetworkPolicy: "gnp",
+  KubernetesNetworkPolicy: "knp",
+  KubernetesClusterNetworkPolicy: "kcnp",
+};
+
+/** What is hashed where a name would be too long or has characters that a name may not have. */
+function name(prefix: string, id: string): string {
+  if (prefix.length + id.length <= MAX_NAME && SAFE.test(id)) return prefix + id;
+  return `${prefix}_${createHash("sha256").update(id).digest("base64url")}`;
+}
+
+/** `filter-cali-tw-cali123`: traffic to the workload; `-fw-`: from it. */
+export function endpointChain(direction: Direction, interfaceName: string): string {
+  return name(`filter-cali-${direction === "ingress" ? "tw" : "fw"}-`, interfaceName);
+}
+
+/** `knp default/allow-web`: as comments and explanations name a policy. */
+export function policyLabel(id: Pick<PolicyId, "kind" | "namespace" | "name">): string {
+  const local = id.namespace === "" ? id.name : `${id.namespace}/${id.name}`;
+  return `${kindPrefix[id.kind]} ${local}`;
+}
+
+export function policyChain(direction: Direction, id: PolicyId): string {
+  const local = id.namespace === "" ? id.name : `${id.namespace}/${id.name}`;
+  return name(
+    `filter-cali-${direction === "ingress" ? "pi" : "po"}-`,
+    `${kindPrefix[id.kind]}/${local}`,
+  );
+}
+
+export function profileChain(direction: Direction, profile: string): string {
+  return name(`filter-cali-${direction === "ingress" ? "pri" : "pro"}-`, profile);
+}
+
+/** A list of policies of one tier that several endpoints share. */
+export function groupChain(direction: Direction, tier: string, policies: readonly PolicyId[]) {
+  const hash = createHash("sha3-224").update(`${direction}\n${tier}\n${policies.length}\n`);
+  for (const id of policies) hash.update(`${id.kind}/${id.namespace}/${id.name}\n`);
+  const prefix = `filter-cali-${direction === "ingress" ? "gi" : "go"}-`;
+  return prefix + hash.digest("base64url").slice(0, 22);
+}
+
+/**
+ * `cali40s-qMt7iLlGDhvLnCjM0l9nzxb`: family, Calico's format version 0, the id; 31 characters as an
+ * ipset has, `:` written as `-`.
+ */
+export function setName(family: Family, id: string): string {
+  return `cali${family}0${id}`.slice(0, 31).replaceAll(":", "-");
+}
+
+/** Calico's id of the addresses and ports of endpoints that carry a port of this name. */
+export function namedPortId(selectorId: string, protocol: string, port: string): string {
+  return uniqueId("n", `${selectorId},${protocol},${port}`);
+}
+
+/** Networks that a rule lists. */
+export function literalNetsId(nets: readonly string[]): string {
+  return uniqueId("l", nets.join(","));
+}
+
+/** Calico's id of a service's endpoints, with or without their ports. */
+export function serviceId(namespace: string, service: string, withPorts: boolean): string {
+  return uniqueId(withPorts ? "svc" : "svcnoport", `${namespace}/${service}`);
+}
+
+/** A comment may take 127 bytes in the kernel. */
+export function comment(text: string): string {
+  let cut = text;
+  const encoder = new TextEncoder();
+  while (encoder.encode(cut).length > 127) cut = cut.slice(0, cut.length > 127 ? 127 : -1);
+  return cut;
+}
