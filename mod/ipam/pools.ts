@@ -117,9 +117,10 @@ export class PoolMap {
     return this.enabled.some((p) => prefixesOverlap(p.prefix, block)) && !this.ownerOfBlock(block);
   }
 
-  /** The parts of a pool's range that other enabled pools own. */
+  /** The parts of a pool's range that other enabled pools own. A closed pool owns nothing. */
   ceded(pool: Pool): Prefix[] {
-    return this.#ranked.slice(0, this.#ranked.indexOf(pool))
+    const rank = this.#ranked.indexOf(pool);
+    return (rank < 0 ? this.#ranked : this.#ranked.slice(0, rank))
       .filter((other) => prefixesOverlap(other.prefix, pool.prefix))
       .map((other) => other.prefix);
   }

@@ -2,6 +2,7 @@
 import type { Ip, Prefix } from "../net/mod.ts";
 import type { IpamConfig } from "../model/ipam_config.ts";
 import type { AffinityState } from "../model/block_affinity.ts";
+import type { StoreError } from "../store/store.ts";
 import type { Holder, IpamError } from "./errors.ts";
 
 /** What an address is for; a pool's `allowedUses` must name it. */
@@ -51,7 +52,7 @@ export interface AutoAssignResult {
   readonly v4: FamilyResult;
   readonly v6: FamilyResult;
   /** What ended the request early. Too few free addresses alone is not an error here. */
-  readonly error?: IpamError;
+  readonly error?: IpamError | StoreError;
 }
 
 export interface AssignIpRequest {

@@ -1,0 +1,270 @@
+/**
+ * Which node owns which block. Two records say so: the affinity under the node's name and the block
+ * itself; a node owns a block only where the block says so, and routes it only where the affinity is
+ * confirmed. Every step can be the last before a crash, and the next who comes goes on from there:
+ *
+ *     claim      affinity pending -> block created (or touched) -> nothing overlaps -> confirmed
+ *     release    affinity pendingDeletion -> block deleted, or made nobody's -> affinity deleted
+ *
+ * "Nothing overlaps" is what keeps blocks of different sizes apart, which have different keys and so
+ * never meet in a compare-and-swap: whoever has created a block lists all blocks before he gives the
+ * first address, and gives the block up where he sees another that overlaps. Of two who create at the
+ * same time at least one sees the other. So addresses are given only from a block whose affinity is
+ * confirmed, or of which the giver has himself seen, in a list made since, that nothing overlaps it.
+ *
+ * After Calico's ipam_block_reader_writer.go; the check for overlaps is ours.
+ */
+import { type Family, type Prefix, prefixesOverlap, samePrefix } from "../net/mod.ts";
+import type { AffinityState, BlockAffinity } from "../model/block_affinity.ts";
+import {
+  affinitiesPrefix,
+  affinityKey,
+  type AffinityOwner,
+  affinityPrefix,
+  formatAffinity,
+  parseAffinityKey,
+} from "../model/keys.ts";
+import type { Entry, Revision, Store } from "../store/store.ts";
+import { isEmpty, isOwnedBy, newBlock, ownerOf, withoutOwner } from "./block.ts";
+import { type BlockRecord, type BlockTable, isSameLife } from "./block_table.ts";
+import { tooManyRetries } from "./errors.ts";
+import { isRaced, RETRIES } from "./handles.ts";
+
+export const LOAD_BALANCER: AffinityOwner = { type: "virtual", name: "load-balancer" };
+
+/** An affinity as it was at a revision. */
+export interface AffinityRecord {
+  readonly owner: AffinityOwner;
+  readonly block: Prefix;
+  readonly state: AffinityState;
+  readonly revision: Revision;
+}
+
+export type ClaimOutcome =
+  | { readonly is: "claimed"; readonly record: BlockRecord }
+  | { readonly is: "taken" } // another's block
+  | { readonly is: "overlaps"; readonly others: readonly BlockRecord[] }
+  | { readonly is: "gone" }; // the affinity was taken away while it was looked at
+
+export type ReleaseOutcome = "released" | "notOwner" | "notEmpty" | "changed";
+
+export interface ReleaseConditions {
+  readonly mustBeEmpty?: boolean;
+  /** The block must still have this number. */
+  readonly sequenceNumber?: number | bigint;
+}
+
+export class Affinities {
+  /** Blocks of which this process knows that they are sound, by affinity key: as first seen so. */
+  readonly #sound = new Map<string, BlockRecord>();
+
+  constructor(
+    readonly store: Store,
+    readonly blocks: BlockTable,
+    readonly now: () => number,
+  ) {}
+
+  /** An owner's affinities of a family, in the order of keys. */
+  async list(owner: AffinityOwner, family: Family): Promise<AffinityRecord[]> {
+    const { entries } = await this.store.list(affinityPrefix(owner, family));
+    return entries.flatMap((entry) => recordOf(entry) ?? []);
+  }
+
+  /** Everybody's affinities. */
+  async listAll(): Promise<AffinityRecord[]> {
+    const lists = await Promise.all(
+      [affinitiesPrefix, affinityPrefix(LOAD_BALANCER)].map((prefix) => this.store.list(prefix)),
+    );
+    return lists.flatMap(({ entries }) => entries.flatMap((entry) => recordOf(entry) ?? []));
+  }
+
+  /** The block as it was when it was found sound; undefined where this process does not know. */
+  proof(owner: AffinityOwner, block: Prefix): BlockRecord | undefined {
+    return this.#sound.get(affinityKey(owner, block));
+  }
+
+  /** The proof was wrong: the block is gone, or another's. */
+  forget(owner: AffinityOwner, block: Prefix): void {
+    this.#sound.delete(affinityKey(owner, block));
+  }
+
+  /** Sound blocks that are the owner's, or were when they were last seen. */
+  known(owner: AffinityOwner): BlockRecord[] {
+    return [...this.#sound.values()]
+      .map((proof) => this.blocks.known(proof.prefix) ?? proof)
+      .filter(({ block }) => isOwnedBy(block, owner));
+  }
+
+  /** Makes the block the owner's, creating it where it is missing. */
+  claim(owner: AffinityOwner, block: Prefix): Promise<ClaimOutcome> {
+    return this.#load(owner, block, true);
+  }
+
+  /** The block of an affinity that is there; the affinity is confirmed, or deleted as stale. */
+  load(owner: AffinityOwner, block: Prefix): Promise<ClaimOutcome> {
+    return this.#load(owner, block, false);
+  }
+
+  async #load(owner: AffinityOwner, prefix: Prefix, make: boolean): Promise<ClaimOutcome> {
+    const key = affinityKey(owner, prefix);
+    let pending: AffinityRecord | undefined;
+    for (let i = 0; i < RETRIES; i++) {
+      // The block first: an affinity that is confirmed later vouches for it, or for no block at all.
+      let record = await this.blocks.read(prefix);
+      let affinity = pending ?? recordOf(await this.store.get(key));
+      pending = undefined;
+      if (!affinity) {
+        if (!make) return { is: "gone" };
+        affinity = await this.#write(key, { owner, block: prefix, state: "pending", revision: "" });
+        if (!affinity) continue;
+        pending = affinity;
+      }
+      if (record && !isOwnedBy(record.block, owner)) {
+        await this.#delete(key, affinity.revision);
+        return { is: "taken" };
+      }
+      if (record && isConfirmed(affinity.state)) return this.#claimed(key, record);
+      // A new revision of both stops whoever is about to release them.
+      if (!pending) {
+        affinity = await this.#write(key, { ...affinity, state: "pending" });
+        if (!affinity) continue;
+      }
+      pending = affinity;
+      record = record
+        ? await this.blocks.update(record, record.block)
+        : await this.blocks.create(prefix, newBlock(prefix, owner, this.now()));
+      if (!record) continue;
+      const others = await this.overlapping(prefix);
+      if (others.length > 0) {
+        // Deleted before the affinity, so that a crash between leaves something to go on from.
+        if (isEmpty(record.block) && !await this.blocks.delete(record)) continue;
+        await this.#delete(key, affinity.revision);
+        return { is: "overlaps", others };
+      }
+      pending = undefined;
+      if (!await this.#write(key, { ...affinity, state: "confirmed" })) continue;
+      this.blocks.remember(record);
+      return this.#claimed(key, record);
+    }
+    throw tooManyRetries(`the affinity of ${formatAffinity(owner)}`);
+  }
+
+  #claimed(key: string, record: BlockRecord): ClaimOutcome {
+    this.#sound.set(key, record);
+    return { is: "claimed", record };
+  }
+
+  /** Other blocks that overlap a network, as of now. */
+  async overlapping(prefix: Prefix): Promise<BlockRecord[]> {
+    const all = await this.blocks.list(prefix.ip.family);
+    return all.filter((r) => !samePrefix(r.prefix, prefix) && prefixesOverlap(r.prefix, prefix));
+  }
+
+  /** Whether addresses of a block that was just read may be given: as the head of this file says. */
+  async isSound(record: BlockRecord): Promise<boolean> {
+    const owner = ownerOf(record.block);
+    if (owner) {
+      const key = affinityKey(owner, record.prefix);
+      const proof = this.#sound.get(key);
+      if (proof && isSameLife(proof, record)) return true;
+      const affinity = recordOf(await this.store.get(key));
+      if (affinity && isConfirmed(affinity.state)) {
+        this.#sound.set(key, record);
+        return true;
+      }
+    }
+    return (await this.overlapping(record.prefix)).length === 0;
+  }
+
+  /** Ends an owner's claim on a block: deletes it where it is empty, else makes it nobody's. */
+  async release(
+    owner: AffinityOwner,
+    prefix: Prefix,
+    conditions: ReleaseConditions = {},
+  ): Promise<ReleaseOutcome> {
+    const key = affinityKey(owner, prefix);
+    /** What the affinity was before we marked it. */
+    let before: AffinityState | undefined;
+    for (let i = 0; i < RETRIES; i++) {
+      let affinity = recordOf(await this.store.get(key));
+      const record = await this.blocks.read(prefix);
+      this.#sound.delete(key);
+      const keep = record && refusal(record, owner, conditions);
+      if (keep === "notOwner") {
+        if (affinity) await this.#delete(key, affinity.revision);
+        return keep;
+      }
+      if (keep) {
+        // The mark is taken off again: routes hang on a confirmed affinity.
+        if (before !== undefined && affinity?.state === "pendingDeletion") {
+          await this.#write(key, { ...affinity, state: before });
+        }
+        return keep;
+      }
+      if (affinity && record) {
+        before ??= affinity.state;
+        affinity = await this.#write(key, { ...affinity, state: "pendingDeletion" });
+        if (!affinity) continue;
+      }
+      if (record) {
+        const done = isEmpty(record.block)
+          ? await this.blocks.delete(record)
+          : await this.blocks.update(record, withoutOwner(record.block));
+        if (!done) continue;
+      }
+      if (affinity && !await this.#delete(key, affinity.revision)) continue;
+      return "released";
+    }
+    throw tooManyRetries(`the affinity of ${formatAffinity(owner)}`);
+  }
+
+  /** undefined where another wrote first. An empty revision creates. */
+  async #write(key: string, record: AffinityRecord): Promise<AffinityRecord | undefined> {
+    const value: BlockAffinity = { state: record.state, deleted: false };
+    try {
+      const revision = record.revision === ""
+        ? await this.store.create(key, value)
+        : await this.store.update(key, value, record.revision);
+      return { ...record, revision };
+    } catch (error) {
+      if (!isRaced(error)) throw error;
+      return undefined;
+    }
+  }
+
+  async #delete(key: string, revision: Revision): Promise<boolean> {
+    this.#sound.delete(key);
+    try {
+      await this.store.delete(key, revision);
+      return true;
+    } catch (error) {
+      if (!isRaced(error)) throw error;
+      return false;
+    }
+  }
+}
+
+export function isConfirmed(state: AffinityState): boolean {
+  return state === "confirmed" || state === "";
+}
+
+function refusal(
+  { block }: BlockRecord,
+  owner: AffinityOwner,
+  { mustBeEmpty, sequenceNumber }: ReleaseConditions,
+): Exclude<ReleaseOutcome, "released"> | undefined {
+  if (sequenceNumber !== undefined && BigInt(sequenceNumber) !== BigInt(block.sequenceNumber)) {
+    return "changed";
+  }
+  if (block.affinity && !isOwnedBy(block, owner)) return "notOwner";
+  if (mustBeEmpty && !isEmpty(block)) return "notEmpty";
+  return undefined;
+}
+
+function recordOf(entry: Entry | undefined): AffinityRecord | undefined {
+  const parsed = entry && parseAffinityKey(entry.key);
+  if (!parsed) return undefined;
+  // The oldest form has an empty value, and is confirmed.
+  const value = entry.value as Partial<BlockAffinity> | null;
+  return { ...parsed, state: value?.state ?? "", revision: entry.revision };
+}

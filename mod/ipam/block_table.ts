@@ -1,0 +1,312 @@
+/**
+ * The blocks in the store: reading, creating, deleting, and changing them by compare-and-swap.
+ *
+ * Changes to one block are committed in groups. A change is a pure function from block to block; all
+ * that are waiting when a commit begins are applied one after the other and written at once. So a
+ * burst of a hundred pods on one node costs a few writes of its block, while each caller sees his own
+ * simple call. Where another process was first, the block is read again and all are applied anew.
+ *
+ * The last known copy of a block is remembered and changed without reading it first: the write's
+ * revision decides whether it was still true. An answer that changes nothing (taken already, free
+ * already) has no write to prove it, so it is only believed on a copy that was read for it, unless
+ * the change calls itself a guess.
+ */
+import { type Family, formatPrefix, type Prefix } from "../net/mod.ts";
+import { blockKey, blockPrefix, parseBlockKey } from "../model/keys.ts";
+import { compareRevisions, type Entry, type Revision, type Store } from "../store/store.ts";
+import { type AllocationBlock, isEmpty, readBlock, written } from "./block.ts";
+import { tooManyRetries } from "./errors.ts";
+import { type Handles, isRaced, type Reservation, RETRIES } from "./handles.ts";
+import { SharedReads } from "./turns.ts";
+
+const REMEMBERED = 1024;
+
+/** A block as it was at a revision. */
+export interface BlockRecord {
+  readonly prefix: Prefix;
+  readonly block: AllocationBlock;
+  readonly revision: Revision;
+}
+
+/** What a change makes of a block. The very same block means that there is nothing to write. */
+export interface Changed<R> {
+  readonly block: AllocationBlock;
+  readonly result: R;
+  /** Addresses that the change gave to a handle: counted there before the block is written. */
+  readonly reserve?: { readonly handle: string; readonly count: number };
+}
+
+/** Pure: it may run several times. What it throws is the answer, as a result is. */
+export type Change<R> = (block: AllocationBlock) => Changed<R>;
+
+export interface ChangeOptions {
+  /** Content with the last known copy where it changes nothing. */
+  readonly guess?: boolean;
+  /** The block must be this one still, not one that was made anew in its place. */
+  readonly life?: BlockRecord;
+}
+
+interface Job extends ChangeOptions {
+  readonly change: Change<unknown>;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+type Outcome = { readonly job: Job; readonly changed?: Changed<unknown>; readonly error?: unknown };
+
+export class BlockTable {
+  readonly #known = new Map<string, BlockRecord>();
+  readonly #queues = new Map<string, Job[]>();
+  readonly #reads = new SharedReads();
+  readonly #listings = new Map<Family, BlockRecord[]>();
+
+  constructor(readonly store: Store, readonly handles: Handles) {}
+
+  /** The last known copy; it may be out of date. */
+  known(prefix: Prefix): BlockRecord | undefined {
+    return this.#known.get(blockKey(prefix));
+  }
+
+  /** Last known copies of all blocks that this process has dealt with. */
+  allKnown(): Iterable<BlockRecord> {
+    return this.#known.values();
+  }
+
+  /** As it is now; undefined where there is no such block. */
+  read(prefix: Prefix): Promise<BlockRecord | undefined> {
+    const key = blockKey(prefix);
+    return this.#reads.read(key, async () => this.#learn(key, prefix, await this.store.get(key)));
+  }
+
+  /** All blocks of a family, as of one moment, by key. Blocks that cannot be read are left out. */
+  list(family: Family): Promise<BlockRecord[]> {
+    return this.#reads.read(`list ${family}`, async () => {
+      const { entries } = await this.store.list(blockPrefix(family));
+      const records = entries.flatMap((entry) => recordOf(entry) ?? []);
+      this.#listings.set(family, records);
+      return records;
+    });
+  }
+
+  /** The last listing, which may be long out of date: good for guessing where nothing is. */
+  lastListing(family: Family): BlockRecord[] | undefined {
+    return this.#listings.get(family);
+  }
+
+  /** The new block's record; undefined where there is one already. Not remembered (see `remember`). */
+  async create(prefix: Prefix, block: AllocationBlock): Promise<BlockRecord | undefined> {
+    const revision = await this.#race(() => this.store.create(blockKey(prefix), block));
+    return revision === undefined ? undefined : { prefix, block, revision };
+  }
+
+  /** Writes one block; undefined where it was changed since. */
+  async update(record: BlockRecord, block: AllocationBlock): Promise<BlockRecord | undefined> {
+    const key = blockKey(record.prefix);
+    this.#known.delete(key);
+    const value = written(block);
+    const revision = await this.#race(() => this.store.update(key, value, record.revision));
+    return revision === undefined ? undefined : { prefix: record.prefix, block: value, revision };
+  }
+
+  /** False where it was changed since. */
+  async delete(record: BlockRecord): Promise<boolean> {
+    const key = blockKey(record.prefix);
+    this.#known.delete(key);
+    return await this.#race(() => this.store.delete(key, record.revision)) !== undefined;
+  }
+
+  remember(record: BlockRecord): void {
+    const key = blockKey(record.prefix);
+    this.#known.delete(key);
+    this.#known.set(key, record);
+    if (this.#known.size > REMEMBERED) this.#known.delete(this.#known.keys().next().value!);
+  }
+
+  /**
+   * Applies a change to a block, together with all others that are waiting for it, and deletes the
+   * block where that leaves it empty and nobody's. undefined where there is no such block; what the
+   * change throws is thrown.
+   */
+  change<R>(
+    prefix: Prefix,
+    change: Change<R>,
+    options: ChangeOptions = {},
+  ): Promise<R | undefined> {
+    const key = blockKey(prefix);
+    return new Promise((resolve, reject) => {
+      const job: Job = { ...options, change, resolve: resolve as Job["resolve"], reject };
+      const queue = this.#queues.get(key);
+      if (queue) queue.push(job);
+      else {
+        this.#queues.set(key, [job]);
+        this.#drain(key, prefix);
+      }
+    });
+  }
+
+  async #drain(key: string, prefix: Prefix): Promise<void> {
+    // Lets callers of this same moment join the first group.
+    await Promise.resolve();
+    for (;;) {
+      const jobs = this.#queues.get(key)!.splice(0);
+      if (jobs.length === 0) break;
+      try {
+        await this.#commit(key, prefix, jobs);
+      } catch (error) {
+        // Whether the write was done is not known: handles stay counted up, which is allowed.
+        this.#known.delete(key);
+        for (const job of jobs) job.reject(error);
+      }
+    }
+    this.#queues.delete(key);
+  }
+
+  async #commit(key: string, prefix: Prefix, all: Job[]): Promise<void> {
+    let jobs = all;
+    const reserved = new Map<string, Reservation>();
+    for (let i = 0; i < RETRIES && jobs.length > 0; i++) {
+      const known = this.#known.get(key);
+      const record = known ?? await this.read(prefix);
+      if (!record) {
+        await this.#cancel(reserved, new Set());
+        for (const job of jobs) job.resolve(undefined);
+        return;
+      }
+      const dead = jobs.filter((job) => job.life && !isSameLife(job.life, record));
+      for (const job of dead) job.resolve(undefined);
+      jobs = jobs.filter((job) => !dead.includes(job));
+      const { block, outcomes } = applyAll(record.block, jobs);
+      if (block === record.block) {
+        if (known && outcomes.some((o) => !o.job.guess)) {
+          this.#known.delete(key);
+          continue;
+        }
+        await this.#cancel(reserved, new Set());
+        outcomes.forEach(settle);
+        return;
+      }
+      const failed = await this.#reserve(prefix, outcomes, reserved);
+      if (failed.size > 0) {
+        for (const [job, error] of failed) job.reject(error);
+        jobs = jobs.filter((job) => !failed.has(job));
+        continue;
+      }
+      const gone = isEmpty(block) && !block.affinity;
+      if (gone) {
+        if (!await this.delete(record)) continue;
+      } else {
+        const next = await this.update(record, block);
+        if (!next) continue;
+        this.remember(next);
+      }
+      outcomes.forEach(settle);
+      return;
+    }
+    await this.#cancel(reserved, new Set());
+    for (const job of jobs) job.reject(tooManyRetries(`IPAM block ${formatPrefix(prefix)}`));
+  }
+
+  /** Counts up in the handles; the jobs whose handle could not be written, with the reason. */
+  async #reserve(
+    prefix: Prefix,
+    outcomes: readonly Outcome[],
+    reserved: Map<string, Reservation>,
+  ): Promise<Map<Job, unknown>> {
+    const counts = new Map<string, number>();
+    for (const { changed } of outcomes) {
+      const reserve = changed?.reserve;
+      if (reserve) counts.set(reserve.handle, (counts.get(reserve.handle) ?? 0) + reserve.count);
+    }
+    const errors = new Map<string, unknown>();
+    await Promise.all([...counts].map(async ([handle, count]) => {
+      try {
+        const previous = reserved.get(handle);
+        reserved.set(handle, await this.handles.reserve(handle, prefix, count, previous));
+      } catch (error) {
+        reserved.delete(handle);
+        errors.set(handle, error);
+      }
+    }));
+    await this.#cancel(reserved, new Set(counts.keys()));
+    const failed = new Map<Job, unknown>();
+    for (const { job, changed } of outcomes) {
+      const handle = changed?.reserve?.handle;
+      if (handle !== undefined && errors.has(handle)) failed.set(job, errors.get(handle));
+    }
+    return failed;
+  }
+
+  /** Takes back what was counted up for changes that came to nothing. */
+  async #cancel(reserved: Map<string, Reservation>, keep: ReadonlySet<string>): Promise<void> {
+    for (const [handle, reservation] of [...reserved]) {
+      if (keep.has(handle)) continue;
+      reserved.delete(handle);
+      await this.handles.cancel(reservation);
+    }
+  }
+
+  #learn(key: string, prefix: Prefix, entry: Entry | undefined): BlockRecord | undefined {
+    if (!entry) {
+      this.#known.delete(key);
+      return undefined;
+    }
+    const known = this.#known.get(key);
+    // A write of ours may have finished while this read was on its way.
+    if (known && compareRevisions(known.revision, entry.revision) >= 0) return known;
+    const record = { prefix, block: readBlock(entry.value, prefix), revision: entry.revision };
+    this.remember(record);
+    return record;
+  }
+
+  async #race<T>(write: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await write();
+    } catch (error) {
+      if (!isRaced(error)) throw error;
+      return undefined;
+    }
+  }
+}
+
+/**
+ * Whether two records are of one block, not of one that was deleted and made again. Each write adds
+ * one to the block's number and at least one to the store's revision; a new block begins at the time
+ * in nanoseconds, which is far ahead of any number of writes.
+ */
+export function isSameLife(before: BlockRecord, after: BlockRecord): boolean {
+  const writes = BigInt(after.block.sequenceNumber) - BigInt(before.block.sequenceNumber);
+  return writes <= BigInt(after.revision) - BigInt(before.revision);
+}
+
+function recordOf(entry: Entry): BlockRecord | undefined {
+  const prefix = parseBlockKey(entry.key);
+  if (!prefix) return undefined;
+  try {
+    return { prefix, block: readBlock(entry.value, prefix), revision: entry.revision };
+  } catch {
+    // The owner of a damaged block hears of it; others must not fail for it.
+    return undefined;
+  }
+}
+
+function applyAll(
+  before: AllocationBlock,
+  jobs: readonly Job[],
+): { block: AllocationBlock; outcomes: Outcome[] } {
+  let block = before;
+  const outcomes = jobs.map((job): Outcome => {
+    try {
+      const changed = job.change(block);
+      block = changed.block;
+      return { job, changed };
+    } catch (error) {
+      return { job, error };
+    }
+  });
+  return { block, outcomes };
+}
+
+function settle({ job, changed, error }: Outcome): void {
+  if (changed) job.resolve(changed.result);
+  else job.reject(error);
+}

@@ -1,0 +1,87 @@
+/**
+ * What the store says at the moment of a request: configuration, reservations, pools, the node's and
+ * the namespace's labels. Every request reads them anew, all at once and shared with the requests of
+ * the same moment, so a pool that was disabled gives nothing to whoever asks afterwards.
+ */
+import { type IpamConfig, readIpamConfig, type StoredIpamConfig } from "../model/ipam_config.ts";
+import type { IPReservation } from "../model/ip_reservation.ts";
+import { ipamConfigKey, type KeyKind, resourceKey, resourcePrefix } from "../model/keys.ts";
+import type { Entry, Store } from "../store/store.ts";
+import { type Pool, PoolMap, readPool } from "./pools.ts";
+import { Reservations } from "./reservations.ts";
+import { SharedReads } from "./turns.ts";
+
+// Of the kinds only the keys are needed here; their schemas would make every start slower.
+const POOLS: KeyKind = { plural: "ippools", home: "calico", namespaced: false };
+const RESERVATIONS: KeyKind = { plural: "ipreservations", home: "calico", namespaced: false };
+const NODES: KeyKind = { plural: "nodes", home: "calico", namespaced: false };
+const NAMESPACES: KeyKind = { plural: "namespaces", home: "kubernetes", namespaced: false };
+
+export type Labels = Readonly<Record<string, string>>;
+
+/** What concerns all requests. */
+export interface Facts {
+  readonly config: IpamConfig;
+  readonly reservations: Reservations;
+  readonly pools: PoolMap;
+}
+
+type Labelled = { metadata?: { labels?: Record<string, string> } };
+
+export class FactReader {
+  readonly #reads = new SharedReads();
+  readonly #poolsRead = new Map<string, { revision: string; pool: Pool | undefined }>();
+
+  constructor(readonly store: Store) {}
+
+  read(): Promise<Facts> {
+    return this.#reads.read("facts", async () => {
+      const [config, reservations, pools] = await Promise.all([
+        this.#config(),
+        this.store.list<IPReservation>(resourcePrefix(RESERVATIONS)),
+        this.store.list(resourcePrefix(POOLS)),
+      ]);
+      return {
+        config,
+        reservations: new Reservations(
+          reservations.entries.flatMap((entry) => entry.value?.spec?.reservedCIDRs ?? []),
+        ),
+        pools: new PoolMap(pools.entries.flatMap((entry) => this.#pool(entry) ?? [])),
+      };
+    });
+  }
+
+  config(): Promise<IpamConfig> {
+    return this.#reads.read("config", () => this.#config());
+  }
+
+  /** undefined: there is no such node. */
+  nodeLabels(name: string): Promise<Labels | undefined> {
+    return this.#reads.read(`node ${name}`, async () => {
+      const entry = await this.store.get<Labelled>(resourceKey(NODES, name));
+      return entry && (entry.value?.metadata?.labels ?? {});
+    });
+  }
+
+  /** A namespace without an object has the one label that Kubernetes gives to all. */
+  namespaceLabels(name: string): Promise<Labels> {
+    return this.#reads.read(`namespace ${name}`, async () => {
+      const entry = await this.store.get<Labelled>(resourceKey(NAMESPACES, name));
+      return { "kubernetes.io/metadata.name": name, ...entry?.value?.metadata?.labels };
+    });
+  }
+
+  async #config(): Promise<IpamConfig> {
+    const entry = await this.store.get<StoredIpamConfig>(ipamConfigKey);
+    return readIpamConfig(entry?.value);
+  }
+
+  #pool({ key, revision, value }: Entry): Pool | undefined {
+    let read = this.#poolsRead.get(key);
+    if (read?.revision !== revision) {
+      read = { revision, pool: readPool(value) };
+      this.#poolsRead.set(key, read);
+    }
+    return read.pool;
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * Handles: how many addresses an owner has in which block, so that all can be found without looking
+ * into every block. The rule is that a handle may over-count and never under-counts:
+ *
+ *     give:     read block -> count up in the handle (`reserve`) -> write block
+ *     take:     read handle -> write block (even where there is nothing to take) -> `settle`
+ *
+ * Both block writes are compare-and-swap. Whoever counted up before a taker read the handle has, at
+ * the taker's block write, either written the block already (the taker sees it) or will fail to write
+ * it; whoever counts up later makes the taker's `settle` fail. So a settled count is exact, whatever
+ * ran between, and whatever crashed between leaves a count too high, which the next taker mends.
+ *
+ * The last known record of a handle is remembered, which saves a read; compare-and-swap finds out
+ * where it is out of date.
+ */
+import { formatPrefix, type Prefix } from "../net/mod.ts";
+import type { IpamHandle } from "../model/ipam_handle.ts";
+import { handleKey } from "../model/keys.ts";
+import { type Entry, type Revision, type Store, StoreError } from "../store/store.ts";
+import { cleanHandle } from "./block.ts";
+import { tooManyRetries } from "./errors.ts";
+
+export const RETRIES = 100;
+const REMEMBERED = 4096;
+
+/** A handle's record. */
+export interface HandleRecord {
+  readonly id: string;
+  /** Addresses by block CIDR. */
+  readonly counts: Readonly<Record<string, number>>;
+  readonly revision: Revision;
+}
+
+/** Addresses that are counted and not in the block yet. */
+export interface Reservation {
+  readonly record: HandleRecord;
+  readonly block: string;
+  readonly count: number;
+}
+
+export class Handles {
+  readonly #recent = new Map<string, HandleRecord>();
+
+  constructor(readonly store: Store) {}
+
+  /** undefined: there is no such handle. */
+  async read(handle: string): Promise<HandleRecord | undefined> {
+    const id = cleanHandle(handle);
+    const entry = await this.store.get<IpamHandle>(handleKey(id));
+    return this.#remember(id, entry);
+  }
+
+  /** As it was last seen by this process, else as it is. */
+  async recent(handle: string): Promise<HandleRecord | undefined> {
+    return this.#recent.get(cleanHandle(handle)) ?? await this.read(handle);
+  }
+
+  /**
+   * Counts `count` addresses of a block up. `previous` is an earlier reservation of the same caller
+   * that came to nothing: it is used up.
+   */
+  async reserve(
+    handle: string,
+    block: Prefix,
+    count: number,
+    previous?: Reservation,
+  ): Promise<Reservation> {
+    const id = cleanHandle(handle);
+    const cidr = formatPrefix(block);
+    // A container's handle is new: try to create it first.
+    let record = previous?.record ?? this.#recent.get(id);
+    for (let i = 0; i < RETRIES; i++) {
+      const counts = { ...record?.counts };
+      // Ours are in the record only where nobody has touched it since.
+      if (previous && record && record.revision === previous.record.revision) {
+        counts[previous.block] = (counts[previous.block] ?? 0) - previous.count;
+      }
+      counts[cidr] = (counts[cidr] ?? 0) + count;
+      const next = await this.#write(id, positive(counts), record);
+      if (next) return { record: next, block: cidr, count };
+      record = await this.read(id);
+    }
+    throw tooManyRetries(`IPAM handle ${id}`);
+  }
+
+  /** Counts a reservation down again where the handle was not touched since; else leaves it too high. */
+  async cancel(reservation: Reservation): Promise<void> {
+    const { record, block, count } = reservation;
+    const counts = { ...record.counts, [block]: (record.counts[block] ?? 0) - count };
+    await this.#write(record.id, positive(counts), record);
+  }
+
+  /**
+   * Sets the counts of blocks that the taker has written since it read `record`; 0 leaves a block
+   * out, and a handle without blocks is deleted. False where the handle was changed since: then the
+   * taker begins anew.
+   */
+  async settle(record: HandleRecord, counts: Readonly<Record<string, number>>): Promise<boolean> {
+    return await this.#write(record.id, positive({ ...record.counts, ...counts }), record) !==
+      undefined;
+  }
+
+  /** undefined where the record is not at `before`'s revision any more. */
+  async #write(
+    id: string,
+    counts: Record<string, number>,
+    before: HandleRecord | undefined,
+  ): Promise<HandleRecord | undefined> {
+    const key = handleKey(id);
+    const value: IpamHandle = { block: counts, deleted: false };
+    this.#recent.delete(id);
+    try {
+      if (Object.keys(counts).length === 0) {
+        if (before) await this.store.delete(key, before.revision);
+        return { id, counts, revision: "" };
+      }
+      const revision = before
+        ? await this.store.update(key, value, before.revision)
+        : await this.store.create(key, value);
+      return this.#keep({ id, counts, revision });
+    } catch (error) {
+      if (!isRaced(error)) throw error;
+      return undefined;
+    }
+  }
+
+  #remember(id: string, entry: Entry<IpamHandle> | undefined): HandleRecord | undefined {
+    this.#recent.delete(id);
+    return entry &&
+      this.#keep({ id, counts: entry.value?.block ?? {}, revision: entry.revision });
+  }
+
+  #keep(record: HandleRecord): HandleRecord {
+    this.#recent.set(record.id, record);
+    if (this.#recent.size > REMEMBERED) {
+      this.#recent.delete(this.#recent.keys().next().value!);
+    }
+    return record;
+  }
+}
+
+/** Whether a write failed because another was first. */
+export function isRaced(error: unknown): boolean {
+  return error instanceof StoreError &&
+    (error.kind === "exists" || error.kind === "conflict" || error.kind === "notFound");
+}
+
+/** Blocks with addresses, sorted as Go sorts the keys of a map. */
+function positive(counts: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(
+    Object.keys(counts).filter((cidr) => counts[cidr] > 0).sort().map((c) => [c, counts[c]]),
+  );
+}

@@ -1,0 +1,225 @@
+/**
+ * Addresses: who gets which, on record before anybody uses it. `Ipam` is what callers have; the parts
+ * behind it stand in files of their own:
+ *
+ *     block.ts         one block, pure            pools.ts          who owns an address, pure
+ *     candidates.ts    order of search, pure      reservations.ts   what is left alone, pure
+ *     block_table.ts   blocks in the store        affinities.ts     which node owns a block
+ *     handles.ts       owners of addresses        facts.ts          what the store says now
+ *     auto_assign.ts   any address                assign_ip.ts      a certain address
+ *     release.ts       giving back                utilization.ts    how full it all is
+ *
+ * It is Calico's IPAM (libcalico-go/lib/ipam), on Calico's records, so that both can work on one
+ * datastore. What differs is written where it differs; in short: pools may overlap without harm,
+ * handles are counted exactly, requests of one moment share reads and writes.
+ *
+ * One `Ipam` serves a whole process. Any number of processes may work on one store.
+ */
+import { type Ip, ipAt, ordinalOf, parsePrefix, type Prefix } from "../net/mod.ts";
+import { type IpamConfig, storedIpamConfig } from "../model/ipam_config.ts";
+import { ipamConfigKey } from "../model/keys.ts";
+import { type Store, StoreError } from "../store/store.ts";
+import {
+  blocksOf,
+  claimAffinity,
+  hostOwner,
+  networkOf,
+  releaseAffinity,
+  type ReleaseOptions,
+  releaseOwnerAffinities,
+  releasePoolAffinities,
+  removeHost,
+} from "./affinity_calls.ts";
+import { addressOf, assignIp } from "./assign_ip.ts";
+import { autoAssign, type Progress } from "./auto_assign.ts";
+import { attributeOf, holderOf, ordinalsOf, sequenceOf } from "./block.ts";
+import { IpamError } from "./errors.ts";
+import { BlockFinder, releaseByHandle, releaseIps } from "./release.ts";
+import { type IpamOptions, Room } from "./room.ts";
+import type {
+  AssignedAddress,
+  AssignIpRequest,
+  Assignment,
+  AutoAssignRequest,
+  AutoAssignResult,
+  ClaimResult,
+  FamilyResult,
+  HostBlock,
+  IpamClient,
+  ReleaseRequest,
+  ReleaseResult,
+} from "./types.ts";
+import { type PoolUtilization, utilization } from "./utilization.ts";
+
+export class Ipam implements IpamClient {
+  readonly #room: Room;
+
+  constructor(store: Store, options: IpamOptions = {}) {
+    this.#room = new Room(store, options);
+  }
+
+  async autoAssign(request: AutoAssignRequest): Promise<AutoAssignResult> {
+    check(request);
+    const v4: Progress = { addresses: [], messages: new Set() };
+    const v6: Progress = { addresses: [], messages: new Set() };
+    const { num4 = 0, num6 = 0 } = request;
+    let error: IpamError | StoreError | undefined;
+    try {
+      if (num4 > 0) await autoAssign(this.#room, request, 4, num4, v4);
+      if (num6 > 0) await autoAssign(this.#room, request, 6, num6, v6);
+    } catch (thrown) {
+      if (!(thrown instanceof IpamError || thrown instanceof StoreError)) throw thrown;
+      error = thrown;
+    }
+    return { v4: resultOf(num4, v4), v6: resultOf(num6, v6), error };
+  }
+
+  async assign(request: AutoAssignRequest): Promise<AssignedAddress[]> {
+    const { v4, v6, error } = await this.autoAssign(request);
+    const addresses = [...v4.addresses, ...v6.addresses];
+    const failure = error ?? shortage(4, v4) ?? shortage(6, v6);
+    if (!failure) return addresses;
+    if (addresses.length > 0) {
+      await this.releaseIps(
+        addresses.map(({ ip }) => ({ address: ip, handle: request.handle })),
+      );
+    }
+    throw failure;
+  }
+
+  assignIp(request: AssignIpRequest): Promise<AssignedAddress> {
+    return assignIp(this.#room, request);
+  }
+
+  releaseIps(requests: readonly ReleaseRequest[]): Promise<ReleaseResult> {
+    return releaseIps(this.#room, requests);
+  }
+
+  releaseByHandle(handle: string): Promise<Ip[] | undefined> {
+    return releaseByHandle(this.#room, handle);
+  }
+
+  async ipsByHandle(handle: string): Promise<Ip[] | undefined> {
+    const record = await this.#room.handles.read(handle);
+    if (!record) return undefined;
+    const lists = await Promise.all(
+      Object.keys(record.counts).map(async (cidr) => {
+        const prefix = parsePrefix(cidr);
+        const found = prefix && await this.#room.blocks.read(prefix);
+        if (!found) return [];
+        return ordinalsOf(found.block, record.id).map((ordinal) => ipAt(found.prefix, ordinal));
+      }),
+    );
+    return lists.flat();
+  }
+
+  async assignment(address: Ip | string): Promise<Assignment | undefined> {
+    const ip = addressOf(address);
+    const finder = new BlockFinder(this.#room, await this.#room.facts.read());
+    const found = await finder.find(ip);
+    if (!found) return undefined;
+    const { prefix, block } = found;
+    const ordinal = Number(ordinalOf(prefix, ip));
+    const holder = holderOf(block, ordinal);
+    const alternate = attributeOf(block, ordinal)?.alternateOwnerAttrs;
+    return holder && {
+      ...holder,
+      ip,
+      block: prefix,
+      sequenceNumber: sequenceOf(block, ordinal),
+      ...(alternate && { alternateAttributes: alternate }),
+    };
+  }
+
+  async claimAffinity(cidr: Prefix | string, host: string): Promise<ClaimResult> {
+    return await claimAffinity(this.#room, networkOf(cidr), hostOwner(host));
+  }
+
+  async releaseAffinity(
+    cidr: Prefix | string,
+    host: string,
+    options: ReleaseOptions = {},
+  ): Promise<void> {
+    await releaseAffinity(this.#room, networkOf(cidr), hostOwner(host), options);
+  }
+
+  async releaseHostAffinities(host: string, options: ReleaseOptions = {}): Promise<void> {
+    await releaseOwnerAffinities(this.#room, hostOwner(host), options);
+  }
+
+  async releasePoolAffinities(cidr: Prefix | string): Promise<void> {
+    await releasePoolAffinities(this.#room, networkOf(cidr));
+  }
+
+  async removeHost(host: string): Promise<void> {
+    await removeHost(this.#room, hostOwner(host));
+  }
+
+  async blocksOf(host: string): Promise<HostBlock[]> {
+    return await blocksOf(this.#room, hostOwner(host));
+  }
+
+  /** Of pools by name or CIDR; of all of them, and of blocks in no pool, where none is named. */
+  utilization(pools: readonly string[] = []): Promise<PoolUtilization[]> {
+    return utilization(this.#room, pools);
+  }
+
+  getIpamConfig(): Promise<IpamConfig> {
+    return this.#room.facts.config();
+  }
+
+  async setIpamConfig(config: IpamConfig): Promise<void> {
+    checkConfig(config);
+    const stored = storedIpamConfig(config);
+    const current = storedIpamConfig(await this.#room.facts.config());
+    if (JSON.stringify(current) === JSON.stringify(stored)) return;
+    await this.#room.store.put(ipamConfigKey, stored);
+  }
+}
+
+function check(request: AutoAssignRequest): void {
+  const { num4 = 0, num6 = 0, host, use } = request;
+  for (const count of [num4, num6]) {
+    if (!Number.isInteger(count) || count < 0) {
+      throw new IpamError("badRequest", `${count} is not a number of addresses`);
+    }
+  }
+  if (!use) {
+    throw new IpamError("badRequest", "must specify the intended use when assigning an IP");
+  }
+  if (host === "" && use !== "LoadBalancer") {
+    throw new IpamError("badRequest", "no node name was given");
+  }
+}
+
+/** Calico's rules, in its words. */
+function checkConfig(config: IpamConfig): void {
+  if (!config.strictAffinity && !config.autoAllocateBlocks) {
+    throw new IpamError(
+      "badRequest",
+      "Cannot disable 'StrictAffinity' and 'AutoAllocateBlocks' at the same time",
+    );
+  }
+  if (config.maxBlocksPerHost > 0 && !config.strictAffinity) {
+    throw new IpamError(
+      "badRequest",
+      "MaxBlocksPerHost requires StrictAffinity to be enabled",
+    );
+  }
+}
+
+function resultOf(requested: number, { addresses, messages }: Progress): FamilyResult {
+  return { requested, addresses, messages: [...messages] };
+}
+
+function shortage(family: 4 | 6, result: FamilyResult): IpamError | undefined {
+  const { requested, addresses, messages } = result;
+  if (addresses.length >= requested) return undefined;
+  return new IpamError(
+    "noFreeAddresses",
+    [
+      `Assigned ${addresses.length} out of ${requested} requested IPv${family} addresses`,
+      ...messages,
+    ].join("; "),
+  );
+}

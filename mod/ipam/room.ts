@@ -1,0 +1,39 @@
+/** What the parts of IPAM work with: the store and its tables, the time, chance, and turns. */
+import type { Store } from "../store/store.ts";
+import { Affinities } from "./affinities.ts";
+import type { Cooldown } from "./block.ts";
+import { BlockTable } from "./block_table.ts";
+import { FactReader } from "./facts.ts";
+import { Handles } from "./handles.ts";
+import { Locks, SharedReads } from "./turns.ts";
+
+export interface IpamOptions {
+  /** Milliseconds since 1970, fractions welcome. */
+  readonly now?: () => number;
+  /** As Math.random. */
+  readonly random?: () => number;
+}
+
+export class Room {
+  readonly now: () => number;
+  readonly random: () => number;
+  readonly handles: Handles;
+  readonly blocks: BlockTable;
+  readonly affinities: Affinities;
+  readonly facts: FactReader;
+  readonly locks = new Locks();
+  readonly reads = new SharedReads();
+
+  constructor(readonly store: Store, options: IpamOptions) {
+    this.now = options.now ?? Date.now;
+    this.random = options.random ?? Math.random;
+    this.handles = new Handles(store);
+    this.blocks = new BlockTable(store, this.handles);
+    this.affinities = new Affinities(store, this.blocks, this.now);
+    this.facts = new FactReader(store);
+  }
+
+  cooldown(config: { ipCooldownSeconds: number }): Cooldown {
+    return { seconds: config.ipCooldownSeconds, now: this.now() };
+  }
+}
