@@ -6,3 +6,4 @@ export * from "./acknowledgement.ts";
 export * from "./transport.ts";
 export * from "./connection.ts";
 export * from "./fake.ts";
+export * from "./socket.ts";

@@ -1,0 +1,121 @@
+/**
+ * A connected stream socket (Unix or TCP) in the reactor. Reading is asked for, never pushed, and a
+ * write resolves when the kernel has taken the bytes, so backpressure goes all the way to the peer.
+ * Its form is `mod/rpc`'s Connection.
+ */
+import { isKernelError, KernelError } from "./errors.ts";
+import { closeFd, EAGAIN, EINTR, errno, libc, MSG_DONTWAIT, MSG_NOSIGNAL } from "./libc.ts";
+import { type Reactor, reactor, type Ready, type Registration } from "./reactor.ts";
+
+const ECANCELED = 125;
+const SHUT_WR = 1;
+
+export class Stream {
+  readonly #registration: Registration;
+  readonly #buffer = new Uint8Array(65536);
+  #reader?: () => void;
+  #writer?: () => void;
+  #writing: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  /** Takes over a connected, non-blocking socket. `name` is for errors: `the BGP peer 192.0.2.1`. */
+  constructor(readonly fd: number, readonly name: string, within: Reactor = reactor()) {
+    this.#registration = within.add(fd, {}, (ready) => this.#ready(ready));
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  #ready(ready: Ready): void {
+    const [reader, writer] = [this.#reader, this.#writer];
+    if (ready.readable && reader) this.#reader = undefined;
+    if (ready.writable && writer) this.#writer = undefined;
+    this.#interest();
+    // A hang-up that nobody waits for would be told again and again.
+    if (ready.broken && !reader && !writer) this.#registration.close();
+    if (ready.readable) reader?.();
+    if (ready.writable) writer?.();
+  }
+
+  #interest(): void {
+    if (this.#closed) return;
+    this.#registration.set({ read: !!this.#reader, write: !!this.#writer });
+  }
+
+  #ended(): KernelError {
+    return new KernelError(ECANCELED, `use ${this.name}`, { detail: "closed on this side" });
+  }
+
+  /** The next bytes, a copy; undefined at the peer's end. Rejects with KernelError when it broke. */
+  async read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    for (;;) {
+      if (this.#closed) throw this.#ended();
+      const n = libc().recv(this.fd, this.#buffer, BigInt(this.#buffer.length), MSG_DONTWAIT);
+      if (n > 0) return this.#buffer.slice(0, n);
+      if (n === 0) return undefined;
+      const reason = errno();
+      if (reason === EINTR) continue;
+      if (reason !== EAGAIN) throw new KernelError(reason, `read from ${this.name}`);
+      await new Promise<void>((resolve) => {
+        this.#reader = resolve;
+        this.#interest();
+      });
+    }
+  }
+
+  /** Resolves when the kernel has taken all bytes. Writes are done in the order of the calls. */
+  write(bytes: Uint8Array): Promise<void> {
+    const after = this.#writing.then(() => this.#write(bytes));
+    this.#writing = after.catch(() => {}); // told to its own caller
+    return after;
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length;) {
+      const n = this.tryWrite(bytes.subarray(at));
+      at += n;
+      if (n > 0) continue;
+      await new Promise<void>((resolve) => {
+        this.#writer = resolve;
+        this.#interest();
+      });
+    }
+  }
+
+  /** Gives the kernel what it takes at once; how many bytes that was. */
+  tryWrite(bytes: Uint8Array): number {
+    if (this.#closed) throw this.#ended();
+    const data = bytes as Uint8Array<ArrayBuffer>;
+    for (;;) {
+      const n = libc().send(this.fd, data, BigInt(data.length), MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (n >= 0) return n;
+      const reason = errno();
+      if (reason === EAGAIN) return 0;
+      if (reason !== EINTR) throw new KernelError(reason, `write to ${this.name}`);
+    }
+  }
+
+  /** Tells the peer that no more comes; its answer can still be read. */
+  async closeWrite(): Promise<void> {
+    await this.#writing;
+    if (!this.#closed) libc().shutdown(this.fd, SHUT_WR);
+  }
+
+  /** Ends both directions at once; what waits is rejected. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#registration.close();
+    closeFd(this.fd);
+    const [reader, writer] = [this.#reader, this.#writer];
+    this.#reader = this.#writer = undefined;
+    reader?.();
+    writer?.();
+  }
+}
+
+/** Whether an error says only that we closed the stream ourselves. */
+export function isClosedHere(error: unknown): boolean {
+  return isKernelError(error) && error.errno === ECANCELED;
+}
