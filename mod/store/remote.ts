@@ -29,7 +29,7 @@ import {
   type WatchOptions,
   type WriteOptions,
 } from "./store.ts";
-import { toStoreError } from "./wire.ts";
+import { readEntry, readEvent, toStoreError, valueMember } from "./wire.ts";
 
 export interface RemoteOptions {
   /** How long an operation waits for the store to come (back). Default 10,000 ms. */
@@ -70,7 +70,8 @@ export class RemoteStore implements Store {
     for (;;) {
       const link = await this.#links.ready(deadline);
       try {
-        return await this.#call(link, "store.get", { key }, deadline) as Entry<T> ?? undefined;
+        const entry = await this.#call(link, "store.get", { key }, deadline);
+        return entry === null ? undefined : readEntry<T>(entry);
       } catch (error) {
         await this.#mayRepeat(error, "store.get", deadline);
       }
@@ -124,9 +125,10 @@ export class RemoteStore implements Store {
         try {
           const params = { prefix, from, store };
           for await (const batch of link.rpc.stream("store.watch", params, { signal })) {
-            const { events, revision } = batch as { events: WatchEvent<T>[]; revision: Revision };
-            for (const event of events) {
+            const { events, revision } = batch as { events: unknown[]; revision: Revision };
+            for (const wire of events) {
               if (signal?.aborted) return;
+              const event = readEvent<T>(wire);
               from = event.revision;
               yield event;
             }
@@ -186,7 +188,7 @@ export class RemoteStore implements Store {
         const link = await this.#links.ready(deadline);
         first ??= { repeatedSince: link.revision, store: link.store };
         const head = JSON.stringify({ ...params, writeId, ...(arrived && first) });
-        const json = text === undefined ? head : `${head.slice(0, -1)},"value":${text}}`;
+        const json = text === undefined ? head : `${head.slice(0, -1)},${valueMember(text)}}`;
         try {
           const answer = await this.#call(link, method, new JsonText(json), deadline);
           const { revision } = answer as { revision: Revision };
@@ -231,12 +233,12 @@ export class RemoteStore implements Store {
       for await (
         const batch of link.rpc.stream("store.list", { prefix }, { signal: late.signal })
       ) {
-        const part = batch as { entries: Entry<T>[] } | { revision: Revision };
+        const part = batch as { entries: unknown[] } | { revision: Revision };
         if ("revision" in part) {
           link.hear(part.revision);
           return { entries, revision: part.revision };
         }
-        for (const entry of part.entries) entries.push(entry);
+        for (const wire of part.entries) entries.push(readEntry<T>(wire));
         cancel();
         cancel = watch();
       }

@@ -10,7 +10,7 @@ import type { ChangeRecord, PutRecord } from "./change_log.ts";
 import { checkKey, encodeValue, ttlMs } from "./limits.ts";
 import type { LocalStore } from "./local.ts";
 import { StoreError } from "./store.ts";
-import { toRpcError } from "./wire.ts";
+import { memberValue, toRpcError, valueMember } from "./wire.ts";
 import type { Write } from "./write.ts";
 
 /** JSON text in one batch of a list or a watch, about. */
@@ -100,9 +100,9 @@ function* batches<T extends ChangeRecord>(records: readonly T[]): Generator<T[]>
 }
 
 function recordJson(record: PutRecord): string {
-  return `{"key":${
-    JSON.stringify(record.key)
-  },"value":${record.text},"revision":"${record.revision}"}`;
+  return `{"key":${JSON.stringify(record.key)},${
+    valueMember(record.text)
+  },"revision":"${record.revision}"}`;
 }
 
 function eventJson(record: ChangeRecord): string {
@@ -163,7 +163,7 @@ function value(params: Params) {
   return {
     key,
     ...rest,
-    text: encodeValue(key, params.value),
+    text: encodeValue(key, memberValue(params)),
     ttlMs: ttlMs(key, params.ttlSeconds as number | undefined),
   };
 }

@@ -11,7 +11,9 @@
  *     store.delete {key, revision?, …}               -> {revision}
  *     store.watch  {prefix, from, store?}            -> stream of {events, revision}
  *
- * An entry is {key, value, revision}, an event {type, key, value?, revision}. A watch tells the
+ * An entry is {key, value, revision}, an event {type, key, value?, revision}. Where a value holds
+ * integers that JSON.parse would round (`json.ts`), `text`, its JSON as a string, stands for `value`;
+ * so the conversation itself is plain JSON, and only such values pay for the careful reader. A watch tells the
  * revision up to which it has looked, first at once, then with every batch, so that it can be taken
  * up again from there.
  *
@@ -28,12 +30,40 @@
  */
 
 import { RpcError } from "../rpc/method.ts";
-import { type Entry, StoreError, type StoreErrorKind } from "./store.ts";
+import { parseJson, printJson } from "./json.ts";
+import { type Entry, StoreError, type StoreErrorKind, type WatchEvent } from "./store.ts";
 
 export interface Hello {
   /** The id of the data that is served. */
   readonly store: string;
   readonly revision: string;
+}
+
+/** A value as a member of a JSON object: `"value":…`, or `"text":"…"`. */
+export function valueMember(text: string): string {
+  // Sixteen digits in a row are needed before JSON.parse can round.
+  return /[0-9]{16}/.test(text) ? `"text":${JSON.stringify(text)}` : `"value":${text}`;
+}
+
+/** Reads such a member. */
+export function memberValue(object: { value?: unknown; text?: unknown }): unknown {
+  return typeof object.text === "string" ? parseJson(object.text) : object.value;
+}
+
+export function wireEntry(entry: Entry): unknown {
+  const member = valueMember(printJson(entry.value));
+  return { key: entry.key, ...JSON.parse(`{${member}}`), revision: entry.revision };
+}
+
+export function readEntry<T>(wire: unknown): Entry<T> {
+  const { key, revision, ...member } = wire as Entry;
+  return { key, value: memberValue(member) as T, revision };
+}
+
+export function readEvent<T>(wire: unknown): WatchEvent<T> {
+  const { type, key, revision, ...member } = wire as WatchEvent & { text?: string };
+  if (type === "delete") return { type, key, revision };
+  return { type, key, value: memberValue(member) as T, revision };
 }
 
 const KINDS: Record<StoreErrorKind, true> = {
@@ -49,7 +79,8 @@ const KINDS: Record<StoreErrorKind, true> = {
 /** A store's error as the wire carries it. */
 export function toRpcError(error: unknown): unknown {
   if (!(error instanceof StoreError)) return error;
-  return new RpcError(error.kind, error.message, { key: error.key, current: error.current });
+  const { kind, message, key, current } = error;
+  return new RpcError(kind, message, { key, current: current && wireEntry(current) });
 }
 
 /** The store's error that the wire carried; "unavailable" for any other trouble of the server. */
@@ -60,6 +91,7 @@ export function toStoreError(error: RpcError, method: string): StoreError {
       `the datastore's server could not answer ${method}: ${error.message}`,
     );
   }
-  const { key, current } = (error.detail ?? {}) as { key?: string; current?: Entry };
-  return new StoreError(error.kind as StoreErrorKind, error.message, key, current);
+  const { key, current } = (error.detail ?? {}) as { key?: string; current?: unknown };
+  const entry = current ? readEntry(current) : undefined;
+  return new StoreError(error.kind as StoreErrorKind, error.message, key, entry);
 }

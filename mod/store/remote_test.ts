@@ -1,0 +1,29 @@
+import type { Connection } from "../rpc/connection.ts";
+import { pipe } from "../rpc/pipe.ts";
+import { RpcServer } from "../rpc/server.ts";
+import { storeConformance } from "./conformance.ts";
+import { memoryStore } from "./memory.ts";
+import { RemoteStore } from "./remote.ts";
+import { serveStore } from "./serve.ts";
+import { forgetHistory, SMALL_LOG } from "./testing.ts";
+
+storeConformance("remote", async () => {
+  const served = memoryStore({ log: SMALL_LOG });
+  const server = new RpcServer({ methods: serveStore(served) });
+  let ends: Connection[] = [];
+  const store = new RemoteStore(async () => {
+    const [client, accepted] = ends = pipe();
+    server.accept(accepted);
+    return client;
+  }, { patienceMs: 5000 });
+  return {
+    store,
+    compact: () => forgetHistory(served),
+    breakConnection: () => ends.forEach((end) => end.close()),
+    close: async () => {
+      await store.close();
+      await server.close();
+      await served.close();
+    },
+  };
+}, { has: ["breakConnection"] });
