@@ -5,7 +5,7 @@
  */
 
 import { KernelError } from "../ffi/errors.ts";
-import { IpamError } from "../mod/ipam/errors.ts";
+import { IpamError, type IpamErrorKind } from "../mod/ipam/errors.ts";
 import { StoreError } from "../mod/store/store.ts";
 import { asCniError, CniCode, CniError } from "./errors.ts";
 
@@ -13,7 +13,9 @@ import { asCniError, CniCode, CniError } from "./errors.ts";
 export function toCniError(thrown: unknown): CniError {
   if (thrown instanceof CniError) return thrown;
   if (thrown instanceof IpamError) {
-    return new CniError(codeOfIpam(thrown), sentence(thrown.message), undefined, { cause: thrown });
+    const remedy = REMEDIES[thrown.kind];
+    const message = sentence(thrown.message) + (remedy ? ` ${remedy}` : "");
+    return new CniError(codeOfIpam(thrown), message, undefined, { cause: thrown });
   }
   if (thrown instanceof StoreError) {
     const passing = thrown.kind === "unavailable" || thrown.kind === "conflict";
@@ -29,6 +31,13 @@ export function toCniError(thrown: unknown): CniError {
   }
   return asCniError(thrown, CniCode.internal, "Bug in tortie");
 }
+
+const REMEDIES: Partial<Record<IpamErrorKind, string>> = {
+  noFreeAddresses: "Delete pods, or add an IPPool.",
+  noPools: "Create an IPPool whose selectors take this node and namespace.",
+  nodeUnknown: "The node service registers the node when it starts.",
+  poolDisabled: "Name another pool, or enable this one.",
+};
 
 function codeOfIpam(error: IpamError): CniCode {
   switch (error.kind) {
