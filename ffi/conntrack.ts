@@ -156,7 +156,8 @@ export class Conntrack {
    */
   deleteFlows(selection: FlowSelection): void {
     const family = familyOf(selection);
-    if (this.#filteredDelete ??= this.#tryFilteredDelete(family)) {
+    this.#filteredDelete ??= this.#tryFilteredDelete(family);
+    if (this.#filteredDelete) {
       this.#connection.request(
         `delete connections ${describeSelection(selection)}`,
         IPCTNL_MSG_CT_DELETE,

@@ -1,0 +1,356 @@
+/**
+ * The difference between a table as it is and as it should be, and that difference as the messages of
+ * one transaction. Pure but for one question to the kernel, the handles of the rules of a chain that
+ * is to be changed in its middle.
+ *
+ * Order in the transaction: nothing may be named before it is there, nothing may go while it is named.
+ * So: members and rules go, then sets, then chains; sets and chains come, then members, then rules.
+ * What changes its kind (a set from addresses to networks, a chain from one hook to another) goes and
+ * comes under the same name.
+ */
+import type { NftElement } from "../../../ffi/nft/elements.ts";
+import type { NftBase } from "../../../ffi/nft/objects.ts";
+import type { RulePlace, Transaction } from "../../../ffi/nft/transaction.ts";
+import { commentUserdata, setUserdata } from "../../../ffi/nft/userdata.ts";
+import {
+  NFT_SET_ANONYMOUS,
+  NFT_SET_CONSTANT,
+  NFT_SET_INTERVAL,
+  nftTypes,
+} from "../../../ffi/nft/wire.ts";
+import type { BaseHook, Chain, Family, SetKind } from "../../../policy/rules.ts";
+import { anonymousName, type CompiledRule, compileRule, kernelName } from "./compile.ts";
+import { type RuleEdit, ruleEdits } from "./rule_edits.ts";
+import { memberElements, nftFamily, setDefinition } from "./sets.ts";
+import type { KernelChain, KernelRule, KernelTable } from "./table.ts";
+import type { Changes, Wanted, WantedSet } from "./wanted.ts";
+
+/** Members of a set with their value: "" or a map's verdict. */
+export type Members = readonly (readonly [member: string, value: string])[];
+
+interface SetPlan {
+  readonly name: string;
+  readonly kind: SetKind;
+  /** It is not there, or of another kind and deleted before. */
+  readonly create: boolean;
+  readonly remove: Members;
+  readonly add: Members;
+}
+
+interface ChainPlan {
+  /** In the kernel's spelling. */
+  readonly name: string;
+  /** The message that makes it or changes its policy: undefined where it is as it should be. */
+  readonly make?: { readonly base?: NftBase };
+  /** Before the steps, all its rules go. */
+  readonly flush: boolean;
+  readonly edits: readonly RuleEdit[];
+  readonly old: readonly KernelRule[];
+  readonly compiled: readonly CompiledRule[];
+}
+
+/** What one transaction is to do to the table of a family. */
+export interface TablePlan {
+  readonly table: string;
+  readonly family: Family;
+  /** `replace`: the whole table is deleted first. */
+  readonly make: "no" | "make" | "replace";
+  readonly deleteChains: readonly string[];
+  readonly deleteSets: readonly string[];
+  readonly sets: readonly SetPlan[];
+  readonly chains: readonly ChainPlan[];
+}
+
+export function isEmptyPlan(plan: TablePlan): boolean {
+  return plan.make === "no" && plan.deleteChains.length === 0 && plan.deleteSets.length === 0 &&
+    plan.sets.length === 0 && plan.chains.length === 0;
+}
+
+/** The marks of the rules of chains that were compiled: chains are values, and most stay. */
+export type MarkCache = WeakMap<Chain, readonly string[]>;
+
+export class Planner {
+  #marks: MarkCache = new WeakMap();
+
+  constructor(readonly table: string, readonly family: Family) {}
+
+  /** The plan for a table that was read with all that is in it. */
+  planAll(kernel: KernelTable, wanted: Wanted): TablePlan {
+    return this.#planAll(kernel, wanted, "no");
+  }
+
+  /** Deletes the table and makes it anew, in one transaction. */
+  planReplacement(kernel: KernelTable, wanted: Wanted): TablePlan {
+    const nothing = { ...kernel, chains: new Map(), sets: new Map() };
+    return this.#planAll(nothing, wanted, kernel.exists ? "replace" : "make");
+  }
+
+  #planAll(kernel: KernelTable, wanted: Wanted, make: TablePlan["make"]): TablePlan {
+    // Marks depend on the kinds of sets, and those may have changed.
+    this.#marks = new WeakMap();
+    const chains: ChainPlan[] = [];
+    const deleteChains: string[] = [];
+    const wantedChains = new Set<string>();
+    for (const chain of wanted.chains.values()) {
+      const name = kernelName(chain.name);
+      wantedChains.add(name);
+      const found = kernel.chains.get(name);
+      if (found && !sameHook(found.base, chain.base)) deleteChains.push(name);
+      const plan = this.#planChain(chain, found, wanted);
+      if (plan) chains.push(plan);
+    }
+    for (const name of kernel.chains.keys()) if (!wantedChains.has(name)) deleteChains.push(name);
+
+    const sets: SetPlan[] = [];
+    const deleteSets: string[] = [];
+    const wantedSets = new Set<string>();
+    for (const set of wanted.sets.values()) {
+      const name = kernelName(set.name);
+      wantedSets.add(name);
+      const found = kernel.sets.get(name);
+      if (found && found.kind !== set.kind) deleteSets.push(name);
+      const plan = planWholeSet(set, found?.kind === set.kind ? found.members : undefined);
+      if (plan) sets.push(plan);
+    }
+    for (const name of kernel.sets.keys()) if (!wantedSets.has(name)) deleteSets.push(name);
+    const making = make === "no" && (!kernel.exists || kernel.dormant) ? "make" : make;
+    const { table, family } = this;
+    return { table, family, make: making, deleteChains, deleteSets, sets, chains };
+  }
+
+  /**
+   * The plan for what changed in a table that we have kept up ourselves. Undefined: the table must be
+   * read, because a set changes its kind and with it rules that did not change.
+   */
+  planChanges(kernel: KernelTable, wanted: Wanted, changes: Changes): TablePlan | undefined {
+    const chains: ChainPlan[] = [];
+    const deleteChains: string[] = [];
+    for (const name of changes.chains) {
+      const found = kernel.chains.get(kernelName(name));
+      const chain = wanted.chains.get(name);
+      if (found && (!chain || !sameHook(found.base, chain.base))) {
+        deleteChains.push(kernelName(name));
+      }
+      const plan = chain && this.#planChain(chain, found, wanted);
+      if (plan) chains.push(plan);
+    }
+    const sets: SetPlan[] = [];
+    const deleteSets: string[] = [];
+    for (const name of changes.sets) {
+      const found = kernel.sets.get(kernelName(name));
+      const set = wanted.sets.get(name);
+      if (set && found) return undefined;
+      if (found) deleteSets.push(kernelName(name));
+      const plan = set && planWholeSet(set, undefined);
+      if (plan) sets.push(plan);
+    }
+    for (const [name, before] of changes.members) {
+      const set = wanted.sets.get(name);
+      if (!set || changes.sets.has(name)) continue;
+      const remove: [string, string][] = [], add: [string, string][] = [];
+      for (const [member, old] of before) {
+        const now = set.members.get(member);
+        if (now === old) continue;
+        if (old !== undefined) remove.push([member, old]);
+        if (now !== undefined) add.push([member, now]);
+      }
+      if (remove.length + add.length === 0) continue;
+      sets.push({ name, kind: set.kind, create: false, remove, add });
+    }
+    const { table, family } = this;
+    return { table, family, make: "no", deleteChains, deleteSets, sets, chains };
+  }
+
+  #planChain(
+    chain: Chain,
+    found: KernelChain | undefined,
+    wanted: Wanted,
+  ): ChainPlan | undefined {
+    const name = kernelName(chain.name);
+    const keeps = found && sameHook(found.base, chain.base) ? found : undefined;
+    const base = chain.base && toBase(chain.base);
+    const make = !keeps || keeps.base?.policy !== base?.policy ? { base } : undefined;
+    const known = this.#marks.get(chain);
+    if (!make && keeps && known && sameMarks(keeps.rules, known)) return undefined;
+    const compiled = chain.rules.map((rule) =>
+      compileRule(rule, chain.name, this.family, wanted.kindOf)
+    );
+    const marks = compiled.map(({ mark }) => mark);
+    this.#marks.set(chain, marks);
+    if (!make && keeps && sameMarks(keeps.rules, marks)) return undefined;
+    const old = keeps?.rules ?? [];
+    const edits = ruleEdits(old.map(({ mark }) => mark), marks);
+    const deletions = edits.filter(({ edit }) => edit === "delete").length;
+    const flush = deletions > 0 && deletions === old.length;
+    return {
+      name,
+      make,
+      flush,
+      edits: flush ? edits.filter(({ edit }) => edit !== "delete") : edits,
+      old,
+      compiled,
+    };
+  }
+}
+
+/** Type, hook and priority cannot be changed; a policy can. */
+function sameHook(found: NftBase | undefined, wanted: BaseHook | undefined): boolean {
+  if (!found || !wanted) return !found && !wanted;
+  return found.type === wanted.type && found.hook === wanted.hook &&
+    found.priority === wanted.priority;
+}
+
+function toBase({ type, hook, priority, policy }: BaseHook): NftBase {
+  return { type, hook, priority, policy };
+}
+
+function sameMarks(rules: readonly KernelRule[], marks: readonly string[]): boolean {
+  return rules.length === marks.length && rules.every(({ mark }, i) => mark === marks[i]);
+}
+
+/** All members of a set: against those that were read, or, where it is new, against none. */
+function planWholeSet(
+  set: WantedSet,
+  read: ReadonlyMap<string, string> | undefined,
+): SetPlan | undefined {
+  const create = read === undefined;
+  const remove: [string, string][] = [], add: [string, string][] = [];
+  for (const [member, value] of read ?? []) {
+    if (set.members.get(member) !== value) remove.push([member, value]);
+  }
+  for (const [member, value] of set.members) {
+    if (read?.get(member) !== value) add.push([member, value]);
+  }
+  if (!create && remove.length + add.length === 0) return undefined;
+  return { name: set.name, kind: set.kind, create, remove, add };
+}
+
+/** The handles of the rules of a chain, in their order. */
+export type HandleReader = (chain: string) => readonly number[];
+
+/** Writes a plan's messages. `handles` is asked where a rule that we made must be named. */
+export function writePlan(tx: Transaction, plan: TablePlan, handles: HandleReader): void {
+  const { table, family: ipFamily } = plan;
+  const family = nftFamily(ipFamily);
+  const setRef = (name: string, id?: number) => ({ family, table, name: kernelName(name), id });
+  const elements = ({ name, kind }: SetPlan, members: Members, values: boolean): NftElement[] =>
+    members.flatMap(([member, value]) =>
+      memberElements(name, kind, ipFamily, member, values && value !== "" ? value : undefined)
+    );
+
+  if (plan.make === "replace") tx.deleteTable({ family, name: table });
+  if (plan.make !== "no") tx.addTable({ family, name: table, flags: 0 });
+
+  for (const set of plan.sets) {
+    if (!set.create && set.remove.length > 0) {
+      tx.deleteElements(setRef(set.name), elements(set, set.remove, false));
+    }
+  }
+  const chainHandles = new Map<string, readonly number[]>();
+  const handleOf = ({ name, old }: ChainPlan, index: number): number => {
+    const known = old[index].handle;
+    if (known !== undefined) return known;
+    let read = chainHandles.get(name);
+    if (!read) chainHandles.set(name, read = handles(name));
+    return read[index];
+  };
+  for (const name of plan.deleteChains) tx.flushChain({ family, table, name });
+  for (const chain of plan.chains) {
+    if (chain.flush) tx.flushChain({ family, table, name: chain.name });
+    for (const step of chain.edits) {
+      if (step.edit !== "delete") continue;
+      tx.deleteRule({ family, table, chain: chain.name, handle: handleOf(chain, step.index) });
+    }
+  }
+  for (const name of plan.deleteSets) tx.deleteSet(setRef(name));
+  for (const name of plan.deleteChains) tx.deleteChain({ family, table, name });
+
+  const ids = new Map<string, number>();
+  for (const { name, kind, create } of plan.sets) {
+    if (!create) continue;
+    const id = tx.nextSetId();
+    ids.set(name, id);
+    tx.addSet(setDefinition(table, ipFamily, name, kind, id));
+  }
+  for (const { name, make } of plan.chains) {
+    if (make) tx.addChain({ family, table, name, base: make.base });
+  }
+  for (const set of plan.sets) {
+    if (set.add.length === 0) continue;
+    tx.addElements(setRef(set.name, ids.get(set.name)), elements(set, set.add, true));
+  }
+  for (const chain of plan.chains) {
+    for (const step of chain.edits) {
+      if (step.edit === "delete") continue;
+      const place: RulePlace = step.edit === "append"
+        ? "append"
+        : { before: handleOf(chain, step.before) };
+      addRule(tx, plan, chain.name, chain.compiled[step.index], place);
+    }
+  }
+}
+
+function addRule(
+  tx: Transaction,
+  { table, family: ipFamily }: TablePlan,
+  chain: string,
+  rule: CompiledRule,
+  place: RulePlace,
+): void {
+  const family = nftFamily(ipFamily);
+  const ids = rule.anonymous.map(({ hasIntervals, elements }) => {
+    const set = { family, table, name: anonymousName, id: tx.nextSetId() };
+    tx.addSet({
+      ...set,
+      flags: NFT_SET_ANONYMOUS | NFT_SET_CONSTANT | (hasIntervals ? NFT_SET_INTERVAL : 0),
+      keyType: nftTypes.inet_service,
+      keyLength: 2,
+      size: elements.length,
+      userdata: setUserdata("network"),
+    });
+    tx.addElements(set, elements);
+    return set.id;
+  });
+  const expressions = ids.length === 0
+    ? rule.expressions
+    : rule.expressions.map((e) =>
+      e.kind === "lookup" && e.setId !== undefined ? { ...e, setId: ids[e.setId - 1] } : e
+    );
+  const userdata = commentUserdata(rule.comment);
+  tx.addRule({ family, table, chain, expressions, userdata }, place);
+}
+
+/** The table as it is once the plan is done. */
+export function applyPlan(kernel: KernelTable, plan: TablePlan): KernelTable {
+  const isNew = plan.make === "replace" || !kernel.exists;
+  const chains: Map<string, KernelChain> = isNew ? new Map() : kernel.chains;
+  const sets = isNew ? new Map() : kernel.sets;
+  for (const name of plan.deleteChains) chains.delete(name);
+  for (const name of plan.deleteSets) sets.delete(name);
+  for (const { name, make, edits, old, compiled, flush } of plan.chains) {
+    const base = make ? make.base : chains.get(name)?.base;
+    chains.set(name, { base, rules: editedRules(old, compiled, edits, flush) });
+  }
+  for (const { name, kind } of plan.sets) {
+    sets.set(kernelName(name), { kind, members: undefined });
+  }
+  // What was read and found right is as wanted, too.
+  for (const [name, { kind, members }] of sets) {
+    if (members) sets.set(name, { kind, members: undefined });
+  }
+  return { exists: true, dormant: false, chains, sets };
+}
+
+/** Rules that stay keep their handles; of new ones the kernel has not told us any. */
+function editedRules(
+  old: readonly KernelRule[],
+  compiled: readonly CompiledRule[],
+  edits: readonly RuleEdit[],
+  flush: boolean,
+): KernelRule[] {
+  const gone = new Set(edits.filter((e) => e.edit === "delete").map((e) => e.index));
+  const isNew = new Set(edits.filter((e) => e.edit !== "delete").map((e) => e.index));
+  const stay = flush ? [] : old.filter((_, i) => !gone.has(i));
+  let next = 0;
+  return compiled.map(({ mark }, i) => isNew.has(i) ? { mark } : stay[next++]);
+}

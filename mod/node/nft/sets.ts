@@ -1,0 +1,220 @@
+/**
+ * Policy's sets in nf_tables: what kind of set each is, and its members (text, policy/rules.ts) as
+ * elements and back.
+ *
+ * addr       one address                           hash
+ * net        networks that do not overlap          intervals: first key, and the key behind the last
+ * addr-port  address . protocol . port             hash over the three, each padded to four bytes
+ * verdict-map  interface name -> verdict           hash
+ */
+import { type Data, formatVerdict, type Verdict } from "../../../ffi/nft/data.ts";
+import {
+  compareKeys,
+  intervalElements,
+  type NftElement,
+  readIntervals,
+} from "../../../ffi/nft/elements.ts";
+import { portBytes } from "../../../ffi/nft/expr.ts";
+import { concatenatedType, type NftSet } from "../../../ffi/nft/objects.ts";
+import { setUserdata } from "../../../ffi/nft/userdata.ts";
+import {
+  NFT_DATA_VERDICT,
+  NFT_SET_INTERVAL,
+  NFT_SET_MAP,
+  type NftFamily,
+  nftTypes,
+} from "../../../ffi/nft/wire.ts";
+import type { Family, MapVerdict, SetKind } from "../../../policy/rules.ts";
+import {
+  addressBits,
+  formatIp,
+  formatPrefix,
+  type Ip,
+  lastIp,
+  parseIp,
+  parseStrictPrefix,
+  prefixOf,
+} from "../../net/mod.ts";
+import { CompileError, interfaceBytes, kernelName } from "./compile.ts";
+
+/** nf_tables' name for the family of a table. */
+export function nftFamily(family: Family): NftFamily {
+  return family === 4 ? "ip" : "ip6";
+}
+
+/** A set as the kernel is to make it; `id` names it within its transaction. */
+export function setDefinition(
+  table: string,
+  family: Family,
+  name: string,
+  kind: SetKind,
+  id?: number,
+): NftSet {
+  const address = family === 4 ? nftTypes.ipv4_addr : nftTypes.ipv6_addr;
+  const addressBytes = family === 4 ? 4 : 16;
+  const named = { family: nftFamily(family), table, name: kernelName(name), id };
+  switch (kind) {
+    case "addr":
+    case "net":
+      return {
+        ...named,
+        flags: kind === "net" ? NFT_SET_INTERVAL : 0,
+        keyType: address,
+        keyLength: addressBytes,
+        userdata: setUserdata("network"),
+      };
+    case "addr-port":
+      return {
+        ...named,
+        flags: 0,
+        keyType: concatenatedType([address, nftTypes.inet_proto, nftTypes.inet_service]),
+        keyLength: addressBytes + 8,
+        userdata: setUserdata("none"),
+      };
+    case "verdict-map":
+      return {
+        ...named,
+        flags: NFT_SET_MAP,
+        keyType: nftTypes.ifname,
+        keyLength: 16,
+        dataType: NFT_DATA_VERDICT,
+        dataLength: 0,
+        userdata: setUserdata("host", "none"),
+      };
+  }
+}
+
+/** Whether a set of the kernel is of the kind that is wanted. */
+export function isSameSet(found: NftSet, wanted: NftSet): boolean {
+  return found.flags === wanted.flags && found.keyType === wanted.keyType &&
+    found.keyLength === wanted.keyLength && found.dataType === wanted.dataType;
+}
+
+/** A verdict of a map as text, with the kernel's names: the form in which maps are compared. */
+export function verdictText(verdict: MapVerdict): string {
+  return formatVerdict(toVerdict(verdict));
+}
+
+function toVerdict(verdict: MapVerdict): Verdict {
+  return "chain" in verdict
+    ? { code: verdict.do, chain: kernelName(verdict.chain) }
+    : { code: verdict.do };
+}
+
+/** A verdict back from `verdictText`. */
+function parseVerdict(text: string): Data {
+  const [code, chain] = text.split(" ");
+  return { verdict: (chain === undefined ? { code } : { code, chain }) as Verdict };
+}
+
+/**
+ * The elements of a member: one, or for a network the two ends. `verdict` is the value of a map's
+ * member (`verdictText`). Throws CompileError for what is no member of such a set.
+ */
+export function memberElements(
+  set: string,
+  kind: SetKind,
+  family: Family,
+  member: string,
+  verdict?: string,
+): NftElement[] {
+  const fail = (): never => {
+    throw new CompileError(
+      `set ${set} of IPv${family}`,
+      `"${member}" is not a member of kind ${kind}`,
+    );
+  };
+  const address = (text: string): Ip => {
+    const ip = parseIp(text);
+    return ip?.family === family ? ip : fail();
+  };
+  switch (kind) {
+    case "addr":
+      return [{ key: address(member).bytes }];
+    case "net": {
+      const dash = member.indexOf("-");
+      if (dash > 0) {
+        // Not written by us: an interval that is no network, to be deleted.
+        return intervalElements(
+          address(member.slice(0, dash)).bytes,
+          address(member.slice(dash + 1)).bytes,
+        );
+      }
+      const prefix = parseStrictPrefix(member);
+      if (prefix?.ip.family !== family) return fail();
+      return intervalElements(prefix.ip.bytes, lastIp(prefix).bytes);
+    }
+    case "addr-port": {
+      const [ip, protocol, port, ...more] = member.split(",");
+      const numbers = [Number(protocol), Number(port)];
+      if (more.length || !(numbers[0] >= 0 && numbers[0] <= 255)) return fail();
+      if (!(numbers[1] >= 0 && numbers[1] <= 0xffff)) return fail();
+      const { bytes } = address(ip);
+      const key = new Uint8Array(bytes.length + 8);
+      key.set(bytes);
+      key[bytes.length] = numbers[0];
+      key.set(portBytes(numbers[1]), bytes.length + 4);
+      return [{ key }];
+    }
+    case "verdict-map":
+      if (member.length === 0 || member.length > 15) return fail();
+      return [{
+        key: interfaceBytes(member),
+        data: verdict === undefined ? undefined : parseVerdict(verdict),
+      }];
+  }
+}
+
+const utf8 = new TextDecoder();
+
+/** Members of a set as the kernel listed its elements; the value is a map's verdict, else "". */
+export function readMembers(
+  kind: SetKind,
+  family: Family,
+  elements: readonly NftElement[],
+): Map<string, string> {
+  const members = new Map<string, string>();
+  switch (kind) {
+    case "addr":
+      for (const { key } of elements) members.set(formatIp({ family, bytes: key }), "");
+      break;
+    case "net":
+      for (const { first, last } of readIntervals(elements)) {
+        members.set(intervalText(family, first, last), "");
+      }
+      break;
+    case "addr-port": {
+      const at = family === 4 ? 4 : 16;
+      for (const { key } of elements) {
+        const ip = formatIp({ family, bytes: key.subarray(0, at) });
+        members.set(`${ip},${key[at]},${key[at + 4] << 8 | key[at + 5]}`, "");
+      }
+      break;
+    }
+    case "verdict-map":
+      for (const { key, data } of elements) {
+        const end = key.indexOf(0);
+        const name = utf8.decode(end < 0 ? key : key.subarray(0, end));
+        members.set(name, data?.verdict ? formatVerdict(data.verdict) : "");
+      }
+      break;
+  }
+  return members;
+}
+
+/** `10.0.0.0/24` where the interval is a network, else `10.0.0.1-10.0.0.5`. */
+function intervalText(family: Family, first: Uint8Array, last: Uint8Array): string {
+  const ip: Ip = { family, bytes: first };
+  let length = addressBits(family) as number;
+  for (let i = 0; i < first.length; i++) {
+    const differ = first[i] ^ last[i];
+    if (differ === 0) continue;
+    length = 8 * i + Math.clz32(differ) - 24;
+    break;
+  }
+  const prefix = prefixOf(ip, length);
+  if (compareKeys(prefix.ip.bytes, first) === 0 && compareKeys(lastIp(prefix).bytes, last) === 0) {
+    return formatPrefix(prefix);
+  }
+  return `${formatIp(ip)}-${formatIp({ family, bytes: last })}`;
+}
