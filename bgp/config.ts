@@ -82,6 +82,8 @@ export interface PeerConfig {
    * external peers and for our own routes, as received between internal ones (RFC 4271 5.1.3). auto.
    */
   readonly nextHop?: "auto" | "self" | "keep";
+  /** Our own next hop per family; absent: our end of the session, for its own family. */
+  readonly nextHops?: Readonly<Partial<Record<AddressFamily, Ip>>>;
   /** Seconds for which the peer shall keep our routes when we restart (RFC 4724); false: none. 120. */
   readonly gracefulRestart?: number | false;
   /** How often our own AS may stand in an AS_PATH that we accept. 0. */

@@ -1,0 +1,82 @@
+/**
+ * Whether a peer's configuration can work, judged before anything is tried with it: a peer that cannot
+ * has this as its status, and no other peer notices.
+ */
+import { addressBits, compareIp, formatIp } from "../mod/net/mod.ts";
+import type { AddressFamily, PeerConfig } from "./config.ts";
+
+const MAX_AS = 0xffffffff;
+
+export function familiesOf(peer: PeerConfig): readonly AddressFamily[] {
+  return peer.families ?? [peer.address.family === 4 ? "ipv4" : "ipv6"];
+}
+
+function between(n: number, least: number, most: number): boolean {
+  return Number.isInteger(n) && n >= least && n <= most;
+}
+
+/** What is wrong, with the remedy where there is one; undefined for nothing. */
+export function checkPeer(peer: PeerConfig, speakerAs: number): string | undefined {
+  const {
+    address,
+    source,
+    port = 179,
+    remoteAs,
+    localAs = speakerAs,
+    password,
+    ttlSecurity,
+    holdTime = 90,
+    keepaliveTime,
+    gracefulRestart = 120,
+  } = peer;
+  const bytes = address.bytes;
+  if (bytes.length * 8 !== addressBits(address.family)) return "the peer's address is not one";
+  if (bytes.every((b) => b === 0) || bytes[0] >= (address.family === 4 ? 224 : 255)) {
+    return `${formatIp(address)} is not the address of a host`;
+  }
+  if (!between(port, 1, 65535)) return `port ${port} is not between 1 and 65535`;
+  if (!between(remoteAs, 1, MAX_AS)) return `the peer's AS ${remoteAs} is not 1 to ${MAX_AS}`;
+  if (!between(localAs, 1, MAX_AS)) return `our AS ${localAs} is not 1 to ${MAX_AS}`;
+  if (source && source.family !== address.family) {
+    return `the source ${formatIp(source)} is of another family than ${formatIp(address)}`;
+  }
+  if (source && compareIp(source, address) === 0) {
+    return `${formatIp(address)} is our own address: a session with oneself is no session`;
+  }
+  if (password !== undefined) {
+    const length = new TextEncoder().encode(password).length;
+    if (length === 0 || length > 80) return "the password has no or more than 80 bytes";
+  }
+  if (ttlSecurity !== undefined && !between(ttlSecurity, 1, 254)) {
+    return `TTL security of ${ttlSecurity} hops is not between 1 and 254`;
+  }
+  if (holdTime !== 0 && !between(holdTime, 3, 65535)) {
+    return `a hold time of ${holdTime} s is not 0 or 3 to 65535`;
+  }
+  if (keepaliveTime !== undefined && !(keepaliveTime > 0)) {
+    return `a keepalive time of ${keepaliveTime} s is not above 0`;
+  }
+  if (gracefulRestart !== false && !between(gracefulRestart, 0, 4095)) {
+    return `a restart time of ${gracefulRestart} s is not 0 to 4095`;
+  }
+  if (familiesOf(peer).length === 0) return "no address family to exchange";
+  return undefined;
+}
+
+/** Whether a session with the former configuration must be ended for the new one to hold. */
+export function needsReset(former: PeerConfig, next: PeerConfig): boolean {
+  const told = (peer: PeerConfig) =>
+    JSON.stringify([
+      formatIp(peer.address),
+      peer.remoteAs,
+      peer.localAs,
+      peer.source ? formatIp(peer.source) : null,
+      peer.password,
+      peer.ttlSecurity,
+      familiesOf(peer),
+      peer.holdTime,
+      peer.keepaliveTime,
+      peer.gracefulRestart,
+    ]);
+  return told(former) !== told(next);
+}

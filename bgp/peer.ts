@@ -1,0 +1,293 @@
+/**
+ * One peer: its configuration, its session (one track, or two while two connections compete), its
+ * routes (`peer_routes.ts`) and what there is to say about it. A peer knows nothing of the others.
+ *
+ * `main` is the track that people see. A connection that the peer opens while ours is under way or up
+ * gets an `extra` track; when the peer's OPEN comes on either, `collide` says which one goes on, and
+ * the other is let go of.
+ */
+import { formatIp } from "../mod/net/mod.ts";
+import { checkPeer, familiesOf, needsReset } from "./check_peer.ts";
+import type { PeerConfig } from "./config.ts";
+import {
+  CEASE,
+  CEASE_CONFIG_CHANGE,
+  CEASE_MAX_PREFIXES,
+  type ProtocolError,
+  protocolError,
+} from "./message/error.ts";
+import type { Open } from "./message/open.ts";
+import { type PeerHost, PeerRoutes } from "./peer_routes.ts";
+import { collide } from "./session/collision.ts";
+import { negotiate } from "./session/negotiate.ts";
+import {
+  type Effect,
+  type Session,
+  type SessionConfig,
+  type Step,
+  STOPPED,
+} from "./session/session.ts";
+import { Track, type TrackHost } from "./session/track.ts";
+import type { Connection, ConnectTarget } from "./transport.ts";
+
+const DEFAULTS = {
+  port: 179,
+  holdTime: 90,
+  connectRetryTime: 5,
+  errorWait: [5, 30] as const,
+  restartTime: 120,
+};
+
+/** Numbers for status. */
+export interface PeerCounters {
+  messages: { received: number; sent: number };
+  established: number;
+  malformed: { count: number; last?: string };
+}
+
+export class Peer implements TrackHost {
+  readonly transport;
+  readonly clock;
+  readonly cache;
+  readonly routes: PeerRoutes;
+  readonly counters: PeerCounters = {
+    messages: { received: 0, sent: 0 },
+    established: 0,
+    malformed: { count: 0 },
+  };
+  main: Track;
+  extra: Track | undefined;
+  started = false;
+  configError: string | undefined;
+  /** Wall time, milliseconds. */
+  since: number;
+  reason = "not started";
+  lastError: { text: string; at: number } | undefined;
+  #sessionConfig: SessionConfig | undefined;
+
+  constructor(private readonly host: PeerHost, public config: PeerConfig) {
+    this.transport = host.transport;
+    this.clock = host.clock;
+    this.cache = host.cache;
+    this.routes = new PeerRoutes(host, config);
+    this.main = new Track(this, STOPPED);
+    this.since = host.clock.wallTime();
+  }
+
+  get session(): Session {
+    return this.main.session;
+  }
+
+  /** Our AS towards this peer. */
+  get localAs(): number {
+    return this.config.localAs ?? this.host.as;
+  }
+
+  start(): void {
+    this.started = true;
+    this.configError = checkPeer(this.config, this.host.as);
+    if (this.configError === undefined) this.main.feed({ type: "start" });
+    else {
+      this.reason = this.configError;
+      this.lastError = { text: this.configError, at: this.clock.wallTime() };
+      this.host.log("warning", `peer ${this.config.name}: ${this.configError}`);
+    }
+  }
+
+  /** Ends the session; with no error, without a word to the peer. */
+  stop(error: ProtocolError | undefined, reason: string): void {
+    this.started = false;
+    this.#dropExtra(error);
+    this.main.feed({ type: "stop", error, reason });
+  }
+
+  /** The peer is taken out of the configuration. */
+  forget(error: ProtocolError): void {
+    this.stop(error, error.text);
+    this.main.dispose();
+    this.routes.forget();
+  }
+
+  /** The session begins anew, for the peer must be told something in an OPEN. */
+  restart(reason: string): void {
+    const error = protocolError(CEASE, CEASE_CONFIG_CHANGE, reason);
+    const { started } = this;
+    this.stop(error, reason);
+    this.#sessionConfig = undefined;
+    if (started) this.start();
+  }
+
+  configure(config: PeerConfig): void {
+    const former = this.config;
+    this.config = config;
+    this.routes.config = config;
+    this.routes.describeSource();
+    this.#sessionConfig = undefined;
+    if (this.configError !== undefined || needsReset(former, config)) {
+      this.restart("the configuration of the session has changed");
+      return;
+    }
+    const passiveNow = config.passive !== former.passive || config.port !== former.port;
+    if (passiveNow && (this.session.state === "Active" || this.session.state === "Connect")) {
+      this.restart("the way of calling has changed");
+    }
+    if (
+      config.importFilter?.id !== former.importFilter?.id ||
+      config.allowLocalAs !== former.allowLocalAs
+    ) this.routes.rejudge();
+    if (
+      config.exportFilter?.id !== former.exportFilter?.id || config.nextHop !== former.nextHop ||
+      JSON.stringify(hops(config)) !== JSON.stringify(hops(former))
+    ) this.routes.reexport();
+  }
+
+  /** A connection that the peer has opened. */
+  incoming(connection: Connection): void {
+    if (!this.started || this.configError !== undefined) {
+      connection.close();
+      return;
+    }
+    const { state, failures } = this.session;
+    if (state === "Idle" || state === "Active") {
+      this.main.take(connection, "in");
+      return;
+    }
+    // A second one replaces the first: the peer has given that up.
+    this.extra?.dispose();
+    this.extra = new Track(this, { state: "Active", failures });
+    this.extra.take(connection, "in");
+  }
+
+  sessionConfig(): SessionConfig {
+    const { config, host } = this;
+    const restarting = host.restarting();
+    if (this.#sessionConfig?.restarting === restarting) return this.#sessionConfig;
+    return this.#sessionConfig = {
+      localAs: this.localAs,
+      remoteAs: config.remoteAs,
+      routerId: host.routerId,
+      families: familiesOf(config),
+      passive: config.passive ?? false,
+      holdTime: config.holdTime ?? DEFAULTS.holdTime,
+      keepaliveTime: config.keepaliveTime,
+      connectRetryTime: config.connectRetryTime ?? DEFAULTS.connectRetryTime,
+      errorWait: config.errorWait ?? DEFAULTS.errorWait,
+      restartTime: config.gracefulRestart ?? DEFAULTS.restartTime,
+      restarting,
+    };
+  }
+
+  connectTarget(): ConnectTarget {
+    const { address, port, source, password, ttlSecurity, connectRetryTime } = this.config;
+    return {
+      remote: { address, port: port ?? DEFAULTS.port },
+      source,
+      password,
+      ttlSecurity,
+      // Longer than the machine waits: its own timer gives the reason.
+      timeout: 1500 * (connectRetryTime ?? DEFAULTS.connectRetryTime),
+    };
+  }
+
+  mayProceed(track: Track, open: Open): boolean {
+    const other = track === this.main ? this.extra : this.main;
+    if (!other) return true;
+    const config = this.sessionConfig();
+    // An OPEN that cannot be accepted ends its own connection, not the other one.
+    if (!negotiate(config, open).ok) return true;
+    const winner = collide({ open, direction: track.direction }, other, config, this.clock.now());
+    if (winner === "other") return false;
+    if (other.session.state === "Established") {
+      const message = "the peer has started anew while its old connection was open";
+      other.feed({ type: "disconnected", failure: { kind: "closed", message } });
+    } else other.feed({ type: "collision-lost" });
+    other.dispose();
+    this.main = track;
+    this.extra = undefined;
+    return true;
+  }
+
+  stepped(track: Track, before: Session, step: Step): void {
+    const { next } = step;
+    const text = step.reason ?? "";
+    const resting = next.state === "Idle" || next.state === "Active";
+    if (track === this.main && resting && this.extra && before.state !== "Idle") {
+      // The other connection goes on alone.
+      track.dispose();
+      this.main = this.extra;
+      this.extra = undefined;
+    } else if (track === this.extra && resting) {
+      track.dispose();
+      this.extra = undefined;
+      return;
+    } else if (track !== this.main) return;
+    if (step.failed) {
+      this.lastError = { text, at: this.clock.wallTime() };
+      if (before.state !== "Connect") {
+        this.host.log("warning", `peer ${this.config.name}: ${text}`);
+      }
+    } else if (next.state === "Established") {
+      this.host.log("info", `peer ${this.config.name}: ${text}`);
+    }
+    const state = this.session.state;
+    if (before.state !== state) this.since = this.clock.wallTime();
+    this.reason = text;
+    this.host.peerChanged(this.config.name);
+  }
+
+  effect(track: Track, effect: Effect & { do: "up" | "down" | "update" | "refresh" }): void {
+    switch (effect.do) {
+      case "up":
+        if (track === this.extra) {
+          this.main.dispose();
+          this.main = track;
+          this.extra = undefined;
+        }
+        this.counters.established++;
+        this.routes.up({
+          negotiated: effect.negotiated,
+          connection: track.connection!,
+          send: (bytes, messages) => track.send(bytes, messages),
+        });
+        return;
+      case "down":
+        this.routes.down(effect.keepRoutes, effect.negotiated);
+        return;
+      case "refresh":
+        this.routes.refresh(effect.refresh);
+        return;
+      case "update": {
+        const { notes } = effect.update;
+        if (notes.length > 0) {
+          this.counters.malformed.count += notes.length;
+          this.counters.malformed.last = notes.at(-1);
+        }
+        const tooMany = this.routes.update(effect.update);
+        if (tooMany !== undefined) {
+          const error = protocolError(CEASE, CEASE_MAX_PREFIXES, tooMany);
+          track.feed({ type: "error", error });
+        }
+      }
+    }
+  }
+
+  drained(track: Track): void {
+    if (track === this.main) this.host.schedule();
+  }
+
+  counted(direction: "sent" | "received"): void {
+    this.counters.messages[direction]++;
+  }
+
+  #dropExtra(error: ProtocolError | undefined): void {
+    const { extra } = this;
+    this.extra = undefined;
+    if (!extra) return;
+    extra.feed({ type: "stop", error, reason: "stopped" });
+    extra.dispose();
+  }
+}
+
+function hops(config: PeerConfig) {
+  return Object.entries(config.nextHops ?? {}).map(([family, ip]) => [family, formatIp(ip)]);
+}

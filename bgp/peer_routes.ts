@@ -1,0 +1,318 @@
+/**
+ * The routes of one peer in both directions, over the sessions that come and go (the session itself is
+ * `peer.ts`'s).
+ *
+ * Graceful restart, receiving side (RFC 4724 section 4.2): when an established session ends without
+ * a NOTIFICATION and the peer had the capability, its routes stay, marked stale, for the time that it
+ * asked for. When it is back, those of a family that it has not kept forwarding go at once, the rest
+ * at its End-of-RIB. Without the capability, or after a NOTIFICATION, all go at once.
+ *
+ * Restarting side (section 4.1): our own routes are announced as soon as a session is up; only
+ * End-of-RIB waits, and only where we pass on what others tell us.
+ */
+import type { Ip } from "../mod/net/mod.ts";
+import type { AddressFamily, PeerConfig } from "./config.ts";
+import { Writer } from "./message/bytes.ts";
+import { encodeRouteRefresh, type RouteRefresh } from "./message/frame.ts";
+import type { AttributeCache, UpdateResult } from "./message/update.ts";
+import { writeEndOfRib } from "./message/update_encode.ts";
+import type { PrefixKey } from "./prefix_key.ts";
+import { AdjRibIn } from "./rib/adj_rib_in.ts";
+import { AdjRibOut } from "./rib/adj_rib_out.ts";
+import { type ExportClass, exportRoute, type ExportRules } from "./rib/export.ts";
+import { judgeImport } from "./rib/import.ts";
+import type { LocRib } from "./rib/loc_rib.ts";
+import type { RouteSource } from "./rib/route.ts";
+import type { Negotiated } from "./session/session.ts";
+import type { BgpTransport, Clock, Connection, Timer } from "./transport.ts";
+
+/** What peers ask of their speaker. */
+export interface PeerHost {
+  readonly transport: BgpTransport;
+  readonly clock: Clock;
+  readonly cache: AttributeCache;
+  readonly table: LocRib;
+  readonly as: number;
+  readonly routerId: number;
+  readonly clusterId: number;
+  /** The Restart State bit of OPENs that go out now. */
+  restarting(): boolean;
+  /** End-of-RIB is to wait. */
+  holdsEndOfRib(): boolean;
+  exportClass(rules: ExportRules): ExportClass;
+  /** A tick is wanted: routes have changed or are to be sent. */
+  schedule(): void;
+  /** The peer's state has changed. */
+  peerChanged(name: string): void;
+  log(level: "info" | "warning", message: string): void;
+}
+
+const FAMILIES = ["ipv4", "ipv6"] as const;
+
+/** Bytes in a connection's queue beyond which nothing more is made for it. */
+const QUEUE_LIMIT = 256 * 1024;
+
+/** Milliseconds after which stale routes go even if End-of-RIB has not come. */
+const STALE_LIMIT = 360_000;
+
+/** The session that is up. */
+export interface Link {
+  readonly negotiated: Negotiated;
+  readonly connection: Connection;
+  send(bytes: Uint8Array, messages: number): void;
+}
+
+export class PeerRoutes {
+  readonly received: AdjRibIn;
+  out: AdjRibOut | undefined;
+  /** Families whose End-of-RIB has come in this session. */
+  readonly endOfRib = new Set<AddressFamily>();
+  /** Clock time until which stale routes are kept at most. */
+  staleUntil: number | undefined;
+  #source: RouteSource | undefined;
+  #self: Ip | undefined;
+  #link: Link | undefined;
+  #staleTimer: Timer | undefined;
+  #class: ExportClass | undefined;
+  /** Families whose End-of-RIB, or end of refresh, is to be sent when all is told. */
+  readonly #owed = new Map<AddressFamily, "end-of-rib" | "end-of-refresh">();
+
+  constructor(private readonly host: PeerHost, public config: PeerConfig) {
+    this.received = new AdjRibIn(host.table);
+  }
+
+  get #localAs(): number {
+    return this.config.localAs ?? this.host.as;
+  }
+
+  up(link: Link): void {
+    const { negotiated, connection } = link;
+    this.#link = link;
+    this.#self = connection.local.address;
+    this.#class = undefined;
+    this.#setSource(negotiated);
+    this.endOfRib.clear();
+    this.#owed.clear();
+    for (const family of FAMILIES) {
+      const kept = negotiated.restart?.families.get(family)?.forwarding === true;
+      if (!negotiated.families.has(family)) this.received.clear(family);
+      else if (!kept) this.received.sweep(family);
+    }
+    this.#staleTimer?.cancel();
+    this.staleUntil = undefined;
+    if (this.received.stale > 0) this.#keepStale(STALE_LIMIT);
+    this.out = new AdjRibOut(
+      negotiated.families,
+      { asSize: negotiated.asSize },
+      (key) => this.#present(key),
+    );
+    for (const destination of this.host.table.all()) this.out.mark(destination.key);
+    for (const family of negotiated.families) this.#owed.set(family, "end-of-rib");
+    this.host.schedule();
+  }
+
+  down(keepRoutes: boolean, negotiated: Negotiated): void {
+    this.#link = undefined;
+    this.out = undefined;
+    const seconds = keepRoutes ? negotiated.restart?.time ?? 0 : 0;
+    for (const family of FAMILIES) {
+      if (seconds > 0 && negotiated.restart?.families.has(family)) {
+        this.received.markStale(family, true);
+      } else this.received.clear(family);
+    }
+    if (this.received.stale > 0) this.#keepStale(1000 * seconds);
+    this.host.schedule();
+  }
+
+  /** The peer is no peer any more. */
+  forget(): void {
+    this.#staleTimer?.cancel();
+    this.staleUntil = undefined;
+    this.received.clear();
+    this.out = undefined;
+    this.#link = undefined;
+    this.host.schedule();
+  }
+
+  #keepStale(ms: number): void {
+    this.#staleTimer?.cancel();
+    this.staleUntil = this.host.clock.now() + ms;
+    this.#staleTimer = this.host.clock.after(ms, () => {
+      this.staleUntil = undefined;
+      for (const family of FAMILIES) this.received.sweep(family);
+      this.host.schedule();
+    });
+  }
+
+  /** Takes an UPDATE in; returns what is wrong with the number of prefixes. */
+  update(update: Exclude<UpdateResult, { answer: "session-reset" }>): string | undefined {
+    for (const key of update.withdrawn) this.received.withdraw(key);
+    this.host.schedule();
+    if (update.answer === "treat-as-withdraw") return undefined;
+    const now = this.host.clock.now();
+    const rules = this.#importRules();
+    for (const { attributes, keys } of update.announced) {
+      for (const key of keys) this.received.announce(key, attributes, this.#source!, now, rules);
+    }
+    if (update.endOfRib) this.#endOfRib(update.endOfRib);
+    const most = this.config.maxPrefixes;
+    if (most !== undefined && this.received.size > most) {
+      for (const family of FAMILIES) {
+        const count = this.received.count(family);
+        if (count > most) {
+          return `the peer has sent ${count} ${family} prefixes, ${most} are allowed`;
+        }
+      }
+    }
+    return undefined;
+  }
+
+  #endOfRib(family: AddressFamily): void {
+    this.endOfRib.add(family);
+    this.received.sweep(family);
+    if (this.received.stale === 0) {
+      this.#staleTimer?.cancel();
+      this.staleUntil = undefined;
+    }
+  }
+
+  /** RFC 2918 and RFC 7313. */
+  refresh(refresh: RouteRefresh): void {
+    const { family, subtype } = refresh;
+    const link = this.#link;
+    if (!family || !link?.negotiated.families.has(family)) return;
+    const enhanced = link.negotiated.enhancedRouteRefresh;
+    if (subtype === 0) {
+      if (enhanced) {
+        link.send(encodeRouteRefresh(family, 1), 1);
+        this.#owed.set(family, "end-of-refresh");
+      }
+      this.out!.force(family);
+    } else if (subtype === 1 && enhanced) this.received.markStale(family, false);
+    else if (subtype === 2 && enhanced) this.received.sweep(family);
+    this.host.schedule();
+  }
+
+  /** Asks the peer to tell everything again. */
+  requestRefresh(): void {
+    const link = this.#link;
+    if (!link?.negotiated.routeRefresh) return;
+    for (const family of link.negotiated.families) link.send(encodeRouteRefresh(family, 0), 1);
+  }
+
+  /** Writes what the peer is to be told now. */
+  flush(): void {
+    const { out } = this;
+    const link = this.#link;
+    if (!out || !link) return;
+    if (out.pending) {
+      if (link.connection.queued > QUEUE_LIMIT) return;
+      const writer = new Writer(4096);
+      const messages = out.flush(writer);
+      if (messages > 0) link.send(writer.done(), messages);
+      if (out.pending) {
+        this.host.schedule();
+        return;
+      }
+    }
+    this.#payOwed(link);
+  }
+
+  #payOwed(link: Link): void {
+    if (this.#owed.size === 0) return;
+    for (const [family, kind] of this.#owed) {
+      if (kind === "end-of-refresh") link.send(encodeRouteRefresh(family, 2), 1);
+      else {
+        if (this.host.holdsEndOfRib()) continue;
+        const writer = new Writer(32);
+        writeEndOfRib(writer, family);
+        link.send(writer.done(), 1);
+      }
+      this.#owed.delete(family);
+    }
+  }
+
+  /** Import rules have changed. */
+  rejudge(): void {
+    this.received.rejudge(this.#importRules());
+    this.host.schedule();
+  }
+
+  /** Export rules have changed. */
+  reexport(): void {
+    this.#class = undefined;
+    if (!this.out) return;
+    for (const destination of this.host.table.all()) this.out.mark(destination.key);
+    this.host.schedule();
+  }
+
+  /** What routes say of their source follows the configuration. */
+  describeSource(): void {
+    if (!this.#source) return;
+    this.#source.name = this.config.name;
+    this.#source.client = this.config.routeReflectorClient ?? false;
+  }
+
+  #setSource(negotiated: Negotiated): void {
+    const fresh: RouteSource = {
+      kind: "peer",
+      name: this.config.name,
+      internal: negotiated.internal,
+      as: negotiated.open.as,
+      routerId: negotiated.open.routerId,
+      address: this.config.address,
+      client: this.config.routeReflectorClient ?? false,
+    };
+    const old = this.#source;
+    // The same peer again: routes that it repeats are the same routes.
+    if (
+      old && old.internal === fresh.internal && old.as === fresh.as &&
+      old.routerId === fresh.routerId && old.name === fresh.name
+    ) old.client = fresh.client;
+    else this.#source = fresh;
+  }
+
+  #importRules() {
+    const { host, config } = this;
+    const context = {
+      source: this.#source!,
+      localAs: this.#localAs,
+      allowLocalAs: config.allowLocalAs ?? 0,
+      routerId: host.routerId,
+      clusterId: host.clusterId,
+      self: config.source ?? this.#self,
+      filter: config.importFilter,
+    };
+    return (key: PrefixKey, received: Parameters<typeof judgeImport>[2]) =>
+      judgeImport(context, key, received);
+  }
+
+  #present(key: PrefixKey) {
+    const best = this.host.table.get(key)?.best;
+    if (!best) return undefined;
+    const { config } = this;
+    return exportRoute(best, {
+      name: config.name,
+      client: config.routeReflectorClient ?? false,
+      class: this.#exportClass(),
+      filter: config.exportFilter,
+    });
+  }
+
+  #exportClass(): ExportClass {
+    if (this.#class) return this.#class;
+    const { config, host } = this;
+    const self = this.#self ?? config.source;
+    const rules: ExportRules = {
+      internal: this.#localAs === config.remoteAs,
+      localAs: this.#localAs,
+      nextHop: config.nextHop ?? "auto",
+      self: {
+        ...(self ? { [self.family === 4 ? "ipv4" : "ipv6"]: self } : {}),
+        ...config.nextHops,
+      },
+      clusterId: host.clusterId,
+    };
+    return this.#class = host.exportClass(rules);
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * The table: for each prefix all routes to it, and which of them is used. Changes only mark a prefix;
+ * `settle` decides all marked ones at once, so that ten thousand prefixes that come in one turn are
+ * decided once each, and a route that is replaced in the same turn is never seen.
+ */
+import type { PrefixKey } from "../prefix_key.ts";
+import { decide, type Decision, type DecisionContext } from "./decision.ts";
+import type { Route } from "./route.ts";
+
+export class Destination {
+  routes: Route[] = [];
+  best: Route | undefined;
+  used: readonly Route[] = [];
+
+  constructor(readonly key: PrefixKey) {}
+}
+
+/** What has become of a prefix: `destination.routes` is empty where it is gone. */
+export interface Change {
+  readonly destination: Destination;
+  readonly bestChanged: boolean;
+  readonly usedChanged: boolean;
+}
+
+export class LocRib {
+  readonly #destinations = new Map<PrefixKey, Destination>();
+  readonly #dirty = new Set<Destination>();
+
+  constructor(private readonly context: DecisionContext) {}
+
+  get size(): number {
+    return this.#destinations.size;
+  }
+
+  get unsettled(): boolean {
+    return this.#dirty.size > 0;
+  }
+
+  get(key: PrefixKey): Destination | undefined {
+    return this.#destinations.get(key);
+  }
+
+  all(): Iterable<Destination> {
+    return this.#destinations.values();
+  }
+
+  /** Puts the route in place of `former`, the one of the same source for the same prefix. */
+  set(route: Route, former?: Route): void {
+    let destination = this.#destinations.get(route.key);
+    if (!destination) {
+      destination = new Destination(route.key);
+      this.#destinations.set(route.key, destination);
+    }
+    const at = former ? destination.routes.indexOf(former) : -1;
+    if (at >= 0) destination.routes[at] = route;
+    else destination.routes.push(route);
+    this.#dirty.add(destination);
+  }
+
+  remove(route: Route): void {
+    const destination = this.#destinations.get(route.key);
+    const at = destination?.routes.indexOf(route) ?? -1;
+    if (!destination || at < 0) return;
+    destination.routes.splice(at, 1);
+    this.#dirty.add(destination);
+  }
+
+  /** Every prefix is to be decided anew. */
+  touchAll(): void {
+    for (const destination of this.#destinations.values()) this.#dirty.add(destination);
+  }
+
+  /** Decides what is marked, and gives what has changed by it. */
+  settle(): Change[] {
+    const changes: Change[] = [];
+    for (const destination of this.#dirty) {
+      const { best, used } = decide(destination.routes, this.context);
+      const bestChanged = best !== destination.best;
+      const usedChanged = !sameRoutes(used, destination.used);
+      destination.best = best;
+      if (usedChanged) destination.used = used;
+      if (destination.routes.length === 0) this.#destinations.delete(destination.key);
+      if (bestChanged || usedChanged) changes.push({ destination, bestChanged, usedChanged });
+    }
+    this.#dirty.clear();
+    return changes;
+  }
+
+  /** The decision about one prefix again, with a reason for each of its routes. */
+  explain(destination: Destination): { decision: Decision; why: Map<Route, string> } {
+    const why = new Map<Route, string>();
+    return { decision: decide(destination.routes, this.context, why), why };
+  }
+}
+
+function sameRoutes(a: readonly Route[], b: readonly Route[]): boolean {
+  return a.length === b.length && a.every((route, i) => route === b[i]);
+}

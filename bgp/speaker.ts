@@ -1,0 +1,483 @@
+/**
+ * The speaker: peers, the table that they share, our own routes, and the listeners. It is the only
+ * part of this room that others make an object of.
+ *
+ *   transport --connection--> Peer --messages--> Adj-RIB-In --routes--> LocRib <-- our own routes
+ *   transport <--UPDATEs-- Adj-RIB-Out <--changes of the best-- tick --changes--> onRoutes
+ *
+ * Whatever comes in only marks prefixes. One tick at the end of the turn decides them, tells the
+ * peers and whoever listens: so ten thousand routes that come at once are one list of changes.
+ *
+ * The configuration is level, not edge: peers and routes are given as whole lists, and the speaker
+ * finds the difference. Nothing here throws because of one peer: what is wrong with it is its status.
+ */
+import { formatIp, type Prefix, sameIp } from "../mod/net/mod.ts";
+import type {
+  BestRouteChange,
+  BgpSpeaker,
+  ListenConfig,
+  LocalRoute,
+  PeerConfig,
+  PeerStatus,
+  RouteStatus,
+  SpeakerConfig,
+} from "./config.ts";
+import { idOf } from "./message/attributes.ts";
+import { CEASE, CEASE_DECONFIGURED, CEASE_SHUTDOWN, protocolError } from "./message/error.ts";
+import { shutdownData } from "./message/frame.ts";
+import { AttributeCache } from "./message/update.ts";
+import { OwnRoutes } from "./own_routes.ts";
+import { Peer } from "./peer.ts";
+import type { PeerHost } from "./peer_routes.ts";
+import { compareKeys, keyOf } from "./prefix_key.ts";
+import { ExportClass, type ExportRules } from "./rib/export.ts";
+import { type Change, LocRib } from "./rib/loc_rib.ts";
+import type { Route } from "./rib/route.ts";
+import { bestRoute, peerStatus, routeStatus } from "./status.ts";
+import {
+  type BgpTransport,
+  type Clock,
+  type Connection,
+  type Listener,
+  TransportError,
+} from "./transport.ts";
+
+export * from "./config.ts";
+
+export interface SpeakerDeps {
+  readonly transport: BgpTransport;
+  readonly clock: Clock;
+  readonly log?: (level: "info" | "warning", message: string) => void;
+}
+
+/** Seconds between two attempts to listen. */
+const LISTEN_RETRY = 5;
+
+/** Milliseconds for which departing peers wait for new ones at most. */
+const LINGER = 30_000;
+
+const DEFERRAL = 120;
+
+interface Listening {
+  readonly config: ListenConfig;
+  listener?: Listener;
+  error?: string;
+}
+
+export class Speaker implements BgpSpeaker, PeerHost {
+  readonly transport: BgpTransport;
+  readonly clock: Clock;
+  readonly cache = new AttributeCache();
+  readonly table: LocRib;
+  #config: SpeakerConfig;
+  readonly #own: OwnRoutes;
+  readonly #peers = new Map<string, Peer>();
+  /** Out of the configuration, up until the peers that came with the change are. */
+  readonly #leaving = new Map<string, Peer>();
+  #awaited = new Set<Peer>();
+  #listening: Listening[] = [];
+  #metrics = new Map<string, { metric: number } | undefined>();
+  readonly #classes = new Map<string, ExportClass>();
+  readonly #routeCalls = new Set<(changes: readonly BestRouteChange[]) => void>();
+  readonly #peerCalls = new Set<(name: string) => void>();
+  #convergedCalls: (() => void)[] = [];
+  #state: "new" | "running" | "stopped" = "new";
+  #peersGiven = false;
+  #converged = false;
+  #scheduled = false;
+
+  constructor(config: SpeakerConfig, private readonly deps: SpeakerDeps) {
+    this.transport = deps.transport;
+    this.clock = deps.clock;
+    this.#config = config;
+    this.table = new LocRib({
+      metric: (route) => this.#metric(route),
+      multipath: config.multipath ?? true,
+    });
+    this.#own = new OwnRoutes(this.table);
+  }
+
+  start(): void {
+    if (this.#state !== "new") return;
+    this.#state = "running";
+    this.#listen(this.#config.listen ?? []);
+    for (const peer of this.#peers.values()) peer.start();
+    this.#guard();
+    this.clock.after(1000 * (this.#config.deferralTime ?? DEFERRAL), () => this.#converge());
+    this.#watch();
+    this.schedule();
+  }
+
+  stop(options: { readonly graceful: boolean; readonly reason?: string }): void {
+    if (this.#state === "stopped") return;
+    const running = this.#state === "running";
+    this.#state = "stopped";
+    for (const listening of this.#listening) listening.listener?.close();
+    this.#listening = [];
+    if (!running) return;
+    const reason = options.reason ?? "the speaker stops";
+    const error = options.graceful
+      ? undefined
+      : protocolError(CEASE, CEASE_SHUTDOWN, reason, shutdownData(reason));
+    for (const peer of this.#all()) {
+      peer.stop(error, reason);
+      peer.main.dispose();
+    }
+  }
+
+  configure(config: SpeakerConfig): void {
+    const former = this.#config;
+    this.#config = config;
+    if (former.as !== config.as || !sameIp(former.routerId, config.routerId)) {
+      for (const peer of this.#all()) peer.restart("our AS number or router ID has changed");
+    } else if (idOf(former.clusterId ?? former.routerId) !== this.clusterId) {
+      for (const peer of this.#all()) {
+        peer.routes.rejudge();
+        peer.routes.reexport();
+      }
+    }
+    if (this.#state === "running") this.#listen(config.listen ?? []);
+    this.nextHopsChanged();
+  }
+
+  setPeers(peers: readonly PeerConfig[]): void {
+    this.#peersGiven = true;
+    const wanted = new Map<string, PeerConfig>();
+    for (const config of peers) {
+      let { name } = config;
+      if (wanted.has(name)) {
+        this.log("warning", `two peers are named ${name}: the second is shown with a number`);
+        for (let n = 2; wanted.has(name); n++) name = `${config.name} (${n})`;
+      }
+      wanted.set(name, { ...config, name });
+    }
+    const departing = new Map([...this.#peers].filter(([name]) => !wanted.has(name)));
+    const added: Peer[] = [];
+    const reflectionBefore = this.#clients();
+    for (const [name, config] of wanted) {
+      const known = this.#peers.get(name) ?? this.#leaving.get(name) ?? adopt(departing, config);
+      if (known) {
+        departing.delete(known.config.name);
+        this.#leaving.delete(known.config.name);
+        this.#peers.delete(known.config.name);
+        this.#peers.set(name, known);
+        known.configure(config);
+      } else {
+        const peer = new Peer(this, config);
+        this.#peers.set(name, peer);
+        added.push(peer);
+      }
+    }
+    for (const peer of departing.values()) this.#peers.delete(peer.config.name);
+    if (this.#state === "running") { for (const peer of added) peer.start(); }
+    this.#part([...departing.values()], added);
+    if (reflectionBefore !== this.#clients()) {
+      for (const peer of this.#all()) peer.routes.reexport();
+    }
+    this.#guard();
+    this.schedule();
+  }
+
+  announce(routes: readonly LocalRoute[]): void {
+    this.#own.replace(routes, this.clock.now());
+    this.schedule();
+  }
+
+  onRoutes(call: (changes: readonly BestRouteChange[]) => void): () => void {
+    this.#routeCalls.add(call);
+    return () => void this.#routeCalls.delete(call);
+  }
+
+  onPeers(call: (name: string) => void): () => void {
+    this.#peerCalls.add(call);
+    return () => void this.#peerCalls.delete(call);
+  }
+
+  onConverged(call: () => void): void {
+    if (this.#converged) this.clock.after(0, call);
+    else this.#convergedCalls.push(call);
+  }
+
+  get converged(): boolean {
+    return this.#converged;
+  }
+
+  nextHopsChanged(): void {
+    this.#metrics.clear();
+    this.table.touchAll();
+    this.schedule();
+  }
+
+  /** Asks a peer to tell its routes again (RFC 2918). */
+  refresh(name: string): void {
+    this.#peers.get(name)?.routes.requestRefresh();
+  }
+
+  peers(): PeerStatus[] {
+    return this.#all().map(peerStatus);
+  }
+
+  routes(prefix?: Prefix): RouteStatus[] {
+    const one = prefix && this.table.get(keyOf(prefix));
+    const all = prefix ? one ? [one] : [] : [...this.table.all()];
+    return all.sort((a, b) => compareKeys(a.key, b.key))
+      .flatMap((destination) => routeStatus(destination, this.table, this.clock));
+  }
+
+  best(): BestRouteChange[] {
+    return [...this.table.all()].filter((d) => d.used.length > 0).map(bestRoute);
+  }
+
+  listenErrors(): string[] {
+    return this.#listening.flatMap(({ error }) => error === undefined ? [] : [error]);
+  }
+
+  // What peers ask (PeerHost).
+
+  get as(): number {
+    return this.#config.as;
+  }
+
+  get routerId(): number {
+    return idOf(this.#config.routerId);
+  }
+
+  get clusterId(): number {
+    return idOf(this.#config.clusterId ?? this.#config.routerId);
+  }
+
+  restarting(): boolean {
+    // The bit tells of a restart, and is to be gone when that is past (RFC 4724 section 4.1).
+    return this.#config.restarting === true && !this.#converged;
+  }
+
+  holdsEndOfRib(): boolean {
+    if (!this.restarting()) return false;
+    const passesOn = [...this.#peers.values()].some((peer) =>
+      peer.config.routeReflectorClient || peer.localAs !== peer.config.remoteAs
+    );
+    // Two that restart together do not wait for each other.
+    return passesOn && ![...this.#peers.values()].every((peer) => done(peer) || bothRestart(peer));
+  }
+
+  exportClass(rules: ExportRules): ExportClass {
+    const { internal, localAs, nextHop, self, clusterId } = rules;
+    const hops = Object.entries(self).map(([family, ip]) => `${family} ${formatIp(ip)}`).sort();
+    const text = JSON.stringify([internal, localAs, nextHop, hops, clusterId]);
+    let made = this.#classes.get(text);
+    if (!made) {
+      // Old classes go with old addresses; what is in use stays with its peers.
+      if (this.#classes.size > 1000) this.#classes.clear();
+      this.#classes.set(text, made = new ExportClass(rules));
+    }
+    return made;
+  }
+
+  schedule(): void {
+    if (this.#scheduled || this.#state !== "running") return;
+    this.#scheduled = true;
+    this.clock.after(0, () => {
+      this.#scheduled = false;
+      if (this.#state === "running") this.#tick();
+    });
+  }
+
+  peerChanged(name: string): void {
+    for (const call of this.#peerCalls) call(name);
+    this.schedule();
+  }
+
+  log(level: "info" | "warning", message: string): void {
+    this.deps.log?.(level, message);
+  }
+
+  #tick(): void {
+    const changes = this.table.settle();
+    const peers = this.#all();
+    for (const { bestChanged, destination } of changes) {
+      if (bestChanged) { for (const peer of peers) peer.routes.out?.mark(destination.key); }
+    }
+    this.#checkConverged();
+    for (const peer of peers) peer.routes.flush();
+    this.#tell(changes);
+    this.#checkLeaving();
+  }
+
+  #tell(changes: readonly Change[]): void {
+    if (this.#routeCalls.size === 0) return;
+    const told = changes.filter((change) => change.usedChanged)
+      .map(({ destination }) => bestRoute(destination));
+    if (told.length > 0) { for (const call of this.#routeCalls) call(told); }
+  }
+
+  /** What time alone completes: peers that send no End-of-RIB. */
+  #watch(): void {
+    this.clock.after(1000, () => {
+      if (this.#state !== "running") return;
+      if (!this.#converged || this.#leaving.size > 0) {
+        this.#checkConverged();
+        this.#checkLeaving();
+      }
+      this.#watch();
+    });
+  }
+
+  #checkConverged(): void {
+    if (this.#converged || !this.#peersGiven) return;
+    for (const peer of this.#peers.values()) {
+      if (peer.configError === undefined && !done(peer)) return;
+    }
+    this.#converge();
+  }
+
+  #converge(): void {
+    if (this.#converged || this.#state !== "running") return;
+    this.#converged = true;
+    const calls = this.#convergedCalls;
+    this.#convergedCalls = [];
+    // After the changes of this turn have been told.
+    this.clock.after(0, () => {
+      for (const call of calls) call();
+    });
+    this.schedule();
+  }
+
+  /** Make before break: established peers leave when those that came in their place are up. */
+  #part(departing: Peer[], added: Peer[]): void {
+    const stay = this.#state === "running" && added.length > 0;
+    let lingering = false;
+    for (const peer of departing) {
+      if (stay && peer.session.state === "Established" && peer.routes.received.accepted > 0) {
+        this.#leaving.set(peer.config.name, peer);
+        lingering = true;
+      } else this.#forget(peer);
+    }
+    if (!lingering) return;
+    this.#awaited = new Set(added);
+    this.clock.after(LINGER, () => {
+      this.#awaited.clear();
+      this.#checkLeaving();
+    });
+  }
+
+  #checkLeaving(): void {
+    if (this.#leaving.size === 0) return;
+    for (const peer of this.#awaited) {
+      const gone = this.#peers.get(peer.config.name) !== peer || peer.configError !== undefined;
+      if (!gone && !done(peer)) return;
+    }
+    const leaving = [...this.#leaving.values()];
+    this.#leaving.clear();
+    for (const peer of leaving) this.#forget(peer);
+    this.#guard();
+  }
+
+  #forget(peer: Peer): void {
+    peer.forget(protocolError(CEASE, CEASE_DECONFIGURED, "the peer is no longer configured"));
+    this.schedule();
+  }
+
+  #all(): Peer[] {
+    return [...this.#peers.values(), ...this.#leaving.values()];
+  }
+
+  #clients(): string {
+    return JSON.stringify(
+      [...this.#peers.values()].filter((p) => p.config.routeReflectorClient)
+        .map((p) => p.config.name).sort(),
+    );
+  }
+
+  #metric(route: Route): number | undefined {
+    const { resolveNextHop } = this.#config;
+    const hop = route.attributes.nextHop;
+    if (!resolveNextHop || !hop) return 0;
+    const text = hop.bytes.join(".");
+    if (!this.#metrics.has(text)) this.#metrics.set(text, resolveNextHop(hop));
+    return this.#metrics.get(text)?.metric;
+  }
+
+  #listen(wanted: readonly ListenConfig[]): void {
+    const same = (a: ListenConfig, b: ListenConfig) =>
+      a.family === b.family && a.port === b.port &&
+      (a.address === b.address ||
+        (a.address !== undefined && b.address !== undefined && sameIp(a.address, b.address)));
+    for (const listening of this.#listening) {
+      if (!wanted.some((w) => same(w, listening.config))) listening.listener?.close();
+    }
+    this.#listening = wanted.map((config) =>
+      this.#listening.find((l) => same(l.config, config)) ?? { config }
+    );
+    for (const listening of this.#listening) this.#tryListen(listening);
+  }
+
+  #tryListen(listening: Listening): void {
+    if (listening.listener || !this.#listening.includes(listening)) return;
+    try {
+      listening.listener = this.transport.listen(listening.config, (c) => this.#incoming(c));
+      listening.error = undefined;
+      this.#guard();
+    } catch (error) {
+      if (!(error instanceof TransportError)) throw error;
+      if (listening.error !== error.message) this.log("warning", error.message);
+      listening.error = error.message;
+      this.clock.after(1000 * LISTEN_RETRY, () => this.#tryListen(listening));
+    }
+  }
+
+  #guard(): void {
+    for (const { config, listener } of this.#listening) {
+      listener?.guard(
+        this.#all()
+          .filter((p) => p.config.address.family === config.family && p.configError === undefined)
+          .map(({ config: { address, password, ttlSecurity } }) => ({
+            address,
+            password,
+            ttlSecurity,
+          })),
+      );
+    }
+  }
+
+  #incoming(connection: Connection): void {
+    const { address } = connection.remote;
+    const candidates = this.#all().filter((peer) => sameIp(peer.config.address, address));
+    // Peers behind one address: the one whose session is down is being called.
+    const peer = candidates.find((p) => p.session.state !== "Established") ?? candidates[0];
+    if (peer && this.#state === "running") {
+      peer.incoming(connection);
+      return;
+    }
+    this.log("warning", `a connection from ${formatIp(address)}, which is no peer, is refused`);
+    connection.close();
+  }
+}
+
+/** Milliseconds after which a peer without End-of-RIB is taken to have told everything. */
+const TOLD = 2_000;
+
+/** Whether the peer has told all that it has. */
+function done(peer: Peer): boolean {
+  const { session } = peer;
+  if (session.state !== "Established") return false;
+  const { restart, families } = session.negotiated;
+  return [...families].every((family) => peer.routes.endOfRib.has(family)) ||
+    (!restart && peer.clock.now() - session.since >= TOLD);
+}
+
+function bothRestart(peer: Peer): boolean {
+  const { session } = peer;
+  return session.state === "Established" && session.negotiated.restart?.restarting === true;
+}
+
+/** A departing peer that is the same one under another name. */
+function adopt(departing: Map<string, Peer>, config: PeerConfig): Peer | undefined {
+  for (const peer of departing.values()) {
+    const { address, port = 179, remoteAs } = peer.config;
+    if (
+      sameIp(address, config.address) && port === (config.port ?? 179) &&
+      remoteAs === config.remoteAs
+    ) return peer;
+  }
+  return undefined;
+}
