@@ -4,6 +4,7 @@
  * (`bgp_peering.ts`).
  */
 import type { FileResult } from "./selector.ts";
+import { type ErrorCase, judgeError } from "./bgp_errors.ts";
 import { judgeVector, type Vector } from "./bgp_vectors.ts";
 
 /** What became of one case: nothing wrong, something wrong, or not to be judged here, and why. */
@@ -36,5 +37,6 @@ async function runFile<T extends { id: string }>(
 export async function run(dir: string): Promise<FileResult[]> {
   return [
     await runFile<Vector>(dir, "bgp/bgp-vectors.jsonl", judgeVector),
+    await runFile<ErrorCase>(dir, "bgp/rfc-error-handling.jsonl", judgeError),
   ];
 }
