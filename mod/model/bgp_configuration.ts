@@ -1,19 +1,29 @@
-/** BGPConfiguration: `default` for the cluster, `node.<name>` for one node. */
+/**
+ * BGPConfiguration: `default` for the cluster, `node.<name>` for one node. Most fields may stand in
+ * `default` alone.
+ */
 import * as v from "valibot";
-import type { Kind } from "./kind.ts";
+import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import {
   asNumberValue,
   bool,
-  cidrText,
+  checkedText,
   durationText,
   integer,
-  ipText,
+  ipv4Text,
+  ipv6Text,
+  nameText,
+  netText,
   oneOf,
+  oneOfAnyCase,
   text,
 } from "./fields.ts";
+import { column, nameColumn } from "./columns.ts";
+import { parseCommunity, WANT_COMMUNITY } from "./community.ts";
+import { show } from "./show.ts";
 
-const cidrs = v.optional(v.array(v.object({ cidr: cidrText })));
+const cidrs = v.optional(v.array(v.object({ cidr: v.optional(netText) })));
 export const secretKeyRef = v.object({
   secretKeyRef: v.optional(v.object({
     name: v.optional(text),
@@ -26,7 +36,7 @@ const schema = objectSchema("BGPConfiguration", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
       logSeverityScreen: v.optional(
-        oneOf("Trace", "Debug", "Info", "Warning", "Error", "Fatal"),
+        oneOfAnyCase("Trace", "Debug", "Info", "Warning", "Error", "Fatal"),
         "Info",
       ),
       /** Absent: true (only in `default`). */
@@ -37,22 +47,32 @@ const schema = objectSchema("BGPConfiguration", "projectcalico.org/v3", {
       serviceExternalIPs: cidrs,
       serviceClusterIPs: cidrs,
       serviceLoadBalancerAggregation: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
-      communities: v.optional(
-        v.array(v.object({ name: v.optional(text), value: v.optional(text) })),
-      ),
+      communities: v.optional(v.array(v.object({
+        name: nameText,
+        value: checkedText((s) => parseCommunity(s) !== undefined, WANT_COMMUNITY),
+      }))),
       prefixAdvertisements: v.optional(v.array(v.object({
-        cidr: v.optional(cidrText),
-        communities: v.optional(v.array(text)),
+        cidr: netText,
+        /** Values, or names of `communities`. */
+        communities: v.pipe(v.array(text), v.check((list) => list.length > 0, "at least one")),
       }))),
       /** Absent: 179. */
       listenPort: v.optional(integer(1, 65535)),
       nodeMeshPassword: v.optional(secretKeyRef),
       nodeMeshMaxRestartTime: v.optional(durationText),
       bindMode: v.optional(oneOf("None", "NodeIP")),
-      ignoredInterfaces: v.optional(v.array(text)),
-      localWorkloadPeeringIPV4: v.optional(ipText),
-      localWorkloadPeeringIPV6: v.optional(ipText),
-      programClusterRoutes: v.optional(oneOf("Enabled", "Disabled")),
+      ignoredInterfaces: v.optional(v.array(
+        checkedText(
+          (s) => s !== "*" && /^[a-zA-Z0-9_.*-]{1,15}$/.test(s),
+          "an interface name of at most 15 letters, digits, '_', '.' or '-', with * for any " +
+            "characters, but not * alone",
+        ),
+      )),
+      localWorkloadPeeringIPV4: v.optional(ipv4Text),
+      localWorkloadPeeringIPV6: v.optional(ipv6Text),
+      programClusterRoutes: v.optional(
+        oneOf("Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"),
+      ),
       ipv4NormalRoutePriority: v.optional(integer(1, 2147483646)),
       ipv6NormalRoutePriority: v.optional(integer(1, 2147483646)),
     }),
@@ -73,7 +93,59 @@ export const bgpConfigurationKind: Kind<BGPConfiguration, BGPConfigurationInput>
   plural: "bgpconfigurations",
   home: "calico",
   namespaced: false,
+  crd: true,
   names: ["bgpconfiguration", "bgpconfigurations", "bgpconfig", "bgpconfigs"],
   schema,
-  columns: [],
+  columns: [
+    nameColumn,
+    column("LOGSEVERITY", (c) => c.spec.logSeverityScreen),
+    column("MESHENABLED", (c) => String(c.spec.nodeToNodeMeshEnabled ?? "-")),
+    column("ASNUMBER", (c) => String(c.spec.asNumber ?? "-")),
+  ],
+  check,
 };
+
+const DEFAULT_ONLY = [
+  "nodeToNodeMeshEnabled",
+  "asNumber",
+  "serviceLoadBalancerIPs",
+  "serviceExternalIPs",
+  "serviceClusterIPs",
+  "nodeMeshPassword",
+  "nodeMeshMaxRestartTime",
+] as const;
+
+function check({ metadata, spec }: BGPConfiguration): Issue[] {
+  const issues: Issue[] = [];
+  const say = (field: string, message: string) => issues.push({ path: `spec.${field}`, message });
+  if (metadata.name !== "default") {
+    for (const field of DEFAULT_ONLY) {
+      const value = spec[field];
+      if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
+      say(field, `is not allowed here: it may stand in the BGPConfiguration "default" alone`);
+    }
+  }
+  if (spec.nodeToNodeMeshEnabled === false) {
+    for (const field of ["nodeMeshPassword", "nodeMeshMaxRestartTime"] as const) {
+      if (spec[field]) say(field, "is not allowed while nodeToNodeMeshEnabled is false");
+    }
+  }
+  const communities = spec.communities ?? [];
+  const advertisements = spec.prefixAdvertisements ?? [];
+  if (communities.length > 0 && advertisements.length === 0) {
+    say("communities", "are defined, but no prefixAdvertisements use them");
+  }
+  const names = new Set(communities.map((c) => c.name));
+  advertisements.forEach((advertisement, i) => {
+    for (const community of advertisement.communities) {
+      if (parseCommunity(community) || names.has(community)) continue;
+      say(
+        `prefixAdvertisements[${i}].communities`,
+        `${
+          show(community)
+        } is not allowed: want ${WANT_COMMUNITY}, or a name from spec.communities`,
+      );
+    }
+  });
+  return issues;
+}

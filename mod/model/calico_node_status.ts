@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import { integer, oneOf, text } from "./fields.ts";
+import { column, joined, nameColumn } from "./columns.ts";
 
 const bird = v.object({
   state: v.optional(oneOf("Ready", "NotReady")),
@@ -71,5 +72,11 @@ export const calicoNodeStatusKind: Kind<CalicoNodeStatus, CalicoNodeStatusInput>
   namespaced: false,
   names: ["caliconodestatus", "caliconodestatuses", "nodestatus", "nodestatuses"],
   schema,
-  columns: [],
+  crd: true,
+  columns: [nameColumn, column("NODE", (s) => s.spec.node ?? "")],
+  wideColumns: [
+    nameColumn,
+    column("NODE", (s) => s.spec.node ?? ""),
+    column("CLASSES", (s) => joined(s.spec.classes)),
+  ],
 };

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import { bool, text } from "./fields.ts";
+import { column, goPointer, nameColumn } from "./columns.ts";
 
 const schema = objectSchema("ClusterInformation", "projectcalico.org/v3", {
   spec: v.optional(
@@ -31,6 +32,13 @@ export const clusterInformationKind: Kind<ClusterInformation, ClusterInformation
   namespaced: false,
   names: ["clusterinformation", "clusterinformations", "clusterinfo", "clusterinfos"],
   schema,
-  columns: [],
+  crd: true,
+  columns: [
+    nameColumn,
+    column("CLUSTERGUID", (c) => c.spec.clusterGUID ?? ""),
+    column("CLUSTERTYPE", (c) => c.spec.clusterType ?? ""),
+    column("CALICOVERSION", (c) => c.spec.calicoVersion ?? ""),
+    column("DATASTOREREADY", (c) => goPointer(c.spec.datastoreReady)),
+  ],
   readOnly: "it is kept by the nodes and controllers themselves",
 };

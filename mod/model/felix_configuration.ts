@@ -1,62 +1,295 @@
 /**
- * FelixConfiguration: settings of the agent, `default` for all nodes, `node.<name>` for one. A field
- * that is absent says nothing; mod/node joins environment, node's and default object and built-in
- * defaults.
+ * FelixConfiguration: settings of the agent, `default` for all nodes, `node.<name>` for one, any
+ * other name with a nodeSelector for some. A field that is absent says nothing; mod/node joins
+ * environment, node's and default object and built-in defaults.
+ *
+ * All of Calico's fields are here, so that a configuration can be carried over; which of them have an
+ * effect is mod/node's matter.
  */
 import * as v from "valibot";
-import type { Kind } from "./kind.ts";
+import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { bool, durationText, integer, netText, oneOf, text } from "./fields.ts";
+import {
+  anyInteger,
+  bool,
+  checkedText,
+  cidrText,
+  cidrv4Text,
+  durationText,
+  integer,
+  interfaceNameText,
+  ipv4Text,
+  ipv6Text,
+  LABEL,
+  matching,
+  oneOf,
+  oneOfAnyCase,
+  plainDurationText,
+  portValue,
+  regexpText,
+  selectorText,
+  stringMap,
+  text,
+} from "./fields.ts";
+import { nameColumn } from "./columns.ts";
+import { show } from "./show.ts";
 
-const severity = v.optional(oneOf("Trace", "Debug", "Info", "Warning", "Error", "Fatal"));
+const flag = v.optional(bool);
+const word = v.optional(text);
+const number = v.optional(anyInteger);
+const duration = v.optional(plainDurationText);
+const pattern = v.optional(regexpText);
+const port = v.optional(integer(0, 65535));
+const severity = v.optional(oneOfAnyCase("Trace", "Debug", "Info", "Warning", "Error", "Fatal"));
+const enabled = v.optional(oneOf("Enabled", "Disabled"));
+const mark = v.optional(integer(0, 0xffff_ffff));
+const priority = v.optional(integer(1, 2147483646));
+const allowAction = v.optional(oneOfAnyCase("Accept", "Return"));
+const denyAction = v.optional(oneOfAnyCase("Drop", "Reject"));
+const keyValues = v.optional(checkedText(
+  (s) => s.split(",").every((item) => item.trim() === "" || /^\s*\w+=/.test(item)),
+  "a comma list of key=value",
+));
+
 const hostPort = v.object({
-  protocol: v.optional(text, "TCP"),
+  /** TCP, UDP or SCTP in any case; TCP where it is absent. */
+  protocol: v.optional(matching(/^(tcp|udp|sctp)$/i, "TCP, UDP or SCTP")),
   port: integer(0, 65535),
-  net: v.optional(netText),
+  net: v.optional(cidrText),
 });
-const duration = v.optional(durationText);
+const hostPorts = v.optional(v.array(hostPort));
+const interfaceFilter = matching(
+  /^[a-zA-Z0-9:._+-]{1,15}$/,
+  "an interface name of at most 15 letters, digits, ':', '.', '_', '-', with + for any rest",
+);
+const nodePort = v.pipe(
+  portValue,
+  v.check(
+    (p) => typeof p === "number" || /^[0-9]+:[0-9]+$/.test(p),
+    "a port or a range such as 30000:32767, no name",
+  ),
+);
 
 const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
-      logSeverityScreen: severity,
-      logSeverityFile: severity,
-      logSeveritySys: severity,
-      interfacePrefix: v.optional(text),
-      interfaceExclude: v.optional(text),
-      mtuIfacePattern: v.optional(text),
-      ipv6Support: v.optional(bool),
-      ipipEnabled: v.optional(bool),
-      ipipMTU: v.optional(integer(0, 65535)),
-      vxlanEnabled: v.optional(bool),
-      vxlanMTU: v.optional(integer(0, 65535)),
-      vxlanMTUV6: v.optional(integer(0, 65535)),
-      vxlanPort: v.optional(integer(0, 65535)),
-      vxlanVNI: v.optional(integer(0, 16777215)),
-      defaultEndpointToHostAction: v.optional(oneOf("Drop", "Accept", "Return")),
+      nodeSelector: v.optional(selectorText),
+      useInternalDataplaneDriver: flag,
+      dataplaneDriver: word,
+      dataplaneWatchdogTimeout: duration,
+      ipv6Support: flag,
       routeRefreshInterval: duration,
+      interfaceRefreshInterval: duration,
+      iptablesRefreshInterval: duration,
+      iptablesPostWriteCheckInterval: duration,
+      iptablesLockProbeInterval: duration,
+      featureDetectOverride: keyValues,
+      featureGates: keyValues,
+      ipsetsRefreshInterval: duration,
+      maxIpsetSize: number,
+      iptablesBackend: v.optional(oneOfAnyCase("Legacy", "NFT", "Auto")),
+      xdpRefreshInterval: duration,
+      netlinkTimeout: duration,
+      metadataAddr: word,
+      metadataPort: number,
+      openstackRegion: v.optional(checkedText(
+        (s) => LABEL.test(s) && s.length <= 63 - "openstack-region-".length,
+        "a DNS label of at most 46 characters",
+      )),
+      interfacePrefix: word,
+      interfaceExclude: word,
+      chainInsertMode: v.optional(oneOfAnyCase("Insert", "Append")),
+      defaultEndpointToHostAction: v.optional(oneOfAnyCase("Drop", "Accept", "Return")),
+      iptablesFilterAllowAction: allowAction,
+      iptablesMangleAllowAction: allowAction,
+      iptablesFilterDenyAction: denyAction,
+      logPrefix: v.optional(
+        matching(/^([a-zA-Z0-9%: /_-])*$/, "letters, digits, '%', ':', '/', '_', '-' and blanks"),
+      ),
+      logActionRateLimit: v.optional(
+        matching(/^[1-9]\d{0,3}\/(second|minute|hour|day)$/, "a rate such as 10/minute"),
+      ),
+      logActionRateLimitBurst: v.optional(integer(0, 9999)),
+      logFilePath: word,
+      logSeverityFile: severity,
+      logSeverityScreen: severity,
+      logSeveritySys: severity,
+      logDebugFilenameRegex: pattern,
+      ipipEnabled: flag,
+      ipipMTU: number,
+      vxlanEnabled: flag,
+      vxlanMTU: number,
+      vxlanMTUV6: number,
+      vxlanPort: number,
+      vxlanVNI: number,
+      allowVXLANPacketsFromWorkloads: flag,
+      allowIPIPPacketsFromWorkloads: flag,
       reportingInterval: duration,
       reportingTTL: duration,
-      endpointReportingEnabled: v.optional(bool),
+      endpointReportingEnabled: flag,
       endpointReportingDelay: duration,
-      healthEnabled: v.optional(bool),
-      healthHost: v.optional(text),
-      healthPort: v.optional(integer(0, 65535)),
-      prometheusMetricsEnabled: v.optional(bool),
-      prometheusMetricsHost: v.optional(text),
-      prometheusMetricsPort: v.optional(integer(0, 65535)),
-      failsafeInboundHostPorts: v.optional(v.array(hostPort)),
-      failsafeOutboundHostPorts: v.optional(v.array(hostPort)),
-      natOutgoingAddress: v.optional(text),
-      deviceRouteProtocol: v.optional(integer(0, 255)),
-      deviceRouteSourceAddress: v.optional(text),
-      removeExternalRoutes: v.optional(bool),
-      chainInsertMode: v.optional(oneOf("Insert", "Append")),
-      iptablesRefreshInterval: duration,
+      endpointStatusPathPrefix: word,
+      iptablesMarkMask: mark,
+      disableConntrackInvalidCheck: flag,
+      healthEnabled: flag,
+      healthHost: word,
+      healthPort: number,
+      healthTimeoutOverrides: v.optional(v.array(v.object({
+        name: matching(/^[a-zA-Z0-9_ -]+$/, "a name of letters, digits, '_', '-' and blanks"),
+        timeout: v.pipe(
+          durationText,
+          v.check((s) => !s.startsWith("-"), "a duration that is not negative"),
+        ),
+      }))),
+      prometheusMetricsEnabled: flag,
+      prometheusMetricsHost: v.optional(
+        matching(/^[a-zA-Z0-9:._+-]{1,64}$/, "an address or a host name"),
+      ),
+      prometheusMetricsPort: number,
+      prometheusGoMetricsEnabled: flag,
+      prometheusProcessMetricsEnabled: flag,
+      prometheusWireGuardMetricsEnabled: flag,
+      prometheusMetricsCAFile: word,
+      prometheusMetricsCertFile: word,
+      prometheusMetricsKeyFile: word,
+      prometheusMetricsClientAuth: v.optional(oneOf(
+        "RequireAndVerifyClientCert",
+        "RequireAnyClientCert",
+        "VerifyClientCertIfGiven",
+        "NoClientCert",
+      )),
+      failsafeInboundHostPorts: hostPorts,
+      failsafeOutboundHostPorts: hostPorts,
+      kubeNodePortRanges: v.optional(v.pipe(
+        v.array(nodePort),
+        v.check((list) => list.length <= 7, "at most 7 ranges"),
+      )),
+      policySyncPathPrefix: word,
+      usageReportingEnabled: flag,
+      usageReportingInitialDelay: duration,
+      usageReportingInterval: duration,
+      natPortRange: v.optional(nodePort),
+      natOutgoingAddress: v.optional(ipv4Text),
+      natOutgoingExclusions: v.optional(oneOf("IPPoolsOnly", "IPPoolsAndHostIPs")),
+      deviceRouteSourceAddress: v.optional(ipv4Text),
+      deviceRouteSourceAddressIPv6: v.optional(ipv6Text),
+      deviceRouteProtocol: number,
+      removeExternalRoutes: flag,
+      programClusterRoutes: v.optional(
+        oneOf("Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"),
+      ),
+      ipForwarding: enabled,
+      externalNodesList: v.optional(v.array(cidrv4Text)),
+      debugMemoryProfilePath: word,
+      debugDisableLogDropping: flag,
+      debugSimulateCalcGraphHangAfter: duration,
+      debugSimulateDataplaneHangAfter: duration,
+      debugSimulateDataplaneApplyDelay: duration,
+      debugHost: word,
+      debugPort: port,
+      iptablesNATOutgoingInterfaceFilter: v.optional(interfaceFilter),
+      sidecarAccelerationEnabled: flag,
+      xdpEnabled: flag,
+      genericXDPEnabled: flag,
       nftablesMode: v.optional(oneOf("Enabled", "Disabled", "Auto"), "Auto"),
-      bpfEnabled: v.optional(bool),
+      nftablesFlowTableOffload: v.optional(oneOf("All", "Disabled")),
+      nftablesFlowTableDataIfacePattern: pattern,
+      nftablesRefreshInterval: duration,
+      nftablesFilterAllowAction: allowAction,
+      nftablesMangleAllowAction: allowAction,
+      nftablesFilterDenyAction: denyAction,
+      nftablesMarkMask: mark,
+      bpfEnabled: flag,
+      bpfOverlayHostSourceIP: v.optional(oneOf("TunnelAddress", "HostAddress")),
+      bpfDisableUnprivileged: flag,
+      bpfJITHardening: v.optional(oneOf("Auto", "Strict")),
+      bpfLogLevel: v.optional(oneOfAnyCase("Off", "Info", "Debug", ""), ""),
+      bpfConntrackLogLevel: v.optional(oneOf("Off", "Debug")),
+      bpfConntrackMode: v.optional(oneOf("Auto", "Userspace", "BPFProgram")),
+      bpfConntrackTimeouts: v.optional(v.record(v.string(), text)),
+      bpfIPFragTimeout: duration,
+      bpfLogFilters: v.optional(stringMap),
+      bpfCTLBLogFilter: word,
+      bpfDataIfacePattern: pattern,
+      bpfL3IfacePattern: pattern,
+      bpfConnectTimeLoadBalancingEnabled: flag,
+      bpfConnectTimeLoadBalancing: v.optional(oneOf("TCP", "Enabled", "Disabled"), "TCP"),
+      bpfHostNetworkedNATWithoutCTLB: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
+      bpfExternalServiceMode: v.optional(oneOfAnyCase("Tunnel", "DSR")),
+      bpfDSROptoutCIDRs: v.optional(v.array(cidrText)),
+      bpfExtToServiceConnmark: v.optional(integer(0, 0xffff_ffff)),
+      bpfKubeProxyIptablesCleanupEnabled: flag,
+      bpfKubeProxyMinSyncPeriod: duration,
+      bpfKubeProxyHealthzPort: port,
+      bpfPSNATPorts: v.optional(portValue),
+      bpfMapSizeNATFrontend: number,
+      bpfMapSizeNATBackend: number,
+      bpfMapSizeNATAffinity: number,
+      bpfMapSizeRoute: number,
+      bpfMapSizeConntrack: number,
+      bpfMapSizePerCpuConntrack: number,
+      bpfMapSizeConntrackScaling: v.optional(oneOfAnyCase("Disabled", "DoubleIfFull")),
+      bpfMapSizeConntrackCleanupQueue: v.optional(integer(1, Infinity)),
+      bpfMapSizeIPSets: number,
+      bpfMapSizeIfState: number,
+      bpfHostConntrackBypass: flag,
+      bpfIPFragmentReassemblyEnabled: flag,
+      bpfEnforceRPF: v.optional(oneOfAnyCase("Disabled", "Strict", "Loose")),
+      bpfPolicyDebugEnabled: flag,
+      bpfForceTrackPacketsFromIfaces: v.optional(v.array(interfaceFilter)),
+      bpfDisableGROForIfaces: pattern,
+      bpfExcludeCIDRsFromNAT: v.optional(v.array(cidrText)),
+      bpfExportBufferSizeMB: number,
+      istioAmbientMode: enabled,
+      istioDSCPMark: v.optional(v.union([v.number(), v.string()])),
+      cgroupV2Path: word,
+      flowLogsPolicyEvaluationMode: v.optional(oneOf("None", "Continuous")),
+      bpfRedirectToPeer: v.optional(oneOf("Enabled", "Disabled")),
+      bpfAttachType: v.optional(oneOf("TC", "TCX", "Netkit")),
+      flowLogsFlushInterval: duration,
+      flowLogsCollectorDebugTrace: flag,
+      flowLogsGoldmaneServer: word,
+      flowLogsLocalReporter: enabled,
+      bpfProfiling: enabled,
+      routeSource: v.optional(oneOfAnyCase("WorkloadIPs", "CalicoIPAM")),
+      routeTableRanges: v.optional(v.array(v.object({ min: anyInteger, max: anyInteger }))),
+      routeTableRange: v.optional(v.object({ min: anyInteger, max: anyInteger })),
+      routeSyncDisabled: flag,
+      ipv4NormalRoutePriority: priority,
+      ipv4ElevatedRoutePriority: priority,
+      ipv6NormalRoutePriority: priority,
+      ipv6ElevatedRoutePriority: priority,
+      liveMigrationRouteConvergenceTime: duration,
+      wireguardEnabled: flag,
+      wireguardEnabledV6: flag,
+      wireguardThreadingEnabled: flag,
+      wireguardListeningPort: v.optional(integer(1, 65535)),
+      wireguardListeningPortV6: v.optional(integer(1, 65535)),
+      wireguardRoutingRulePriority: v.optional(integer(1, 32765)),
+      wireguardInterfaceName: v.optional(interfaceNameText),
+      wireguardInterfaceNameV6: v.optional(interfaceNameText),
+      wireguardMTU: number,
+      wireguardMTUV6: number,
+      wireguardHostEncryptionEnabled: flag,
+      wireguardKeepAlive: duration,
+      awsSrcDstCheck: v.optional(oneOf("DoNothing", "Enable", "Disable")),
+      serviceLoopPrevention: v.optional(oneOf("Drop", "Reject", "Disabled")),
+      workloadSourceSpoofing: v.optional(oneOf("Disabled", "Any")),
+      mtuIfacePattern: pattern,
       floatingIPs: v.optional(oneOf("Enabled", "Disabled"), "Disabled"),
-      workloadSourceSpoofing: v.optional(text),
+      localSubnetL2Reachability: v.optional(oneOf("Disabled", "PodsAndLoadBalancers")),
+      localSubnetL2ReachabilityRefreshInterval: duration,
+      windowsManageFirewallRules: enabled,
+      goGCThreshold: v.optional(integer(-1, Infinity)),
+      goMemoryLimitMB: v.optional(integer(-1, Infinity)),
+      goMaxProcs: v.optional(integer(-1, Infinity)),
+      requireMTUFile: flag,
+      bpfMaglevMaxEndpointsPerService: v.optional(integer(1, 3000)),
+      bpfMaglevMaxServices: v.optional(integer(1, 3000)),
+      /** Of older versions. */
+      iptablesLockFilePath: word,
+      iptablesLockTimeout: duration,
+      debugBPFCgroupV2: word,
     }),
     {},
   ),
@@ -71,7 +304,45 @@ export const felixConfigurationKind: Kind<FelixConfiguration, FelixConfiguration
   plural: "felixconfigurations",
   home: "calico",
   namespaced: false,
+  crd: true,
   names: ["felixconfiguration", "felixconfigurations", "felixconfig", "felixconfigs"],
   schema,
-  columns: [],
+  columns: [nameColumn],
+  complete({ spec }) {
+    // The older boolean says it all where it is set.
+    if (spec.bpfConnectTimeLoadBalancingEnabled === undefined) return;
+    spec.bpfHostNetworkedNATWithoutCTLB = "Disabled";
+    spec.bpfConnectTimeLoadBalancing = spec.bpfConnectTimeLoadBalancingEnabled
+      ? "Enabled"
+      : "Disabled";
+  },
+  check,
 };
+
+const MAX_ROUTE_TABLES = 65535;
+
+function check({ metadata, spec }: FelixConfiguration): Issue[] {
+  const issues: Issue[] = [];
+  const say = (field: string, message: string) => issues.push({ path: `spec.${field}`, message });
+  if (spec.nodeSelector && (metadata.name === "default" || metadata.name.startsWith("node."))) {
+    say("nodeSelector", `is not allowed in the FelixConfiguration ${show(metadata.name)}`);
+  }
+  if (spec.routeTableRange && spec.routeTableRanges) {
+    say("routeTableRange", "cannot stand beside routeTableRanges; want the latter");
+  }
+  const range = spec.routeTableRange;
+  if (range && !(range.min >= 1 && range.min <= range.max && range.max <= 250)) {
+    say("routeTableRange", `${show(range)} is not allowed: want min and max from 1 to 250`);
+  }
+  let tables = 0;
+  (spec.routeTableRanges ?? []).forEach((range, i) => {
+    if (!(range.min >= 1 && range.min <= range.max && range.max <= 0xffff_ffff)) {
+      say(`routeTableRanges[${i}]`, `${show(range)} is not allowed: want 1 <= min <= max < 2^32`);
+    }
+    tables += range.max - range.min + 1;
+  });
+  if (tables > MAX_ROUTE_TABLES) {
+    say("routeTableRanges", `name ${tables} tables; want at most ${MAX_ROUTE_TABLES}`);
+  }
+  return issues;
+}

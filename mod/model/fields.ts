@@ -4,10 +4,13 @@
  *
  * A schema describes the object as Calico's Go types do: an optional field that is absent, null or
  * "" is the same thing. `zero…` fields are absent in storage while they hold Go's zero value, but
- * always there, with that value, in an object that was read.
+ * always there, with that value, in an object that was read. Some leaves read more than one notation
+ * (`asNumber: "1.10"`, `protocol: tcp`, `ports: ["80"]`) and give the canonical one, as Calico does.
  */
 import * as v from "valibot";
 import { parseCidr, parseIp, parseStrictPrefix } from "../net/mod.ts";
+import { parseSelector, SelectorError } from "../selector/selector.ts";
+import { formatDuration, parseDuration } from "./duration.ts";
 
 /** Marks a field that is left out of storage while it is false, 0 or "" (Go's omitempty). */
 type OmitZero = { omitZero: true };
@@ -38,61 +41,277 @@ export function matching(pattern: RegExp, want: string) {
 }
 
 export function integer(min: number, max: number) {
-  const want = `a whole number from ${min} to ${max}`;
+  const want = max < Infinity
+    ? `a whole number from ${min} to ${max}`
+    : `a whole number of at least ${min}`;
   return v.pipe(v.number(), v.check((n) => Number.isInteger(n) && n >= min && n <= max, want));
 }
 
+export const anyInteger = v.pipe(
+  v.number(),
+  v.check((n) => Number.isSafeInteger(n), "a whole number"),
+);
+
 export function oneOf<const T extends readonly string[]>(...values: T) {
-  return v.picklist(values, `one of ${values.join(", ")}`);
+  return v.picklist(values, words(values));
 }
+
+/** As oneOf, in any case; after reading in the case of the list. */
+export function oneOfAnyCase<const T extends readonly string[]>(...values: T) {
+  return canonical<string, T[number]>(
+    v.string(),
+    (s) => values.find((value) => value.toLowerCase() === s.toLowerCase()),
+    words(values),
+  );
+}
+
+function words(values: readonly string[]): string {
+  return values.length === 1 ? values[0] : `one of ${values.join(", ")}`;
+}
+
+/** Reads a value into its canonical form; undefined where it is not allowed. */
+function canonical<In, Out>(
+  schema: v.GenericSchema<In>,
+  read: (value: In) => Out | undefined,
+  want: string,
+) {
+  return v.pipe(
+    schema,
+    v.rawTransform(({ dataset, addIssue, NEVER }): Out => {
+      const value = read(dataset.value);
+      if (value !== undefined) return value;
+      addIssue({ message: want });
+      return NEVER;
+    }),
+  );
+}
+
+// Addresses
 
 export const ipText = checkedText((s) => parseIp(s) !== undefined, "an IPv4 or IPv6 address");
 export const ipv4Text = checkedText((s) => parseIp(s)?.family === 4, "an IPv4 address");
 export const ipv6Text = checkedText((s) => parseIp(s)?.family === 6, "an IPv6 address");
-/** Host bits are allowed. */
+
+const cidrOrIp = (s: string) => s.includes("/") ? parseCidr(s)?.ip : parseIp(s);
+
+/** A CIDR whose host bits may be set, or an address. */
 export const cidrText = checkedText(
-  (s) => parseCidr(s) !== undefined,
-  "a CIDR such as 10.0.0.0/24 or fd00::/64",
+  (s) => cidrOrIp(s) !== undefined,
+  "a CIDR or an address, such as 10.0.0.0/24, fd00::/64 or 10.0.0.1",
 );
+export const cidrv4Text = checkedText(
+  (s) => cidrOrIp(s)?.family === 4,
+  "an IPv4 address with prefix length, such as 192.0.2.1/24",
+);
+export const cidrv6Text = checkedText(
+  (s) => cidrOrIp(s)?.family === 6,
+  "an IPv6 address with prefix length, such as 2001:db8::1/64",
+);
+/** A CIDR whose host bits may be set; no bare address. */
+export const slashText = checkedText(
+  (s) => parseCidr(s) !== undefined,
+  "a CIDR with its prefix length, such as 10.0.0.0/24 or 10.0.0.1/32",
+);
+/** A CIDR without host bits, or an address. */
+export const netText = checkedText(
+  (s) => s.includes("/") ? parseStrictPrefix(s) !== undefined : parseIp(s) !== undefined,
+  "a CIDR without host bits or an address, such as 10.0.0.0/24 or 10.0.0.1",
+);
+/** A CIDR without host bits. */
 export const strictCidrText = checkedText(
   (s) => parseStrictPrefix(s) !== undefined,
   "a CIDR without host bits, such as 10.0.0.0/24 or fd00::/64",
 );
-/** A CIDR, or a bare address which stands for a /32 or /128. */
-export const netText = checkedText(
-  (s) => s.includes("/") ? parseCidr(s) !== undefined : parseIp(s) !== undefined,
-  "a CIDR or an address, such as 10.0.0.0/24 or 10.0.0.1",
+export const macText = matching(
+  /^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$/,
+  "a MAC address such as 66:1a:2b:3c:4d:5e",
 );
 
-/** Calico's pattern of node names, resource references and the like: a DNS-1123 subdomain. */
+// Names
+
+/** A DNS-1123 subdomain: the name of most objects. */
 export const NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 export const LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 export const nameText = matching(
   NAME,
   "a name of lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
 );
+/** The name of a container's port (Kubernetes' IANA_SVC_NAME). */
+export const portNameText = checkedText(
+  (s) =>
+    /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(s) && s.length <= 15 && /[a-z]/.test(s) &&
+    !s.includes("--"),
+  "a port name: at most 15 lower-case letters, digits and '-', at least one letter",
+);
+export const interfaceNameText = matching(
+  /^(\*|[a-zA-Z0-9_.-]{1,15})$/,
+  "an interface name: 1 to 15 letters, digits, '_', '.' or '-'",
+);
 
-export const selectorText = v.string();
+/** A regular expression as the agents read it (RE2, which has no look-around and no references). */
+export const regexpText = checkedText(
+  (s) => {
+    if (/\(\?([=!]|<[=!])|\\[1-9]/.test(s)) return false;
+    try {
+      new RegExp(s.replace(/^\(\?i\)/, "").replaceAll("(?P<", "(?<"));
+      return true;
+    } catch {
+      return false;
+    }
+  },
+  "a regular expression",
+);
 
-/** A port number, a range `"a:b"` or the name of a port. */
-export const portText = v.union([
-  integer(1, 65535),
+// Labels
+
+const LABEL_NAME = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
+export const WANT_LABEL_KEY =
+  "[domain/]name, the name of at most 63 letters, digits, '-', '_' and '.'";
+export const WANT_LABEL_VALUE =
+  "at most 63 letters, digits, '-', '_' and '.', beginning and ending with a letter or digit";
+
+/** Whether a text is a label's key: an optional DNS subdomain and `/`, then a name. */
+export function isLabelKey(key: string): boolean {
+  const slash = key.indexOf("/");
+  if (slash < 0) return LABEL_NAME.test(key);
+  const prefix = key.slice(0, slash);
+  return prefix.length <= 253 && NAME.test(prefix) && LABEL_NAME.test(key.slice(slash + 1));
+}
+
+export function isLabelValue(value: string): boolean {
+  return LABEL_VALUE.test(value);
+}
+
+export const labelMap = v.record(
+  checkedText(isLabelKey, `a key such as ${WANT_LABEL_KEY}`),
+  checkedText(isLabelValue, WANT_LABEL_VALUE),
+);
+
+// Selectors
+
+/** Why a selector cannot be read; undefined where it can. */
+export function selectorFault(selector: string): string | undefined {
+  if (selector.length > 1024) return "at most 1024 characters";
+  try {
+    parseSelector(selector);
+    return undefined;
+  } catch (error) {
+    if (error instanceof SelectorError) return error.message;
+    throw error;
+  }
+}
+
+/** A label selector such as `role == 'frontend' && has(team)`. */
+export const selectorText = v.pipe(
   v.string(),
-]);
+  v.check(
+    (s) => selectorFault(s) === undefined,
+    (issue) => `a selector (${selectorFault(issue.input)})`,
+  ),
+);
+
+/** A selector that is "" where it is not given, and then left out of storage. */
+export const zeroSelector = v.optional(
+  v.pipe(selectorText, v.metadata<string, OmitZero>({ omitZero: true })),
+  "",
+);
+
+// Ports and protocols
+
+/** A port number, a range `"a:b"` or the name of a port; `"80"` and `"80:80"` read as 80. */
+export const portValue = canonical<string | number, string | number>(
+  v.union([v.number(), v.string()]),
+  (port) => {
+    if (typeof port === "number") return isPort(port) ? port : undefined;
+    if (/^[0-9]+$/.test(port)) return isPort(Number(port)) ? Number(port) : undefined;
+    const range = /^([0-9]+):([0-9]+)$/.exec(port);
+    if (range) {
+      const [from, to] = [Number(range[1]), Number(range[2])];
+      return !isPort(from) || !isPort(to) || from > to
+        ? undefined
+        : from === to
+        ? from
+        : `${from}:${to}`;
+    }
+    return /^[a-zA-Z0-9_.-]{1,128}$/.test(port) ? port : undefined;
+  },
+  "a port from 1 to 65535, a range such as 8000:8080, or a port's name",
+);
+
+function isPort(n: number): boolean {
+  return Number.isInteger(n) && n >= 1 && n <= 65535;
+}
+
+/** Whether a canonical port is a name, not a number or range. */
+export function isNamedPort(port: string | number): boolean {
+  return typeof port === "string" && !/^[0-9]+(:[0-9]+)?$/.test(port);
+}
+
+const PROTOCOLS = ["TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"] as const;
 
 /** A protocol by name (canonical case after reading) or number. */
-export const protocolValue = v.union([v.string(), integer(1, 255)]);
+export const protocolValue = canonical<string | number, string | number>(
+  v.union([v.number(), v.string()]),
+  (protocol) => {
+    const number = typeof protocol === "number"
+      ? protocol
+      : /^[0-9]+$/.test(protocol)
+      ? Number(protocol)
+      : undefined;
+    if (number !== undefined) {
+      return Number.isInteger(number) && number >= 1 && number <= 255 ? number : undefined;
+    }
+    return PROTOCOLS.find((p) => p.toLowerCase() === String(protocol).toLowerCase());
+  },
+  `${PROTOCOLS.join(", ")} or a number from 1 to 255`,
+);
+
+/** IANA's number of a canonical protocol. */
+export function protocolNumber(protocol: string | number): number {
+  if (typeof protocol === "number") return protocol;
+  return { TCP: 6, UDP: 17, ICMP: 1, ICMPv6: 58, SCTP: 132, UDPLite: 136 }[protocol] ?? 0;
+}
+
+/** TCP, UDP and SCTP, by name or number. */
+export function hasPorts(protocol: string | number): boolean {
+  return [6, 17, 132].includes(protocolNumber(protocol));
+}
+
+// Numbers and times
 
 /** AS number: 32 bits, as a number or `hi.lo`; a number after reading. */
-export const asNumberValue = v.pipe(
+export const asNumberValue = canonical<string | number, number>(
   v.union([v.number(), v.string()]),
-  v.transform((n): number => typeof n === "number" ? n : Number(n)),
+  (value) => {
+    if (typeof value === "string") {
+      const parts = /^([0-9]+)\.([0-9]+)$/.exec(value)?.slice(1).map(Number);
+      if (parts) return parts.every((p) => p <= 65535) ? parts[0] * 65536 + parts[1] : undefined;
+      if (!/^[0-9]+$/.test(value)) return undefined;
+    }
+    const number = Number(value);
+    return Number.isInteger(number) && number >= 0 && number <= 0xffff_ffff ? number : undefined;
+  },
+  "an AS number from 0 to 4294967295, or two halves such as 1.10",
 );
 
 /** A duration in Go's notation, canonical after reading (`90s` is `1m30s`). */
-export const durationText = v.string();
-
-export const interfaceNameText = matching(
-  /^[a-zA-Z0-9_.-]{1,15}$/,
-  "an interface name: 1 to 15 letters, digits, '_', '.' or '-'",
+export const durationText = canonical<string, string>(
+  v.string(),
+  (s) => {
+    const nanoseconds = parseDuration(s);
+    return nanoseconds === undefined ? undefined : formatDuration(nanoseconds);
+  },
+  "a duration such as 30s, 1m30s or 500ms",
+);
+/** As durationText, but not negative and no unit below ms (the pattern of FelixConfiguration). */
+export const plainDurationText = canonical<string, string>(
+  v.string(),
+  (s) => {
+    const nanoseconds = parseDuration(s);
+    return nanoseconds === undefined || !/^(([0-9]+(\.[0-9]+)?(ms|s|m|h))+|0)$/.test(s)
+      ? undefined
+      : formatDuration(nanoseconds);
+  },
+  "a duration such as 30s, 1m30s or 500ms",
 );

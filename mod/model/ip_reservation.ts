@@ -2,10 +2,11 @@
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { netText } from "./fields.ts";
+import { slashText } from "./fields.ts";
+import { column, joinedShort, nameColumn } from "./columns.ts";
 
 const schema = objectSchema("IPReservation", "projectcalico.org/v3", {
-  spec: v.object({ reservedCIDRs: v.optional(v.array(netText), () => []) }),
+  spec: v.object({ reservedCIDRs: v.optional(v.array(slashText), () => []) }),
 });
 
 export type IPReservation = v.InferOutput<typeof schema>;
@@ -19,5 +20,7 @@ export const ipReservationKind: Kind<IPReservation, IPReservationInput> = {
   namespaced: false,
   names: ["ipreservation", "ipreservations", "reservation", "reservations"],
   schema,
-  columns: [],
+  crd: true,
+  columns: [nameColumn],
+  wideColumns: [nameColumn, column("CIDRS", (r) => joinedShort(r.spec.reservedCIDRs))],
 };

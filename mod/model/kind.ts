@@ -44,10 +44,15 @@ export interface Kind<T extends Resource = Resource, Input = T> {
   readonly wideColumns?: readonly Column<T>[];
   /** Defaults that hang on other fields, and canonical forms. Changes the object in place. */
   complete?(object: T): void;
-  /** Rules for a user's object as it was written, before `complete`. Not for CRD objects. */
-  checkInput?(object: T): Issue[];
+  /**
+   * Faults that a user's v3 object has, but that an object of crd.projectcalico.org/v1 may have:
+   * `complete` puts them right then, and they become warnings.
+   */
+  hostBits?(object: T): Issue[];
   /** Rules across fields, and names that are reserved. The object is complete. */
   check?(object: T): Issue[];
+  /** Has a form of group crd.projectcalico.org/v1. */
+  readonly crd?: boolean;
   /** Fields that we do not know are accepted in a user's file too (kinds of which we read a part). */
   readonly open?: boolean;
   /** Why users may not write it, as `ClusterInformation`. */

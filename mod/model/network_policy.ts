@@ -5,35 +5,30 @@
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { oneOf, selectorText, text, zeroBool } from "./fields.ts";
-import { ruleSchema } from "./rule.ts";
-
-const common = {
-  tier: v.optional(text, "default"),
-  /** Absent: after all that have one. */
-  order: v.optional(v.number()),
-  ingress: v.optional(v.array(ruleSchema)),
-  egress: v.optional(v.array(ruleSchema)),
-  /** Absent or empty: all. */
-  selector: v.optional(selectorText),
-  /** After reading always there (Ingress alone unless there are egress rules only, or both). */
-  types: v.optional(v.array(oneOf("Ingress", "Egress")), () => []),
-  serviceAccountSelector: v.optional(selectorText),
-  performanceHints: v.optional(v.array(oneOf("AssumeNeededOnEveryNode"))),
-};
+import { selectorText, zeroBool } from "./fields.ts";
+import {
+  completePolicy,
+  globalPolicyIssues,
+  networkPolicyIssues,
+  policyColumns,
+  policyEntries,
+  widePolicyColumns,
+} from "./policy_schema.ts";
 
 const namespacedSchema = objectSchema("NetworkPolicy", "projectcalico.org/v3", {
-  spec: v.object(common),
+  spec: v.optional(v.object(policyEntries), {}),
 });
 
+export const globalPolicyEntries = {
+  ...policyEntries,
+  doNotTrack: zeroBool,
+  preDNAT: zeroBool,
+  applyOnForward: zeroBool,
+  namespaceSelector: v.optional(selectorText),
+};
+
 const globalSchema = objectSchema("GlobalNetworkPolicy", "projectcalico.org/v3", {
-  spec: v.object({
-    ...common,
-    doNotTrack: zeroBool,
-    preDNAT: zeroBool,
-    applyOnForward: zeroBool,
-    namespaceSelector: v.optional(selectorText),
-  }),
+  spec: v.optional(v.object(globalPolicyEntries), {}),
 });
 
 export type NetworkPolicy = v.InferOutput<typeof namespacedSchema>;
@@ -47,9 +42,14 @@ export const networkPolicyKind: Kind<NetworkPolicy, NetworkPolicyInput> = {
   plural: "networkpolicies",
   home: "calico",
   namespaced: true,
+  crd: true,
   names: ["networkpolicy", "networkpolicies", "policy", "np", "policies", "pol", "pols"],
   schema: namespacedSchema,
-  columns: [],
+  columns: policyColumns,
+  wideColumns: widePolicyColumns,
+  ownNameCheck: true,
+  complete: completePolicy,
+  check: networkPolicyIssues,
 };
 
 export const globalNetworkPolicyKind: Kind<GlobalNetworkPolicy, GlobalNetworkPolicyInput> = {
@@ -58,7 +58,12 @@ export const globalNetworkPolicyKind: Kind<GlobalNetworkPolicy, GlobalNetworkPol
   plural: "globalnetworkpolicies",
   home: "calico",
   namespaced: false,
+  crd: true,
   names: ["globalnetworkpolicy", "globalnetworkpolicies", "gnp", "gnps"],
   schema: globalSchema,
-  columns: [],
+  columns: policyColumns,
+  wideColumns: widePolicyColumns,
+  ownNameCheck: true,
+  complete: completePolicy,
+  check: globalPolicyIssues,
 };

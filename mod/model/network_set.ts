@@ -1,10 +1,21 @@
 /** NetworkSet and GlobalNetworkSet: CIDRs under labels, for selectors to match. */
 import * as v from "valibot";
-import type { Kind } from "./kind.ts";
-import { objectSchema } from "./resource.ts";
-import { netText } from "./fields.ts";
+import type { Issue, Kind } from "./kind.ts";
+import { objectSchema, type Resource } from "./resource.ts";
+import { cidrText } from "./fields.ts";
+import { column, joinedShort, nameColumn } from "./columns.ts";
 
-const spec = v.optional(v.object({ nets: v.optional(v.array(netText)) }), {});
+/** A label that Calico itself gives to the sets of a namespace. */
+function setIssues(set: Resource): Issue[] {
+  if (!Object.hasOwn(set.metadata.labels ?? {}, "projectcalico.org/namespace")) return [];
+  return [{
+    path: "metadata.labels",
+    message:
+      'key "projectcalico.org/namespace" is not allowed: it is set for every set of a namespace',
+  }];
+}
+
+const spec = v.optional(v.object({ nets: v.optional(v.array(cidrText)) }), {});
 
 const namespacedSchema = objectSchema("NetworkSet", "projectcalico.org/v3", { spec });
 const globalSchema = objectSchema("GlobalNetworkSet", "projectcalico.org/v3", { spec });
@@ -22,7 +33,10 @@ export const networkSetKind: Kind<NetworkSet, NetworkSetInput> = {
   namespaced: true,
   names: ["networkset", "networksets", "netsets"],
   schema: namespacedSchema,
-  columns: [],
+  crd: true,
+  columns: [nameColumn],
+  wideColumns: [nameColumn, column("NETS", (set) => joinedShort(set.spec.nets))],
+  check: setIssues,
 };
 
 export const globalNetworkSetKind: Kind<GlobalNetworkSet, GlobalNetworkSetInput> = {
@@ -33,5 +47,8 @@ export const globalNetworkSetKind: Kind<GlobalNetworkSet, GlobalNetworkSetInput>
   namespaced: false,
   names: ["globalnetworkset", "globalnetworksets", "gnetsets"],
   schema: globalSchema,
-  columns: [],
+  crd: true,
+  columns: [nameColumn],
+  wideColumns: [nameColumn, column("NETS", (set) => joinedShort(set.spec.nets))],
+  check: setIssues,
 };

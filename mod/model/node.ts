@@ -2,7 +2,30 @@
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { asNumberValue, cidrText, ipText, ipv4Text, ipv6Text, oneOf, text } from "./fields.ts";
+import {
+  asNumberValue,
+  checkedText,
+  cidrv4Text,
+  cidrv6Text,
+  ipv4Text,
+  ipv6Text,
+  macText,
+  netText,
+  oneOf,
+  text,
+} from "./fields.ts";
+import { parseCidr } from "../net/mod.ts";
+import { column, nameColumn } from "./columns.ts";
+
+/** An address as a node has it: with or without prefix length, host bits and all. */
+const nodeAddress = v.union([
+  netText,
+  checkedText((s) => parseCidr(s) !== undefined, "an address, or one with its prefix length"),
+]);
+const wireguardKey = checkedText(
+  (s) => /^[A-Za-z0-9+/]{43}=$/.test(s),
+  "a WireGuard public key: 32 bytes in base64",
+);
 
 const schema = objectSchema("Node", "projectcalico.org/v3", {
   spec: v.optional(
@@ -10,16 +33,16 @@ const schema = objectSchema("Node", "projectcalico.org/v3", {
       bgp: v.optional(v.object({
         asNumber: v.optional(asNumberValue),
         /** With prefix length: `192.0.2.11/24`. */
-        ipv4Address: v.optional(text),
-        ipv6Address: v.optional(text),
+        ipv4Address: v.optional(cidrv4Text),
+        ipv6Address: v.optional(cidrv6Text),
         ipv4IPIPTunnelAddr: v.optional(ipv4Text),
         /** Written as an IPv4 address; makes the node a route reflector. */
         routeReflectorClusterID: v.optional(ipv4Text),
       })),
       ipv4VXLANTunnelAddr: v.optional(ipv4Text),
-      vxlanTunnelMACAddr: v.optional(text),
+      vxlanTunnelMACAddr: v.optional(macText),
       ipv6VXLANTunnelAddr: v.optional(ipv6Text),
-      vxlanTunnelMACAddrV6: v.optional(text),
+      vxlanTunnelMACAddrV6: v.optional(macText),
       orchRefs: v.optional(v.array(v.object({
         nodeName: v.optional(text),
         orchestrator: text,
@@ -29,21 +52,21 @@ const schema = objectSchema("Node", "projectcalico.org/v3", {
         interfaceIPv6Address: v.optional(ipv6Text),
       })),
       addresses: v.optional(v.array(v.object({
-        address: text,
+        address: nodeAddress,
         type: v.optional(oneOf("CalicoNodeIP", "InternalIP", "ExternalIP")),
       }))),
       interfaces: v.optional(v.array(v.object({
-        name: text,
-        addresses: v.optional(v.array(ipText)),
+        name: v.optional(text),
+        addresses: v.optional(v.array(text)),
       }))),
     }),
     {},
   ),
   status: v.optional(
     v.object({
-      wireguardPublicKey: v.optional(text),
-      wireguardPublicKeyV6: v.optional(text),
-      podCIDRs: v.optional(v.array(cidrText)),
+      wireguardPublicKey: v.optional(wireguardKey),
+      wireguardPublicKeyV6: v.optional(wireguardKey),
+      podCIDRs: v.optional(v.array(text)),
     }),
     {},
   ),
@@ -60,5 +83,19 @@ export const nodeKind: Kind<Node, NodeInput> = {
   namespaced: false,
   names: ["node", "nodes", "no", "nos"],
   schema,
-  columns: [],
+  columns: [nameColumn],
+  wideColumns: [
+    nameColumn,
+    // A node without a number of its own takes part with the cluster's, in parentheses.
+    column(
+      "ASN",
+      (n, context) => !n.spec.bgp ? "" : String(n.spec.bgp.asNumber ?? `(${context.asNumber})`),
+    ),
+    column("IPV4", (n) => n.spec.bgp?.ipv4Address ?? ""),
+    column("IPV6", (n) => n.spec.bgp?.ipv6Address ?? ""),
+  ],
+  check: ({ spec }) =>
+    spec.bgp && Object.keys(spec.bgp).length === 0
+      ? [{ path: "spec.bgp", message: "is empty; leave it out or give an address" }]
+      : [],
 };

@@ -5,7 +5,8 @@
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { bool, integer, text } from "./fields.ts";
+import { bool, integer, oneOf, text } from "./fields.ts";
+import { column, nameColumn } from "./columns.ts";
 
 const container = v.object({
   name: v.optional(text, ""),
@@ -15,7 +16,7 @@ const container = v.object({
     containerPort: integer(1, 65535),
     hostPort: v.optional(integer(0, 65535)),
     hostIP: v.optional(text),
-    protocol: v.optional(text, "TCP"),
+    protocol: v.optional(oneOf("TCP", "UDP", "SCTP"), "TCP"),
   }))),
   /** Always: a sidecar, if it is an init container. */
   restartPolicy: v.optional(text),
@@ -57,7 +58,12 @@ export const podKind: Kind<Pod, PodInput> = {
   namespaced: true,
   names: ["pod", "pods", "po"],
   schema,
-  columns: [],
+  columns: [
+    nameColumn,
+    column("STATUS", (p) => p.status.phase ?? ""),
+    column("IP", (p) => podIps(p).join(",")),
+    column("NODE", (p) => p.spec.nodeName ?? ""),
+  ],
   open: true,
 };
 

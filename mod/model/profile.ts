@@ -5,7 +5,9 @@
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { stringMap } from "./fields.ts";
+import { labelMap } from "./fields.ts";
+import { column, joined, nameColumn } from "./columns.ts";
+import { ruleIssues } from "./rule_check.ts";
 import { ruleSchema } from "./rule.ts";
 
 const schema = objectSchema("Profile", "projectcalico.org/v3", {
@@ -13,7 +15,7 @@ const schema = objectSchema("Profile", "projectcalico.org/v3", {
     v.object({
       ingress: v.optional(v.array(ruleSchema)),
       egress: v.optional(v.array(ruleSchema)),
-      labelsToApply: v.optional(stringMap),
+      labelsToApply: v.optional(labelMap),
     }),
     {},
   ),
@@ -30,5 +32,16 @@ export const profileKind: Kind<Profile, ProfileInput> = {
   namespaced: false,
   names: ["profile", "profiles", "pro", "pros"],
   schema,
-  columns: [],
+  columns: [nameColumn],
+  wideColumns: [
+    nameColumn,
+    column(
+      "LABELS",
+      (p) => joined(Object.entries(p.spec.labelsToApply ?? {}).map(([k, v]) => `${k}=${v}`).sort()),
+    ),
+  ],
+  check: ({ spec }) => [
+    ...ruleIssues(spec.ingress, { direction: "ingress", profile: true }),
+    ...ruleIssues(spec.egress, { direction: "egress", profile: true }),
+  ],
 };

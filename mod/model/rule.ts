@@ -3,7 +3,7 @@
  * `destination` are always there after reading, empty where nothing was said.
  */
 import * as v from "valibot";
-import { integer, netText, oneOf, portText, protocolValue, selectorText, text } from "./fields.ts";
+import { integer, netText, oneOf, portValue, protocolValue, selectorText, text } from "./fields.ts";
 
 const icmp = v.object({ type: v.optional(integer(0, 254)), code: v.optional(integer(0, 255)) });
 
@@ -13,10 +13,10 @@ export const entitySchema = v.object({
   namespaceSelector: v.optional(selectorText),
   services: v.optional(v.object({ name: text, namespace: v.optional(text) })),
   /** Numbers, ranges `"a:b"`, names. */
-  ports: v.optional(v.array(portText)),
+  ports: v.optional(v.array(portValue)),
   notNets: v.optional(v.array(netText)),
   notSelector: v.optional(selectorText),
-  notPorts: v.optional(v.array(portText)),
+  notPorts: v.optional(v.array(portValue)),
   serviceAccounts: v.optional(v.object({
     names: v.optional(v.array(text)),
     selector: v.optional(selectorText),

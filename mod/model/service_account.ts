@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import { bool, text } from "./fields.ts";
+import { nameColumn } from "./columns.ts";
 
 const schema = objectSchema("ServiceAccount", "v1", {
   secrets: v.optional(v.array(v.unknown())),
@@ -21,5 +22,5 @@ export const serviceAccountKind: Kind<ServiceAccount, ServiceAccountInput> = {
   namespaced: true,
   names: ["serviceaccount", "serviceaccounts", "sa"],
   schema,
-  columns: [],
+  columns: [nameColumn],
 };

@@ -1,8 +1,10 @@
 /** Tier: policies in groups that are judged one after the other. */
 import * as v from "valibot";
-import type { Kind } from "./kind.ts";
+import type { Issue, Kind } from "./kind.ts";
 import { conditionSchema, objectSchema } from "./resource.ts";
-import { oneOf } from "./fields.ts";
+import { LABEL, oneOf } from "./fields.ts";
+import { column, goPointer, nameColumn } from "./columns.ts";
+import { show } from "./show.ts";
 
 const schema = objectSchema("Tier", "projectcalico.org/v3", {
   spec: v.optional(
@@ -28,7 +30,30 @@ export const tierKind: Kind<Tier, TierInput> = {
   namespaced: false,
   names: ["tier", "tiers"],
   schema,
-  columns: [],
+  crd: true,
+  columns: [nameColumn, column("ORDER", (t) => goPointer(t.spec.order))],
+  ownNameCheck: true,
+  check(tier) {
+    const { name } = tier.metadata;
+    const issues: Issue[] = [];
+    if (!LABEL.test(name) || name.length > 63) {
+      issues.push({
+        path: "metadata.name",
+        message: `${show(name)} is not allowed: want at most 63 lower-case letters, digits and ` +
+          "'-', beginning and ending with a letter or digit",
+      });
+    }
+    const fixed = Object.hasOwn(BUILT_IN_TIERS, name) ? BUILT_IN_TIERS[name] : undefined;
+    for (const field of ["order", "defaultAction"] as const) {
+      if (!fixed || tier.spec[field] === fixed[field]) continue;
+      issues.push({
+        path: `spec.${field}`,
+        message: `${show(tier.spec[field])} is not allowed: the tier ${name} is built in with ` +
+          `${field} ${fixed[field]}`,
+      });
+    }
+    return issues;
+  },
 };
 
 /** Tiers that are always there, as `ensureInitialized` writes them. */

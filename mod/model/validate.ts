@@ -12,9 +12,10 @@
  */
 import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
-import { NAME } from "./fields.ts";
+import { isLabelKey, isLabelValue, NAME, WANT_LABEL_KEY, WANT_LABEL_VALUE } from "./fields.ts";
 import { type Resource, resourceId } from "./resource.ts";
 import { nearest } from "./nearest.ts";
+import { show } from "./show.ts";
 
 /** Why an object was refused. */
 export type ModelErrorKind =
@@ -37,6 +38,8 @@ export interface ParseOptions<T> {
   unknownFields?: "refuse" | "keep";
   /** As Kubernetes takes objects of crd.projectcalico.org/v1: host bits in a pool are masked. */
   crd?: boolean;
+  /** Told of what was put right (crd). */
+  warn?: (warning: string) => void;
   /** What is derived before the checks (the store's rules). */
   prepare?: (object: T) => void;
 }
@@ -51,8 +54,9 @@ export function parseObject<T extends Resource>(
   const refuse = options.unknownFields !== "keep" && !kind.open;
   const found = refuse ? [...unknown, ...issues] : issues;
   if (object === undefined || found.length > 0) throw invalid(kind, input, found);
-  const early = options.crd ? [] : kind.checkInput?.(object) ?? [];
-  if (early.length > 0) throw invalid(kind, object, early);
+  const early = kind.hostBits?.(object) ?? [];
+  if (early.length > 0 && !options.crd) throw invalid(kind, object, early);
+  if (early.length > 0) options.warn?.(`${describe(kind, object)}: ${formatIssues(early)}`);
   kind.complete?.(object);
   options.prepare?.(object);
   const broken = [...nameIssues(kind, object), ...(kind.check?.(object) ?? [])];
@@ -126,40 +130,45 @@ function nameIssues(kind: Kind<any, any>, object: Resource): Issue[] {
   return [...issues, ...labelIssues(object)];
 }
 
-const LABEL_NAME = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
-const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
-
-/** Whether a text is a label's key: an optional DNS subdomain and `/`, then a name. */
-export function isLabelKey(key: string): boolean {
-  const slash = key.indexOf("/");
-  if (slash < 0) return LABEL_NAME.test(key);
-  const prefix = key.slice(0, slash);
-  return prefix.length <= 253 && NAME.test(prefix) && LABEL_NAME.test(key.slice(slash + 1));
-}
-
-export function isLabelValue(value: string): boolean {
-  return LABEL_VALUE.test(value);
-}
+const MAX_ANNOTATIONS = 256 * 1024;
 
 function labelIssues(object: Resource): Issue[] {
   const issues: Issue[] = [];
-  for (const [key, value] of Object.entries(object.metadata.labels ?? {})) {
+  const { labels = {}, annotations = {} } = object.metadata;
+  for (const [key, value] of Object.entries(labels)) {
     if (!isLabelKey(key)) {
       issues.push({
         path: "metadata.labels",
-        message: `key ${show(key)} is not allowed: want [domain/]name of at most 63 letters, ` +
-          "digits, '-', '_' and '.'",
+        message: `key ${show(key)} is not allowed: want ${WANT_LABEL_KEY}`,
       });
     }
     if (!isLabelValue(value)) {
       issues.push({
         path: `metadata.labels.${key}`,
-        message: `${show(value)} is not allowed: want at most 63 letters, digits, '-', '_' and ` +
-          "'.', beginning and ending with a letter or digit",
+        message: `${show(value)} is not allowed: want ${WANT_LABEL_VALUE}`,
       });
     }
   }
+  let size = 0;
+  for (const [key, value] of Object.entries(annotations)) {
+    size += utf8Length(key) + utf8Length(value);
+    if (isLabelKey(key.toLowerCase())) continue;
+    issues.push({
+      path: "metadata.annotations",
+      message: `key ${show(key)} is not allowed: want ${WANT_LABEL_KEY}`,
+    });
+  }
+  if (size > MAX_ANNOTATIONS) {
+    issues.push({
+      path: "metadata.annotations",
+      message: `are too large: ${size} bytes; want at most ${MAX_ANNOTATIONS}`,
+    });
+  }
   return issues;
+}
+
+function utf8Length(text: string): number {
+  return new TextEncoder().encode(text).length;
 }
 
 // One pass of the schema
@@ -189,19 +198,14 @@ function apply<T extends Resource>(kind: Kind<T, any>, input: unknown): Applied<
 
 function toIssue(issue: v.BaseIssue<unknown>): Issue & { tolerable: boolean } {
   const path = formatPath(issue.path ?? []);
-  if (issue.kind === "validation" || issue.type === "picklist") {
+  if (issue.kind !== "schema" || issue.type === "picklist") {
     return {
       path,
-      message: `${show(issue.input)} is not allowed: want ${issue.message}`,
-      tolerable: true,
-    };
-  }
-  const union = issue.type === "union" ? issue.issues?.find((i) => i.kind === "validation") : null;
-  if (union) {
-    return {
-      path,
-      message: `${show(issue.input)} is not allowed: want ${union.message}`,
-      tolerable: true,
+      message: issue.input === undefined
+        ? `is missing: want ${issue.message}`
+        : `${show(issue.input)} is not allowed: want ${issue.message}`,
+      // A form that could not be read is not of the type that its readers rely on.
+      tolerable: issue.kind !== "transformation" && issue.input !== undefined,
     };
   }
   const want = WANTED[issue.expected ?? ""] ?? issue.expected ?? "something else";
@@ -218,6 +222,7 @@ const WANTED: Record<string, string> = {
   boolean: "true or false",
   Array: "a list",
   Object: "an object",
+  "(number | string)": "a number or a text",
 };
 
 function formatPath(path: readonly { key?: unknown }[]): string {
@@ -226,12 +231,6 @@ function formatPath(path: readonly { key?: unknown }[]): string {
     text += typeof key === "number" ? `[${key}]` : `${text === "" ? "" : "."}${String(key)}`;
   }
   return text;
-}
-
-/** A value for a message: JSON, cut short. */
-export function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }
 
 // Walking value and schema side by side. Pipes carry the members of their first schema.
@@ -260,9 +259,10 @@ function prune(schema: any, value: unknown): unknown {
   schema = unwrap(schema);
   if (schema.entries && isPlain(value)) {
     const copy: Record<string, unknown> = {};
-    for (const [key, member] of Object.entries(value)) {
-      const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
+    for (const [written, member] of Object.entries(value)) {
       if (member === null) continue;
+      const key = fieldName(schema.entries, written, value);
+      const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
       if (entry?.type === "optional" && member === "") continue;
       put(copy, key, entry ? prune(entry, member) : member);
     }
@@ -270,6 +270,14 @@ function prune(schema: any, value: unknown): unknown {
   }
   if (schema.item && Array.isArray(value)) return value.map((item) => prune(schema.item, item));
   return value;
+}
+
+/** The field that a key means: Go's JSON reader takes `Order` for `order`. */
+function fieldName(entries: object, key: string, object: object): string {
+  if (Object.hasOwn(entries, key)) return key;
+  const lower = key.toLowerCase();
+  const field = Object.keys(entries).find((name) => name.toLowerCase() === lower);
+  return field !== undefined && !Object.hasOwn(object, field) ? field : key;
 }
 
 function attachUnknown(

@@ -4,41 +4,63 @@
  * endpoints of a pod on a node share a prefix.
  */
 import * as v from "valibot";
-import type { Kind } from "./kind.ts";
+import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { integer, ipText, netText, protocolValue, text } from "./fields.ts";
+import {
+  cidrText,
+  integer,
+  interfaceNameText,
+  ipText,
+  ipv4Text,
+  ipv6Text,
+  macText,
+  matching,
+  nameText,
+  netText,
+  portNameText,
+  protocolValue,
+  text,
+} from "./fields.ts";
+import { addressBits, parseIp, parsePrefix, prefixContains } from "../net/mod.ts";
+import { column, joined, nameColumn } from "./columns.ts";
+import { portIssues } from "./host_endpoint.ts";
+import { show } from "./show.ts";
 
+const containerId = matching(
+  /^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$/,
+  "a container ID: letters, digits and '-', beginning and ending with a letter or digit",
+);
 const bandwidth = v.optional(v.number());
 
 const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
   spec: v.object({
     /** `k8s`, or `cni` for containers that no Kubernetes knows. */
-    orchestrator: v.optional(text),
-    workload: v.optional(text),
-    node: v.optional(text),
-    containerID: v.optional(text),
-    pod: v.optional(text),
+    orchestrator: v.optional(nameText),
+    workload: v.optional(nameText),
+    node: v.optional(nameText),
+    containerID: v.optional(containerId),
+    pod: v.optional(nameText),
     /** The interface's name in the pod: `eth0`. */
-    endpoint: v.optional(text),
-    serviceAccountName: v.optional(text),
+    endpoint: v.optional(nameText),
+    serviceAccountName: v.optional(nameText),
     /** /32 and /128. */
     ipNetworks: v.optional(v.array(netText)),
     ipNATs: v.optional(v.array(v.object({ internalIP: ipText, externalIP: ipText }))),
-    ipv4Gateway: v.optional(text),
-    ipv6Gateway: v.optional(text),
-    profiles: v.optional(v.array(text)),
+    ipv4Gateway: v.optional(ipv4Text),
+    ipv6Gateway: v.optional(ipv6Text),
+    profiles: v.optional(v.array(nameText)),
     /** On the host. */
-    interfaceName: v.optional(text),
+    interfaceName: v.optional(interfaceNameText),
     /** Of the pod's side. */
-    mac: v.optional(text),
+    mac: v.optional(macText),
     ports: v.optional(v.array(v.object({
-      name: v.optional(text, ""),
+      name: v.optional(portNameText, ""),
       protocol: protocolValue,
-      port: integer(0, 65535),
+      port: integer(1, 65535),
       hostPort: v.optional(integer(0, 65535), 0),
       hostIP: v.optional(text, ""),
     }))),
-    allowSpoofedSourcePrefixes: v.optional(v.array(netText)),
+    allowSpoofedSourcePrefixes: v.optional(v.array(cidrText)),
     qosControls: v.optional(v.object({
       ingressBandwidth: bandwidth,
       egressBandwidth: bandwidth,
@@ -70,7 +92,25 @@ export const workloadEndpointKind: Kind<WorkloadEndpoint, WorkloadEndpointInput>
   namespaced: true,
   names: ["workloadendpoint", "workloadendpoints", "wep", "weps"],
   schema,
-  columns: [],
+  columns: [
+    column("WORKLOAD", (w) => w.spec.workload || w.spec.pod || ""),
+    column("NODE", (w) => w.spec.node ?? ""),
+    column("NETWORKS", (w) => joined(w.spec.ipNetworks)),
+    column("INTERFACE", (w) => w.spec.interfaceName ?? ""),
+  ],
+  wideColumns: [
+    nameColumn,
+    column("WORKLOAD", (w) => w.spec.workload || w.spec.pod || ""),
+    column("NODE", (w) => w.spec.node ?? ""),
+    column("NETWORKS", (w) => joined(w.spec.ipNetworks)),
+    column("INTERFACE", (w) => w.spec.interfaceName ?? ""),
+    column("PROFILES", (w) => joined(w.spec.profiles)),
+    column(
+      "NATS",
+      (w) => joined((w.spec.ipNATs ?? []).map((nat) => `{${nat.internalIP} ${nat.externalIP}}`)),
+    ),
+  ],
+  check,
 };
 
 /** Labels that Calico puts on every workload endpoint. */
@@ -153,4 +193,37 @@ export function parseWorkloadEndpointName(name: string): WorkloadEndpointName | 
 /** Calico's v1 workload ID, under which nodes report: `namespace/pod`, `default/<container ID>`. */
 export function workloadKeyOf(endpoint: WorkloadEndpoint): string {
   return `${endpoint.metadata.namespace ?? "default"}/${workloadIdOf(endpoint.spec)}`;
+}
+
+function check({ spec }: WorkloadEndpoint): Issue[] {
+  const issues: Issue[] = portIssues(spec.ports);
+  const say = (field: string, message: string) => issues.push({ path: `spec.${field}`, message });
+  if (!spec.interfaceName) {
+    say("interfaceName", "is missing: want the interface's name on the host");
+  }
+  const networks = (spec.ipNetworks ?? []).map(parsePrefix);
+  networks.forEach((network, i) => {
+    if (network && network.length !== addressBits(network.ip.family)) {
+      say(
+        `ipNetworks[${i}]`,
+        `${spec.ipNetworks![i]} holds more than one address; want /32 or /128`,
+      );
+    }
+  });
+  (spec.ipNATs ?? []).forEach(({ internalIP, externalIP }, i) => {
+    const [internal, external] = [parseIp(internalIP), parseIp(externalIP)];
+    if (!internal || !external) return;
+    if (internal.family !== external.family) {
+      say(`ipNATs[${i}]`, `${internalIP} and ${externalIP} are of different families`);
+    }
+    if (!networks.some((network) => network && prefixContains(network, internal))) {
+      say(`ipNATs[${i}].internalIP`, `${internalIP} is none of ${show(spec.ipNetworks ?? [])}`);
+    }
+  });
+  (spec.ports ?? []).forEach((port, i) => {
+    if (port.name === "" && port.hostPort === 0) {
+      say(`ports[${i}].name`, "is missing: want a name or a hostPort");
+    }
+  });
+  return issues;
 }

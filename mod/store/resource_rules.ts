@@ -14,12 +14,15 @@ import {
 } from "../net/mod.ts";
 import type { Issue } from "../model/kind.ts";
 import { type AnyKind } from "../model/kinds.ts";
-import { blockPrefix, parseBlockKey } from "../model/keys.ts";
+import { blockPrefix, ipamConfigKey, parseBlockKey } from "../model/keys.ts";
+import { readIpamConfig, type StoredIpamConfig, storedIpamConfig } from "../model/ipam_config.ts";
+import { type IPAMConfiguration, ipamConfigurationKind } from "../model/ipam_configuration.ts";
 import { type IPPool, ippoolKind } from "../model/ippool.ts";
 import { globalNetworkPolicyKind, networkPolicyKind } from "../model/network_policy.ts";
 import type { NetworkPolicy } from "../model/network_policy.ts";
 import { profileKind } from "../model/profile.ts";
 import type { Resource } from "../model/resource.ts";
+import { stagedGlobalNetworkPolicyKind, stagedNetworkPolicyKind } from "../model/staged_policy.ts";
 import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
 import {
   LABEL_NAMESPACE,
@@ -31,6 +34,12 @@ import { ResourceError, resourceName } from "./resource_error.ts";
 import type { Resources, WriteMode } from "./resources.ts";
 
 export interface StoreRules<T extends Resource = any> {
+  /** The one object of the kind is a record of another form, under this key. */
+  record?: {
+    readonly key: string;
+    write(object: T): unknown;
+    read(value: any): unknown;
+  };
   /** Before checks: names and labels that follow from the spec. */
   prepare?(object: T): void;
   /** Faults beside what is stored; `old` where the object replaces one. */
@@ -87,9 +96,17 @@ function nameInAnnotation(text: string | undefined): string | undefined {
   }
 }
 
+/** Kinds of policies that stand in a tier. */
+const TIERED: readonly AnyKind[] = [
+  networkPolicyKind,
+  globalNetworkPolicyKind,
+  stagedNetworkPolicyKind,
+  stagedGlobalNetworkPolicyKind,
+];
+
 /** Whether Calico before 3.32 may have stored the object under `default.<name>`. */
 export function hasPrefixedKey(kind: AnyKind): boolean {
-  return kind === networkPolicyKind || kind === globalNetworkPolicyKind;
+  return TIERED.includes(kind);
 }
 
 const poolRules: StoreRules<IPPool> = {
@@ -181,7 +198,7 @@ const tierRules: StoreRules = {
     if (Object.hasOwn(BUILT_IN_TIERS, name)) {
       throw new ResourceError("refused", resource, `${resource} is built in and cannot be deleted`);
     }
-    for (const kind of [networkPolicyKind, globalNetworkPolicyKind] as AnyKind[]) {
+    for (const kind of TIERED) {
       const policy = (await resources.list(kind)).items.find((p: any) => p.spec.tier === name);
       if (policy) {
         throw new ResourceError(
@@ -207,6 +224,36 @@ const endpointRules: StoreRules<WorkloadEndpoint> = {
       [LABEL_ORCHESTRATOR]: spec.orchestrator ?? "",
     };
   },
+  check(_resources, { metadata, spec }) {
+    const expected = expectedEndpointName(spec);
+    if (expected === metadata.name) return Promise.resolve([]);
+    return Promise.resolve([{
+      path: "metadata.name",
+      message: expected === undefined
+        ? `"${metadata.name}" names no endpoint: want node, orchestrator, pod (or containerID, ` +
+          "workload) and endpoint in the spec, none beginning or ending with '-'"
+        : `"${metadata.name}" is not allowed: want ${expected}, as the spec says`,
+    }]);
+  },
+};
+
+const ipamConfigurationRules: StoreRules<IPAMConfiguration> = {
+  record: {
+    key: ipamConfigKey,
+    write: ({ spec }) => storedIpamConfig({ ...readIpamConfig(undefined), ...spec }),
+    read: (stored: StoredIpamConfig) => ({
+      metadata: { name: "default" },
+      spec: readIpamConfig(stored),
+    }),
+  },
+  check(_resources, { spec }) {
+    return Promise.resolve(
+      spec.maxBlocksPerHost === 0 || spec.strictAffinity ? [] : [{
+        path: "spec.maxBlocksPerHost",
+        message: `${spec.maxBlocksPerHost} needs strictAffinity: true`,
+      }],
+    );
+  },
 };
 
 const profileRules: StoreRules = {
@@ -223,7 +270,10 @@ const profileRules: StoreRules = {
 export const STORE_RULES: ReadonlyMap<AnyKind, StoreRules> = new Map<AnyKind, StoreRules>([
   [networkPolicyKind, policyRules],
   [globalNetworkPolicyKind, policyRules],
+  [stagedNetworkPolicyKind, policyRules],
+  [stagedGlobalNetworkPolicyKind, policyRules],
   [ippoolKind, poolRules],
+  [ipamConfigurationKind, ipamConfigurationRules],
   [tierKind, tierRules],
   [workloadEndpointKind, endpointRules],
   [profileKind, profileRules],

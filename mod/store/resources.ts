@@ -58,7 +58,8 @@ export interface ResourceList<T> {
 
 /** The object of a store entry, completed; ModelError "malformed" where it has not the kind's shape. */
 export function decodeEntry<T extends Resource>(kind: Kind<T, any>, entry: Entry): T {
-  const object = readObject(kind, entry.value);
+  const record = STORE_RULES.get(kind)?.record;
+  const object = readObject(kind, record ? record.read(entry.value) : entry.value);
   const key = parseResourceKey(entry.key);
   if (key) {
     object.metadata.name ||= key.name;
@@ -98,10 +99,8 @@ export class Resources {
 
   /** All of a kind, or those of one namespace, ordered by namespace and name. */
   async list<T extends Resource>(kind: Kind<T, any>, namespace?: string): Promise<ResourceList<T>> {
-    const listing = await this.#do(
-      kind.kind,
-      () => this.store.list(resourcePrefix(kind, namespace)),
-    );
+    const prefix = STORE_RULES.get(kind)?.record?.key ?? resourcePrefix(kind, namespace);
+    const listing = await this.#do(kind.kind, () => this.store.list(prefix));
     const list: ResourceList<T> = { items: [], revision: listing.revision, broken: [] };
     for (const entry of listing.entries) {
       try {
@@ -142,13 +141,15 @@ export class Resources {
       throw new ResourceError("exists", resource, `${resource} already exists`);
     }
     await this.#check(kind, object, undefined, mode);
-    metadata.creationTimestamp ??= formatTime((this.options.now ?? (() => new Date()))());
-    metadata.uid ??= (this.options.uuid ?? (() => crypto.randomUUID()))();
+    if (!STORE_RULES.get(kind)?.record) {
+      metadata.creationTimestamp ??= formatTime((this.options.now ?? (() => new Date()))());
+      metadata.uid ??= (this.options.uuid ?? (() => crypto.randomUUID()))();
+    }
     metadata.resourceVersion = await this.#do(
       resource,
       () =>
         this.store.create(
-          resourceKey(kind, metadata.name, metadata.namespace),
+          storeKey(kind, metadata.name, metadata.namespace),
           this.#encode(kind, object),
           mode,
         ),
@@ -366,6 +367,7 @@ export class Resources {
 
   #encode<T extends Resource>(kind: Kind<T, any>, object: T): unknown {
     const rules = STORE_RULES.get(kind);
+    if (rules?.record) return rules.record.write(object);
     if (!rules?.toStorage) return encodeObject(kind, object);
     const copy = structuredClone(object);
     rules.toStorage(copy);
@@ -380,7 +382,7 @@ export class Resources {
     const resource = resourceName(kind.kind, name, namespace);
     const names = hasPrefixedKey(kind) ? [name, `default.${name}`] : [name];
     for (const stored of names) {
-      const key = resourceKey(kind, stored, namespace);
+      const key = storeKey(kind, stored, namespace);
       const entry = await this.#do(resource, () => this.store.get(key));
       if (!entry) continue;
       try {
@@ -401,6 +403,11 @@ export class Resources {
       throw fromStoreError(error, resource);
     }
   }
+}
+
+/** Where an object is kept; a kind that is one record has its own key, whatever the name. */
+function storeKey(kind: AnyKind, name: string, namespace?: string): string {
+  return STORE_RULES.get(kind)?.record?.key ?? resourceKey(kind, name, namespace);
 }
 
 /** How often a write is tried again when someone else was quicker (Calico tries 5 times, 1 s apart). */

@@ -1,0 +1,93 @@
+/** KubeControllersConfiguration `default`: settings of the cluster-wide controllers. */
+import * as v from "valibot";
+import type { Kind } from "./kind.ts";
+import { objectSchema } from "./resource.ts";
+import {
+  cidrText,
+  durationText,
+  integer,
+  labelMap,
+  nameText,
+  oneOf,
+  regexpText,
+  selectorText,
+  stringMap,
+} from "./fields.ts";
+import { nameColumn } from "./columns.ts";
+
+const duration = v.optional(durationText);
+const enabled = v.optional(oneOf("Enabled", "Disabled"));
+const periodic = v.optional(v.object({ reconcilerPeriod: duration }));
+
+const spec = v.object({
+  logSeverityScreen: v.optional(
+    oneOf("None", "Debug", "Info", "Warning", "Error", "Fatal", "Panic"),
+  ),
+  healthChecks: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
+  etcdV3CompactionPeriod: duration,
+  prometheusMetricsPort: v.optional(integer(0, 65535), 9094),
+  controllers: v.optional(
+    v.object({
+      node: v.optional(v.object({
+        reconcilerPeriod: duration,
+        syncLabels: enabled,
+        hostEndpoint: v.optional(v.object({
+          autoCreate: enabled,
+          createDefaultHostEndpoint: enabled,
+          templates: v.optional(v.array(v.object({
+            generateName: v.optional(nameText),
+            interfaceCIDRs: v.optional(v.array(cidrText)),
+            interfacePattern: v.optional(regexpText),
+            labels: v.optional(labelMap),
+            annotations: v.optional(stringMap),
+            nodeSelector: v.optional(selectorText),
+          }))),
+        })),
+        leakGracePeriod: v.optional(durationText, "15m0s"),
+      })),
+      policy: periodic,
+      workloadEndpoint: periodic,
+      serviceAccount: periodic,
+      namespace: periodic,
+      loadBalancer: v.optional(v.object({
+        assignIPs: v.optional(oneOf("AllServices", "RequestedServicesOnly"), "AllServices"),
+      })),
+      migration: v.optional(v.object({
+        policyNameMigrator: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
+      })),
+    }),
+    {},
+  ),
+  debugProfilePort: v.optional(integer(0, 65535)),
+});
+
+const schema = objectSchema("KubeControllersConfiguration", "projectcalico.org/v3", {
+  spec: v.optional(spec, {}),
+  status: v.optional(
+    v.object({ runningConfig: v.optional(spec), environmentVars: v.optional(stringMap) }),
+    {},
+  ),
+});
+
+export type KubeControllersConfiguration = v.InferOutput<typeof schema>;
+export type KubeControllersConfigurationInput = v.InferInput<typeof schema>;
+
+export const kubeControllersConfigurationKind: Kind<
+  KubeControllersConfiguration,
+  KubeControllersConfigurationInput
+> = {
+  kind: "KubeControllersConfiguration",
+  apiVersion: "projectcalico.org/v3",
+  plural: "kubecontrollersconfigurations",
+  home: "calico",
+  namespaced: false,
+  crd: true,
+  names: [
+    "kubecontrollersconfiguration",
+    "kubecontrollersconfigurations",
+    "kubecontrollersconfig",
+    "kubecontrollersconfigs",
+  ],
+  schema,
+  columns: [nameColumn],
+};

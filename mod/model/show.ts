@@ -1,0 +1,6 @@
+/** A value for a message: JSON, cut short. */
+export function show(value: unknown): string {
+  const text = JSON.stringify(value, (_, v) => typeof v === "bigint" ? String(v) : v) ??
+    String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}
