@@ -1,0 +1,105 @@
+/**
+ * What a lab is made of, before anything is made: names, addresses, directories. Pure.
+ *
+ *     router namespace  ──br1── 10.10.1.1/24 ── node1 .11, node2 .12        a plain router: it knows
+ *                       ──br2── 10.10.2.1/24 ── node3 .11                   the subnets and no pods
+ *
+ * Every node is a network namespace with its own run, state and CNI directories; the datastore is a
+ * process of its own outside of them, reached over a Unix socket. All names begin with the lab's, so
+ * that `lab down` finds what a killed `lab up` left behind.
+ */
+import { addToIp, formatIp, mustPrefix, parsePrefix, type Prefix } from "../net/mod.ts";
+import { LabError } from "./workloads.ts";
+
+export interface LabNode {
+  readonly name: string;
+  readonly namespace: string;
+  readonly subnet: number;
+  /** With prefix length. */
+  readonly address: string;
+  readonly directory: string;
+}
+
+export interface LabSubnet {
+  readonly cidr: string;
+  readonly bridge: string;
+  /** The router's address, with prefix length; the nodes' default gateway. */
+  readonly router: string;
+}
+
+export interface LabLayout {
+  readonly name: string;
+  readonly directory: string;
+  readonly routerNamespace: string;
+  readonly storeSocket: string;
+  readonly storeFile: string;
+  readonly subnets: readonly LabSubnet[];
+  readonly nodes: readonly LabNode[];
+}
+
+/** Where labs keep their files. */
+export const LAB_ROOT = "/run/tortie-lab";
+
+export const namespacePrefix = (lab: string) => `tortie-${lab}-`;
+
+/**
+ * Reads `--subnets 2,1` (nodes in each, subnets 10.10.1.0/24, 10.10.2.0/24 …) or
+ * `192.168.5.0/24:2,192.168.6.0/24:1`.
+ */
+export function parseSubnets(text: string): { cidr: Prefix; nodes: number }[] {
+  return text.split(",").map((part, i) => {
+    const at = part.lastIndexOf(":");
+    const cidr = at < 0 ? mustPrefix(`10.10.${i + 1}.0/24`) : parsePrefix(part.slice(0, at));
+    const nodes = Number(part.slice(at + 1));
+    if (
+      !cidr || cidr.ip.family !== 4 || cidr.length > 28 || !Number.isInteger(nodes) || nodes < 1
+    ) {
+      throw new LabError(
+        `--subnets: "${part}" is not a number of nodes or CIDR:NODES with an IPv4 /28 or wider`,
+      );
+    }
+    if (BigInt(nodes) + 12n > 1n << BigInt(32 - cidr.length)) {
+      throw new LabError(`--subnets: "${part}" has no room for ${nodes} nodes`);
+    }
+    return { cidr, nodes };
+  });
+}
+
+export function layout(
+  name: string,
+  subnets: readonly { cidr: Prefix; nodes: number }[],
+  root: string = LAB_ROOT,
+): LabLayout {
+  if (!/^[a-z0-9]([a-z0-9-]{0,14}[a-z0-9])?$/.test(name)) {
+    throw new LabError(
+      `the lab name "${name}" is not allowed: want at most 16 lower-case letters, digits and "-"`,
+    );
+  }
+  const directory = `${root}/${name}`;
+  const nodes: LabNode[] = [];
+  subnets.forEach(({ cidr, nodes: count }, subnet) => {
+    for (let i = 0; i < count; i++) {
+      const node = `node${nodes.length + 1}`;
+      nodes.push({
+        name: node,
+        namespace: namespacePrefix(name) + node,
+        subnet,
+        address: `${formatIp(addToIp(cidr.ip, 11 + i))}/${cidr.length}`,
+        directory: `${directory}/${node}`,
+      });
+    }
+  });
+  return {
+    name,
+    directory,
+    routerNamespace: `${namespacePrefix(name)}router`,
+    storeSocket: `${directory}/store.sock`,
+    storeFile: `${directory}/store.kv`,
+    subnets: subnets.map(({ cidr }, i) => ({
+      cidr: `${formatIp(cidr.ip)}/${cidr.length}`,
+      bridge: `br${i + 1}`,
+      router: `${formatIp(addToIp(cidr.ip, 1))}/${cidr.length}`,
+    })),
+    nodes,
+  };
+}

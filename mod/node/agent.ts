@@ -1,0 +1,311 @@
+/**
+ * The agent (Felix's part): follows the datastore, computes what this node should be, and brings the
+ * kernel to it, turn by turn.
+ *
+ *     follow --changes--> pending --turn--> engine.update -> dataplane (policy, one transaction)
+ *                                      |-> kernel (links, sysctls, routes, neighbours)
+ *                                      |-> speaker (peers, announcements)
+ *                                      '-> whoever waits for an endpoint to be programmed
+ *
+ * One turn runs at a time and takes everything that came meanwhile. What fails is tried again after a
+ * pause; nothing that is in the kernel is taken out because something else could not be put in.
+ * Policy comes first in a turn: an interface that is new is closed until its rules are there, because
+ * the rules of the table drop what comes from an interface that they do not know.
+ */
+import { parseResourceKey, resourceKey } from "../model/keys.ts";
+import { KINDS } from "../model/kinds.ts";
+import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { follow } from "../store/follow.ts";
+import type { Entry, Store, StoreError } from "../store/store.ts";
+import type { Change } from "../../policy/inputs.ts";
+import type { PolicyEngine } from "../../policy/engine.ts";
+import type { Log } from "./log.ts";
+import type { Failure } from "./reconciler.ts";
+import type { ClusterState, Topic } from "./state.ts";
+
+/** The policy dataplane: `mod/node/nft`. */
+export interface PolicyDataplane {
+  /** Applies what has changed since the last call (or all of it at first): one transaction a family. */
+  apply(engine: PolicyEngine): Promise<void>;
+  /** Reads the kernel and mends what differs. */
+  resync(engine: PolicyEngine): Promise<void>;
+}
+
+/** Links, addresses, routes, neighbours, sysctls: `kernel.ts`. */
+export interface NodeKernel {
+  /** Plans anew from the state and mends the differences; gives back what could not be mended. */
+  apply(state: ClusterState): Promise<Failure[]>;
+  /** Reads everything anew. */
+  resync(): void;
+}
+
+/** The BGP side: `bgp.ts`. */
+export interface BgpService {
+  update(state: ClusterState): void;
+}
+
+export interface AgentParts {
+  readonly store: Store;
+  readonly state: ClusterState;
+  readonly engine: PolicyEngine;
+  readonly dataplane: PolicyDataplane;
+  readonly kernel: NodeKernel;
+  readonly bgp?: BgpService;
+  readonly log: Log;
+  /** Called after each turn, with what went wrong in it. */
+  readonly onTurn?: (report: TurnReport) => void;
+}
+
+export interface TurnReport {
+  readonly topics: ReadonlySet<Topic>;
+  readonly milliseconds: number;
+  readonly errors: readonly string[];
+}
+
+/** Milliseconds after which a failed turn is tried again, growing. */
+const RETRY = [100, 500, 2000, 10_000];
+/** Milliseconds between two full looks at the kernel (Felix: 90 s). */
+const RESYNC = 90_000;
+
+interface Waiter {
+  readonly endpoint: WorkloadEndpoint;
+  resolve(): void;
+}
+
+const kinds = new Map(KINDS.map((kind) => [`${kind.home}/${kind.plural}`, kind]));
+
+export class Agent {
+  readonly #parts: AgentParts;
+  readonly #abort = new AbortController();
+  #changes: Change[] = [];
+  #topics = new Set<Topic>();
+  #wanted = false;
+  #resync = true;
+  #running: Promise<void> | undefined;
+  #failures = 0;
+  #timer: number | undefined;
+  readonly #waiters = new Map<string, Set<Waiter>>();
+  /** What turns have put into the kernel, by endpoint key. */
+  readonly #programmed = new Map<string, WorkloadEndpoint>();
+  #synced = false;
+  #store: { ok: boolean; error?: string } = { ok: false, error: "not read yet" };
+  #errors: readonly string[] = [];
+  #lastTurn = performance.now();
+  #firstTurn = false;
+  #following: Promise<void> | undefined;
+
+  constructor(parts: AgentParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    const { store, log } = this.#parts;
+    this.#following = follow(store, "/", {
+      put: (entry) => this.#put(entry),
+      delete: (key, revision) => this.#delete(key, revision),
+      synced: () => {
+        this.#synced = true;
+        this.#store = { ok: true };
+        this.#want();
+      },
+      unavailable: (error: StoreError) => {
+        if (this.#store.ok) log.warn("datastore lost; the kernel stays as it is", { error });
+        this.#store = { ok: false, error: error.message };
+      },
+    }, { signal: this.#abort.signal });
+    this.#following.catch((error) => log.error("following the datastore failed", { error }));
+    this.#scheduleResync();
+  }
+
+  /** Stops following; the kernel keeps what it has. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    clearTimeout(this.#timer);
+    clearTimeout(this.#resyncTimer);
+    await this.#following?.catch(() => {}); // logged in start
+    await this.#running;
+  }
+
+  #resyncTimer: number | undefined;
+
+  #scheduleResync(): void {
+    // Spread, so that the nodes of a cluster do not all look at the same time.
+    const pause = RESYNC * (0.95 + Math.random() / 10);
+    this.#resyncTimer = setTimeout(() => {
+      this.resync();
+      this.#scheduleResync();
+    }, pause);
+  }
+
+  /** Looks at the whole kernel again in the next turn. */
+  resync(): void {
+    this.#resync = true;
+    this.#want();
+  }
+
+  /** Something outside the datastore has changed (a link, a route, a peer): plan again. */
+  touch(...topics: Topic[]): void {
+    for (const topic of topics) this.#topics.add(topic);
+    this.#want();
+  }
+
+  #put(entry: Entry): void {
+    const { state } = this.#parts;
+    for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
+      this.#topics.add(topic);
+    }
+    if (parseResourceKey(entry.key)) this.#changes.push({ put: entry.value as object });
+    if (this.#synced) this.#want();
+  }
+
+  #delete(key: string, revision: string): void {
+    for (const topic of this.#parts.state.apply(key, undefined, revision)) this.#topics.add(topic);
+    const at = parseResourceKey(key);
+    const kind = at && kinds.get(`${at.home}/${at.plural}`);
+    if (at && kind) {
+      const { apiVersion } = kind;
+      const { namespace, name } = at;
+      this.#changes.push({ remove: { apiVersion, kind: kind.kind, namespace, name } });
+    }
+    if (this.#synced) this.#want();
+  }
+
+  #want(): void {
+    if (this.#wanted || this.#abort.signal.aborted) return;
+    this.#wanted = true;
+    queueMicrotask(() => {
+      this.#running ??= this.#turns().finally(() => this.#running = undefined);
+    });
+  }
+
+  async #turns(): Promise<void> {
+    while (this.#wanted && !this.#abort.signal.aborted) {
+      this.#wanted = false;
+      // Before the first list is complete, a turn would take away what is only not read yet.
+      if (!this.#synced) return;
+      await this.#turn();
+    }
+  }
+
+  async #turn(): Promise<void> {
+    const { engine, dataplane, kernel, bgp, state, log, onTurn } = this.#parts;
+    const began = performance.now();
+    const [changes, topics, resync] = [this.#changes, this.#topics, this.#resync];
+    this.#changes = [];
+    this.#topics = new Set();
+    this.#resync = false;
+    // What this turn will have programmed when it ends, as of now.
+    const endpoints = new Map(state.endpoints);
+    const errors: string[] = [];
+    let policyDone = false;
+    try {
+      engine.update(changes);
+      if (resync) await dataplane.resync(engine);
+      else await dataplane.apply(engine);
+      policyDone = true;
+    } catch (error) {
+      errors.push(`policy: ${(error as Error).message}`);
+    }
+    try {
+      if (resync) kernel.resync();
+      for (const { kind, key, error } of await kernel.apply(state)) {
+        errors.push(`${kind} ${key}: ${error.message}`);
+      }
+    } catch (error) {
+      errors.push(`kernel: ${(error as Error).message}`);
+    }
+    try {
+      bgp?.update(state);
+    } catch (error) {
+      errors.push(`bgp: ${(error as Error).message}`);
+    }
+    if (policyDone) this.#settle(endpoints);
+    this.#errors = errors;
+    this.#lastTurn = performance.now();
+    this.#firstTurn ||= policyDone;
+    for (const error of errors) log.warn("not done yet, will be tried again", { error });
+    this.#failures = errors.length > 0 ? this.#failures + 1 : 0;
+    clearTimeout(this.#timer);
+    if (errors.length > 0) {
+      const pause = RETRY[Math.min(this.#failures, RETRY.length) - 1];
+      this.#timer = setTimeout(() => policyDone ? this.touch() : this.resync(), pause);
+    }
+    onTurn?.({ topics, milliseconds: this.#lastTurn - began, errors });
+  }
+
+  #settle(endpoints: ReadonlyMap<string, WorkloadEndpoint>): void {
+    this.#programmed.clear();
+    for (const [key, endpoint] of endpoints) {
+      this.#programmed.set(key, endpoint);
+      for (const waiter of this.#waiters.get(key) ?? []) {
+        if (sameAttachment(waiter.endpoint, endpoint)) waiter.resolve();
+      }
+    }
+  }
+
+  /**
+   * Resolves when the rules of this endpoint, and of everything that was written before it, are in
+   * the kernel: it was written to the datastore, so the watch brings it after all that came earlier.
+   */
+  programmed(endpoint: WorkloadEndpoint, signal: AbortSignal): Promise<void> {
+    const { name, namespace } = endpoint.metadata;
+    const key = resourceKey(workloadEndpointKind, name, namespace);
+    const done = this.#programmed.get(key);
+    if (done && sameAttachment(done, endpoint)) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const waiters = this.#waiters.get(key) ?? new Set();
+      this.#waiters.set(key, waiters);
+      const end = () => {
+        waiters.delete(waiter);
+        if (waiters.size === 0) this.#waiters.delete(key);
+        signal.removeEventListener("abort", abort);
+      };
+      const abort = () => {
+        end();
+        const why = this.#errors[0] ?? (this.#store.ok ? "it took too long" : this.#store.error);
+        reject(new Error(`the policy of endpoint ${namespace}/${name} is not in place: ${why}`));
+      };
+      const waiter: Waiter = {
+        endpoint,
+        resolve: () => {
+          end();
+          resolve();
+        },
+      };
+      if (signal.aborted) return abort();
+      signal.addEventListener("abort", abort);
+      waiters.add(waiter);
+    });
+  }
+
+  /** Keys of the endpoints whose rules are in the kernel. */
+  get programmedEndpoints(): ReadonlyMap<string, WorkloadEndpoint> {
+    return this.#programmed;
+  }
+
+  /** For health and status. */
+  report(): {
+    synced: boolean;
+    ready: boolean;
+    store: { ok: boolean; error?: string };
+    errors: readonly string[];
+    idleMilliseconds: number;
+    busy: boolean;
+  } {
+    return {
+      synced: this.#synced,
+      ready: this.#synced && this.#firstTurn,
+      store: this.#store,
+      errors: this.#errors,
+      idleMilliseconds: performance.now() - this.#lastTurn,
+      busy: this.#running !== undefined,
+    };
+  }
+}
+
+/** Whether both describe the same attachment of the same pod, with the same addresses. */
+function sameAttachment(a: WorkloadEndpoint, b: WorkloadEndpoint): boolean {
+  return a.spec.containerID === b.spec.containerID &&
+    a.spec.interfaceName === b.spec.interfaceName &&
+    JSON.stringify(a.spec.ipNetworks ?? []) === JSON.stringify(b.spec.ipNetworks ?? []);
+}
