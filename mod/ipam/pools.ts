@@ -26,7 +26,7 @@ import {
   prefixOf,
   samePrefix,
 } from "../net/mod.ts";
-import { type IPPool, isAllocatable } from "../model/ippool.ts";
+import type { IPPool } from "../model/ippool.ts";
 import { parseSelector, type Selector, SelectorError } from "../selector/selector.ts";
 import { IpamError } from "./errors.ts";
 import type { PoolUse } from "./types.ts";
@@ -72,7 +72,7 @@ export function readPool(value: unknown): Pool | undefined {
       ? "it is disabled"
       : metadata.deletionTimestamp
       ? "it is being deleted"
-      : !isAllocatable({ status } as IPPool)
+      : status?.conditions?.some((c) => c.type === "Allocatable" && c.status === "False")
       ? "its status says that it is not allocatable"
       : undefined,
     uses: spec.allowedUses?.length ? spec.allowedUses : ["Workload", "Tunnel"],
