@@ -9,6 +9,7 @@
  */
 import type { Requirement, Selector } from "../mod/selector/selector.ts";
 import { NAMESPACE_LABEL, ORCHESTRATOR_LABEL } from "./selectors.ts";
+import { addTo, deleteFrom } from "./multimap.ts";
 
 export type LabelMap = ReadonlyMap<string, string>;
 
@@ -162,17 +163,4 @@ function chooseLabel(
     if (!best || rank < best.rank) best = { label, values, rank };
   }
   return best && { label: best.label, values: best.values };
-}
-
-function addTo<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
-  const set = map.get(key);
-  if (set) set.add(value);
-  else map.set(key, new Set([value]));
-}
-
-function deleteFrom<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
-  const set = map.get(key);
-  if (!set) return;
-  set.delete(value);
-  if (set.size === 0) map.delete(key);
 }

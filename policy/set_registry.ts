@@ -9,9 +9,11 @@
 import { LabelIndex, type LabelMap } from "./label_index.ts";
 import { Members } from "./members.ts";
 import { setName } from "./names.ts";
+import { protocolName } from "./protocol.ts";
 import type { SetSpec } from "./render_rule.ts";
 import type { Family, SetChange, SetDef } from "./rules.ts";
 import type { EndpointPort } from "./endpoint.ts";
+import { addTo, deleteFrom } from "./multimap.ts";
 
 /** What an item brings into sets. */
 export interface Contribution {
@@ -157,6 +159,23 @@ export class SetRegistry {
     return result;
   }
 
+  /** What a set holds, in words. */
+  describe(family: Family, name: string): string | undefined {
+    for (const { id, spec } of this.#sets.values()) {
+      if (setName(family, id) !== name) continue;
+      switch (spec.is) {
+        case "selector":
+          return `${spec.selector}`;
+        case "named-port":
+          return `port ${spec.port}/${protocolName(spec.protocol)} of ${spec.selector}`;
+        case "nets":
+          return spec.nets.join(", ");
+        case "service":
+          return `service ${spec.namespace}/${spec.name}`;
+      }
+    }
+  }
+
   /** What changed since the last call. */
   takeChanges(family: Family): Map<string, SetChange> {
     const result = new Map<string, SetChange>();
@@ -281,16 +300,4 @@ function kindOf(spec: SetSpec): "net" | "addr-port" {
   return spec.is === "named-port" || (spec.is === "service" && spec.withPorts)
     ? "addr-port"
     : "net";
-}
-
-function addTo<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
-  const set = map.get(key);
-  if (set) set.add(value);
-  else map.set(key, new Set([value]));
-}
-
-function deleteFrom<K, V>(map: Map<K, Set<V>>, key: K, value: V): void {
-  const set = map.get(key);
-  set?.delete(value);
-  if (set?.size === 0) map.delete(key);
 }

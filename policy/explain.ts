@@ -1,0 +1,433 @@
+/**
+ * Why is a connection allowed or denied? A view of an engine answers for one described connection:
+ * the verdict, and the walk of either side through tiers, policies, rules and profiles. It runs the
+ * connection through the engine's own rulesets (`evaluate.ts`), so it cannot say otherwise than the
+ * kernel does.
+ *
+ * An engine without a node name holds every endpoint of the cluster and answers for any pair. That
+ * of a node judges its own endpoints; the other side is judged where it lives, and the walk says so.
+ */
+import { formatIp, type Ip, mustIp, parseIp } from "../mod/net/mod.ts";
+import type { Direction } from "./effective.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { PolicyEngine } from "./engine.ts";
+import { Evaluator, type Packet, type Run, type Step } from "./evaluate.ts";
+import { chains, policyLabel } from "./names.ts";
+import { marks } from "./parameters.ts";
+import { protocolName, protocolNumber } from "./protocol.ts";
+import type { Family, Match, PolicyId, Rule } from "./rules.ts";
+
+/** A side of a connection: an endpoint (`namespace/pod`), or an address that may be one's. */
+export type Side = { readonly endpoint: string } | { readonly ip: string };
+
+export interface Connection {
+  readonly from: Side;
+  readonly to: Side;
+  /** `TCP`, `udp`, 132 … */
+  readonly protocol: string | number;
+  /** The server's, by number or by the name it has there; needed for TCP, UDP and SCTP. */
+  readonly port?: number | string;
+  /** The client's; one that programs get by themselves where absent. */
+  readonly sourcePort?: number;
+  readonly icmpType?: number;
+  readonly icmpCode?: number;
+  /** Which family where both sides have both; IPv4 where absent. */
+  readonly family?: Family;
+}
+
+/** One thing that was asked, in order. `text` says it for people. */
+export interface WalkStep {
+  readonly is: "tier" | "policy" | "rule" | "profile" | "end";
+  readonly tier?: string;
+  readonly policy?: PolicyId;
+  readonly profile?: string;
+  /** Place in the object's own list of rules, from 0. */
+  readonly rule?: number;
+  readonly outcome: "asked" | "no-match" | "allow" | "deny" | "pass" | "log";
+  /** What the sets hold that the rule names, in words. */
+  readonly sets?: readonly string[];
+  readonly text: string;
+}
+
+export interface SideVerdict {
+  readonly direction: Direction;
+  /** `namespace/pod`. */
+  readonly endpoint: string;
+  readonly allowed: boolean;
+  readonly walk: readonly WalkStep[];
+}
+
+export interface Explanation {
+  readonly allowed: boolean;
+  readonly family: Family;
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: number;
+  readonly port?: number;
+  /** Of the client's endpoint; absent where it has none here. */
+  readonly egress?: SideVerdict;
+  /** Of the server's endpoint. */
+  readonly ingress?: SideVerdict;
+  /** What a reader should know beside the verdict. */
+  readonly notes: readonly string[];
+}
+
+/** A question that cannot be answered: why, and what would do. */
+export class ExplainError extends Error {
+  override readonly name = "ExplainError";
+  constructor(
+    readonly kind: "unknown-endpoint" | "no-address" | "bad-address" | "bad-port" | "bad-protocol",
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Source port of a connection that says none: in Linux' range for clients. */
+export const CLIENT_PORT = 40_000;
+
+interface Resolved {
+  readonly endpoint?: Endpoint;
+  readonly addresses: Readonly<Record<Family, string | undefined>>;
+}
+
+/** An engine at one moment, ready for questions. Make a new one after an update. */
+export class PolicyView {
+  readonly #evaluators: Partial<Record<Family, Evaluator>> = {};
+  readonly #byName = new Map<string, Endpoint>();
+  readonly #byAddress = new Map<string, Endpoint>();
+  readonly #ips = new Map<string, Ip>();
+
+  constructor(readonly engine: PolicyEngine) {
+    for (const endpoint of engine.endpoints()) {
+      this.#byName.set(endpoint.key, endpoint);
+      if (endpoint.pod !== "") this.#byName.set(`${endpoint.namespace}/${endpoint.pod}`, endpoint);
+      for (const family of [4, 6] as const) {
+        for (const address of endpoint.addresses[family]) this.#byAddress.set(address, endpoint);
+      }
+    }
+  }
+
+  /** An endpoint by `namespace/pod`, by its own name, or by an address. */
+  find(name: string): Endpoint | undefined {
+    return this.#byName.get(name) ?? this.#byAddress.get(name);
+  }
+
+  /** Whether the connection is allowed; throws an ExplainError as `explain`. */
+  allows(connection: Connection): boolean {
+    const { sides } = this.#prepare(connection);
+    return sides.every(({ run }) => run(false).verdict === "accept");
+  }
+
+  /** One side's verdict alone; undefined where that side has no endpoint here. */
+  allowsSide(connection: Connection, direction: Direction): boolean | undefined {
+    const side = this.#prepare(connection).sides.find((s) => s.direction === direction);
+    return side && side.run(false).verdict === "accept";
+  }
+
+  explain(connection: Connection): Explanation {
+    const { sides, family, source, destination, protocol, port, notes } = this.#prepare(connection);
+    const verdicts = sides.map(({ direction, endpoint, run }): SideVerdict => {
+      const result = run(true);
+      return {
+        direction,
+        endpoint: nameOf(endpoint),
+        allowed: result.verdict === "accept",
+        walk: this.#walk(result, family, direction),
+      };
+    });
+    return {
+      allowed: verdicts.every((v) => v.allowed),
+      family,
+      source,
+      destination,
+      protocol,
+      port,
+      egress: verdicts.find((v) => v.direction === "egress"),
+      ingress: verdicts.find((v) => v.direction === "ingress"),
+      notes,
+    };
+  }
+
+  #prepare(connection: Connection) {
+    const protocol = protocolNumber(connection.protocol);
+    if (protocol === undefined) {
+      throw new ExplainError(
+        "bad-protocol",
+        `"${connection.protocol}" is not a protocol: TCP, UDP, SCTP, ICMP, ICMPv6 or a number`,
+      );
+    }
+    const from = this.#resolve(connection.from);
+    const to = this.#resolve(connection.to);
+    const family = connection.family ??
+      ([4, 6] as const).find((f) =>
+        from.addresses[f] !== undefined && to.addresses[f] !== undefined
+      );
+    const source = family && from.addresses[family];
+    const destination = family && to.addresses[family];
+    if (!family || source === undefined || destination === undefined) {
+      throw new ExplainError(
+        "no-address",
+        `the two sides have no address of the same family (client ${describe(from)}, server ${
+          describe(to)
+        })`,
+      );
+    }
+    const port = this.#port(connection, to, protocol);
+    const packet: Packet = {
+      source: this.#ip(source),
+      destination: this.#ip(destination),
+      protocol,
+      sourcePort: port === undefined ? undefined : connection.sourcePort ?? CLIENT_PORT,
+      destinationPort: port,
+      icmpType: connection.icmpType ?? (protocol === 1 ? 8 : protocol === 58 ? 128 : undefined),
+      icmpCode: connection.icmpCode ?? 0,
+    };
+    const evaluator = this.#evaluators[family] ??= new Evaluator(this.engine.ruleset(family));
+    const notes: string[] = [];
+    const sides: {
+      direction: Direction;
+      endpoint: Endpoint;
+      run: (trace: boolean) => Run;
+    }[] = [];
+    for (
+      const [direction, endpoint] of [["egress", from.endpoint], ["ingress", to.endpoint]] as const
+    ) {
+      if (!endpoint) continue;
+      if (!this.engine.isLocal(endpoint)) {
+        notes.push(`${direction} of ${nameOf(endpoint)} is judged on node ${endpoint.node}`);
+        continue;
+      }
+      const key = direction === "egress" ? "iifname" : "oifname";
+      // A pod whose interface has no chains yet is closed; so is one whose interface is not known.
+      const name = endpoint.interfaceName || `${this.engine.parameters.interfacePrefixes[0]}?`;
+      sides.push({
+        direction,
+        endpoint,
+        run: (trace) => evaluator.run(chains.filterForward, { ...packet, [key]: name }, trace),
+      });
+    }
+    if (sides.length === 0 && notes.length === 0) {
+      notes.push("neither side is an endpoint of this cluster: no policy is asked");
+    }
+    return { sides, family, source, destination, protocol, port, notes };
+  }
+
+  #resolve(side: Side): Resolved {
+    if ("ip" in side) {
+      const ip = parseIp(side.ip);
+      if (!ip) throw new ExplainError("bad-address", `"${side.ip}" is not an IP address`);
+      const text = formatIp(ip);
+      return {
+        endpoint: this.#byAddress.get(text),
+        addresses: { 4: ip.family === 4 ? text : undefined, 6: ip.family === 6 ? text : undefined },
+      };
+    }
+    const endpoint = this.#byName.get(side.endpoint);
+    if (!endpoint) {
+      throw new ExplainError(
+        "unknown-endpoint",
+        `there is no endpoint ${side.endpoint}: name a pod as NAMESPACE/POD, or an IP address`,
+      );
+    }
+    return {
+      endpoint,
+      addresses: { 4: endpoint.addresses[4][0], 6: endpoint.addresses[6][0] },
+    };
+  }
+
+  #port({ port }: Connection, to: Resolved, protocol: number): number | undefined {
+    const hasPorts = protocol === 6 || protocol === 17 || protocol === 132;
+    if (port === undefined) {
+      if (!hasPorts) return undefined;
+      throw new ExplainError("bad-port", `${protocolName(protocol)} needs a port`);
+    }
+    if (!hasPorts) {
+      throw new ExplainError("bad-port", `${protocolName(protocol)} has no ports`);
+    }
+    const number = typeof port === "number" || /^[0-9]+$/.test(port)
+      ? Number(port)
+      : to.endpoint?.ports.find((p) => p.name === port && p.protocol === protocol)?.port;
+    if (number === undefined) {
+      throw new ExplainError(
+        "bad-port",
+        `the server has no ${protocolName(protocol)} port named "${port}"`,
+      );
+    }
+    if (!Number.isInteger(number) || number < 0 || number > 65535) {
+      throw new ExplainError("bad-port", `${port} is not a port: 0 to 65535`);
+    }
+    return number;
+  }
+
+  #ip(text: string): Ip {
+    let ip = this.#ips.get(text);
+    if (!ip) this.#ips.set(text, ip = mustIp(text));
+    return ip;
+  }
+
+  #walk(run: Run, family: Family, direction: Direction): WalkStep[] {
+    const walk: WalkStep[] = [];
+    for (const step of run.steps) {
+      const said = this.#say(step, family, direction);
+      if (said) walk.push(said);
+    }
+    return walk;
+  }
+
+  #say(step: Step, family: Family, direction: Direction): WalkStep | undefined {
+    const { origin } = step.rule;
+    switch (origin?.is) {
+      case "tier-start":
+        return {
+          is: "tier",
+          tier: origin.tier,
+          outcome: "asked",
+          text: `tier ${origin.tier}`,
+        };
+      case "policy-call":
+        return {
+          is: "policy",
+          tier: origin.policy.tier,
+          policy: origin.policy,
+          outcome: "asked",
+          text: `policy ${policyLabel(origin.policy)} applies`,
+        };
+      case "profile-call":
+        return {
+          is: "profile",
+          profile: origin.profile,
+          outcome: "asked",
+          text: `no policy decided; profile ${origin.profile}`,
+        };
+      case "policy":
+      case "profile": {
+        const outcome = step.failed ? "no-match" : outcomeOf(step.rule);
+        const sets = this.#setsOf(step.rule, family);
+        const why = step.failed
+          ? `does not match: ${this.#phrase(step.failed, family, false)}`
+          : `${outcome}s it` + this.#because(step.rule, family);
+        return {
+          is: "rule",
+          ...(origin.is === "policy"
+            ? { tier: origin.policy.tier, policy: origin.policy }
+            : { profile: origin.profile }),
+          rule: origin.rule,
+          outcome,
+          ...(sets.length > 0 ? { sets } : {}),
+          text: `${direction} rule ${origin.rule + 1} ${why}`,
+        };
+      }
+      case "tier-end":
+        return {
+          is: "end",
+          tier: origin.tier,
+          outcome: "deny",
+          text: `no policy of tier ${origin.tier} allows it: denied at the end of the tier`,
+        };
+      case "no-profile":
+        return { is: "end", outcome: "deny", text: "no profile allows it: denied" };
+      default:
+        return outcomeOf(step.rule) === "deny"
+          ? {
+            is: "end",
+            outcome: "deny",
+            text: step.rule.comment === "Unknown interface"
+              ? "the pod's interface has no policy yet: closed"
+              : `denied before any policy: ${step.rule.comment ?? "a rule for all packets"}`,
+          }
+          : undefined;
+    }
+  }
+
+  #because(rule: Rule, family: Family): string {
+    const matches = rule.statements.filter((s) => "match" in s) as Match[];
+    return matches.length === 0
+      ? " (it has no conditions)"
+      : `: ${matches.map((m) => this.#phrase(m, family, true)).join(", ")}`;
+  }
+
+  #setsOf(rule: Rule, family: Family): string[] {
+    return rule.statements.flatMap((s) =>
+      "match" in s && "set" in s ? [this.engine.describeSet(family, s.set) ?? s.set] : []
+    );
+  }
+
+  /** A match in words, as it held or did not. */
+  #phrase(match: Match, family: Family, held: boolean): string {
+    const is = held !== ("not" in match && match.not === true);
+    const verb = is ? "is" : "is not";
+    switch (match.match) {
+      case "saddr":
+      case "daddr": {
+        const what = "prefix" in match
+          ? match.prefix
+          : `{${this.engine.describeSet(family, match.set) ?? match.set}}`;
+        return `${match.match === "saddr" ? "source" : "destination"} ${verb} in ${what}`;
+      }
+      case "protocol":
+        return `protocol ${verb} ${protocolName(match.value)}`;
+      case "sport":
+      case "dport": {
+        const ranges = match.ranges.map(([a, b]) => a === b ? `${a}` : `${a}-${b}`).join(", ");
+        return `${match.match === "sport" ? "source port" : "port"} ${verb} in ${ranges}`;
+      }
+      case "address-port":
+        return `${match.side} ${verb} ${this.engine.describeSet(family, match.set) ?? match.set}`;
+      case "icmp":
+        return `ICMP type ${verb} ${match.type}${
+          match.code === undefined ? "" : `, code ${match.code}`
+        }`;
+      default:
+        return `${match.match} ${held ? "holds" : "does not hold"}`;
+    }
+  }
+}
+
+function nameOf(endpoint: Endpoint): string {
+  return endpoint.pod === "" ? endpoint.key : `${endpoint.namespace}/${endpoint.pod}`;
+}
+
+function describe(side: Resolved): string {
+  const list = [side.addresses[4], side.addresses[6]].filter((a) => a !== undefined);
+  return list.length > 0 ? list.join(" and ") : "without address";
+}
+
+function outcomeOf(rule: Rule): WalkStep["outcome"] {
+  for (const statement of rule.statements) {
+    if (!("do" in statement)) continue;
+    switch (statement.do) {
+      case "drop":
+      case "reject":
+        return "deny";
+      case "log":
+        return "log";
+      case "mark":
+        if (statement.value === marks.accept) return "allow";
+        if (statement.value === marks.pass) return "pass";
+    }
+  }
+  return "asked";
+}
+
+/** The explanation as lines for a terminal. */
+export function formatExplanation(explanation: Explanation): string[] {
+  const { source, destination, protocol, port, egress, ingress, notes } = explanation;
+  const name = (side: SideVerdict | undefined, address: string) =>
+    side ? `${side.endpoint} (${address})` : address;
+  const lines = [
+    `${name(egress, source)} -> ${name(ingress, destination)}, ${protocolName(protocol)}${
+      port === undefined ? "" : ` port ${port}`
+    }: ${explanation.allowed ? "allowed" : "denied"}`,
+  ];
+  for (const side of [egress, ingress]) {
+    if (!side) continue;
+    lines.push(`${side.direction} of ${side.endpoint}: ${side.allowed ? "allowed" : "denied"}`);
+    for (const step of side.walk) {
+      const depth = step.is === "rule" ? 2 : step.is === "policy" ? 1.5 : 1;
+      lines.push("  ".repeat(Math.ceil(depth)) + (step.is === "rule" ? "  " : "") + step.text);
+    }
+  }
+  for (const note of notes) lines.push(`note: ${note}`);
+  return lines;
+}
