@@ -11,7 +11,7 @@
  * Static imports: constants and the wire format, a few kilobytes. No credentials, no datastore client.
  */
 
-import { decodeReply, encodeRequest, MAX_BYTES } from "./request.ts";
+import { encodeRequest, MAX_BYTES, parseHead } from "./request.ts";
 import { LATEST_VERSION, VERSION_ANSWER } from "./versions.ts";
 
 /** Standard input as far as it is needed: Deno.stdin is one. */
@@ -62,17 +62,9 @@ export async function run(
     return await print(reply.body, reply.exit);
   }
   try {
-    const reply = decodeReply(await exchange(socket, bytes));
-    if (reply) return await print(reply.body, reply.exit);
-    return await fail(
-      11,
-      `The node service at ${path} broke off before its answer was whole; try again.`,
-    );
+    return await converse(socket, bytes);
   } catch (error) {
-    return await fail(
-      11,
-      `The node service at ${path} did not answer: ${(error as Error).message}; try again.`,
-    );
+    return await fail(11, `The node service at ${path} ${(error as Error).message}; try again.`);
   } finally {
     close(socket);
   }
@@ -121,15 +113,65 @@ async function connect(path: string): Promise<Deno.UnixConn> {
   }
 }
 
-async function exchange(socket: Deno.UnixConn, bytes: Uint8Array): Promise<Uint8Array> {
+/**
+ * Sends the call and prints the answer. The answer's last byte is read only when the rest is printed:
+ * by that the service knows that the caller has it. If this process is killed before, the byte stays
+ * unread, and the service undoes what it did.
+ */
+async function converse(
+  socket: Deno.UnixConn,
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<number> {
   const timer = setTimeout(() => close(socket), ANSWER_TIMEOUT);
   try {
     for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
     await socket.closeWrite();
-    return await readAll(socket);
+    const { head, start } = await readHead(socket);
+    const body = new Uint8Array(head.length);
+    body.set(start.subarray(0, head.length));
+    let have = Math.min(start.length, head.length);
+    const fill = async (end: number) => {
+      while (have < end) {
+        const n = await socket.read(body.subarray(have, end));
+        if (n === null) throw new Error("broke off in the middle of its answer");
+        have += n;
+      }
+    };
+    await fill(head.length - 1);
+    clearTimeout(timer);
+    const printed = have;
+    if (!await write(body.subarray(0, printed))) return 1;
+    await fill(head.length);
+    await write(body.subarray(printed));
+    return head.exit;
+  } catch (error) {
+    throw new Error(
+      error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted
+        ? `did not answer within ${ANSWER_TIMEOUT / 1000} s`
+        : (error as Error).message,
+    );
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Exit code and length, and the few bytes of the body that came with them. */
+async function readHead(
+  socket: Deno.UnixConn,
+): Promise<{ head: { exit: number; length: number }; start: Uint8Array }> {
+  // Shorter than any answer whose last byte matters.
+  const buffer = new Uint8Array(16);
+  for (let have = 0; have < buffer.length;) {
+    const n = await socket.read(buffer.subarray(have));
+    if (n === null) throw new Error("broke off before its answer");
+    have += n;
+    const newline = buffer.subarray(0, have).indexOf(10);
+    if (newline < 0) continue;
+    const head = parseHead(buffer.subarray(0, newline));
+    if (!head) break;
+    return { head, start: buffer.slice(newline + 1, have) };
+  }
+  throw new Error("sent something that is no answer");
 }
 
 function close(socket: Deno.UnixConn): void {
@@ -141,14 +183,17 @@ function close(socket: Deno.UnixConn): void {
 }
 
 async function print(body: string, exit: number): Promise<number> {
-  const bytes = new TextEncoder().encode(body);
+  return await write(new TextEncoder().encode(body)) ? exit : 1;
+}
+
+/** False where whoever called is gone: there is nobody to tell. */
+async function write(bytes: Uint8Array): Promise<boolean> {
   try {
     for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
+    return true;
   } catch {
-    // Whoever called is gone; there is nobody to tell.
-    return 1;
+    return false;
   }
-  return exit;
 }
 
 /** The specification's error object, for what went wrong here. */

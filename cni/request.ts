@@ -3,7 +3,7 @@
  * input as it is; the answer is one line with the exit code and the length, then that many bytes.
  *
  *     TORTIE1 0  cni 0  <argv0> 0  { CNI_NAME=value 0 }…  0  <stdin>       and the client half-closes
- *     <exit> SP <length> LF <body>                                         and the service closes
+ *     <exit> SP <length> LF <body>                        and the client closes, having read it all
  *
  * So simple because a client of a few kilobytes of C must be able to speak it too. Only variables
  * that begin with CNI_ leave the caller's process. Both ways are limited to 1 MiB.
@@ -50,13 +50,9 @@ export function encodeRequest(request: CniRequest): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** An answer from its bytes, or undefined where they are not a whole one. */
-export function decodeReply(bytes: Uint8Array): CniReply | undefined {
-  const newline = bytes.indexOf(10);
-  if (newline < 3 || newline > 32) return undefined;
-  const head = new TextDecoder().decode(bytes.subarray(0, newline));
-  const words = /^(\d{1,3}) (\d{1,8})$/.exec(head);
-  const body = bytes.subarray(newline + 1);
-  if (!words || body.length !== Number(words[2])) return undefined;
-  return { exit: Number(words[1]), body: new TextDecoder().decode(body) };
+/** The first line of an answer, without its newline; undefined where it is none. */
+export function parseHead(line: Uint8Array): { exit: number; length: number } | undefined {
+  const words = /^(\d{1,3}) (\d{1,8})$/.exec(new TextDecoder().decode(line));
+  if (!words || Number(words[2]) > MAX_BYTES) return undefined;
+  return { exit: Number(words[1]), length: Number(words[2]) };
 }

@@ -17,6 +17,8 @@ export class Stream {
   #writer?: () => void;
   #writing: Promise<void> = Promise.resolve();
   #closed = false;
+  #hungUp = false;
+  #hangUpWaiter?: () => void;
 
   /** Takes over a connected, non-blocking socket. `name` is for errors: `the BGP peer 192.0.2.1`. */
   constructor(readonly fd: number, readonly name: string, within: Reactor = reactor()) {
@@ -32,6 +34,10 @@ export class Stream {
     if (ready.readable && reader) this.#reader = undefined;
     if (ready.writable && writer) this.#writer = undefined;
     this.#interest();
+    if (ready.broken) {
+      this.#hungUp = true;
+      this.#hangUpWaiter?.();
+    }
     // A hang-up that nobody waits for would be told again and again.
     if (ready.broken && !reader && !writer) this.#registration.close();
     if (ready.readable) reader?.();
@@ -102,6 +108,24 @@ export class Stream {
     if (!this.#closed) libc().shutdown(this.fd, SHUT_WR);
   }
 
+  /**
+   * Resolves when the peer has closed both directions, as a process that ends does: true where it had
+   * read all that was written here, false where not. Before `closeWrite` only: our own end would look
+   * the same. Rejects where we close first.
+   */
+  async peerClosed(): Promise<boolean> {
+    if (!this.#hungUp && !this.#closed) {
+      await new Promise<void>((resolve) => this.#hangUpWaiter = resolve);
+    }
+    for (;;) {
+      if (this.#closed) throw this.#ended();
+      const n = libc().recv(this.fd, this.#buffer, BigInt(this.#buffer.length), MSG_DONTWAIT);
+      if (n === 0) return true;
+      // Bytes that nobody asked for; an error says that what we wrote was thrown away unread.
+      if (n < 0 && errno() !== EINTR) return false;
+    }
+  }
+
   /** Ends both directions at once; what waits is rejected. */
   close(): void {
     if (this.#closed) return;
@@ -112,6 +136,7 @@ export class Stream {
     this.#reader = this.#writer = undefined;
     reader?.();
     writer?.();
+    this.#hangUpWaiter?.();
   }
 }
 

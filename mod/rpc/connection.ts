@@ -14,6 +14,11 @@ export interface Connection {
   write(bytes: Uint8Array): Promise<void>;
   /** Tells the peer that we send no more; we still read. */
   closeWrite(): Promise<void>;
+  /**
+   * Where the transport can tell: resolves when the peer has closed its end; true if it had read all
+   * that was written, false if it went away before. Only before closeWrite; rejects if we close first.
+   */
+  peerClosed?(): Promise<boolean>;
   /** Ends both directions; a pending read or write ends or rejects. May be called more than once. */
   close(): void;
 }

@@ -8,8 +8,10 @@
  *
  * kind `cni`: the words are argv0 and the CNI_ variables as NAME=value; after the empty word comes
  * the plugin's standard input until the client shuts its sending side. The answer is
- * `<exit code> <length of the body in bytes>\n<body>`, then the server closes. A C program speaks
- * this with writev and read.
+ * `<exit code> <length of the body in bytes>\n<body>`. The client closes when it has read that many
+ * bytes (the server after 2 s in any case): a client that prints all but the last byte before it reads
+ * that one tells so that its caller has the answer, and one that dies before is undone. A C program
+ * speaks this with writev and read.
  *
  * kind `rpc`: no further word; then lines of JSON both ways (`message.ts`).
  */

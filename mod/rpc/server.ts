@@ -23,6 +23,11 @@ export interface CniContext {
   /** Aborted when the server closes. */
   readonly signal: AbortSignal;
   readonly peerUid: number | undefined;
+  /**
+   * Sends the answer now, instead of when the handler returns: false where the plugin went away
+   * without having read all of it, so that what was done for it can be undone.
+   */
+  deliver(answer: CniAnswer): Promise<boolean>;
 }
 
 export interface RpcServerOptions extends SessionOptions {
@@ -113,10 +118,35 @@ export class RpcServer {
   async #answerCni(connection: Connection, request: CniRequest): Promise<void> {
     const { cni } = this.options;
     if (!cni) throw new FramingError("this server does not answer CNI requests");
-    const context = { signal: this.#abort.signal, peerUid: connection.peerUid };
-    await connection.write(encodeCniAnswer(await cni(request, context)));
+    let sent = false;
+    const deliver = (answer: CniAnswer) => {
+      sent = true;
+      return deliverCni(connection, answer);
+    };
+    const { signal } = this.#abort;
+    const answer = await cni(request, { signal, peerUid: connection.peerUid, deliver });
+    if (!sent) await deliver(answer);
     await connection.closeWrite();
   }
+}
+
+/** How long a plugin may take to read and print its answer before it is left to itself. */
+const CNI_READ_MS = 2_000;
+
+async function deliverCni(connection: Connection, answer: CniAnswer): Promise<boolean> {
+  try {
+    await connection.write(encodeCniAnswer(answer));
+  } catch {
+    return false;
+  }
+  if (!connection.peerClosed) return true;
+  let timer: number | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(true), CNI_READ_MS);
+  });
+  // A rejection means that this server is closing: the answer is in the socket, and the plugin reads.
+  const read = connection.peerClosed().catch(() => true);
+  return await Promise.race([read, late]).finally(() => clearTimeout(timer));
 }
 
 async function readOpening(connection: Connection, parser: WordsParser) {
