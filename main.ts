@@ -14,7 +14,7 @@ async function main(): Promise<number> {
   // With CNI_COMMAND this is a CNI plugin whatever its name (design: the field's own convention).
   if (Deno.env.get("CNI_COMMAND")) {
     const plugin = await import("./cni/plugin.ts");
-    return plugin.run(invokedName());
+    return plugin.run(invokedName(), Deno.env.toObject(), Deno.stdin);
   }
   const cli = await import("./mod/cli/main.ts");
   return cli.run(Deno.args, { name: invokedName() });
