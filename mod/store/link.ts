@@ -21,19 +21,27 @@ export interface LinkOptions {
   readonly pingMs: number;
 }
 
-/** Pauses between attempts grow from the first to the second; after a link that lasted there is none. */
-const FIRST_PAUSE_MS = 10, LONGEST_PAUSE_MS = 500, LASTED_MS = 5000;
+/** Pauses between attempts grow from the first to the second; after a link that was of use, from the first */
+const FIRST_PAUSE_MS = 10, LONGEST_PAUSE_MS = 500;
 
 /** A connection that has been greeted. */
 export class Link {
   /** The newest revision of the store that we have heard of. */
   revision: string;
 
-  constructor(readonly rpc: RpcClient, readonly store: string, revision: string) {
+  constructor(
+    readonly rpc: RpcClient,
+    readonly store: string,
+    revision: string,
+    readonly onAnswer: () => void,
+  ) {
     this.revision = revision;
   }
 
-  hear(revision: string): void {
+  /** An answer came, perhaps with the store's revision at that time. */
+  hear(revision?: string): void {
+    this.onAnswer();
+    if (revision === undefined) return;
     if (revision.length > this.revision.length || revision > this.revision) {
       this.revision = revision;
     }
@@ -96,7 +104,7 @@ export class Links {
       rpc = new RpcClient(await this.connect(attempt));
       const hello = await rpc.call("store.hello", { client: this.#client }, { signal: attempt });
       const { store, revision } = hello as Hello;
-      const link = new Link(rpc, store, revision);
+      const link = new Link(rpc, store, revision, () => this.#pause = FIRST_PAUSE_MS);
       this.#current = link;
       this.#lastError = undefined;
       this.#keep(link);
@@ -113,12 +121,10 @@ export class Links {
   /** Watches over a link for as long as it is there. */
   async #keep(link: Link): Promise<void> {
     const { clock, pingMs } = this.options;
-    const born = clock.monotonicMs();
     const over = new AbortController();
     link.rpc.ended().then(() => over.abort());
     while (!over.signal.aborted) {
       await sleep(clock, pingMs, over.signal);
-      if (clock.monotonicMs() - born >= LASTED_MS) this.#pause = 0;
       if (over.signal.aborted || this.#watchers === 0) continue;
       await this.#ping(link, over.signal);
     }

@@ -71,6 +71,7 @@ export class RemoteStore implements Store {
       const link = await this.#links.ready(deadline);
       try {
         const entry = await this.#call(link, "store.get", { key }, deadline);
+        link.hear();
         return entry === null ? undefined : readEntry<T>(entry);
       } catch (error) {
         await this.#mayRepeat(error, "store.get", deadline);

@@ -11,15 +11,31 @@ storeConformance("remote", async () => {
   const served = memoryStore({ log: SMALL_LOG });
   const server = new RpcServer({ methods: serveStore(served) });
   let ends: Connection[] = [];
+  let loseAnswer = false;
+  const breakNow = () => ends.forEach((end) => end.close());
   const store = new RemoteStore(async () => {
     const [client, accepted] = ends = pipe();
-    server.accept(accepted);
+    server.accept({
+      ...accepted,
+      write(bytes) {
+        // The greeting must pass, or nothing ever would.
+        if (!loseAnswer || new TextDecoder().decode(bytes).includes(served.id)) {
+          return accepted.write(bytes);
+        }
+        loseAnswer = false;
+        breakNow();
+        return Promise.reject(new Error("the connection broke"));
+      },
+    });
     return client;
   }, { patienceMs: 5000 });
   return {
     store,
     compact: () => forgetHistory(served),
-    breakConnection: () => ends.forEach((end) => end.close()),
+    breakConnection(when) {
+      if (when === "now") breakNow();
+      else loseAnswer = true;
+    },
     close: async () => {
       await store.close();
       await server.close();

@@ -15,7 +15,7 @@ export const breakCases: readonly Case[] = [
       const written: string[] = [];
       for (let i = 0; i < 120; i++) {
         written.push(await store.put(room.key(`k${i % 3}`), room.value(i)));
-        if (i % 20 === 7) subject.breakConnection!();
+        if (i % 20 === 7) subject.breakConnection!(i % 40 === 7 ? "now" : "answer");
         if (i % 30 === 0) await pause(5);
       }
       const events = await collector.first(120);
@@ -31,28 +31,33 @@ export const breakCases: readonly Case[] = [
       const { store, subject } = room;
       const { revision: start } = await store.list(room.key(""));
       const key = room.key("counter");
-      let breaking = true;
+      let breaking = true, breaks = 0;
       const breaker = (async () => {
         while (breaking) {
-          subject.breakConnection!();
-          await pause(3);
+          subject.breakConnection!(breaks++ % 3 === 0 ? "now" : "answer");
+          await pause(25);
         }
       })();
-      let created = await store.create(key, 0);
-      const expected: string[] = [created];
-      for (let n = 1; n <= 60; n++) {
-        created = await store.update(key, n, created);
-        expected.push(created);
+      const expected: string[] = [];
+      try {
+        let written = await store.create(key, 0);
+        expected.push(written);
+        for (let n = 1; n <= 60; n++) {
+          subject.breakConnection!("answer");
+          written = await store.update(key, n, written);
+          expected.push(written);
+        }
+        const puts = await Promise.all(
+          Array.from({ length: 60 }, (_, i) => store.put(room.key(`p${i}`), room.value(i))),
+        );
+        const gone = await Promise.all(
+          puts.slice(0, 30).map((revision, i) => store.delete(room.key(`p${i}`), revision)),
+        );
+        expected.push(...puts, ...gone);
+      } finally {
+        breaking = false;
+        await breaker;
       }
-      const puts = await Promise.all(
-        Array.from({ length: 60 }, (_, i) => store.put(room.key(`p${i}`), room.value(i))),
-      );
-      const gone = await Promise.all(
-        puts.slice(0, 30).map((revision, i) => store.delete(room.key(`p${i}`), revision)),
-      );
-      breaking = false;
-      await breaker;
-      expected.push(...puts, ...gone);
       const events = await room.watch(room.key(""), start).first(expected.length);
       assert.deepEqual(
         events.map((event) => event.revision),
@@ -72,7 +77,7 @@ export const breakCases: readonly Case[] = [
       const key = room.key("a");
       const revision = await store.create(key, room.value(0));
       const outcomes = await Promise.all(Array.from({ length: 40 }, async (_, i) => {
-        if (i % 4 === 0) queueMicrotask(() => subject.breakConnection!());
+        if (i % 4 === 0) subject.breakConnection!("answer");
         try {
           await store.create(key, room.value(i));
           return "created";

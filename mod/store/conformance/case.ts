@@ -18,8 +18,11 @@ export interface Subject {
   close(): Promise<void>;
   /** Makes the store forget all of its history up to now. */
   compact(): Promise<void>;
-  /** Breaks the connection to the store, which is there again at once. */
-  breakConnection?(): void;
+  /**
+   * Breaks the connection to the store, which is there again at once: now, or in place of the next
+   * answer, so that what was asked for has been done and the asker does not know.
+   */
+  breakConnection?(when: "now" | "answer"): void;
   /** Closes the store and opens the same data again; `store` is then another. */
   reopen?(): Promise<Store>;
 }
