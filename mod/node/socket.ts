@@ -27,9 +27,7 @@ export function serveSocket(options: SocketOptions): LocalSocket {
   const { path, methods, cni, log } = options;
   const server = new RpcServer({
     methods,
-    cni: cni &&
-      ((request, _context, deliver) =>
-        cni.handle(request, (reply) => deliver({ exit: reply.exit, body: reply.body }))),
+    cni: cni && ((request, { deliver }) => cni.handle(request, deliver)),
   });
   const own = Deno.uid();
   const listener = listenUnix(path, (stream) => {

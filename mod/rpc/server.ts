@@ -32,15 +32,8 @@ export interface CniContext {
 
 export interface RpcServerOptions extends SessionOptions {
   readonly methods: Methods;
-  /**
-   * Answers requests of kind `cni` by calling `deliver`, once; without it they are refused. It must
-   * not throw. `deliver` says false where the caller is gone and will never see the answer.
-   */
-  readonly cni?: (
-    request: CniRequest,
-    context: CniContext,
-    deliver: (answer: CniAnswer) => Promise<boolean>,
-  ) => Promise<unknown>;
+  /** Answers requests of kind `cni`; without it they are refused. It must not throw. */
+  readonly cni?: (request: CniRequest, context: CniContext) => Promise<CniAnswer>;
   /** How long a client may take to send its words, and a plugin its standard input. Default 10 s. */
   readonly openingMs?: number;
 }
