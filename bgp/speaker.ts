@@ -39,6 +39,7 @@ import {
   type Clock,
   type Connection,
   type Listener,
+  type Timer,
   TransportError,
 } from "./transport.ts";
 
@@ -85,6 +86,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   #peersGiven = false;
   #converged = false;
   #scheduled = false;
+  readonly #timers = new Set<Timer>();
 
   constructor(config: SpeakerConfig, private readonly deps: SpeakerDeps) {
     this.transport = deps.transport;
@@ -103,7 +105,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     this.#listen(this.#config.listen ?? []);
     for (const peer of this.#peers.values()) peer.start();
     this.#guard();
-    this.clock.after(1000 * (this.#config.deferralTime ?? DEFERRAL), () => this.#converge());
+    this.#after(1000 * (this.#config.deferralTime ?? DEFERRAL), () => this.#converge());
     this.#watch();
     this.schedule();
   }
@@ -122,7 +124,10 @@ export class Speaker implements BgpSpeaker, PeerHost {
     for (const peer of this.#all()) {
       peer.stop(error, reason);
       peer.main.dispose();
+      peer.routes.forget();
     }
+    for (const timer of this.#timers) timer.cancel();
+    this.#timers.clear();
   }
 
   configure(config: SpeakerConfig): void {
@@ -194,7 +199,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   }
 
   onConverged(call: () => void): void {
-    if (this.#converged) this.clock.after(0, call);
+    if (this.#converged) this.#after(0, call);
     else this.#convergedCalls.push(call);
   }
 
@@ -276,7 +281,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   schedule(): void {
     if (this.#scheduled || this.#state !== "running") return;
     this.#scheduled = true;
-    this.clock.after(0, () => {
+    this.#after(0, () => {
       this.#scheduled = false;
       if (this.#state === "running") this.#tick();
     });
@@ -289,6 +294,15 @@ export class Speaker implements BgpSpeaker, PeerHost {
 
   log(level: "info" | "warning", message: string): void {
     this.deps.log?.(level, message);
+  }
+
+  /** A timer that ends with the speaker. */
+  #after(ms: number, call: () => void): void {
+    const timer = this.clock.after(ms, () => {
+      this.#timers.delete(timer);
+      call();
+    });
+    this.#timers.add(timer);
   }
 
   #tick(): void {
@@ -312,7 +326,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
 
   /** What time alone completes: peers that send no End-of-RIB. */
   #watch(): void {
-    this.clock.after(1000, () => {
+    this.#after(1000, () => {
       if (this.#state !== "running") return;
       if (!this.#converged || this.#leaving.size > 0) {
         this.#checkConverged();
@@ -336,7 +350,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     const calls = this.#convergedCalls;
     this.#convergedCalls = [];
     // After the changes of this turn have been told.
-    this.clock.after(0, () => {
+    this.#after(0, () => {
       for (const call of calls) call();
     });
     this.schedule();
@@ -354,7 +368,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     }
     if (!lingering) return;
     this.#awaited = new Set(added);
-    this.clock.after(LINGER, () => {
+    this.#after(LINGER, () => {
       this.#awaited.clear();
       this.#checkLeaving();
     });
@@ -421,7 +435,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
       if (!(error instanceof TransportError)) throw error;
       if (listening.error !== error.message) this.log("warning", error.message);
       listening.error = error.message;
-      this.clock.after(1000 * LISTEN_RETRY, () => this.#tryListen(listening));
+      this.#after(1000 * LISTEN_RETRY, () => this.#tryListen(listening));
     }
   }
 

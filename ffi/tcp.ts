@@ -79,6 +79,14 @@ export class TcpStream extends Stream {
     this.remote = remote;
     this.local = endpointOf(fd, "getsockname");
   }
+
+  /** From now on what arrives with a lesser TTL is dropped: for connections that were accepted. */
+  setMinTtl(minTtl: number): void {
+    const [level, option] = this.remote.ip.family === 4
+      ? [IPPROTO_IP, IP_MINTTL]
+      : [IPPROTO_IPV6, IPV6_MINHOPCOUNT];
+    setOption(this.fd, level, option, minTtl, `set the least TTL from ${this.name}`);
+  }
 }
 
 function endpointOf(fd: number, call: "getsockname" | "getpeername"): Endpoint {
