@@ -188,11 +188,18 @@ export class NodeTransport implements BgpTransport {
       port: options.port,
     };
     let guards = new Map<string, { address: Ip } & Guard>();
+    /** Peers whose password the kernel would not take: nobody may call unsigned in their name. */
+    const barred = new Set<string>();
     let listener: TcpListener;
     try {
       // Answers leave with the highest TTL, so that a peer with TTL security hears them.
       listener = listenTcp({ netns: this.netns, local, ttl: MAX_TTL }, (stream) => {
-        const hops = guards.get(formatIp(stream.remote.ip))?.ttlSecurity;
+        const caller = formatIp(stream.remote.ip);
+        const hops = guards.get(caller)?.ttlSecurity;
+        if (barred.has(caller)) {
+          stream.close();
+          return;
+        }
         try {
           if (hops !== undefined) stream.setMinTtl(MAX_TTL + 1 - hops);
         } catch (error) {
@@ -217,11 +224,20 @@ export class NodeTransport implements BgpTransport {
       port: listener.port,
       guard: (peers) => {
         const next = new Map(peers.map((peer) => [formatIp(peer.address), peer]));
+        const setKey = (text: string, address: Ip, password: string | undefined) => {
+          try {
+            listener.setMd5(address, password);
+            barred.delete(text);
+          } catch (error) {
+            if (!isKernelError(error)) throw error;
+            barred.add(text);
+          }
+        };
         for (const [text, { address, password }] of next) {
-          if (guards.get(text)?.password !== password) listener.setMd5(address, password);
+          if (guards.get(text)?.password !== password) setKey(text, address, password);
         }
         for (const [text, { address, password }] of guards) {
-          if (!next.has(text) && password !== undefined) listener.setMd5(address, undefined);
+          if (!next.has(text) && password !== undefined) setKey(text, address, undefined);
         }
         guards = next;
       },
