@@ -20,7 +20,14 @@ import { type IPAMConfiguration, ipamConfigurationKind } from "../model/ipam_con
 import { type IPPool, ippoolKind } from "../model/ippool.ts";
 import { globalNetworkPolicyKind, networkPolicyKind } from "../model/network_policy.ts";
 import type { NetworkPolicy } from "../model/network_policy.ts";
-import { profileKind } from "../model/profile.ts";
+import { bgpConfigurationKind } from "../model/bgp_configuration.ts";
+import { bgpFilterKind } from "../model/bgp_filter.ts";
+import { type BGPPeer, bgpPeerKind } from "../model/bgp_peer.ts";
+import { felixConfigurationKind } from "../model/felix_configuration.ts";
+import { hostEndpointKind } from "../model/host_endpoint.ts";
+import { type Node, nodeKind } from "../model/node.ts";
+import { type Profile, profileKind } from "../model/profile.ts";
+import { readObject } from "../model/validate.ts";
 import type { Resource } from "../model/resource.ts";
 import { stagedGlobalNetworkPolicyKind, stagedNetworkPolicyKind } from "../model/staged_policy.ts";
 import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
@@ -40,6 +47,8 @@ export interface StoreRules<T extends Resource = any> {
     write(object: T): unknown;
     read(value: any): unknown;
   };
+  /** Objects that are there without being stored, and cannot be written. */
+  builtIn?: readonly T[];
   /** Before checks: names and labels that follow from the spec. */
   prepare?(object: T): void;
   /** Faults beside what is stored; `old` where the object replaces one. */
@@ -56,7 +65,7 @@ export interface StoreRules<T extends Resource = any> {
 const METADATA_ANNOTATION = "projectcalico.org/metadata";
 const LABEL_TIER = "projectcalico.org/tier";
 /** There without being stored; allows everything. */
-export const DEFAULT_ALLOW_PROFILE = "projectcalico-default-allow";
+const DEFAULT_ALLOW_PROFILE = "projectcalico-default-allow";
 
 const policyRules: StoreRules<NetworkPolicy> = {
   async check(resources, policy, old) {
@@ -144,7 +153,7 @@ const poolRules: StoreRules<IPPool> = {
       pool = await resources.update(ippoolKind, {
         ...pool,
         spec: { ...pool.spec, disabled: true },
-      }, { crd: true });
+      }, { unchecked: true });
     }
     if (mode.unsafe) return pool;
     await resources.options.releasePoolAffinities?.(mustPrefix(pool.spec.cidr));
@@ -256,7 +265,11 @@ const ipamConfigurationRules: StoreRules<IPAMConfiguration> = {
   },
 };
 
-const profileRules: StoreRules = {
+const profileRules: StoreRules<Profile> = {
+  builtIn: [readObject(profileKind, {
+    metadata: { name: DEFAULT_ALLOW_PROFILE, resourceVersion: "0" },
+    spec: { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] },
+  })],
   check(_resources, profile) {
     return Promise.resolve(
       profile.metadata.name !== DEFAULT_ALLOW_PROFILE ? [] : [{
@@ -264,6 +277,59 @@ const profileRules: StoreRules = {
         message: `"${DEFAULT_ALLOW_PROFILE}" is built in and cannot be written`,
       }],
     );
+  },
+};
+
+const peerRules: StoreRules<BGPPeer> = {
+  async check(resources, { spec }) {
+    if (!spec.filters?.length) return [];
+    const { items } = await resources.list(bgpFilterKind);
+    const missing = spec.filters.filter((name) => !items.some((f) => f.metadata.name === name));
+    return missing.map((name) => ({
+      path: "spec.filters",
+      message: `BGPFilter "${name}" does not exist; create it first`,
+    }));
+  },
+};
+
+/** A node takes with it what is its alone: endpoints, addresses, blocks, peers, configurations. */
+const nodeRules: StoreRules<Node> = {
+  async beforeDelete(resources, node) {
+    const name = node.metadata.name;
+    const { items } = await resources.list(workloadEndpointKind);
+    const endpoints = items.filter((endpoint) => endpoint.spec.node === name);
+    const tunnels = [
+      node.spec.bgp?.ipv4IPIPTunnelAddr,
+      node.spec.ipv4VXLANTunnelAddr,
+      node.spec.ipv6VXLANTunnelAddr,
+      node.spec.wireguard?.interfaceIPv4Address,
+      node.spec.wireguard?.interfaceIPv6Address,
+    ];
+    const addresses = [...endpoints.flatMap((e) => e.spec.ipNetworks ?? []), ...tunnels]
+      .flatMap((text) => text ? [text.split("/")[0]] : []);
+    await resources.options.releaseNode?.(name, addresses);
+    const own: [AnyKind, Resource[]][] = [
+      [workloadEndpointKind, endpoints],
+      [bgpPeerKind, (await resources.list(bgpPeerKind)).items.filter((p) => p.spec.node === name)],
+      [
+        hostEndpointKind,
+        (await resources.list(hostEndpointKind)).items.filter((h) => h.spec.node === name),
+      ],
+    ];
+    for (const kind of [felixConfigurationKind, bgpConfigurationKind] as AnyKind[]) {
+      const configuration = await resources.get(kind, `node.${name}`);
+      if (configuration) own.push([kind, [configuration]]);
+    }
+    for (const [kind, objects] of own) {
+      for (const { metadata } of objects) {
+        try {
+          await resources.delete(kind, metadata.name, metadata.namespace);
+        } catch (error) {
+          if (!(error instanceof ResourceError && error.kind === "notFound")) throw error;
+        }
+      }
+    }
+    return node;
   },
 };
 
@@ -277,4 +343,6 @@ export const STORE_RULES: ReadonlyMap<AnyKind, StoreRules> = new Map<AnyKind, St
   [tierKind, tierRules],
   [workloadEndpointKind, endpointRules],
   [profileKind, profileRules],
+  [bgpPeerKind, peerRules],
+  [nodeKind, nodeRules],
 ]);

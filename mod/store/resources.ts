@@ -18,11 +18,10 @@ import {
   readObject,
 } from "../model/validate.ts";
 import { clusterInformationKind } from "../model/cluster_information.ts";
-import { profileKind } from "../model/profile.ts";
 import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
 import { type Entry, type Revision, type Store, StoreError } from "./store.ts";
 import { fromStoreError, ResourceError, resourceName } from "./resource_error.ts";
-import { DEFAULT_ALLOW_PROFILE, hasPrefixedKey, STORE_RULES } from "./resource_rules.ts";
+import { hasPrefixedKey, STORE_RULES } from "./resource_rules.ts";
 
 export { ResourceError, type ResourceErrorKind } from "./resource_error.ts";
 
@@ -35,6 +34,8 @@ export interface ResourcesOptions {
    * affinities of all its blocks. mod/ipam's, passed in because the store must not know it.
    */
   releasePoolAffinities?: (cidr: Prefix) => Promise<void>;
+  /** Before a node is deleted: release these addresses, then the node's blocks. mod/ipam's too. */
+  releaseNode?: (node: string, addresses: string[]) => Promise<void>;
 }
 
 export interface WriteMode {
@@ -42,6 +43,8 @@ export interface WriteMode {
   crd?: boolean;
   /** As Calico's UnsafeCreate and UnsafeDelete: no look at other objects, no release of affinities. */
   unsafe?: boolean;
+  /** Not checked at all: an object that came from the store, of which one thing is changed. */
+  unchecked?: boolean;
   /** Fields that we do not know are kept, not refused (an object that came from the store). */
   keepUnknown?: boolean;
   /** For programs that report about themselves: gone after these many seconds. */
@@ -102,6 +105,9 @@ export class Resources {
     const prefix = STORE_RULES.get(kind)?.record?.key ?? resourcePrefix(kind, namespace);
     const listing = await this.#do(kind.kind, () => this.store.list(prefix));
     const list: ResourceList<T> = { items: [], revision: listing.revision, broken: [] };
+    for (const object of STORE_RULES.get(kind)?.builtIn ?? []) {
+      list.items.push(structuredClone(object) as T);
+    }
     for (const entry of listing.entries) {
       try {
         list.items.push(decodeEntry(kind, entry));
@@ -109,6 +115,9 @@ export class Resources {
         if (!(error instanceof ModelError)) throw error;
         list.broken.push({ key: entry.key, error });
       }
+    }
+    if (STORE_RULES.get(kind)?.builtIn) {
+      list.items.sort((a, b) => a.metadata.name < b.metadata.name ? -1 : 1);
     }
     return list;
   }
@@ -285,10 +294,10 @@ export class Resources {
     mode: WriteMode & { resourceVersion?: Revision; uid?: string } = {},
   ): Promise<T> {
     const resource = resourceName(kind.kind, name, namespace);
-    if (kind === profileKind as unknown && name === DEFAULT_ALLOW_PROFILE) {
+    const found = await this.#find(kind, name, namespace);
+    if (STORE_RULES.get(kind)?.builtIn?.some((object) => object.metadata.name === name)) {
       throw new ResourceError("refused", resource, `${resource} is built in and cannot be deleted`);
     }
-    const found = await this.#find(kind, name, namespace);
     if (!found) {
       throw new ResourceError("notFound", resource, `${resource} does not exist`);
     }
@@ -342,6 +351,7 @@ export class Resources {
   }
 
   #parse<T extends Resource>(kind: Kind<T, any>, input: unknown, mode: WriteMode): T {
+    if (mode.unchecked) return readObject(kind, input);
     try {
       return parseObject(kind, input, {
         unknownFields: mode.keepUnknown ? "keep" : "refuse",
@@ -359,6 +369,7 @@ export class Resources {
     old: T | undefined,
     mode: WriteMode,
   ): Promise<void> {
+    if (mode.unchecked) return;
     const issues = await STORE_RULES.get(kind)?.check?.(this, object, old, mode) ?? [];
     if (issues.length === 0) return;
     const resource = resourceName(kind.kind, object.metadata.name, object.metadata.namespace);
@@ -393,7 +404,8 @@ export class Resources {
         throw new ResourceError("malformed", resource, error.message);
       }
     }
-    return undefined;
+    const builtIn = STORE_RULES.get(kind)?.builtIn?.find((o) => o.metadata.name === name);
+    return builtIn && { key: resourceKey(kind, name), object: structuredClone(builtIn) as T };
   }
 
   async #do<T>(resource: string, operation: () => Promise<T>): Promise<T> {
