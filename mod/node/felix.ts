@@ -1,0 +1,118 @@
+/**
+ * Felix's parameters as this agent uses them: environment (FELIX_…) over FelixConfiguration
+ * `node.<name>` over `default` over the built-in default, as in Felix. A value that cannot be
+ * understood is passed over and named in `problems`; the next one in line holds.
+ */
+import type { FelixConfiguration } from "../model/felix_configuration.ts";
+import { parseBoolean } from "./config.ts";
+
+export interface FelixParameters {
+  readonly interfacePrefixes: readonly string[];
+  readonly mtuInterfacePattern: RegExp;
+  readonly endpointToHostAction: "accept" | "drop" | "return";
+  /** Seconds; 0: never. */
+  readonly reportingInterval: number;
+  readonly reportingTtl: number;
+  readonly endpointReporting: boolean;
+  readonly ipv6: boolean;
+  readonly vxlanPort: number;
+  readonly vxlanVni: number;
+  readonly healthEnabled: boolean;
+  readonly metricsEnabled: boolean;
+  readonly problems: readonly string[];
+}
+
+const MTU_PATTERN = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)";
+
+/** Go's durations: `30s`, `1m30s`, `1h`; a bare number is seconds. */
+export function parseDuration(text: string): number | undefined {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  const units: Record<string, number> = {
+    h: 3600,
+    m: 60,
+    s: 1,
+    ms: 1e-3,
+    us: 1e-6,
+    "µs": 1e-6,
+    ns: 1e-9,
+  };
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(h|ms|us|µs|ns|m|s)/g)];
+  if (parts.length === 0 || parts.map((p) => p[0]).join("") !== text) return undefined;
+  return parts.reduce((sum, [, n, unit]) => sum + Number(n) * units[unit], 0);
+}
+
+export function felixParameters(
+  nodeName: string,
+  environment: ReadonlyMap<string, string>,
+  configurations: ReadonlyMap<string, FelixConfiguration>,
+): FelixParameters {
+  const problems: string[] = [];
+  const specs = [`node.${nodeName}`, "default"]
+    .map((name) => configurations.get(name)?.spec as Record<string, unknown> | undefined);
+
+  /** The first value in line that `read` understands. */
+  function value<T>(
+    names: { env: string; field: string },
+    read: (text: string) => T | undefined,
+    fallback: T,
+  ): T {
+    const line: [string, unknown][] = [
+      [`FELIX_${names.env.toUpperCase()}`, environment.get(names.env.toLowerCase())],
+      ...specs.map((spec): [string, unknown] => [`spec.${names.field}`, spec?.[names.field]]),
+    ];
+    for (const [where, found] of line) {
+      if (found === undefined || found === null || found === "") continue;
+      let understood: T | undefined;
+      try {
+        understood = read(String(found));
+      } catch {
+        // said below
+      }
+      if (understood !== undefined) return understood;
+      problems.push(`${where}="${found}" is not understood; it is passed over`);
+    }
+    return fallback;
+  }
+
+  const boolean = (env: string, field: string, fallback: boolean) =>
+    value({ env, field }, (t) => parseBoolean(env, t), fallback);
+  const seconds = (env: string, field: string, fallback: number) =>
+    value({ env, field }, parseDuration, fallback);
+  const number = (env: string, field: string, most: number, fallback: number) =>
+    value(
+      { env, field },
+      (t) => /^\d+$/.test(t) && Number(t) <= most ? Number(t) : undefined,
+      fallback,
+    );
+
+  return {
+    interfacePrefixes: value(
+      { env: "InterfacePrefix", field: "interfacePrefix" },
+      (t) => /^[A-Za-z0-9_.-]{1,11}(,[A-Za-z0-9_.-]{1,11})*$/.test(t) ? t.split(",") : undefined,
+      ["cali"],
+    ),
+    mtuInterfacePattern: value(
+      { env: "MTUIfacePattern", field: "mtuIfacePattern" },
+      (t) => new RegExp(t),
+      new RegExp(MTU_PATTERN),
+    ),
+    endpointToHostAction: value(
+      { env: "DefaultEndpointToHostAction", field: "defaultEndpointToHostAction" },
+      (t) => {
+        const lower = t.toLowerCase();
+        return lower === "accept" || lower === "drop" || lower === "return" ? lower : undefined;
+      },
+      // Felix's bare default is DROP; all of Calico's Kubernetes manifests set ACCEPT.
+      "accept",
+    ),
+    reportingInterval: seconds("ReportingIntervalSecs", "reportingInterval", 30),
+    reportingTtl: seconds("ReportingTTLSecs", "reportingTTL", 90),
+    endpointReporting: boolean("EndpointReportingEnabled", "endpointReportingEnabled", false),
+    ipv6: boolean("Ipv6Support", "ipv6Support", true),
+    vxlanPort: number("VXLANPort", "vxlanPort", 65535, 4789),
+    vxlanVni: number("VXLANVNI", "vxlanVNI", 16777215, 4096),
+    healthEnabled: boolean("HealthEnabled", "healthEnabled", true),
+    metricsEnabled: boolean("PrometheusMetricsEnabled", "prometheusMetricsEnabled", false),
+    problems,
+  };
+}

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import type { FelixConfiguration } from "../model/felix_configuration.ts";
+import { felixParameters, parseDuration } from "./felix.ts";
+
+const configuration = (spec: object) => ({ spec }) as FelixConfiguration;
+
+Deno.test("environment wins over the node's configuration, that over the default one", () => {
+  const all = new Map([
+    [
+      "default",
+      configuration({ reportingInterval: "10s", vxlanPort: 1, endpointReportingEnabled: true }),
+    ],
+    ["node.a", configuration({ reportingInterval: "20s", vxlanPort: 2 })],
+  ]);
+  const felix = felixParameters("a", new Map([["vxlanport", "3"]]), all);
+  assert.equal(felix.vxlanPort, 3);
+  assert.equal(felix.reportingInterval, 20);
+  assert.equal(felix.endpointReporting, true);
+  assert.equal(felix.reportingTtl, 90);
+  assert.deepEqual(felix.problems, []);
+  assert.equal(felixParameters("b", new Map(), all).reportingInterval, 10);
+});
+
+Deno.test("what cannot be understood is named and passed over", () => {
+  const all = new Map([["default", configuration({ defaultEndpointToHostAction: "Drop" })]]);
+  const felix = felixParameters(
+    "a",
+    new Map([["defaultendpointtohostaction", "burn"], ["mtuifacepattern", "("]]),
+    all,
+  );
+  assert.equal(felix.endpointToHostAction, "drop");
+  assert.ok(felix.mtuInterfacePattern.test("eth0"));
+  assert.equal(felix.problems.length, 2);
+  assert.match(felix.problems.join(), /burn/);
+});
+
+Deno.test("durations are Go's", () => {
+  for (
+    const [text, want] of [["1m30s", 90], ["1h", 3600], ["250ms", 0.25], ["15", 15], [
+      "0s",
+      0,
+    ]] as const
+  ) assert.equal(parseDuration(text), want);
+  for (const text of ["", "s", "1x", "1 s", "-1s"]) assert.equal(parseDuration(text), undefined);
+});

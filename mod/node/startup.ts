@@ -1,0 +1,187 @@
+/**
+ * What a node writes about itself before it begins (Calico's `calico-node -startup`): its Node with
+ * the address by which others reach it, the default pools where a family has none, and
+ * FelixConfiguration `default`. All of it may run on every node at the same moment and again at every
+ * start: what is there already is left as people have set it.
+ */
+import {
+  addressBits,
+  type Family,
+  formatIp,
+  formatPrefix,
+  mustPrefix,
+  parseCidr,
+  type Prefix,
+  prefixContains,
+} from "../net/mod.ts";
+import { felixConfigurationKind } from "../model/felix_configuration.ts";
+import { ippoolKind } from "../model/ippool.ts";
+import { type Node, nodeKind } from "../model/node.ts";
+import { ResourceError, type Resources } from "../store/resources.ts";
+import { type Host, type NodeAddress, nodeAddress } from "./autodetect.ts";
+import { ConfigError, type NodeConfig } from "./config.ts";
+
+export interface NodeAddresses {
+  readonly 4?: NodeAddress;
+  readonly 6?: NodeAddress;
+}
+
+const cidrText = (a: NodeAddress) => `${formatIp(a.ip)}/${a.length}`;
+
+/** Finds the node's addresses; with an empty wish those that the Node has are kept while they hold. */
+export function findAddresses(config: NodeConfig, host: Host, known?: Node): NodeAddresses {
+  const found = (family: Family): NodeAddress | undefined => {
+    const stored = family === 4 ? known?.spec.bgp?.ipv4Address : known?.spec.bgp?.ipv6Address;
+    const wish = config.ip[family];
+    if (wish === "" && stored && parseCidr(stored)) {
+      try {
+        return nodeAddress(stored, "", family, host);
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error; // no longer ours: look again
+      }
+    }
+    return nodeAddress(wish, config.ipMethod[family], family, host);
+  };
+  return { 4: found(4), 6: found(6) };
+}
+
+/** Creates or completes our Node. ConfigError where another node has our address. */
+export async function registerNode(
+  resources: Resources,
+  config: NodeConfig,
+  host: Host,
+): Promise<NodeAddresses> {
+  const { nodeName } = config;
+  const { items } = await resources.list(nodeKind);
+  const known = items.find((n) => n.metadata.name === nodeName);
+  const addresses = findAddresses(config, host, known);
+  if (!addresses[4] && !addresses[6] && config.backend !== "none") {
+    throw new ConfigError(
+      `no address of this node was found (IP=${config.ip[4] || "autodetect"}, method ` +
+        `${config.ipMethod[4]}); set IP to one of its addresses`,
+    );
+  }
+  checkUnique(items, nodeName, addresses);
+  const complete = (node: Node): Node => {
+    const bgp = { ...node.spec.bgp };
+    if (addresses[4]) bgp.ipv4Address = cidrText(addresses[4]);
+    if (addresses[6]) bgp.ipv6Address = cidrText(addresses[6]);
+    if (config.asNumber !== undefined) bgp.asNumber = config.asNumber;
+    const own = [addresses[4], addresses[6]].filter((a) => a !== undefined)
+      .map((a) => ({ address: cidrText(a), type: "CalicoNodeIP" as const }));
+    const others = (node.spec.addresses ?? []).filter((a) => a.type !== "CalicoNodeIP");
+    return {
+      ...node,
+      spec: {
+        ...node.spec,
+        bgp: Object.keys(bgp).length > 0 ? bgp : undefined,
+        addresses: [...own, ...others],
+      },
+    };
+  };
+  const modify = () =>
+    resources.modify(nodeKind, nodeName, undefined, (node: Node) => {
+      const next = complete(node);
+      return JSON.stringify(next) === JSON.stringify(node) ? undefined : next;
+    });
+  if (known) await modify();
+  else {
+    const fresh = complete({ metadata: { name: nodeName }, spec: {}, status: {} } as Node);
+    await resources.create(nodeKind, {
+      kind: "Node",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: nodeName },
+      spec: fresh.spec,
+    }).catch((error) => {
+      // Somebody was quicker (a restart of ourselves): complete what is there.
+      if (error instanceof ResourceError && error.kind === "exists") return modify();
+      throw error;
+    });
+  }
+  return addresses;
+}
+
+function checkUnique(nodes: readonly Node[], own: string, addresses: NodeAddresses): void {
+  for (const { metadata, spec } of nodes) {
+    if (metadata.name === own) continue;
+    for (
+      const [address, theirs] of [
+        [addresses[4], spec.bgp?.ipv4Address],
+        [addresses[6], spec.bgp?.ipv6Address],
+      ] as const
+    ) {
+      const ip = theirs && parseCidr(theirs)?.ip;
+      if (address && ip && formatIp(ip) === formatIp(address.ip)) {
+        throw new ConfigError(
+          `the node "${metadata.name}" has the address ${formatIp(ip)} too; set IP or NODENAME, ` +
+            `or delete that Node if it is gone`,
+        );
+      }
+    }
+  }
+}
+
+/** Calico's choice where no CIDR is given: the first of these that no address of the host lies in. */
+function freeCidr(family: Family, host: Host): Prefix {
+  if (family === 6) {
+    const random = crypto.getRandomValues(new Uint8Array(5)).toHex();
+    const words = `fd${random}`.match(/.{4}/g)!;
+    return mustPrefix(`${words.join(":")}::/48`);
+  }
+  const candidates = [
+    "192.168.0.0/16",
+    ...Array.from({ length: 16 }, (_, i) => `172.${16 + i}.0.0/16`),
+  ].map(mustPrefix);
+  const used = (prefix: Prefix) =>
+    host.interfaces.some((i) => i.addresses.some((a) => prefixContains(prefix, a.ip)));
+  return candidates.find((c) => !used(c)) ?? candidates[0];
+}
+
+/** Makes the default pool of each family that has none. */
+export async function ensurePools(
+  resources: Resources,
+  config: NodeConfig,
+  host: Host,
+): Promise<void> {
+  const { items } = await resources.list(ippoolKind);
+  for (const family of [4, 6] as const) {
+    const wanted = config.pool[family];
+    if (!wanted || items.some((p) => parseCidr(p.spec.cidr)?.ip.family === family)) continue;
+    const cidr = wanted.cidr ?? freeCidr(family, host);
+    if (cidr.length > addressBits(family)) continue;
+    try {
+      await resources.create(ippoolKind, {
+        kind: "IPPool",
+        apiVersion: "projectcalico.org/v3",
+        metadata: { name: `default-ipv${family}-ippool` },
+        spec: {
+          cidr: formatPrefix(cidr),
+          blockSize: wanted.blockSize,
+          ipipMode: wanted.ipipMode,
+          vxlanMode: wanted.vxlanMode,
+          natOutgoing: wanted.natOutgoing,
+          nodeSelector: wanted.nodeSelector,
+          disableBGPExport: wanted.disableBGPExport,
+        },
+      });
+    } catch (error) {
+      // Another node made it at the same moment.
+      if (!(error instanceof ResourceError && error.kind === "exists")) throw error;
+    }
+  }
+}
+
+/** FelixConfiguration `default`, so that people find one to edit. */
+export async function ensureFelixConfiguration(resources: Resources): Promise<void> {
+  try {
+    if (await resources.get(felixConfigurationKind, "default")) return;
+    await resources.create(felixConfigurationKind, {
+      kind: "FelixConfiguration",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "default" },
+      spec: { logSeverityScreen: "Info" },
+    });
+  } catch (error) {
+    if (!(error instanceof ResourceError && error.kind === "exists")) throw error;
+  }
+}
