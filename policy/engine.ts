@@ -288,9 +288,10 @@ export class PolicyEngine {
     return this.#workloads.endpoints();
   }
 
-  /** Whether this endpoint has chains here. */
+  /** Whether this endpoint has chains here; without an interface there is nothing to hang them on. */
   isLocal(endpoint: Endpoint): boolean {
-    return this.parameters.nodeName === undefined || endpoint.node === this.parameters.nodeName;
+    const { nodeName } = this.parameters;
+    return endpoint.interfaceName !== "" && (nodeName === undefined || endpoint.node === nodeName);
   }
 
   /** What a set holds, in words; undefined for a name that is no set in use. */
@@ -401,13 +402,11 @@ export class PolicyEngine {
   }
 
   #claim(key: string, { interfaceName }: Endpoint): void {
-    if (interfaceName === "") return;
     addTo(this.#interfaces, interfaceName, key);
     this.#dirtyInterfaces.add(interfaceName);
   }
 
   #unclaim(key: string, { interfaceName }: Endpoint): void {
-    if (interfaceName === "") return;
     deleteFrom(this.#interfaces, interfaceName, key);
     this.#dirtyInterfaces.add(interfaceName);
   }
@@ -531,9 +530,7 @@ export class PolicyEngine {
     }
     found.endpoints.add(entry);
     entry.body = found;
-    if (entry.endpoint.interfaceName !== "") {
-      this.#dirtyInterfaces.add(entry.endpoint.interfaceName);
-    }
+    this.#dirtyInterfaces.add(entry.endpoint.interfaceName);
   }
 
   #leaveBody(entry: EndpointEntry): void {
@@ -575,7 +572,7 @@ export class PolicyEngine {
       if (rules.ingress !== body.rules.ingress || rules.egress !== body.rules.egress) {
         body.rules = rules;
         for (const { endpoint } of body.endpoints) {
-          if (endpoint.interfaceName !== "") this.#dirtyInterfaces.add(endpoint.interfaceName);
+          this.#dirtyInterfaces.add(endpoint.interfaceName);
         }
       }
     }
@@ -745,7 +742,6 @@ export class PolicyEngine {
   #spoofingOf(family: Family): { interfaceName: string; prefix: string }[] {
     if (this.#spoofing.size === 0) return [];
     return [...this.#spoofing].sort(([a], [b]) => compareCodePoints(a, b))
-      .filter(([, e]) => e.interfaceName !== "")
       .flatMap(([, { interfaceName, spoofing }]) =>
         spoofing.filter((p) => p.includes(":") === (family === 6))
           .map((prefix) => ({ interfaceName, prefix }))

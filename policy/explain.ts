@@ -194,13 +194,14 @@ export class PolicyView {
       const [direction, endpoint] of [["egress", from.endpoint], ["ingress", to.endpoint]] as const
     ) {
       if (!endpoint) continue;
-      if (!this.engine.isLocal(endpoint)) {
+      const { nodeName, interfacePrefixes } = this.engine.parameters;
+      if (nodeName !== undefined && endpoint.node !== nodeName) {
         notes.push(`${direction} of ${nameOf(endpoint)} is judged on node ${endpoint.node}`);
         continue;
       }
       const key = direction === "egress" ? "iifname" : "oifname";
       // A pod whose interface has no chains yet is closed; so is one whose interface is not known.
-      const name = endpoint.interfaceName || `${this.engine.parameters.interfacePrefixes[0]}?`;
+      const name = endpoint.interfaceName || `${interfacePrefixes[0]}?`;
       sides.push({
         direction,
         endpoint,

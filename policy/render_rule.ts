@@ -108,9 +108,11 @@ function renderMatches(
   if (rule.icmp) head.push(icmpMatch(rule.icmp));
   if (rule.notIcmp) head.push({ ...icmpMatch(rule.notIcmp), not: true });
 
-  const source = renderSide(rule.source, "source", rule, family, direction, sets);
-  const destination = renderSide(rule.destination, "destination", rule, family, direction, sets);
+  const used = new Map<string, SetSpec>();
+  const source = renderSide(rule.source, "source", rule, family, direction, used);
+  const destination = renderSide(rule.destination, "destination", rule, family, direction, used);
   if (!source || !destination) return [];
+  for (const [id, spec] of used) sets.set(id, spec);
   const result: Statement[][] = [];
   for (const from of source.ways) {
     for (const to of destination.ways) {
