@@ -29,6 +29,7 @@ const errnoTable: readonly (readonly [number, string, string])[] = [
   [22, "EINVAL", "invalid argument"],
   [23, "ENFILE", "too many open files in the system"],
   [24, "EMFILE", "too many open files"],
+  [25, "ENOTTY", "wrong kind of file for this request"],
   [26, "ETXTBSY", "text file busy"],
   [27, "EFBIG", "file too large"],
   [28, "ENOSPC", "no space left"],

@@ -58,6 +58,11 @@ export class Netns {
     return new Netns(fd, path);
   }
 
+  /** Takes over a descriptor that is known to be a network namespace; `path` names it in errors. */
+  static adopt(fd: number, path: string): Netns {
+    return new Netns(fd, path);
+  }
+
   /** The descriptor: for IFLA_NET_NS_FD. Throws EBADF after `close`. */
   get fd(): number {
     if (this.#fd < 0) throw new KernelError(9, `use network namespace ${this.path}`);

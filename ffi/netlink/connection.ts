@@ -53,6 +53,14 @@ export class Connection {
     return this.#sequence;
   }
 
+  /** As many numbers in a row; the first of them. They do not wrap around within. */
+  nextSequences(count: number): number {
+    if (this.#sequence + count > 0xffffffff) this.#sequence = 0;
+    const first = this.#sequence + 1;
+    this.#sequence += count;
+    return first;
+  }
+
   /**
    * Sends one request with NLM_F_ACK and waits for its end. `write` puts header and attributes;
    * `read` sees every object that comes back (GET, or NLM_F_ECHO). `operation` names it in errors.

@@ -195,9 +195,12 @@ export class AttributeCursor {
     while (end < this.end && this.#bytes[end] !== 0) end++;
     return utf8.decode(this.#bytes.subarray(this.start, end));
   }
-  /** A new cursor over the attributes within this one, behind `offset` bytes of fixed header. */
-  nested(offset = 0): AttributeCursor {
-    return new AttributeCursor(this.#bytes, this.start + offset, this.end, this.#view);
+  /**
+   * A new cursor over the attributes within this one, behind `offset` bytes of fixed header and up to
+   * byte `end` of the payload.
+   */
+  nested(offset = 0, end = this.length): AttributeCursor {
+    return new AttributeCursor(this.#bytes, this.start + offset, this.start + end, this.#view);
   }
   /** A view (no copy) of the payload: valid until the buffer is used again. */
   peek(): DataView {

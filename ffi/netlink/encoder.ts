@@ -110,6 +110,12 @@ export class MessageEncoder {
     return this;
   }
 
+  /** Fills in a number whose place was left open before. */
+  patchU16(offset: number, value: number): this {
+    this.#view.setUint16(offset, value, true);
+    return this;
+  }
+
   // Attributes: length, type, payload, padding to 4.
 
   attrFlag(type: number): this {

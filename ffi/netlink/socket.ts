@@ -104,6 +104,13 @@ export class NetlinkSocket implements Transport {
     return this.#carrier.fd;
   }
 
+  /** Our port id, the sender's address that notifications of our changes carry. */
+  get port(): number {
+    const address = new Uint8Array(12), length = intBytes(12);
+    check(libc().getsockname(this.fd, address, length), "read a netlink socket's address");
+    return new DataView(address.buffer).getUint32(4, true);
+  }
+
   /** Makes room for one datagram of so many bytes. The kernel counts its own bookkeeping too. */
   reserveSend(bytes: number): void {
     const need = bytes + (bytes >> 2) + 65536;

@@ -371,15 +371,18 @@ function putData(message: MessageEncoder, spec: LinkSpec): void {
   }
 }
 
-/** As the kernel's dev_valid_name: the same refusal, before anything was sent. */
+/**
+ * As the kernel's dev_valid_name: the same refusal, before anything was sent. A percent sign the kernel
+ * would take for a template (`eth%d`) and choose the name itself.
+ */
 function checkName(name: string): void {
   const bytes = new TextEncoder().encode(name).length;
   const bad = bytes === 0
     ? "a name is empty"
     : bytes > longestName
     ? `a name has at most ${longestName} bytes, this one ${bytes}`
-    : name === "." || name === ".." || /[/:\s\0]/.test(name)
-    ? "a name holds no slash, colon or white space, and is not . or .."
+    : name === "." || name === ".." || /[/:%\s\0]/.test(name)
+    ? "a name holds no slash, colon, percent sign or white space, and is not . or .."
     : undefined;
   if (bad) {
     throw new KernelError(bytes > longestName ? 34 : 22, `name an interface "${name}"`, {
