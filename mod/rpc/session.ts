@@ -34,8 +34,6 @@ interface Running {
 
 export class Session {
   readonly #running = new Map<number, Running>();
-  /** Those of #running that are streams. */
-  readonly #streams = new Set<Running>();
   readonly #tasks = new Set<Promise<void>>();
   readonly #outbox: Outbox;
   readonly #onDisconnect = new Set<() => void>();
@@ -87,9 +85,12 @@ export class Session {
     this.#onDisconnect.clear();
   }
 
-  /** The client sends no more: calls under way are still answered, streams are over. */
+  /**
+   * The client sends no more, or is gone: that looks the same. What waits for something is told to
+   * give up; what is answered soon still finds whoever reads.
+   */
   async #finish(): Promise<void> {
-    for (const running of this.#streams) running.abort.abort();
+    for (const running of this.#running.values()) running.abort.abort();
     while (this.#tasks.size > 0 && !this.#ended) await Promise.race(this.#tasks);
     await this.#outbox.flushed();
   }
@@ -125,7 +126,6 @@ export class Session {
     this.#running.set(id, running);
     const task = this.#carryOut(id, name, method, params, running).then(() => {
       this.#tasks.delete(task);
-      this.#streams.delete(running);
       if (this.#running.get(id) === running) this.#running.delete(id);
     });
     this.#tasks.add(task);
@@ -153,7 +153,6 @@ export class Session {
         const result = await method.run(params, context);
         this.#outbox.push(encodeResponse({ id, result }));
       } else {
-        this.#streams.add(running);
         await this.#pump(id, method.run(params, context), running);
         this.#outbox.push(encodeResponse({ id, end: true }));
       }
