@@ -263,8 +263,9 @@ class Assigner {
     for (let i = 0; i < RETRIES; i++) {
       const fresh = listing === undefined;
       listing ??= await blocks.list(this.family);
-      const candidate = this.#unclaimed(listing) ??
-        (fresh ? await this.#reclaim(listing) : undefined);
+      const candidate = fresh
+        ? this.#lost(listing) ?? this.#unclaimed(listing) ?? await this.#reclaim(listing)
+        : this.#unclaimed(listing);
       listing = undefined;
       if (!candidate) {
         if (!fresh) continue;
@@ -290,13 +291,16 @@ class Assigner {
     throw tooManyRetries(`blocks of ${formatAffinity(this.owner)}`);
   }
 
-  /** A block of ours that no affinity tells of, or one that does not exist yet. */
-  #unclaimed(listing: readonly BlockRecord[]): Prefix | undefined {
-    const mine = listing.find((record) =>
+  /** A block of ours of which we did not know: another process claimed it, or its affinity was lost. */
+  #lost(listing: readonly BlockRecord[]): Prefix | undefined {
+    return listing.find((record) =>
       isOwnedBy(record.block, this.owner) && this.#poolOf(record.prefix) &&
       !this.#exhausted.has(formatPrefix(record.prefix)) && this.#free(record) > 0
-    );
-    if (mine) return mine.prefix;
+    )?.prefix;
+  }
+
+  /** A block that does not exist yet. */
+  #unclaimed(listing: readonly BlockRecord[]): Prefix | undefined {
     for (const pool of this.pools) {
       const taken = [...listing.map((record) => record.prefix), ...this.facts.pools.ceded(pool)];
       const start = startOf(pool, this.owner.name, this.room.random);

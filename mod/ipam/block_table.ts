@@ -112,6 +112,7 @@ export class BlockTable {
   async delete(record: BlockRecord): Promise<boolean> {
     const key = blockKey(record.prefix);
     this.#known.delete(key);
+    this.#listings.delete(record.prefix.ip.family);
     return await this.#race(() => this.store.delete(key, record.revision)) !== undefined;
   }
 

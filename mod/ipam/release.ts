@@ -18,6 +18,7 @@ import {
 import { addressOf } from "./assign_ip.ts";
 import {
   type AllocationBlock,
+  attributeOf,
   cleanHandle,
   collectCooled,
   type Cooldown,
@@ -214,13 +215,21 @@ export class BlockFinder {
       this.facts.pools.all.filter((pool) => prefixContains(pool.prefix, ip))
         .map((pool) => blockOf(pool, ip)).map((prefix) => [formatPrefix(prefix), prefix]),
     );
+    let empty: BlockRecord | undefined;
     for (const prefix of likely.values()) {
       const record = await this.room.blocks.read(prefix);
-      if (record) return record;
+      if (record && isTaken(record, ip)) return record;
+      empty ??= record;
     }
+    // A block of another size may have it, beside one that a claimant left half made.
     const { family } = ip;
     if (!this.#lists.has(family)) this.#lists.set(family, this.room.blocks.list(family));
     const all = await this.#lists.get(family)!;
-    return all.find((record) => prefixContains(record.prefix, ip));
+    const holding = all.filter((record) => prefixContains(record.prefix, ip));
+    return holding.find((record) => isTaken(record, ip)) ?? empty ?? holding[0];
   }
+}
+
+function isTaken({ prefix, block }: BlockRecord, ip: Ip): boolean {
+  return attributeOf(block, Number(ordinalOf(prefix, ip))) !== undefined;
 }
