@@ -73,6 +73,7 @@ const errnoTable: readonly (readonly [number, string, string])[] = [
   [113, "EHOSTUNREACH", "no route to host"],
   [114, "EALREADY", "already in progress"],
   [115, "EINPROGRESS", "in progress"],
+  [125, "ECANCELED", "given up on our side"],
 ];
 
 const byNumber = new Map(errnoTable.map(([n, code, text]) => [n, { code, text }]));
@@ -105,9 +106,9 @@ export interface KernelErrorDetail {
 
 /**
  * A refusal by the kernel. `message` reads
- * `<operation>: <text> (<code>[, kernel: <detail>])`,
- * for example `add route 10.0.0.0/24 via 172.31.255.1: network is unreachable (ENETUNREACH, kernel:
- * Nexthop has invalid gateway)`.
+ * `<operation>: <text> (<code>)[: <detail>]`,
+ * for example `add route 10.0.0.0/24 via 172.31.255.1: network is unreachable (ENETUNREACH): Nexthop
+ * has invalid gateway`.
  */
 export class KernelError extends Error {
   override readonly name = "KernelError";
@@ -126,7 +127,7 @@ export class KernelError extends Error {
   ) {
     const code = errnoCode(errno);
     super(
-      `${operation}: ${errnoText(errno)} (${code}${more.detail ? `, kernel: ${more.detail}` : ""})`,
+      `${operation}: ${errnoText(errno)} (${code})${more.detail ? `: ${more.detail}` : ""}`,
     );
     this.code = code;
     this.detail = more.detail;
