@@ -78,6 +78,7 @@ export class NftClient {
   readonly #connection: Connection;
   readonly #reserveSend: (bytes: number) => void;
   readonly #asyncFrom: number;
+  #port = 0;
 
   constructor(connection: Connection, options: NftClientOptions = {}) {
     this.#connection = connection;
@@ -94,10 +95,17 @@ export class NftClient {
       0,
       (e) => putFamily(e, 0),
       (m) => {
+        this.#port = m.port;
         for (const a = m.attributes(NFGENMSG); a.next();) if (a.type === 1) generation = a.be32();
       },
     );
     return generation;
+  }
+
+  /** The port id of our socket, by which notifications tell who committed. */
+  get port(): number {
+    if (this.#port === 0) this.generation();
+    return this.#port;
   }
 
   tables(): NftTable[] {

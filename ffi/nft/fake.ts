@@ -96,6 +96,8 @@ export interface FakeSet {
 export interface FakeTable {
   readonly family: NftFamily;
   readonly name: string;
+  /** 1 dormant. */
+  readonly flags: number;
   readonly chains: ReadonlyMap<string, FakeChain>;
   readonly sets: ReadonlyMap<string, FakeSet>;
 }
@@ -236,7 +238,7 @@ export class FakeNft {
       case NFT_MSG_GETTABLE:
         for (const found of this.tables.values()) {
           if (!isDump && (found.family !== family || found.name !== table)) continue;
-          answers.object(message, NFT_MSG_NEWTABLE, (e) => putTable(e, { ...found, flags: 0 }));
+          answers.object(message, NFT_MSG_NEWTABLE, (e) => putTable(e, found));
           if (!isDump) return answers.end(message);
         }
         if (!isDump) return answers.acknowledge(message, new Refusal(ENOENT));
@@ -395,6 +397,7 @@ function nameOffset(message: MessageCursor, wanted: number): number {
 interface ChangingTable {
   family: NftFamily;
   name: string;
+  flags: number;
   chains: Map<string, FakeChain>;
   sets: Map<string, FakeSet>;
 }
@@ -482,10 +485,16 @@ class Work {
     const table = getTable(message);
     if (!table) return new Refusal(EOPNOTSUPP);
     const key = tableKey(table.family, table.name);
+    const flags = table.flags ?? 0;
     if (this.#tables.has(key)) {
-      return message.flags & NLM_F_EXCL ? new Refusal(EEXIST) : undefined;
+      if (message.flags & NLM_F_EXCL) return new Refusal(EEXIST);
+      const found = this.#table(message) as ChangingTable;
+      if (found.flags !== flags) this.changed = true;
+      found.flags = flags;
+      return;
     }
-    const own = { family: table.family, name: table.name, chains: new Map(), sets: new Map() };
+    const { family, name } = table;
+    const own = { family, name, flags, chains: new Map(), sets: new Map() };
     this.#tables.set(key, own);
     this.#own.set(key, own);
     this.changed = true;
@@ -510,6 +519,7 @@ class Work {
     const copy: ChangingTable = {
       family: found.family,
       name: found.name,
+      flags: found.flags,
       chains: new Map(found.chains),
       sets: new Map(found.sets),
     };

@@ -71,6 +71,7 @@ export type MarkCache = WeakMap<Chain, readonly string[]>;
 
 export class Planner {
   #marks: MarkCache = new WeakMap();
+  #kinds: ReadonlyMap<string, SetKind> = new Map();
 
   constructor(readonly table: string, readonly family: Family) {}
 
@@ -86,8 +87,7 @@ export class Planner {
   }
 
   #planAll(kernel: KernelTable, wanted: Wanted, make: TablePlan["make"]): TablePlan {
-    // Marks depend on the kinds of sets, and those may have changed.
-    this.#marks = new WeakMap();
+    this.#checkKinds(wanted);
     const chains: ChainPlan[] = [];
     const deleteChains: string[] = [];
     const wantedChains = new Set<string>();
@@ -159,6 +159,18 @@ export class Planner {
     }
     const { table, family } = this;
     return { table, family, make: "no", deleteChains, deleteSets, sets, chains };
+  }
+
+  /** Marks depend on the kinds of the sets that the rules name. */
+  #checkKinds(wanted: Wanted): void {
+    const kinds = new Map<string, SetKind>();
+    let changed = false;
+    for (const { name, kind } of wanted.sets.values()) {
+      kinds.set(name, kind);
+      changed ||= (this.#kinds.get(name) ?? kind) !== kind;
+    }
+    this.#kinds = kinds;
+    if (changed) this.#marks = new WeakMap();
   }
 
   #planChain(

@@ -44,7 +44,6 @@ export class Wanted {
   chains: ReadonlyMap<string, Chain> = new Map();
   readonly #sets = new Map<string, WantedSet>();
   #ownChains: Map<string, Chain> | undefined;
-  #revision: number | undefined;
   #changes: Changes = noChanges();
 
   constructor(readonly family: Family) {}
@@ -56,10 +55,9 @@ export class Wanted {
   readonly kindOf = (set: string): SetKind | undefined => this.#sets.get(set)?.kind;
 
   /**
-   * Takes a whole ruleset over; what differs from the one before counts as changed. `revision`: what
-   * deltas may follow on.
+   * Takes a whole ruleset over; what differs from the one before counts as changed.
    */
-  replace(ruleset: Ruleset, revision?: number): void {
+  replace(ruleset: Ruleset): void {
     if (ruleset.family !== this.family) {
       throw new TypeError(`a ruleset of IPv${ruleset.family} was given for IPv${this.family}`);
     }
@@ -75,19 +73,15 @@ export class Wanted {
     for (const set of ruleset.sets.values()) this.#putSet(set);
     this.chains = ruleset.chains;
     this.#ownChains = undefined;
-    this.#revision = revision;
   }
 
-  /** Throws DeltaGapError, with nothing changed, where the delta does not follow on what we have. */
+  /**
+   * Takes one delta in; each must come once, and in their order. Throws DeltaGapError, with nothing
+   * changed, where it speaks of a set that we do not have.
+   */
   change(delta: RulesetDelta): void {
     if (delta.family !== this.family) {
       throw new TypeError(`a delta of IPv${delta.family} was given for IPv${this.family}`);
-    }
-    if (this.#revision !== undefined && delta.from !== this.#revision) {
-      throw new DeltaGapError(
-        `the delta of IPv${this.family} follows on revision ${delta.from}, ` +
-          `not on ${this.#revision}: apply the whole ruleset`,
-      );
     }
     for (const [name, change] of delta.sets) this.#checkSet(name, change);
     const chains = this.#ownChains ??= new Map(this.chains);
@@ -98,14 +92,16 @@ export class Wanted {
       this.#changes.chains.add(name);
     }
     for (const [name, change] of delta.sets) this.#changeSet(name, change);
-    this.#revision = delta.to;
   }
 
-  /** What changed since the last call; it counts as told from then on. */
-  takeChanges(): Changes {
-    const changes = this.#changes;
+  /** What changed since the kernel was last told. */
+  get changes(): Changes {
+    return this.#changes;
+  }
+
+  /** The kernel has everything that is wanted now. */
+  told(): void {
     this.#changes = noChanges();
-    return changes;
   }
 
   #checkSet(name: string, change: SetChange): void {

@@ -1,0 +1,450 @@
+/**
+ * The nf_tables dataplane: keeps the tables `calico` of the families ip and ip6 as policy wants them,
+ * and touches nothing else.
+ *
+ *     wanted   rulesets of policy (`apply`), changed by deltas (`update`)
+ *     kernel   what the tables hold: read once, kept up by what we commit, read again when somebody
+ *              else has touched them
+ *     plan     the difference, committed in one transaction a family
+ *
+ * Fail static: at the start nothing is flushed; a fresh process reads what a former one left and
+ * changes what differs, so that no packet falls into a gap.
+ *
+ * Others: every commit in the namespace is announced, with the socket that made it. One that did not
+ * touch our tables only moves the generation on. One that did makes the table unknown; it is read and
+ * mended at once. Each transaction names the generation that it was computed from, so a commit that
+ * comes between is not overlooked: the kernel refuses ours, and we look again.
+ *
+ * Refusals: the table is read and the difference computed anew. After `replaceAfter` failures in a
+ * row the whole table is deleted and made anew, in one transaction. After `giveUpAfter` the caller
+ * gets the error; the table stays marked, and the next call tries again.
+ */
+import { isKernelError } from "../../../ffi/errors.ts";
+import type { NftClient } from "../../../ffi/nft/client.ts";
+import { StaleGenerationError, TransactionError } from "../../../ffi/nft/errors.ts";
+import type { NftEvents } from "../../../ffi/nft/events.ts";
+import type { Transaction } from "../../../ffi/nft/transaction.ts";
+import { readComment } from "../../../ffi/nft/userdata.ts";
+import type { Family, Ruleset, RulesetDelta } from "../../../policy/rules.ts";
+import { readMark } from "./compile.ts";
+import { applyPlan, isEmptyPlan, Planner, type TablePlan, writePlan } from "./plan.ts";
+import { nftFamily } from "./sets.ts";
+import { type KernelTable, readTable } from "./table.ts";
+import { Wanted } from "./wanted.ts";
+
+export type Rulesets = Readonly<Record<Family, Ruleset>>;
+
+/** What happened, for logs and metrics. */
+export type DataplaneEvent =
+  /** A transaction was committed. */
+  | {
+    readonly event: "committed";
+    readonly family: Family;
+    readonly messages: number;
+    readonly bytes: number;
+    /** What it was for. */
+    readonly reason: "change" | "start" | "repair" | "replace";
+  }
+  /** Somebody else has touched our table. */
+  | { readonly event: "foreign"; readonly family: Family; readonly program: string }
+  /** Notifications were lost; everything is read again. */
+  | { readonly event: "lost" }
+  | {
+    readonly event: "refused";
+    readonly family: Family;
+    readonly error: Error;
+    readonly failures: number;
+  };
+
+export interface DataplaneOptions {
+  /** Default `calico`. */
+  readonly table?: string;
+  /** Default 5 and 10. */
+  readonly replaceAfter?: number;
+  readonly giveUpAfter?: number;
+  /** Does work after so many milliseconds, unless it is cancelled. Default setTimeout. */
+  readonly later?: (milliseconds: number, work: () => void) => () => void;
+  /** Milliseconds of a clock that never goes back. Default performance.now. */
+  readonly now?: () => number;
+  readonly onEvent?: (event: DataplaneEvent) => void;
+  /**
+   * Called when a repair that nobody waits for has failed for good: the tables are not as they should
+   * be, and the next call will try again.
+   */
+  readonly onRepairFailed?: (error: Error) => void;
+  /** Called before the sockets are closed: takes the listener out of the reactor. */
+  readonly onClose?: () => void;
+}
+
+/** The kernel would not take what policy wants, time and again. `cause` is its last refusal. */
+export class DataplaneError extends Error {
+  override readonly name = "DataplaneError";
+  constructor(readonly family: Family, readonly attempts: number, cause: Error) {
+    super(
+      `table calico of IPv${family} could not be brought up to date in ${attempts} attempts ` +
+        `(what was there still stands): ${cause.message}`,
+      { cause },
+    );
+  }
+}
+
+/** The kernel's table turned out to be other than we believe. */
+class Changed extends Error {}
+
+const families: readonly Family[] = [4, 6];
+/** A stale generation is no failure; but somebody may commit faster than we can read. */
+const mostStale = 100;
+/** Pause before an unasked repair: a foreign program's commits come in bursts. Doubles up to 1 s. */
+const repairPause = 20;
+const longestPause = 1000;
+
+interface Plane {
+  readonly family: Family;
+  readonly wanted: Wanted;
+  readonly planner: Planner;
+  /** Undefined: unknown, must be read. */
+  kernel: KernelTable | undefined;
+  /** Why it is read or changed, for events. */
+  reason: "change" | "start" | "repair";
+}
+
+export class NftDataplane {
+  readonly #client: NftClient;
+  readonly #events: NftEvents | undefined;
+  readonly #table: string;
+  readonly #replaceAfter: number;
+  readonly #giveUpAfter: number;
+  readonly #later: (milliseconds: number, work: () => void) => () => void;
+  readonly #now: () => number;
+  readonly #options: DataplaneOptions;
+  readonly #planes: Readonly<Record<Family, Plane>>;
+  #generation: number | undefined;
+  /** The work under way, which new work waits for. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #cancelRepair: (() => void) | undefined;
+  #lastRepair = -Infinity;
+  #pause = repairPause;
+  #hasWanted = false;
+  #closed = false;
+
+  /**
+   * @param events without it, what others commit is seen by its generation alone: then every commit
+   * of anybody makes us read our tables again.
+   */
+  constructor(client: NftClient, events?: NftEvents, options: DataplaneOptions = {}) {
+    this.#client = client;
+    this.#events = events;
+    this.#options = options;
+    this.#table = options.table ?? "calico";
+    this.#replaceAfter = options.replaceAfter ?? 5;
+    this.#giveUpAfter = options.giveUpAfter ?? 10;
+    this.#now = options.now ?? (() => performance.now());
+    this.#later = options.later ?? ((milliseconds, work) => {
+      const timer = setTimeout(work, milliseconds);
+      return () => clearTimeout(timer);
+    });
+    const plane = (family: Family): Plane => ({
+      family,
+      wanted: new Wanted(family),
+      planner: new Planner(this.#table, family),
+      kernel: undefined,
+      reason: "start",
+    });
+    this.#planes = { 4: plane(4), 6: plane(6) };
+  }
+
+  /**
+   * Makes these rulesets what is wanted; resolves when the kernel has them. Chains and sets that are
+   * the same values as before cost nothing. Rejects with DataplaneError or CompileError.
+   */
+  apply(desired: Rulesets): Promise<void> {
+    return this.#enqueue(() => {
+      for (const family of families) this.#planes[family].wanted.replace(desired[family]);
+      this.#hasWanted = true;
+      return this.#bring();
+    });
+  }
+
+  /**
+   * Takes changes in, without a look at what did not change; resolves when the kernel has them.
+   * Rejects with DeltaGapError where a delta does not fit: then `apply` is due.
+   */
+  update(deltas: readonly RulesetDelta[]): Promise<void> {
+    return this.#enqueue(() => {
+      for (const delta of deltas) this.#planes[delta.family].wanted.change(delta);
+      this.#hasWanted = true;
+      return this.#bring();
+    });
+  }
+
+  /** Takes changes in, if there are any; then reads the tables and mends what differs. */
+  resync(deltas: readonly RulesetDelta[] = []): Promise<void> {
+    return this.#enqueue(() => {
+      for (const delta of deltas) this.#planes[delta.family].wanted.change(delta);
+      if (deltas.length > 0) this.#hasWanted = true;
+      this.#forgetAll();
+      return this.#bring();
+    });
+  }
+
+  /** Deletes our tables, whole; afterwards nothing is wanted until the next `apply` or `update`. */
+  remove(): Promise<void> {
+    return this.#enqueue(async () => {
+      this.#hasWanted = false;
+      for (const family of families) {
+        const plane = this.#planes[family];
+        plane.kernel = undefined;
+        plane.reason = "start";
+        const table = { family: nftFamily(family), name: this.#table };
+        if (!this.#client.table(table)) continue;
+        try {
+          await this.#client.commit(this.#client.begin().deleteTable(table));
+        } catch (error) {
+          // Gone between the two: as wanted.
+          if (!(error instanceof TransactionError) || error.code !== "ENOENT") throw error;
+        }
+      }
+    });
+  }
+
+  /**
+   * To be called when the event socket is readable. Reads what waits; where somebody has touched our
+   * tables, a repair begins after a moment.
+   */
+  heard(): void {
+    if (this.#closed) return;
+    this.#drain();
+    if (!this.#hasWanted || families.every((family) => this.#planes[family].kernel)) return;
+    this.#repairSoon();
+  }
+
+  /** Ends when the work that was asked for is done; the tables stay as they are. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#cancelRepair?.();
+    await this.#queue;
+    this.#options.onClose?.();
+    this.#events?.close();
+    this.#client.close();
+  }
+
+  #enqueue(work: () => Promise<void>): Promise<void> {
+    if (this.#closed) return Promise.reject(new Error("the nf_tables dataplane is closed"));
+    const done = this.#queue.then(work);
+    this.#queue = done.catch(() => {});
+    return done;
+  }
+
+  /** A program that fights us is met ever more slowly. */
+  #repairSoon(): void {
+    if (this.#cancelRepair) return;
+    const now = this.#now();
+    const quiet = now - this.#lastRepair > 2 * longestPause;
+    this.#pause = quiet ? repairPause : Math.min(this.#pause * 2, longestPause);
+    this.#lastRepair = now;
+    this.#cancelRepair = this.#later(this.#pause, () => {
+      this.#cancelRepair = undefined;
+      this.#enqueue(() => this.#bring()).catch((error) => {
+        if (!this.#closed) this.#options.onRepairFailed?.(error as Error);
+      });
+    });
+  }
+
+  /** Brings both tables up to date. */
+  async #bring(): Promise<void> {
+    if (!this.#hasWanted) return;
+    const errors: Error[] = [];
+    for (const family of families) {
+      try {
+        await this.#bringPlane(this.#planes[family]);
+      } catch (error) {
+        // One family's trouble is no reason to leave the other behind.
+        errors.push(error as Error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
+  }
+
+  async #bringPlane(plane: Plane): Promise<void> {
+    let failures = 0, stale = 0;
+    while (true) {
+      try {
+        this.#drain();
+        if (failures >= this.#replaceAfter) await this.#replace(plane);
+        else await this.#commitDifference(plane);
+        // What was heard meanwhile may already be of another's doing.
+        this.#drain();
+        if (plane.kernel) return;
+      } catch (error) {
+        if (error instanceof StaleGenerationError || error instanceof Changed) {
+          if (error instanceof Changed) this.#forget(plane);
+          else this.#afterStale();
+          if (++stale < mostStale) continue;
+          this.#forget(plane);
+          throw new DataplaneError(plane.family, stale, error);
+        }
+        this.#forget(plane);
+        if (!(error instanceof TransactionError) && !isKernelError(error)) throw error;
+        failures++;
+        this.#options.onEvent?.({ event: "refused", family: plane.family, error, failures });
+        if (failures >= this.#giveUpAfter) {
+          throw new DataplaneError(plane.family, failures, error);
+        }
+        const pause = Math.min(1 << failures, 100);
+        await new Promise<void>((resolve) => this.#later(pause, resolve));
+      }
+    }
+  }
+
+  async #commitDifference(plane: Plane): Promise<void> {
+    const { wanted, planner, family } = plane;
+    const reason = plane.reason;
+    let plan: TablePlan | undefined;
+    if (plane.kernel && this.#isCurrent()) {
+      plan = planner.planChanges(plane.kernel, wanted, wanted.changes);
+    }
+    if (!plan) plan = planner.planAll(this.#read(plane), wanted);
+    const kernel = plane.kernel!;
+    if (!isEmptyPlan(plan)) {
+      const tx = this.#client.begin(this.#generation);
+      writePlan(tx, plan, (chain) => this.#handles(plane, chain));
+      const size = tx.finish().length;
+      await this.#commit(tx);
+      this.#options.onEvent?.({
+        event: "committed",
+        family,
+        messages: tx.messages,
+        bytes: size,
+        reason,
+      });
+    }
+    // The kernel has it now; that others may have changed it since is told by events to come.
+    if (plane.kernel === kernel) plane.kernel = applyPlan(kernel, plan);
+    wanted.told();
+    plane.reason = "change";
+  }
+
+  /** The last resort: everything anew, in one transaction. */
+  async #replace(plane: Plane): Promise<void> {
+    const { planner, wanted, family } = plane;
+    const name = { family: nftFamily(family), name: this.#table };
+    const generation = this.#client.generation();
+    const exists = this.#client.table(name) !== undefined;
+    const kernel: KernelTable = { exists, dormant: false, chains: new Map(), sets: new Map() };
+    plane.kernel = kernel;
+    this.#generation = generation;
+    const plan = planner.planReplacement(kernel, wanted);
+    const tx = this.#client.begin(generation);
+    writePlan(tx, plan, () => []);
+    const size = tx.finish().length;
+    await this.#commit(tx);
+    this.#options.onEvent?.({
+      event: "committed",
+      family,
+      messages: tx.messages,
+      bytes: size,
+      reason: "replace",
+    });
+    if (plane.kernel === kernel) plane.kernel = applyPlan(kernel, plan);
+    wanted.told();
+    plane.reason = "change";
+  }
+
+  async #commit(tx: Transaction): Promise<void> {
+    await this.#client.commit(tx);
+    if (this.#events) return this.#drain();
+    // Nobody tells us: if ours was the only commit, the generation has moved by one; if it changed
+    // nothing, by none.
+    const now = this.#client.generation();
+    const before = this.#generation;
+    if (before !== undefined && (now === before || now === (before + 1) >>> 0)) {
+      this.#generation = now;
+    } else {
+      this.#forgetAll();
+    }
+  }
+
+  /**
+   * The kernel has refused for a commit of another. What that was waits in the events: if it did not
+   * touch our tables, what we know of them stands.
+   */
+  #afterStale(): void {
+    const refused = this.#generation;
+    this.#drain();
+    if (this.#generation === refused) this.#forgetAll();
+  }
+
+  #forgetAll(): void {
+    for (const family of families) this.#forget(this.#planes[family]);
+    this.#generation = undefined;
+  }
+
+  /** Whether we know the generation; without events, whether it is still the same. */
+  #isCurrent(): boolean {
+    if (this.#events) {
+      this.#generation ??= this.#client.generation();
+      return true;
+    }
+    const now = this.#client.generation();
+    if (now === this.#generation) return true;
+    this.#forgetAll();
+    return false;
+  }
+
+  /** Reads the table; what commits meanwhile is told by the generation, or by events. */
+  #read(plane: Plane): KernelTable {
+    const { table, generation, whole } = readTable(this.#client, this.#table, plane.family);
+    this.#generation = generation;
+    plane.kernel = table;
+    if (whole) return table;
+    if (!this.#events) throw new StaleGenerationError(generation);
+    // Somebody committed while we read. If not in our table, the reading stands.
+    this.#drain();
+    if (!plane.kernel) throw new StaleGenerationError(generation);
+    return table;
+  }
+
+  /** The handles of a chain's rules, which must be those that we believe it to have. */
+  #handles(plane: Plane, chain: string): number[] {
+    const table = { family: nftFamily(plane.family), name: this.#table };
+    const heads = this.#client.ruleHeads(table, chain);
+    const known = plane.kernel?.chains.get(chain)?.rules ?? [];
+    const same = heads.length === known.length &&
+      heads.every(({ userdata }, i) => readMark(readComment(userdata)) === known[i].mark);
+    if (!same) throw new Changed(`chain ${chain} is not as it was`);
+    return heads.map(({ handle }) => handle);
+  }
+
+  #forget(plane: Plane): void {
+    plane.kernel = undefined;
+    if (plane.reason === "change") plane.reason = "repair";
+  }
+
+  #drain(): void {
+    const events = this.#events;
+    if (!events) return;
+    const touched = new Set<Family>();
+    events.drain(this.#client.port, {
+      changed: (family, table) => {
+        if (table !== this.#table) return;
+        if (family === "ip") touched.add(4);
+        else if (family === "ip6") touched.add(6);
+      },
+      committed: (generation, _port, program) => {
+        this.#generation = generation;
+        for (const family of touched) {
+          this.#forget(this.#planes[family]);
+          if (this.#hasWanted) this.#options.onEvent?.({ event: "foreign", family, program });
+        }
+        touched.clear();
+      },
+      lost: () => {
+        this.#forgetAll();
+        this.#options.onEvent?.({ event: "lost" });
+      },
+    });
+    // The rest of a commit may wait still: better forget once too often.
+    for (const family of touched) this.#forget(this.#planes[family]);
+  }
+}

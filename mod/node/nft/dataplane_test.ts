@@ -1,0 +1,510 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { Connection } from "../../../ffi/netlink/connection.ts";
+import { NftClient } from "../../../ffi/nft/client.ts";
+import { NftEvents } from "../../../ffi/nft/events.ts";
+import { FakeNft } from "../../../ffi/nft/fake.ts";
+import type {
+  Chain,
+  Family,
+  Rule,
+  Ruleset,
+  RulesetDelta,
+  SetChange,
+  SetDef,
+} from "../../../policy/rules.ts";
+import { type DataplaneEvent, type DataplaneOptions, NftDataplane } from "./dataplane.ts";
+import type { Rulesets } from "./dataplane.ts";
+import { anyRulesets, expectedShape, readContent, shapeOf } from "./testing.ts";
+import { DeltaGapError } from "./wanted.ts";
+
+const families: readonly Family[] = [4, 6];
+
+/** Time does not matter here; only that somebody waits for it. */
+function soon(_milliseconds: number, work: () => void): () => void {
+  let cancelled = false;
+  queueMicrotask(() => cancelled || work());
+  return () => cancelled = true;
+}
+
+/** A dataplane on a fake kernel, and a client of another program. */
+function harness(options: DataplaneOptions & { deaf?: boolean } = {}, kernel = new FakeNft()) {
+  const events: DataplaneEvent[] = [];
+  const listener = kernel.listen();
+  const dataplane = new NftDataplane(
+    new NftClient(new Connection(kernel.connect())),
+    options.deaf ? undefined : new NftEvents(listener),
+    { later: soon, onEvent: (event) => events.push(event), ...options },
+  );
+  const other = new NftClient(new Connection(kernel.connect()));
+  return { kernel, dataplane, other, events, listener };
+}
+
+function ruleset(family: Family, chains: Chain[], sets: SetDef[] = []): Ruleset {
+  return {
+    family,
+    chains: new Map(chains.map((c) => [c.name, c])),
+    sets: new Map(sets.map((s) => [s.name, s])),
+  };
+}
+const empty6 = ruleset(6, []);
+const accept: Rule = { statements: [{ do: "accept" }] };
+const drop: Rule = { statements: [{ do: "drop" }] };
+const mark = (n: number): Rule => ({ statements: [{ do: "mark", value: n, mask: 0xff }] });
+const chain = (name: string, ...rules: Rule[]): Chain => ({ name, rules });
+const addrs = (...members: string[]): SetDef => ({
+  name: "cali40s:x",
+  kind: "addr",
+  members: new Set(members),
+});
+
+/** What stands in a kernel that never held anything else. */
+async function fresh(desired: Rulesets) {
+  const { dataplane, other } = harness();
+  await dataplane.apply(desired);
+  return [readContent(other, 4), readContent(other, 6)];
+}
+
+function anyDelta(from: Ruleset, to: Ruleset): RulesetDelta {
+  const chains = new Map<string, Chain | undefined>();
+  for (const name of from.chains.keys()) if (!to.chains.has(name)) chains.set(name, undefined);
+  for (const [name, c] of to.chains) chains.set(name, c);
+  const sets = new Map<string, SetChange>();
+  for (const name of from.sets.keys()) if (!to.sets.has(name)) sets.set(name, { is: "gone" });
+  for (const [name, set] of to.sets) {
+    const old = from.sets.get(name);
+    if (old?.kind !== set.kind) sets.set(name, { is: "new", set });
+    else if (set.kind === "verdict-map") {
+      const before = (old as typeof set).members;
+      sets.set(name, {
+        is: "verdicts",
+        remove: [...before.keys()].filter((m) => !set.members.has(m)),
+        add: [...set.members],
+      });
+    } else {
+      const before = (old as typeof set).members;
+      sets.set(name, {
+        is: "members",
+        kind: set.kind,
+        remove: [...before].filter((m) => !set.members.has(m)),
+        add: [...set.members].filter((m) => !before.has(m)),
+      });
+    }
+  }
+  return { family: to.family, from: 0, to: 0, chains, sets };
+}
+
+Deno.test("any state is reached from any other, by rulesets or by deltas", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(anyRulesets(), fc.boolean(), fc.boolean()), {
+        minLength: 2,
+        maxLength: 5,
+      }),
+      async (steps) => {
+        const h = harness();
+        let last: Rulesets | undefined;
+        for (const [desired, byDelta, restart] of steps) {
+          const used = restart ? harness({}, h.kernel).dataplane : h.dataplane;
+          if (byDelta && last && !restart) {
+            await used.update(families.map((f) => anyDelta(last![f], desired[f])));
+          } else await used.apply(desired);
+          const now = families.map((f) => readContent(h.other, f));
+          for (const family of families) {
+            assert.deepEqual(
+              shapeOf(readContent(h.other, family)!),
+              expectedShape(desired[family]),
+            );
+          }
+          assert.deepEqual(now, await fresh(desired));
+          // What is as it should be is left alone.
+          const commits = h.kernel.commits;
+          await used.apply(desired);
+          await used.resync();
+          assert.equal(h.kernel.commits, commits);
+          if (!restart) last = desired;
+          else await h.dataplane.apply(last = desired);
+        }
+        assert.deepEqual(h.events.filter((e) => e.event === "refused"), []);
+      },
+    ),
+    { numRuns: 50 },
+  );
+});
+
+function both(four: Ruleset): Rulesets {
+  return { 4: four, 6: empty6 };
+}
+const forward = (...rules: Rule[]): Chain => ({
+  name: "filter-FORWARD",
+  base: { type: "filter", hook: "forward", priority: 0, policy: "accept" },
+  rules,
+});
+const lookup = (set: string): Rule => ({
+  statements: [{ match: "saddr", set }, { do: "accept" }],
+});
+function marksOf(other: NftClient, name: string): string[] {
+  return other.ruleHeads({ family: "ip", name: "calico" }, name)
+    .map(({ userdata }) => new TextDecoder().decode(userdata!.subarray(2, -1)));
+}
+
+Deno.test("one set member is one message, and nothing is read for it", async () => {
+  const { dataplane, other, events, kernel } = harness();
+  await dataplane.apply(both(ruleset(4, [forward(lookup("cali40s:x"))], [addrs("10.0.0.1")])));
+  events.length = 0;
+  const change: RulesetDelta = {
+    family: 4,
+    from: 0,
+    to: 1,
+    chains: new Map(),
+    sets: new Map([["cali40s:x", {
+      is: "members",
+      kind: "addr",
+      add: ["10.0.0.2"],
+      remove: ["10.0.0.1"],
+    }]]),
+  };
+  await dataplane.update([change]);
+  assert.equal(events.length, 1);
+  assert.deepEqual({ ...events[0], bytes: 0 }, {
+    event: "committed",
+    family: 4,
+    messages: 2,
+    bytes: 0,
+    reason: "change",
+  });
+  assert.deepEqual(readContent(other, 4)!.sets["cali40s-x"].members, ["10.0.0.2 "]);
+  // A change and its reversal before the kernel heard of either are none.
+  await dataplane.update([
+    {
+      ...change,
+      sets: new Map([[
+        "cali40s:x",
+        { ...change.sets.get("cali40s:x"), add: ["10.0.0.9"], remove: [] } as SetChange,
+      ]]),
+    },
+    {
+      ...change,
+      sets: new Map([[
+        "cali40s:x",
+        { ...change.sets.get("cali40s:x"), add: [], remove: ["10.0.0.9"] } as SetChange,
+      ]]),
+    },
+  ]);
+  assert.equal(events.length, 1);
+  assert.equal(kernel.commits, 3);
+});
+
+Deno.test("rules that stay keep their handles, and with them their counters", async () => {
+  const { dataplane, other } = harness();
+  const table = { family: "ip", name: "calico" } as const;
+  const handles = () => other.ruleHeads(table, "c").map(({ handle }) => handle);
+  const go = (...rules: Rule[]) => dataplane.apply(both(ruleset(4, [chain("c", ...rules)])));
+  await go(mark(1), mark(2), mark(3), mark(4));
+  const [one, two, three, four] = handles();
+  await go(mark(1), mark(9), mark(2), mark(4), mark(8));
+  const now = handles();
+  assert.deepEqual([now[0], now[2], now[3]], [one, two, four]);
+  assert(!now.includes(three));
+  // Rules that were made without being read are named all the same.
+  await go(mark(7), mark(9), mark(8), mark(6));
+  assert.equal(handles()[1], now[1]);
+  assert.equal(handles()[2], now[4]);
+  await go();
+  assert.deepEqual(handles(), []);
+});
+
+Deno.test("a map's entry is led elsewhere before the chain that it named goes", async () => {
+  const { dataplane, other, events } = harness();
+  const map = (chainName: string): SetDef => ({
+    name: "from-wl",
+    kind: "verdict-map",
+    members: new Map([["cali1", { do: "goto", chain: chainName }]]),
+  });
+  const dispatch = forward({ statements: [{ do: "vmap", key: "iifname", map: "from-wl" }] });
+  await dataplane.apply(both(ruleset(4, [dispatch, chain("one", drop)], [map("one")])));
+  await dataplane.apply(both(ruleset(4, [dispatch, chain("two", drop)], [map("two")])));
+  assert.deepEqual(readContent(other, 4)!.sets["from-wl"].members, ["cali1 goto two"]);
+  assert.deepEqual(Object.keys(readContent(other, 4)!.chains).sort(), ["filter-FORWARD", "two"]);
+  assert(events.every(({ event }) => event === "committed"));
+});
+
+Deno.test("a fresh process takes over what it finds and commits nothing", async () => {
+  const { dataplane, kernel } = harness();
+  const desired = both(ruleset(4, [forward(lookup("cali40s:x")), chain("c", mark(1))], [
+    addrs("10.0.0.1", "10.0.0.2"),
+  ]));
+  await dataplane.apply(desired);
+  const { commits } = kernel;
+  const second = harness({}, kernel);
+  await second.dataplane.apply(desired);
+  assert.equal(kernel.commits, commits);
+  assert.deepEqual(second.events, []);
+});
+
+Deno.test("what a former process left over goes, in the same transaction", async () => {
+  const { dataplane, kernel } = harness();
+  await dataplane.apply(both(ruleset(4, [forward(lookup("cali40s:x"))], [addrs("10.0.0.1")])));
+  const { commits } = kernel;
+  const second = harness({}, kernel);
+  const desired = both(ruleset(4, [forward(accept)]));
+  await second.dataplane.apply(desired);
+  assert.equal(kernel.commits, commits + 1);
+  assert.deepEqual(shapeOf(readContent(second.other, 4)!), expectedShape(desired[4]));
+});
+
+Deno.test("other tables are not touched, ours alone are removed", async () => {
+  const { dataplane, other, kernel } = harness();
+  await other.commit(
+    other.begin()
+      .addTable({ family: "ip", name: "filter" })
+      .addChain({ family: "ip", table: "filter", name: "cali-FORWARD" })
+      .addTable({ family: "inet", name: "calico" }),
+  );
+  await dataplane.apply(both(ruleset(4, [forward(accept)])));
+  await dataplane.remove();
+  assert.deepEqual([...kernel.tables.keys()], ["ip filter", "inet calico"]);
+  assert.equal(kernel.table("ip", "filter")!.chains.size, 1);
+  await dataplane.remove();
+  await dataplane.resync();
+  assert.equal(kernel.tables.size, 2, "after remove nothing is wanted");
+  await dataplane.apply(both(ruleset(4, [forward(accept)])));
+  assert.equal(kernel.table("ip", "calico")!.chains.size, 1);
+});
+
+for (const deaf of [false, true]) {
+  const how = deaf ? "by the generation alone" : "by its notification";
+  Deno.test(`damage is seen ${how} and mended with the next change`, async () => {
+    const { dataplane, other, events } = harness({ deaf });
+    const table = { family: "ip", table: "calico" } as const;
+    const one = both(ruleset(4, [forward(lookup("cali40s:x")), chain("c", mark(1), mark(2))], [
+      addrs("10.0.0.1", "10.0.0.2"),
+    ]));
+    await dataplane.apply(one);
+    const [{ handle }] = other.ruleHeads({ family: "ip", name: "calico" }, "c");
+    await other.commit(
+      other.begin()
+        .deleteRule({ ...table, chain: "c", handle })
+        .addRule(
+          { ...table, chain: "filter-FORWARD", expressions: [{ kind: "counter" }] },
+          "prepend",
+        )
+        .addChain({ ...table, name: "foreign" })
+        .addElements({ ...table, name: "cali40s-x" }, [{ key: new Uint8Array([1, 2, 3, 4]) }])
+        .deleteElements({ ...table, name: "cali40s-x" }, [{ key: new Uint8Array([10, 0, 0, 1]) }]),
+    );
+    assert.notDeepEqual(shapeOf(readContent(other, 4)!), expectedShape(one[4]));
+    await dataplane.update([]);
+    assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(one));
+    if (!deaf) {
+      assert.deepEqual(events.filter((e) => e.event === "foreign"), [
+        { event: "foreign", family: 4, program: "fake" },
+      ]);
+      const repair = events.at(-1)!;
+      assert(repair.event === "committed" && repair.reason === "repair");
+    }
+  });
+}
+
+Deno.test("damage is mended without being asked, as soon as it is heard of", async () => {
+  const { dataplane, other } = harness();
+  const desired = both(ruleset(4, [forward(accept)]));
+  await dataplane.apply(desired);
+  await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
+  assert.equal(readContent(other, 4), undefined);
+  dataplane.heard();
+  for (let i = 0; i < 50 && !readContent(other, 4); i++) await Promise.resolve();
+  assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(desired));
+  await dataplane.close();
+});
+
+Deno.test("what others do to their own tables costs no reading", async () => {
+  const { dataplane, other, kernel } = harness();
+  const set = (...members: string[]) =>
+    both(ruleset(4, [forward(lookup("cali40s:x"))], [addrs(...members)]));
+  await dataplane.apply(set("10.0.0.1"));
+  let batches = 0;
+  kernel.onBatch = () => void batches++;
+  for (let i = 2; i < 12; i++) {
+    await other.commit(other.begin().addTable({ family: "ip", name: `other${i}` }));
+    await dataplane.apply(set(`10.0.0.${i}`));
+  }
+  // Each of ours went through at once: the generation was known from what was heard.
+  assert.equal(batches, 20);
+});
+
+Deno.test("a commit that comes between is no harm: the kernel refuses, we look again", async () => {
+  const { dataplane, other, kernel, events } = harness();
+  const desired = both(ruleset(4, [forward(accept), chain("c", mark(1))]));
+  await dataplane.apply(both(ruleset(4, [forward(accept)])));
+  let times = 0;
+  kernel.onBatch = (port) => {
+    if (port === other.port || times === 3) return;
+    times++;
+    // Once in a table of their own, then twice in ours.
+    const tx = other.begin().addTable({ family: "ip", name: "other" });
+    if (times > 1) tx.addChain({ family: "ip", table: "calico", name: `intruder${times}` });
+    other.commitNow(tx);
+  };
+  await dataplane.apply(desired);
+  assert.equal(times, 3);
+  assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(desired));
+  assert.deepEqual(events.filter((e) => e.event === "refused"), []);
+});
+
+Deno.test("lost notifications make everything be read again", async () => {
+  const { dataplane, other, listener, events } = harness();
+  const desired = both(ruleset(4, [forward(accept)]));
+  await dataplane.apply(desired);
+  await other.commit(
+    other.begin().flushChain({ family: "ip", table: "calico", name: "filter-FORWARD" }),
+  );
+  listener.overflow();
+  await dataplane.update([]);
+  assert(events.some(({ event }) => event === "lost"));
+  assert.deepEqual(readContent(other, 4), (await fresh(desired))[0]);
+});
+
+Deno.test("what is refused is tried again, and at last with the whole table anew", async () => {
+  const { dataplane, other, kernel, events } = harness();
+  const desired = both(ruleset(4, [forward(lookup("cali40s:x"))], [addrs("10.0.0.1")]));
+  await dataplane.apply(both(ruleset(4, [forward(accept)])));
+  let refusals = 0;
+  const before = kernel.commits;
+  kernel.onBatch = (port) => port !== other.port && refusals++ < 5 ? 12 : undefined;
+  await dataplane.apply(desired);
+  assert.equal(refusals, 6);
+  assert.equal(kernel.commits, before + 1);
+  const last = events.at(-1)!;
+  assert(last.event === "committed" && last.reason === "replace");
+  assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(desired));
+});
+
+Deno.test("who refuses for ever is told of; what stood still stands; the next call tries again", async () => {
+  const { dataplane, other, kernel } = harness();
+  const old = both(ruleset(4, [forward(accept)]));
+  const desired = both(ruleset(4, [forward(drop)]));
+  await dataplane.apply(old);
+  kernel.onBatch = (port) => port !== other.port ? 12 : undefined;
+  await assert.rejects(
+    dataplane.apply(desired),
+    /table calico of IPv4 could not be brought up to date in 10 attempts .* out of memory/,
+  );
+  assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(old));
+  kernel.onBatch = undefined;
+  await dataplane.update([]);
+  assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(desired));
+});
+
+Deno.test("one family's trouble does not hold up the other", async () => {
+  const { dataplane, other } = harness();
+  const bad = ruleset(4, [forward(lookup("cali40s:none"))]);
+  const good = ruleset(6, [forward(accept)]);
+  await assert.rejects(dataplane.apply({ 4: bad, 6: good }), /there is no set cali40s:none/);
+  assert.equal(readContent(other, 4), undefined);
+  assert.deepEqual(shapeOf(readContent(other, 6)!), expectedShape(good));
+  await dataplane.apply({ 4: ruleset(4, [forward(accept)]), 6: good });
+  assert.equal(readContent(other, 4)!.chains["filter-FORWARD"].rules.length, 1);
+});
+
+Deno.test("a delta that does not fit is refused before anything changes", async () => {
+  const { dataplane, kernel } = harness();
+  await dataplane.apply(both(ruleset(4, [forward(accept)])));
+  const { commits } = kernel;
+  await assert.rejects(
+    dataplane.update([{
+      family: 4,
+      from: 0,
+      to: 1,
+      chains: new Map([["filter-FORWARD", undefined]]),
+      sets: new Map([["no", { is: "members", kind: "addr", add: ["10.0.0.1"], remove: [] }]]),
+    }]),
+    DeltaGapError,
+  );
+  await dataplane.update([]);
+  assert.equal(kernel.commits, commits);
+});
+
+Deno.test("a table switched off by hand is switched on again", async () => {
+  const { dataplane, other } = harness();
+  const desired = both(ruleset(4, [forward(accept)]));
+  await dataplane.apply(desired);
+  await other.commit(other.begin().addTable({ family: "ip", name: "calico", flags: 1 }));
+  assert.equal(other.table({ family: "ip", name: "calico" })!.flags, 1);
+  await dataplane.update([]);
+  assert.equal(other.table({ family: "ip", name: "calico" })!.flags, 0);
+});
+
+Deno.test("rules are told by their marks, whatever else their comment says", async () => {
+  const { dataplane, other } = harness();
+  const rule: Rule = { statements: [{ do: "accept" }], comment: "who goes there" };
+  await dataplane.apply(both(ruleset(4, [chain("c", rule, rule, drop)])));
+  const [first, second, third] = marksOf(other, "c");
+  assert.match(first, /^cali:[\w-]{16}; who goes there$/);
+  assert.equal(first, second);
+  assert.match(third, /^cali:[\w-]{16};$/);
+});
+
+Deno.test("work waits for work; a closed dataplane says so", async () => {
+  const { dataplane, other } = harness();
+  const all = await Promise.allSettled([
+    dataplane.apply(both(ruleset(4, [chain("a")]))),
+    dataplane.apply(both(ruleset(4, [chain("b")]))),
+    dataplane.resync(),
+    dataplane.close(),
+    dataplane.apply(both(ruleset(4, [chain("c")]))),
+  ]);
+  assert.deepEqual(all.map(({ status }) => status), [
+    "fulfilled",
+    "fulfilled",
+    "fulfilled",
+    "fulfilled",
+    "rejected",
+  ]);
+  assert.deepEqual(Object.keys(readContent(other, 4)!.chains), ["b"]);
+});
+
+Deno.test("a program that fights us is met ever more slowly, and at once when it has been quiet", async () => {
+  const pauses: number[] = [];
+  let clock = 0;
+  let due: (() => void) | undefined;
+  const { dataplane, other } = harness({
+    now: () => clock,
+    later: (milliseconds, work) => {
+      pauses.push(milliseconds);
+      due = work;
+      return () => due = undefined;
+    },
+  });
+  const desired = both(ruleset(4, [forward(accept)]));
+  await dataplane.apply(desired);
+  const fight = async () => {
+    await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
+    dataplane.heard();
+    dataplane.heard();
+    clock += pauses.at(-1)!;
+    due!();
+    await dataplane.update([]);
+    assert(readContent(other, 4));
+  };
+  for (let i = 0; i < 8; i++) await fight();
+  assert.deepEqual(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000]);
+  clock += 3000;
+  await fight();
+  assert.equal(pauses.at(-1), 20);
+  await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
+  dataplane.heard();
+  await dataplane.close();
+  assert.equal(due, undefined, "a closed dataplane repairs nothing");
+});
+
+Deno.test("a repair that fails for good is told of", async () => {
+  const told: Error[] = [];
+  const { dataplane, other, kernel } = harness({ onRepairFailed: (error) => told.push(error) });
+  await dataplane.apply(both(ruleset(4, [forward(accept)])));
+  await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
+  kernel.onBatch = (port) => port !== other.port ? 1 : undefined;
+  dataplane.heard();
+  for (let i = 0; i < 500 && told.length === 0; i++) await Promise.resolve();
+  assert.match(told[0].message, /operation not permitted/);
+});
