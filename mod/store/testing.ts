@@ -57,7 +57,7 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Lets promises run that wait for nothing but each other. */
+/** Lets everything run that waits for nothing but each other. */
 export async function settle(): Promise<void> {
-  for (let i = 0; i < 50; i++) await Promise.resolve();
+  for (let i = 0; i < 3; i++) await new Promise((resolve) => setTimeout(resolve, 0));
 }
