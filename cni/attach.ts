@@ -184,6 +184,7 @@ async function build(
   await withPolicy(deps, endpoint, () => netns.createPair(plan));
   await netns.wirePod(plan);
   await deps.kernel.wireHost(plan);
+  await netns.settle(plan);
   return { result: resultOf(plan, netns.path), hostName: plan.hostName };
 }
 

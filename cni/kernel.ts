@@ -87,6 +87,8 @@ export interface PodNamespace {
   createPair(plan: PairPlan): Promise<void>;
   /** Pod side: sysctls, up, gateway, routes, permanent neighbours, addresses. */
   wirePod(plan: WiringPlan): Promise<void>;
+  /** Resolves when both sides carry packets; at the latest after a second and a half. */
+  settle(plan: PairPlan): Promise<void>;
   /** Removes the interface of that name, if it is there. */
   removeLink(name: string): Promise<void>;
   close(): void;

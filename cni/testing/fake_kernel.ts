@@ -90,6 +90,7 @@ export class FakeKernel implements CniKernel {
       },
       createPair: async (plan) => this.#createPair(path, plan),
       wirePod: async (plan) => this.#wirePod(path, plan),
+      settle: async () => {},
       removeLink: async (name) => this.#remove(this.#find(path, name)),
       close: () => {},
     };

@@ -85,6 +85,7 @@ function faultyKernel(kernel: FakeKernel, points: FaultPoints): CniKernel {
     link: (name) => run(`link ${name}`, () => netns.link(name)),
     createPair: (plan) => run("createPair", () => netns.createPair(plan)),
     wirePod: (plan) => run("wirePod", () => netns.wirePod(plan)),
+    settle: (plan) => run("settle", () => netns.settle(plan)),
     removeLink: (name) => run(`removeLink ${name}`, () => netns.removeLink(name)),
     close: () => netns.close(),
   });
