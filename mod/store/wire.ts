@@ -45,9 +45,14 @@ export function valueMember(text: string): string {
   return /[0-9]{16}/.test(text) ? `"text":${JSON.stringify(text)}` : `"value":${text}`;
 }
 
-/** Reads such a member. */
+/** Reads such a member; StoreError "invalid" where the text is no JSON. */
 export function memberValue(object: { value?: unknown; text?: unknown }): unknown {
-  return typeof object.text === "string" ? parseJson(object.text) : object.value;
+  if (typeof object.text !== "string") return object.value;
+  try {
+    return parseJson(object.text);
+  } catch (error) {
+    throw new StoreError("invalid", `the text of a value is not JSON: ${(error as Error).message}`);
+  }
 }
 
 export function wireEntry(entry: Entry): unknown {
