@@ -16,8 +16,8 @@
  * kinds never applied to workloads.
  */
 import { compareCodePoints } from "../mod/selector/selector.ts";
-import { BUILT_IN_TIERS } from "../mod/model/tier.ts";
 import { formatIp, parseIp } from "../mod/net/mod.ts";
+import { Bodies, type Body } from "./bodies.ts";
 import { calicoPolicy } from "./calico.ts";
 import { type Direction, directions, type EffectivePolicy, policyKey } from "./effective.ts";
 import { type Endpoint, sameContribution, sameLabels } from "./endpoint.ts";
@@ -37,15 +37,16 @@ import { kubernetesPolicy } from "./kubernetes.ts";
 import { LabelIndex } from "./label_index.ts";
 import { addTo, deleteFrom } from "./multimap.ts";
 import { endpointChain, policyChain, policyLabel, profileChain } from "./names.ts";
-import { Output, sameRules } from "./output.ts";
+import { Output } from "./output.ts";
 import { defaultParameters, type PolicyParameters } from "./parameters.ts";
-import { type PolicyClass, PolicyClasses } from "./policy_classes.ts";
+import { type PolicyClass, PolicyClasses, type SubjectNumber } from "./policy_classes.ts";
 import { protocolNumber } from "./protocol.ts";
-import { dispatchMaps, endpointRules, groupChainOf, type TierPolicies } from "./render_endpoint.ts";
+import { dispatchMaps } from "./render_endpoint.ts";
 import { type RenderedRules, renderRules } from "./render_rule.ts";
-import type { Chain, Family, PolicyId, Rule, Ruleset, RulesetDelta } from "./rules.ts";
+import type { Family, PolicyId, Ruleset, RulesetDelta } from "./rules.ts";
 import { type Contribution, SetRegistry } from "./set_registry.ts";
 import { staticChains } from "./static_chains.ts";
+import { samePlace, type Subject, Subjects } from "./subjects.ts";
 import { Workloads } from "./workloads.ts";
 
 const families: readonly Family[] = [4, 6];
@@ -58,39 +59,18 @@ export interface Problem {
 }
 
 interface PolicyEntry {
-  readonly number: number;
   policy: EffectivePolicy;
-  /** Local endpoints that it applies to. */
-  endpoints: number;
-  /** What stands in the output for it. */
+  subject: Subject;
+  /** What stands in the output for it, by `direction/family`. */
   readonly rendered: Map<string, RenderedRules>;
 }
 
 interface EndpointEntry {
   endpoint: Endpoint;
-  /** Policies that came (true) and went (false) in this update, by number. */
-  readonly delta: Map<number, boolean>;
+  /** Subjects that came (true) and went (false) in this update. */
+  readonly delta: Map<SubjectNumber, boolean>;
   policyClass: PolicyClass;
   body?: Body;
-}
-
-/** The rules of all endpoints that have the same policies and the same profiles. */
-interface Body {
-  readonly policyClass: PolicyClass;
-  readonly profiles: readonly string[];
-  readonly endpoints: Set<EndpointEntry>;
-  rules: Readonly<Record<Direction, readonly Rule[]>>;
-  /** Group chains that the rules jump to. */
-  groups: readonly Chain[];
-  /** Profile chains that the rules jump to. */
-  calls: readonly (readonly [Direction, string])[];
-  /** Tiers of its policies, whether they are there or not. */
-  tiers: ReadonlySet<string>;
-}
-
-interface TierInfo {
-  readonly order: number;
-  readonly defaultAction: "Deny" | "Pass";
 }
 
 export class PolicyEngine {
@@ -102,9 +82,8 @@ export class PolicyEngine {
   readonly #classes = new PolicyClasses();
 
   readonly #policies = new Map<string, PolicyEntry>();
-  readonly #byNumber = new Map<number, PolicyEntry>();
-  #nextNumber = 0;
-  readonly #tiers = new Map<string, TierInfo>();
+  readonly #subjects = new Subjects();
+  readonly #bodies: Bodies;
   readonly #problems = new Map<string, readonly string[]>();
   /** EndpointSlice -> the service that it names. */
   readonly #sliceServices = new Map<string, string>();
@@ -115,22 +94,18 @@ export class PolicyEngine {
   readonly #local = new Map<string, EndpointEntry>();
   /** Interface -> keys of local endpoints that claim it; the first by name has it. */
   readonly #interfaces = new Map<string, Set<string>>();
-  readonly #subjects: LabelIndex<EndpointEntry>;
-  /** Selector of a subject -> policies that use it. */
-  readonly #bySubject = new Map<string, Set<PolicyEntry>>();
-
-  readonly #bodies = new Map<PolicyClass, Map<string, Body>>();
-  readonly #groupUsers = new Map<string, number>();
-  /** `ingress/kns.default` -> bodies that jump to the profile's chain. */
-  readonly #profileUsers = new Map<string, number>();
+  /** Which subjects select which local endpoints. */
+  readonly #index = new LabelIndex<EndpointEntry>((selectorId, entry, matches) =>
+    this.#selected(selectorId, entry, matches)
+  );
   readonly #profileRendered = new Map<string, RenderedRules>();
 
   // What one update has still to do.
   readonly #changedPolicies = new Map<string, EffectivePolicy | undefined>();
   readonly #moved = new Set<EndpointEntry>();
   readonly #dirtyTiers = new Set<string>();
-  readonly #dirtyBodies = new Set<Body>();
-  readonly #dirtyPolicies = new Set<PolicyEntry>();
+  readonly #dirtySubjects = new Set<SubjectNumber>();
+  readonly #dirtyPolicies = new Map<string, PolicyEntry>();
   readonly #dirtyProfiles = new Set<string>();
   readonly #dirtyInterfaces = new Set<string>();
 
@@ -144,10 +119,16 @@ export class PolicyEngine {
     this.parameters = { ...defaultParameters, ...parameters };
     this.#workloads = new Workloads(this.parameters.nodeName === undefined);
     this.#fixed = new FixedSets(this.#sets, this.parameters);
-    this.#subjects = new LabelIndex((selectorId, entry, matches) => {
-      for (const policy of this.#bySubject.get(selectorId) ?? []) {
-        this.#apply(policy, entry, matches);
-      }
+    this.#bodies = new Bodies({
+      subjects: this.#subjects,
+      output: this.#output,
+      parameters: this.parameters,
+      hasRules: (profile, direction) =>
+        (this.#workloads.profile(profile)?.rules[direction]?.length ?? 0) > 0,
+      profileUsed: (direction, profile) => this.#renderProfile(direction, profile),
+      changed: (body) => {
+        for (const name of body.interfaces.keys()) this.#dirtyInterfaces.add(name);
+      },
     });
     this.update([]);
   }
@@ -235,13 +216,14 @@ export class PolicyEngine {
   }
 
   #takeTier(name: string, object: TierObject | undefined): void {
-    if (object) {
-      const { order, defaultAction } = object.spec ?? {};
-      this.#tiers.set(name, {
+    const { order, defaultAction } = object?.spec ?? {};
+    this.#subjects.setTier(
+      name,
+      object && {
         order: typeof order === "number" ? order : Infinity,
         defaultAction: defaultAction === "Pass" ? "Pass" : "Deny",
-      });
-    } else this.#tiers.delete(name);
+      },
+    );
     this.#dirtyTiers.add(name);
   }
 
@@ -341,13 +323,10 @@ export class PolicyEngine {
     }
     for (const [key, policy] of this.#changedPolicies) this.#settlePolicy(key, policy);
     this.#changedPolicies.clear();
-    this.#settleProfiles();
-    this.#settleTiers();
     for (const entry of this.#moved) this.#settleClass(entry);
     this.#moved.clear();
-    for (const body of this.#dirtyBodies) this.#renderBody(body);
-    this.#dirtyBodies.clear();
-    for (const entry of this.#dirtyPolicies) this.#renderPolicy(entry);
+    this.#settleBodies();
+    for (const [key, entry] of this.#dirtyPolicies) this.#renderPolicy(key, entry);
     this.#dirtyPolicies.clear();
     for (const name of this.#dirtyInterfaces) this.#renderInterface(name);
     this.#dirtyInterfaces.clear();
@@ -380,21 +359,23 @@ export class PolicyEngine {
     } else if (entry.endpoint.interfaceName !== after.interfaceName) {
       this.#unclaim(key, entry.endpoint);
       this.#claim(key, after);
+      if (entry.body) this.#bodies.leave(entry.body, entry.endpoint.interfaceName);
+      entry.body = undefined;
     }
     if (after.spoofing.length > 0) this.#spoofing.set(key, after);
     else this.#spoofing.delete(key);
     const relabelled = !before || !sameLabels(entry.endpoint.labels, after.labels) ||
       entry.endpoint === after;
     entry.endpoint = after;
-    if (relabelled) this.#subjects.setItem(entry, after.labels);
+    if (relabelled) this.#index.setItem(entry, after.labels);
     this.#moved.add(entry);
   }
 
   #forget(key: string, entry: EndpointEntry): void {
-    this.#subjects.removeItem(entry);
+    this.#index.removeItem(entry);
     entry.delta.clear();
     this.#moved.delete(entry);
-    this.#leaveBody(entry);
+    if (entry.body) this.#bodies.leave(entry.body, entry.endpoint.interfaceName);
     this.#classes.leave(entry.policyClass);
     this.#unclaim(key, entry.endpoint);
     this.#spoofing.delete(key);
@@ -411,246 +392,104 @@ export class PolicyEngine {
     this.#dirtyInterfaces.add(interfaceName);
   }
 
-  /** A policy begins or ceases to apply to a local endpoint. */
-  #apply(policy: PolicyEntry, entry: EndpointEntry, applies: boolean): void {
-    const { number } = policy;
-    if (entry.delta.get(number) === !applies) entry.delta.delete(number);
-    else entry.delta.set(number, applies);
+  /** A subject begins or ceases to select a local endpoint. */
+  #selected(selectorId: string, entry: EndpointEntry, matches: boolean): void {
+    const subject = this.#subjects.bySelector(selectorId)!;
+    const { number } = subject;
+    if (entry.delta.get(number) === !matches) entry.delta.delete(number);
+    else entry.delta.set(number, matches);
     this.#moved.add(entry);
-    const was = policy.endpoints;
-    policy.endpoints += applies ? 1 : -1;
-    if (was === 0 || policy.endpoints === 0) this.#dirtyPolicies.add(policy);
+    // With the first its policies get their chains, with the last they lose them.
+    if (this.#index.itemsOf(selectorId).size !== (matches ? 1 : 0)) return;
+    for (const key of subject.policies.keys()) {
+      this.#dirtyPolicies.set(key, this.#policies.get(key)!);
+    }
   }
 
   #settlePolicy(key: string, policy: EffectivePolicy | undefined): void {
-    let entry = this.#policies.get(key);
-    if (!policy) {
-      if (!entry) return;
-      this.#unsubscribe(entry);
-      this.#policies.delete(key);
-      this.#dirtyPolicies.add(entry);
-      return;
+    const entry = this.#policies.get(key);
+    const before = entry?.policy;
+    if (!policy && !entry) return;
+    if (entry && (!policy || policy.subject.id !== before!.subject.id)) {
+      this.#subjects.remove(entry.subject, key);
+      this.#dirtySubjects.add(entry.subject.number);
+      if (entry.subject.policies.size === 0) this.#unselect(entry.subject);
     }
-    if (!entry) {
-      const number = this.#nextNumber++;
-      entry = { number, policy, endpoints: 0, rendered: new Map() };
-      this.#policies.set(key, entry);
-      this.#byNumber.set(number, entry);
-      this.#subscribe(entry);
-      return;
-    }
-    const before = entry.policy;
-    const sameSubject = before.subject.id === policy.subject.id;
-    if (!sameSubject) this.#unsubscribe(entry);
-    entry.policy = policy;
-    if (!sameSubject) this.#subscribe(entry);
-    if (!samePlace(before, policy)) {
-      for (const body of this.#bodiesWith((b) => b.policyClass.policies.has(entry.number))) {
-        this.#dirtyBodies.add(body);
-      }
-    }
-    this.#dirtyPolicies.add(entry);
-  }
-
-  #subscribe(entry: PolicyEntry): void {
-    const { subject } = entry.policy;
-    const users = this.#bySubject.get(subject.id);
-    if (users) {
-      users.add(entry);
-      for (const item of this.#subjects.itemsOf(subject.id)) this.#apply(entry, item, true);
+    if (policy) {
+      const subject = this.#subjects.add(key, policy);
+      if (entry) {
+        entry.policy = policy;
+        entry.subject = subject;
+      } else this.#policies.set(key, { policy, subject, rendered: new Map() });
+      this.#dirtyPolicies.set(key, this.#policies.get(key)!);
+      this.#index.addSelector(policy.subject);
+      if (!before || !samePlace(before, policy)) this.#dirtySubjects.add(subject.number);
     } else {
-      this.#bySubject.set(subject.id, new Set([entry]));
-      this.#subjects.addSelector(subject);
+      this.#policies.delete(key);
+      this.#dirtyPolicies.set(key, entry!);
     }
   }
 
-  #unsubscribe(entry: PolicyEntry): void {
-    const { id } = entry.policy.subject;
-    for (const item of [...this.#subjects.itemsOf(id)]) this.#apply(entry, item, false);
-    deleteFrom(this.#bySubject, id, entry);
-    if (!this.#bySubject.has(id)) this.#subjects.removeSelector(id);
-  }
-
-  *#bodiesWith(test: (body: Body) => boolean): Generator<Body> {
-    for (const bodies of this.#bodies.values()) {
-      for (const body of bodies.values()) if (test(body)) yield body;
+  /** A subject without policies selects nobody any more. */
+  #unselect({ selector, number }: Subject): void {
+    for (const entry of this.#index.itemsOf(selector.id)) {
+      if (entry.delta.get(number) === true) entry.delta.delete(number);
+      else entry.delta.set(number, false);
+      this.#moved.add(entry);
     }
-  }
-
-  #settleProfiles(): void {
-    if (this.#dirtyProfiles.size === 0) return;
-    for (
-      const body of this.#bodiesWith((b) => b.profiles.some((p) => this.#dirtyProfiles.has(p)))
-    ) {
-      this.#dirtyBodies.add(body);
-    }
-    for (const name of this.#dirtyProfiles) {
-      for (const direction of directions) {
-        if (this.#profileUsers.has(`${direction}/${name}`)) this.#renderProfile(direction, name);
-      }
-    }
-    this.#dirtyProfiles.clear();
-  }
-
-  #settleTiers(): void {
-    for (const tier of this.#dirtyTiers) {
-      for (const body of this.#bodiesWith((b) => b.tiers.has(tier))) this.#dirtyBodies.add(body);
-    }
-    this.#dirtyTiers.clear();
+    this.#index.removeSelector(selector.id);
   }
 
   /** Brings an endpoint to the class and the body that it belongs to now. */
   #settleClass(entry: EndpointEntry): void {
     const next = this.#classes.after(entry.policyClass, entry.delta);
     entry.delta.clear();
-    const body = entry.body;
-    const { profiles } = entry.endpoint;
-    if (next !== entry.policyClass) {
-      this.#classes.enter(next);
-      this.#classes.leave(entry.policyClass);
-      entry.policyClass = next;
-    } else if (body && sameList(body.profiles, profiles)) return;
-    this.#leaveBody(entry);
-    let bodies = this.#bodies.get(next);
-    if (!bodies) this.#bodies.set(next, bodies = new Map());
-    const key = profiles.join("\n");
-    let found = bodies.get(key);
-    if (!found) {
-      found = {
-        policyClass: next,
-        profiles,
-        endpoints: new Set(),
-        rules: { ingress: [], egress: [] },
-        groups: [],
-        calls: [],
-        tiers: new Set(),
-      };
-      bodies.set(key, found);
-      this.#dirtyBodies.add(found);
-    }
-    found.endpoints.add(entry);
-    entry.body = found;
-    this.#dirtyInterfaces.add(entry.endpoint.interfaceName);
+    const { endpoint: { profiles, interfaceName }, body } = entry;
+    if (body?.policyClass === next && sameList(body.profiles, profiles)) return;
+    this.#classes.enter(next);
+    this.#classes.leave(entry.policyClass);
+    entry.policyClass = next;
+    if (body) this.#bodies.leave(body, interfaceName);
+    entry.body = this.#bodies.enter(next, profiles, interfaceName);
+    this.#dirtyInterfaces.add(interfaceName);
   }
 
-  #leaveBody(entry: EndpointEntry): void {
-    const { body } = entry;
-    if (!body) return;
-    entry.body = undefined;
-    body.endpoints.delete(entry);
-    // Who is last is seen when bodies are rendered: another endpoint may still come in.
-    if (body.endpoints.size === 0) this.#dirtyBodies.add(body);
-  }
-
-  #renderBody(body: Body): void {
-    const before = { groups: body.groups, calls: body.calls };
-    if (body.endpoints.size === 0) {
-      const bodies = this.#bodies.get(body.policyClass);
-      bodies?.delete(body.profiles.join("\n"));
-      if (bodies?.size === 0) this.#bodies.delete(body.policyClass);
-      body.groups = [];
-      body.calls = [];
-    } else {
-      const tiers = this.#tiersOf(body.policyClass);
-      body.tiers = new Set(
-        [...body.policyClass.policies].map((n) => this.#byNumber.get(n)!.policy.id.tier),
-      );
-      body.groups = directions.flatMap((d) =>
-        tiers[d].filter((t) => t.policies.length > 1).map((t) => groupChainOf(d, t))
-      );
-      const calls: [Direction, string][] = [];
-      const rules = {} as Record<Direction, readonly Rule[]>;
-      for (const d of directions) {
-        const called = body.profiles.filter((p) =>
-          (this.#workloads.profile(p)?.rules[d]?.length ?? 0) > 0
-        );
-        for (const p of called) calls.push([d, p]);
-        const fresh = endpointRules(d, tiers[d], called, this.parameters);
-        rules[d] = sameRules(fresh, body.rules[d]) ? body.rules[d] : fresh;
-      }
-      body.calls = calls;
-      if (rules.ingress !== body.rules.ingress || rules.egress !== body.rules.egress) {
-        body.rules = rules;
-        for (const { endpoint } of body.endpoints) {
-          this.#dirtyInterfaces.add(endpoint.interfaceName);
+  #settleBodies(): void {
+    const profiles = this.#dirtyProfiles, tiers = this.#dirtyTiers, subjects = this.#dirtySubjects;
+    if (profiles.size + tiers.size + subjects.size > 0) {
+      this.#bodies.touch((body) => {
+        if (body.profiles.some((p) => profiles.has(p))) return true;
+        for (const number of body.policyClass.subjects) {
+          if (subjects.has(number) || (tiers.size > 0 && this.#subjects.isIn(number, tiers))) {
+            return true;
+          }
         }
-      }
+        return false;
+      });
     }
-    for (const group of body.groups) {
-      const users = this.#groupUsers.get(group.name) ?? 0;
-      this.#groupUsers.set(group.name, users + 1);
-      this.#output.setBoth(group.name, group);
-    }
-    for (const { name } of before.groups) {
-      const users = this.#groupUsers.get(name)! - 1;
-      if (users > 0) this.#groupUsers.set(name, users);
-      else {
-        this.#groupUsers.delete(name);
-        this.#output.setBoth(name, undefined);
-      }
-    }
-    for (const [direction, profile] of body.calls) {
-      const key = `${direction}/${profile}`;
-      const users = this.#profileUsers.get(key) ?? 0;
-      this.#profileUsers.set(key, users + 1);
-      if (users === 0) this.#renderProfile(direction, profile);
-    }
-    for (const [direction, profile] of before.calls) {
-      const key = `${direction}/${profile}`;
-      const users = this.#profileUsers.get(key)! - 1;
-      if (users > 0) this.#profileUsers.set(key, users);
-      else {
-        this.#profileUsers.delete(key);
-        this.#renderProfile(direction, profile);
-      }
-    }
-  }
-
-  /** Policies of a class by tier, in the order in which they are asked. */
-  #tiersOf(policyClass: PolicyClass): Record<Direction, TierPolicies[]> {
-    const byTier = new Map<string, EffectivePolicy[]>();
-    for (const number of policyClass.policies) {
-      const { policy } = this.#byNumber.get(number)!;
-      const list = byTier.get(policy.id.tier);
-      if (list) list.push(policy);
-      else byTier.set(policy.id.tier, [policy]);
-    }
-    const result: Record<Direction, TierPolicies[]> = { ingress: [], egress: [] };
-    for (const tier of [...byTier.keys()].sort((a, b) => this.#compareTiers(a, b))) {
-      const policies = byTier.get(tier)!.sort(comparePolicies);
-      const { defaultAction } = this.#tier(tier) ?? { defaultAction: "Deny" as const };
+    this.#bodies.render();
+    for (const name of profiles) {
       for (const direction of directions) {
-        const ids = policies.filter((p) => p.rules[direction]).map((p) => p.id);
-        if (ids.length > 0) result[direction].push({ tier, defaultAction, policies: ids });
+        if (this.#bodies.isProfileUsed(direction, name)) this.#renderProfile(direction, name);
       }
     }
-    return result;
+    profiles.clear();
+    tiers.clear();
+    subjects.clear();
   }
 
-  #tier(name: string): TierInfo | undefined {
-    return this.#tiers.get(name) ??
-      (Object.hasOwn(BUILT_IN_TIERS, name) ? BUILT_IN_TIERS[name] : undefined);
-  }
-
-  /** Tiers that do not exist come last. */
-  #compareTiers(a: string, b: string): number {
-    const [x, y] = [this.#tier(a), this.#tier(b)];
-    if (!x !== !y) return x ? -1 : 1;
-    const [i, j] = [x?.order ?? Infinity, y?.order ?? Infinity];
-    return i !== j ? (i < j ? -1 : 1) : compareCodePoints(a, b);
-  }
-
-  /** Chains and sets of a policy, or their end if it applies to nothing here. */
-  #renderPolicy(entry: PolicyEntry): void {
+  /** Chains and sets of a policy, or their end if it is gone or selects nobody here. */
+  #renderPolicy(policyKey: string, entry: PolicyEntry): void {
     const { policy, rendered } = entry;
-    const alive = this.#policies.get(policyKey(policy.id)) === entry;
+    const active = this.#policies.get(policyKey) === entry &&
+      this.#index.itemsOf(policy.subject.id).size > 0;
     for (const direction of directions) {
       const rules = policy.rules[direction];
       const name = policyChain(direction, policy.id);
       for (const family of families) {
         const key = `${direction}/${family}`;
         const before = rendered.get(key);
-        const after = alive && entry.endpoints > 0 && rules
+        const after = active && rules
           ? renderRules(
             rules,
             family,
@@ -666,12 +505,11 @@ export class PolicyEngine {
         this.#output.setChain(family, name, after && { name, rules: after.rules });
       }
     }
-    if (!alive) this.#byNumber.delete(entry.number);
   }
 
   #renderProfile(direction: Direction, profile: string): void {
     const name = profileChain(direction, profile);
-    const used = this.#profileUsers.has(`${direction}/${profile}`);
+    const used = this.#bodies.isProfileUsed(direction, profile);
     const rules = this.#workloads.profile(profile)?.rules[direction] ?? [];
     for (const family of families) {
       const key = `${direction}/${family}/${profile}`;
@@ -759,19 +597,6 @@ function contributionOf(endpoint: Endpoint): Contribution {
     addresses,
     ports,
   };
-}
-
-/** By order, then by `name/namespace/kind`, as Calico sorts. */
-function comparePolicies(a: EffectivePolicy, b: EffectivePolicy): number {
-  if (a.order !== b.order) return a.order < b.order ? -1 : 1;
-  const name = ({ id }: EffectivePolicy) => `${id.name}/${id.namespace}/${id.kind}`;
-  return compareCodePoints(name(a), name(b));
-}
-
-/** Whether two versions of a policy stand in the same place of an endpoint's list. */
-function samePlace(a: EffectivePolicy, b: EffectivePolicy): boolean {
-  return a.order === b.order && a.id.tier === b.id.tier &&
-    directions.every((d) => !a.rules[d] === !b.rules[d]);
 }
 
 function sameList(a: readonly string[], b: readonly string[]): boolean {

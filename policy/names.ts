@@ -74,10 +74,17 @@ export function profileChain(direction: Direction, profile: string): string {
   return name(`filter-cali-${direction === "ingress" ? "pri" : "pro"}-`, profile);
 }
 
-/** A list of policies of one tier that several endpoints share. */
-export function groupChain(direction: Direction, tier: string, policies: readonly PolicyId[]) {
-  const hash = createHash("sha3-224").update(`${direction}\n${tier}\n${policies.length}\n`);
-  for (const id of policies) hash.update(`${id.kind}/${id.namespace}/${id.name}\n`);
+/**
+ * Policies of one tier with one subject that endpoints share: all there are, or those listed.
+ */
+export function groupChain(
+  direction: Direction,
+  tier: string,
+  subjectId: string,
+  policies?: readonly PolicyId[],
+): string {
+  const hash = createHash("sha3-224").update(`${direction}\n${tier}\n${subjectId}\n`);
+  for (const id of policies ?? []) hash.update(`${id.kind}/${id.namespace}/${id.name}\n`);
   const prefix = `filter-cali-${direction === "ingress" ? "gi" : "go"}-`;
   return prefix + hash.digest("base64url").slice(0, 22);
 }

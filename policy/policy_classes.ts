@@ -1,18 +1,19 @@
 /**
- * Endpoints to which the same policies apply form a class: what hangs on the list of policies alone
- * (order, groups, rules) is worked out once for all of them. Pods of one Deployment are one class,
- * so a policy for ten thousand replicas costs as much thought as one for a single pod.
+ * Endpoints that the same subjects select (the selectors of policies) form a class: what hangs on
+ * the list of policies alone is worked out once for all of them. Pods of one Deployment are one
+ * class, so a policy for ten thousand replicas costs as much thought as one for a single pod; and a
+ * further policy with a selector that is there already moves nobody to another class.
  *
- * A class is interned by the exact set of policies, never by a hash that could collide. The step
- * from one class to another (a policy more, a policy less) is remembered within one update, so that
- * many endpoints taking the same step cost one look-up each.
+ * A class is interned by the exact set of subjects, never by a hash that could collide. The step
+ * from one class to another (a subject more, a subject less) is remembered within one update, so
+ * that many endpoints taking the same step cost one look-up each.
  */
 
-/** A small number that stands for a policy while the engine lives. */
-export type PolicyNumber = number;
+/** A small number that stands for a subject while it has policies. */
+export type SubjectNumber = number;
 
 export interface PolicyClass {
-  readonly policies: ReadonlySet<PolicyNumber>;
+  readonly subjects: ReadonlySet<SubjectNumber>;
   /** Endpoints in it. */
   users: number;
 }
@@ -24,25 +25,23 @@ export class PolicyClasses {
   /** Classes that may have nobody in them. */
   readonly #suspects = new Set<PolicyClass>();
 
-  /** The class of an endpoint to which no policy applies. */
+  /** The class of an endpoint that nothing selects. */
   readonly none: PolicyClass = this.#intern(new Set());
 
-  /**
-   * The class after some policies came (true) and went (false). It has no user yet: `enter` it.
-   */
-  after(from: PolicyClass, delta: ReadonlyMap<PolicyNumber, boolean>): PolicyClass {
+  /** The class after some subjects came (true) and went (false). `enter` it to keep it. */
+  after(from: PolicyClass, delta: ReadonlyMap<SubjectNumber, boolean>): PolicyClass {
     if (delta.size === 0) return from;
-    const step = [...delta].map(([n, added]) => added ? n : -n - 1).sort((a, b) => a - b).join();
+    const step = [...delta].map(([n, came]) => came ? n : -n - 1).sort((a, b) => a - b).join();
     let steps = this.#steps.get(from);
     if (!steps) this.#steps.set(from, steps = new Map());
     let to = steps.get(step);
     if (!to) {
-      const policies = new Set(from.policies);
-      for (const [n, added] of delta) {
-        if (added) policies.add(n);
-        else policies.delete(n);
+      const subjects = new Set(from.subjects);
+      for (const [n, came] of delta) {
+        if (came) subjects.add(n);
+        else subjects.delete(n);
       }
-      to = this.#intern(policies);
+      to = this.#intern(subjects);
       steps.set(step, to);
     }
     return to;
@@ -56,25 +55,22 @@ export class PolicyClasses {
     if (--policyClass.users === 0) this.#suspects.add(policyClass);
   }
 
-  /** Forgets the steps, and classes that nobody is in; returns those. Ends an update. */
-  sweep(): PolicyClass[] {
+  /** Forgets the steps, and classes that nobody is in. Ends an update. */
+  sweep(): void {
     this.#steps.clear();
-    const empty: PolicyClass[] = [];
     for (const policyClass of this.#suspects) {
       if (policyClass.users > 0 || policyClass === this.none) continue;
-      empty.push(policyClass);
       this.#byKey.delete(this.#keys.get(policyClass)!);
       this.#keys.delete(policyClass);
     }
     this.#suspects.clear();
-    return empty;
   }
 
-  #intern(policies: Set<PolicyNumber>): PolicyClass {
-    const key = [...policies].sort((a, b) => a - b).join();
+  #intern(subjects: Set<SubjectNumber>): PolicyClass {
+    const key = [...subjects].sort((a, b) => a - b).join();
     let found = this.#byKey.get(key);
     if (!found) {
-      found = { policies, users: 0 };
+      found = { subjects, users: 0 };
       this.#byKey.set(key, found);
       this.#keys.set(found, key);
       this.#suspects.add(found);

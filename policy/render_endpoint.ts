@@ -3,23 +3,16 @@
  * then tier after tier the policies that apply, then the profiles; what nothing allowed is dropped.
  *
  * A policy's chain returns with the accept or the pass bit set, or with neither: so each further
- * policy of a tier is only asked while both are clear. Where several policies of a tier apply, they
- * stand in a group chain, named by its content: endpoints with the same list share it. Nothing in
- * these rules names an endpoint, so endpoints with the same policies and profiles share the rules
+ * policy of a tier is only asked while both are clear. Groups of policies (`subjects.ts`) have
+ * chains that endpoints share. Nothing in these rules names an endpoint, so endpoints with the same policies and profiles share the rules
  * themselves (the same array), and who compiles them need do it only once.
  */
-import type { Direction } from "./effective.ts";
-import { chains, comment, groupChain, policyChain, policyLabel, profileChain } from "./names.ts";
+import type { Direction, EffectivePolicy } from "./effective.ts";
+import { chains, comment, policyChain, policyLabel, profileChain } from "./names.ts";
 import { marks, type PolicyParameters } from "./parameters.ts";
 import { clearMark } from "./render_rule.ts";
-import type { Chain, Match, PolicyId, Rule } from "./rules.ts";
-
-/** The policies of one tier that apply to an endpoint in one direction, in order. */
-export interface TierPolicies {
-  readonly tier: string;
-  readonly defaultAction: "Deny" | "Pass";
-  readonly policies: readonly PolicyId[];
-}
+import type { Match, PolicyId, Rule } from "./rules.ts";
+import type { TierCalls } from "./subjects.ts";
 
 const decided = marks.accept | marks.pass;
 const accepted: Match = { match: "mark", value: marks.accept, mask: marks.accept };
@@ -29,7 +22,7 @@ const notPassed: Match = { match: "mark", value: 0, mask: marks.pass };
 /** The rules of `cali-tw-…` (ingress) or `cali-fw-…` (egress). `profiles`: those that have rules. */
 export function endpointRules(
   direction: Direction,
-  tiers: readonly TierPolicies[],
+  tiers: readonly TierCalls[],
   profiles: readonly string[],
   parameters: PolicyParameters,
 ): Rule[] {
@@ -50,7 +43,7 @@ export function endpointRules(
   }
   rules.push({ statements: [clearMark(decided)], origin: { is: "static" } });
   if (direction === "egress") rules.push(...tunnelRules(parameters));
-  for (const tier of tiers) rules.push(...tierRules(direction, tier, deny));
+  for (const tier of tiers) rules.push(...tierRules(tier, deny));
   for (const profile of profiles) {
     rules.push({
       statements: [{ do: "jump", chain: profileChain(direction, profile) }],
@@ -99,24 +92,26 @@ function tunnelRules(parameters: PolicyParameters): Rule[] {
   return rules;
 }
 
-function tierRules(direction: Direction, tier: TierPolicies, deny: "drop" | "reject"): Rule[] {
+function tierRules(tier: TierCalls, deny: "drop" | "reject"): Rule[] {
   const rules: Rule[] = [{
     statements: [clearMark(marks.pass)],
     comment: comment(`Start of tier ${tier.tier}`),
     origin: { is: "tier-start", tier: tier.tier },
   }];
-  const [only, ...more] = tier.policies;
-  rules.push(
-    more.length === 0 ? policyCall(direction, only, []) : {
-      statements: [{ do: "jump", chain: groupChain(direction, tier.tier, tier.policies) }],
-      origin: { is: "group-call", tier: tier.tier },
-    },
-    {
-      statements: [accepted, { do: "return" }],
-      comment: "Return if policy accepted",
-      origin: { is: "static" },
-    },
-  );
+  tier.calls.forEach(({ chain, policies }, i) => {
+    const guard = i === 0 ? [] : [undecided];
+    rules.push(
+      policies.length === 1 ? policyCall(chain, policies[0].id, guard) : {
+        statements: [...guard, { do: "jump", chain }],
+        origin: { is: "group-call", tier: tier.tier },
+      },
+    );
+  });
+  rules.push({
+    statements: [accepted, { do: "return" }],
+    comment: "Return if policy accepted",
+    origin: { is: "static" },
+  });
   if (tier.defaultAction === "Deny") {
     rules.push({
       statements: [notPassed, { do: "counter" }, { do: deny }],
@@ -127,9 +122,9 @@ function tierRules(direction: Direction, tier: TierPolicies, deny: "drop" | "rej
   return rules;
 }
 
-function policyCall(direction: Direction, policy: PolicyId, guard: readonly Match[]): Rule {
+function policyCall(chain: string, policy: PolicyId, guard: readonly Match[]): Rule {
   return {
-    statements: [...guard, { do: "jump", chain: policyChain(direction, policy) }],
+    statements: [...guard, { do: "jump", chain }],
     comment: comment(policyLabel(policy)),
     origin: { is: "policy-call", policy },
   };
@@ -138,10 +133,10 @@ function policyCall(direction: Direction, policy: PolicyId, guard: readonly Matc
 /** After so many policies a group asks whether one has decided, and returns. */
 const RETURN_STRIDE = 5;
 
-/** The chain of a list of policies (two or more). */
-export function groupChainOf(direction: Direction, tier: TierPolicies): Chain {
+/** The chain of a group of policies. */
+export function groupRules(direction: Direction, policies: readonly EffectivePolicy[]): Rule[] {
   const rules: Rule[] = [];
-  tier.policies.forEach((policy, i) => {
+  policies.forEach(({ id }, i) => {
     const first = i % RETURN_STRIDE === 0;
     if (first && i > 0) {
       rules.push({
@@ -150,9 +145,9 @@ export function groupChainOf(direction: Direction, tier: TierPolicies): Chain {
         origin: { is: "static" },
       });
     }
-    rules.push(policyCall(direction, policy, first ? [] : [undecided]));
+    rules.push(policyCall(policyChain(direction, id), id, first ? [] : [undecided]));
   });
-  return { name: groupChain(direction, tier.tier, tier.policies), rules };
+  return rules;
 }
 
 /** Name and verdict of the dispatch maps' entry for an interface. */
