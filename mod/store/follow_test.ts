@@ -1,0 +1,277 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { follow, type FollowHandlers } from "./follow.ts";
+import type { LocalStore } from "./local.ts";
+import { memoryStore } from "./memory.ts";
+import { type Store, StoreError, type WatchOptions } from "./store.ts";
+import { ManualClock, settle } from "./testing.ts";
+
+/** What a follower was told, as lines, and the picture that it made of it. */
+class Follower implements FollowHandlers<number> {
+  lines: string[] = [];
+  readonly picture = new Map<string, { value: number; revision: string }>();
+
+  put({ key, value, revision }: { key: string; value: number; revision: string }): void {
+    assert.notEqual(this.picture.get(key)?.revision, revision, "told what was told before");
+    this.picture.set(key, { value, revision });
+    this.lines.push(`put ${key} ${value}`);
+  }
+
+  delete(key: string): void {
+    assert(this.picture.delete(key), "told that a key is gone that was not there");
+    this.lines.push(`delete ${key}`);
+  }
+
+  synced(): void {
+    this.lines.push("synced");
+  }
+
+  unavailable(error: StoreError): void {
+    this.lines.push(`unavailable ${error.message}`);
+  }
+
+  /** The lines since the last time. */
+  take(): string[] {
+    return this.lines.splice(0);
+  }
+}
+
+/** A store of which list and watch fail on command. */
+class Faulty {
+  listing: StoreError | undefined;
+  #break: ((error: StoreError) => void)[] = [];
+  lists = 0;
+
+  constructor(readonly inner: LocalStore) {}
+
+  get store(): Store {
+    // deno-lint-ignore no-this-alias
+    const self = this;
+    return {
+      list: (prefix: string) => {
+        self.lists++;
+        return self.listing ? Promise.reject(self.listing) : self.inner.list(prefix);
+      },
+      async *watch(prefix: string, { from, signal }: WatchOptions) {
+        const stop = new AbortController();
+        let failure: StoreError | undefined;
+        self.#break.push((error) => {
+          failure = error;
+          stop.abort();
+        });
+        const either = AbortSignal.any(signal ? [signal, stop.signal] : [stop.signal]);
+        yield* self.inner.watch(prefix, { from, signal: either });
+        if (failure) throw failure;
+      },
+    } as unknown as Store;
+  }
+
+  breakWatches(error: StoreError): void {
+    for (const stop of this.#break.splice(0)) stop(error);
+  }
+}
+
+const away = new StoreError("unavailable", "away");
+const compacted = new StoreError("compacted", "too old");
+
+async function scene(
+  run: (scene: {
+    inner: LocalStore;
+    faulty: Faulty;
+    follower: Follower;
+    clock: ManualClock;
+  }) => Promise<void>,
+): Promise<void> {
+  const clock = new ManualClock();
+  const inner = memoryStore();
+  const faulty = new Faulty(inner);
+  const follower = new Follower();
+  const abort = new AbortController();
+  const following = follow(faulty.store, "/a/", follower, {
+    signal: abort.signal,
+    clock,
+    random: () => 1,
+  });
+  try {
+    await run({ inner, faulty, follower, clock });
+  } finally {
+    abort.abort();
+    await following;
+    await inner.close();
+    assert.equal(clock.pending, 0);
+  }
+}
+
+Deno.test("a follower hears what is there, that this is all, and what changes", async () => {
+  await scene(async ({ inner, follower }) => {
+    await settle();
+    assert.deepEqual(follower.take(), ["synced"]);
+    await inner.put("/a/1", 1);
+    await inner.put("/b/1", 1);
+    await inner.put("/a/2", 2);
+    await inner.delete("/a/1");
+    await settle();
+    assert.deepEqual(follower.take(), ["put /a/1 1", "put /a/2 2", "delete /a/1"]);
+  });
+});
+
+Deno.test("after a compaction it hears the difference, at once", async () => {
+  await scene(async ({ inner, faulty, follower }) => {
+    for (const [i, key] of ["/a/same", "/a/gone", "/a/changed"].entries()) await inner.put(key, i);
+    await settle();
+    follower.take();
+    // The watch ends first, so that it does not tell of these.
+    faulty.breakWatches(compacted);
+    await inner.delete("/a/gone");
+    await inner.put("/a/changed", 7);
+    await inner.put("/a/new", 8);
+    await settle();
+    assert.deepEqual(follower.take().sort(), [
+      "delete /a/gone",
+      "put /a/changed 7",
+      "put /a/new 8",
+      "synced",
+    ]);
+    assert.equal(faulty.lists, 2);
+  });
+});
+
+Deno.test("while the store is away it is asked ever more seldom, then told the difference", async () => {
+  await scene(async ({ inner, faulty, follower, clock }) => {
+    await inner.put("/a/1", 1);
+    await settle();
+    follower.take();
+    faulty.listing = away;
+    faulty.breakWatches(away);
+    await settle();
+    await clock.advance(60_000);
+    const told = follower.take();
+    assert(told.every((line) => line === "unavailable away"));
+    // At 0, then after 0.1, 0.2, … 6.4 s, then every 10 s: at 22.7, 32.7, 42.7 and 52.7 s.
+    assert.equal(told.length, 1 + 7 + 4);
+    assert.equal(follower.picture.size, 1, "what it knew stays");
+    await inner.delete("/a/1");
+    await inner.put("/a/2", 2);
+    faulty.listing = undefined;
+    await clock.advance(10_000);
+    assert.deepEqual(follower.take(), ["delete /a/1", "put /a/2 2", "synced"]);
+    // The pauses begin anew after a watch that lasted.
+    await clock.advance(5000);
+    faulty.breakWatches(away);
+    await settle();
+    await clock.advance(100);
+    assert.deepEqual(follower.take(), ["unavailable away", "synced"]);
+  });
+});
+
+Deno.test("a store whose log is always too short is not asked in a circle", async () => {
+  await scene(async ({ faulty, clock }) => {
+    await settle();
+    for (let i = 0; i < 50; i++) {
+      faulty.breakWatches(compacted);
+      await clock.advance(100);
+    }
+    assert(faulty.lists < 12, `${faulty.lists} lists in five seconds`);
+  });
+});
+
+Deno.test("a handler is awaited, and what it throws ends the following", async () => {
+  const store = memoryStore();
+  for (let i = 0; i < 5; i++) await store.put(`/a/${i}`, i);
+  let running = 0, most = 0, done = 0;
+  const slow = async () => {
+    most = Math.max(most, ++running);
+    await settle();
+    running--;
+    done++;
+  };
+  const abort = new AbortController();
+  const following = follow(store, "/a/", { put: slow, delete: slow }, { signal: abort.signal });
+  await store.delete("/a/0");
+  await store.put("/a/9", 9);
+  while (done < 7) await settle();
+  assert.equal(most, 1);
+  abort.abort();
+  await following;
+  // Also an error that looks like the store's own is the handler's.
+  await assert.rejects(
+    follow(store, "/a/", {
+      put: () => Promise.reject(new StoreError("unavailable", "mine")),
+      delete: () => {},
+    }),
+    /mine/,
+  );
+  await assert.rejects(
+    follow(store, "/a/", {
+      put: () => {
+        throw new TypeError("a bug");
+      },
+      delete: () => {},
+    }),
+    TypeError,
+  );
+  await store.close();
+});
+
+Deno.test("an aborted following tells nothing more", async () => {
+  const store = memoryStore();
+  for (let i = 0; i < 5; i++) await store.put(`/a/${i}`, i);
+  const abort = new AbortController();
+  let puts = 0;
+  await follow(store, "/a/", {
+    put: () => {
+      if (++puts === 2) abort.abort();
+    },
+    delete: () => {},
+    synced: () => assert.fail("it was not all"),
+  }, { signal: abort.signal });
+  assert.equal(puts, 2);
+  await follow(store, "/a/", { put: () => assert.fail(), delete: () => {} }, {
+    signal: AbortSignal.abort(),
+  });
+  await store.close();
+});
+
+Deno.test("whatever fails and when, the picture ends as the store", async () => {
+  const step = fc.oneof(
+    fc.record({ do: fc.constant("put" as const), key: fc.nat(4), value: fc.nat() }),
+    fc.record({ do: fc.constant("delete" as const), key: fc.nat(4) }),
+    fc.record({ do: fc.constantFrom("compact" as const, "break" as const, "away" as const) }),
+    fc.record({ do: fc.constant("wait" as const), ms: fc.nat(300) }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+      await scene(async ({ inner, faulty, follower, clock }) => {
+        for (const one of steps) {
+          switch (one.do) {
+            case "put":
+              await inner.put(`/a/${one.key}`, one.value);
+              break;
+            case "delete":
+              await inner.delete(`/a/${one.key}`).catch(() => {});
+              break;
+            case "compact":
+              faulty.breakWatches(compacted);
+              break;
+            case "break":
+              faulty.breakWatches(away);
+              break;
+            case "away":
+              faulty.listing = faulty.listing ? undefined : away;
+              break;
+            case "wait":
+              await clock.advance(one.ms);
+          }
+        }
+        faulty.listing = undefined;
+        await clock.advance(25_000);
+        const { entries } = await inner.list<number>("/a/");
+        assert.deepEqual(
+          [...follower.picture].sort(([a], [b]) => a < b ? -1 : 1),
+          entries.map(({ key, value, revision }) => [key, { value, revision }]),
+        );
+      });
+    }),
+    { numRuns: 60 },
+  );
+});
