@@ -55,9 +55,11 @@ function command(verb: string, type: number, flags: number, address: Address): C
         .putU8(isAdd ? (address.flags ?? 0) & 0xff : 0).putU8(address.scope ?? 0)
         .putU32(address.index);
       message.attrBytes(IFA_LOCAL, ip.bytes);
+      if (isAdd && address.broadcast) {
+        message.attrBytes(IFA_BROADCAST, address.broadcast.bytes);
+      }
       message.attrBytes(IFA_ADDRESS, (address.peer ?? ip).bytes);
       if (!isAdd) return;
-      if (address.broadcast) message.attrBytes(IFA_BROADCAST, address.broadcast.bytes);
       if (address.label !== undefined) message.attrString(IFA_LABEL, address.label);
       if (address.flags !== undefined && address.flags > 0xff) {
         message.attrU32(IFA_FLAGS, address.flags);

@@ -178,7 +178,7 @@ export function setLink(link: LinkRef, changes: LinkChanges): Command {
       }
       if (changes.masterIndex !== undefined) message.attrU32(IFLA_MASTER, changes.masterIndex);
       if (changes.netns) message.attrU32(IFLA_NET_NS_FD, changes.netns.fd);
-      if (changes.alias !== undefined) message.attrString(IFLA_IFALIAS, changes.alias);
+      if (changes.alias !== undefined) message.attrText(IFLA_IFALIAS, changes.alias);
       if (changes.addrGenMode) {
         message.open(IFLA_AF_SPEC).open(AF_INET6)
           .attrU8(INET6_ADDR_GEN_MODE, addrGenModes.indexOf(changes.addrGenMode))

@@ -147,7 +147,7 @@ export function encodeRoute(message: MessageEncoder, route: Route): void {
     routeTypes.indexOf(route.type ?? "unicast"),
     single?.onlink ? RTNH_F_ONLINK : 0,
   );
-  if (destination.length > 0) message.attrBytes(RTA_DST, destination.ip.bytes);
+  putDestination(message, destination);
   if (single?.gateway) putGateway(message, family, single.gateway);
   if (route.source) message.attrBytes(RTA_PREFSRC, route.source.bytes);
   putPriorityAndTable(message, route);
@@ -169,11 +169,11 @@ export function encodeDeletion(message: MessageEncoder, route: Route): void {
     message,
     route,
     route.protocol ?? 0,
-    route.scope === undefined ? scopes.nowhere : scopes[route.scope],
+    route.scope ? scopes[route.scope] : destination.ip.family === 4 ? scopes.nowhere : 0,
     route.type === undefined ? 0 : routeTypes.indexOf(route.type),
     0,
   );
-  if (destination.length > 0) message.attrBytes(RTA_DST, destination.ip.bytes);
+  putDestination(message, destination);
   const single = hops.length === 1 ? hops[0] : undefined;
   if (single?.gateway) putGateway(message, destination.ip.family, single.gateway);
   putPriorityAndTable(message, route);
@@ -193,6 +193,11 @@ function putHeader(
   message.putU8(familyNumber(route.destination.ip.family)).putU8(route.destination.length)
     .putU8(0).putU8(route.tos ?? 0)
     .putU8(table < 256 ? table : 0).putU8(protocol).putU8(scope).putU8(type).putU32(flags);
+}
+
+/** An IPv4 default route has no destination to say; an IPv6 one says `::`, as iproute2 has it. */
+function putDestination(message: MessageEncoder, { ip, length }: Prefix): void {
+  if (length > 0 || ip.family === 6) message.attrBytes(RTA_DST, ip.bytes);
 }
 
 function putPriorityAndTable(message: MessageEncoder, route: Route): void {

@@ -47,7 +47,8 @@ function command(verb: string, type: number, flags: number, rule: RoutingRule): 
       const { source, destination } = rule;
       message.putU8(familyNumber(rule.family)).putU8(destination?.length ?? 0)
         .putU8(source?.length ?? 0).putU8(0)
-        .putU8(rule.table < 256 ? rule.table : 0).putU8(0).putU8(0).putU8(FR_ACT_TO_TBL)
+        .putU8(rule.table < 256 ? rule.table : 0).putU8(0).putU8(0)
+        .putU8(type === RTM_NEWRULE ? FR_ACT_TO_TBL : 0)
         .putU32(rule.invert ? FIB_RULE_INVERT : 0);
       if (source) message.attrBytes(FRA_SRC, source.ip.bytes);
       if (destination) message.attrBytes(FRA_DST, destination.ip.bytes);
