@@ -5,6 +5,7 @@
  */
 import type { FileResult } from "./selector.ts";
 import { type ErrorCase, judgeError } from "./bgp_errors.ts";
+import { judgePeering, type PeeringCase } from "./bgp_peering.ts";
 import { judgeVector, type Vector } from "./bgp_vectors.ts";
 
 /** What became of one case: nothing wrong, something wrong, or not to be judged here, and why. */
@@ -38,5 +39,6 @@ export async function run(dir: string): Promise<FileResult[]> {
   return [
     await runFile<Vector>(dir, "bgp/bgp-vectors.jsonl", judgeVector),
     await runFile<ErrorCase>(dir, "bgp/rfc-error-handling.jsonl", judgeError),
+    await runFile<PeeringCase>(dir, "bgp/calico-peering-cases.jsonl", judgePeering),
   ];
 }
