@@ -70,9 +70,10 @@ export function layout(
   subnets: readonly { cidr: Prefix; nodes: number }[],
   root: string = LAB_ROOT,
 ): LabLayout {
-  if (!/^[a-z0-9]([a-z0-9-]{0,14}[a-z0-9])?$/.test(name)) {
+  // No dash: no lab's names begin with another's.
+  if (!/^[a-z0-9]{1,16}$/.test(name)) {
     throw new LabError(
-      `the lab name "${name}" is not allowed: want at most 16 lower-case letters, digits and "-"`,
+      `the lab name "${name}" is not allowed: want at most 16 lower-case letters and digits`,
     );
   }
   const directory = `${root}/${name}`;

@@ -26,7 +26,9 @@ export interface ObjectKind<V> {
   /** Whether an object that nobody desires may be removed now. Absent: always. */
   ours?(key: string, actual: V): boolean;
   /** Several puts at once, where the kernel takes them so; gives back what failed. */
-  putMany?(items: [key: string, desired: V][]): [key: string, error: Error][];
+  putMany?(
+    items: [key: string, desired: V, actual: V | undefined][],
+  ): [key: string, error: Error][];
 }
 
 export interface Failure {
@@ -113,12 +115,14 @@ export class Reconciler<V> {
         fail(key, error);
       }
     }
-    const puts: [string, V][] = [];
+    const puts: [string, V, V | undefined][] = [];
     for (const key of todo) {
       const desired = this.#desired.get(key);
       if (desired === undefined) continue;
       const actual = this.#actual.get(key);
-      if (actual === undefined || !this.#kind.same(desired, actual)) puts.push([key, desired]);
+      if (actual === undefined || !this.#kind.same(desired, actual)) {
+        puts.push([key, desired, actual]);
+      }
     }
     if (this.#kind.putMany && puts.length > 1) {
       const failed = new Map(this.#kind.putMany(puts));
@@ -129,9 +133,9 @@ export class Reconciler<V> {
       }
       return failures;
     }
-    for (const [key, desired] of puts) {
+    for (const [key, desired, actual] of puts) {
       try {
-        await this.#kind.put(key, desired, this.#actual.get(key));
+        await this.#kind.put(key, desired, actual);
         this.#actual.set(key, desired);
       } catch (error) {
         fail(key, error);

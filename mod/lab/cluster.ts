@@ -1,0 +1,263 @@
+/**
+ * Bringing a lab up and down: the router, the nodes' namespaces, the datastore's process and the
+ * nodes' services. Everything is made by netlink and posix_spawn; the only programs that are started
+ * are copies of this executable.
+ */
+import {
+  createNetns,
+  deleteNetns,
+  inNetns,
+  listNetns,
+  Netns,
+  netnsDirectory,
+} from "../../ffi/netns.ts";
+import { identify, isAlive, type ProcessIdentity, signal, spawn } from "../../ffi/process.ts";
+import { RouteSocket } from "../../ffi/route/socket.ts";
+import { closeFd, O_APPEND, O_CREAT, O_WRONLY } from "../../ffi/libc.ts";
+import { openFd } from "../../ffi/file.ts";
+import { writeSysctl } from "../../ffi/sysctl.ts";
+import { mustPrefix, parseCidr } from "../net/mod.ts";
+import { connectUnix } from "../rpc/connect.ts";
+import { RpcClient } from "../rpc/client.ts";
+import type { NodeStatus } from "../node/api.ts";
+import { type LabLayout, type LabNode, namespacePrefix } from "./layout.ts";
+import { findLab, type LabRecord, listPods, saveLab } from "./record.ts";
+import { LabError } from "./workloads.ts";
+
+const SIGTERM = 15, SIGKILL = 9;
+
+/** This executable. TORTIE_BINARY names another one, where the lab is run from source. */
+export function executable(): string {
+  return Deno.env.get("TORTIE_BINARY") || Deno.execPath();
+}
+
+export const netnsPath = (name: string) => `${netnsDirectory}/${name}`;
+
+/** Runs with the namespace open. */
+export function withNetns<T>(name: string, run: (netns: Netns) => T): T {
+  using netns = Netns.open(netnsPath(name));
+  return run(netns);
+}
+
+function address(text: string) {
+  const { ip, prefix } = parseCidr(text)!;
+  return { ip, length: prefix.length };
+}
+
+/** Loopback up, and an address on a link. */
+function addAddress(socket: RouteSocket, link: string, text: string): void {
+  socket.addAddress({ index: socket.link(link)!.index, ...address(text) });
+}
+
+function makeRouter(layout: LabLayout): void {
+  createNetns(layout.routerNamespace);
+  withNetns(layout.routerNamespace, (netns) => {
+    using socket = RouteSocket.open(netns);
+    socket.setLink("lo", { up: true });
+    for (const subnet of layout.subnets) {
+      socket.addLink({ kind: "bridge", name: subnet.bridge });
+      addAddress(socket, subnet.bridge, subnet.router);
+      socket.setLink(subnet.bridge, { up: true });
+    }
+    inNetns(netns, () => writeSysctl("net/ipv4/ip_forward", "1"));
+  });
+}
+
+function makeNode(layout: LabLayout, node: LabNode): void {
+  createNetns(node.namespace);
+  const subnet = layout.subnets[node.subnet];
+  withNetns(node.namespace, (netns) =>
+    withNetns(layout.routerNamespace, (router) => {
+      using inRouter = RouteSocket.open(router);
+      using inNode = RouteSocket.open(netns);
+      inRouter.addLink({ kind: "veth", name: node.name, peer: { name: "eth0", netns } });
+      inRouter.setLink(node.name, {
+        masterIndex: inRouter.link(subnet.bridge)!.index,
+        up: true,
+      });
+      inNode.setLink("lo", { up: true });
+      inNode.setLink("eth0", { up: true });
+      addAddress(inNode, "eth0", node.address);
+      inNode.addRoute({
+        destination: mustPrefix("0.0.0.0/0"),
+        hops: [{ gateway: address(subnet.router).ip, oif: inNode.link("eth0")!.index }],
+      });
+    }));
+  for (const folder of ["run", "state", "calico", "net.d"]) {
+    Deno.mkdirSync(`${node.directory}/${folder}`, { recursive: true });
+  }
+  Deno.writeTextFileSync(
+    `${node.directory}/net.d/05-tortie.conflist`,
+    JSON.stringify(conflist(node), undefined, 2),
+    { mode: 0o600 },
+  );
+}
+
+/** The CNI configuration of a node: it names the node's socket, as every node has its own here. */
+export function conflist(node: LabNode) {
+  return {
+    cniVersion: "1.0.0",
+    name: "k8s-pod-network",
+    plugins: [{
+      type: "tortie",
+      ipam: { type: "tortie-ipam" },
+      tortie: { socket: nodeSocket(node) },
+    }],
+  };
+}
+
+export const nodeSocket = (node: LabNode) => `${node.directory}/run/tortie.sock`;
+
+/** Starts a copy of this executable, its output appended to a file. */
+export function startProcess(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  log: string,
+  netns?: Netns,
+): ProcessIdentity {
+  const output = openFd(log, O_WRONLY | O_CREAT | O_APPEND, 0o600);
+  try {
+    const path = executable();
+    const pid = spawn({
+      path,
+      argv: [path, ...args],
+      env: { PATH: Deno.env.get("PATH") ?? "/usr/bin:/bin", ...env },
+      netns,
+      stdout: output,
+      stderr: output,
+      detached: true,
+    });
+    const identity = identify(pid);
+    if (!identity) throw new LabError(`${args.join(" ")} ended at once; see ${log}`);
+    return identity;
+  } finally {
+    closeFd(output);
+  }
+}
+
+export function startStore(record: LabRecord): void {
+  const { layout } = record;
+  record.processes.store = startProcess(
+    ["datastore", "serve", "--file", layout.storeFile, "--socket", layout.storeSocket],
+    {},
+    `${layout.directory}/store.log`,
+  );
+  saveLab(record);
+}
+
+export function startNode(record: LabRecord, node: LabNode): void {
+  record.processes[node.name] = withNetns(node.namespace, (netns) =>
+    startProcess(
+      ["node", "run"],
+      {
+        NODENAME: node.name,
+        TORTIE_STORE: record.layout.storeSocket,
+        TORTIE_RUN_DIR: `${node.directory}/run`,
+        TORTIE_STATE_DIR: `${node.directory}/state`,
+        TORTIE_CALICO_DIR: `${node.directory}/calico`,
+        ...record.env,
+      },
+      `${node.directory}/node.log`,
+      netns,
+    ));
+  saveLab(record);
+}
+
+/** One question to a node's local API. */
+export async function askNode<T>(node: LabNode, method: string, params?: unknown): Promise<T> {
+  const client = new RpcClient(await connectUnix(nodeSocket(node)));
+  try {
+    return await client.call(method, params) as T;
+  } finally {
+    client.close();
+  }
+}
+
+async function until(what: string, milliseconds: number, done: () => Promise<boolean>) {
+  const end = performance.now() + milliseconds;
+  let last: unknown;
+  while (performance.now() < end) {
+    try {
+      if (await done()) return;
+    } catch (error) {
+      last = error; // not there yet
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const why = last instanceof Error ? `: ${last.message}` : "";
+  throw new LabError(`${what} did not come about within ${milliseconds / 1000} s${why}`);
+}
+
+/** Waits until all nodes are ready and (with `mesh`) all their BGP sessions are up. */
+export async function waitReady(record: LabRecord, options: { mesh?: boolean } = {}) {
+  const count = record.layout.nodes.length;
+  for (const node of record.layout.nodes) {
+    const log = `${node.directory}/node.log`;
+    await until(`${node.name} (see ${log})`, 20_000, async () => {
+      const status = await askNode<NodeStatus>(node, "node.status");
+      if (!status.ready) return false;
+      const up = status.peers.filter((p) => p.state === "Established").length;
+      return !options.mesh || up === count - 1;
+    });
+  }
+}
+
+export interface UpOptions {
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Makes the whole lab; on failure everything is taken away again. */
+export async function labUp(layout: LabLayout, options: UpOptions = {}): Promise<LabRecord> {
+  if (findLab(layout.name)) {
+    throw new LabError(
+      `the lab "${layout.name}" is up already; take it down first: tortie lab down ${layout.name}`,
+    );
+  }
+  Deno.mkdirSync(`${layout.directory}/pods`, { recursive: true, mode: 0o700 });
+  const record: LabRecord = { layout, env: options.env ?? {}, processes: {}, workloads: [] };
+  saveLab(record);
+  try {
+    makeRouter(layout);
+    startStore(record);
+    for (const node of layout.nodes) makeNode(layout, node);
+    await until("the datastore", 20_000, async () => {
+      (await connectUnix(layout.storeSocket)).close();
+      return true;
+    });
+    for (const node of layout.nodes) startNode(record, node);
+    await waitReady(record);
+    return record;
+  } catch (error) {
+    await labDown(layout.name, layout.directory);
+    throw error;
+  }
+}
+
+/** Ends a process: politely, then not. */
+export async function endProcess(process: ProcessIdentity): Promise<void> {
+  signal(process, SIGTERM);
+  const end = performance.now() + 3000;
+  while (isAlive(process) && performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  signal(process, SIGKILL);
+}
+
+/** Takes everything away, whatever state it is in; what is not there is no error. */
+export async function labDown(name: string, directory: string): Promise<void> {
+  const record = findLab(name);
+  const pods = record ? listPods(record) : [];
+  const processes = [
+    ...pods.flatMap((pod) => pod.server ?? []),
+    ...Object.values(record?.processes ?? {}),
+  ];
+  await Promise.all(processes.map(endProcess));
+  for (const netns of listNetns()) {
+    if (netns.startsWith(namespacePrefix(name))) deleteNetns(netns);
+  }
+  try {
+    Deno.removeSync(directory, { recursive: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}

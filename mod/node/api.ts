@@ -1,0 +1,102 @@
+/**
+ * The local API of a node service, over its socket: what `tortie node status`, `bgp peers|routes` and
+ * `policy explain` ask. Answers are plain values, made from memory.
+ */
+import { call, type Methods, RpcError } from "../rpc/method.ts";
+import type { PolicyEngine } from "../../policy/engine.ts";
+import { formatPrefix, parsePrefix } from "../net/mod.ts";
+import type { PeerStatus, RouteStatus } from "../../bgp/config.ts";
+import type { Agent } from "./agent.ts";
+import type { BgpPart } from "./bgp.ts";
+import type { NodeConfig } from "./config.ts";
+import type { FelixParameters } from "./felix.ts";
+import type { Kernel } from "./kernel.ts";
+import { type EndpointState, peerType } from "./reporter.ts";
+import type { ClusterState } from "./state.ts";
+
+export interface ApiParts {
+  readonly config: NodeConfig;
+  readonly info: { readonly version: string };
+  readonly started: Date;
+  readonly state: ClusterState;
+  readonly agent: Agent;
+  readonly kernel: Kernel;
+  readonly bgp?: BgpPart;
+  readonly engine: PolicyEngine;
+  readonly felix: () => FelixParameters;
+}
+
+/** What `node.status` answers. */
+export interface NodeStatus {
+  readonly node: string;
+  readonly version: string;
+  readonly pid: number;
+  readonly started: string;
+  readonly ready: boolean;
+  readonly datastore: { readonly ok: boolean; readonly error?: string };
+  /** What could not be done yet, with the reason; empty where all is done. */
+  readonly errors: readonly string[];
+  /** Objects of the datastore that could not be understood. */
+  readonly warnings: readonly string[];
+  readonly peers: readonly (PeerStatus & { readonly type: string })[];
+  readonly endpoints: readonly {
+    readonly namespace: string;
+    readonly workload: string;
+    readonly interface: string;
+    readonly addresses: readonly string[];
+    readonly state: EndpointState;
+  }[];
+  readonly blocks: readonly string[];
+  readonly memoryBytes: number;
+}
+
+export function nodeStatusOf(parts: ApiParts): NodeStatus {
+  const { agent, state, engine, kernel, config, felix } = parts;
+  const report = agent.report();
+  return {
+    node: config.nodeName,
+    version: parts.info.version,
+    pid: Deno.pid,
+    started: parts.started.toISOString(),
+    ready: report.ready,
+    datastore: report.store,
+    errors: [
+      ...report.errors,
+      ...kernel.unresolved.map((p) => `route ${p}: no route leads to its next hop`),
+    ],
+    warnings: [
+      ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
+      ...engine.problems().map((p) => `${p.object}: ${p.message}`),
+      ...felix().problems,
+    ],
+    peers: (parts.bgp?.peers() ?? []).map((p) => ({ ...p, type: peerType(p.name) })),
+    endpoints: [...state.endpoints].map(([key, { metadata, spec }]) => ({
+      namespace: metadata.namespace ?? "default",
+      workload: spec.pod ?? spec.containerID ?? spec.workload ?? "",
+      interface: spec.interfaceName ?? "",
+      addresses: spec.ipNetworks ?? [],
+      state: agent.programmedEndpoints.has(key) ? "up" as const : "down" as const,
+    })),
+    blocks: state.ownBlocks().map(formatPrefix),
+    memoryBytes: Deno.memoryUsage().rss,
+  };
+}
+
+function bgpOf(parts: ApiParts): BgpPart {
+  if (parts.bgp) return parts.bgp;
+  throw new RpcError("unavailable", "this node speaks no BGP (CALICO_NETWORKING_BACKEND)");
+}
+
+/** The methods, to be spread into the socket's table. */
+export function localApi(parts: ApiParts): Methods {
+  return {
+    "node.status": call((): NodeStatus => nodeStatusOf(parts)),
+    "bgp.peers": call((): PeerStatus[] => bgpOf(parts).peers()),
+    "bgp.routes": call((params): RouteStatus[] => {
+      const text = (params as { prefix?: unknown } | undefined)?.prefix;
+      const prefix = typeof text === "string" ? parsePrefix(text) : undefined;
+      if (text !== undefined && !prefix) throw new RpcError("invalid", `"${text}" is not a CIDR`);
+      return bgpOf(parts).routes(prefix);
+    }),
+  };
+}

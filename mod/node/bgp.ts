@@ -1,0 +1,150 @@
+/**
+ * The node's BGP speaker: made of the datastore's objects, told again at each turn, and asked for what
+ * it has learned. The speaker itself finds what has changed.
+ *
+ * After a start the kernel still holds what the process before us had learned. Those routes stay until
+ * the speaker has converged (every peer has told its table, or the deferral is over): a restart
+ * withdraws nothing.
+ */
+import { Speaker } from "../../bgp/speaker.ts";
+import type { BestRouteChange, PeerStatus, RouteStatus, SpeakerConfig } from "../../bgp/config.ts";
+import { formatIp, formatPrefix, type Ip, type Prefix } from "../net/mod.ts";
+import { localRoutes } from "./announce.ts";
+import { NodeTransport, systemClock } from "./bgp_transport.ts";
+import type { BgpService } from "./agent.ts";
+import type { NodeConfig } from "./config.ts";
+import type { Log } from "./log.ts";
+import { type Peering, peering } from "./mesh.ts";
+import type { ClusterState } from "./state.ts";
+
+/** What the speaker asks of the kernel's side. */
+export interface NextHops {
+  resolve(nextHop: Ip): { metric: number } | undefined;
+}
+
+export class BgpPart implements BgpService {
+  #speaker: Speaker | undefined;
+  #config = "";
+  #learned = new Map<string, BestRouteChange>();
+  #started = false;
+  #routerId = "";
+  #warnings: string[] = [];
+  /** Learned routes, or convergence, have changed: a turn is wanted. */
+  onChange: () => void = () => {};
+
+  constructor(
+    readonly config: NodeConfig,
+    readonly log: Log,
+    readonly nextHops: () => NextHops,
+  ) {}
+
+  /** From now on `update` makes and feeds the speaker. */
+  start(): void {
+    this.#started = true;
+    this.onChange();
+  }
+
+  update(state: ClusterState): void {
+    if (!this.#started) return;
+    const wanted = peering(state, this.config);
+    this.#warnings = [...wanted.problems];
+    if (!wanted.speaker) {
+      this.#end("this node has no BGP address");
+      return;
+    }
+    this.#routerId = formatIp(wanted.speaker.routerId);
+    this.#configure(wanted);
+    this.#speaker!.setPeers(wanted.peers);
+    this.#speaker!.announce(localRoutes(state));
+  }
+
+  #configure(wanted: Peering): void {
+    const config: SpeakerConfig = {
+      ...wanted.speaker!,
+      restarting: true,
+      resolveNextHop: (nextHop) => this.nextHops().resolve(nextHop),
+    };
+    const text = JSON.stringify(wanted.speaker, (_k, v) => v instanceof Uint8Array ? [...v] : v);
+    if (this.#speaker) {
+      if (text !== this.#config) this.#speaker.configure(config);
+      this.#config = text;
+      return;
+    }
+    this.#config = text;
+    const speaker = new Speaker(config, {
+      transport: new NodeTransport(),
+      clock: systemClock,
+      log: (level, message) => level === "info" ? this.log.info(message) : this.log.warn(message),
+    });
+    this.#speaker = speaker;
+    speaker.onRoutes((changes) => {
+      for (const change of changes) {
+        const key = formatPrefix(change.prefix);
+        if (change.paths.length === 0) this.#learned.delete(key);
+        else this.#learned.set(key, change);
+      }
+      this.onChange();
+    });
+    speaker.onConverged(() => {
+      this.log.info("BGP has converged");
+      this.onConverged();
+      this.onChange();
+    });
+    speaker.start();
+  }
+
+  /** Learned routes of the process before us that nobody announced again may go now. */
+  onConverged: () => void = () => {};
+
+  #end(why: string): void {
+    if (!this.#speaker) return;
+    this.#speaker.stop({ graceful: false, reason: why });
+    this.#speaker = undefined;
+    this.#learned = new Map();
+    this.#config = "";
+    this.onChange();
+  }
+
+  /** Without NOTIFICATION: peers with graceful restart keep forwarding to us meanwhile. */
+  stop(): void {
+    this.#speaker?.stop({ graceful: true });
+    this.#speaker = undefined;
+  }
+
+  learned(): readonly BestRouteChange[] {
+    return [...this.#learned.values()];
+  }
+
+  converged(): boolean {
+    return this.#speaker?.converged ?? false;
+  }
+
+  nextHopsChanged(): void {
+    this.#speaker?.nextHopsChanged();
+  }
+
+  peers(): PeerStatus[] {
+    return this.#speaker?.peers() ?? [];
+  }
+
+  routes(prefix?: Prefix): RouteStatus[] {
+    return this.#speaker?.routes(prefix) ?? [];
+  }
+
+  routerId(): string {
+    return this.#routerId;
+  }
+
+  /** Peers that are down and settings that cannot be, in words. */
+  warnings(): string[] {
+    const down = this.peers().filter((p) => p.state !== "Established");
+    return [
+      ...this.#warnings,
+      ...this.#speaker?.listenErrors() ?? [],
+      ...down.map((p) => {
+        const why = p.configError ?? p.lastError?.text ?? p.reason;
+        return `BGP with ${p.address} is ${p.state}: ${why}`;
+      }),
+    ];
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Which routes the main table should hold. Pure: from this node's endpoints, its blocks, and what
+ * BGP has learned.
+ *
+ *   endpoint    10.244.1.7/32 dev cali0123… scope link       protocol 80
+ *   blackhole   10.244.1.0/26 (a block of ours)              protocol 80: traffic to an address that
+ *               nobody has ends here instead of going round; endpoints' routes are more specific
+ *   learned     10.244.2.0/26 via 192.0.2.12 dev eth0        protocol 81
+ *
+ * A next hop that lies on no link of ours is reached through the route to it, as BIRD does: the
+ * kernel's gateway is then that route's. It is never put `onlink`, which would send packets for a far
+ * node to whoever answers ARP for it.
+ */
+import {
+  addressBits,
+  compareIp,
+  formatPrefix,
+  type Ip,
+  type Prefix,
+  prefixContains,
+  prefixFamily,
+} from "../net/mod.ts";
+import type { BestRouteChange } from "../../bgp/config.ts";
+
+/** Routes that we compute: endpoints, blackholes, tunnels. */
+export const PROTOCOL_OWN = 80;
+/** Routes that BGP has learned. */
+export const PROTOCOL_BGP = 81;
+
+export interface Hop {
+  /** Absent: the destination is on the link itself. */
+  readonly gateway?: Ip;
+  /** Interface index. */
+  readonly oif: number;
+}
+
+/** One route of the main table, as we want it. */
+export interface PlannedRoute {
+  readonly prefix: Prefix;
+  readonly protocol: number;
+  readonly type: "unicast" | "blackhole";
+  /** Empty for a blackhole. */
+  readonly hops: readonly Hop[];
+}
+
+/** A route of the kernel that next hops may be resolved through. */
+export interface KernelPath extends Hop {
+  readonly prefix: Prefix;
+  readonly protocol: number;
+  readonly metric: number;
+}
+
+/**
+ * How to reach a next hop, by the most specific route that is not of BGP's own making (a route must
+ * not be resolved through one that BGP itself put there) and not an endpoint's.
+ */
+export function resolveNextHop(paths: readonly KernelPath[], nextHop: Ip): Hop | undefined {
+  let best: KernelPath | undefined;
+  for (const path of paths) {
+    if (path.protocol === PROTOCOL_BGP || path.protocol === PROTOCOL_OWN) continue;
+    if (!prefixContains(path.prefix, nextHop)) continue;
+    const better = !best || path.prefix.length > best.prefix.length ||
+      (path.prefix.length === best.prefix.length && path.metric < best.metric);
+    if (better) best = path;
+  }
+  return best && { gateway: best.gateway ?? nextHop, oif: best.oif };
+}
+
+export interface RouteInputs {
+  /** Addresses of this node's endpoints, with the index of the interface they are behind. */
+  readonly endpoints: readonly { readonly prefix: Prefix; readonly oif: number }[];
+  readonly ownBlocks: readonly Prefix[];
+  readonly learned: readonly BestRouteChange[];
+  resolve(nextHop: Ip): Hop | undefined;
+}
+
+export interface RoutePlan {
+  /** By canonical prefix. */
+  readonly routes: Map<string, PlannedRoute>;
+  /** Learned prefixes that no link leads to. */
+  readonly unresolved: string[];
+}
+
+/** The whole main table as far as it is ours. An endpoint wins over a block, a block over a peer. */
+export function planRoutes(inputs: RouteInputs): RoutePlan {
+  const routes = new Map<string, PlannedRoute>();
+  const unresolved: string[] = [];
+  for (const { prefix, paths } of inputs.learned) {
+    const key = formatPrefix(prefix);
+    const hops: Hop[] = [];
+    for (const path of paths) {
+      const hop = inputs.resolve(path.nextHop);
+      if (hop && !hops.some((h) => sameHop(h, hop))) hops.push(hop);
+    }
+    if (hops.length === 0) unresolved.push(key);
+    else routes.set(key, { prefix, protocol: PROTOCOL_BGP, type: "unicast", hops });
+  }
+  for (const prefix of inputs.ownBlocks) {
+    // A block of one address has no blackhole: it would hide the endpoint that holds it elsewhere.
+    if (prefix.length === addressBits(prefixFamily(prefix))) continue;
+    routes.set(formatPrefix(prefix), {
+      prefix,
+      protocol: PROTOCOL_OWN,
+      type: "blackhole",
+      hops: [],
+    });
+  }
+  for (const { prefix, oif } of inputs.endpoints) {
+    routes.set(formatPrefix(prefix), {
+      prefix,
+      protocol: PROTOCOL_OWN,
+      type: "unicast",
+      hops: [{ oif }],
+    });
+  }
+  return { routes, unresolved };
+}
+
+function sameHop(a: Hop, b: Hop): boolean {
+  if (a.oif !== b.oif || !a.gateway !== !b.gateway) return false;
+  return !a.gateway || compareIp(a.gateway, b.gateway!) === 0;
+}
+
+export function sameRoute(a: PlannedRoute, b: PlannedRoute): boolean {
+  return a.protocol === b.protocol && a.type === b.type && a.hops.length === b.hops.length &&
+    a.hops.every((hop) => b.hops.some((other) => sameHop(hop, other)));
+}

@@ -1,0 +1,331 @@
+/**
+ * `tortie node run`: agent, BGP speaker and CNI server in one process. This file only puts the parts
+ * together and says in which order they come and go:
+ *
+ *   start   socket (CNI answers at once, if only with "try again") -> Node, pools -> agent, speaker
+ *           -> READY=1 -> reports
+ *   stop    socket -> agent -> speaker, without NOTIFICATION -> store. The kernel keeps everything:
+ *           links, routes, rules outlive the process, and the next one takes them over.
+ */
+import { CniServer } from "../../cni/server.ts";
+import { netlinkKernel } from "../../cni/plumbing.ts";
+import { PolicyEngine } from "../../policy/engine.ts";
+import { Ipam } from "../ipam/ipam.ts";
+import type { Methods } from "../rpc/method.ts";
+import { openKv } from "../store/kv.ts";
+import { Resources } from "../store/resources.ts";
+import { remoteStore } from "../store/remote.ts";
+import { serveStore } from "../store/serve.ts";
+import type { Store } from "../store/store.ts";
+import { sendDatagram } from "../../ffi/unix.ts";
+import { Agent } from "./agent.ts";
+import { localApi } from "./api.ts";
+import { BgpPart } from "./bgp.ts";
+import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./config.ts";
+import { type FelixParameters, felixParameters } from "./felix.ts";
+import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
+import { Kernel } from "./kernel.ts";
+import { type Log, logger, startLogging } from "./log.ts";
+import { EngineDataplane } from "./nft/engine_dataplane.ts";
+import { openNftDataplane } from "./nft/open.ts";
+import { Reports } from "./reports.ts";
+import { type LocalSocket, serveSocket } from "./socket.ts";
+import { ensureFelixConfiguration, ensurePools, registerNode } from "./startup.ts";
+import { ClusterState } from "./state.ts";
+
+/** A loop that has not turned for so long, although it has work, is stuck. */
+const STUCK = 90_000;
+
+export interface ServiceInfo {
+  readonly version: string;
+}
+
+/** The store of this node, and the methods by which others reach it through us. */
+async function openStore(config: NodeConfig): Promise<{ store: Store; methods: Methods }> {
+  if (config.store.kind === "socket") return { store: remoteStore(config.store.path), methods: {} };
+  const socket = `${config.runDir}/tortie.sock`;
+  // A predecessor that was killed gives the file back at once; one that is ending, in a moment.
+  const store = await openKv(config.store.path, { socket, waitMs: 5000 });
+  return { store, methods: serveStore(store) };
+}
+
+/** Runs until SIGTERM or SIGINT; the exit code. */
+export async function runNode(flags: NodeFlags, info: ServiceInfo): Promise<number> {
+  const config = nodeConfig(flags);
+  await startLogging(config.logLevel);
+  const log = logger("node");
+  const service = new NodeService(config, info, log);
+  const ended = new Promise<string>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      Deno.addSignalListener(signal, () => resolve(signal));
+    }
+  });
+  try {
+    await service.start(ended);
+  } catch (error) {
+    log.error("cannot start", { error });
+    await service.stop("it could not start");
+    if (error instanceof ConfigError) console.error(`tortie node run: ${error.message}`);
+    return 1;
+  }
+  await service.stop(`${await ended}`);
+  return 0;
+}
+
+export class NodeService {
+  readonly #started = new Date();
+  readonly #state: ClusterState;
+  readonly #metrics = new Metrics();
+  #store: Store | undefined;
+  #socket: LocalSocket | undefined;
+  #kernel: Kernel | undefined;
+  #agent: Agent | undefined;
+  #bgp: BgpPart | undefined;
+  #reports: Reports | undefined;
+  #closeDataplane: (() => void) | undefined;
+  readonly #servers: (() => Promise<void>)[] = [];
+  #stopping = false;
+  /** What start waits for, in words. */
+  #waiting = "the service is starting";
+
+  constructor(readonly config: NodeConfig, readonly info: ServiceInfo, readonly log: Log) {
+    this.#state = new ClusterState(config.nodeName);
+  }
+
+  #felix(): FelixParameters {
+    const { config } = this;
+    return felixParameters(config.nodeName, config.felix, this.#state.felixConfigurations);
+  }
+
+  /** `ended` resolves when the service is told to stop: a start that still waits gives up then. */
+  async start(ended: Promise<unknown>): Promise<void> {
+    const { config, log } = this;
+    for (const folder of [config.runDir, config.stateDir, config.calicoDir]) {
+      await Deno.mkdir(folder, { recursive: true, mode: 0o755 });
+    }
+    const { store, methods } = await openStore(config);
+    this.#store = store;
+    const resources = new Resources(store);
+    const felix = this.#felix();
+    const engine = new PolicyEngine({
+      nodeName: config.nodeName,
+      interfacePrefixes: felix.interfacePrefixes,
+      endpointToHostAction: felix.endpointToHostAction,
+      vxlanPort: felix.vxlanPort,
+    });
+    const nft = openNftDataplane();
+    this.#closeDataplane = () => nft.close();
+    const kernel = new Kernel(felix, log);
+    this.#kernel = kernel;
+    const bgp = config.backend === "bgp"
+      ? new BgpPart(config, logger("bgp"), () => kernel)
+      : undefined;
+    this.#bgp = bgp;
+    kernel.learned = () => bgp?.learned() ?? [];
+    kernel.converged = () => bgp?.converged() ?? true;
+    const agent = new Agent({
+      store,
+      state: this.#state,
+      engine,
+      dataplane: new EngineDataplane(nft),
+      kernel,
+      bgp,
+      log: logger("agent"),
+      onTurn: (report) => {
+        this.#metrics.add("felix_int_dataplane_apply_time_seconds_sum", report.milliseconds / 1000);
+        this.#metrics.add("felix_int_dataplane_apply_time_seconds_count");
+        if (report.errors.length > 0) this.#metrics.add("felix_int_dataplane_failures");
+        if (report.topics.has("pools") || report.topics.has("felix")) this.#writeMtu();
+      },
+    });
+    this.#agent = agent;
+    kernel.onChange = () => agent.touch();
+    if (bgp) {
+      bgp.onChange = () => agent.touch();
+      bgp.onConverged = () => kernel.sweepLearned();
+      kernel.onPaths = () => bgp.nextHopsChanged();
+    }
+    const cni = new CniServer({
+      store,
+      ipam: new Ipam(store),
+      kernel: netlinkKernel(),
+      nodeName: config.nodeName,
+      interfacePrefix: felix.interfacePrefixes[0],
+      mtu: () => kernel.podMtu(this.#state),
+      endpointProgrammed: (endpoint, signal) => agent.programmed(endpoint, signal),
+      log: (level, message, fields) => log[level](message, fields),
+    });
+    this.#declareMetrics();
+    this.#socket = serveSocket({
+      path: `${config.runDir}/tortie.sock`,
+      methods: {
+        ...methods,
+        ...localApi({
+          config,
+          info: this.info,
+          started: this.#started,
+          state: this.#state,
+          agent,
+          kernel,
+          bgp,
+          engine,
+          felix: () => this.#felix(),
+        }),
+      },
+      cni,
+      log: logger("socket"),
+    });
+    await Deno.writeTextFile(`${config.runDir}/node.pid`, `${Deno.pid}\n`);
+    this.#servers.push(
+      serveHealth({ host: config.healthHost, port: felix.healthEnabled ? config.healthPort : 0 }, {
+        liveness: () => this.#liveness(),
+        readiness: () => this.#readiness(),
+      }),
+      serveMetrics(
+        { host: config.metricsHost, port: felix.metricsEnabled ? config.metricsPort : 0 },
+        this.#metrics,
+      ),
+    );
+    this.#notify("READY=1\nSTATUS=starting");
+    await this.#register(resources, kernel, ended);
+    if (this.#stopping) return;
+    this.#waiting = "";
+    agent.start();
+    await bgp?.start();
+    this.#reports = new Reports({
+      store,
+      resources,
+      config,
+      info: this.info,
+      started: this.#started,
+      state: this.#state,
+      agent,
+      kernel,
+      bgp,
+      felix: () => this.#felix(),
+      log: logger("report"),
+    });
+    this.#reports.start();
+    this.#notify("STATUS=running");
+    log.info("node service started", { node: config.nodeName, version: this.info.version });
+  }
+
+  /** Writes what others must know of this node; waits for the datastore as long as it takes. */
+  async #register(resources: Resources, kernel: Kernel, ended: Promise<unknown>): Promise<void> {
+    const { config, log } = this;
+    let over = false;
+    ended.then(() => over = true);
+    for (let pause = 250;; pause = Math.min(pause * 2, 5000)) {
+      try {
+        const host = kernel.host();
+        await ensurePools(resources, config, host);
+        await ensureFelixConfiguration(resources);
+        const addresses = await registerNode(resources, config, host);
+        for (const family of [4, 6] as const) {
+          const found = addresses[family];
+          if (found) log.info("node address", { family, ...found, ip: found.ip.bytes.join(".") });
+        }
+        await Deno.writeTextFile(`${config.calicoDir}/nodename`, config.nodeName);
+        return;
+      } catch (error) {
+        if (error instanceof ConfigError || over) throw error;
+        this.#waiting = `waiting for the datastore: ${(error as Error).message}`;
+        log.warn("cannot register yet", { error });
+        await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, pause))]);
+        if (over) {
+          this.#stopping = true;
+          return;
+        }
+      }
+    }
+  }
+
+  /** Where the CNI plugin of Calico reads it too. */
+  #writeMtu(): void {
+    const path = `${this.config.calicoDir}/mtu`;
+    const text = `${this.#kernel!.podMtu(this.#state)}`;
+    try {
+      Deno.writeTextFileSync(`${path}.part`, text);
+      Deno.renameSync(`${path}.part`, path);
+    } catch (error) {
+      this.log.warn("cannot write the MTU file", { path, error });
+    }
+  }
+
+  #liveness(): Report {
+    const agent = this.#agent?.report();
+    if (agent?.busy && agent.idleMilliseconds > STUCK) {
+      const seconds = Math.round(agent.idleMilliseconds / 1000);
+      return { ok: false, reasons: [`the agent's loop has been in one turn for ${seconds} s`] };
+    }
+    return { ok: true, reasons: [] };
+  }
+
+  #readiness(): Report {
+    const agent = this.#agent?.report();
+    const reasons: string[] = [];
+    if (this.#waiting) reasons.push(this.#waiting);
+    else if (!agent?.ready) {
+      reasons.push(
+        agent?.synced
+          ? `the kernel does not hold the state yet: ${agent.errors[0] ?? "first turn under way"}`
+          : `the datastore has not been read yet: ${agent?.store.error ?? ""}`,
+      );
+    }
+    if (reasons.length > 0) return { ok: false, reasons };
+    // Ready, but worth a word: these make the node no less able to forward.
+    if (!agent!.store.ok) reasons.push(`the datastore is away: ${agent!.store.error}`);
+    reasons.push(...agent!.errors, ...this.#bgp?.warnings() ?? []);
+    return { ok: true, reasons: ["ready", ...reasons.map((r) => `warning: ${r}`)] };
+  }
+
+  #declareMetrics(): void {
+    const m = this.#metrics;
+    m.declare("felix_int_dataplane_apply_time_seconds_sum", "counter", "Seconds in turns.");
+    m.declare("felix_int_dataplane_apply_time_seconds_count", "counter", "Turns.");
+    m.declare("felix_int_dataplane_failures", "counter", "Turns that have to be repeated.");
+    m.declare(
+      "felix_active_local_endpoints",
+      "gauge",
+      "Endpoints of this node.",
+      () => m.set("felix_active_local_endpoints", this.#state.endpoints.size),
+    );
+    m.declare("tortie_bgp_peers", "gauge", "BGP peers by state.", () => {
+      m.reset("tortie_bgp_peers");
+      for (const { state } of this.#bgp?.peers() ?? []) m.add("tortie_bgp_peers", 1, { state });
+    });
+    m.declare("process_resident_memory_bytes", "gauge", "Resident memory.", () => {
+      m.set("process_resident_memory_bytes", Deno.memoryUsage().rss);
+    });
+  }
+
+  #notify(text: string): void {
+    const path = Deno.env.get("NOTIFY_SOCKET");
+    if (!path) return;
+    try {
+      sendDatagram(path, text);
+    } catch (error) {
+      this.log.warn("cannot notify systemd", { error });
+    }
+  }
+
+  /** Ends the process's part; nothing in the kernel is touched. */
+  async stop(why: string): Promise<void> {
+    this.#stopping = true;
+    this.log.info("stopping; the dataplane stays as it is", { why });
+    this.#notify("STOPPING=1");
+    this.#reports?.stop();
+    await this.#socket?.close();
+    await this.#agent?.stop();
+    this.#bgp?.stop();
+    this.#closeDataplane?.();
+    this.#kernel?.close();
+    for (const close of this.#servers) await close();
+    await this.#store?.close();
+    try {
+      await Deno.remove(`${this.config.runDir}/node.pid`);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
