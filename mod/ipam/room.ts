@@ -1,4 +1,5 @@
 /** What the parts of IPAM work with: the store and its tables, the time, chance, and turns. */
+import { systemClock } from "../store/clock.ts";
 import type { Store } from "../store/store.ts";
 import { Affinities } from "./affinities.ts";
 import type { Cooldown } from "./block.ts";
@@ -10,7 +11,7 @@ import { Locks, SharedReads } from "./turns.ts";
 export interface IpamOptions {
   /** Milliseconds since 1970, fractions welcome. */
   readonly now?: () => number;
-  /** As Math.random. */
+  /** A number from [0, 1). */
   readonly random?: () => number;
 }
 
@@ -25,8 +26,8 @@ export class Room {
   readonly reads = new SharedReads();
 
   constructor(readonly store: Store, options: IpamOptions) {
-    this.now = options.now ?? Date.now;
-    this.random = options.random ?? Math.random;
+    this.now = options.now ?? (() => systemClock.wallMs());
+    this.random = options.random ?? chance;
     this.handles = new Handles(store);
     this.blocks = new BlockTable(store, this.handles);
     this.affinities = new Affinities(store, this.blocks, this.now);
@@ -36,4 +37,8 @@ export class Room {
   cooldown(config: { ipCooldownSeconds: number }): Cooldown {
     return { seconds: config.ipCooldownSeconds, now: this.now() };
   }
+}
+
+function chance(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0] / 2 ** 32;
 }

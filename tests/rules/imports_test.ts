@@ -58,7 +58,7 @@ const ROOMS: Record<string, Room> = {
 };
 
 /** Code that runs only where people build and test is free to use everything. */
-const FREE = /(^|\/)tests\/|_test\.ts$|^installer\/build\/|\/conformance(\.ts$|\/)/;
+const FREE = /(^|\/)tests\/|_test\.ts$|^installer\/build\/|\/(conformance|testing)(\.ts$|\/)/;
 
 async function sources(): Promise<string[]> {
   const found: string[] = [];

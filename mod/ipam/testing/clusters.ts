@@ -5,16 +5,16 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { formatIp, ipAt, mustIp, mustPrefix, type Prefix, prefixContains } from "../net/mod.ts";
-import { resourceKey } from "../model/keys.ts";
-import { memoryStore } from "../store/memory.ts";
-import { type Store, StoreError } from "../store/store.ts";
-import { fnv1 } from "./candidates.ts";
-import { IpamError } from "./errors.ts";
-import { Ipam } from "./ipam.ts";
-import { type Pool, PoolMap, readPool } from "./pools.ts";
-import { checkRecords } from "./testing/checks.ts";
-import { type Faults, FaultyStore } from "./testing/faulty_store.ts";
+import { formatIp, ipAt, mustIp, mustPrefix, type Prefix, prefixContains } from "../../net/mod.ts";
+import { resourceKey } from "../../model/keys.ts";
+import { memoryStore } from "../../store/memory.ts";
+import { type Store, StoreError } from "../../store/store.ts";
+import { fnv1 } from "../candidates.ts";
+import { IpamError } from "../errors.ts";
+import { Ipam } from "../ipam.ts";
+import { type Pool, PoolMap, readPool } from "../pools.ts";
+import { checkRecords } from "./checks.ts";
+import { type Faults, FaultyStore } from "./faulty_store.ts";
 
 const HOSTS = ["h0", "h1", "h2"];
 const HANDLES = ["a", "b", "c", "d"];
@@ -126,8 +126,13 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   },
 );
 
-const faults = fc.record({
+interface FaultPlan {
   /** Picks the writes at which a conflict is injected, one in three; 0 none. */
+  conflicts: number;
+  crash?: Faults["crash"];
+}
+
+const faults: fc.Arbitrary<FaultPlan> = fc.record({
   conflicts: fc.oneof(fc.constant(0), fc.integer({ min: 1 })),
   crash: fc.option(fc.record({ at: fc.nat(25), reached: fc.boolean() }), { nil: undefined }),
 });
@@ -141,18 +146,27 @@ class Cluster {
   constructor(
     readonly store: Store,
     readonly scheduler: fc.Scheduler,
-    readonly faults: readonly { conflicts: number; crash?: Faults["crash"] }[],
+    readonly faults: readonly FaultPlan[],
   ) {
     faults.forEach((f) => this.start(f));
   }
 
-  start(f: { conflicts: number; crash?: Faults["crash"] }): void {
+  start(f: FaultPlan): void {
     const store = new FaultyStore(this.store, {
       gate: (label) => this.scheduler.schedule(Promise.resolve(), label),
       conflict: (n) => f.conflicts > 0 && fnv1(`${f.conflicts} ${n}`) % 3 === 0,
       crash: f.crash,
     });
     this.processes.push({ store, ipam: new Ipam(store, { now: () => this.time += 0.5 }) });
+  }
+
+  /** New processes take the places of those that died. */
+  raiseTheDead(): void {
+    this.processes.forEach((process, i) => {
+      if (!process.store.dead) return;
+      this.start({ conflicts: 0 });
+      this.processes[i] = this.processes.pop()!;
+    });
   }
 
   async pools(): Promise<Pool[]> {
@@ -314,38 +328,39 @@ function busyHandles(round: readonly Action[]): Set<string> {
   return new Set(round.flatMap((a) => a.do === "releaseHandle" ? [a.handle] : []));
 }
 
-Deno.test("any cluster, any order, any crash: nothing given twice, nothing lost, nothing leaked", async () => {
+/** Fails with the smallest cluster, and the order of operations, in which a rule is broken. */
+export async function checkClusters(runs: number): Promise<void> {
   await fc.assert(
     fc.asyncProperty(
       fc.scheduler(),
       fc.array(poolSpec, { minLength: 1, maxLength: 3 }),
       fc.array(faults, { minLength: 3, maxLength: 3 }),
       fc.array(fc.array(action, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 8 }),
-      async (scheduler, pools, faults, rounds) => {
-        const store = memoryStore();
-        try {
-          const cluster = new Cluster(store, scheduler, faults);
-          for (const pool of pools) await cluster.putPool(pool);
-          for (const name of HOSTS) {
-            await store.put(resourceKey(NODES, name), { metadata: { name } });
-          }
-          for (const round of rounds) {
-            const busy = busyHandles(round);
-            await scheduler.waitFor(Promise.all(round.map((a) => cluster.act(a, busy))));
-            await cluster.check();
-            cluster.processes.forEach((p, i) => {
-              if (p.store.dead) {
-                cluster.start({ conflicts: 0 });
-                cluster.processes[i] = cluster.processes.pop()!;
-              }
-            });
-          }
-          await checkEnd(store);
-        } finally {
-          await store.close();
-        }
-      },
+      runCluster,
     ),
-    { numRuns: Number(Deno.env.get("F_RUNS") ?? 150) },
+    { numRuns: runs },
   );
-});
+}
+
+async function runCluster(
+  scheduler: fc.Scheduler,
+  pools: readonly PoolSpec[],
+  faults: readonly FaultPlan[],
+  rounds: readonly Action[][],
+): Promise<void> {
+  const store = memoryStore();
+  try {
+    const cluster = new Cluster(store, scheduler, faults);
+    for (const pool of pools) await cluster.putPool(pool);
+    for (const name of HOSTS) await store.put(resourceKey(NODES, name), { metadata: { name } });
+    for (const round of rounds) {
+      const busy = busyHandles(round);
+      await scheduler.waitFor(Promise.all(round.map((a) => cluster.act(a, busy))));
+      await cluster.check();
+      cluster.raiseTheDead();
+    }
+    await checkEnd(store);
+  } finally {
+    await store.close();
+  }
+}
