@@ -40,8 +40,9 @@ export class ManualClock implements Clock {
     return this.#timers.size;
   }
 
-  /** Moves on, timer by timer, and lets what each one woke run as far as it comes. */
+  /** Moves on, timer by timer, and lets what is to run run as far as it comes. */
   async advance(ms: number): Promise<void> {
+    await settle();
     const end = this.#now + ms;
     for (;;) {
       const due = [...this.#timers].filter((timer) => timer.at <= end)
