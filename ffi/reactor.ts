@@ -85,6 +85,7 @@ export class Reactor {
 
   async #run(): Promise<void> {
     this.#running = true;
+    await null; // `add` has not returned yet: its caller has no registration to close
     const events = new Uint8Array(EVENT_SIZE * MOST_EVENTS);
     const view = new DataView(events.buffer);
     for (let rounds = 0; this.#calls.size > 0;) {
