@@ -48,6 +48,8 @@ const READ = {
 const WRITE = {
   schema: "yaml-1.1" as const,
   customTags: (tags: Tags) => [octal, ...tags],
+  // As Go writes it: a list is not indented below its key.
+  indentSeq: false,
   lineWidth: 0,
   aliasDuplicateObjects: false,
 };

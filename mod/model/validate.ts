@@ -86,6 +86,11 @@ export function encodeObject<T extends Resource>(kind: Kind<T, any>, object: T):
   return { ...value, metadata };
 }
 
+/** The fields that the kind does not know, each as a fault. */
+export function unknownFields(kind: Kind<any, any>, value: unknown): readonly Issue[] {
+  return apply(kind, value).unknown;
+}
+
 /** `spec.cidr: …; spec.blockSize: …` */
 export function formatIssues(issues: readonly Issue[]): string {
   return issues.map((i) => i.path === "" ? i.message : `${i.path}: ${i.message}`).join("; ");

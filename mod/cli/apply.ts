@@ -1,0 +1,4 @@
+/** `apply`: objects that are made, or put in the place of those that are there. */
+import { verb } from "./write.ts";
+
+export const run = verb("apply");

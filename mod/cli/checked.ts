@@ -1,0 +1,58 @@
+/**
+ * Everything that a file holds, checked before anything is done with it: a fault in the last document
+ * must not leave the first ones written. All faults of all documents are told at once.
+ */
+import { type Manifest, parseManifest } from "../model/manifest.ts";
+import { formatIssues, ModelError } from "../model/validate.ts";
+import { CliError, EXIT, type Io } from "./io.ts";
+import type { SourceObject } from "./documents.ts";
+
+export interface CheckedObject extends Manifest {
+  readonly source: SourceObject;
+}
+
+/** Checks all; CliError that names every object that is refused. Warnings go to stderr. */
+export function checkAll(
+  sources: readonly SourceObject[],
+  io: Io,
+  options: { namespace?: string } = {},
+): CheckedObject[] {
+  const checked: CheckedObject[] = [];
+  const faults: string[] = [];
+  for (const source of sources) {
+    try {
+      const manifest = parseManifest(source.value, { namespace: options.namespace });
+      faults.push(...namespaceFaults(manifest, source, options.namespace));
+      checked.push({ ...manifest, source });
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      faults.push(describeFault(error, source));
+    }
+  }
+  if (faults.length > 0) throw new CliError(EXIT.failed, faults.join("\n"));
+  for (const { source, warnings } of checked) {
+    for (const warning of warnings) io.stderr(`warning: ${source.where}: ${warning}\n`);
+  }
+  return checked;
+}
+
+/** With the line of the first fault, and each further one on a line of its own. */
+function describeFault(error: ModelError, source: SourceObject): string {
+  if (error.issues.length === 0) return `${source.where}: ${error.message}`;
+  const subject = error.message.slice(0, error.message.length - formatIssues(error.issues).length);
+  return error.issues.map((issue) => `${source.at(issue.path)}: ${subject}${formatIssues([issue])}`)
+    .join("\n");
+}
+
+function namespaceFaults(
+  { kind, object }: Manifest,
+  source: SourceObject,
+  namespace: string | undefined,
+): string[] {
+  const own = object.metadata.namespace;
+  if (namespace === undefined || !kind.namespaced || own === namespace) return [];
+  return [
+    `${source.at("metadata.namespace")}: ${kind.kind} "${object.metadata.name}": ` +
+    `metadata.namespace: "${own}" is not the namespace "${namespace}" of --namespace`,
+  ];
+}

@@ -1,0 +1,70 @@
+/**
+ * A command as data: names, options, examples, and where its action is found. `commands.ts` lists
+ * them; `main.ts` builds the command line from the list, so that help and parser cannot differ, and
+ * imports the one action that was asked for.
+ */
+import type { Io } from "./io.ts";
+
+export interface OptionSpec {
+  /** commander's notation: `-o, --output <format>`, `--show-blocks`. */
+  readonly flags: string;
+  readonly description: string;
+  readonly default?: string;
+  /** May be given several times; the action gets a list. */
+  readonly repeat?: boolean;
+  readonly hidden?: boolean;
+}
+
+/** What an action gets: options by their long name in camel case. */
+export interface Call {
+  readonly args: readonly string[];
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly io: Io;
+  /** As the program was called: `tortie` or `calicoctl`. */
+  readonly program: string;
+}
+
+/** Returns the exit code. */
+export type Action = (call: Call) => Promise<number>;
+
+export interface CommandSpec {
+  /** Words after the program's name: `get`, `ipam show`. */
+  readonly name: string;
+  /** commander's notation: `[kind]`, `[names...]`. */
+  readonly args?: readonly { readonly name: string; readonly description: string }[];
+  readonly summary: string;
+  /** More than the summary, for the command's own help. */
+  readonly description?: string;
+  readonly options?: readonly OptionSpec[];
+  /** Command lines without the program's name, each with what it does. */
+  readonly examples?: readonly (readonly [what: string, line: string])[];
+  readonly hidden?: boolean;
+  /** More for its help, made only when help is asked for. */
+  moreHelp?(): Promise<string>;
+  load(): Promise<{ run: Action }>;
+}
+
+/**
+ * A command of another room, which parses its own arguments: `run` gets the words behind the
+ * command's name and returns the exit code.
+ */
+export interface RoomCommand {
+  readonly name: string;
+  readonly summary: string;
+  load(): Promise<{ run: (args: string[], io: Io) => Promise<number> }>;
+}
+
+/** An option that is a text, as the action reads it. */
+export function textOption(call: Call, name: string): string | undefined {
+  const value = call.options[name];
+  return typeof value === "string" ? value : undefined;
+}
+
+export function flagOption(call: Call, name: string): boolean {
+  return call.options[name] === true;
+}
+
+export function listOption(call: Call, name: string): string[] {
+  const value = call.options[name];
+  return Array.isArray(value) ? value : [];
+}

@@ -1,0 +1,302 @@
+/**
+ * All commands, as data. Actions are imported when they are run; the words here are what `--help`
+ * prints. Names, options and their letters are calicoctl's where calicoctl has the command.
+ */
+import type { CommandSpec, OptionSpec } from "./command.ts";
+
+const STORE: readonly OptionSpec[] = [
+  {
+    flags: "--store <where>",
+    description: "the datastore: a served store's socket, or kv:PATH (default: the node's)",
+  },
+  {
+    flags: "-c, --config <file>",
+    description: "configuration that names the datastore (default: /etc/tortie/config.yaml)",
+  },
+  { flags: "--context <name>", description: "kubeconfig context", hidden: true },
+  {
+    flags: "--allow-version-mismatch",
+    description: "accepted as calicoctl does; there is nothing to mismatch",
+    hidden: true,
+  },
+  { flags: "-l, --log-level <level>", description: "accepted as calicoctl does", hidden: true },
+];
+const NAMESPACE: OptionSpec = {
+  flags: "-n, --namespace <name>",
+  description: "namespace of the resources (default: default)",
+};
+const FILES: readonly OptionSpec[] = [
+  {
+    flags: "-f, --filename <file>",
+    description: "file or directory of resources, YAML or JSON; - for standard input",
+    repeat: true,
+  },
+  { flags: "-R, --recursive", description: "directories of -f with those below them" },
+  { flags: "--skip-empty", description: "files without resources are no fault" },
+];
+const LIVE_OUTPUT: OptionSpec = {
+  flags: "-o, --output <format>",
+  description: "ps, wide or json",
+};
+const kinds = async () => (await import("./kind_argument.ts")).kindTable();
+
+export const COMMANDS: readonly CommandSpec[] = [
+  {
+    name: "get",
+    args: [
+      { name: "[kind]", description: "kind of resource, such as ippool, node, networkpolicy, knp" },
+      { name: "[names...]", description: "names; all of the kind where none is given" },
+    ],
+    summary: "show resources",
+    description: "Shows resources: all of a kind, some by name, or those that a file names. " +
+      "YAML and JSON output can be fed back into apply.",
+    options: [
+      {
+        flags: "-o, --output <format>",
+        description: "ps, wide, yaml, json, name or custom-columns=NAME,CIDR",
+      },
+      NAMESPACE,
+      { flags: "-A, --all-namespaces", description: "of all namespaces" },
+      { flags: "-a", description: "as -A", hidden: true },
+      { flags: "--export", description: "without what belongs to this cluster alone" },
+      ...FILES,
+      ...STORE,
+    ],
+    examples: [
+      ["All address pools", "get ippools -o wide"],
+      ["Two policies as YAML", "get networkpolicy web db -n shop -o yaml"],
+      ["Kubernetes' own network policies", "get knp -A"],
+    ],
+    moreHelp: kinds,
+    load: () => import("./get.ts"),
+  },
+  {
+    name: "create",
+    summary: "create resources; fails where one exists",
+    options: [
+      ...FILES,
+      { flags: "--skip-exists", description: "pass over resources that exist" },
+      NAMESPACE,
+      ...STORE,
+    ],
+    examples: [
+      ["From a file", "create -f pools.yaml"],
+      ["From standard input", "create -f - < pools.yaml"],
+    ],
+    load: () => import("./create.ts"),
+  },
+  {
+    name: "apply",
+    summary: "create resources, or replace those that exist",
+    description: "Creates resources, or replaces those that exist. All files are checked before " +
+      "anything is written.",
+    options: [...FILES, NAMESPACE, ...STORE],
+    examples: [
+      ["From a file", "apply -f policy.yaml"],
+      ["Everything in a directory and below", "apply -R -f manifests/"],
+    ],
+    load: () => import("./apply.ts"),
+  },
+  {
+    name: "replace",
+    summary: "replace resources that exist",
+    options: [...FILES, NAMESPACE, ...STORE],
+    examples: [["From a file", "replace -f policy.yaml"]],
+    load: () => import("./replace.ts"),
+  },
+  {
+    name: "patch",
+    args: [
+      { name: "<kind>", description: "kind of resource" },
+      { name: "<name>", description: "its name" },
+    ],
+    summary: "change fields of one resource",
+    options: [
+      { flags: "-p, --patch <change>", description: "the change, as JSON or YAML" },
+      {
+        flags: "-t, --type <type>",
+        description: "strategic, merge (RFC 7386) or json (RFC 6902); strategic is a merge here",
+      },
+      NAMESPACE,
+      ...STORE,
+    ],
+    examples: [
+      ["No new addresses from a pool", `patch ippool p1 -p '{"spec":{"disabled":true}}'`],
+    ],
+    load: () => import("./patch.ts"),
+  },
+  {
+    name: "label",
+    args: [
+      { name: "<kind>", description: "kind of resource" },
+      { name: "<name>", description: "its name" },
+      { name: "<label>", description: "key=value, or a key with --remove" },
+    ],
+    summary: "set or remove a label of a resource",
+    options: [
+      { flags: "--overwrite", description: "change the value of a label that is there" },
+      { flags: "--remove", description: "remove the label" },
+      NAMESPACE,
+      ...STORE,
+    ],
+    examples: [
+      ["Add a label", "label node node1 rack=r1"],
+      ["Change it", "label node node1 rack=r2 --overwrite"],
+      ["Remove it", "label node node1 rack --remove"],
+    ],
+    load: () => import("./label.ts"),
+  },
+  {
+    name: "delete",
+    args: [
+      { name: "[kind]", description: "kind of resource" },
+      { name: "[names...]", description: "names of those to delete" },
+    ],
+    summary: "delete resources",
+    description:
+      "Deletes resources by kind and name, or those that files name. A pool lets go of " +
+      "its blocks, a node of all that is its.",
+    options: [
+      ...FILES,
+      { flags: "-s, --skip-not-exists", description: "pass over resources that are not there" },
+      NAMESPACE,
+      ...STORE,
+    ],
+    examples: [
+      ["By name", "delete networkpolicy web db -n shop"],
+      ["What a file made", "delete -f policy.yaml"],
+    ],
+    load: () => import("./delete.ts"),
+  },
+  {
+    name: "validate",
+    summary: "check files as apply would, without a datastore",
+    options: [...FILES, NAMESPACE, ...STORE.map((option) => ({ ...option, hidden: true }))],
+    examples: [["A file", "validate -f policy.yaml"]],
+    load: () => import("./validate.ts"),
+  },
+  {
+    name: "ipam show",
+    summary: "how full pools and blocks are, and who has an address",
+    options: [
+      { flags: "--ip <address>", description: "who has this address" },
+      { flags: "--show-blocks", description: "the blocks of each pool too" },
+      { flags: "--show-borrowed", description: "addresses given in blocks of other nodes" },
+      { flags: "--show-configuration", description: "the settings" },
+      { flags: "-o, --output <format>", description: "ps or json" },
+      ...STORE,
+    ],
+    examples: [
+      ["Pools and blocks", "ipam show --show-blocks"],
+      ["One address", "ipam show --ip 10.244.1.7"],
+    ],
+    load: () => import("./ipam_show.ts"),
+  },
+  {
+    name: "node run",
+    summary: "run the node service: agent, BGP speaker and CNI server",
+    options: [
+      { flags: "--nodename <name>", description: "this node's name (NODENAME)" },
+      { flags: "--store <where>", description: "the datastore (TORTIE_STORE)" },
+      { flags: "--ip <address>", description: "this node's IPv4 address, or autodetect (IP)" },
+      {
+        flags: "--ip6 <address>",
+        description: "this node's IPv6 address, autodetect or none (IP6)",
+      },
+      { flags: "--log-level <level>", description: "debug, info, warning or error" },
+    ],
+    examples: [["With the embedded store", "node run --nodename node1 --ip 192.0.2.11"]],
+    load: () => import("./node_run.ts"),
+  },
+  {
+    name: "node status",
+    summary: "what this machine's node service does: peers, endpoints, errors",
+    options: [{ flags: "-o, --output <format>", description: "ps or json" }],
+    examples: [["For people", "node status"], ["For programs", "node status -o json"]],
+    load: () => import("./node_status.ts"),
+  },
+  {
+    name: "bgp peers",
+    summary: "sessions of this machine's BGP speaker, live",
+    options: [LIVE_OUTPUT],
+    examples: [["With all that was negotiated", "bgp peers -o wide"]],
+    load: () => import("./bgp_peers.ts"),
+  },
+  {
+    name: "bgp routes",
+    args: [{ name: "[prefix]", description: "this prefix alone" }],
+    summary: "routes of this machine's BGP speaker, live, and why each is taken or not",
+    options: [LIVE_OUTPUT, { flags: "--best", description: "only those that are used" }],
+    examples: [["Why this way", "bgp routes 10.244.1.0/26"]],
+    load: () => import("./bgp_routes.ts"),
+  },
+  {
+    name: "policy explain",
+    summary: "why a connection is allowed or denied, rule by rule",
+    options: [
+      { flags: "--from <side>", description: "the client: NAMESPACE/POD or an address" },
+      { flags: "--to <side>", description: "the server: NAMESPACE/POD or an address" },
+      { flags: "--port <port>", description: "the server's port: 80/tcp, dns/udp, icmp" },
+      { flags: "--source-port <port>", description: "the client's port" },
+      { flags: "--family <4|6>", description: "IPv4 or IPv6 where both sides have both" },
+      { flags: "-o, --output <format>", description: "text or json" },
+      ...FILES.slice(0, 2),
+      ...STORE,
+    ],
+    examples: [
+      ["In the cluster", "policy explain --from default/red --to default/blue --port 80/tcp"],
+      [
+        "Of manifests, without a cluster",
+        "policy explain -f all.yaml --from shop/web --to 192.0.2.9 --port 443/tcp",
+      ],
+    ],
+    load: () => import("./policy_explain.ts"),
+  },
+  {
+    name: "policy matrix",
+    summary: "who reaches whom",
+    options: [
+      { flags: "--port <port>", description: "the port, as 80/tcp; may be repeated", repeat: true },
+      { flags: "-o, --output <format>", description: "table or json" },
+      ...FILES.slice(0, 2),
+      ...STORE,
+    ],
+    examples: [
+      ["Of manifests, without a cluster", "policy matrix -f all.yaml --port 80/tcp --port 53/udp"],
+    ],
+    load: () => import("./policy_matrix.ts"),
+  },
+  {
+    name: "datastore serve",
+    summary: "own the embedded store and serve it over a socket",
+    options: [
+      { flags: "--path <file>", description: "the store's file ($TORTIE_STATE_DIR/store.kv)" },
+      { flags: "--socket <path>", description: "the socket ($TORTIE_RUN_DIR/store.sock)" },
+    ],
+    examples: [["For a lab", "datastore serve --path /tmp/lab.kv --socket /tmp/lab.sock"]],
+    load: () => import("./datastore_serve.ts"),
+  },
+  {
+    name: "version",
+    summary: "version of this executable, and of the cluster",
+    options: [
+      { flags: "--client", description: "of this executable alone" },
+      { flags: "-o, --output <format>", description: "text, json or yaml" },
+      ...STORE,
+    ],
+    examples: [["For programs", "version -o json"]],
+    load: () => import("./version.ts"),
+  },
+];
+
+/** What the groups of commands are about. */
+export const GROUPS: Readonly<Record<string, string>> = {
+  ipam: "addresses",
+  node: "this machine's node service",
+  bgp: "the BGP speaker of this machine",
+  policy: "who may reach whom, and why",
+  datastore: "the embedded datastore",
+  controllers: "cluster-wide jobs",
+  lab: "a cluster of network namespaces on this machine",
+  migrate: "from other networks to this one",
+};

@@ -1,0 +1,57 @@
+/** `delete`: objects by kind and name, or those that files name. All are tried, also after a failure. */
+import { ResourceError } from "../store/resource_error.ts";
+import { type Call, flagOption, listOption } from "./command.ts";
+import { withResources } from "./context.ts";
+import { identify, type Identity } from "./identify.ts";
+import { CliError, EXIT, usageError } from "./io.ts";
+import { kindAndNames, namespaceOf } from "./kind_argument.ts";
+import { reportFailures, success } from "./report.ts";
+
+export async function run(call: Call): Promise<number> {
+  const { io } = call;
+  const wanted = await identities(call);
+  if (wanted.length === 0) {
+    io.stdout("No resources specified\n");
+    return EXIT.ok;
+  }
+  const readOnly = wanted.find(({ kind }) => kind.readOnly);
+  if (readOnly) {
+    throw new CliError(
+      EXIT.failed,
+      `${readOnly.kind.kind} "${readOnly.name}" cannot be deleted by users: ${readOnly.kind.readOnly}`,
+    );
+  }
+  return await withResources(call, async (resources) => {
+    const done: string[] = [];
+    const failures: unknown[] = [];
+    for (const { kind, name, namespace } of wanted) {
+      try {
+        await resources.delete(kind, name, namespace);
+        done.push(kind.kind);
+      } catch (error) {
+        const absent = error instanceof ResourceError && error.kind === "notFound";
+        if (absent && flagOption(call, "skipNotExists")) done.push(kind.kind);
+        else failures.push(error);
+      }
+    }
+    if (done.length > 0) io.stdout(success("deleted", done));
+    return reportFailures(io, failures);
+  });
+}
+
+async function identities(call: Call): Promise<Identity[]> {
+  const files = listOption(call, "filename");
+  if (files.length > 0) {
+    if (call.args.length > 0) throw usageError("delete takes a kind and names, or -f, not both");
+    return await identify(call, files);
+  }
+  if (call.args.length === 0) {
+    throw usageError("delete needs a kind and names, such as `delete ippool p1`, or -f");
+  }
+  const { kind, names } = kindAndNames(call.args);
+  if (names.length === 0) {
+    throw usageError(`delete ${call.args[0]} needs the names of those to delete`);
+  }
+  const namespace = namespaceOf(call, kind);
+  return names.map((name) => ({ kind, name, namespace }));
+}

@@ -1,0 +1,135 @@
+/**
+ * Objects from `-f`: a file, `-` for standard input, or a directory of .yaml, .yml and .json files
+ * (with -R those below it too), many documents a file, and `kind: List` or any `…List` for its items.
+ * Each object knows where it stood, so that a fault can be found.
+ */
+import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
+import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
+
+export interface SourceObject {
+  readonly value: unknown;
+  /** `pools.yaml:14: document 2`, for messages about the whole object. */
+  readonly where: string;
+  /** The same, at the line of a path inside the object. */
+  at(path: string): string;
+}
+
+export interface SourceOptions {
+  readonly recursive?: boolean;
+  /** Files without an object are no fault. */
+  readonly skipEmpty?: boolean;
+}
+
+/** Reads and parses everything that the names stand for; CliError at the first fault. */
+export async function readObjects(
+  names: readonly string[],
+  io: Io,
+  options: SourceOptions = {},
+): Promise<SourceObject[]> {
+  const objects: SourceObject[] = [];
+  for (const name of names) {
+    const files = name === "-" ? ["-"] : await filesOf(name, options.recursive ?? false);
+    let found = 0;
+    for (const file of files) {
+      const own = objectsOf(await textOf(file, io), file === "-" ? "standard input" : file);
+      if (own.length === 0 && files.length === 1 && !options.skipEmpty) {
+        throw failure(
+          `${describe(file)} holds no object; want YAML or JSON with kind and metadata`,
+        );
+      }
+      found += own.length;
+      objects.push(...own);
+    }
+    if (found === 0 && !options.skipEmpty) {
+      throw failure(`the directory ${name} holds no object; want .yaml, .yml or .json files in it`);
+    }
+  }
+  return objects;
+}
+
+function describe(file: string): string {
+  return file === "-" ? "standard input" : file;
+}
+
+async function filesOf(name: string, recursive: boolean): Promise<string[]> {
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(name)) {
+    throw usageError(
+      `-f ${name}: addresses are not fetched; download the file first, or pipe it in with -f -`,
+    );
+  }
+  let info: Deno.FileInfo;
+  try {
+    info = await Deno.stat(name);
+  } catch (error) {
+    throw fileError(name, error);
+  }
+  if (!info.isDirectory) return [name];
+  const files: string[] = [];
+  const entries: Deno.DirEntry[] = [];
+  for await (const entry of Deno.readDir(name)) entries.push(entry);
+  entries.sort((a, b) => a.name < b.name ? -1 : 1);
+  for (const entry of entries) {
+    const path = `${name.replace(/\/+$/, "")}/${entry.name}`;
+    const target = entry.isSymlink ? await Deno.stat(path).catch(() => undefined) : entry;
+    if (target?.isDirectory) {
+      // A link to a directory may lead back up.
+      if (recursive && !entry.isSymlink) files.push(...await filesOf(path, true));
+    } else if (target?.isFile && /\.(ya?ml|json)$/i.test(entry.name)) files.push(path);
+  }
+  return files;
+}
+
+async function textOf(file: string, io: Io): Promise<string> {
+  if (file === "-") return await io.stdin();
+  try {
+    const { size } = await Deno.stat(file);
+    if (size > MAX_BYTES) {
+      throw failure(
+        `${file} is larger than ${MAX_BYTES / 1024 / 1024} MiB; split it into several files`,
+      );
+    }
+    return await Deno.readTextFile(file);
+  } catch (error) {
+    throw fileError(file, error);
+  }
+}
+
+function fileError(file: string, error: unknown): unknown {
+  if (error instanceof Deno.errors.NotFound) {
+    return new CliError(EXIT.failed, `${file} is not there`, { cause: error });
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return new CliError(EXIT.failed, `${file} may not be read by this user`, { cause: error });
+  }
+  return error;
+}
+
+/** Objects of a text; `name` is the file's, for messages. */
+export function objectsOf(text: string, name: string): SourceObject[] {
+  let documents;
+  try {
+    documents = parseYaml(text, name);
+  } catch (error) {
+    if (error instanceof YamlError) throw failure(error.message);
+    throw error;
+  }
+  return documents.flatMap((document) => {
+    const at = (path: string) => `${name}:${document.lineOf(path)}: document ${document.number}`;
+    return itemsOf(document.value, "").map(({ value, path }): SourceObject => ({
+      value,
+      where: at(path),
+      at: (inner) => at(path === "" ? inner : `${path}.${inner}`),
+    }));
+  });
+}
+
+function itemsOf(value: unknown, path: string): { value: unknown; path: string }[] {
+  const { kind, items } = (value ?? {}) as { kind?: unknown; items?: unknown };
+  const list = Array.isArray(value)
+    ? { items: value, path }
+    : typeof kind === "string" && kind.endsWith("List") && Array.isArray(items)
+    ? { items, path: path === "" ? "items" : `${path}.items` }
+    : undefined;
+  if (!list) return [{ value, path }];
+  return list.items.flatMap((item, i) => itemsOf(item, `${list.path}[${i}]`));
+}

@@ -1,0 +1,55 @@
+/** Which objects a file names, without asking whether they are well made: for `get -f`, `delete -f`. */
+import type { AnyKind } from "../model/kinds.ts";
+import { resolveKind } from "../model/manifest.ts";
+import { ModelError } from "../model/validate.ts";
+import { type Call, flagOption, textOption } from "./command.ts";
+import { readObjects } from "./documents.ts";
+import { CliError, EXIT } from "./io.ts";
+
+export interface Identity {
+  readonly kind: AnyKind;
+  readonly name: string;
+  readonly namespace?: string;
+}
+
+/** All objects of the files; CliError that names those without kind or name. */
+export async function identify(call: Call, files: readonly string[]): Promise<Identity[]> {
+  const sources = await readObjects(files, call.io, {
+    recursive: flagOption(call, "recursive"),
+    skipEmpty: flagOption(call, "skipEmpty"),
+  });
+  const wished = textOption(call, "namespace");
+  const identities: Identity[] = [];
+  const faults: string[] = [];
+  for (const source of sources) {
+    try {
+      const { kind } = resolveKind(source.value);
+      const metadata = (source.value as { metadata?: { name?: unknown; namespace?: unknown } })
+        .metadata;
+      const { name, namespace } = metadata ?? {};
+      if (typeof name !== "string" || name === "") {
+        faults.push(`${source.where}: ${kind.kind}: metadata.name: is missing`);
+        continue;
+      }
+      const own = typeof namespace === "string" && namespace !== "" ? namespace : undefined;
+      if (wished && own && wished !== own && kind.namespaced) {
+        faults.push(
+          `${
+            source.at("metadata.namespace")
+          }: ${kind.kind} "${name}": metadata.namespace: "${own}" ` +
+            `is not the namespace "${wished}" of --namespace`,
+        );
+      }
+      identities.push({
+        kind,
+        name,
+        namespace: kind.namespaced ? own ?? wished ?? "default" : undefined,
+      });
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      faults.push(`${source.where}: ${error.message}`);
+    }
+  }
+  if (faults.length > 0) throw new CliError(EXIT.failed, faults.join("\n"));
+  return identities;
+}

@@ -1,0 +1,96 @@
+/**
+ * What a command has of the world beside the datastore: standard streams, environment, files. Passed
+ * in, so that a test runs a whole command in its own process and reads what it said.
+ */
+
+export interface Io {
+  /** Writes text as it is; no line end is added. */
+  stdout(text: string): void;
+  stderr(text: string): void;
+  /** All of standard input. */
+  stdin(): Promise<string>;
+  env(name: string): string | undefined;
+  /** Aborted by SIGINT and SIGTERM, for commands that serve or watch. */
+  readonly signal: AbortSignal;
+}
+
+/** How a command ended; the number is the process's exit code. */
+export const EXIT = {
+  ok: 0,
+  /** It failed, or it looked for faults and found some. */
+  failed: 1,
+  /** It was called wrongly. */
+  usage: 2,
+  /** The datastore or the node service cannot be reached. */
+  unreachable: 3,
+} as const;
+
+/** What a command says when it cannot be done: one sentence of what, where and what to do. */
+export class CliError extends Error {
+  override readonly name = "CliError";
+  constructor(readonly exit: number, message: string, options?: ErrorOptions) {
+    super(message, options);
+  }
+}
+
+export function usageError(message: string): CliError {
+  return new CliError(EXIT.usage, message);
+}
+
+export function failure(message: string): CliError {
+  return new CliError(EXIT.failed, message);
+}
+
+/** The process's own streams. */
+export function processIo(): Io {
+  const encoder = new TextEncoder();
+  const write = (stream: { writeSync(bytes: Uint8Array): number }, text: string) => {
+    const bytes = encoder.encode(text);
+    for (let at = 0; at < bytes.length;) {
+      try {
+        at += stream.writeSync(bytes.subarray(at));
+      } catch (error) {
+        // `tortie get … | head`: the reader has seen enough.
+        if (error instanceof Deno.errors.BrokenPipe) Deno.exit(EXIT.ok);
+        if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      }
+    }
+  };
+  return {
+    stdout: (text) => write(Deno.stdout, text),
+    stderr: (text) => write(Deno.stderr, text),
+    stdin: () => readAll(Deno.stdin.readable),
+    env: (name) => Deno.env.get(name),
+    get signal() {
+      return processSignal();
+    },
+  };
+}
+
+/** Text of a stream, refused beyond `max` bytes (default 64 MiB: many files of the most that is read). */
+export async function readAll(
+  stream: ReadableStream<Uint8Array>,
+  max = 64 * 1024 * 1024,
+): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.length;
+    if (size > max) throw failure(`standard input is larger than ${max / 1024 / 1024} MiB`);
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+let signal: AbortSignal | undefined;
+
+function processSignal(): AbortSignal {
+  if (signal) return signal;
+  const controller = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(name, () => controller.abort());
+  }
+  return signal = controller.signal;
+}

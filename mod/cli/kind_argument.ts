@@ -1,0 +1,48 @@
+/** From what a user types for a kind (`pools`, `wep`, `knp`, `ippool/default`) to the kind. */
+import { type AnyKind, kindByName, KINDS } from "../model/kinds.ts";
+import { nearest } from "../model/nearest.ts";
+import { type Call, flagOption, textOption } from "./command.ts";
+import { usageError } from "./io.ts";
+
+/** The kind of a name; usage error with the nearest name where there is none. */
+export function kindOf(name: string): AnyKind {
+  const kind = kindByName(name);
+  if (kind) return kind;
+  const near = nearest(name.toLowerCase(), KINDS.flatMap((k) => [...k.names]));
+  throw usageError(
+    `there is no kind "${name}"${
+      near ? ` (did you mean ${near}?)` : ""
+    }; \`get --help\` lists them`,
+  );
+}
+
+/** Kind and names of `KIND NAME…`; `KIND/NAME` as kubectl writes it is understood too. */
+export function kindAndNames(args: readonly string[]): { kind: AnyKind; names: string[] } {
+  const [first, ...rest] = args;
+  const slash = first.indexOf("/");
+  const names = slash < 0 ? rest : [first.slice(slash + 1), ...rest];
+  if (names.some((name) => name === "")) throw usageError("a resource's name may not be empty");
+  return { kind: kindOf(slash < 0 ? first : first.slice(0, slash)), names };
+}
+
+/**
+ * The namespace that the command means for a kind: of -n, else `default`; undefined for all (-A), and
+ * for kinds that have none.
+ */
+export function namespaceOf(call: Call, kind: AnyKind): string | undefined {
+  const namespace = textOption(call, "namespace");
+  const all = flagOption(call, "allNamespaces");
+  if (all && namespace) throw usageError("-A and -n cannot stand together; want one of them");
+  if (kind.namespaced) return all ? undefined : namespace ?? "default";
+  if (namespace) {
+    throw usageError(`-n ${namespace} has no meaning: ${kind.plural} are not namespaced`);
+  }
+  if (all) throw usageError(`-A has no meaning: ${kind.plural} are not namespaced`);
+  return undefined;
+}
+
+/** For help: every kind with its names. */
+export function kindTable(): string {
+  const rows = KINDS.map((kind) => `  ${kind.kind.padEnd(30)} ${kind.names.join(", ")}`);
+  return `Kinds:\n${rows.join("\n")}`;
+}

@@ -1,0 +1,166 @@
+/**
+ * The command line for people. The tree of commands is built from `commands.ts` (definitions are
+ * data), the action of the one that was asked for is imported and run, and whatever it throws becomes
+ * one sentence on standard error and an exit code:
+ *
+ *   0 done   1 failed, or faults were found   2 called wrongly   3 datastore or service out of reach
+ */
+import { Command, CommanderError, Option } from "commander";
+import type { Call, CommandSpec, RoomCommand } from "./command.ts";
+import { COMMANDS, GROUPS } from "./commands.ts";
+import { CliError, EXIT, type Io, processIo } from "./io.ts";
+import { ROOMS } from "./rooms.ts";
+
+export interface RunOptions {
+  /** As the program was called; `calicoctl` is this command line under its own name. */
+  readonly name?: string;
+  readonly io?: Io;
+}
+
+/** Runs one command line (without the program's name) and returns its exit code. Never rejects. */
+export async function run(argv: readonly string[], options: RunOptions = {}): Promise<number> {
+  const io = options.io ?? processIo();
+  const program = options.name === "calicoctl" ? "calicoctl" : "tortie";
+  try {
+    const room = roomOf(argv);
+    if (room) {
+      return await (await room.load()).run([...argv.slice(room.name.split(" ").length)], io);
+    }
+    let exit: number = EXIT.ok;
+    const root = await build(program, io, argv, (code) => exit = code);
+    if (argv.length === 0) {
+      io.stdout(root.helpInformation());
+      return EXIT.ok;
+    }
+    await root.parseAsync([...argv], { from: "user" });
+    return exit;
+  } catch (error) {
+    return await endOf(error, io, program);
+  }
+}
+
+function roomOf(argv: readonly string[]): RoomCommand | undefined {
+  return ROOMS.find(({ name }) => name.split(" ").every((word, i) => argv[i] === word));
+}
+
+/** What is said of an error, and the exit code that it means. */
+async function endOf(error: unknown, io: Io, program: string): Promise<number> {
+  if (error instanceof CommanderError) {
+    // commander has said it already; help that was asked for is no error.
+    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  }
+  const { exitOf } = await import("./report.ts");
+  const exit = exitOf(error);
+  if (exit !== undefined) {
+    const { message } = error as Error;
+    for (const line of message.split("\n")) io.stderr(`error: ${line}\n`);
+    if (error instanceof CliError && exit === EXIT.usage) {
+      io.stderr(`(\`${program} --help\` and \`${program} COMMAND --help\` tell more)\n`);
+    }
+    return exit;
+  }
+  if (error instanceof Error && error.name === "IpamError") {
+    io.stderr(`error: ${error.message}\n`);
+    return EXIT.failed;
+  }
+  const stack = error instanceof Error ? error.stack ?? error.message : String(error);
+  io.stderr(`error: this is a bug in ${program}: ${stack}\n`);
+  return EXIT.failed;
+}
+
+async function build(
+  program: string,
+  io: Io,
+  argv: readonly string[],
+  done: (exit: number) => void,
+): Promise<Command> {
+  const root = new Command(program);
+  prepare(root, io);
+  root.description(
+    "A Kubernetes layer-3 network in one executable, on Calico's data model: addresses of pods, " +
+      "routes by BGP, network policy.",
+  );
+  const groups = new Map<string, Command>();
+  const parentOf = (name: string): Command => {
+    const words = name.split(" ");
+    if (words.length === 1) return root;
+    const group = groups.get(words[0]) ??
+      root.command(words[0]).description(GROUPS[words[0]] ?? "");
+    prepare(group, io);
+    groups.set(words[0], group);
+    return group;
+  };
+  for (const spec of COMMANDS) {
+    const asked = argv.some((word) => word === "--help" || word === "-h" || word === "help");
+    const named = spec.name.split(" ").every((word) => argv.includes(word));
+    const more = asked && named ? await spec.moreHelp?.() : undefined;
+    add(parentOf(spec.name), spec, { io, program, done, more });
+  }
+  for (const room of ROOMS) {
+    // Listed for help; the words never come here.
+    parentOf(room.name).command(room.name.split(" ").at(-1)!).description(room.summary);
+  }
+  root.version(
+    await versionText(argv),
+    "-v, --version",
+    "version of this executable",
+  );
+  return root;
+}
+
+/** Read only where it is asked for. */
+async function versionText(argv: readonly string[]): Promise<string> {
+  if (argv[0] !== "--version" && argv[0] !== "-v") return "";
+  return (await import("./build_info.ts")).buildInfo().version;
+}
+
+function prepare(command: Command, io: Io): void {
+  command
+    .exitOverride()
+    .showSuggestionAfterError()
+    .showHelpAfterError("(add --help for usage)")
+    .configureHelp({ sortSubcommands: false })
+    .configureOutput({
+      writeOut: (text) => io.stdout(text),
+      writeErr: (text) => io.stderr(text),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    });
+}
+
+interface Parts {
+  readonly io: Io;
+  readonly program: string;
+  readonly done: (exit: number) => void;
+  readonly more?: string;
+}
+
+function add(parent: Command, spec: CommandSpec, { io, program, done, more }: Parts): void {
+  const command = parent.command(spec.name.split(" ").at(-1)!, { hidden: spec.hidden });
+  prepare(command, io);
+  command.summary(spec.summary).description(spec.description ?? sentence(spec.summary));
+  for (const arg of spec.args ?? []) command.argument(arg.name, arg.description);
+  for (const { flags, description, repeat, hidden, default: value } of spec.options ?? []) {
+    const option = new Option(flags, description);
+    if (value !== undefined) option.default(value);
+    if (repeat) {
+      option.argParser((text: string, list: string[] | undefined) => [...list ?? [], text]);
+    }
+    command.addOption(hidden ? option.hideHelp() : option);
+  }
+  const examples = (spec.examples ?? [])
+    .map(([what, line]) => `  # ${what}\n  ${program} ${line}\n`).join("");
+  if (examples) command.addHelpText("after", `\nExamples:\n${examples.trimEnd()}`);
+  if (more) command.addHelpText("after", `\n${more}`);
+  command.action(async () => {
+    const options = { ...command.opts() };
+    if (options.a === true) options.allNamespaces = true;
+    const call: Call = { args: command.args, options, io, program };
+    const { run } = await spec.load();
+    done(await run(call));
+  });
+}
+
+function sentence(text: string): string {
+  return `${text[0].toUpperCase()}${text.slice(1)}.`;
+}

@@ -1,0 +1,160 @@
+/**
+ * How objects are shown: a table (`ps`, or `wide` with more columns), YAML, JSON, names, or columns of
+ * the user's choice. One object is printed as itself, several as a list, all of a kind as the kind's
+ * list (`IPPoolList`), as calicoctl does; all of it can be fed back to apply.
+ */
+import { DEFAULT_AS_NUMBER } from "../model/bgp_configuration.ts";
+import type { Column, ColumnContext } from "../model/kind.ts";
+import type { AnyKind } from "../model/kinds.ts";
+import { nearest } from "../model/nearest.ts";
+import type { Resource } from "../model/resource.ts";
+import { encodeObject } from "../model/validate.ts";
+import { usageError } from "./io.ts";
+import { tabbed } from "./tables.ts";
+
+export type Output =
+  | { readonly format: "ps" | "wide" | "yaml" | "json" | "name" }
+  | { readonly format: "custom-columns"; readonly headings: readonly string[] };
+
+const FORMATS = ["ps", "wide", "yaml", "json", "name", "custom-columns=A,B"];
+
+/** Reads `-o`. */
+export function parseOutput(text: string | undefined): Output {
+  if (text === undefined) return { format: "ps" };
+  const [format, value] = text.split(/=(.*)/s);
+  switch (format) {
+    case "ps":
+    case "wide":
+    case "yaml":
+    case "json":
+    case "name":
+      if (value === undefined) return { format };
+      break;
+    case "yml":
+      if (value === undefined) return { format: "yaml" };
+      break;
+    case "custom-columns": {
+      const headings = (value ?? "").split(",").filter((h) => h !== "");
+      if (headings.length > 0) return { format, headings };
+      throw usageError("-o custom-columns needs headings; want custom-columns=NAME,CIDR");
+    }
+  }
+  const near = nearest(format, FORMATS);
+  throw usageError(
+    `-o ${text} is not an output format${near ? ` (did you mean ${near}?)` : ""}; want ` +
+      FORMATS.join(", "),
+  );
+}
+
+/** Objects of one kind. `whole` where all of a kind were asked for, not objects by name. */
+export interface Group {
+  readonly kind: AnyKind;
+  readonly objects: readonly Resource[];
+  readonly whole: boolean;
+  /** Of the store, for a whole list. */
+  readonly revision?: string;
+}
+
+export interface PrintOptions {
+  /** A NAMESPACE column in front. */
+  readonly namespaces?: boolean;
+  /** Without what belongs to this cluster alone. */
+  readonly exported?: boolean;
+  readonly context?: ColumnContext;
+}
+
+/** Whether the format needs the cluster's AS number (nodes without one of their own show it). */
+export function needsContext(output: Output, groups: readonly Group[]): boolean {
+  return (output.format === "wide" || output.format === "custom-columns") &&
+    groups.some(({ kind }) => kind.kind === "Node" && kind.home === "calico");
+}
+
+/** The text for standard output. */
+export async function print(
+  output: Output,
+  groups: readonly Group[],
+  options: PrintOptions = {},
+): Promise<string> {
+  switch (output.format) {
+    case "ps":
+    case "wide":
+    case "custom-columns":
+      return groups.map((group) => table(output, group, options)).join("");
+    case "name":
+      return groups.flatMap(({ kind, objects }) =>
+        objects.map((object) => `${kind.names[0]}/${object.metadata.name}\n`)
+      ).join("");
+    case "json":
+      return `${JSON.stringify(document(groups, options), null, 2)}\n`;
+    case "yaml": {
+      const { formatYaml } = await import("./yaml.ts");
+      return formatYaml(document(groups, options));
+    }
+  }
+}
+
+function table(output: Output, group: Group, options: PrintOptions): string {
+  const context = options.context ?? { asNumber: DEFAULT_AS_NUMBER };
+  const { kind, objects } = group;
+  const columns = [...columnsOf(output, kind)];
+  const named = columns.some((column) => column.heading === "NAMESPACE");
+  if (options.namespaces && kind.namespaced && !named) columns.unshift(namespaceColumn);
+  const rows = objects.map((object) => columns.map((column) => column.value(object, context)));
+  return `${tabbed([columns.map((column) => column.heading), ...rows])}\n`;
+}
+
+const namespaceColumn: Column<Resource> = {
+  heading: "NAMESPACE",
+  value: (object) => object.metadata.namespace ?? "",
+};
+
+function columnsOf(output: Output, kind: AnyKind): readonly Column[] {
+  if (output.format === "wide") return kind.wideColumns ?? kind.columns;
+  if (output.format !== "custom-columns") return kind.columns;
+  const known = new Map(
+    [...(kind.namespaced ? [namespaceColumn] : []), ...(kind.wideColumns ?? []), ...kind.columns]
+      .map((column) => [column.heading, column]),
+  );
+  return output.headings.map((heading) => {
+    const column = known.get(heading.toUpperCase());
+    if (column) return column;
+    throw usageError(
+      `${kind.kind} has no column ${heading}; want some of ${[...known.keys()].join(", ")}`,
+    );
+  });
+}
+
+function document(groups: readonly Group[], options: PrintOptions): unknown {
+  const values = groups.map((group) =>
+    group.objects.map((object) => printed(group.kind, object, options.exported ?? false))
+  );
+  if (groups.length === 1 && groups[0].whole) {
+    const { kind, revision } = groups[0];
+    return {
+      kind: `${kind.kind}List`,
+      apiVersion: kind.apiVersion,
+      metadata: revision === undefined ? {} : { resourceVersion: revision },
+      items: values[0],
+    };
+  }
+  const all = values.flat();
+  return all.length === 1 ? all[0] : all;
+}
+
+function printed(kind: AnyKind, object: Resource, exported: boolean): unknown {
+  const value = encodeObject(kind, object) as Resource;
+  const { resourceVersion } = object.metadata;
+  if (!exported) {
+    const metadata = resourceVersion ? { ...value.metadata, resourceVersion } : value.metadata;
+    return { ...value, metadata };
+  }
+  const {
+    uid: _1,
+    creationTimestamp: _2,
+    namespace: _3,
+    deletionTimestamp: _4,
+    deletionGracePeriodSeconds: _5,
+    ...metadata
+  } = value.metadata;
+  return { ...value, metadata };
+}

@@ -1,0 +1,73 @@
+/** `patch`: changes fields of one object. The result is checked as any object that a user writes. */
+import type { AnyKind } from "../model/kinds.ts";
+import type { Resource } from "../model/resource.ts";
+import { encodeObject, formatIssues, unknownFields } from "../model/validate.ts";
+import { type Call, textOption } from "./command.ts";
+import { withResources } from "./context.ts";
+import { CliError, EXIT, failure, usageError } from "./io.ts";
+import { jsonPatch, mergePatch, PatchError } from "./json_patch.ts";
+import { kindAndNames, namespaceOf } from "./kind_argument.ts";
+import { parseYaml, YamlError } from "./yaml.ts";
+
+export async function run(call: Call): Promise<number> {
+  const { kind, names } = kindAndNames(call.args);
+  if (names.length !== 1) throw usageError("patch needs a kind and one name");
+  if (kind.readOnly) {
+    throw failure(`a ${kind.kind} cannot be written by users: ${kind.readOnly}`);
+  }
+  const text = textOption(call, "patch");
+  if (text === undefined) throw usageError("patch needs -p with the change, as JSON or YAML");
+  const type = textOption(call, "type") ?? "strategic";
+  // Kinds that are not Kubernetes' own have no strategic merge; there it is a merge.
+  if (!["strategic", "merge", "json"].includes(type)) {
+    throw usageError(`-t ${type} is not a type of patch; want strategic, merge or json`);
+  }
+  const change = parsePatch(text);
+  const namespace = namespaceOf(call, kind);
+  return await withResources(call, async (resources) => {
+    await resources.modify(
+      kind,
+      names[0],
+      namespace,
+      (stored) => patched(kind, stored, change, type === "json"),
+    );
+    call.io.stdout(`Successfully patched 1 '${kind.kind}' resource\n`);
+    return EXIT.ok;
+  });
+}
+
+function parsePatch(text: string): unknown {
+  try {
+    const documents = parseYaml(text, "the patch");
+    if (documents.length === 1) return documents[0].value;
+  } catch (error) {
+    if (!(error instanceof YamlError)) throw error;
+    throw usageError(error.message);
+  }
+  throw usageError("the patch of -p must be one document");
+}
+
+function patched(kind: AnyKind, stored: Resource, change: unknown, json: boolean): Resource {
+  const { resourceVersion, uid, name, namespace } = stored.metadata;
+  const plain = JSON.parse(JSON.stringify(encodeObject(kind, stored)));
+  let next: any;
+  try {
+    next = json ? jsonPatch(plain, change) : mergePatch(plain, change);
+  } catch (error) {
+    if (!(error instanceof PatchError)) throw error;
+    throw new CliError(
+      EXIT.failed,
+      `the patch cannot be applied to ${kind.kind} "${name}": ${error.message}`,
+    );
+  }
+  if (next?.metadata?.name !== name || next.metadata.namespace !== namespace) {
+    throw failure(`the patch would rename ${kind.kind} "${name}"; delete it and create another`);
+  }
+  // Fields of a newer version stay; a new field that nobody knows is a slip.
+  const before = new Set(unknownFields(kind, plain).map((issue) => issue.path));
+  const slips = unknownFields(kind, next).filter((issue) => !before.has(issue.path));
+  if (slips.length > 0 && !kind.open) {
+    throw failure(`${kind.kind} "${name}": ${formatIssues(slips)}`);
+  }
+  return { ...next, metadata: { ...next.metadata, uid, resourceVersion } };
+}

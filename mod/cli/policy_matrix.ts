@@ -1,0 +1,57 @@
+/** `policy matrix`: who reaches whom on which port, of the cluster or of files without a cluster. */
+import {
+  engineOf,
+  type Matrix,
+  matrixOf,
+  type MatrixPort,
+  parseMatrixPort,
+} from "../../policy/matrix.ts";
+import { PolicyView } from "../../policy/explain.ts";
+import { type Call, listOption, textOption } from "./command.ts";
+import { EXIT, usageError } from "./io.ts";
+import { policyObjects } from "./policy_objects.ts";
+
+export async function run(call: Call): Promise<number> {
+  const format = textOption(call, "output") ?? "table";
+  if (!["table", "json"].includes(format)) throw usageError(`-o ${format}: want table or json`);
+  const ports = portsOf(listOption(call, "port"));
+  const { engine, pods } = engineOf(await policyObjects(call));
+  for (const { object, message } of engine.problems()) {
+    call.io.stderr(`warning: ${object}: ${message}\n`);
+  }
+  const matrix = matrixOf(new PolicyView(engine), pods, ports);
+  call.io.stdout(
+    format === "json" ? `${JSON.stringify(matrix, null, 2)}\n` : matrixText(matrix),
+  );
+  return EXIT.ok;
+}
+
+function portsOf(texts: readonly string[]): MatrixPort[] {
+  if (texts.length === 0) {
+    throw usageError("policy matrix needs --port, such as 80/tcp; it may be repeated");
+  }
+  return texts.map((text) => {
+    const port = parseMatrixPort(text);
+    if (port) return port;
+    throw usageError(`--port ${text} is not understood; want PORT/PROTOCOL such as 80/tcp`);
+  });
+}
+
+/** A table a port: a row a client, a column a server, numbered as the rows. */
+export function matrixText({ endpoints, ports }: Matrix): string {
+  const digits = String(endpoints.length).length;
+  const width = Math.max(0, ...endpoints.map((name) => name.length));
+  const columns = endpoints.map((_, i) => String(i + 1).padStart(digits + 1)).join("");
+  const tables = Object.entries(ports).map(([label, { combined }]) =>
+    [
+      `${label}: rows are clients, columns are servers; . allowed, X denied`,
+      `${" ".repeat(digits + 2 + width)}${columns}`,
+      ...combined.map((row, i) =>
+        `${String(i + 1).padStart(digits)}  ${endpoints[i].padEnd(width)}${
+          [...row].map((cell) => cell.padStart(digits + 1)).join("")
+        }`
+      ),
+    ].join("\n")
+  );
+  return `${tables.join("\n\n")}\n`;
+}

@@ -1,0 +1,48 @@
+/** `version`: what this executable is, and with a datastore what cluster it belongs to. */
+import { clusterInformationKind } from "../model/cluster_information.ts";
+import { buildInfo } from "./build_info.ts";
+import { type Call, flagOption, textOption } from "./command.ts";
+import { withResources } from "./context.ts";
+import { CliError, EXIT, usageError } from "./io.ts";
+
+export async function run(call: Call): Promise<number> {
+  const format = textOption(call, "output") ?? "text";
+  if (!["text", "json", "yaml"].includes(format)) {
+    throw usageError(`-o ${format}: want text, json or yaml`);
+  }
+  const client = buildInfo();
+  const cluster = flagOption(call, "client") ? undefined : await clusterOf(call);
+  if (format === "json") {
+    call.io.stdout(`${JSON.stringify({ ...client, ...cluster && { cluster } }, null, 2)}\n`);
+  } else if (format === "yaml") {
+    const { formatYaml } = await import("./yaml.ts");
+    call.io.stdout(formatYaml({ ...client, ...cluster && { cluster } }));
+  } else {
+    const lines = [
+      ["Client Version:", client.version],
+      ["Git commit:", client.gitRevision],
+      ["Deno:", `${client.deno} (${client.arch})`],
+      ...(cluster
+        ? [["Cluster GUID:", cluster.clusterGUID ?? ""], [
+          "Cluster Type:",
+          cluster.clusterType ?? "",
+        ]]
+        : []),
+    ];
+    call.io.stdout(lines.map(([name, value]) => `${name.padEnd(18)}${value}\n`).join(""));
+  }
+  return EXIT.ok;
+}
+
+/** undefined where there is no datastore: the version of the executable is asked for all the same. */
+async function clusterOf(call: Call) {
+  try {
+    return await withResources(
+      call,
+      async (resources) => (await resources.get(clusterInformationKind, "default"))?.spec,
+    );
+  } catch (error) {
+    if (error instanceof CliError && error.exit === EXIT.unreachable) return undefined;
+    throw error;
+  }
+}
