@@ -16,6 +16,7 @@ import {
   libc,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
+  setOption,
   SO_RCVBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
@@ -25,6 +26,8 @@ import {
 } from "./libc.ts";
 import { inNetns, type Netns } from "./netns.ts";
 import { reactor, type Registration } from "./reactor.ts";
+
+const IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26;
 
 /** sockaddr_in or sockaddr_in6. */
 export function socketAddress(ip: Ip, port: number): Uint8Array<ArrayBuffer> {
@@ -90,6 +93,8 @@ export class DatagramSocket {
       }
       if (options.local) {
         const { ip, port } = options.local;
+        // The unspecified address stands for its own family alone.
+        if (ip.family === 6) setOption(this.#fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "bind");
         const at = socketAddress(ip, port);
         check(libc().bind(this.#fd, at, at.length), `bind ${formatIp(ip)} port ${port}`);
       }

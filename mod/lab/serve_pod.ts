@@ -25,8 +25,6 @@ export function servePod(name: string, ports: readonly string[]): Promise<never>
           { family, local },
           ({ ip, port, bytes }) => socket.send(ip, port, concat(greeting, bytes)),
         );
-        // IPv6's unspecified address stands for both families: the first socket serves it alone.
-        break;
       }
     }
   }

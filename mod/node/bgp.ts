@@ -14,7 +14,8 @@ import { NodeTransport, systemClock } from "./bgp_transport.ts";
 import type { BgpService } from "./agent.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Log } from "./log.ts";
-import { type Peering, peering } from "./mesh.ts";
+import { exportPolicy } from "./export_policy.ts";
+import { advertisements, peerConfigs, type Peering, peering } from "./peering.ts";
 import type { ClusterState } from "./state.ts";
 
 /** What the speaker asks of the kernel's side. */
@@ -46,25 +47,44 @@ export class BgpPart implements BgpService {
 
   update(state: ClusterState): void {
     if (!this.#started) return;
-    const wanted = peering(state, this.config);
-    this.#warnings = [...wanted.problems];
-    if (!wanted.speaker) {
+    const { config } = this;
+    const wanted = peering({
+      nodeName: config.nodeName,
+      nodes: state.nodes,
+      bgpConfigurations: state.bgpConfigurations,
+      bgpPeers: state.bgpPeers,
+      bgpFilters: state.bgpFilters,
+      routerId: config.routerId || undefined,
+      listenPort: config.bgpPort,
+      holdTime: config.bgpHoldTime,
+      exportPolicy: exportPolicy({
+        pools: state.poolPrefixes().map(({ prefix, pool }) => ({
+          prefix,
+          disableBGPExport: pool.spec.disableBGPExport ?? false,
+        })),
+        blocks: state.ownBlocks(),
+        advertisements: advertisements(config.nodeName, state.bgpConfigurations),
+      }),
+    });
+    this.#warnings = wanted.problems.map((p) => `${p.object}: ${p.message}`);
+    if (!wanted.routerId) {
       this.#end("this node has no BGP address");
       return;
     }
-    this.#routerId = formatIp(wanted.speaker.routerId);
-    this.#configure(wanted);
-    this.#speaker!.setPeers(wanted.peers);
+    this.#routerId = formatIp(wanted.routerId);
+    this.#configure(wanted, wanted.routerId);
+    this.#speaker!.setPeers(peerConfigs(wanted));
     this.#speaker!.announce(localRoutes(state));
   }
 
-  #configure(wanted: Peering): void {
+  #configure({ as, clusterId, listen }: Peering, routerId: Ip): void {
+    const plain = { as, routerId, clusterId, listen };
     const config: SpeakerConfig = {
-      ...wanted.speaker!,
+      ...plain,
       restarting: true,
       resolveNextHop: (nextHop) => this.nextHops().resolve(nextHop),
     };
-    const text = JSON.stringify(wanted.speaker, (_k, v) => v instanceof Uint8Array ? [...v] : v);
+    const text = JSON.stringify(plain, (_k, v) => v instanceof Uint8Array ? [...v] : v);
     if (this.#speaker) {
       if (text !== this.#config) this.#speaker.configure(config);
       this.#config = text;

@@ -16,6 +16,7 @@ import {
 } from "../model/keys.ts";
 import { formatPrefix, mustPrefix, type Prefix } from "../net/mod.ts";
 import type { BGPConfiguration } from "../model/bgp_configuration.ts";
+import type { BGPFilter } from "../model/bgp_filter.ts";
 import type { BGPPeer } from "../model/bgp_peer.ts";
 import type { CalicoNodeStatus } from "../model/calico_node_status.ts";
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
@@ -50,6 +51,7 @@ const RESOURCE_TOPICS: Record<string, Topic[]> = {
   ippools: ["pools", "policy"],
   bgppeers: ["bgp"],
   bgpconfigurations: ["bgp"],
+  bgpfilters: ["bgp"],
   felixconfigurations: ["felix"],
   caliconodestatuses: ["status"],
 };
@@ -63,6 +65,7 @@ export class ClusterState {
   readonly affinities = new Map<string, Affinity>();
   /** This node's, by key. */
   readonly endpoints = new Map<string, WorkloadEndpoint>();
+  readonly bgpFilters = new Map<string, BGPFilter>();
   readonly bgpPeers = new Map<string, BGPPeer>();
   readonly bgpConfigurations = new Map<string, BGPConfiguration>();
   readonly felixConfigurations = new Map<string, FelixConfiguration>();
@@ -102,6 +105,7 @@ export class ClusterState {
     const maps: Record<string, Map<string, any>> = {
       nodes: this.nodes,
       ippools: this.pools,
+      bgpfilters: this.bgpFilters,
       bgppeers: this.bgpPeers,
       bgpconfigurations: this.bgpConfigurations,
       felixconfigurations: this.felixConfigurations,
