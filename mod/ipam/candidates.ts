@@ -1,11 +1,11 @@
 /**
  * In which order a node looks through the blocks of a pool, and which block it would claim next.
  *
- * A node starts at an index that hangs on its name (FNV-1, 32 bits, of the name, modulo the number
- * of blocks) and goes round: so nodes spread over the pool and rarely fight for the same block, and
- * one node's requests of the same moment meet at the same block. Calico draws its start from a
- * generator seeded with the same hash; any start that is stable for a host works beside it. Blocks
- * of a single address start anywhere: there is nothing to share in them.
+ * A node starts at an index that hangs on its name (FNV-1, 32 bits, of the name, spread, modulo the
+ * number of blocks) and goes round: so nodes spread over the pool and rarely fight for the same
+ * block, and one node's requests of the same moment meet at the same block. Calico draws its start
+ * from a generator seeded with the same hash; any start that is stable for a host works beside it.
+ * Blocks of a single address start anywhere: there is nothing to share in them.
  */
 import {
   addressBits,
@@ -26,6 +26,13 @@ export function fnv1(text: string): number {
     hash = Math.imul(hash, 0x01000193) ^ byte;
   }
   return hash >>> 0;
+}
+
+/** Spreads a 32-bit number: every bit of it moves every bit of the result (MurmurHash3's last step). */
+function spread(n: number): number {
+  n = Math.imul(n ^ n >>> 16, 0x85ebca6b);
+  n = Math.imul(n ^ n >>> 13, 0xc2b2ae35);
+  return (n ^ n >>> 16) >>> 0;
 }
 
 /** Bits by which an address is shifted to give its block's number in the family's space. */
@@ -55,7 +62,7 @@ export function blockAt(pool: Pool, number: bigint): Prefix {
 export function startOf(pool: Pool, host: string, random: () => number): bigint {
   const { start, end } = boundsOf(pool);
   const single = pool.blockSize === addressBits(pool.prefix.ip.family);
-  const seed = single ? Math.floor(random() * 2 ** 48) : fnv1(host);
+  const seed = single ? Math.floor(random() * 2 ** 48) : spread(fnv1(host));
   return start + BigInt(seed) % (end - start);
 }
 
