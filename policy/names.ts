@@ -15,6 +15,7 @@ const SAFE = /^[A-Za-z0-9.][A-Za-z0-9_./-]*$/;
 /** Fixed chains. */
 export const chains = {
   rawPrerouting: "raw-PREROUTING",
+  rawOutput: "raw-OUTPUT",
   rawCaliPrerouting: "raw-cali-PREROUTING",
   rpfSkip: "raw-cali-rpf-skip",
   filterInput: "filter-INPUT",

@@ -73,15 +73,15 @@ function jump(chain: string): Statement {
 
 function rawChains(family: Family, parameters: PolicyParameters, inputs: StaticInputs): Chain[] {
   const rules: Rule[] = [rule([clearMark(marks.all)])];
-  if (inputs.vxlan) {
-    const port = parameters.vxlanPort;
-    rules.push(rule([
-      { match: "protocol", value: UDP },
-      { match: "dport", ranges: [[port, port]] },
-      counter,
-      { do: "notrack" },
-    ]));
-  }
+  const port = parameters.vxlanPort;
+  // What is in the tunnel is tracked; the tunnel itself need not be.
+  const untracked = rule([
+    { match: "protocol", value: UDP },
+    { match: "dport", ranges: [[port, port]] },
+    counter,
+    { do: "notrack" },
+  ]);
+  if (inputs.vxlan) rules.push(untracked);
   for (const from of fromWorkloads(parameters)) {
     if (family === 6) {
       for (const type of [134, 137]) {
@@ -115,6 +115,7 @@ function rawChains(family: Family, parameters: PolicyParameters, inputs: StaticI
       rule([counter, jump(chains.rawCaliPrerouting)]),
     ]),
     { name: chains.rawCaliPrerouting, rules },
+    ...(inputs.vxlan ? [base(chains.rawOutput, "filter", "output", -300, [untracked])] : []),
   ];
   if (inputs.spoofing.length > 0) {
     result.push({

@@ -1,0 +1,157 @@
+/**
+ * Rulesets as text in nft's own language, for people and tests: `nft -f` loads what is printed here.
+ * The node service does not use it; it speaks netlink. What two programs make of the same ruleset
+ * can be compared.
+ */
+import type { Action, Chain, Family, MapVerdict, Match, Rule, Ruleset, SetDef } from "./rules.ts";
+
+/** The whole table; the one of that name that was there is replaced. */
+export function printRuleset(ruleset: Ruleset, table = "calico"): string {
+  const family = ruleset.family === 4 ? "ip" : "ip6";
+  const lines = [`table ${family} ${table}`, `delete table ${family} ${table}`];
+  lines.push(`table ${family} ${table} {`);
+  const sorted = <T extends { readonly name: string }>(items: Iterable<T>): T[] =>
+    [...items].sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+  for (const set of sorted(ruleset.sets.values())) lines.push(...printSet(set, ruleset.family));
+  // Chains first by name alone: they may jump to one another in any order.
+  for (const chain of sorted(ruleset.chains.values())) {
+    lines.push(...printChain(chain, ruleset.family));
+  }
+  lines.push("}");
+  return lines.join("\n") + "\n";
+}
+
+function printSet(set: SetDef, family: Family): string[] {
+  const address = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  switch (set.kind) {
+    case "verdict-map":
+      return block(`map ${set.name}`, [
+        "type ifname : verdict",
+        ...elements([...set.members].map(([name, v]) => `"${name}" : ${printVerdict(v)}`)),
+      ]);
+    case "addr-port":
+      return block(`set ${set.name}`, [
+        `type ${address} . inet_proto . inet_service`,
+        ...elements([...set.members].map((m) => m.replaceAll(",", " . "))),
+      ]);
+    case "net":
+      return block(`set ${set.name}`, [
+        `type ${address}`,
+        "flags interval",
+        ...elements([...set.members]),
+      ]);
+    case "addr":
+      return block(`set ${set.name}`, [`type ${address}`, ...elements([...set.members])]);
+  }
+}
+
+function elements(members: string[]): string[] {
+  return members.length === 0 ? [] : [`elements = { ${members.sort().join(", ")} }`];
+}
+
+function printChain(chain: Chain, family: Family): string[] {
+  const { base } = chain;
+  return block(`chain ${chain.name}`, [
+    ...(base
+      ? [`type ${base.type} hook ${base.hook} priority ${base.priority}; policy ${base.policy};`]
+      : []),
+    ...chain.rules.map((rule) => printRule(rule, family)),
+  ]);
+}
+
+function block(head: string, lines: readonly string[]): string[] {
+  return [`\t${head} {`, ...lines.map((line) => `\t\t${line}`), "\t}"];
+}
+
+/** One rule, as it stands in a chain. */
+export function printRule(rule: Rule, family: Family): string {
+  const parts = rule.statements.map((s) =>
+    "match" in s ? printMatch(s, family) : printAction(s, family)
+  );
+  if (rule.comment !== undefined) parts.push(`comment "${rule.comment.replaceAll('"', "'")}"`);
+  return parts.join(" ");
+}
+
+function printMatch(match: Match, family: Family): string {
+  const ip = family === 4 ? "ip" : "ip6";
+  const not = "not" in match && match.not ? "!= " : "";
+  switch (match.match) {
+    case "iifname":
+    case "oifname":
+      return `${match.match} ${not}"${match.value}"`;
+    case "saddr":
+    case "daddr":
+      return `${ip} ${match.match} ${not}${"prefix" in match ? match.prefix : `@${match.set}`}`;
+    case "protocol":
+      return `meta l4proto ${not}${match.value}`;
+    case "sport":
+    case "dport": {
+      const ranges = match.ranges.map(([a, b]) => a === b ? `${a}` : `${a}-${b}`);
+      return `th ${match.match} ${not}${
+        ranges.length === 1 ? ranges[0] : `{ ${ranges.join(", ")} }`
+      }`;
+    }
+    case "address-port": {
+      const [address, port] = match.side === "source" ? ["saddr", "sport"] : ["daddr", "dport"];
+      return `${ip} ${address} . meta l4proto . th ${port} ${not}@${match.set}`;
+    }
+    case "icmp": {
+      const icmp = family === 4 ? "icmp" : "icmpv6";
+      if (match.code === undefined) return `${icmp} type ${not}${match.type}`;
+      return `${icmp} type . ${icmp} code ${not}{ ${match.type} . ${match.code} }`;
+    }
+    case "ctstate":
+      return `ct state ${not}{ ${match.states.join(", ")} }`;
+    case "ctstatus":
+      return match.not
+        ? `ct status & ${match.status} == 0`
+        : `ct status & ${match.status} == ${match.status}`;
+    case "mark":
+      return `meta mark & 0x${hex(match.mask)} ${match.not ? "!=" : "=="} 0x${hex(match.value)}`;
+    case "fib-daddr-local":
+      return `fib daddr type ${not}local`;
+    case "fib-saddr-local":
+      return `fib saddr type ${not}local`;
+    case "fib-saddr-oif-local":
+      return `fib saddr . oif type ${not}local`;
+    case "rpf-fail":
+      return "fib saddr . mark . iif oif 0";
+  }
+}
+
+function printAction(action: Action, family: Family): string {
+  switch (action.do) {
+    case "mark": {
+      const keep = (~action.mask) >>> 0;
+      const kept = `meta mark set mark & 0x${hex(keep)}`;
+      return action.value === 0 ? kept : `${kept} ^ 0x${hex(action.value)}`;
+    }
+    case "vmap":
+      return `${action.key} vmap @${action.map}`;
+    case "jump":
+    case "goto":
+      return `${action.do} ${action.chain}`;
+    case "reject":
+      return family === 4
+        ? "reject with icmp port-unreachable"
+        : "reject with icmpv6 port-unreachable";
+    case "masquerade":
+      return action.ports
+        ? `masquerade to :${action.ports[0]}-${action.ports[1]}`
+        : "masquerade fully-random";
+    case "log":
+      return `log prefix "${action.prefix}"${
+        action.group === undefined ? "" : ` group ${action.group}`
+      }`;
+    default:
+      return action.do;
+  }
+}
+
+function printVerdict(verdict: MapVerdict): string {
+  return "chain" in verdict ? `${verdict.do} ${verdict.chain}` : verdict.do;
+}
+
+function hex(n: number): string {
+  return n.toString(16);
+}
