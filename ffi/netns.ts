@@ -69,12 +69,13 @@ export class Netns {
     return this.#fd;
   }
 
-  /** `net:[4026531840]`: the same for all names of one namespace, and never of two that live. */
+  /**
+   * Device and inode, `4:4026531840`: the same for all names of one namespace, and never of two that
+   * live. (The link in /proc/self/fd says `net:[…]` only where no name is mounted.)
+   */
   get identity(): string {
-    const buffer = new Uint8Array(64);
-    const path = cString(`/proc/self/fd/${this.fd}`);
-    const length = check(libc().readlink(path, buffer, 64n), `identify ${this.path}`);
-    return new TextDecoder().decode(buffer.subarray(0, length));
+    const { dev, ino } = Deno.statSync(`/proc/self/fd/${this.fd}`);
+    return `${dev}:${ino}`;
   }
 
   close(): void {
