@@ -104,8 +104,50 @@ export class Connection {
     decode: (message: MessageCursor) => T | undefined,
     flags = 0,
   ): T[] {
+    const steps = this.#dumpSteps(operation, type, write, decode, flags);
+    while (true) {
+      const step = steps.next();
+      if (step.done) return step.value;
+    }
+  }
+
+  /**
+   * As dump, for tables of which reading takes long: between two datagrams of the answer `pause` may
+   * let others have their turn. Until it is done nothing else may use this connection.
+   */
+  async dumpInTurns<T>(
+    operation: string,
+    type: number,
+    write: (message: MessageEncoder) => void,
+    decode: (message: MessageCursor) => T | undefined,
+    pause: () => Promise<void> | void,
+    flags = 0,
+  ): Promise<T[]> {
+    const steps = this.#dumpSteps(operation, type, write, decode, flags);
+    try {
+      while (true) {
+        this.#busy = false;
+        const step = steps.next();
+        if (step.done) return step.value;
+        this.#busy = true;
+        await pause();
+        if (this.#closed) throw new KernelError(9, operation);
+      }
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** The attempts at a dump; stops after each datagram. */
+  *#dumpSteps<T>(
+    operation: string,
+    type: number,
+    write: (message: MessageEncoder) => void,
+    decode: (message: MessageCursor) => T | undefined,
+    flags: number,
+  ): Generator<void, T[]> {
     for (let attempt = 1;; attempt++) {
-      const answer = this.#dumpOnce(operation, type, write, decode, flags);
+      const answer = yield* this.#dumpOnce(operation, type, write, decode, flags);
       if (Array.isArray(answer)) return answer;
       if (attempt === dumpAttempts) {
         throw new KernelError(answer === "lost" ? 105 : 4, operation, {
@@ -226,13 +268,13 @@ export class Connection {
     }
   }
 
-  #dumpOnce<T>(
+  *#dumpOnce<T>(
     operation: string,
     type: number,
     write: (message: MessageEncoder) => void,
     decode: (message: MessageCursor) => T | undefined,
     flags: number,
-  ): T[] | "interrupted" | "lost" {
+  ): Generator<void, T[] | "interrupted" | "lost"> {
     const sequence = this.#write(type, flags | NLM_F_REQUEST | NLM_F_DUMP, write);
     this.transport.send(this.#encoder.finish());
     const objects: T[] = [];
@@ -262,6 +304,7 @@ export class Connection {
         const object = decode(message);
         if (object !== undefined) objects.push(object);
       }
+      yield;
     }
   }
 
