@@ -122,6 +122,11 @@ export function decide(
   context: DecisionContext,
   why?: Map<Route, string>,
 ): Decision {
+  if (routes.length === 1 && !why) {
+    const [route] = routes;
+    if (unusable(route, context) !== undefined) return NOTHING;
+    return { best: route, used: route.source.kind === "local" ? NOTHING.used : routes };
+  }
   let left: Route[] = [];
   for (const route of routes) {
     const reason = unusable(route, context);

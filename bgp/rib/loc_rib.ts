@@ -7,10 +7,13 @@ import type { PrefixKey } from "../prefix_key.ts";
 import { decide, type Decision, type DecisionContext } from "./decision.ts";
 import type { Route } from "./route.ts";
 
+const NONE: readonly Route[] = [];
+
 export class Destination {
-  routes: Route[] = [];
+  /** Never changed in place: with one route, by far the most common case, `used` is this very list. */
+  routes: readonly Route[] = NONE;
   best: Route | undefined;
-  used: readonly Route[] = [];
+  used: readonly Route[] = NONE;
 
   constructor(readonly key: PrefixKey) {}
 }
@@ -51,17 +54,21 @@ export class LocRib {
       destination = new Destination(route.key);
       this.#destinations.set(route.key, destination);
     }
-    const at = former ? destination.routes.indexOf(former) : -1;
-    if (at >= 0) destination.routes[at] = route;
-    else destination.routes.push(route);
+    const { routes } = destination;
+    if (routes.length === 0 || (routes.length === 1 && routes[0] === former)) {
+      destination.routes = [route];
+    } else if (former && routes.includes(former)) {
+      destination.routes = routes.map((r) => r === former ? route : r);
+    } else destination.routes = routes.concat(route);
     this.#dirty.add(destination);
   }
 
   remove(route: Route): void {
     const destination = this.#destinations.get(route.key);
-    const at = destination?.routes.indexOf(route) ?? -1;
-    if (!destination || at < 0) return;
-    destination.routes.splice(at, 1);
+    if (!destination?.routes.includes(route)) return;
+    destination.routes = destination.routes.length === 1
+      ? NONE
+      : destination.routes.filter((r) => r !== route);
     this.#dirty.add(destination);
   }
 
