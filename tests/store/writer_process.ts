@@ -1,0 +1,50 @@
+/**
+ * A process that owns a kv file and writes as fast as it can until it is killed. On standard output:
+ *
+ *     open <revision>                       the file is open, at this revision
+ *     log <revision> <type> <key> <n>       a change that it found there after the revision `from`
+ *     ready                                 all of them were told; now it writes
+ *     ack <revision> <type> <key> <n>       this write was acknowledged
+ *
+ *     deno run -A --unstable-kv writer_process.ts <file> <from: a file that holds a revision> <name>
+ */
+import { openKv } from "../../mod/store/kv.ts";
+import { StoreError } from "../../mod/store/store.ts";
+
+const [path, fromFile, name] = Deno.args;
+const encoder = new TextEncoder();
+
+function say(text: string): void {
+  const bytes = encoder.encode(text);
+  for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
+}
+
+const store = await openKv(path, { waitMs: 60_000, log: { entries: 3000 } });
+say(`open ${store.revision}\n`);
+const from = Deno.readTextFileSync(fromFile);
+let told = Number(from), lines = "";
+if (told < store.revision) {
+  for await (const event of store.watch<{ n: number }>("/", { from })) {
+    const n = event.type === "put" ? event.value.n : "-";
+    lines += `log ${event.revision} ${event.type} ${event.key} ${n}\n`;
+    told = Number(event.revision);
+    if (told === store.revision) break;
+  }
+}
+say(lines + "ready\n");
+
+let n = 0;
+async function write(writer: number): Promise<void> {
+  for (;;) {
+    const key = `/k/${Math.floor(Math.random() * 40)}`;
+    const id = `${name}.${++n}`;
+    const value = { n: id, pad: n % 25 === 0 ? "x".repeat(20_000 + n % 100_000) : "" };
+    try {
+      if (n % 7 === writer) say(`ack ${await store.delete(key)} delete ${key} -\n`);
+      else say(`ack ${await store.put(key, value)} put ${key} ${id}\n`);
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.kind !== "notFound") throw error;
+    }
+  }
+}
+await Promise.all([0, 1, 2, 3, 4, 5].map(write));
