@@ -492,7 +492,7 @@ Deno.test("rules, ours and theirs", async () => {
     table: 77,
     invert: false,
     source: prefix("fd00::/16"),
-    protocol: 3,
+    protocol: 0,
   }]);
 });
 
