@@ -136,13 +136,15 @@ export const nameText = matching(
   NAME,
   "a name of lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
 );
-/** The name of a container's port (Kubernetes' IANA_SVC_NAME). */
-export const portNameText = checkedText(
-  (s) =>
-    /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(s) && s.length <= 15 && /[a-z]/.test(s) &&
-    !s.includes("--"),
-  "a port name: at most 15 lower-case letters, digits and '-', at least one letter",
-);
+/** Whether a text is a port's name (Kubernetes' IANA_SVC_NAME). */
+function isPortName(s: string): boolean {
+  return LABEL.test(s) && s.length <= 15 && /[a-z]/.test(s) && !s.includes("--");
+}
+const WANT_PORT_NAME =
+  "a port name: at most 15 lower-case letters, digits and '-', at least one letter";
+export const portNameText = checkedText(isPortName, WANT_PORT_NAME);
+/** As portNameText, or "". */
+export const portNameOrEmpty = checkedText((s) => s === "" || isPortName(s), WANT_PORT_NAME);
 export const interfaceNameText = matching(
   /^(\*|[a-zA-Z0-9_.-]{1,15})$/,
   "an interface name: 1 to 15 letters, digits, '_', '.' or '-'",

@@ -198,7 +198,8 @@ function apply<T extends Resource>(kind: Kind<T, any>, input: unknown): Applied<
   });
   const unknown: Issue[] = [];
   attachUnknown(kind.schema, pruned, result.output, "", unknown);
-  return { object: result.output as T, issues: (result.issues ?? []).map(toIssue), unknown };
+  const issues = [...listIssues(kind.schema, pruned, ""), ...(result.issues ?? []).map(toIssue)];
+  return { object: result.output as T, issues, unknown };
 }
 
 function toIssue(issue: v.BaseIssue<unknown>): Issue & { tolerable: boolean } {
@@ -257,6 +258,25 @@ function put(target: Record<string, unknown>, key: string, value: unknown): void
     enumerable: true,
     configurable: true,
   });
+}
+
+/** Lists that stand where an object belongs: to valibot they are objects too. */
+function listIssues(schema: any, value: unknown, path: string): (Issue & { tolerable: boolean })[] {
+  schema = unwrap(schema);
+  if (Array.isArray(value)) {
+    if (schema.item) {
+      return value.flatMap((item, i) => listIssues(schema.item, item, `${path}[${i}]`));
+    }
+    return schema.entries || schema.type === "record"
+      ? [{ path, message: `${show(value)} is not an object`, tolerable: false }]
+      : [];
+  }
+  if (!schema.entries || !isPlain(value)) return [];
+  return Object.entries(value).flatMap(([key, member]) =>
+    Object.hasOwn(schema.entries, key)
+      ? listIssues(schema.entries[key], member, path === "" ? key : `${path}.${key}`)
+      : []
+  );
 }
 
 /** A copy without optional members that are null or "". */

@@ -17,7 +17,7 @@ import {
   matching,
   nameText,
   netText,
-  portNameText,
+  portNameOrEmpty,
   protocolValue,
   text,
 } from "./fields.ts";
@@ -54,7 +54,7 @@ const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
     /** Of the pod's side. */
     mac: v.optional(macText),
     ports: v.optional(v.array(v.object({
-      name: v.optional(portNameText, ""),
+      name: v.optional(portNameOrEmpty, ""),
       protocol: protocolValue,
       port: integer(1, 65535),
       hostPort: v.optional(integer(0, 65535), 0),

@@ -1,0 +1,152 @@
+import assert from "node:assert/strict";
+import { namespaceKind } from "./namespace.ts";
+import { networkPolicyKind } from "./network_policy.ts";
+import { nodeKind } from "./node.ts";
+import { podKind } from "./pod.ts";
+import { tierKind } from "./tier.ts";
+import { encodeObject, ModelError, parseObject, readObject, unknownFields } from "./validate.ts";
+
+function issuesOf(run: () => unknown): string[] {
+  try {
+    run();
+    return [];
+  } catch (error) {
+    assert.ok(error instanceof ModelError, String(error));
+    return error.issues.map((issue) => `${issue.path}: ${issue.message}`);
+  }
+}
+
+Deno.test("all faults are told at once, each with its path", () => {
+  const issues = issuesOf(() =>
+    parseObject(networkPolicyKind, {
+      metadata: { name: "p", namespace: "n" },
+      spec: {
+        ingress: [
+          { action: "Allow" },
+          { action: "allow", source: { nets: ["10.0.0.1/24"], ports: [70000] } },
+        ],
+        oder: 5,
+      },
+    })
+  );
+  assert.deepEqual(issues.map((issue) => issue.split(": ")[0]).sort(), [
+    "spec.ingress[1].action",
+    "spec.ingress[1].source.nets[0]",
+    "spec.ingress[1].source.ports[0]",
+    "spec.oder",
+  ]);
+});
+
+Deno.test("fields of a newer version survive reading, changing and writing", () => {
+  const stored = {
+    kind: "Node",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "n", futureMeta: [1] },
+    spec: {
+      bgp: { ipv4Address: "192.0.2.1/24", futureBgp: { deep: true } },
+      addresses: [{ address: "192.0.2.1", type: "InternalIP", futureItem: "x" }],
+      futureSpec: null,
+    },
+    future: {},
+  };
+  const node = readObject(nodeKind, stored);
+  node.spec.bgp!.asNumber = 64512;
+  const written = JSON.parse(JSON.stringify(encodeObject(nodeKind, node)));
+  assert.deepEqual(written.metadata.futureMeta, [1]);
+  assert.deepEqual(written.spec.bgp.futureBgp, { deep: true });
+  assert.equal(written.spec.bgp.asNumber, 64512);
+  assert.equal(written.spec.addresses[0].futureItem, "x");
+  assert.deepEqual(written.future, {});
+  assert.ok(issuesOf(() => parseObject(nodeKind, stored)).length >= 4);
+  assert.deepEqual(issuesOf(() => parseObject(nodeKind, stored, { unknownFields: "keep" })), []);
+  assert.equal(unknownFields(nodeKind, stored).length, 4);
+});
+
+Deno.test('null and "" of an optional field are the same as nothing, as in Go', () => {
+  const policy = parseObject(networkPolicyKind, {
+    metadata: { name: "p", namespace: "n", labels: { empty: "" }, creationTimestamp: null },
+    spec: {
+      selector: "",
+      order: null,
+      ingress: null,
+      egress: [{ action: "Allow", protocol: null }],
+    },
+  });
+  assert.equal("selector" in policy.spec, false);
+  assert.equal("order" in policy.spec, false);
+  assert.deepEqual(policy.spec.types, ["Egress"]);
+  assert.equal("protocol" in policy.spec.egress![0], false);
+  assert.deepEqual(policy.metadata.labels, { empty: "" });
+});
+
+Deno.test("field names are read in any case, as Go's JSON reader does", () => {
+  const tier = parseObject(tierKind, { metadata: { name: "t" }, spec: { Order: 5 } });
+  assert.equal(tier.spec.order, 5);
+});
+
+Deno.test("reading tolerates broken rules, not broken shapes", () => {
+  const read = (spec: unknown) => readObject(tierKind, { metadata: { name: "t" }, spec });
+  assert.equal(read({ order: 1, defaultAction: "Explode" }).spec.defaultAction, "Explode");
+  for (const spec of [{ order: "first" }, [], "x", 5]) {
+    assert.throws(
+      () => read(spec),
+      (error: unknown) => error instanceof ModelError && error.kind === "malformed",
+    );
+  }
+  for (const value of [null, undefined, 5, "x", [], [{}]]) {
+    assert.throws(() => readObject(tierKind, value), ModelError);
+  }
+});
+
+Deno.test("the input is not changed and not shared", () => {
+  const input = { metadata: { name: "n" }, spec: { orchRefs: [{ orchestrator: "k8s" }] } };
+  const before = structuredClone(input);
+  const node = parseObject(nodeKind, input);
+  node.spec.orchRefs![0].orchestrator = "other";
+  node.metadata.name = "m";
+  assert.deepEqual(input, before);
+});
+
+Deno.test("a field called __proto__ is a field like any other", () => {
+  const value = JSON.parse('{"metadata":{"name":"n"},"spec":{"__proto__":{"bgp":{"asNumber":1}}}}');
+  const node = readObject(nodeKind, value);
+  assert.equal(node.spec.bgp, undefined);
+  assert.equal(({} as Record<string, unknown>).bgp, undefined);
+  assert.ok(JSON.stringify(encodeObject(nodeKind, node)).includes('"__proto__"'));
+});
+
+Deno.test("kinds of which we read a part take what else users write", () => {
+  const pod = parseObject(podKind, {
+    metadata: { name: "p", namespace: "n" },
+    spec: { containers: [{ name: "c", image: "i", command: ["x"] }], tolerations: [] },
+  });
+  assert.deepEqual((pod.spec.containers[0] as Record<string, unknown>).command, ["x"]);
+});
+
+Deno.test("names, namespaces, labels and annotations are checked", () => {
+  const metadata = (metadata: unknown) => issuesOf(() => parseObject(nodeKind, { metadata }));
+  assert.match(metadata({})[0], /metadata\.name: is missing/);
+  assert.match(metadata({ generateName: "a-" })[0], /generateName is not supported/);
+  assert.match(metadata({ name: "A" })[0], /"A" is not allowed/);
+  assert.match(metadata({ name: "a".repeat(254) })[0], /at most 253/);
+  assert.match(metadata({ name: "a", namespace: "n" })[0], /nodes are not namespaced/);
+  assert.match(metadata({ name: "a", labels: { "a b": "x" } })[0], /key "a b"/);
+  assert.match(metadata({ name: "a", labels: { a: "x y" } })[0], /metadata\.labels\.a: "x y"/);
+  assert.match(
+    metadata({ name: "a", labels: { a: 5 } })[0],
+    /metadata\.labels\.a: 5 is not a text/,
+  );
+  assert.match(
+    metadata({ name: "a", annotations: { k: "x".repeat(256 * 1024) } })[0],
+    /annotations: are too large/,
+  );
+  assert.match(
+    issuesOf(() => parseObject(networkPolicyKind, { metadata: { name: "p" } }))[0],
+    /metadata\.namespace: is missing/,
+  );
+});
+
+Deno.test("a namespace has its name for a label", () => {
+  const namespace = parseObject(namespaceKind, { metadata: { name: "shop", labels: { a: "b" } } });
+  assert.deepEqual(namespace.metadata.labels, { a: "b", "kubernetes.io/metadata.name": "shop" });
+});
