@@ -107,29 +107,26 @@ export class Affinities {
 
   async #load(owner: AffinityOwner, prefix: Prefix, make: boolean): Promise<ClaimOutcome> {
     const key = affinityKey(owner, prefix);
-    let pending: AffinityRecord | undefined;
     for (let i = 0; i < RETRIES; i++) {
       // The block first: an affinity that is confirmed later vouches for it, or for no block at all.
       let record = await this.blocks.read(prefix);
-      let affinity = pending ?? recordOf(await this.store.get(key));
-      pending = undefined;
+      let affinity = recordOf(await this.store.get(key));
       if (!affinity) {
         if (!make) return { is: "gone" };
         affinity = await this.#write(key, { owner, block: prefix, state: "pending", revision: "" });
         if (!affinity) continue;
-        pending = affinity;
       }
       if (record && !isOwnedBy(record.block, owner)) {
         await this.#delete(key, affinity.revision);
         return { is: "taken" };
       }
       if (record && isConfirmed(affinity.state)) return this.#claimed(key, record);
-      // A new revision of both stops whoever is about to release them.
-      if (!pending) {
+      // A new revision of both stops whoever is about to release them. One that is pending is left:
+      // who releases it marks it first, and two who claim side by side must not stop each other.
+      if (affinity.state !== "pending") {
         affinity = await this.#write(key, { ...affinity, state: "pending" });
         if (!affinity) continue;
       }
-      pending = affinity;
       record = record
         ? await this.blocks.update(record, record.block)
         : await this.blocks.create(prefix, newBlock(prefix, owner, this.now()));
@@ -141,7 +138,6 @@ export class Affinities {
         await this.#delete(key, affinity.revision);
         return { is: "overlaps", others };
       }
-      pending = undefined;
       if (!await this.#write(key, { ...affinity, state: "confirmed" })) continue;
       this.blocks.remember(record);
       return this.#claimed(key, record);

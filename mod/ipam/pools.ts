@@ -74,6 +74,8 @@ export function readPool(value: unknown): Pool | undefined {
       ? "it is being deleted"
       : status?.conditions?.some((c) => c.type === "Allocatable" && c.status === "False")
       ? "its status says that it is not allocatable"
+      : blockSize < prefix.length
+      ? `its blocks (/${blockSize}) are larger than itself`
       : undefined,
     uses: spec.allowedUses?.length ? spec.allowedUses : ["Workload", "Tunnel"],
     nodeSelector: spec.nodeSelector ?? "",
