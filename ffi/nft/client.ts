@@ -13,7 +13,7 @@ import { isKernelError, KernelError } from "../errors.ts";
 import { toKernelError } from "../netlink/acknowledgement.ts";
 import type { BatchAnswer, Connection } from "../netlink/connection.ts";
 import { AttributeCursor, type MessageCursor } from "../netlink/decoder.ts";
-import type { Bytes } from "../netlink/encoder.ts";
+import type { Bytes, MessageEncoder } from "../netlink/encoder.ts";
 import { getElements, type NftElement } from "./elements.ts";
 import { explainRefusals, StaleGenerationError, TransactionError } from "./errors.ts";
 import {
@@ -72,6 +72,33 @@ export interface NftClientOptions {
 export interface TableName {
   readonly family: NftFamily;
   readonly name: string;
+}
+
+/** Lets others have their turn once we have had `milliseconds` without a break. */
+export function inTurns(milliseconds = 4): () => Promise<void> | void {
+  let began = performance.now();
+  return () => {
+    if (performance.now() - began < milliseconds) return;
+    return new Promise((resolve) =>
+      setTimeout(() => {
+        began = performance.now();
+        resolve();
+      }, 0)
+    );
+  };
+}
+
+function elementsDump(set: NftSetRef) {
+  return [
+    `list elements of set ${set.name} of table ${set.family} ${set.table}`,
+    NFT_MSG_GETSETELEM,
+    (e: MessageEncoder) => putSetName(e, { family: set.family, table: set.table, name: set.name }),
+    (m: MessageCursor) => {
+      const list: NftElement[] = [];
+      getElements(m, (element) => list.push(element));
+      return list;
+    },
+  ] as const;
 }
 
 export class NftClient {
@@ -164,31 +191,35 @@ export class NftClient {
   }
 
   elements(set: NftSetRef): NftElement[] {
-    const lists = this.#connection.dump(
-      `list elements of set ${set.name} of table ${set.family} ${set.table}`,
-      NFT_MSG_GETSETELEM,
-      (e) => putSetName(e, { family: set.family, table: set.table, name: set.name }),
-      (m) => {
-        const list: NftElement[] = [];
-        getElements(m, (element) => list.push(element));
-        return list;
-      },
-    );
-    return lists.flat();
+    return this.#connection.dump(...elementsDump(set)).flat();
   }
 
-  /** Everything in a table but the elements of its sets. */
-  snapshot(table: TableName): TableSnapshot {
+  /** As elements, for sets that may be large: lets the event loop live while the kernel lists them. */
+  async elementsInTurns(set: NftSetRef, pause = inTurns()): Promise<NftElement[]> {
+    return (await this.#connection.dumpInTurns(...elementsDump(set), pause)).flat();
+  }
+
+  /** Everything in a table but the elements of its sets. Lets the event loop live meanwhile. */
+  async snapshot(table: TableName, pause = inTurns()): Promise<TableSnapshot> {
     const generation = this.generation();
     const found = this.table(table);
-    const empty = { chains: [], rules: [], sets: [] };
-    const content = !found ? empty : {
-      chains: this.chains(table),
-      rules: this.ruleHeads(table),
-      sets: this.sets(table).filter((set) => !(set.flags & NFT_SET_ANONYMOUS)),
-    };
+    const chains: NftChain[] = [], rules: NftRuleHead[] = [], sets: NftSet[] = [];
+    if (found) {
+      chains.push(...this.chains(table));
+      const cursor = new AttributeCursor();
+      for (
+        const rule of await this.#connection.dumpInTurns(
+          `list rules of table ${table.family} ${table.name}`,
+          NFT_MSG_GETRULE,
+          (e) => putRuleName(e, { family: table.family, table: table.name }),
+          (m) => getRuleHead(m, cursor),
+          pause,
+        )
+      ) rules.push(rule);
+      sets.push(...this.sets(table).filter((set) => !(set.flags & NFT_SET_ANONYMOUS)));
+    }
     const whole = this.generation() === generation;
-    return { generation, whole, table: found, ...content };
+    return { generation, whole, table: found, chains, rules, sets };
   }
 
   /** A new transaction. With a generation it is refused if another has committed since. */

@@ -80,8 +80,39 @@ function putElement(encoder: MessageEncoder, number: number, element: NftElement
 export function getElements(message: MessageCursor, take: (element: NftElement) => void): void {
   for (const a = message.attributes(NFGENMSG); a.next();) {
     if (a.type !== NFTA_SET_ELEM_LIST_ELEMENTS) continue;
-    for (const list = a.nested(); list.next();) take(getElement(list.nested()));
+    for (const list = a.nested(); list.next();) {
+      take(getPlainElement(list) ?? getElement(list.nested()));
+    }
   }
+}
+
+const NFTA_DATA_VALUE = 1;
+const typeMask = 0x3fff;
+
+/**
+ * Reads an element that has nothing but a key and perhaps flags: of a hundred thousand in a dump nearly
+ * all are such, and one view for each is all that this makes. Undefined for any other element.
+ */
+function getPlainElement(attribute: AttributeCursor): NftElement | undefined {
+  const view = attribute.peek();
+  let key: Uint8Array | undefined, flags: number | undefined;
+  for (let at = 0; at + 4 <= view.byteLength;) {
+    const length = view.getUint16(at, true);
+    if (length < 4 || at + length > view.byteLength) return undefined;
+    const type = view.getUint16(at + 2, true) & typeMask;
+    if (type === NFTA_SET_ELEM_FLAGS && length === 8) flags = view.getUint32(at + 4);
+    else if (type === NFTA_SET_ELEM_KEY && length > 8) {
+      const inner = view.getUint16(at + 4, true);
+      if (
+        (view.getUint16(at + 6, true) & typeMask) !== NFTA_DATA_VALUE || inner < 4 ||
+        inner + 4 > length
+      ) return undefined;
+      const start = view.byteOffset + at + 8;
+      key = new Uint8Array(view.buffer.slice(start, start + inner - 4) as ArrayBuffer);
+    } else return undefined;
+    at += (length + 3) & ~3;
+  }
+  return key && { key, keyEnd: undefined, flags, data: undefined, userdata: undefined };
 }
 
 function getElement(fields: AttributeCursor): NftElement {
@@ -165,11 +196,9 @@ export interface KeyInterval {
  * have one key, and the end comes first.
  */
 export function readIntervals(elements: readonly NftElement[]): KeyInterval[] {
-  const isEnd = (e: NftElement) => (e.flags ?? 0) & NFT_SET_ELEM_INTERVAL_END;
-  const sorted = [...elements].sort((a, b) => compareKeys(a.key, b.key) || isEnd(b) - isEnd(a));
   const intervals: KeyInterval[] = [];
   let first: Uint8Array | undefined;
-  for (const element of sorted) {
+  for (const element of inOrder(elements)) {
     if (isEnd(element)) {
       const last = keyBefore(element.key);
       if (first && last) intervals.push({ first, last });
@@ -180,4 +209,22 @@ export function readIntervals(elements: readonly NftElement[]): KeyInterval[] {
   }
   if (first) intervals.push({ first, last: new Uint8Array(first.length).fill(0xff) });
   return intervals;
+}
+
+export function isEnd(element: NftElement): boolean {
+  return ((element.flags ?? 0) & NFT_SET_ELEM_INTERVAL_END) !== 0;
+}
+
+/** Order of interval elements: by key, of one key the end first. */
+export function compareElements(a: NftElement, b: NftElement): number {
+  return compareKeys(a.key, b.key) || Number(isEnd(b)) - Number(isEnd(a));
+}
+
+/** The kernel lists them downwards: sorting is seldom needed. */
+function inOrder(elements: readonly NftElement[]): readonly NftElement[] {
+  const rising = (list: readonly NftElement[]) =>
+    list.every((element, i) => i === 0 || compareElements(list[i - 1], element) <= 0);
+  if (rising(elements)) return elements;
+  const reversed = [...elements].reverse();
+  return rising(reversed) ? reversed : reversed.sort(compareElements);
 }

@@ -23,13 +23,33 @@ export interface NftEventHandler {
   lost(): void;
 }
 
+/** A socket that has joined NFNLGRP_NFTABLES, and can leave it and join it again. */
+export interface NftListener extends Transport {
+  leave(): void;
+  join(): void;
+}
+
 export class NftEvents {
-  readonly #transport: Transport;
+  readonly #transport: NftListener;
   readonly #message = new MessageCursor();
 
-  /** @param transport a socket that has joined NFNLGRP_NFTABLES */
-  constructor(transport: Transport) {
+  constructor(transport: NftListener) {
     this.#transport = transport;
+  }
+
+  /**
+   * Runs work of which nothing is to be heard. As long as somebody listens, the kernel makes a message
+   * for every object of a commit, four KiB each: a commit of a hundred thousand elements takes ten
+   * times as long. What others commit meanwhile is not heard of either: the caller must compare
+   * generations.
+   */
+  async deaf<T>(work: () => Promise<T>): Promise<T> {
+    this.#transport.leave();
+    try {
+      return await work();
+    } finally {
+      this.#transport.join();
+    }
   }
 
   /**

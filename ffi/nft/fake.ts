@@ -27,7 +27,7 @@ import { KernelError } from "../errors.ts";
 import { MessageCursor } from "../netlink/decoder.ts";
 import { type Bytes, MessageEncoder } from "../netlink/encoder.ts";
 import type { Transport } from "../netlink/transport.ts";
-import { compareKeys, getElements, type NftElement, putElements } from "./elements.ts";
+import { compareElements, getElements, isEnd, type NftElement, putElements } from "./elements.ts";
 import type { Expression } from "./expr.ts";
 import {
   getChain,
@@ -67,7 +67,6 @@ import {
   NFT_MSG_NEWSETELEM,
   NFT_MSG_NEWTABLE,
   NFT_SET_ANONYMOUS,
-  NFT_SET_ELEM_INTERVAL_END,
   NFT_SET_INTERVAL,
   NFT_SET_MAP,
   type NftFamily,
@@ -147,7 +146,7 @@ export class FakeNft {
   }
 
   /** A socket that hears of every commit. `overflow` loses what waits, as a full buffer does. */
-  listen(): Transport & { overflow(): void } {
+  listen(): Transport & { overflow(): void; leave(): void; join(): void } {
     const waiting: Bytes[] = [];
     let lost = false;
     const hear = (heard: Heard) => void waiting.push(...heard.datagrams);
@@ -168,6 +167,8 @@ export class FakeNft {
         waiting.length = 0;
         lost = true;
       },
+      leave: () => void this.#listeners.delete(hear),
+      join: () => void this.#listeners.add(hear),
       close: () => void this.#listeners.delete(hear),
     };
   }
@@ -307,7 +308,7 @@ function tableKey(family: NftFamily, name: string): string {
 
 /** A map key for an element: its bytes, and whether it ends an interval. */
 function elementKey(element: NftElement): string {
-  const end = (element.flags ?? 0) & NFT_SET_ELEM_INTERVAL_END ? "e" : "";
+  const end = isEnd(element) ? "e" : "";
   return element.key.join() + end + (element.keyEnd ? `-${element.keyEnd.join()}` : "");
 }
 
@@ -704,8 +705,7 @@ function addElement(
   flags: number,
 ): Refusal | undefined {
   if (element.key.length !== set.keyLength) return new Refusal(EINVAL);
-  const isEnd = (element.flags ?? 0) & NFT_SET_ELEM_INTERVAL_END;
-  if (set.flags & NFT_SET_MAP && !element.data && !isEnd) return new Refusal(EINVAL);
+  if (set.flags & NFT_SET_MAP && !element.data && !isEnd(element)) return new Refusal(EINVAL);
   const verdict = element.data?.verdict;
   if (verdict && "chain" in verdict && !table.chains.has(verdict.chain)) {
     return new Refusal(ENOENT);
@@ -722,9 +722,7 @@ function addElement(
 
 /** Whether the elements of a set of one field are beginnings and ends by turns. */
 function areIntervals(set: FakeSet): boolean {
-  const isEnd = (e: NftElement) => (e.flags ?? 0) & NFT_SET_ELEM_INTERVAL_END;
-  const sorted = [...set.elements.values()]
-    .sort((a, b) => compareKeys(a.key, b.key) || isEnd(b) - isEnd(a));
+  const sorted = [...set.elements.values()].sort(compareElements);
   let open = false;
   for (const [i, element] of sorted.entries()) {
     // nft puts an end before the first beginning.

@@ -94,6 +94,8 @@ class Changed extends Error {}
 const families: readonly Family[] = [4, 6];
 /** A stale generation is no failure; but somebody may commit faster than we can read. */
 const mostStale = 100;
+/** Transactions of so many bytes are committed without listening to their many notifications. */
+const deafFrom = 256 << 10;
 /** Pause before an unasked repair: a foreign program's commits come in bursts. Doubles up to 1 s. */
 const repairPause = 20;
 const longestPause = 1000;
@@ -304,7 +306,7 @@ export class NftDataplane {
     if (plane.kernel && this.#isCurrent()) {
       plan = planner.planChanges(plane.kernel, wanted, wanted.changes);
     }
-    if (!plan) plan = planner.planAll(this.#read(plane), wanted);
+    if (!plan) plan = planner.planAll(await this.#read(plane), wanted);
     const kernel = plane.kernel!;
     if (!isEmptyPlan(plan)) {
       const tx = this.#client.begin(this.#generation);
@@ -352,6 +354,7 @@ export class NftDataplane {
   }
 
   async #commit(tx: Transaction): Promise<void> {
+    if (this.#events && tx.size >= deafFrom) return await this.#commitDeaf(this.#events, tx);
     await this.#client.commit(tx);
     if (this.#events) return this.#drain();
     // Nobody tells us: if ours was the only commit, the generation has moved by one; if it changed
@@ -363,6 +366,23 @@ export class NftDataplane {
     } else {
       this.#forgetAll();
     }
+  }
+
+  /** A big one, of which we do not want to hear. Ours is the only commit if there was just one. */
+  async #commitDeaf(events: NftEvents, tx: Transaction): Promise<void> {
+    const before = tx.generation!;
+    try {
+      await events.deaf(() => this.#client.commit(tx));
+    } catch (error) {
+      this.#forgetAll();
+      throw error;
+    }
+    // Listening again: from here on everything is heard, and what was not is told by the number.
+    const now = this.#client.generation();
+    const known = now === before || now === (before + 1) >>> 0;
+    if (!known) this.#forgetAll();
+    this.#generation = now;
+    this.#drain();
   }
 
   /**
@@ -393,8 +413,8 @@ export class NftDataplane {
   }
 
   /** Reads the table; what commits meanwhile is told by the generation, or by events. */
-  #read(plane: Plane): KernelTable {
-    const { table, generation, whole } = readTable(this.#client, this.#table, plane.family);
+  async #read(plane: Plane): Promise<KernelTable> {
+    const { table, generation, whole } = await readTable(this.#client, this.#table, plane.family);
     this.#generation = generation;
     plane.kernel = table;
     if (whole) return table;

@@ -25,16 +25,7 @@ import {
   nftTypes,
 } from "../../../ffi/nft/wire.ts";
 import type { Family, MapVerdict, SetKind } from "../../../policy/rules.ts";
-import {
-  addressBits,
-  formatIp,
-  formatPrefix,
-  type Ip,
-  lastIp,
-  parseIp,
-  parseStrictPrefix,
-  prefixOf,
-} from "../../net/mod.ts";
+import { addressBits, formatIp, parseIp } from "../../net/mod.ts";
 import { CompileError, interfaceBytes, kernelName } from "./compile.ts";
 
 /** nf_tables' name for the family of a table. */
@@ -124,32 +115,33 @@ export function memberElements(
       `"${member}" is not a member of kind ${kind}`,
     );
   };
-  const address = (text: string): Ip => {
-    const ip = parseIp(text);
-    return ip?.family === family ? ip : fail();
-  };
+  const address = (text: string): Uint8Array =>
+    (family === 4 ? parseV4(text) : parseV6(text)) ?? fail();
   switch (kind) {
     case "addr":
-      return [{ key: address(member).bytes }];
+      return [{ key: address(member) }];
     case "net": {
       const dash = member.indexOf("-");
       if (dash > 0) {
         // Not written by us: an interval that is no network, to be deleted.
         return intervalElements(
-          address(member.slice(0, dash)).bytes,
-          address(member.slice(dash + 1)).bytes,
+          address(member.slice(0, dash)),
+          address(member.slice(dash + 1)),
         );
       }
-      const prefix = parseStrictPrefix(member);
-      if (prefix?.ip.family !== family) return fail();
-      return intervalElements(prefix.ip.bytes, lastIp(prefix).bytes);
+      const slash = member.indexOf("/");
+      const first = address(member.slice(0, slash));
+      const length = Number(member.slice(slash + 1));
+      if (slash < 0 || !(length >= 0 && length <= addressBits(family))) return fail();
+      const last = lastOf(first, length);
+      return last ? intervalElements(first, last) : fail();
     }
     case "addr-port": {
       const [ip, protocol, port, ...more] = member.split(",");
       const numbers = [Number(protocol), Number(port)];
       if (more.length || !(numbers[0] >= 0 && numbers[0] <= 255)) return fail();
       if (!(numbers[1] >= 0 && numbers[1] <= 0xffff)) return fail();
-      const { bytes } = address(ip);
+      const bytes = address(ip);
       const key = new Uint8Array(bytes.length + 8);
       key.set(bytes);
       key[bytes.length] = numbers[0];
@@ -163,6 +155,44 @@ export function memberElements(
         data: verdict === undefined ? undefined : parseVerdict(verdict),
       }];
   }
+}
+
+/** Dotted decimal, digit by digit: sets hold a hundred thousand of them. */
+function parseV4(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(4);
+  let field = 0, value = 0, digits = 0;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 46 && digits > 0 && field < 3) {
+      bytes[field++] = value;
+      value = digits = 0;
+    } else {
+      const digit = code - 48;
+      if (digit < 0 || digit > 9 || (digits > 0 && value === 0)) return undefined;
+      value = value * 10 + digit;
+      digits++;
+      if (value > 255) return undefined;
+    }
+  }
+  if (field !== 3 || digits === 0) return undefined;
+  bytes[3] = value;
+  return bytes;
+}
+
+function parseV6(text: string): Uint8Array | undefined {
+  const ip = parseIp(text);
+  return ip?.family === 6 ? ip.bytes : undefined;
+}
+
+/** The last address of a network; undefined where `first` has host bits. */
+function lastOf(first: Uint8Array, length: number): Uint8Array | undefined {
+  const last = first.slice();
+  for (let i = 0; i < last.length; i++) {
+    const host = 0xff >> Math.min(8, Math.max(0, length - 8 * i));
+    if (first[i] & host) return undefined;
+    last[i] |= host;
+  }
+  return last;
 }
 
 const utf8 = new TextDecoder();
@@ -204,17 +234,16 @@ export function readMembers(
 
 /** `10.0.0.0/24` where the interval is a network, else `10.0.0.1-10.0.0.5`. */
 function intervalText(family: Family, first: Uint8Array, last: Uint8Array): string {
-  const ip: Ip = { family, bytes: first };
-  let length = addressBits(family) as number;
+  let length: number = addressBits(family);
   for (let i = 0; i < first.length; i++) {
     const differ = first[i] ^ last[i];
     if (differ === 0) continue;
     length = 8 * i + Math.clz32(differ) - 24;
     break;
   }
-  const prefix = prefixOf(ip, length);
-  if (compareKeys(prefix.ip.bytes, first) === 0 && compareKeys(lastIp(prefix).bytes, last) === 0) {
-    return formatPrefix(prefix);
-  }
-  return `${formatIp(ip)}-${formatIp({ family, bytes: last })}`;
+  const end = lastOf(first, length);
+  const text = formatIp({ family, bytes: first });
+  return end && compareKeys(end, last) === 0
+    ? `${text}/${length}`
+    : `${text}-${formatIp({ family, bytes: last })}`;
 }

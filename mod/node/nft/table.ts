@@ -3,7 +3,7 @@
  * rules, sets with their members. It is read from the kernel once, and then kept up by what we commit,
  * until somebody else touches the table.
  */
-import type { NftClient } from "../../../ffi/nft/client.ts";
+import { inTurns, type NftClient } from "../../../ffi/nft/client.ts";
 import type { NftBase, NftSet } from "../../../ffi/nft/objects.ts";
 import { readComment } from "../../../ffi/nft/userdata.ts";
 import type { Family, SetKind } from "../../../policy/rules.ts";
@@ -56,9 +56,14 @@ export interface TableReading {
   readonly whole: boolean;
 }
 
-/** Reads a table with everything in it. */
-export function readTable(client: NftClient, name: string, family: Family): TableReading {
-  const found = client.snapshot({ family: nftFamily(family), name });
+/** Reads a table with everything in it. Lets the event loop live meanwhile. */
+export async function readTable(
+  client: NftClient,
+  name: string,
+  family: Family,
+): Promise<TableReading> {
+  const pause = inTurns();
+  const found = await client.snapshot({ family: nftFamily(family), name }, pause);
   const rules = new Map<string, KernelRule[]>();
   for (const { chain, handle, userdata } of found.rules) {
     let list = rules.get(chain);
@@ -72,7 +77,9 @@ export function readTable(client: NftClient, name: string, family: Family): Tabl
   const sets = new Map<string, KernelSet>();
   for (const set of found.sets) {
     const kind = kindOf(set, name, family);
-    const members = kind ? readMembers(kind, family, client.elements(set)) : undefined;
+    const members = kind
+      ? readMembers(kind, family, await client.elementsInTurns(set, pause))
+      : undefined;
     sets.set(set.name, { kind, members });
   }
   const table = {
