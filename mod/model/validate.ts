@@ -52,7 +52,7 @@ export function parseObject<T extends Resource>(
 ): T {
   const { object, issues, unknown } = apply(kind, input);
   const refuse = options.unknownFields !== "keep" && !kind.open;
-  const found = refuse ? [...unknown, ...issues] : issues;
+  const found = refuse ? [...unknown.map(toUnknownIssue), ...issues] : issues;
   if (object === undefined || found.length > 0) throw invalid(kind, input, found);
   const early = kind.hostBits?.(object) ?? [];
   if (early.length > 0 && !options.crd) throw invalid(kind, object, early);
@@ -88,7 +88,7 @@ export function encodeObject<T extends Resource>(kind: Kind<T, any>, object: T):
 
 /** The fields that the kind does not know, each as a fault. */
 export function unknownFields(kind: Kind<any, any>, value: unknown): readonly Issue[] {
-  return apply(kind, value).unknown;
+  return apply(kind, value).unknown.map(toUnknownIssue);
 }
 
 /** `spec.cidr: …; spec.blockSize: …` */
@@ -182,7 +182,19 @@ interface Applied<T> {
   /** undefined where the input is no object at all. */
   object?: T;
   issues: (Issue & { tolerable: boolean })[];
-  unknown: Issue[];
+  unknown: UnknownField[];
+}
+
+/** A field that the schema does not know. Its message is made only when it is told. */
+interface UnknownField {
+  readonly path: string;
+  readonly key: string;
+  readonly fields: object;
+}
+
+function toUnknownIssue({ path, key, fields }: UnknownField): Issue {
+  const near = nearest(key, Object.keys(fields));
+  return { path, message: `unknown field${near ? ` (did you mean ${near}?)` : ""}` };
 }
 
 function apply<T extends Resource>(kind: Kind<T, any>, input: unknown): Applied<T> {
@@ -196,7 +208,7 @@ function apply<T extends Resource>(kind: Kind<T, any>, input: unknown): Applied<
     kind: kind.kind,
     apiVersion: kind.apiVersion,
   });
-  const unknown: Issue[] = [];
+  const unknown: UnknownField[] = [];
   attachUnknown(kind.schema, pruned, result.output, "", unknown);
   const issues = [...listIssues(kind.schema, pruned, ""), ...(result.issues ?? []).map(toIssue)];
   return { object: result.output as T, issues, unknown };
@@ -310,7 +322,7 @@ function attachUnknown(
   input: unknown,
   output: unknown,
   path: string,
-  unknown: Issue[],
+  unknown: UnknownField[],
 ): void {
   schema = unwrap(schema);
   if (schema.entries && isPlain(input) && isPlain(output)) {
@@ -321,11 +333,7 @@ function attachUnknown(
         continue;
       }
       put(output, key, member);
-      const near = nearest(key, Object.keys(schema.entries));
-      unknown.push({
-        path: at,
-        message: `unknown field${near ? ` (did you mean ${near}?)` : ""}`,
-      });
+      unknown.push({ path: at, key, fields: schema.entries });
     }
   } else if (schema.item && Array.isArray(input) && Array.isArray(output)) {
     input.forEach((item, i) =>

@@ -1,0 +1,475 @@
+import assert from "node:assert/strict";
+import { bgpConfigurationKind } from "../model/bgp_configuration.ts";
+import { bgpFilterKind } from "../model/bgp_filter.ts";
+import { bgpPeerKind } from "../model/bgp_peer.ts";
+import { clusterInformationKind } from "../model/cluster_information.ts";
+import { ipamConfigurationKind } from "../model/ipam_configuration.ts";
+import { type IPPool, type IPPoolInput, ippoolKind } from "../model/ippool.ts";
+import { ipamConfigKey, resourceKey } from "../model/keys.ts";
+import { kubernetesNetworkPolicyKind } from "../model/kubernetes_network_policy.ts";
+import { type NetworkPolicyInput, networkPolicyKind } from "../model/network_policy.ts";
+import { nodeKind } from "../model/node.ts";
+import { profileKind } from "../model/profile.ts";
+import { tierKind } from "../model/tier.ts";
+import { workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { memoryStore } from "./memory.ts";
+import type { Store } from "./store.ts";
+import {
+  ResourceError,
+  type ResourceErrorKind,
+  Resources,
+  type ResourcesOptions,
+} from "./resources.ts";
+
+const NOW = new Date("2026-11-22T13:43:45.678Z");
+
+function test(
+  name: string,
+  run: (resources: Resources, store: Store) => Promise<void>,
+  options: ResourcesOptions = {},
+): void {
+  Deno.test(name, async () => {
+    const store = memoryStore();
+    try {
+      await run(new Resources(store, { now: () => NOW, ...options }), store);
+    } finally {
+      await store.close();
+    }
+  });
+}
+
+async function refused(
+  kind: ResourceErrorKind,
+  message: RegExp,
+  work: Promise<unknown>,
+): Promise<void> {
+  await assert.rejects(work, (error: unknown) => {
+    assert.ok(error instanceof ResourceError, String((error as Error).stack));
+    assert.equal(error.kind, kind, error.message);
+    assert.match(error.message, message);
+    return true;
+  });
+}
+
+const pool = (name: string, spec: IPPoolInput["spec"], metadata = {}): IPPoolInput => ({
+  kind: "IPPool",
+  apiVersion: "projectcalico.org/v3",
+  metadata: { name, ...metadata },
+  spec,
+});
+const policy = (name: string, spec: NetworkPolicyInput["spec"] = {}): NetworkPolicyInput => ({
+  kind: "NetworkPolicy",
+  apiVersion: "projectcalico.org/v3",
+  metadata: { name, namespace: "shop" },
+  spec,
+});
+
+test(
+  "the first create makes the cluster's identity and tiers, a read makes nothing",
+  async (resources, store) => {
+    await resources.list(ippoolKind);
+    assert.deepEqual((await store.list("/")).entries, []);
+    await resources.create(ippoolKind, pool("p", { cidr: "10.0.0.0/16" }));
+    const info = await resources.mustGet(clusterInformationKind, "default");
+    assert.match(info.spec.clusterGUID!, /^[0-9a-f]{32}$/);
+    assert.equal(info.spec.datastoreReady, true);
+    const tiers = (await resources.list(tierKind)).items;
+    assert.deepEqual(tiers.map((t) => [t.metadata.name, t.spec.order, t.spec.defaultAction]), [
+      ["default", 1_000_000, "Deny"],
+      ["kube-admin", 1_000, "Pass"],
+      ["kube-baseline", 10_000_000, "Pass"],
+    ]);
+  },
+);
+
+test("two that begin at once make one identity", async (resources, store) => {
+  const other = new Resources(store);
+  await Promise.all([resources.ensureInitialized(), other.ensureInitialized()]);
+  assert.equal((await resources.list(clusterInformationKind)).items.length, 1);
+  assert.equal((await resources.list(tierKind)).items.length, 3);
+});
+
+test(
+  "create gives uid, time and revision; what is read is what was returned",
+  async (resources, store) => {
+    const created = await resources.create(ippoolKind, pool("p", { cidr: "10.0.0.0/16" }));
+    assert.match(created.metadata.uid!, /^[0-9a-f]{8}-/);
+    assert.equal(created.metadata.creationTimestamp, "2026-11-22T13:43:45Z");
+    assert.deepEqual(await resources.get(ippoolKind, "p"), created);
+    const entry = await store.get<IPPool>(resourceKey(ippoolKind, "p"));
+    assert.equal(created.metadata.resourceVersion, entry!.revision);
+    assert.equal(entry!.value.metadata.resourceVersion, undefined);
+    await refused(
+      "exists",
+      /IPPool "p" already exists/,
+      resources.create(ippoolKind, pool("p", { cidr: "10.0.0.0/16" })),
+    );
+    await refused(
+      "invalid",
+      /resourceVersion must not be set/,
+      resources.create(ippoolKind, pool("q", { cidr: "11.0.0.0/16" }, { resourceVersion: "1" })),
+    );
+  },
+);
+
+test("update needs the revision that was read, and keeps uid and time", async (resources) => {
+  const created = await resources.create(ippoolKind, pool("p", { cidr: "10.0.0.0/16" }));
+  const changed = { ...created, spec: { ...created.spec, natOutgoing: true } };
+  const updated = await resources.update(ippoolKind, {
+    ...changed,
+    metadata: { ...changed.metadata, uid: "other", creationTimestamp: "2020-01-01T00:00:00Z" },
+  });
+  assert.equal(updated.metadata.uid, created.metadata.uid);
+  assert.equal(updated.metadata.creationTimestamp, created.metadata.creationTimestamp);
+  await refused("conflict", /changed by someone else/, resources.update(ippoolKind, changed));
+  await refused(
+    "invalid",
+    /resourceVersion must be set/,
+    resources.update(ippoolKind, pool("p", { cidr: "10.0.0.0/16" })),
+  );
+  await refused(
+    "notFound",
+    /IPPool "q" does not exist/,
+    resources.update(ippoolKind, pool("q", { cidr: "11.0.0.0/16" }, { resourceVersion: "1" })),
+  );
+});
+
+test("apply creates, then replaces the spec whole and of the metadata labels and annotations alone", async (resources) => {
+  const first = await resources.apply(
+    ippoolKind,
+    pool("p", { cidr: "10.0.0.0/16", natOutgoing: true }, { labels: { a: "1" } }),
+  );
+  assert.ok(first.created);
+  const second = await resources.apply(
+    ippoolKind,
+    pool("p", { cidr: "10.0.0.0/16" }, { annotations: { b: "2" } }),
+  );
+  assert.ok(!second.created);
+  assert.equal(second.object.spec.natOutgoing, false);
+  assert.equal(second.object.metadata.labels, undefined);
+  assert.deepEqual(second.object.metadata.annotations, { b: "2" });
+  assert.equal(second.object.metadata.uid, first.object.metadata.uid);
+  const stale = pool("p", { cidr: "10.0.0.0/16" }, {
+    resourceVersion: first.object.metadata.resourceVersion,
+  });
+  await refused("conflict", /changed by someone else/, resources.apply(ippoolKind, stale));
+  await refused(
+    "notFound",
+    /"q"/,
+    resources.replace(ippoolKind, pool("q", { cidr: "11.0.0.0/8" })),
+  );
+});
+
+test("pools may not overlap, unless kubectl writes them", async (resources) => {
+  await resources.create(ippoolKind, pool("wide", { cidr: "10.244.0.0/16" }));
+  const narrow = pool("narrow", { cidr: "10.244.3.0/24" });
+  await refused(
+    "invalid",
+    /10\.244\.3\.0\/24 of pool narrow overlaps with 10\.244\.0\.0\/16 of pool wide/,
+    resources.create(ippoolKind, narrow),
+  );
+  const created = await resources.create(
+    ippoolKind,
+    pool("narrow", { cidr: "10.244.3.220/24" }),
+    { crd: true },
+  );
+  assert.equal(created.spec.cidr, "10.244.3.0/24");
+  // And again, from the same file.
+  await resources.apply(ippoolKind, pool("narrow", { cidr: "10.244.3.220/24" }), { crd: true });
+  // Applying the pool of v3 form again is an update of what is there, not an overlap with itself.
+  await resources.apply(ippoolKind, narrow);
+});
+
+test(
+  "a pool's CIDR and block size stay, a new one fits the blocks that are there",
+  async (resources, store) => {
+    await resources.create(ippoolKind, pool("p", { cidr: "10.0.0.0/16" }));
+    await refused(
+      "invalid",
+      /spec\.cidr: 10\.1\.0\.0\/16 is not allowed: a pool's CIDR cannot be changed \(it is 10\.0\.0\.0\/16\)/,
+      resources.apply(ippoolKind, pool("p", { cidr: "10.1.0.0/16" })),
+    );
+    await refused(
+      "invalid",
+      /spec\.blockSize: 27/,
+      resources.apply(ippoolKind, pool("p", { cidr: "10.0.0.0/16", blockSize: 27 })),
+    );
+    await store.create("/calico/ipam/v2/assignment/ipv4/block/10.9.0.0-26", {});
+    await refused(
+      "invalid",
+      /does not fit the block 10\.9\.0\.0\/26/,
+      resources.create(ippoolKind, pool("q", { cidr: "10.9.0.0/16", blockSize: 28 })),
+    );
+    await resources.create(ippoolKind, pool("q", { cidr: "10.9.0.0/16", blockSize: 26 }));
+  },
+);
+
+test(
+  "a stored pool with host bits reads masked and can be written again",
+  async (resources, store) => {
+    await store.create(resourceKey(ippoolKind, "p"), {
+      kind: "IPPool",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "p" },
+      spec: { cidr: "10.244.3.220/24" },
+    });
+    const read = await resources.mustGet(ippoolKind, "p");
+    assert.equal(read.spec.cidr, "10.244.3.0/24");
+    assert.equal(read.spec.blockSize, 26);
+    await resources.update(ippoolKind, { ...read, spec: { ...read.spec, disabled: true } });
+  },
+);
+
+Deno.test("a pool is disabled before its affinities go, and they before the pool", async () => {
+  const store = memoryStore();
+  const seen: string[] = [];
+  const resources = new Resources(store, {
+    async releasePoolAffinities(cidr) {
+      const { spec } = await resources.mustGet(ippoolKind, "p");
+      seen.push(`${cidr.length} ${spec.disabled}`);
+    },
+  });
+  await resources.create(ippoolKind, pool("p", { cidr: "10.0.0.0/16" }));
+  await resources.delete(ippoolKind, "p");
+  assert.deepEqual(seen, ["16 true"]);
+  assert.equal(await resources.get(ippoolKind, "p"), undefined);
+  await refused("notFound", /IPPool "p" does not exist/, resources.delete(ippoolKind, "p"));
+  await store.close();
+});
+
+test("delete holds to a revision and a uid where they are given", async (resources) => {
+  const created = await resources.create(nodeKind, { metadata: { name: "n" } } as never);
+  const { resourceVersion, uid } = created.metadata;
+  await refused(
+    "conflict",
+    /another object/,
+    resources.delete(nodeKind, "n", undefined, { uid: "x" }),
+  );
+  await resources.modify(nodeKind, "n", undefined, (node) => ({ ...node, spec: { orchRefs: [] } }));
+  await refused(
+    "conflict",
+    /changed by someone else/,
+    resources.delete(nodeKind, "n", undefined, { resourceVersion }),
+  );
+  await resources.delete(nodeKind, "n", undefined, { uid });
+});
+
+test(
+  "a policy carries its tier and its name in storage, and neither twice",
+  async (resources, store) => {
+    const created = await resources.create(networkPolicyKind, policy("web"));
+    const stored = (await store.get<any>(resourceKey(networkPolicyKind, "web", "shop")))!.value;
+    assert.deepEqual(stored.metadata.labels, { "projectcalico.org/tier": "default" });
+    assert.deepEqual(stored.metadata.annotations, {
+      "projectcalico.org/metadata": '{"name":"web"}',
+    });
+    assert.equal(created.metadata.annotations, undefined);
+    assert.deepEqual(await resources.get(networkPolicyKind, "web", "shop"), created);
+    await refused(
+      "invalid",
+      /tier "nowhere" does not exist/,
+      resources.create(networkPolicyKind, policy("x", { tier: "nowhere" })),
+    );
+  },
+);
+
+test(
+  "a policy that an older Calico stored as default.name is found by its name",
+  async (resources, store) => {
+    await store.create(resourceKey(networkPolicyKind, "default.web", "shop"), {
+      kind: "NetworkPolicy",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "default.web", namespace: "shop" },
+      spec: { types: ["Ingress"] },
+    });
+    const read = await resources.mustGet(networkPolicyKind, "web", "shop");
+    assert.equal(read.metadata.name, "web");
+    assert.deepEqual((await resources.list(networkPolicyKind)).items, [read]);
+    await resources.apply(networkPolicyKind, policy("web", { order: 5 }));
+    assert.equal((await resources.list(networkPolicyKind)).items.length, 1);
+    await resources.delete(networkPolicyKind, "web", "shop");
+    assert.equal(
+      (await store.list("/calico/resources/v3/projectcalico.org/networkpol")).entries.length,
+      0,
+    );
+  },
+);
+
+test("tiers that are built in or hold policies stay", async (resources) => {
+  await resources.create(tierKind, { metadata: { name: "sec" }, spec: { order: 5 } } as never);
+  await resources.create(networkPolicyKind, policy("sec.web", { tier: "sec" }));
+  await refused(
+    "refused",
+    /it holds NetworkPolicy "shop\/sec\.web"/,
+    resources.delete(tierKind, "sec"),
+  );
+  await refused("refused", /built in/, resources.delete(tierKind, "default"));
+  await resources.delete(networkPolicyKind, "sec.web", "shop");
+  await resources.delete(tierKind, "sec");
+});
+
+test("an endpoint's name follows from its spec, and its labels name namespace and orchestrator", async (resources) => {
+  const endpoint = (name: string) => ({
+    kind: "WorkloadEndpoint" as const,
+    apiVersion: "projectcalico.org/v3" as const,
+    metadata: { name, namespace: "shop" },
+    spec: {
+      orchestrator: "k8s",
+      node: "n1",
+      pod: "web-0",
+      endpoint: "eth0",
+      interfaceName: "cali1",
+    },
+  });
+  const created = await resources.create(workloadEndpointKind, endpoint(""));
+  assert.equal(created.metadata.name, "n1-k8s-web--0-eth0");
+  assert.deepEqual(created.metadata.labels, {
+    "projectcalico.org/namespace": "shop",
+    "projectcalico.org/orchestrator": "k8s",
+  });
+  await refused(
+    "invalid",
+    /"other" is not allowed: want n1-k8s-web--0-eth0/,
+    resources.create(workloadEndpointKind, endpoint("other")),
+  );
+});
+
+test("a node goes with what is its alone", async (resources, store) => {
+  const released: unknown[] = [];
+  const own = new Resources(store, {
+    releaseNode: (node, addresses) => Promise.resolve(void released.push(node, addresses)),
+  });
+  const spec = {
+    orchestrator: "k8s",
+    pod: "p",
+    endpoint: "eth0",
+    interfaceName: "cali1",
+    ipNetworks: ["10.0.0.5/32"],
+  };
+  const meta = { kind: "WorkloadEndpoint", apiVersion: "projectcalico.org/v3" } as const;
+  for (const node of ["n1", "n2"]) {
+    await own.create(nodeKind, {
+      metadata: { name: node },
+      spec: { bgp: { ipv4IPIPTunnelAddr: "10.0.0.1" } },
+    } as never);
+    await own.create(workloadEndpointKind, {
+      ...meta,
+      metadata: { namespace: "shop" },
+      spec: { ...spec, node },
+    });
+    await own.create(bgpPeerKind, { metadata: { name: `peer-${node}` }, spec: { node } } as never);
+    await own.create(bgpConfigurationKind, { metadata: { name: `node.${node}` } } as never);
+  }
+  await own.delete(nodeKind, "n1");
+  assert.deepEqual(released, ["n1", ["10.0.0.5", "10.0.0.1"]]);
+  const left = async (kind: any) =>
+    (await resources.list(kind)).items.map((o: any) => o.metadata.name);
+  assert.deepEqual(await left(nodeKind), ["n2"]);
+  assert.deepEqual(await left(workloadEndpointKind), ["n2-k8s-p-eth0"]);
+  assert.deepEqual(await left(bgpPeerKind), ["peer-n2"]);
+  assert.deepEqual(await left(bgpConfigurationKind), ["node.n2"]);
+});
+
+test("a peer's filters must exist", async (resources) => {
+  const peer = { metadata: { name: "p" }, spec: { peerIP: "192.0.2.1", filters: ["f"] } } as never;
+  await refused("invalid", /BGPFilter "f" does not exist/, resources.create(bgpPeerKind, peer));
+  await resources.create(bgpFilterKind, { metadata: { name: "f" } } as never);
+  await resources.create(bgpPeerKind, peer);
+});
+
+test(
+  "the profile that allows everything is there, and cannot be changed",
+  async (resources, store) => {
+    const name = "projectcalico-default-allow";
+    const profile = await resources.mustGet(profileKind, name);
+    assert.equal(profile.spec.ingress![0].action, "Allow");
+    assert.deepEqual((await resources.list(profileKind)).items, [profile]);
+    await refused(
+      "exists",
+      /already exists/,
+      resources.create(profileKind, {
+        ...profile,
+        metadata: { name },
+      }),
+    );
+    await refused("invalid", /built in/, resources.apply(profileKind, { ...profile, spec: {} }));
+    await refused("refused", /built in/, resources.delete(profileKind, name));
+    assert.equal(
+      (await store.list("/calico/resources/v3/projectcalico.org/profiles")).entries.length,
+      0,
+    );
+  },
+);
+
+test("IPAMConfiguration is IPAM's own record", async (resources, store) => {
+  assert.equal(await resources.get(ipamConfigurationKind, "default"), undefined);
+  const configuration = (spec: Record<string, unknown>) =>
+    ({ metadata: { name: "default" }, spec }) as never;
+  await resources.apply(
+    ipamConfigurationKind,
+    configuration({ strictAffinity: true, maxBlocksPerHost: 4 }),
+  );
+  assert.deepEqual((await store.get(ipamConfigKey))!.value, {
+    strict_affinity: true,
+    auto_allocate_blocks: true,
+    maxBlocksPerHost: 4,
+    kubeVirtVMAddressPersistence: "Enabled",
+  });
+  assert.equal((await resources.list(ipamConfigurationKind)).items[0].spec.maxBlocksPerHost, 4);
+  await refused(
+    "invalid",
+    /needs strictAffinity/,
+    resources.apply(ipamConfigurationKind, configuration({ maxBlocksPerHost: 4 })),
+  );
+});
+
+test("what cannot be read stands in nobody's way", async (resources, store) => {
+  await resources.create(ippoolKind, pool("good", { cidr: "10.0.0.0/16" }));
+  await store.create(resourceKey(ippoolKind, "bad"), { spec: "nonsense" });
+  const { items, broken } = await resources.list(ippoolKind);
+  assert.deepEqual(items.map((p) => p.metadata.name), ["good"]);
+  assert.equal(broken.length, 1);
+  assert.match(broken[0].error.message, /spec/);
+  await refused("malformed", /cannot be read/, resources.mustGet(ippoolKind, "bad"));
+});
+
+test("modify tries again until nobody wrote in between", async (resources, store) => {
+  await resources.create(nodeKind, { metadata: { name: "n", labels: { n: "0" } } } as never);
+  const other = new Resources(store);
+  const add = (client: Resources) =>
+    client.modify(nodeKind, "n", undefined, (node) => ({
+      ...node,
+      metadata: {
+        ...node.metadata,
+        labels: { n: String(Number(node.metadata.labels!.n) + 1) },
+      },
+    }));
+  await Promise.all(Array.from({ length: 20 }, (_, i) => add(i % 2 ? resources : other)));
+  assert.equal((await resources.mustGet(nodeKind, "n")).metadata.labels!.n, "20");
+});
+
+test("fields of a newer version survive an update", async (resources, store) => {
+  const key = resourceKey(ippoolKind, "p");
+  await store.create(key, {
+    kind: "IPPool",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "p" },
+    spec: { cidr: "10.0.0.0/16", future: { a: 1 } },
+  });
+  await resources.modify(ippoolKind, "p", undefined, (p) => ({
+    ...p,
+    spec: { ...p.spec, natOutgoing: true },
+  }));
+  const stored = (await store.get<any>(key))!.value;
+  assert.deepEqual(stored.spec.future, { a: 1 });
+  assert.equal(stored.spec.natOutgoing, true);
+});
+
+test("Kubernetes' objects go the same way, under our own keys", async (resources, store) => {
+  await resources.apply(kubernetesNetworkPolicyKind, {
+    metadata: { name: "web", namespace: "shop" },
+    spec: { podSelector: {} },
+  } as never);
+  assert.ok(await store.get("/tortie/kubernetes/networkpolicies/shop/web"));
+  assert.equal(await resources.get(networkPolicyKind, "web", "shop"), undefined);
+});
