@@ -37,6 +37,8 @@ const selector = fc.constantFrom(
 );
 const labelSelector = fc.constantFrom(
   {},
+  // More often than the others: policies of one subject are grouped.
+  {},
   { matchLabels: { app: "a" } },
   { matchExpressions: [{ key: "tier", operator: "NotIn", values: ["a"] }] },
   { matchLabels: { app: "b" }, matchExpressions: [{ key: "tier", operator: "Exists" }] },
@@ -139,7 +141,7 @@ const object: fc.Arbitrary<PolicyObject> = fc.oneof(
   },
   {
     weight: 4,
-    arbitrary: fc.tuple(ns, fc.constantFrom("k1", "k2"), kubernetesSpec)
+    arbitrary: fc.tuple(ns, fc.constantFrom("k1", "k2", "k3", "k4"), kubernetesSpec)
       .map(([n, name, spec]) => kubernetesPolicy(n, name, dropUndefined(spec))),
   },
   {
