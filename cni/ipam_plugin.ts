@@ -63,8 +63,10 @@ export async function ipamAdd(
         address: `${formatIp(address.ip)}/${address.block.length}`,
         gateway: formatIp(gateway),
       })),
-      routes: conf.ipam.routes ?? pairs.map(({ address }) => ({
-        dst: address.ip.family === 4 ? "0.0.0.0/0" : "::/0",
+      // With its gateway: the bridge plugin adds a second default route to one without.
+      routes: conf.ipam.routes ?? pairs.map(({ gateway }) => ({
+        dst: gateway.family === 4 ? "0.0.0.0/0" : "::/0",
+        gw: formatIp(gateway),
       })),
       dns: {},
     };

@@ -1,0 +1,184 @@
+/**
+ * Ends by kill -9, at any moment: the plugin's, the service's, and a node without a service. The next
+ * ADD or DEL of the container succeeds, and nothing is left.
+ */
+import assert from "node:assert/strict";
+import { CniHarness, missingForCni } from "./harness.ts";
+
+const missing = missingForCni();
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({
+    name: `${name}${missing ? ` (skipped: ${missing})` : ""}`,
+    ignore: missing !== undefined,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn,
+  });
+}
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Starts a plugin and kills it after so many milliseconds, unless it ended before. */
+async function killedCall(
+  h: CniHarness,
+  call: { command: string; container: string; netns: string },
+  after: number,
+): Promise<boolean> {
+  const child = new Deno.Command("nsenter", {
+    args: [`--net=/run/netns/${h.host}`, `${h.plugins}/tortie`],
+    env: h.environment(call),
+    clearEnv: true,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const timer = setTimeout(() => {
+    try {
+      child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+  }, after);
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(JSON.stringify(h.conf())))
+    .then(() => writer.close()).catch(() => {});
+  const { signal, code } = await child.output();
+  clearTimeout(timer);
+  return signal === null && code === 0;
+}
+
+test("the plugin is killed at any moment: the next ADD succeeds, the next DEL leaves nothing", async () => {
+  await using h = await CniHarness.start({ policyDelay: 5 });
+  const netns = await h.addNamespace();
+  const started = performance.now();
+  await h.add({ container: "warm", netns });
+  await h.call({ command: "DEL", container: "warm", netns });
+  const usual = (performance.now() - started) / 2;
+  let killed = 0;
+  for (let i = 0; i < 60; i++) {
+    const container = `k${i}`;
+    // Most of the time is the start of the process; what matters is near the end.
+    const after = usual * (0.4 + 0.7 * Math.random());
+    const whole = await killedCall(h, { command: "ADD", container, netns }, after);
+    if (!whole) killed++;
+    if (!whole && i % 2) {
+      const { code, stdout } = await h.call({ container, netns });
+      assert.equal(code, 0, `ADD after a kill at ${after} ms: ${stdout}`);
+      const traces = await h.traces();
+      assert.equal(traces.length, 4, traces.join(", "));
+    }
+    const { code, stdout } = await h.call({ command: "DEL", container, netns });
+    assert.equal(code, 0, stdout);
+    assert.deepEqual(await h.traces(), []);
+  }
+  assert.ok(killed >= 10, `${killed} of 60 were killed in time`);
+});
+
+test("the plugin is killed in DEL: the next DEL leaves nothing", async () => {
+  await using h = await CniHarness.start();
+  const netns = await h.addNamespace();
+  for (let i = 0; i < 15; i++) {
+    const container = `d${i}`;
+    await h.add({ container, netns });
+    await killedCall(h, { command: "DEL", container, netns }, 50 + 20 * i);
+    const { code, stdout } = await h.call({ command: "DEL", container, netns });
+    assert.equal(code, 0, stdout);
+    assert.deepEqual(await h.traces(), []);
+  }
+});
+
+test("the service is killed at any moment of ADDs and DELs: afterwards all is whole", async () => {
+  await using h = await CniHarness.start({ policyDelay: 3 });
+  const paths = await Promise.all(Array.from({ length: 4 }, () => h.addNamespace()));
+  for (let round = 0; round < 12; round++) {
+    const calls = paths.map(async (netns, i) => {
+      const container = `r${round}c${i}`;
+      const add = await h.call({ container, netns });
+      if (i % 2) await h.call({ command: "DEL", container, netns });
+      return { container, netns, added: add.code === 0 && i % 2 === 0, code: add.json?.code };
+    });
+    await sleep(60 + Math.random() * 250);
+    await h.killService();
+    const outcomes = await Promise.all(calls);
+    for (const { added, code } of outcomes) {
+      if (!added && code !== undefined) {
+        assert.equal(code, 11, "a call without service says: again");
+      }
+    }
+    await h.startService();
+    for (const [i, { container, netns, added }] of outcomes.entries()) {
+      const again = await h.call({ container, netns });
+      if (added) assert.equal(again.json.code, 100, `${container}: ${again.stdout}`);
+      else if (i % 2 === 0) assert.equal(again.code, 0, `${container}: ${again.stdout}`);
+      const { code, stdout } = await h.call({ command: "DEL", container, netns });
+      assert.equal(code, 0, `${container}: ${stdout}`);
+    }
+    assert.deepEqual(await h.traces(), [], `round ${round}`);
+  }
+});
+
+test("without a service: CHECK, DEL and GC do what kernel and store can tell, ADD is code 11", async () => {
+  await using h = await CniHarness.start();
+  const [one, two, three] = [
+    await h.add({ container: "one" }),
+    await h.add({ container: "two" }),
+    await h.add({ container: "three" }),
+  ];
+  await h.killService();
+  const status = await h.call({ command: "STATUS", conf: h.conf({ cniVersion: "1.1.0" }) });
+  assert.equal(status.json.code, 50);
+  assert.match(status.json.msg, /no node service answers/);
+  const add = await h.call({ container: "four", netns: one.netns });
+  assert.equal(add.json.code, 11);
+  const conf = h.conf({ prevResult: one.json });
+  const checked = await h.call({ command: "CHECK", container: "one", netns: one.netns, conf });
+  assert.equal(checked.code, 0, checked.stdout);
+  const deleted = await h.call({ command: "DEL", container: "one", netns: one.netns });
+  assert.equal(deleted.code, 0, deleted.stdout);
+  const wrong = await h.call({ command: "CHECK", container: "one", netns: one.netns, conf });
+  assert.equal(wrong.json.code, 105);
+  const gc = await h.call({
+    command: "GC",
+    conf: h.conf({
+      cniVersion: "1.1.0",
+      "cni.dev/valid-attachments": [{ containerID: "two", ifname: "eth0" }],
+    }),
+  });
+  assert.equal(gc.code, 0, gc.stdout);
+  await h.startService();
+  const traces = await h.traces();
+  assert.ok(traces.length === 4 && traces.every((t) => t.includes("two")), traces.join(", "));
+  assert.deepEqual(await h.ip(three.netns, "link", "show", "type", "veth"), []);
+  assert.equal((await h.call({ command: "DEL", container: "two", netns: two.netns })).code, 0);
+});
+
+test("without service and store: DEL and GC are code 11 and touch nothing, CHECK looks at the kernel", async () => {
+  await using h = await CniHarness.start();
+  const one = await h.add({ container: "one" });
+  await h.killService();
+  const tortie = { socket: h.socket, store: `${h.folder}/nobody.sock` };
+  const conf = h.conf({ tortie });
+  const deleted = await h.call({ command: "DEL", container: "one", netns: one.netns, conf });
+  assert.equal(deleted.json?.code, 11, deleted.stdout);
+  assert.match(deleted.json.msg, /no node service answers/);
+  const gc = await h.call({
+    command: "GC",
+    conf: { ...conf, cniVersion: "1.1.0", "cni.dev/valid-attachments": [] },
+  });
+  assert.equal(gc.json?.code, 11, gc.stdout);
+  const check = () =>
+    h.call({
+      command: "CHECK",
+      container: "one",
+      netns: one.netns,
+      conf: { ...conf, prevResult: one.json },
+    });
+  assert.equal((await check()).code, 0);
+  await h.inNamespace(one.netns, ["ip", "route", "del", "default"]);
+  assert.equal((await check()).json.code, 105);
+  await h.startService();
+  assert.equal((await h.traces()).length, 4);
+  assert.equal((await h.call({ command: "DEL", container: "one", netns: one.netns })).code, 0);
+  assert.deepEqual(await h.traces(), []);
+});
