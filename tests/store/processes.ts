@@ -35,6 +35,11 @@ export class Child {
     return rest;
   }
 
+  /** Writes to its standard input, if it still reads. */
+  async say(text: string): Promise<void> {
+    await this.#stdin.write(new TextEncoder().encode(text)).catch(() => {});
+  }
+
   /** Closes its standard input: the children take that as the wish that they end. */
   async ask(): Promise<void> {
     await this.#stdin.close().catch(() => {});
