@@ -4,6 +4,7 @@
  * namespace is that in which the socket is made; everything else works from anywhere.
  */
 import { formatIp, type Ip } from "../mod/net/mod.ts";
+import { acceptOn } from "./accept.ts";
 import { readSocketAddress, socketAddress } from "./datagram.ts";
 import { KernelError } from "./errors.ts";
 import {
@@ -12,7 +13,6 @@ import {
   check,
   closeFd,
   cString,
-  EAGAIN,
   EINPROGRESS,
   EINTR,
   errno,
@@ -34,7 +34,7 @@ const IPPROTO_IP = 0, IPPROTO_TCP = 6, IPPROTO_IPV6 = 41;
 const TCP_NODELAY = 1, TCP_MD5SIG = 14;
 const IP_TTL = 2, IP_MINTTL = 21;
 const IPV6_UNICAST_HOPS = 16, IPV6_V6ONLY = 26, IPV6_MINHOPCOUNT = 73;
-const ECONNABORTED = 103, ETIMEDOUT = 110, ECANCELED = 125, ENOENT = 2;
+const ETIMEDOUT = 110, ECANCELED = 125, ENOENT = 2;
 /** struct tcp_md5sig: sockaddr_storage, flags, prefix length, key length, interface, key. */
 const MD5_SIZE = 216, MD5_KEY_LENGTH_AT = 130, MD5_KEY_AT = 136, MD5_MAX_KEY = 80;
 
@@ -207,26 +207,16 @@ export function listenTcp(
     closeFd(fd);
     throw error;
   }
-  const accept = () => {
-    for (let i = 0; i < 64; i++) {
-      const client = libc().accept4(fd, null, null, SOCK_CLOEXEC | SOCK_NONBLOCK);
-      if (client < 0) {
-        const reason = errno();
-        if (reason === EINTR || reason === ECONNABORTED) continue;
-        if (reason !== EAGAIN) console.error(`${operation}: accept: errno ${reason}`);
-        return;
-      }
-      let stream: TcpStream;
-      try {
-        stream = new TcpStream(client);
-      } catch {
-        closeFd(client); // gone before it could be asked who it was
-        continue;
-      }
-      onConnection(stream);
+  const accepting = acceptOn(fd, operation, reactor(), (client) => {
+    let stream: TcpStream;
+    try {
+      stream = new TcpStream(client);
+    } catch {
+      closeFd(client); // gone before it could be asked who it was
+      return;
     }
-  };
-  const registration = reactor().add(fd, { read: true }, accept);
+    onConnection(stream);
+  });
   let closed = false;
   return {
     port,
@@ -234,7 +224,7 @@ export function listenTcp(
     close() {
       if (closed) return;
       closed = true;
-      registration.close();
+      accepting.close();
       closeFd(fd);
     },
   };

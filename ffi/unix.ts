@@ -2,14 +2,12 @@
  * Unix sockets that Deno's own cannot serve: a listener that knows who calls (SO_PEERCRED), and a
  * datagram to a socket (systemd's notify socket).
  */
+import { acceptOn } from "./accept.ts";
 import { KernelError } from "./errors.ts";
 import {
   AF_UNIX,
   check,
   closeFd,
-  EAGAIN,
-  EINTR,
-  errno,
   intBytes,
   libc,
   MSG_NOSIGNAL,
@@ -23,7 +21,7 @@ import {
 import { type Reactor, reactor } from "./reactor.ts";
 import { Stream } from "./stream.ts";
 
-const ECONNABORTED = 103, ENAMETOOLONG = 36;
+const ENAMETOOLONG = 36;
 
 /** sockaddr_un; a leading `@` means the abstract namespace. */
 function address(path: string): Uint8Array<ArrayBuffer> {
@@ -47,12 +45,12 @@ export class UnixStream extends Stream {
   readonly peerUid: number;
 
   constructor(fd: number, name: string, within?: Reactor) {
-    super(fd, name, within);
     const cred = new Uint8Array(12);
     check(
       libc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, cred, intBytes(cred.length)),
       `ask who calls on ${name}`,
     );
+    super(fd, name, within);
     const view = new DataView(cred.buffer);
     this.peerPid = view.getInt32(0, true);
     this.peerUid = view.getUint32(4, true);
@@ -92,23 +90,20 @@ export function listenUnix(
     removeFile(part);
     throw error;
   }
-  const registration = within.add(fd, { read: true }, () => {
-    for (let i = 0; i < 64; i++) {
-      const client = c.accept4(fd, null, null, SOCK_CLOEXEC | SOCK_NONBLOCK);
-      if (client < 0) {
-        const reason = errno();
-        if (reason === EINTR || reason === ECONNABORTED) continue;
-        // EMFILE and its like pass; the caller waits in the queue meanwhile.
-        if (reason !== EAGAIN) console.error(`accept on ${path}: errno ${reason}`);
-        return;
-      }
-      onConnection(new UnixStream(client, `a client of ${path}`, within));
+  const accepting = acceptOn(fd, `listen on ${path}`, within, (client) => {
+    let stream: UnixStream;
+    try {
+      stream = new UnixStream(client, `a client of ${path}`, within);
+    } catch {
+      closeFd(client); // who calls cannot be told, so it is not served
+      return;
     }
+    onConnection(stream);
   });
   const { ino } = Deno.statSync(path);
   return {
     close() {
-      registration.close();
+      accepting.close();
       closeFd(fd);
       // A successor may have put its own socket there already.
       if (fileNumber(path) === ino) removeFile(path);
