@@ -22,7 +22,7 @@ export const PERMISSIONS = [
   "--allow-write",
   "--allow-net",
   "--allow-env",
-  "--allow-sys=hostname,networkInterfaces",
+  "--allow-sys=hostname,uid",
   "--no-prompt",
 ];
 

@@ -2,6 +2,7 @@
  * All commands, as data. Actions are imported when they are run; the words here are what `--help`
  * prints. Names, options and their letters are calicoctl's where calicoctl has the command.
  */
+import { LAB_COMMANDS } from "../lab/commands.ts";
 import type { CommandSpec, OptionSpec } from "./command.ts";
 
 const STORE: readonly OptionSpec[] = [
@@ -276,6 +277,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     examples: [["For a lab", "datastore serve --path /tmp/lab.kv --socket /tmp/lab.sock"]],
     load: () => import("./datastore_serve.ts"),
   },
+  ...LAB_COMMANDS,
   {
     name: "version",
     summary: "version of this executable, and of the cluster",

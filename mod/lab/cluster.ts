@@ -138,7 +138,7 @@ export function startProcess(
 export function startStore(record: LabRecord): void {
   const { layout } = record;
   record.processes.store = startProcess(
-    ["datastore", "serve", "--file", layout.storeFile, "--socket", layout.storeSocket],
+    ["datastore", "serve", "--path", layout.storeFile, "--socket", layout.storeSocket],
     {},
     `${layout.directory}/store.log`,
   );
@@ -173,7 +173,13 @@ export async function askNode<T>(node: LabNode, method: string, params?: unknown
   }
 }
 
-async function until(what: string, milliseconds: number, done: () => Promise<boolean>) {
+/** Waits until it is so; on failure the end of the log says more. */
+async function until(
+  what: string,
+  milliseconds: number,
+  log: string,
+  done: () => Promise<boolean>,
+) {
   const end = performance.now() + milliseconds;
   let last: unknown;
   while (performance.now() < end) {
@@ -185,15 +191,25 @@ async function until(what: string, milliseconds: number, done: () => Promise<boo
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   const why = last instanceof Error ? `: ${last.message}` : "";
-  throw new LabError(`${what} did not come about within ${milliseconds / 1000} s${why}`);
+  throw new LabError(
+    `${what} is not ready after ${milliseconds / 1000} s${why}${await lastLines(log)}`,
+  );
+}
+
+async function lastLines(log: string): Promise<string> {
+  try {
+    const lines = (await Deno.readTextFile(log)).trimEnd().split("\n").slice(-3);
+    return `; the end of its log:\n  ${lines.join("\n  ")}`;
+  } catch {
+    return ""; // it has not even begun to write
+  }
 }
 
 /** Waits until all nodes are ready and (with `mesh`) all their BGP sessions are up. */
 export async function waitReady(record: LabRecord, options: { mesh?: boolean } = {}) {
   const count = record.layout.nodes.length;
   for (const node of record.layout.nodes) {
-    const log = `${node.directory}/node.log`;
-    await until(`${node.name} (see ${log})`, 20_000, async () => {
+    await until(node.name, 20_000, `${node.directory}/node.log`, async () => {
       const status = await askNode<NodeStatus>(node, "node.status");
       if (!status.ready) return false;
       const up = status.peers.filter((p) => p.state === "Established").length;
@@ -220,7 +236,7 @@ export async function labUp(layout: LabLayout, options: UpOptions = {}): Promise
     makeRouter(layout);
     startStore(record);
     for (const node of layout.nodes) makeNode(layout, node);
-    await until("the datastore", 20_000, async () => {
+    await until("the datastore", 20_000, `${layout.directory}/store.log`, async () => {
       (await connectUnix(layout.storeSocket)).close();
       return true;
     });
