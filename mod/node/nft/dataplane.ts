@@ -20,7 +20,7 @@
  * gets the error; the table stays marked, and the next call tries again.
  */
 import { isKernelError } from "../../../ffi/errors.ts";
-import type { NftClient } from "../../../ffi/nft/client.ts";
+import { inTurns, type NftClient } from "../../../ffi/nft/client.ts";
 import { StaleGenerationError, TransactionError } from "../../../ffi/nft/errors.ts";
 import type { NftEvents } from "../../../ffi/nft/events.ts";
 import type { Transaction } from "../../../ffi/nft/transaction.ts";
@@ -310,7 +310,7 @@ export class NftDataplane {
     const kernel = plane.kernel!;
     if (!isEmptyPlan(plan)) {
       const tx = this.#client.begin(this.#generation);
-      writePlan(tx, plan, (chain) => this.#handles(plane, chain));
+      await writePlan(tx, plan, (chain) => this.#handles(plane, chain), inTurns());
       const size = tx.finish().length;
       await this.#commit(tx);
       this.#options.onEvent?.({
@@ -338,7 +338,7 @@ export class NftDataplane {
     this.#generation = generation;
     const plan = planner.planReplacement(kernel, wanted);
     const tx = this.#client.begin(generation);
-    writePlan(tx, plan, () => []);
+    await writePlan(tx, plan, () => [], inTurns());
     const size = tx.finish().length;
     await this.#commit(tx);
     this.#options.onEvent?.({

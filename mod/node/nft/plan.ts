@@ -240,8 +240,19 @@ function planWholeSet(
 /** The handles of the rules of a chain, in their order. */
 export type HandleReader = (chain: string) => readonly number[];
 
-/** Writes a plan's messages. `handles` is asked where a rule that we made must be named. */
-export function writePlan(tx: Transaction, plan: TablePlan, handles: HandleReader): void {
+/** Members that are written without a pause: a millisecond's work. */
+const chunk = 1000;
+
+/**
+ * Writes a plan's messages. `handles` is asked where a rule that we made must be named; `pause` is
+ * called again and again between members of large sets.
+ */
+export async function writePlan(
+  tx: Transaction,
+  plan: TablePlan,
+  handles: HandleReader,
+  pause: () => Promise<void> | void,
+): Promise<void> {
   const { table, family: ipFamily } = plan;
   const family = nftFamily(ipFamily);
   const setRef = (name: string, id?: number) => ({ family, table, name: kernelName(name), id });
@@ -249,14 +260,23 @@ export function writePlan(tx: Transaction, plan: TablePlan, handles: HandleReade
     members.flatMap(([member, value]) =>
       memberElements(name, kind, ipFamily, member, values && value !== "" ? value : undefined)
     );
+  const inChunks = async (members: Members, write: (part: Members) => void) => {
+    for (let from = 0; from < members.length; from += chunk) {
+      write(members.length <= chunk ? members : members.slice(from, from + chunk));
+      const turn = pause();
+      if (turn) await turn;
+    }
+  };
 
   if (plan.make === "replace") tx.deleteTable({ family, name: table });
   if (plan.make !== "no") tx.addTable({ family, name: table, flags: 0 });
 
   for (const set of plan.sets) {
-    if (!set.create && set.remove.length > 0) {
-      tx.deleteElements(setRef(set.name), elements(set, set.remove, false));
-    }
+    if (set.create) continue;
+    await inChunks(
+      set.remove,
+      (part) => tx.deleteElements(setRef(set.name), elements(set, part, false)),
+    );
   }
   const chainHandles = new Map<string, readonly number[]>();
   const handleOf = ({ name, old }: ChainPlan, index: number): number => {
@@ -288,8 +308,8 @@ export function writePlan(tx: Transaction, plan: TablePlan, handles: HandleReade
     if (make) tx.addChain({ family, table, name, base: make.base });
   }
   for (const set of plan.sets) {
-    if (set.add.length === 0) continue;
-    tx.addElements(setRef(set.name, ids.get(set.name)), elements(set, set.add, true));
+    const ref = setRef(set.name, ids.get(set.name));
+    await inChunks(set.add, (part) => tx.addElements(ref, elements(set, part, true)));
   }
   for (const chain of plan.chains) {
     for (const step of chain.edits) {
