@@ -12,7 +12,9 @@ import { check, closeFd, cString, libc, O_RDWR } from "./libc.ts";
 import { inNetns, type Netns } from "./netns.ts";
 import { reactor } from "./reactor.ts";
 
-const SPAWN_SETSID = 0x80;
+const SPAWN_SETSIGDEF = 0x04, SPAWN_SETSIGMASK = 0x08, SPAWN_SETSID = 0x80;
+/** sigset_t; signal 1 is its first bit. */
+const SIGSET_SIZE = 128;
 const SYS_PIDFD_OPEN = 434n;
 const WNOHANG = 1;
 const ESRCH = 3;
@@ -64,7 +66,15 @@ export function spawn(options: SpawnOptions): number {
     [options.stdin, options.stdout, options.stderr].forEach((fd, i) =>
       c.posix_spawn_file_actions_adddup2(actions, fd ?? nothing, i)
     );
-    if (options.detached) c.posix_spawnattr_setflags(attributes, SPAWN_SETSID);
+    // What we inherited without asking (a pipe of a shell script, say) is not the child's to hold open.
+    c.posix_spawn_file_actions_addclosefrom_np?.(actions, 3);
+    // The runtime ignores SIGPIPE; a program expects every signal as it comes.
+    c.posix_spawnattr_setsigdefault(attributes, new Uint8Array(SIGSET_SIZE).fill(0xff, 0, 4));
+    c.posix_spawnattr_setsigmask(attributes, new Uint8Array(SIGSET_SIZE));
+    c.posix_spawnattr_setflags(
+      attributes,
+      SPAWN_SETSIGDEF | SPAWN_SETSIGMASK | (options.detached ? SPAWN_SETSID : 0),
+    );
     const start = () =>
       c.posix_spawn(pid, cString(options.path), actions, attributes, argv.array, env.array);
     const error = options.netns ? inNetns(options.netns, start) : start();
