@@ -1,0 +1,268 @@
+/** The chapters of the demo, in order: each makes something happen and says what is true then. */
+import { Netns } from "../../ffi/netns.ts";
+import { RouteSocket } from "../../ffi/route/socket.ts";
+import { RT_TABLE_MAIN } from "../../ffi/route/route.ts";
+import { signal } from "../../ffi/process.ts";
+import { tabbed } from "../cli/tables.ts";
+import { formatIp, formatPrefix, mustIp, mustPrefix, prefixContains } from "../net/mod.ts";
+import { netnsPath, startNode, waitReady, withNetns } from "./cluster.ts";
+import type { Narrator } from "./demo.ts";
+import * as manifests from "./demo_manifests.ts";
+import type { RunningPod } from "./lab.ts";
+import { matrix, type Reach } from "./matrix.ts";
+import { CniRefusal } from "./pods.ts";
+import { ping, Pinger } from "./probe.ts";
+import { transfer } from "./transfer.ts";
+import type { PodRecord } from "./record.ts";
+
+type Chapter = (n: Narrator) => Promise<void>;
+
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Waits until it is so, at most five seconds; whether it came to be. */
+async function soon(isSo: () => boolean | Promise<boolean>): Promise<boolean> {
+  for (const end = performance.now() + 5000; performance.now() < end; await pause(50)) {
+    if (await isSo()) return true;
+  }
+  return await isSo();
+}
+
+async function pings(from: PodRecord, to: string): Promise<boolean> {
+  const netns = Netns.open(netnsPath(from.netns));
+  try {
+    return await ping(netns, mustIp(to), 400) !== undefined;
+  } finally {
+    netns.close();
+  }
+}
+
+/** The routes of a node that are ours, as `ip route` prints them. */
+function routesOf(n: Narrator, node: string): string[] {
+  return withNetns(n.lab.node(node).namespace, (netns) => {
+    using socket = RouteSocket.open(netns);
+    const names = new Map(socket.links().map((l) => [l.index, l.name]));
+    return socket.routes({ family: 4, table: RT_TABLE_MAIN })
+      .filter((r) => r.protocol === 80 || r.protocol === 81)
+      .map((r) => {
+        const hops = (r.hops ?? []).map((h) =>
+          `${h.gateway ? `via ${formatIp(h.gateway)} ` : ""}dev ${names.get(h.oif ?? 0)}`
+        );
+        const what = r.type === "blackhole" ? "blackhole " : "";
+        const way = r.type === "blackhole" ? "" : ` ${hops.join(" ")}`;
+        return `${what}${formatPrefix(r.destination)}${way} proto ${r.protocol}`;
+      });
+  });
+}
+
+const plain = new Map<string, RunningPod>();
+
+const connectivity: Chapter = async (n) => {
+  for (const [i, name] of ["one", "two", "three"].entries()) {
+    const [pod] = await n.lab.run(manifests.PLAIN(name), { node: `node${i + 1}` });
+    plain.set(name, pod);
+    n.say(`  pod ${name} on ${pod.node} has ${pod.addresses[0]}`);
+  }
+  const [one, two, three] = [...plain.values()];
+  const learned = () => routesOf(n, "node1").filter((r) => r.includes("proto 81")).length === 2;
+  n.check(
+    "node1 has learned the blocks of node2 and node3 by BGP (protocol 81)",
+    await soon(learned),
+  );
+  n.show(routesOf(n, "node1").join("\n"));
+  n.check(
+    "pods of node1 and node2 ping each other",
+    await pings(one, two.addresses[0]) &&
+      await pings(two, one.addresses[0]),
+  );
+  n.check("pod three, across the router, is out of reach", !await pings(one, three.addresses[0]));
+  n.say(
+    "    Why: the pool has no encapsulation, and the router between the subnets knows the nodes",
+  );
+  n.say("    but no pods. node1's route to node3's block leads to that router, which drops it.");
+};
+
+const fixedAddresses: Chapter = async (n) => {
+  const [one] = [...plain.values()];
+  const [fixed] = await n.lab.run(manifests.FIXED, { node: "node1" });
+  n.check("the pod that asks for 10.244.1.200 gets it", fixed.addresses[0] === "10.244.1.200");
+  const [sticky] = await n.lab.run(manifests.STICKY, { node: "node2" });
+  n.check("the Deployment's pod gets its 10.244.1.220", sticky.addresses[0] === "10.244.1.220");
+  try {
+    await n.lab.run(manifests.RIVAL, { node: "node2" });
+    n.check("a second pod that asks for 10.244.1.200 is refused", false, "it was started");
+  } catch (error) {
+    const refused = error instanceof CniRefusal && error.message.includes("10.244.1.200");
+    n.check("a second pod that asks for 10.244.1.200 is refused", refused, String(error));
+    n.show((error as Error).message);
+  }
+  await n.lab.remove(fixed);
+  const [moved] = await n.lab.run(manifests.FIXED, { node: "node2" });
+  n.check(
+    "deleted and made again on node2, it has the same address",
+    moved.node === "node2" && moved.addresses[0] === "10.244.1.200",
+  );
+  const host = () =>
+    routesOf(n, "node1").some((r) => r.startsWith("10.244.1.200/32 via 10.10.1.12"));
+  n.check("node1 reaches it by a route to that one address", await soon(host));
+  n.show(routesOf(n, "node1").filter((r) => r.startsWith("10.244.1.200")).join("\n"));
+  n.check("and pings it", await pings(one, "10.244.1.200"));
+
+  let waited = "";
+  const replacement = n.lab.replacementOf(sticky)!;
+  const starting = n.lab.start(replacement, n.lab.node("node1"), {
+    workload: sticky.workload,
+    patience: 20_000,
+    onWaiting: (why) => waited = why,
+  });
+  await soon(() => waited !== "");
+  n.check(
+    "the Deployment's new pod waits while the old one has the address (code 11)",
+    waited !== "",
+  );
+  n.show(waited);
+  await n.lab.remove(sticky);
+  const fresh = await starting;
+  n.check("and has it as soon as the old one is gone", fresh.addresses[0] === "10.244.1.220");
+};
+
+const pools: Chapter = async (n) => {
+  const v3 = await n.lab.tortie(["apply", "-f", "-"], manifests.POOLS("projectcalico.org/v3"));
+  n.check(
+    "pools with host bits are refused as projectcalico.org/v3, with the right value in the message",
+    v3.exit !== 0 && v3.stderr.includes("10.244.3.0/24"),
+    v3.stdout,
+  );
+  n.show(v3.stderr);
+  const masked = manifests.POOLS("projectcalico.org/v3")
+    .replace("10.244.3.220/24", "10.244.3.0/24").replace("10.244.4.221/24", "10.244.4.0/24");
+  const overlap = await n.lab.tortie(["apply", "-f", "-"], masked);
+  n.check(
+    "corrected, they are refused because they overlap the default pool",
+    overlap.exit !== 0 && overlap.stderr.includes("default-ipv4-ippool"),
+    overlap.stdout,
+  );
+  n.show(overlap.stderr);
+  const crd = await n.lab.tortie(["apply", "-f", "-"], manifests.POOLS("crd.projectcalico.org/v1"));
+  n.check(
+    "as crd.projectcalico.org/v1, the way kubectl writes them, they are accepted with a warning",
+    crd.exit === 0 && /10\.244\.3\.0\/24/.test(crd.stderr),
+    crd.stderr,
+  );
+  n.show(crd.stderr + crd.stdout);
+  const inside = (pod: RunningPod, ...cidrs: string[]) =>
+    cidrs.some((c) => prefixContains(mustPrefix(c), mustIp(pod.addresses[0])));
+  const pods = await n.lab.run(manifests.POOLED);
+  for (const pod of pods) n.say(`    ${pod.name} on ${pod.node} has ${pod.addresses[0]}`);
+  n.check(
+    "three replicas that ask for the two pools get addresses of them",
+    pods.length === 3 && pods.every((p) => inside(p, "10.244.3.0/24", "10.244.4.0/24")),
+  );
+  const others: RunningPod[] = [];
+  for (const name of ["four", "five", "six"]) {
+    others.push(...await n.lab.run(manifests.PLAIN(name)));
+  }
+  n.check(
+    "and pods that ask for none get none of theirs",
+    others.every((p) => !inside(p, "10.244.3.0/24", "10.244.4.0/24")),
+  );
+  const listed = await n.lab.tortie(["get", "ippool", "-o", "wide"]);
+  n.check(
+    "get ippool lists all three pools",
+    ["default-ipv4-ippool", "new-pool1", "new-pool2"].every((p) => listed.stdout.includes(p)),
+  );
+  n.show(listed.stdout);
+  for (const pod of [...pods, ...others]) await n.lab.remove(pod);
+};
+
+const policy: Chapter = async (n) => {
+  const pods = await n.lab.run(manifests.COLOURS, { node: undefined });
+  // Two nodes that reach each other; the third would only be silent.
+  const local = [...pods];
+  for (const [i, pod] of local.entries()) {
+    if (pod.node !== "node3") continue;
+    await n.lab.remove(pod);
+    local[i] = await n.lab.start(pod.manifest, n.lab.node("node1"));
+  }
+  const name = (pod: RunningPod) => `${pod.namespace}/${pod.name}`;
+  const blue = local.findIndex((p) => name(p) === "default/blue");
+  /** Everything is open but blue, which lets in whom `admits` says. */
+  const expected = (admits: (client: string) => boolean): Reach =>
+    local.map((client, i) => local.map((_, j) => j !== blue || i === blue || admits(name(client))));
+  const show = (reach: Reach) =>
+    n.show(tabbed([
+      ["CLIENT \\ SERVER", ...local.map(name)],
+      ...local.map((p, i) => [name(p), ...reach[i].map((ok) => ok ? "." : "X")]),
+    ]));
+  const reaches = async (want: Reach): Promise<Reach> => {
+    let found = await matrix(local, 80);
+    for (let tries = 0; tries < 5 && JSON.stringify(found) !== JSON.stringify(want); tries++) {
+      await pause(200);
+      found = await matrix(local, 80);
+    }
+    return found;
+  };
+  const steps: [string, string | undefined, (client: string) => boolean][] = [
+    ["without a policy everyone reaches everyone on TCP 80", undefined, () => true],
+    [
+      "color=blue accepts TCP 80 from color=red of its own namespace alone",
+      manifests.BLUE_FROM_RED,
+      (client) => client === "default/red",
+    ],
+    [
+      "with namespaceSelector shape=square beside it, from red pods of square namespaces alone",
+      manifests.BLUE_FROM_SQUARE_RED,
+      (client) => client === "square/red",
+    ],
+  ];
+  for (const [sentence, manifest, admits] of steps) {
+    if (manifest) await n.lab.apply(manifest);
+    const want = expected(admits);
+    const found = await reaches(want);
+    n.check(sentence, JSON.stringify(found) === JSON.stringify(want));
+    show(found);
+  }
+};
+
+const restarts: Chapter = async (n) => {
+  const [one, two] = [...plain.values()];
+  const { megabytes } = n.options;
+  using from = Netns.open(netnsPath(one.netns));
+  using to = Netns.open(netnsPath(two.netns));
+  const pinger = new Pinger(mustIp(two.addresses[0]), from);
+  pinger.start(10);
+  // Paced, so that the kills fall into it.
+  const moving = transfer(from, to, mustIp(two.addresses[0]), megabytes * 1e6, 25e6);
+  const node = n.lab.node("node1");
+  let kills = 0;
+  for (; kills < 5; kills++) {
+    await pause(200 + Math.random() * 800);
+    const process = n.lab.record.processes.node1;
+    if (!signal(process, 9)) break;
+    await pause(Math.random() * 300);
+    startNode(n.lab.record, node);
+    await waitReady(n.lab.record);
+  }
+  const moved = await moving;
+  const { sent, lost } = await pinger.stop();
+  n.check("node1's service was killed with -9 five times, and took over each time", kills === 5);
+  n.check(
+    `${sent} pings, a hundred a second: none lost`,
+    sent > 100 && lost.length === 0,
+    `lost ${lost.length}: ${lost.slice(0, 10).join(", ")}`,
+  );
+  n.check(
+    `${megabytes} MB by TCP meanwhile: received with the hash they were sent with`,
+    moved.sent === moved.received,
+    `${moved.sent} and ${moved.received}`,
+  );
+  n.say(`    sha256 ${moved.sent}, ${moved.seconds.toFixed(1)} s`);
+  n.check("and the routes are what they were", await soon(() => routesOf(n, "node1").length > 3));
+};
+
+export const CHAPTERS: readonly (readonly [string, Chapter])[] = [
+  ["1. Addresses from IPAM, routes by BGP", connectivity],
+  ["2. Addresses of one's own choice", fixedAddresses],
+  ["3. Pools", pools],
+  ["4. NetworkPolicy", policy],
+  ["5. The node service dies, the network does not", restarts],
+];

@@ -1,0 +1,22 @@
+/**
+ * `deno task demo`: sets the machine up, builds, and runs `tortie lab demo` with the built executable.
+ * Its exit code is the demo's: 0 only if everything that it said was true.
+ */
+import { build } from "../../installer/build/build.ts";
+import { setup } from "../../installer/build/setup.ts";
+
+const BINARY = new URL("../../dist/tortie", import.meta.url).pathname;
+
+if (Deno.uid() !== 0) {
+  console.error("the demo makes network namespaces: run it as root");
+  Deno.exit(1);
+}
+await setup(["build", "demo"]);
+console.log("building dist/tortie");
+await build();
+const child = new Deno.Command(BINARY, { args: ["lab", "demo", ...Deno.args] }).spawn();
+// The demo itself ends at a signal, after it has cleaned up; we wait for it.
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.addSignalListener(signal, () => child.kill(signal));
+}
+Deno.exit((await child.status).code);
