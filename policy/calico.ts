@@ -157,6 +157,7 @@ function calicoRule(
   namespace: string,
   index: number,
 ): EffectiveRule {
+  if (rule === null || typeof rule !== "object") throw new Error("it is no object");
   const action = Object.hasOwn(actions, rule.action ?? "") ? actions[rule.action!] : undefined;
   if (!action) throw new Error(`action "${rule.action}" is none of Allow, Deny, Log, Pass`);
   if (rule.http) throw new Error("http matches are not enforced by this node");

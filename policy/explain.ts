@@ -411,6 +411,14 @@ function outcomeOf(rule: Rule): WalkStep["outcome"] {
   return "asked";
 }
 
+const indent: Readonly<Record<WalkStep["is"], string>> = {
+  tier: "  ",
+  policy: "    ",
+  profile: "    ",
+  rule: "      ",
+  end: "  ",
+};
+
 /** The explanation as lines for a terminal. */
 export function formatExplanation(explanation: Explanation): string[] {
   const { source, destination, protocol, port, egress, ingress, notes } = explanation;
@@ -424,10 +432,7 @@ export function formatExplanation(explanation: Explanation): string[] {
   for (const side of [egress, ingress]) {
     if (!side) continue;
     lines.push(`${side.direction} of ${side.endpoint}: ${side.allowed ? "allowed" : "denied"}`);
-    for (const step of side.walk) {
-      const depth = step.is === "rule" ? 2 : step.is === "policy" ? 1.5 : 1;
-      lines.push("  ".repeat(Math.ceil(depth)) + (step.is === "rule" ? "  " : "") + step.text);
-    }
+    for (const step of side.walk) lines.push(indent[step.is] + step.text);
   }
   for (const note of notes) lines.push(`note: ${note}`);
   return lines;
