@@ -86,14 +86,19 @@ export class ChangeLog {
     return this.#byWriteId.get(writeId);
   }
 
-  /** The oldest records that must go so that these coming ones fit the bounds. */
+  /**
+   * The oldest records that must go so that these coming ones fit the bounds. When some must, a few
+   * more go with them, so that not every commit has to drop one.
+   */
   overflow(coming: readonly ChangeRecord[]): ChangeRecord[] {
+    const { bounds } = this;
     let entries = this.length + coming.length;
     let bytes = this.#bytes + coming.reduce((sum, record) => sum + recordBytes(record), 0);
+    if (entries <= bounds.entries && bytes <= bounds.bytes) return [];
+    const mostEntries = bounds.entries - Math.floor(bounds.entries / 64);
+    const mostBytes = bounds.bytes - Math.floor(bounds.bytes / 64);
     const drop: ChangeRecord[] = [];
-    while (
-      drop.length < this.length && (entries > this.bounds.entries || bytes > this.bounds.bytes)
-    ) {
+    while (drop.length < this.length && (entries > mostEntries || bytes > mostBytes)) {
       const record = this.#records[this.#head + drop.length];
       drop.push(record);
       entries--;
