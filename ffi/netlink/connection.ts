@@ -113,7 +113,9 @@ export class Connection {
 
   /**
    * As dump, for tables of which reading takes long: between two datagrams of the answer `pause` may
-   * let others have their turn. Until it is done nothing else may use this connection.
+   * let others have their turn. Until it is done nothing else may use this connection. With
+   * `keepInterrupted` a dump that the kernel marks as interrupted by a change counts all the same: for
+   * callers who know in another way whether the change was in what they read.
    */
   async dumpInTurns<T>(
     operation: string,
@@ -121,9 +123,9 @@ export class Connection {
     write: (message: MessageEncoder) => void,
     decode: (message: MessageCursor) => T | undefined,
     pause: () => Promise<void> | void,
-    flags = 0,
+    keepInterrupted = false,
   ): Promise<T[]> {
-    const steps = this.#dumpSteps(operation, type, write, decode, flags);
+    const steps = this.#dumpSteps(operation, type, write, decode, 0, keepInterrupted);
     try {
       while (true) {
         this.#busy = false;
@@ -145,9 +147,17 @@ export class Connection {
     write: (message: MessageEncoder) => void,
     decode: (message: MessageCursor) => T | undefined,
     flags: number,
+    keepInterrupted = false,
   ): Generator<void, T[]> {
     for (let attempt = 1;; attempt++) {
-      const answer = yield* this.#dumpOnce(operation, type, write, decode, flags);
+      const answer = yield* this.#dumpOnce(
+        operation,
+        type,
+        write,
+        decode,
+        flags,
+        keepInterrupted,
+      );
       if (Array.isArray(answer)) return answer;
       if (attempt === dumpAttempts) {
         throw new KernelError(answer === "lost" ? 105 : 4, operation, {
@@ -274,6 +284,7 @@ export class Connection {
     write: (message: MessageEncoder) => void,
     decode: (message: MessageCursor) => T | undefined,
     flags: number,
+    keepInterrupted: boolean,
   ): Generator<void, T[] | "interrupted" | "lost"> {
     const sequence = this.#write(type, flags | NLM_F_REQUEST | NLM_F_DUMP, write);
     this.transport.send(this.#encoder.finish());
@@ -294,7 +305,7 @@ export class Connection {
       }
       for (message.aim(datagram); message.next();) {
         if (message.sequence !== sequence) continue;
-        if (message.flags & NLM_F_DUMP_INTR) interrupted = true;
+        if (message.flags & NLM_F_DUMP_INTR && !keepInterrupted) interrupted = true;
         if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) {
           const ack = readAcknowledgement(message);
           if (ack.errno && !(lost && ack.errno === 16)) throw toKernelError(ack, operation);

@@ -74,6 +74,18 @@ export interface TableName {
   readonly name: string;
 }
 
+/** How a long reading goes about. */
+export interface Reading {
+  /** Called between datagrams. Default `inTurns()`. */
+  readonly pause?: () => Promise<void> | void;
+  /**
+   * Takes what was read though somebody committed meanwhile: for callers who hear of commits and know
+   * whether one was in this table. On a machine where others commit all the time no long reading comes
+   * to its end otherwise.
+   */
+  readonly despiteCommits?: boolean;
+}
+
 /** Lets others have their turn once we have had `milliseconds` without a break. */
 export function inTurns(milliseconds = 4): () => Promise<void> | void {
   let began = performance.now();
@@ -195,12 +207,14 @@ export class NftClient {
   }
 
   /** As elements, for sets that may be large: lets the event loop live while the kernel lists them. */
-  async elementsInTurns(set: NftSetRef, pause = inTurns()): Promise<NftElement[]> {
-    return (await this.#connection.dumpInTurns(...elementsDump(set), pause)).flat();
+  async elementsInTurns(set: NftSetRef, reading: Reading = {}): Promise<NftElement[]> {
+    const { pause = inTurns(), despiteCommits } = reading;
+    return (await this.#connection.dumpInTurns(...elementsDump(set), pause, despiteCommits)).flat();
   }
 
   /** Everything in a table but the elements of its sets. Lets the event loop live meanwhile. */
-  async snapshot(table: TableName, pause = inTurns()): Promise<TableSnapshot> {
+  async snapshot(table: TableName, reading: Reading = {}): Promise<TableSnapshot> {
+    const { pause = inTurns(), despiteCommits } = reading;
     const generation = this.generation();
     const found = this.table(table);
     const chains: NftChain[] = [], rules: NftRuleHead[] = [], sets: NftSet[] = [];
@@ -214,6 +228,7 @@ export class NftClient {
           (e) => putRuleName(e, { family: table.family, table: table.name }),
           (m) => getRuleHead(m, cursor),
           pause,
+          despiteCommits,
         )
       ) rules.push(rule);
       sets.push(...this.sets(table).filter((set) => !(set.flags & NFT_SET_ANONYMOUS)));
@@ -230,11 +245,12 @@ export class NftClient {
   /**
    * Commits. Throws StaleGenerationError, or TransactionError with every message that was refused;
    * in both cases nothing was done. A KernelError with ENOBUFS: answers were lost, and it may be done
-   * or not. Between call and answer the client can do nothing else.
+   * or not. `elsewhere`: on another thread, whatever its size, because the kernel will take long.
+   * Between call and answer the client can do nothing else.
    */
-  async commit(transaction: Transaction): Promise<void> {
+  async commit(transaction: Transaction, elsewhere = false): Promise<void> {
     const datagram = transaction.finish();
-    if (datagram.length < this.#asyncFrom) return this.commitNow(transaction);
+    if (datagram.length < this.#asyncFrom && !elsewhere) return this.commitNow(transaction);
     this.#reserveSend(datagram.length);
     this.#judge(transaction, datagram, await this.#connection.exchangeAsync(datagram));
   }

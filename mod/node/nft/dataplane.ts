@@ -92,10 +92,19 @@ export class DataplaneError extends Error {
 class Changed extends Error {}
 
 const families: readonly Family[] = [4, 6];
-/** A stale generation is no failure; but somebody may commit faster than we can read. */
-const mostStale = 100;
+/** Somebody may commit faster than we can read. */
+const mostUnsettled = 100;
+
+/** Whether we only have to look again: nobody has refused anything. */
+function isUnsettled(error: unknown): boolean {
+  return error instanceof StaleGenerationError || error instanceof Changed ||
+    isKernelError(error, "EINTR", "ENOBUFS", "EAGAIN");
+}
+
 /** Transactions of so many bytes are committed without listening to their many notifications. */
 const deafFrom = 256 << 10;
+/** Tables of more chains than this are committed on another thread, for the event loop's sake. */
+const manyChains = 300;
 /** Pause before an unasked repair: a foreign program's commits come in bursts. Doubles up to 1 s. */
 const repairPause = 20;
 const longestPause = 1000;
@@ -108,6 +117,8 @@ interface Plane {
   kernel: KernelTable | undefined;
   /** Why it is read or changed, for events. */
   reason: "change" | "start" | "repair";
+  /** Transactions in a row that the kernel would not have. */
+  refusals: number;
 }
 
 export class NftDataplane {
@@ -151,6 +162,7 @@ export class NftDataplane {
       planner: new Planner(this.#table, family),
       kernel: undefined,
       reason: "start",
+      refusals: 0,
     });
     this.#planes = { 4: plane(4), 6: plane(6) };
   }
@@ -269,34 +281,40 @@ export class NftDataplane {
   }
 
   async #bringPlane(plane: Plane): Promise<void> {
-    let failures = 0, stale = 0;
+    let failures = 0, unsettled = 0;
+    plane.refusals = 0;
     while (true) {
       try {
         this.#drain();
-        if (failures >= this.#replaceAfter) await this.#replace(plane);
+        if (plane.refusals >= this.#replaceAfter) await this.#replace(plane);
         else await this.#commitDifference(plane);
         // What was heard meanwhile may already be of another's doing.
         this.#drain();
         if (plane.kernel) return;
       } catch (error) {
-        if (error instanceof StaleGenerationError || error instanceof Changed) {
-          if (error instanceof Changed) this.#forget(plane);
-          else this.#afterStale();
-          if (++stale < mostStale) continue;
-          this.#forget(plane);
-          throw new DataplaneError(plane.family, stale, error);
+        if (error instanceof StaleGenerationError) this.#afterStale();
+        else this.#forget(plane);
+        if (isUnsettled(error)) {
+          // No refusal: others were at work while we read or computed.
+          if (++unsettled >= mostUnsettled) {
+            throw new DataplaneError(plane.family, unsettled, error as Error);
+          }
+          if (unsettled > 3) await this.#wait(Math.min(unsettled, 50));
+          continue;
         }
-        this.#forget(plane);
         if (!(error instanceof TransactionError) && !isKernelError(error)) throw error;
         failures++;
         this.#options.onEvent?.({ event: "refused", family: plane.family, error, failures });
         if (failures >= this.#giveUpAfter) {
           throw new DataplaneError(plane.family, failures, error);
         }
-        const pause = Math.min(1 << failures, 100);
-        await new Promise<void>((resolve) => this.#later(pause, resolve));
+        await this.#wait(Math.min(1 << failures, 100));
       }
     }
+  }
+
+  #wait(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => this.#later(milliseconds, resolve));
   }
 
   async #commitDifference(plane: Plane): Promise<void> {
@@ -312,7 +330,7 @@ export class NftDataplane {
       const tx = this.#client.begin(this.#generation);
       await writePlan(tx, plan, (chain) => this.#handles(plane, chain), inTurns());
       const size = tx.finish().length;
-      await this.#commit(tx);
+      await this.#commit(plane, plan, tx);
       this.#options.onEvent?.({
         event: "committed",
         family,
@@ -340,7 +358,7 @@ export class NftDataplane {
     const tx = this.#client.begin(generation);
     await writePlan(tx, plan, () => [], inTurns());
     const size = tx.finish().length;
-    await this.#commit(tx);
+    await this.#commit(plane, plan, tx);
     this.#options.onEvent?.({
       event: "committed",
       family,
@@ -353,9 +371,16 @@ export class NftDataplane {
     plane.reason = "change";
   }
 
-  async #commit(tx: Transaction): Promise<void> {
-    if (this.#events && tx.size >= deafFrom) return await this.#commitDeaf(this.#events, tx);
-    await this.#client.commit(tx);
+  async #commit(plane: Plane, plan: TablePlan, tx: Transaction): Promise<void> {
+    try {
+      if (this.#events && tx.size >= deafFrom) return await this.#commitDeaf(this.#events, tx);
+      // Where a rule came, the kernel follows all chains of the table from every hook.
+      const heavy = plan.chains.length > 0 && (plane.kernel?.chains.size ?? 0) > manyChains;
+      await this.#client.commit(tx, heavy);
+    } catch (error) {
+      if (!isUnsettled(error)) plane.refusals++;
+      throw error;
+    }
     if (this.#events) return this.#drain();
     // Nobody tells us: if ours was the only commit, the generation has moved by one; if it changed
     // nothing, by none.
@@ -414,7 +439,12 @@ export class NftDataplane {
 
   /** Reads the table; what commits meanwhile is told by the generation, or by events. */
   async #read(plane: Plane): Promise<KernelTable> {
-    const { table, generation, whole } = await readTable(this.#client, this.#table, plane.family);
+    const { table, generation, whole } = await readTable(
+      this.#client,
+      this.#table,
+      plane.family,
+      this.#events !== undefined,
+    );
     this.#generation = generation;
     plane.kernel = table;
     if (whole) return table;

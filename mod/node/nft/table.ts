@@ -56,14 +56,18 @@ export interface TableReading {
   readonly whole: boolean;
 }
 
-/** Reads a table with everything in it. Lets the event loop live meanwhile. */
+/**
+ * Reads a table with everything in it. Lets the event loop live meanwhile. `despiteCommits`: the
+ * caller hears of commits (see Reading).
+ */
 export async function readTable(
   client: NftClient,
   name: string,
   family: Family,
+  despiteCommits: boolean,
 ): Promise<TableReading> {
-  const pause = inTurns();
-  const found = await client.snapshot({ family: nftFamily(family), name }, pause);
+  const reading = { pause: inTurns(), despiteCommits };
+  const found = await client.snapshot({ family: nftFamily(family), name }, reading);
   const rules = new Map<string, KernelRule[]>();
   for (const { chain, handle, userdata } of found.rules) {
     let list = rules.get(chain);
@@ -77,9 +81,7 @@ export async function readTable(
   const sets = new Map<string, KernelSet>();
   for (const set of found.sets) {
     const kind = kindOf(set, name, family);
-    const members = kind
-      ? readMembers(kind, family, await client.elementsInTurns(set, pause))
-      : undefined;
+    const members = kind && readMembers(kind, family, await client.elementsInTurns(set, reading));
     sets.set(set.name, { kind, members });
   }
   const table = {
