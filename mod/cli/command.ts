@@ -1,6 +1,6 @@
 /**
  * A command as data: names, options, examples, and where its action is found. `commands.ts` lists
- * them; `main.ts` builds the command line from the list, so that help and parser cannot differ, and
+ * them (a room with many has a list of its own there); `main.ts` builds the command line from the list, so that help and parser cannot differ, and
  * imports the one action that was asked for.
  */
 import type { Io } from "./io.ts";
@@ -42,16 +42,6 @@ export interface CommandSpec {
   /** More for its help, made only when help is asked for. */
   moreHelp?(): Promise<string>;
   load(): Promise<{ run: Action }>;
-}
-
-/**
- * A command of another room, which parses its own arguments: `run` gets the words behind the
- * command's name and returns the exit code.
- */
-export interface RoomCommand {
-  readonly name: string;
-  readonly summary: string;
-  load(): Promise<{ run: (args: string[], io: Io) => Promise<number> }>;
 }
 
 /** An option that is a text, as the action reads it. */

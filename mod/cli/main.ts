@@ -6,10 +6,9 @@
  *   0 done   1 failed, or faults were found   2 called wrongly   3 datastore or service out of reach
  */
 import { Command, CommanderError, Option } from "commander";
-import type { Call, CommandSpec, RoomCommand } from "./command.ts";
+import type { Call, CommandSpec } from "./command.ts";
 import { COMMANDS, GROUPS } from "./commands.ts";
 import { CliError, EXIT, type Io, processIo } from "./io.ts";
-import { ROOMS } from "./rooms.ts";
 
 export interface RunOptions {
   /** As the program was called; `calicoctl` is this command line under its own name. */
@@ -22,10 +21,6 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   const io = options.io ?? processIo();
   const program = options.name === "calicoctl" ? "calicoctl" : "tortie";
   try {
-    const room = roomOf(argv);
-    if (room) {
-      return await (await room.load()).run([...argv.slice(room.name.split(" ").length)], io);
-    }
     let exit: number = EXIT.ok;
     const root = await build(program, io, argv, (code) => exit = code);
     if (argv.length === 0) {
@@ -37,10 +32,6 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
   } catch (error) {
     return await endOf(error, io, program);
   }
-}
-
-function roomOf(argv: readonly string[]): RoomCommand | undefined {
-  return ROOMS.find(({ name }) => name.split(" ").every((word, i) => argv[i] === word));
 }
 
 /** What is said of an error, and the exit code that it means. */
@@ -95,10 +86,6 @@ async function build(
     const named = spec.name.split(" ").every((word) => argv.includes(word));
     const more = asked && named ? await spec.moreHelp?.() : undefined;
     add(parentOf(spec.name), spec, { io, program, done, more });
-  }
-  for (const room of ROOMS) {
-    // Listed for help; the words never come here.
-    parentOf(room.name).command(room.name.split(" ").at(-1)!).description(room.summary);
   }
   root.version(
     await versionText(argv),

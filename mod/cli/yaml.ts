@@ -76,10 +76,11 @@ export function parseYaml(text: string, name: string): YamlDocument[] {
       const what = fault.message.split("\n")[0].replace(/ at line \d+, column \d+:?$/, "");
       throw new YamlError(`${name}:${line}: document ${i + 1} is not YAML: ${what}`);
     }
-    if (document.contents === null) return;
-    const line = lineAt(document.contents.range?.[0]);
+    const line = lineAt(document.contents?.range?.[0]);
+    const value = toValue(document, `${name}:${line}: document ${i + 1}`);
+    if (value === null || value === undefined) return;
     found.push({
-      value: toValue(document, `${name}:${line}: document ${i + 1}`),
+      value,
       number: i + 1,
       line,
       lineOf: (path) => lineAt(offsetOf(document, path)),

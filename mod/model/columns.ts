@@ -7,12 +7,14 @@ export function goPointer(value: unknown): string {
   return value === undefined ? "<nil>" : goNumber(value);
 }
 
-/** As Go prints a float64 with %v: an exponent (of two digits) from 21 digits on or below 0.0001. */
+/** As Go prints a float64 with %v: 999999, but 1e+06; an exponent below 0.0001 too. */
 export function goNumber(value: unknown): string {
   if (typeof value !== "number" || value === 0) return String(value);
-  const exponent = Math.floor(Math.log10(Math.abs(value)));
-  if (exponent >= -4 && exponent < 21) return String(value);
-  return value.toExponential().replace(/e([+-])([0-9])$/, "e$10$2");
+  const [mantissa, exponent] = value.toExponential().split("e");
+  const power = Number(exponent);
+  if (power >= -4 && power < 6) return String(value);
+  const digits = String(Math.abs(power)).padStart(2, "0");
+  return `${mantissa}e${power < 0 ? "-" : "+"}${digits}`;
 }
 
 export function joined(values: readonly unknown[] | undefined): string {

@@ -352,6 +352,8 @@ function dropZero(schema: any, value: unknown): unknown {
       if (member === undefined) continue;
       const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
       if (entry && isZero(member) && isOmitZero(entry)) continue;
+      // A map without entries is no map, to Go.
+      if (entry && unwrap(entry).type === "record" && isEmptyMap(member)) continue;
       put(copy, key, entry ? dropZero(entry, member) : member);
     }
     return copy;
@@ -361,6 +363,10 @@ function dropZero(schema: any, value: unknown): unknown {
     return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1));
   }
   return value;
+}
+
+function isEmptyMap(value: unknown): boolean {
+  return isPlain(value) && Object.keys(value).length === 0;
 }
 
 function isZero(value: unknown): boolean {

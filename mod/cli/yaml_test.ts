@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { formatYaml, MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
+
+const one = (text: string) => parseYaml(text, "f.yaml")[0]?.value;
+
+// What sigs.k8s.io/yaml (Go) reads.
+const readings: [text: string, value: unknown][] = [
+  ["a: yes", { a: true }],
+  ["a: on", { a: true }],
+  ["a: n", { a: false }],
+  ["y: 1", { true: 1 }],
+  ["a: 017", { a: 15 }],
+  ["a: 0o17", { a: 15 }],
+  ["a: 1_000", { a: 1000 }],
+  ["a: 0b11", { a: 3 }],
+  ["a: 12:30:00", { a: "12:30:00" }],
+  ["a: 2001-01-01", { a: "2001-01-01" }],
+  ["a: 1e3", { a: 1000 }],
+  ["a: 089", { a: 89 }],
+  ["a: ~", { a: null }],
+  ["x: &x {b: 1}\ny2: {<<: *x, c: 2}", { x: { b: 1 }, y2: { b: 1, c: 2 } }],
+  ["8000:8080", "8000:8080"],
+];
+
+Deno.test("YAML reads as Kubernetes reads it", () => {
+  for (const [text, value] of readings) {
+    assert.deepEqual(JSON.parse(JSON.stringify(one(text))), value, text);
+  }
+});
+
+Deno.test("documents are numbered, empty ones too, and know their lines", () => {
+  const documents = parseYaml(
+    "---\n---\n# nothing\n---\na: 1\nb:\n- c: 2\n  d: 3\n---\n",
+    "f.yaml",
+  );
+  assert.equal(documents.length, 1);
+  const [document] = documents;
+  assert.equal(document.number, 3);
+  assert.equal(document.line, 5);
+  assert.equal(document.lineOf("b[0].d"), 8);
+  assert.equal(document.lineOf("b[0].missing"), 7);
+  assert.equal(document.lineOf("missing"), 5);
+  assert.equal(document.lineOf(""), 5);
+});
+
+Deno.test("JSON is read as JSON, and its faults are found", () => {
+  assert.deepEqual(one('{"a": [1, "yes"]}'), { a: [1, "yes"] });
+  assert.throws(() => parseYaml('{"a": [1,}', "f.json"), /^YamlError: f\.json:1: document 1/);
+});
+
+Deno.test("a fault names file, line and document", () => {
+  for (const text of ["a: 1\n---\nb: [1, 2\n", "a: 1\n---\nb: 1\nb: 2\n", "a: 1\n---\n\tb: 1\n"]) {
+    assert.throws(() => parseYaml(text, "f.yaml"), (error: unknown) => {
+      assert.ok(error instanceof YamlError);
+      assert.match(error.message, /^f\.yaml:[345]: document 2 is not YAML: /);
+      return true;
+    });
+  }
+});
+
+Deno.test("an alias bomb, deep nesting and a huge text are refused at once", () => {
+  const levels = "abcdefghi".split("").map((name, i, all) =>
+    `${name}: &${name} [${Array(9).fill(i === 0 ? "x" : `*${all[i - 1]}`).join(",")}]`
+  );
+  assert.throws(() => parseYaml(levels.join("\n"), "f.yaml"), YamlError);
+  assert.throws(() => parseYaml("[".repeat(5000), "f.yaml"), YamlError);
+  assert.throws(() => parseYaml(`a: ${"x".repeat(MAX_BYTES)}`, "f.yaml"), /more than 4 MiB/);
+});
+
+Deno.test("what is written reads as the same, texts that look like something else too", () => {
+  const leaf = fc.oneof(
+    fc.constantFrom(
+      "yes",
+      "on",
+      "y",
+      "n",
+      "012",
+      "0x1",
+      "12:30",
+      "2001-01-01",
+      "~",
+      "null",
+      "-",
+      "",
+    ),
+    fc.string(),
+    fc.integer(),
+    fc.boolean(),
+    fc.constant(null),
+  );
+  const value = fc.dictionary(
+    fc.string({ minLength: 1 }).filter((key) => key !== "__proto__" && key !== "<<"),
+    fc.oneof(leaf, fc.array(leaf)),
+  );
+  fc.assert(fc.property(value, (object) => {
+    assert.deepEqual(
+      JSON.parse(JSON.stringify(one(formatYaml(object)) ?? null)),
+      JSON.parse(JSON.stringify(object)),
+    );
+  }));
+});
+
+Deno.test("keys are written in order, lists at the depth of their key", () => {
+  assert.equal(
+    formatYaml({ spec: { b: ["x", "z"], a: 1 }, kind: "K" }),
+    "kind: K\nspec:\n  a: 1\n  b:\n  - x\n  - z\n",
+  );
+});

@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { Cluster, command, test } from "./harness.ts";
+import { COMMANDS } from "../../mod/cli/commands.ts";
+
+Deno.test("without words it tells what it can do", async () => {
+  const { exit, out } = await command([]);
+  assert.equal(exit, 0);
+  for (const { name } of COMMANDS) assert.ok(out.includes(name.split(" ")[0]), name);
+});
+
+Deno.test("every command has help with its options, and examples that it understands", async () => {
+  for (const spec of COMMANDS) {
+    const words = spec.name.split(" ");
+    const { exit, out, err } = await command([...words, "--help"]);
+    assert.deepEqual([exit, err], [0, ""], spec.name);
+    for (const option of spec.options ?? []) {
+      assert.equal(
+        out.includes(`  ${option.flags} `),
+        !option.hidden,
+        `${spec.name} ${option.flags}`,
+      );
+    }
+    for (const [, line] of spec.examples ?? []) {
+      assert.ok(out.includes(`tortie ${line}`), line);
+      assert.ok(line.startsWith(spec.name), line);
+      for (const flag of line.match(/(?<= )--[a-z-]+/g) ?? []) {
+        const known = spec.options?.some((option) => option.flags.includes(flag));
+        assert.ok(known, `${line}: ${flag}`);
+      }
+    }
+    assert.equal(typeof (await spec.load()).run, "function");
+  }
+});
+
+Deno.test("slips are usage errors with the nearest word", async () => {
+  const cases: [words: string[], message: RegExp][] = [
+    [["gett", "ippool"], /unknown command 'gett'[^]*Did you mean get\?/],
+    [["get", "ippool", "--outptu", "json"], /unknown option '--outptu'[^]*Did you mean --output\?/],
+    [["-m"], /unknown option '-m'/],
+    [["ipam", "shwo"], /unknown command 'shwo'[^]*Did you mean show\?/],
+    [["label", "node"], /missing required argument 'name'/],
+    [["version", "now"], /too many arguments|excess/],
+  ];
+  for (const [words, message] of cases) {
+    const { exit, out, err } = await command(words);
+    assert.deepEqual([exit, out], [2, ""], words.join(" "));
+    assert.match(err, message);
+  }
+});
+
+Deno.test("under the name calicoctl it speaks of itself by that name", async () => {
+  const { out } = await command(["get", "--help"], { name: "calicoctl" });
+  assert.match(out, /Usage: calicoctl get/);
+  assert.match(out, /calicoctl get ippools -o wide/);
+});
+
+Deno.test("version says what it is, for people and programs, without a datastore", async () => {
+  const env = { TORTIE_RUN_DIR: "/nowhere", TORTIE_STATE_DIR: "/nowhere" };
+  const json = JSON.parse((await command(["version", "-o", "json"], { env })).out);
+  assert.match(json.version, /^\d+\.\d+\.\d+/);
+  assert.match((await command(["version"], { env })).out, /^Client Version: +\d/);
+  assert.match((await command(["--version"])).out, /^\d+\.\d+\.\d+/);
+});
+
+Deno.test("a datastore out of reach is exit code 3 and says what was tried", async () => {
+  const env = { TORTIE_RUN_DIR: "/nowhere/run", TORTIE_STATE_DIR: "/nowhere/lib" };
+  const nothing = await command(["get", "ippool"], { env });
+  assert.equal(nothing.exit, 3);
+  assert.match(nothing.err, /\/nowhere\/run\/tortie\.sock \(the node's socket\): no such socket/);
+  assert.match(nothing.err, /\/nowhere\/lib\/store\.kv \(the embedded store\): no such file/);
+  assert.match(nothing.err, /Start `tortie node run`/);
+  const named = await command(["get", "ippool", "--store", "/nowhere/x.sock"], { env });
+  assert.equal(named.exit, 3);
+  assert.match(named.err, /\/nowhere\/x\.sock \(--store\)/);
+  for (const words of [["node", "status"], ["bgp", "peers"], ["bgp", "routes"]]) {
+    const answer = await command(words, { env });
+    assert.equal(answer.exit, 3, words.join(" "));
+    assert.match(answer.err, /does not answer at \/nowhere\/run\/tortie\.sock/);
+  }
+});
+
+Deno.test("a datastore for which there is no driver is named, not passed over", async () => {
+  const cases: [words: string[], env: Record<string, string>, message: RegExp][] = [
+    [[], { DATASTORE_TYPE: "kubernetes" }, /"kubernetes" of DATASTORE_TYPE has no driver/],
+    [["--context", "prod"], {}, /"kubernetes" of --context prod has no driver/],
+    [["--store", "http://x"], {}, /"http:\/\/x" of --store is not understood/],
+  ];
+  for (const [words, env, message] of cases) {
+    const answer = await command(["get", "ippool", ...words], { env });
+    assert.ok(answer.exit === 1 || answer.exit === 2);
+    assert.match(answer.err, message);
+  }
+});
+
+test("where the store is: flag over environment over configuration over the node's socket", async (cluster) => {
+  const other = await Cluster.start();
+  try {
+    const set = (name: string) => ({
+      stdin:
+        `{apiVersion: projectcalico.org/v3, kind: GlobalNetworkSet, metadata: {name: ${name}}}`,
+    });
+    await cluster.run("apply -f -", set("mine"));
+    await other.run("apply -f -", set("others"));
+    const socket = `${other.folder}/tortie.sock`;
+    const config = await cluster.file("config.yaml", `store: ${socket}\n`);
+    const names = async (words: string[], env = {}) =>
+      (await cluster.run(["get", "gnetsets", "-o", "name", ...words], { env })).out;
+    assert.equal(await names([]), "globalnetworkset/mine\n");
+    assert.equal(await names(["--store", socket]), "globalnetworkset/others\n");
+    assert.equal(await names(["--store", `unix:${socket}`]), "globalnetworkset/others\n");
+    assert.equal(await names([], { TORTIE_STORE: socket }), "globalnetworkset/others\n");
+    assert.equal(await names(["-c", config]), "globalnetworkset/others\n");
+    const mine = `${cluster.folder}/tortie.sock`;
+    assert.equal(await names(["--store", mine, "-c", config]), "globalnetworkset/mine\n");
+    const calicoctl = await cluster.file("calicoctl.cfg", "spec: {datastoreType: etcdv3}\n");
+    const refused = await cluster.run(["get", "node", "-c", calicoctl]);
+    assert.match(refused.err, /"etcdv3" of .*calicoctl\.cfg has no driver/);
+    assert.equal((await cluster.run("get node -c /nowhere.yaml")).exit, 1);
+  } finally {
+    await other.close();
+  }
+});
+
+Deno.test("an embedded store is opened where nobody serves it, and closed again", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "tortie-cli-" });
+  try {
+    const env = { TORTIE_RUN_DIR: folder, TORTIE_STATE_DIR: folder };
+    const stdin = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkSet, metadata: {name: s}}";
+    const store = ["--store", `kv:${folder}/store.kv`];
+    assert.equal((await command(["apply", "-f", "-", ...store], { env, stdin })).exit, 0);
+    assert.equal(
+      (await command(["get", "gnetsets", "-o", "name"], { env })).out,
+      "globalnetworkset/s\n",
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

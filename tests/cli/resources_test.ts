@@ -1,0 +1,350 @@
+import assert from "node:assert/strict";
+import { test } from "./harness.ts";
+import { parseYaml } from "../../mod/cli/yaml.ts";
+
+const POOLS = `apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool-a}
+spec: {cidr: 10.1.0.0/16, natOutgoing: true}
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool-b}
+spec: {cidr: 10.2.0.0/16, nodeSelector: "rack == 'r1'"}
+`;
+
+test("create, get, replace, delete: a resource's whole life", async (cluster) => {
+  const created = await cluster.run("create -f -", { stdin: POOLS });
+  assert.deepEqual(created, {
+    exit: 0,
+    out: "Successfully created 2 'IPPool' resource(s)\n",
+    err: "",
+  });
+  assert.deepEqual(await cluster.run("get ippools"), {
+    exit: 0,
+    out: "NAME     CIDR          SELECTOR       \n" +
+      "pool-a   10.1.0.0/16   all()          \n" +
+      "pool-b   10.2.0.0/16   rack == 'r1'   \n\n",
+    err: "",
+  });
+  const again = await cluster.run("create -f -", { stdin: POOLS });
+  assert.equal(again.exit, 1);
+  assert.match(again.err, /standard input:1: document 1: IPPool "pool-a" already exists/);
+  assert.equal((await cluster.run("create --skip-exists -f -", { stdin: POOLS })).exit, 0);
+
+  const yaml = (await cluster.run("get ippool pool-a -o yaml")).out;
+  const replaced = await cluster.run("replace -f -", {
+    stdin: yaml.replace("natOutgoing: true", "natOutgoing: false"),
+  });
+  assert.equal(replaced.out, "Successfully replaced 1 'IPPool' resource(s)\n");
+  const stale = await cluster.run("replace -f -", { stdin: yaml });
+  assert.equal(stale.exit, 1);
+  assert.match(stale.err, /changed by someone else/);
+
+  assert.equal(
+    (await cluster.run("delete ippool pool-a pool-b")).out,
+    "Successfully deleted 2 'IPPool' resource(s)\n",
+  );
+  const gone = await cluster.run("delete ippool pool-a");
+  assert.deepEqual([gone.exit, gone.err], [1, 'error: IPPool "pool-a" does not exist\n']);
+  assert.equal((await cluster.run("delete -s -f -", { stdin: POOLS })).exit, 0);
+  assert.equal((await cluster.run("get ippools")).out, "NAME   CIDR   SELECTOR   \n\n");
+});
+
+test("a broken document in the middle leaves nothing written, and is named with its line", async (cluster) => {
+  const path = await cluster.file(
+    "all.yaml",
+    `${POOLS}---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool-c}
+spec:
+  cidr: 10.3.0.0/16
+  ipipMode: Sometimes
+---
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: pool-d}
+spec: {cidr: 10.4.0.0/16}
+`,
+  );
+  const answer = await cluster.run(["apply", "-f", path]);
+  assert.equal(answer.exit, 1);
+  assert.equal(
+    answer.err,
+    `error: ${path}:16: document 3: IPPool "pool-c": spec.ipipMode: "Sometimes" is not allowed: ` +
+      "want one of Never, Always, CrossSubnet\n",
+  );
+  const { entries } = await cluster.store.list("/");
+  assert.deepEqual(entries, []);
+});
+
+test("a text that is no YAML leaves nothing written", async (cluster) => {
+  const answer = await cluster.run("apply -f -", { stdin: `${POOLS}---\nkind: [\n` });
+  assert.equal(answer.exit, 1);
+  assert.match(answer.err, /^error: standard input:\d+: document 3 is not YAML/);
+  assert.deepEqual((await cluster.store.list("/")).entries, []);
+});
+
+test("what the datastore refuses ends it, and what was written before is counted", async (cluster) => {
+  const overlap = POOLS.replace("10.2.0.0/16", "10.1.128.0/17");
+  const answer = await cluster.run("apply -f -", { stdin: overlap });
+  assert.equal(answer.exit, 1);
+  assert.match(
+    answer.err,
+    /document 2: .*overlaps with 10\.1\.0\.0\/16 of pool pool-a.*the first 1 of 2 resources were applied/,
+  );
+});
+
+test("pools of crd.projectcalico.org/v1 are taken with host bits and overlap, those of v3 are not", async (cluster) => {
+  const manifest = (apiVersion: string) =>
+    `apiVersion: ${apiVersion}
+kind: IPPool
+metadata: {name: new-pool1}
+spec: {cidr: 10.244.3.220/24, blockSize: 31, ipipMode: Never, natOutgoing: true}
+`;
+  await cluster.run("apply -f -", { stdin: POOLS.replace("10.1.0.0/16", "10.244.0.0/16") });
+  const v3 = await cluster.run("apply -f -", { stdin: manifest("projectcalico.org/v3") });
+  assert.equal(v3.exit, 1);
+  assert.match(v3.err, /10\.244\.3\.220\/24 has host bits set; want 10\.244\.3\.0\/24/);
+  const masked = manifest("projectcalico.org/v3").replace("3.220", "3.0");
+  assert.match(
+    (await cluster.run("apply -f -", { stdin: masked })).err,
+    /overlaps with 10\.244\.0\.0\/16/,
+  );
+  for (let i = 0; i < 2; i++) { // the second time an update
+    const crd = await cluster.run("apply -f -", { stdin: manifest("crd.projectcalico.org/v1") });
+    assert.equal(crd.exit, 0, crd.err);
+    assert.match(
+      crd.err,
+      /^warning: .*10\.244\.3\.220\/24 has host bits set; want 10\.244\.3\.0\/24/,
+    );
+    assert.equal(crd.out, "Successfully applied 1 'IPPool' resource(s)\n");
+  }
+  assert.match((await cluster.run("get ippool")).out, /new-pool1 +10\.244\.3\.0\/24/);
+});
+
+test("networkpolicy are Calico's, knp Kubernetes' own; a file's apiVersion decides", async (cluster) => {
+  const manifest = (apiVersion: string) =>
+    `{apiVersion: ${apiVersion}, kind: NetworkPolicy, metadata: {name: web}, spec: {}}`;
+  const stdin = `${manifest("projectcalico.org/v3")}\n---\n${manifest("networking.k8s.io/v1")}\n`;
+  const applied = await cluster.run("apply -n shop -f -", { stdin });
+  assert.equal(applied.out, "Successfully applied 2 'NetworkPolicy' resource(s)\n");
+  assert.equal(
+    (await cluster.run("get networkpolicy -A")).out,
+    "NAMESPACE   NAME   TIER      \nshop        web    default   \n\n",
+  );
+  assert.equal(
+    (await cluster.run("get knp -n shop")).out,
+    "NAME   POD-SELECTOR   \nweb    <none>         \n\n",
+  );
+  assert.equal((await cluster.run("delete knp web -n shop")).exit, 0);
+  assert.match((await cluster.run("get np -n shop")).out, /web/);
+});
+
+test("namespaces: default, -n, that of the file, and none where there is none", async (cluster) => {
+  const policy = "{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: p";
+  await cluster.run("apply -f -", { stdin: `${policy}}}` });
+  assert.match((await cluster.run("get np")).out, /^NAME +TIER +\np /);
+  const other = await cluster.run("apply -n a -f -", { stdin: `${policy}, namespace: b}}` });
+  assert.equal(other.exit, 1);
+  assert.match(other.err, /"b" is not the namespace "a" of --namespace/);
+  const none = await cluster.run("get ippools -n shop");
+  assert.deepEqual([none.exit, /ippools are not namespaced/.test(none.err)], [2, true]);
+  assert.equal((await cluster.run("get np -A -n shop")).exit, 2);
+});
+
+test("lists of all forms are taken apart", async (cluster) => {
+  const item = (name: string) =>
+    `{"apiVersion":"projectcalico.org/v3","kind":"GlobalNetworkSet","metadata":{"name":"${name}"}}`;
+  const stdin = `{"apiVersion":"v1","kind":"List","items":[${item("a")},${item("b")}]}`;
+  assert.match((await cluster.run("apply -f -", { stdin })).out, /applied 2 'GlobalNetworkSet'/);
+  // What get prints of a whole kind is a list too.
+  const printed = (await cluster.run("get gnetsets -o json")).out;
+  assert.equal(JSON.parse(printed).kind, "GlobalNetworkSetList");
+  assert.match((await cluster.run("apply -f -", { stdin: printed })).out, /applied 2/);
+  const yaml = (await cluster.run("get gnetsets -o yaml")).out;
+  assert.match((await cluster.run("apply -f -", { stdin: yaml })).out, /applied 2/);
+  const array = (await cluster.run("get gnetset a b -o json")).out;
+  assert.ok(array === "" || Array.isArray(JSON.parse(array)));
+  const bad = `{"kind":"List","items":[${item("c")},{"kind":"Nonsense"}]}`;
+  const refused = await cluster.run("apply -f -", { stdin: bad });
+  assert.equal(refused.exit, 1);
+  assert.equal((await cluster.run("get gnetsets c".split(" "))).exit, 1);
+});
+
+test("a directory is read in order, with -R those below it", async (cluster) => {
+  const set = (name: string) =>
+    `{apiVersion: projectcalico.org/v3, kind: GlobalNetworkSet, metadata: {name: ${name}}}\n`;
+  await cluster.file("dir/1.yaml", set("one"));
+  await cluster.file(
+    "dir/2.json",
+    JSON.stringify({
+      apiVersion: "projectcalico.org/v3",
+      kind: "GlobalNetworkSet",
+      metadata: { name: "two" },
+    }),
+  );
+  await cluster.file("dir/readme.txt", "not a manifest");
+  await cluster.file("dir/sub/3.yml", set("three"));
+  const dir = `${cluster.folder}/dir`;
+  assert.match((await cluster.run(["apply", "-f", dir])).out, /applied 2/);
+  assert.match((await cluster.run(["apply", "-R", "-f", dir])).out, /applied 3/);
+  assert.match((await cluster.run(["get", "-f", dir])).out, /^NAME +\none +\ntwo +\n/);
+});
+
+test("files that are not there, empty, URLs: each is said", async (cluster) => {
+  const empty = await cluster.file("empty.yaml", "# nothing\n");
+  const cases: [words: string[], exit: number, message: RegExp][] = [
+    [["apply", "-f", "/nowhere.yaml"], 1, /\/nowhere\.yaml is not there/],
+    [["apply", "-f", empty], 1, /empty\.yaml holds no object/],
+    [["apply", "-f", "https://example.com/x.yaml"], 2, /addresses are not fetched; download/],
+    [["apply"], 2, /apply needs -f/],
+    [["apply", "-f", "-"], 1, /standard input holds no object/],
+    [["delete"], 2, /delete needs a kind/],
+    [["delete", "ippool"], 2, /needs the names/],
+    [["get"], 2, /get needs a kind/],
+    [["get", "ippol"], 2, /did you mean ippool\?/],
+    [["get", "ippool", "-o", "jsn"], 2, /did you mean json\?/],
+    [
+      ["get", "ippool", "-o", "custom-columns=NAME,COLOUR"],
+      2,
+      /has no column COLOUR; want some of NAME/,
+    ],
+  ];
+  for (const [words, exit, message] of cases) {
+    const answer = await cluster.run(words);
+    assert.equal(answer.exit, exit, words.join(" "));
+    assert.match(answer.err, message);
+    assert.equal(answer.out, "", words.join(" "));
+  }
+  const skipped = await cluster.run(["apply", "--skip-empty", "-f", empty]);
+  assert.deepEqual([skipped.exit, skipped.out], [0, "No resources specified\n"]);
+});
+
+test("validate needs no datastore and tells every fault", async (cluster) => {
+  const env = { TORTIE_RUN_DIR: "/nowhere", TORTIE_STATE_DIR: "/nowhere" };
+  const good = await cluster.run("validate --config=x.yaml --context=test -f -", {
+    stdin: POOLS,
+    env,
+  });
+  assert.deepEqual([good.exit, good.out], [0, "Successfully validated 2 'IPPool' resource(s)\n"]);
+  const bad = POOLS.replace("natOutgoing: true", "natOutgoing: perhaps, cdir: x")
+    .replace("10.2.0.0/16", "10.2.0.0/33");
+  const answer = await cluster.run("validate -f -", { stdin: bad, env });
+  assert.equal(answer.exit, 1);
+  const lines = answer.err.trimEnd().split("\n");
+  assert.equal(lines.length, 3);
+  assert.ok(lines.some((line) => /document 1: .*spec\.cdir: unknown field/.test(line)));
+  assert.ok(
+    lines.some((line) => /document 1: .*spec\.natOutgoing: "perhaps" is not true/.test(line)),
+  );
+  assert.ok(lines.some((line) => /document 2: .*spec\.cidr: "10\.2\.0\.0\/33"/.test(line)));
+});
+
+test("outputs: names, columns of choice, export, several kinds from a file", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: POOLS });
+  assert.equal((await cluster.run("get pools -o name")).out, "ippool/pool-a\nippool/pool-b\n");
+  assert.equal(
+    (await cluster.run("get ippool/pool-a -o custom-columns=name,nat")).out,
+    "NAME     NAT    \npool-a   true   \n\n",
+  );
+  const exported = JSON.parse((await cluster.run("get ippool pool-a --export -o json")).out);
+  assert.deepEqual(exported.metadata, { name: "pool-a" });
+  const [document] = parseYaml((await cluster.run("get ippool pool-a -o yaml")).out, "out");
+  assert.equal((document.value as any).spec.cidr, "10.1.0.0/16");
+  const mixed = `${POOLS}---
+{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: default}}`;
+  const { out } = await cluster.run("get -f -", { stdin: mixed });
+  assert.match(
+    out,
+    /^NAME +CIDR.*\npool-a.*\npool-b.*\n\nNAME +ORDER +\ndefault +1e\+06 +\n\n$/,
+  );
+});
+
+test("some found and some not: both are told, and it counts as failed", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: POOLS });
+  const answer = await cluster.run("get ippool pool-a nope pool-b");
+  assert.equal(answer.exit, 1);
+  assert.match(answer.out, /pool-a[^]*pool-b/);
+  assert.equal(answer.err, 'error: IPPool "nope" does not exist\n');
+});
+
+test("nodes show the cluster's AS number where they have none of their own", async (cluster) => {
+  const node = (name: string, bgp: string) =>
+    `{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: ${name}}, spec: {bgp: {${bgp}}}}\n---\n`;
+  await cluster.run("apply -f -", {
+    stdin: node("n1", "ipv4Address: 192.0.2.1/24") +
+      node("n2", "ipv4Address: 192.0.2.2/24, asNumber: 65001") +
+      "{apiVersion: projectcalico.org/v3, kind: BGPConfiguration, metadata: {name: default}, spec: {asNumber: '1.10'}}",
+  });
+  assert.equal(
+    (await cluster.run("get nodes -o wide")).out,
+    "NAME   ASN       IPV4           IPV6   \n" +
+      "n1     (65546)   192.0.2.1/24          \n" +
+      "n2     65001     192.0.2.2/24          \n\n",
+  );
+});
+
+test("read-only kinds are shown and not written", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: POOLS });
+  assert.match(
+    (await cluster.run("get clusterinfo")).out,
+    /^NAME +CLUSTERGUID.*\ndefault +[0-9a-f]{32}/,
+  );
+  const stdin = (await cluster.run("get clusterinfo default -o yaml")).out;
+  for (const line of ["apply -f -", "delete -f -", "delete clusterinfo default"]) {
+    const answer = await cluster.run(line, { stdin });
+    assert.equal(answer.exit, 1, line);
+    assert.match(answer.err, /cannot be (written|deleted) by users/);
+  }
+});
+
+test("label and patch change one thing", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: POOLS });
+  const label = (words: string) => cluster.run(`label ippool pool-a ${words}`);
+  assert.equal((await label("color=blue")).exit, 0);
+  const refused = await label("color=red");
+  assert.equal(refused.exit, 1);
+  assert.match(refused.err, /key color is already present.*--overwrite/);
+  assert.equal((await label("color=red --overwrite")).exit, 0);
+  const labels = async () =>
+    JSON.parse((await cluster.run("get ippool pool-a -o json")).out).metadata.labels;
+  assert.deepEqual(await labels(), { color: "red" });
+  assert.equal((await label("color --remove")).exit, 0);
+  assert.equal(await labels(), undefined);
+  assert.match((await label("color --remove")).err, /cannot remove label/);
+  assert.equal((await label("a=b=c")).exit, 2);
+
+  const patch = (change: string, ...more: string[]) =>
+    cluster.run(["patch", "ippool", "pool-a", "-p", change, ...more]);
+  assert.deepEqual(await patch('{"spec":{"disabled":true}}'), {
+    exit: 0,
+    out: "Successfully patched 1 'IPPool' resource\n",
+    err: "",
+  });
+  assert.match((await cluster.run("get pool pool-a -o custom-columns=DISABLED")).out, /true/);
+  assert.equal((await patch("spec: {disabled: null}")).exit, 0);
+  assert.equal(
+    (await patch('[{"op":"replace","path":"/spec/natOutgoing","value":false}]', "-t", "json")).exit,
+    0,
+  );
+  const bad: [change: string, more: string[], exit: number, message: RegExp][] = [
+    [
+      '{"spec":{"disabld":true}}',
+      [],
+      1,
+      /spec\.disabld: unknown field \(did you mean disabled\?\)/,
+    ],
+    ['{"spec":{"cidr":"10.9.0.0/16"}}', [], 1, /CIDR cannot be changed/],
+    ['{"metadata":{"name":"x"}}', [], 1, /would rename/],
+    ["[", [], 2, /the patch/],
+    ["{}", ["-t", "clever"], 2, /want strategic, merge or json/],
+    ['[{"op":"remove","path":"/spec/nope"}]', ["-t", "json"], 1, /operation 1 \(remove\)/],
+  ];
+  for (const [change, more, exit, message] of bad) {
+    const answer = await patch(change, ...more);
+    assert.equal(answer.exit, exit, change);
+    assert.match(answer.err, message);
+  }
+});
