@@ -307,7 +307,7 @@ export class PolicyView {
         const sets = this.#setsOf(step.rule, family);
         const why = step.failed
           ? `does not match: ${this.#phrase(step.failed, family, false)}`
-          : `${outcome}s it` + this.#because(step.rule, family);
+          : `${verbs[outcome]} it` + this.#because(step.rule, family);
         return {
           is: "rule",
           ...(origin.is === "policy"
@@ -384,6 +384,15 @@ export class PolicyView {
     }
   }
 }
+
+const verbs: Readonly<Record<WalkStep["outcome"], string>> = {
+  allow: "allows",
+  deny: "denies",
+  pass: "passes",
+  log: "logs",
+  asked: "looks at",
+  "no-match": "does not match",
+};
 
 function nameOf(endpoint: Endpoint): string {
   return endpoint.pod === "" ? endpoint.key : `${endpoint.namespace}/${endpoint.pod}`;

@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { flattenObjects, matrix, type MatrixPort, parseMatrixPort } from "./matrix.ts";
+import { calico, endpoint, kubernetesPolicy, namespace, pod } from "./testing.ts";
+
+const ports = (...texts: string[]): MatrixPort[] => texts.map((t) => parseMatrixPort(t)!);
+
+Deno.test("ports are read in either order", () => {
+  assert.deepEqual(parseMatrixPort("80/tcp"), { label: "TCP/80", protocol: 6, port: 80 });
+  assert.deepEqual(parseMatrixPort("UDP/53"), { label: "UDP/53", protocol: 17, port: 53 });
+  assert.deepEqual(parseMatrixPort("sctp/http"), {
+    label: "SCTP/http",
+    protocol: 132,
+    port: "http",
+  });
+  assert.deepEqual(parseMatrixPort("443"), { label: "TCP/443", protocol: 6, port: 443 });
+  for (const bad of ["", "/", "80/", "80/xtp", "70000/tcp", "0/tcp", "a/b/c", "http/icmp"]) {
+    assert.equal(parseMatrixPort(bad), undefined, bad);
+  }
+});
+
+Deno.test("lists stand for their items", () => {
+  const a = namespace("a"), b = namespace("b");
+  assert.deepEqual(
+    flattenObjects([{ kind: "List", items: [a, { kind: "PodList", items: [b] }] }, null, 3]),
+    [a, b],
+  );
+});
+
+Deno.test("who reaches whom: each side alone, and both together", () => {
+  const result = matrix([
+    // Namespaces need not be there; pods need no address.
+    pod("x", "a", { app: "a" }, { ips: ["10.0.0.1"] }),
+    pod("x", "b", { app: "b" }),
+    pod("y", "c", {}, { ports: { http: 80 } }),
+    kubernetesPolicy("x", "in", {
+      podSelector: { matchLabels: { app: "a" } },
+      ingress: [{
+        from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "y" } } }],
+      }],
+    }),
+    kubernetesPolicy("x", "out", {
+      podSelector: { matchLabels: { app: "b" } },
+      policyTypes: ["Egress"],
+      egress: [{ ports: [{ port: 53, protocol: "UDP" }] }],
+    }),
+  ], ports("80/tcp", "53/udp"));
+  assert.deepEqual(result, {
+    endpoints: ["x/a", "x/b", "y/c"],
+    ports: {
+      "TCP/80": {
+        ingress: ["X..", "X..", "..."],
+        egress: ["...", "XXX", "..."],
+        combined: ["X..", "XXX", "..."],
+      },
+      "UDP/53": {
+        ingress: ["X..", "X..", "..."],
+        egress: ["...", "...", "..."],
+        combined: ["X..", "X..", "..."],
+      },
+    },
+  });
+});
+
+Deno.test("objects without a namespace are in default", () => {
+  const bare = (o: ReturnType<typeof pod>) => ({
+    ...o,
+    metadata: { ...o.metadata, namespace: undefined },
+  });
+  const result = matrix([
+    bare(pod("", "a", { app: "a" })),
+    pod("default", "b"),
+    bare(kubernetesPolicy("", "deny", { podSelector: { matchLabels: { app: "a" } } })),
+  ], ports("80"));
+  assert.deepEqual(result.endpoints, ["default/a", "default/b"]);
+  assert.deepEqual(result.ports["TCP/80"].combined, ["X.", "X."]);
+});
+
+Deno.test("a named port is the server's; a server without it has no such connection", () => {
+  const result = matrix([
+    pod("x", "a", {}, { ports: { http: 8080 } }),
+    pod("x", "b"),
+    kubernetesPolicy("x", "only", { podSelector: {}, ingress: [{ ports: [{ port: 8080 }] }] }),
+  ], ports("http/tcp", "8080/tcp"));
+  assert.deepEqual(result.ports["TCP/http"].combined, [".X", ".X"]);
+  // By number policy alone counts, whatever containers list.
+  assert.deepEqual(result.ports["TCP/8080"].combined, ["..", ".."]);
+});
+
+Deno.test("pods of different families have no connection; given endpoints are taken as they are", () => {
+  const result = matrix([
+    pod("x", "four", {}, { ips: ["10.0.0.1"] }),
+    pod("x", "six", {}, { ips: ["fd00::1"] }),
+    pod("x", "both", {}),
+    endpoint("x", "both", ["10.0.0.9", "fd00::9"]),
+    calico("GlobalNetworkPolicy", "p", {
+      selector: "all()",
+      ingress: [{ action: "Allow", source: { nets: ["10.0.0.9/32", "fd00::1/128"] } }],
+    }),
+  ], ports("80"));
+  assert.deepEqual(result.ports["TCP/80"].combined, ["XXX", "X..", ".X."]);
+});
