@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { mustPrefix } from "../net/mod.ts";
+import { blockKey } from "../model/keys.ts";
+import { memoryStore } from "../store/memory.ts";
+import { StoreError } from "../store/store.ts";
+import { type AllocationBlock, giveBackHandle, newBlock, take } from "./block.ts";
+import { BlockTable, isSameLife } from "./block_table.ts";
+import { Handles } from "./handles.ts";
+import { type Faults, FaultyStore } from "./testing/faulty_store.ts";
+import { checkRecords } from "./testing/checks.ts";
+
+const PREFIX = mustPrefix("10.0.0.0/26");
+const N1 = { type: "host", name: "n1" } as const;
+
+interface Setting {
+  store: ReturnType<typeof memoryStore>;
+  counted: FaultyStore;
+  table: BlockTable;
+}
+
+function withTable(name: string, faults: Faults, test: (setting: Setting) => Promise<void>) {
+  Deno.test(name, async () => {
+    const store = memoryStore();
+    try {
+      const counted = new FaultyStore(store, faults);
+      const table = new BlockTable(counted, new Handles(counted));
+      const record = await table.create(PREFIX, newBlock(PREFIX, N1, 1000));
+      assert(record);
+      table.remember(record);
+      counted.reads = counted.writes = 0;
+      await test({ store, counted, table });
+      await checkRecords(store);
+    } finally {
+      await store.close();
+    }
+  });
+}
+
+const takeOne = (handle?: string) => (before: AllocationBlock) => {
+  const { block, ordinals } = take(before, 1, { handle });
+  return {
+    block,
+    result: ordinals,
+    ...(handle && ordinals.length > 0 && { reserve: { handle, count: ordinals.length } }),
+  };
+};
+
+withTable("changes of one moment are one write", {}, async ({ counted, table }) => {
+  const got = await Promise.all(
+    Array.from({ length: 20 }, () => table.change(PREFIX, takeOne())),
+  );
+  assert.deepEqual(got.flat(), Array.from({ length: 20 }, (_, i) => i));
+  assert.deepEqual([counted.reads, counted.writes], [0, 1]);
+});
+
+withTable("where another was first, all are applied anew", {}, async ({ store, table }) => {
+  const other = new BlockTable(store, new Handles(store));
+  await other.change(PREFIX, takeOne("x"));
+  const got = await Promise.all(["a", "b"].map((h) => table.change(PREFIX, takeOne(h))));
+  assert.deepEqual(got, [[1], [2]]);
+});
+
+withTable(
+  "conflicts leave no count behind",
+  { conflict: (n) => [3, 4, 7, 9].includes(n) },
+  async ({ store, table }) => {
+    await Promise.all(["a", "b", "c"].map((h) => table.change(PREFIX, takeOne(h))));
+    const { handles } = await checkRecords(store);
+    for (const counts of handles.values()) assert.deepEqual(counts, { "10.0.0.0/26": 1 });
+  },
+);
+
+withTable(
+  "an answer that changes nothing is only believed when fresh",
+  {},
+  async ({ store, table }) => {
+    // Our copy says that all is free; the other has taken it all since.
+    const other = new BlockTable(store, new Handles(store));
+    await other.change(PREFIX, (block) => ({ block: take(block, 64, {}).block, result: 0 }));
+    const look = (block: AllocationBlock) => ({ block, result: block.unallocated.length });
+    assert.equal(await table.change(PREFIX, look, { guess: true }), 64);
+    assert.equal(await table.change(PREFIX, look), 0);
+  },
+);
+
+withTable("what a change throws is its own answer alone", {}, async ({ table }) => {
+  const results = await Promise.allSettled([
+    table.change(PREFIX, takeOne("a")),
+    table.change(PREFIX, () => {
+      throw new RangeError("no");
+    }),
+    table.change(PREFIX, takeOne("b")),
+  ]);
+  assert.deepEqual(results.map((r) => r.status), ["fulfilled", "rejected", "fulfilled"]);
+});
+
+withTable(
+  "a handle that cannot be written fails its own change alone",
+  {},
+  async ({ store, table }) => {
+    const results = await Promise.allSettled([
+      table.change(PREFIX, takeOne("good")),
+      table.change(PREFIX, takeOne("x".repeat(3000))),
+    ]);
+    assert.equal(results[0].status, "fulfilled");
+    assert(results[1].status === "rejected" && results[1].reason instanceof StoreError);
+    assert.equal((await checkRecords(store)).allocated.size, 1);
+  },
+);
+
+withTable("an empty block of nobody is deleted", {}, async ({ store, table }) => {
+  await table.change(PREFIX, (before) => {
+    const { block } = take(before, 1, { handle: "h" });
+    return { block: { ...block, affinity: null }, result: 0, reserve: { handle: "h", count: 1 } };
+  });
+  await table.change(PREFIX, (before) => ({
+    block: giveBackHandle(before, "h", { seconds: 0, now: 0 }).block,
+    result: 0,
+  }));
+  assert.equal(await store.get(blockKey(PREFIX)), undefined);
+  assert.equal(await table.change(PREFIX, takeOne()), undefined);
+});
+
+withTable(
+  "a block that was made anew is not the one that was meant",
+  {},
+  async ({ store, table }) => {
+    const life = (await table.read(PREFIX))!;
+    await table.change(PREFIX, takeOne());
+    const later = (await table.read(PREFIX))!;
+    assert(isSameLife(life, later));
+    assert.deepEqual(await table.change(PREFIX, takeOne(), { life }), [1]);
+    await store.delete(blockKey(PREFIX));
+    await store.create(blockKey(PREFIX), newBlock(PREFIX, N1, 1001));
+    assert.equal(await table.change(PREFIX, takeOne(), { life }), undefined);
+    assert.deepEqual(await table.change(PREFIX, takeOne()), [0]);
+  },
+);
