@@ -75,7 +75,12 @@ const SYMBOLS = {
   posix_spawnattr_setflags: { parameters: ["buffer", "i16"], result: "i32" },
   posix_spawnattr_setsigdefault: { parameters: ["buffer", "buffer"], result: "i32" },
   posix_spawnattr_setsigmask: { parameters: ["buffer", "buffer"], result: "i32" },
-  // Since glibc 2.34.
+  // Since glibc 2.29 and 2.34.
+  posix_spawn_file_actions_addchdir_np: {
+    parameters: ["buffer", "buffer"],
+    result: "i32",
+    optional: true,
+  },
   posix_spawn_file_actions_addclosefrom_np: {
     parameters: ["buffer", "i32"],
     result: "i32",

@@ -26,6 +26,8 @@ export interface SpawnOptions {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly netns?: Netns;
+  /** Working directory; absent: ours. */
+  readonly cwd?: string;
   /** Descriptors to become 0, 1 and 2; absent: /dev/null. */
   readonly stdin?: number;
   readonly stdout?: number;
@@ -66,6 +68,15 @@ export function spawn(options: SpawnOptions): number {
     [options.stdin, options.stdout, options.stderr].forEach((fd, i) =>
       c.posix_spawn_file_actions_adddup2(actions, fd ?? nothing, i)
     );
+    if (options.cwd !== undefined) {
+      const chdir = c.posix_spawn_file_actions_addchdir_np;
+      if (!chdir) {
+        throw new KernelError(38, `start ${options.path} in ${options.cwd}`, {
+          detail: "a working directory needs glibc 2.29",
+        });
+      }
+      chdir(actions, cString(options.cwd));
+    }
     // What we inherited without asking (a pipe of a shell script, say) is not the child's to hold open.
     c.posix_spawn_file_actions_addclosefrom_np?.(actions, 3);
     // The runtime ignores SIGPIPE; a program expects every signal as it comes.

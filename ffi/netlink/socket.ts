@@ -128,7 +128,10 @@ export class NetlinkSocket implements Transport {
     if (this.#closed) throw new KernelError(9, "send netlink messages");
     this.#underWay++;
     try {
-      await this.#carrier.sendAsync(datagram);
+      const sent = await this.#carrier.sendAsync(datagram);
+      // Refused as a whole (too long, no memory), so nothing was done: the same once more, on this
+      // thread, tells why.
+      if (sent < 0) this.#carrier.send(datagram);
     } finally {
       this.#underWay--;
       if (this.#closed && this.#underWay === 0) this.#carrier.close();
@@ -172,7 +175,8 @@ export function openConnection(protocol: number, options?: NetlinkSocketOptions)
 interface Carrier {
   readonly fd: number;
   send(datagram: Bytes): void;
-  sendAsync(datagram: Bytes): Promise<void>;
+  /** Negative where nothing was sent. Why stays on the other thread. */
+  sendAsync(datagram: Bytes): Promise<number>;
   close(): void;
 }
 
@@ -194,29 +198,10 @@ function libnlCarrier(library: Libnl, protocol: number): Carrier {
         throw new KernelError(errno(), "send netlink messages");
       }
     },
-    async sendAsync(datagram) {
-      const code = await calls.sendAsync(socket, datagram, BigInt(datagram.length));
-      // errno stayed on the other thread; libnl's own code tells nearly as much.
-      if (code < 0) {
-        throw new KernelError(errnoOfLibnl.get(-code) ?? EIO, "send netlink messages", {
-          detail: `libnl: ${libnlText(library, code)}`,
-        });
-      }
-    },
+    sendAsync: (datagram) => calls.sendAsync(socket, datagram, BigInt(datagram.length)),
     close: () => calls.nl_socket_free(socket),
   };
 }
-
-/** libnl's NLE_… back to errno, where it tells anything. */
-const errnoOfLibnl: ReadonlyMap<number, number> = new Map([
-  [4, 11], // NLE_AGAIN
-  [5, 12], // NLE_NOMEM, which libnl also says for EMSGSIZE and ENOBUFS
-  [7, 22], // NLE_INVAL
-  [8, 34], // NLE_RANGE
-  [9, 90], // NLE_MSGSIZE
-  [25, 16], // NLE_BUSY
-  [28, 1], // NLE_PERM
-]);
 
 function plainCarrier(protocol: number): Carrier {
   const operation = "open a netlink socket";
@@ -234,14 +219,7 @@ function plainCarrier(protocol: number): Carrier {
     send(datagram) {
       check(libc().send(fd, datagram, BigInt(datagram.length), 0), "send netlink messages");
     },
-    async sendAsync(datagram) {
-      const sent = await libc().sendAsync(fd, datagram, BigInt(datagram.length), 0);
-      if (sent < 0) {
-        throw new KernelError(EIO, "send netlink messages", {
-          detail: `the reason was lost; ${datagram.length} bytes may be more than the send buffer`,
-        });
-      }
-    },
+    sendAsync: (datagram) => libc().sendAsync(fd, datagram, BigInt(datagram.length), 0),
     close: () => closeFd(fd),
   };
 }

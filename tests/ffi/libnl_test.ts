@@ -5,6 +5,8 @@
 import assert from "node:assert/strict";
 import { isKernelError } from "../../ffi/errors.ts";
 import { configureLibnl, libnl } from "../../ffi/libnl.ts";
+import { NETLINK_ROUTE } from "../../ffi/netlink/constants.ts";
+import { NetlinkSocket } from "../../ffi/netlink/socket.ts";
 import { RouteSocket, watchRoutes } from "../../ffi/route/mod.ts";
 import { Scratch, until } from "./scratch.ts";
 
@@ -65,6 +67,18 @@ for (const { name, options, origin, needsLibrary } of carriers) {
         } finally {
           watch.close();
         }
+        const narrow = new NetlinkSocket(NETLINK_ROUTE, { sendBuffer: 8192 });
+        try {
+          const tooLong = new Uint8Array(1 << 17);
+          const refused = (error: unknown) => isKernelError(error, "EMSGSIZE");
+          assert.throws(() => narrow.send(tooLong), refused);
+          await assert.rejects(narrow.sendAsync(tooLong), refused);
+          narrow.reserveSend(tooLong.length);
+          await narrow.sendAsync(tooLong); // no messages, but a datagram
+        } finally {
+          narrow.close();
+        }
+        assert.throws(() => narrow.receive(false), (error) => isKernelError(error, "EBADF"));
         // Sockets are given back: many more than libnl can name at once.
         const before = [...Deno.readDirSync("/proc/self/fd")].length;
         for (let n = 0; n < 2000; n++) RouteSocket.open(a.netns).close();

@@ -77,6 +77,14 @@ Deno.test("a detached process has a session of its own and is known again by pid
   }
 });
 
+Deno.test("a process starts in the directory that was named", async () => {
+  assert.equal((await sh("pwd", { cwd: "/usr/bin" })).text, "/usr/bin\n");
+  assert.throws(
+    () => spawn({ path: "/bin/true", argv: ["true"], env: {}, cwd: "/nosuch" }),
+    (error) => isKernelError(error, "ENOENT"),
+  );
+});
+
 Deno.test("what cannot be started is said at once", () => {
   assert.throws(
     () => spawn({ path: "/nosuch", argv: ["x"], env: {} }),

@@ -234,11 +234,13 @@ try {
   if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
 
-Deno.test({
-  name: "captured rtnetlink samples (skipped: the folder shared is not beside this checkout)",
-  ignore: names.length > 0,
-  fn() {},
-});
+if (names.length === 0) {
+  Deno.test({
+    name: "captured rtnetlink samples (skipped: the folder shared is not beside this checkout)",
+    ignore: true,
+    fn() {},
+  });
+}
 
 for (const name of names) {
   const sample = readSample(Deno.readTextFileSync(new URL(`rt-${name}.txt`, folder)));
