@@ -60,7 +60,10 @@ export class StoreError extends Error {
 }
 
 export interface WriteOptions {
-  /** The entry goes away by itself this many seconds after the last write with a TTL. */
+  /**
+   * The entry goes away by itself this many seconds after the last write with a TTL, which watchers
+   * see as a deletion. A later write without it takes the limit away, as a put without lease in etcd.
+   */
   ttlSeconds?: number;
 }
 
