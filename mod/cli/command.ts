@@ -1,7 +1,7 @@
 /**
  * A command as data: names, options, examples, and where its action is found. `commands.ts` lists
- * them (a room with many has a list of its own there); `main.ts` builds the command line from the list, so that help and parser cannot differ, and
- * imports the one action that was asked for.
+ * them (a room with many has a list of its own there); `main.ts` builds the command line from the
+ * list, so that help and parser cannot differ, and imports the one action that was asked for.
  */
 import type { Io } from "./io.ts";
 
