@@ -52,6 +52,11 @@ export interface AgentParts {
   readonly kernel: NodeKernel;
   readonly bgp?: BgpService;
   readonly log: Log;
+  /** Sees every object as it is read. */
+  readonly snapshot?: {
+    note(key: string, entry: Entry | undefined): void;
+    complete(): void;
+  };
   /** Called after each turn, with what went wrong in it. */
   readonly onTurn?: (report: TurnReport) => void;
 }
@@ -106,6 +111,7 @@ export class Agent {
       synced: () => {
         this.#synced = true;
         this.#store = { ok: true };
+        this.#parts.snapshot?.complete();
         this.#want();
       },
       unavailable: (error: StoreError) => {
@@ -150,7 +156,8 @@ export class Agent {
   }
 
   #put(entry: Entry): void {
-    const { state } = this.#parts;
+    const { state, snapshot } = this.#parts;
+    snapshot?.note(entry.key, entry);
     for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
       this.#topics.add(topic);
     }
@@ -159,6 +166,7 @@ export class Agent {
   }
 
   #delete(key: string, revision: string): void {
+    this.#parts.snapshot?.note(key, undefined);
     for (const topic of this.#parts.state.apply(key, undefined, revision)) this.#topics.add(topic);
     const at = parseResourceKey(key);
     const kind = at && kinds.get(`${at.home}/${at.plural}`);

@@ -31,6 +31,7 @@ import { openNftDataplane } from "./nft/open.ts";
 import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ensureFelixConfiguration, ensurePools, registerNode } from "./startup.ts";
+import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState } from "./state.ts";
 
 /** A loop that has not turned for so long, although it has work, is stuck. */
@@ -82,6 +83,7 @@ export class NodeService {
   #agent: Agent | undefined;
   #bgp: BgpPart | undefined;
   #reports: Reports | undefined;
+  #snapshot: Snapshot | undefined;
   #closeDataplane: (() => void) | undefined;
   readonly #servers: (() => Promise<void>)[] = [];
   #stopping = false;
@@ -123,7 +125,14 @@ export class NodeService {
     this.#bgp = bgp;
     kernel.learned = () => bgp?.learned() ?? [];
     kernel.converged = () => bgp?.converged() ?? true;
+    const picture = `${config.stateDir}/last-state.json`;
+    this.#snapshot = new Snapshot(
+      picture,
+      config.nodeName,
+      (error) => log.warn("cannot keep the last state on disk", { error }),
+    );
     const agent = new Agent({
+      snapshot: this.#snapshot,
       store,
       state: this.#state,
       engine,
@@ -187,11 +196,14 @@ export class NodeService {
       ),
     );
     this.#notify("READY=1\nSTATUS=starting");
+    // Peers hear from us at once, from the last good state, however long the datastore is away.
+    bgp?.start();
+    const last = readSnapshot(picture, config.nodeName);
+    if (last) bgp?.update(last);
     await this.#register(resources, kernel, ended);
     if (this.#stopping) return;
     this.#waiting = "";
     agent.start();
-    await bgp?.start();
     this.#reports = new Reports({
       store,
       resources,
@@ -215,6 +227,7 @@ export class NodeService {
     const { config, log } = this;
     let over = false;
     ended.then(() => over = true);
+    this.#waiting = "waiting for the datastore";
     for (let pause = 250;; pause = Math.min(pause * 2, 5000)) {
       try {
         const host = kernel.host();
@@ -317,6 +330,7 @@ export class NodeService {
     this.#reports?.stop();
     await this.#socket?.close();
     await this.#agent?.stop();
+    this.#snapshot?.close();
     this.#bgp?.stop();
     this.#closeDataplane?.();
     this.#kernel?.close();
