@@ -139,10 +139,14 @@ async function converse(
     };
     await fill(head.length - 1);
     clearTimeout(timer);
-    const printed = have;
-    if (!await write(body.subarray(0, printed))) return 1;
-    await fill(head.length);
-    await write(body.subarray(printed));
+    if (head.length > 0) {
+      // The last byte is a newline; were it not, white space before it would do no harm.
+      const printed = body.slice(0, head.length);
+      printed[head.length - 1] = 10;
+      if (!await write(printed)) return 1;
+      await fill(head.length);
+      if (body[head.length - 1] !== 10) await write(body.subarray(head.length - 1));
+    }
     return head.exit;
   } catch (error) {
     throw new Error(

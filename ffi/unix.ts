@@ -39,6 +39,14 @@ function address(path: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** getsockopt: a descriptor of the process that connected (Linux 6.5). */
+const SO_PEERPIDFD = 77;
+/** _IOWR(0xff, 11, struct pidfd_info of 64 bytes): how a process ended, told from Linux 6.15. */
+const PIDFD_GET_INFO = 0xc040ff0bn;
+const PIDFD_INFO_EXIT = 8n;
+/** Milliseconds that a parent may take to collect its child's status. */
+const REAPED_WITHIN = 250;
+
 /** A client's connection, and whose process it is. */
 export class UnixStream extends Stream {
   readonly peerPid: number;
@@ -55,6 +63,36 @@ export class UnixStream extends Stream {
     this.peerPid = view.getInt32(0, true);
     this.peerUid = view.getUint32(4, true);
   }
+
+  /**
+   * As a stream's; where the kernel tells how the peer's process ended, it must have ended by itself
+   * and with success: one that was killed after it had read everything may not have passed it on.
+   */
+  override async peerClosed(): Promise<boolean> {
+    const process = intBytes(-1);
+    const known = libc().getsockopt(this.fd, SOL_SOCKET, SO_PEERPIDFD, process, intBytes(4)) === 0;
+    const pidfd = known ? new DataView(process.buffer).getInt32(0, true) : -1;
+    try {
+      return await super.peerClosed() && await endedWell(pidfd);
+    } finally {
+      if (pidfd >= 0) closeFd(pidfd);
+    }
+  }
+}
+
+/** Did the process end with status 0? true where that cannot be told. */
+async function endedWell(pidfd: number): Promise<boolean> {
+  if (pidfd < 0) return true;
+  const info = new Uint8Array(64);
+  const view = new DataView(info.buffer);
+  for (let waited = 0, pause = 1; waited < REAPED_WITHIN; waited += pause, pause *= 2) {
+    info.fill(0);
+    view.setBigUint64(0, PIDFD_INFO_EXIT, true);
+    if (libc().ioctl(pidfd, PIDFD_GET_INFO, info) < 0) return true;
+    if (view.getBigUint64(0, true) & PIDFD_INFO_EXIT) return view.getInt32(60, true) === 0;
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+  return true;
 }
 
 export interface UnixListener {
