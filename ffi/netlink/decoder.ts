@@ -191,6 +191,15 @@ export class AttributeCursor {
   }
   /** Text up to the first NUL. */
   string(): string {
+    // Names are ASCII nearly always, and short: then a loop is faster than the decoder.
+    let value = "";
+    for (let at = this.start; at < this.end && this.#bytes[at] !== 0; at++) {
+      if (this.#bytes[at] > 0x7f) return this.#decode();
+      value += String.fromCharCode(this.#bytes[at]);
+    }
+    return value;
+  }
+  #decode(): string {
     let end = this.start;
     while (end < this.end && this.#bytes[end] !== 0) end++;
     return utf8.decode(this.#bytes.subarray(this.start, end));

@@ -198,13 +198,23 @@ export class MessageEncoder {
     // UTF-8 needs at most three bytes for each UTF-16 unit.
     const start = this.#reserve(NLA_HEADER + value.length * 3 + 4);
     const at = start + NLA_HEADER;
-    const { written } = text.encodeInto(value, this.#bytes.subarray(at));
+    const written = this.#writeText(value, at);
     const length = written + nul;
     this.#length = at + ((length + 3) & ~3);
     this.#bytes.fill(0, at + written, this.#length);
     this.#view.setUint16(start, NLA_HEADER + length, true);
     this.#view.setUint16(start + 2, type, true);
     return this;
+  }
+
+  /** Names are ASCII nearly always, and short: then a loop is faster than the encoder. */
+  #writeText(value: string, at: number): number {
+    for (let i = 0; i < value.length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) return text.encodeInto(value, this.#bytes.subarray(at)).written;
+      this.#bytes[at + i] = code;
+    }
+    return value.length;
   }
 
   /** Header and room of one attribute; the offset of its payload. */

@@ -408,14 +408,29 @@ export function verdictExpression(verdict: Verdict): ImmediateExpression {
   return { kind: "immediate", dreg: 0, data: { verdict } };
 }
 
+/** Words of few numbers occur in thousands of rules; nobody writes into them. */
+const words = new Map<number, Uint8Array>();
+const mostWords = 4096;
+
+function remembered(key: number, make: () => Uint8Array): Uint8Array {
+  let bytes = words.get(key);
+  if (!bytes) {
+    bytes = make();
+    if (words.size < mostWords) words.set(key, bytes);
+  }
+  return bytes;
+}
+
 /** The four bytes of a number in host order, as marks, interface indexes and states are held. */
 export function hostWord(number: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, number, true);
-  return bytes;
+  return remembered(number >>> 0, () => {
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, number, true);
+    return bytes;
+  });
 }
 
 /** The two bytes of a port in network order. */
 export function portBytes(port: number): Uint8Array {
-  return new Uint8Array([port >> 8 & 0xff, port & 0xff]);
+  return remembered(-1 - port, () => new Uint8Array([port >> 8 & 0xff, port & 0xff]));
 }

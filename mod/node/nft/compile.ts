@@ -104,6 +104,7 @@ const utf8 = new TextEncoder();
 
 /** The longest beginning of a text that has at most so many bytes of UTF-8. */
 function cutBytes(text: string, most: number): string {
+  if (text.length * 3 <= most) return text;
   const { read } = utf8.encodeInto(text, new Uint8Array(most));
   return text.slice(0, read);
 }
@@ -116,13 +117,15 @@ function markOf(
   named: readonly string[],
   comment: string,
 ): string {
-  scratch.reset();
+  scratch.reset().begin(0, 0, 0);
   putExpressions(scratch, 0, expressions);
-  const hash = createHash("sha256").update(scratch.finish());
   for (const { elements } of anonymous) {
-    for (const { key, flags } of elements) hash.update(key).update(flags ? "]" : "[");
+    for (const { key, flags } of elements) scratch.attrBytes(flags ?? 0, key);
   }
-  return hash.update(named.join()).update(comment).digest("base64url").slice(0, markLength);
+  for (const name of named) scratch.attrString(1, name);
+  scratch.attrString(2, comment);
+  const bytes = scratch.end().finish();
+  return createHash("sha256").update(bytes).digest("base64url").slice(0, markLength);
 }
 
 class Compiler {
