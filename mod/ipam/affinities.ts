@@ -214,6 +214,15 @@ export class Affinities {
     throw tooManyRetries(`the affinity of ${formatAffinity(owner)}`);
   }
 
+  /** Ends whoever's claim on a block that is empty, and still as it was read. */
+  async releaseEmpty(record: BlockRecord): Promise<boolean> {
+    const owner = ownerOf(record.block);
+    if (!owner) return await this.blocks.delete(record);
+    const { sequenceNumber } = record.block;
+    const conditions = { mustBeEmpty: true, sequenceNumber };
+    return await this.release(owner, record.prefix, conditions) === "released";
+  }
+
   /** undefined where another wrote first. An empty revision creates. */
   async #write(key: string, record: AffinityRecord): Promise<AffinityRecord | undefined> {
     const value: BlockAffinity = { state: record.state, deleted: false };

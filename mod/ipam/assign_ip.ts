@@ -15,8 +15,8 @@ import {
 } from "../net/mod.ts";
 import type { AffinityOwner } from "../model/keys.ts";
 import { LOAD_BALANCER } from "./affinities.ts";
-import { collectCooled, holderOf, isEmpty, isOwnedBy, ownerOf, takeOrdinal } from "./block.ts";
-import type { BlockRecord } from "./block_table.ts";
+import { holderOf, isEmpty, isOwnedBy } from "./block.ts";
+import { collectCooled, takeOrdinal } from "./block_changes.ts";
 import { addressTaken, IpamError, notInPool, tooManyRetries } from "./errors.ts";
 import type { Facts } from "./facts.ts";
 import { RETRIES } from "./handles.ts";
@@ -147,7 +147,7 @@ async function makeRoom(
   const others = await room.affinities.overlapping(prefix);
   for (const other of others) {
     if (isEmpty(other.block)) {
-      if (facts.pools.isStray(other.prefix)) await releaseEmpty(room, other);
+      if (facts.pools.isStray(other.prefix)) await room.affinities.releaseEmpty(other);
       continue;
     }
     if (prefixContains(other.prefix, ip)) {
@@ -163,11 +163,4 @@ async function makeRoom(
     );
   }
   return others.length > 0;
-}
-
-async function releaseEmpty(room: Room, record: BlockRecord): Promise<void> {
-  const owner = ownerOf(record.block);
-  const { sequenceNumber } = record.block;
-  if (!owner) await room.blocks.delete(record);
-  else await room.affinities.release(owner, record.prefix, { mustBeEmpty: true, sequenceNumber });
 }

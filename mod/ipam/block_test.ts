@@ -4,10 +4,7 @@ import { mustPrefix } from "../net/mod.ts";
 import {
   type AllocationBlock,
   cleanHandle,
-  collectCooled,
   freeCount,
-  giveBack,
-  giveBackHandle,
   holderOf,
   isEmpty,
   isOwnedBy,
@@ -16,11 +13,10 @@ import {
   ownerOf,
   readBlock,
   sequenceOf,
-  take,
-  takeOrdinal,
   withoutOwner,
   written,
 } from "./block.ts";
+import { collectCooled, giveBack, giveBackHandle, take, takeOrdinal } from "./block_changes.ts";
 import { IpamError } from "./errors.ts";
 import { checkBlock } from "./testing/checks.ts";
 

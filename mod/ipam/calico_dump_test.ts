@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { parseJson, printJson } from "../store/json.ts";
 import { parseBlockKey } from "../model/keys.ts";
-import { type AllocationBlock, giveBackHandle, readBlock, written } from "./block.ts";
+import { type AllocationBlock, readBlock, written } from "./block.ts";
+import { giveBackHandle } from "./block_changes.ts";
 import { checkBlock } from "./testing/checks.ts";
 
 const DUMP = new URL("../../../shared/reference/calico-etcd-dump.md", import.meta.url);

@@ -2,12 +2,14 @@
  * Addresses: who gets which, on record before anybody uses it. `Ipam` is what callers have; the parts
  * behind it stand in files of their own:
  *
- *     block.ts         one block, pure            pools.ts          who owns an address, pure
- *     candidates.ts    order of search, pure      reservations.ts   what is left alone, pure
- *     block_table.ts   blocks in the store        affinities.ts     which node owns a block
- *     handles.ts       owners of addresses        facts.ts          what the store says now
- *     auto_assign.ts   any address                assign_ip.ts      a certain address
- *     release.ts       giving back                utilization.ts    how full it all is
+ *     pure    block.ts          one block             block_changes.ts   what happens to it
+ *             pools.ts          who owns an address   candidates.ts      order of search
+ *             reservations.ts   what is left alone
+ *     store   block_table.ts    blocks                affinities.ts      which node owns a block
+ *             handles.ts        owners of addresses   facts.ts           what the store says now
+ *     calls   auto_assign.ts    any address           block_search.ts    which block to claim
+ *             assign_ip.ts      a certain address     release.ts         giving back
+ *             affinity_calls.ts whole ranges          utilization.ts     how full it all is
  *
  * It is Calico's IPAM (libcalico-go/lib/ipam), on Calico's records, so that both can work on one
  * datastore. What differs is written where it differs; in short: pools may overlap without harm,

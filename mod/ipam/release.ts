@@ -20,16 +20,18 @@ import {
   type AllocationBlock,
   attributeOf,
   cleanHandle,
-  collectCooled,
-  type Cooldown,
-  giveBack,
-  giveBackHandle,
   holderOf,
   isEmpty,
   ordinalsOf,
   ownerOf,
-  type Return,
 } from "./block.ts";
+import {
+  collectCooled,
+  type Cooldown,
+  giveBack,
+  giveBackHandle,
+  type Return,
+} from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
 import { IpamError, tooManyRetries } from "./errors.ts";
 import type { Facts } from "./facts.ts";

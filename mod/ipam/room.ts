@@ -2,7 +2,7 @@
 import { systemClock } from "../store/clock.ts";
 import type { Store } from "../store/store.ts";
 import { Affinities } from "./affinities.ts";
-import type { Cooldown } from "./block.ts";
+import { type Cooldown } from "./block_changes.ts";
 import { BlockTable } from "./block_table.ts";
 import { FactReader } from "./facts.ts";
 import { Handles } from "./handles.ts";

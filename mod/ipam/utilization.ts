@@ -12,7 +12,7 @@ import {
   prefixSize,
   samePrefix,
 } from "../net/mod.ts";
-import { collectCooled } from "./block.ts";
+import { collectCooled } from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
 import type { Facts } from "./facts.ts";
 import { type Interval, sizeOf, union, within } from "./intervals.ts";

@@ -1,0 +1,226 @@
+/**
+ * What can happen to a block, as pure functions from block to block: addresses are taken and given
+ * back, and cool down between. Nothing here changes its argument.
+ *
+ * After Calico's libcalico-go/lib/ipam/ipam_block.go. Released addresses are free at once, as in
+ * v3.32; where IPAMConfiguration says so they cool down first, as in v3.33 (`releasedAt`).
+ */
+import type { AllocationAttribute, AllocationBlock } from "../model/ipam_block.ts";
+import {
+  attributeOf,
+  cleanHandle,
+  handleOf,
+  holderOf,
+  nothingReserved,
+  ordinalsOf,
+  type Reserved,
+  sequenceOf,
+} from "./block.ts";
+import type { Holder } from "./errors.ts";
+import { rfc3339 } from "./time.ts";
+
+/** Who an allocation is for. */
+export interface Claimant {
+  readonly handle?: string;
+  readonly attributes?: Readonly<Record<string, string>>;
+}
+
+/** Takes up to `count` addresses from the head of the queue; reserved ones keep their place there. */
+export function take(
+  block: AllocationBlock,
+  count: number,
+  claimant: Claimant,
+  reserved: Reserved = nothingReserved,
+): { block: AllocationBlock; ordinals: number[] } {
+  const ordinals: number[] = [];
+  const left: number[] = [];
+  for (const ordinal of block.unallocated) {
+    if (ordinals.length < count && !reserved(ordinal)) ordinals.push(ordinal);
+    else left.push(ordinal);
+  }
+  if (ordinals.length === 0) return { block, ordinals };
+  return { block: allocate(block, ordinals, left, claimant), ordinals };
+}
+
+/** Takes one certain address; the holder where somebody has it. */
+export function takeOrdinal(
+  block: AllocationBlock,
+  ordinal: number,
+  claimant: Claimant,
+): { block: AllocationBlock } | { holder: Holder } {
+  if (block.allocations[ordinal] !== null) {
+    return { holder: holderOf(block, ordinal) ?? { attributes: { note: "cooling down" } } };
+  }
+  const left = block.unallocated.filter((o) => o !== ordinal);
+  return { block: allocate(block, [ordinal], left, claimant) };
+}
+
+function allocate(
+  block: AllocationBlock,
+  ordinals: readonly number[],
+  unallocated: number[],
+  claimant: Claimant,
+): AllocationBlock {
+  const { attributes, index } = shareAttribute(block.attributes, attributeFor(claimant));
+  const allocations = block.allocations.slice();
+  const sequence = { ...block.sequenceNumberForAllocation };
+  for (const ordinal of ordinals) {
+    allocations[ordinal] = index;
+    sequence[String(ordinal)] = block.sequenceNumber;
+  }
+  return { ...block, allocations, unallocated, attributes, sequenceNumberForAllocation: sequence };
+}
+
+function attributeFor({ handle, attributes = {} }: Claimant): AllocationAttribute {
+  // Go writes a map with its keys sorted, and leaves an empty one out.
+  const names = Object.keys(attributes).sort();
+  return {
+    ...(handle !== undefined && { handle_id: handle }),
+    ...(names.length > 0 && {
+      secondary: Object.fromEntries(names.map((name) => [name, attributes[name]])),
+    }),
+  };
+}
+
+function shareAttribute(
+  attributes: AllocationAttribute[],
+  wanted: AllocationAttribute,
+): { attributes: AllocationAttribute[]; index: number } {
+  const index = attributes.findIndex((a) => sameAttribute(a, wanted));
+  if (index >= 0) return { attributes, index };
+  return { attributes: [...attributes, wanted], index: attributes.length };
+}
+
+function sameAttribute(a: AllocationAttribute, b: AllocationAttribute): boolean {
+  if ((a.handle_id ?? undefined) !== (b.handle_id ?? undefined)) return false;
+  if (a.releasedAt || b.releasedAt || a.alternateOwnerAttrs || b.alternateOwnerAttrs) return false;
+  const [x, y] = [a.secondary ?? {}, b.secondary ?? {}];
+  const names = Object.keys(x);
+  return names.length === Object.keys(y).length && names.every((name) => x[name] === y[name]);
+}
+
+/** One address to give back; handle and number, where given, must be the allocation's. */
+export interface Return {
+  readonly ordinal: number;
+  readonly handle?: string;
+  readonly sequenceNumber?: bigint;
+}
+
+/** Configured by IPAMConfiguration.ipCooldownSeconds: 0 frees at once. */
+export interface Cooldown {
+  readonly seconds: number;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+export interface Returned {
+  readonly block: AllocationBlock;
+  readonly ordinals: readonly number[];
+  /** Asked for, but free already. */
+  readonly unallocated: readonly number[];
+}
+
+/** A return that names another handle or number than the allocation has. */
+export interface Mismatch {
+  readonly ordinal: number;
+  readonly what: "handle" | "sequenceNumber";
+  readonly expected: string;
+}
+
+/** Gives addresses back. One mismatch refuses all: whoever asks knows the past only. */
+export function giveBack(
+  block: AllocationBlock,
+  returns: readonly Return[],
+  cooldown: Cooldown,
+): Returned | { mismatch: Mismatch } {
+  const ordinals = new Set<number>();
+  const unallocated = new Set<number>();
+  for (const { ordinal, handle, sequenceNumber } of returns) {
+    const attribute = attributeOf(block, ordinal);
+    if (!attribute) {
+      unallocated.add(ordinal);
+      continue;
+    }
+    const number = sequenceOf(block, ordinal);
+    if (sequenceNumber !== undefined && sequenceNumber !== number) {
+      return { mismatch: { ordinal, what: "sequenceNumber", expected: String(number) } };
+    }
+    const holder = handleOf(attribute) ?? "";
+    if (handle !== undefined && cleanHandle(handle) !== holder) {
+      return { mismatch: { ordinal, what: "handle", expected: holder } };
+    }
+    ordinals.add(ordinal);
+  }
+  const freed = free(block, [...ordinals], cooldown);
+  const sequence = { ...freed.sequenceNumberForAllocation };
+  for (const ordinal of ordinals) {
+    if (cooldown.seconds > 0) sequence[String(ordinal)] = block.sequenceNumber;
+    else delete sequence[String(ordinal)];
+  }
+  return {
+    block: { ...freed, sequenceNumberForAllocation: sequence },
+    ordinals: [...ordinals],
+    unallocated: [...unallocated],
+  };
+}
+
+/**
+ * Gives back all that a handle has, in the order of ordinals. Their sequence numbers stay in the
+ * block, as Calico 3.32 leaves them: a free ordinal's number means nothing.
+ */
+export function giveBackHandle(
+  block: AllocationBlock,
+  handle: string,
+  cooldown: Cooldown,
+): Returned {
+  const ordinals = ordinalsOf(block, handle);
+  return { block: free(block, ordinals, cooldown), ordinals, unallocated: [] };
+}
+
+function free(
+  block: AllocationBlock,
+  ordinals: readonly number[],
+  cooldown: Cooldown,
+): AllocationBlock {
+  if (ordinals.length === 0) return block;
+  const allocations = block.allocations.slice();
+  if (cooldown.seconds > 0) {
+    const cooling: AllocationAttribute = { releasedAt: rfc3339(cooldown.now) };
+    for (const ordinal of ordinals) allocations[ordinal] = block.attributes.length;
+    return packed({ ...block, allocations, attributes: [...block.attributes, cooling] });
+  }
+  for (const ordinal of ordinals) allocations[ordinal] = null;
+  return packed({ ...block, allocations, unallocated: [...block.unallocated, ...ordinals] });
+}
+
+/** Drops attributes that nothing refers to any more. */
+function packed(block: AllocationBlock): AllocationBlock {
+  const used = new Set(block.allocations);
+  if (block.attributes.every((_, index) => used.has(index))) return block;
+  const moved = new Map<number | null, number>();
+  const attributes = block.attributes.filter((_, index) => {
+    if (used.has(index)) moved.set(index, moved.size);
+    return used.has(index);
+  });
+  const allocations = block.allocations.map((index) => moved.get(index) ?? null);
+  return { ...block, attributes, allocations };
+}
+
+/** Frees what has cooled down, in the order of ordinals; the same block where there is nothing. */
+export function collectCooled(block: AllocationBlock, cooldown: Cooldown): AllocationBlock {
+  const before = cooldown.now - cooldown.seconds * 1000;
+  // A time that cannot be read counts as long ago.
+  const cooled = block.attributes.map((a) =>
+    !!a.releasedAt && !(Date.parse(a.releasedAt) > before)
+  );
+  if (!cooled.includes(true)) return block;
+  const freed = block.allocations.flatMap((index, o) => index !== null && cooled[index] ? [o] : []);
+  const sequence = { ...block.sequenceNumberForAllocation };
+  for (const ordinal of freed) delete sequence[String(ordinal)];
+  return packed({
+    ...block,
+    allocations: block.allocations.map((index) => index !== null && cooled[index] ? null : index),
+    unallocated: [...block.unallocated, ...freed],
+    sequenceNumberForAllocation: sequence,
+  });
+}
