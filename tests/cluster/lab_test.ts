@@ -1,0 +1,74 @@
+/** The lab leaves nothing behind, however it ends; and starts no program but its own executable. */
+import assert from "node:assert/strict";
+import { listNetns } from "../../ffi/netns.ts";
+import { findLab } from "../../mod/lab/record.ts";
+import { identify } from "../../ffi/process.ts";
+import { binary, labName, pause, until } from "./harness.ts";
+
+const options = { sanitizeResources: false, sanitizeOps: false };
+
+function tortie(...args: string[]): Deno.ChildProcess {
+  return new Deno.Command(binary(), { args, stdout: "piped", stderr: "piped" }).spawn();
+}
+
+async function run(...args: string[]) {
+  const { code, stdout, stderr } = await tortie(...args).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+const traces = (lab: string) => listNetns().filter((name) => name.startsWith(`tortie-${lab}-`));
+
+Deno.test("lab down cleans up after a lab up that was killed with -9", options, async () => {
+  const name = labName();
+  try {
+    const up = tortie("lab", "up", "--lab", name, "--nodes", "2");
+    await until("a node has begun", 10_000, () => traces(name).length >= 2);
+    await pause(30);
+    up.kill("SIGKILL");
+    await up.output();
+    const processes = Object.values(findLab(name)?.processes ?? {});
+    const { code } = await run("lab", "down", "--lab", name);
+    assert.equal(code, 0);
+    assert.deepEqual(traces(name), []);
+    assert.equal(findLab(name), undefined);
+    for (const p of processes) assert.notEqual(identify(p.pid)?.startTime, p.startTime);
+    assert.equal((await run("lab", "down", "--lab", name)).code, 0, "twice is no error");
+  } finally {
+    await run("lab", "down", "--lab", name);
+  }
+});
+
+Deno.test("the lab's commands do what they say, and say what is wrong", options, async () => {
+  const name = labName();
+  const lab = (...args: string[]) => run("lab", args[0], "--lab", name, ...args.slice(1));
+  const file = await Deno.makeTempFile({ suffix: ".yaml" });
+  try {
+    assert.match((await lab("pods")).stderr, /is not up; start it with: tortie lab up/);
+    assert.equal((await lab("up", "--nodes", "x")).code, 2);
+    assert.match((await lab("up", "--subnets", "2,zero")).stderr, /is not a number of nodes/);
+    assert.equal((await lab("up", "--nodes", "1")).code, 0);
+    assert.match((await lab("up", "--nodes", "1")).stderr, /is up already/);
+    await Deno.writeTextFile(
+      file,
+      "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  replicas: 2\n" +
+        "  template:\n    spec: {containers: [{name: c, ports: [{containerPort: 80}]}]}\n",
+    );
+    const ran = await lab("run", "-f", file);
+    assert.match(ran.stdout, /default\/db-0 on node1: \d/);
+    assert.match(ran.stdout, /default\/db-1 on node1: \d/);
+    const exec = await lab("exec", "db-0", "--", "ip", "-br", "addr", "show", "eth0");
+    assert.match(exec.stdout, /eth0.*UP.*\/32/);
+    assert.equal((await lab("exec", "db-0", "--", "sh", "-c", "exit 7")).code, 7);
+    assert.match((await lab("exec", "nobody", "--", "true")).stderr, /no pod "default\/nobody"/);
+    assert.match((await lab("exec", "db-0", "--", "no-such")).stderr, /no program "no-such"/);
+    const again = await lab("delete", "db-0");
+    assert.match(again.stdout, /default\/db-0 deleted\ndefault\/db-0 on node1/);
+    assert.match((await lab("run", "-f", file)).stderr, /"default\/db" runs already/);
+    assert.match((await lab("pods")).stdout, /db-1\s+node1/);
+  } finally {
+    await Deno.remove(file);
+    await run("lab", "down", "--lab", name);
+  }
+  assert.deepEqual(traces(name), []);
+});
