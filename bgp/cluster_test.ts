@@ -168,7 +168,10 @@ Deno.test("both ends calling at once come to one session each, whatever the timi
           );
           cluster.clock.advance(n === 1 ? lag : 0);
         }
-        assert.ok(cluster.clock.until(() => complete(cluster, both), 1_000), "without a second try");
+        assert.ok(
+          cluster.clock.until(() => complete(cluster, both), 1_000),
+          "without a second try",
+        );
         cluster.clock.advance(10_000);
         const before = both.map((n) =>
           cluster.nodes.get(n)!.speaker.peers().map((p) => p.established)

@@ -216,17 +216,18 @@ export class Peer implements TrackHost {
       track.dispose();
       this.main = this.extra;
       this.extra = undefined;
-    } else if (track === this.extra && resting) {
-      track.dispose();
-      this.extra = undefined;
-      return;
-    } else if (track !== this.main) return;
-    if (step.failed) {
-      this.lastError = { text, at: this.clock.wallTime() };
-      if (before.state !== "Connect") {
-        this.host.log("warning", `peer ${this.config.name}: ${text}`);
+    } else if (track !== this.main) {
+      if (track === this.extra && resting) {
+        track.dispose();
+        this.extra = undefined;
+        // What is wrong with the peer's own call is worth knowing while there is no session.
+        if (step.failed && this.session.state !== "Established") this.#failed(text);
       }
-    } else if (next.state === "Established") {
+      return;
+    }
+    // A peer that is away is told of in its status; a line each few seconds would help nobody.
+    if (step.failed) this.#failed(text, before.state === "Connect");
+    else if (next.state === "Established") {
       this.host.log("info", `peer ${this.config.name}: ${text}`);
     }
     const state = this.session.state;
@@ -269,6 +270,11 @@ export class Peer implements TrackHost {
         }
       }
     }
+  }
+
+  #failed(text: string, quietly = false): void {
+    this.lastError = { text, at: this.clock.wallTime() };
+    if (!quietly) this.host.log("warning", `peer ${this.config.name}: ${text}`);
   }
 
   drained(track: Track): void {

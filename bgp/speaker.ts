@@ -368,8 +368,9 @@ export class Speaker implements BgpSpeaker, PeerHost {
     }
     if (!lingering) return;
     this.#awaited = new Set(added);
+    const awaited = this.#awaited;
     this.#after(LINGER, () => {
-      this.#awaited.clear();
+      awaited.clear();
       this.#checkLeaving();
     });
   }
