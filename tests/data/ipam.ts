@@ -108,17 +108,11 @@ class Play {
         return subset(await this.#ipam.getIpamConfig(), expect);
       case "auto":
         return await this.#judgeGot(expect, await this.#auto(step));
-      case "parallel": {
-        const steps: Step[] = step.steps;
-        if (!Array.isArray(steps)) throw new Unknown(`parallel without steps`);
-        await Promise.all(steps.map((s) => this.#step(s)));
-        return;
-      }
+      case "parallel":
+        return await this.#parallel(step, expect);
       case "distinct": {
         const names: string[] = step.names ?? step.of ?? [...this.#saved.keys()];
-        const all = names.flatMap((name) => this.#load(name).addresses.map((a) => formatIp(a.ip)));
-        if (new Set(all).size !== all.length) throw new Error(`an address was given twice: ${all}`);
-        return;
+        return this.#distinct(names.flatMap((name) => this.#load(name).addresses));
       }
       case "assign":
         return await this.#judgeError(
@@ -233,6 +227,33 @@ class Play {
       },
       error,
     };
+  }
+
+  /** Steps side by side: listed, one for each host, or the same one many times. */
+  async #parallel(step: Step, expect: Expect): Promise<void> {
+    const { op: _, expect: __, steps, hosts, count, ...one } = step;
+    const list: Step[] = steps ??
+      hosts?.map((host: string) => ({ ...one, host })) ??
+      (count && Array.from({ length: count }, () => one.step ?? one));
+    if (!Array.isArray(list)) throw new Unknown("parallel without steps, hosts or count");
+    if (list.some((s) => s.op && s.op !== "auto")) {
+      await Promise.all(list.map((s) => this.#step(s)));
+      return known(expect, []);
+    }
+    const results = await Promise.all(list.map(async (s) => {
+      const result = await this.#auto(s);
+      if (s.expect) this.#judgeGot(s.expect, result);
+      return result;
+    }));
+    const addresses = results.flatMap(({ got }) => got.addresses);
+    const { distinct, ...rest } = expect;
+    if (distinct) this.#distinct(addresses);
+    this.#judgeGot(rest, { got: { addresses }, error: results.find((r) => r.error)?.error });
+  }
+
+  #distinct(addresses: Got["addresses"]): void {
+    const all = addresses.map((a) => formatIp(a.ip));
+    if (new Set(all).size !== all.length) throw new Error(`an address was given twice: ${all}`);
   }
 
   #judgeGot(expect: Expect, { got, error }: { got: Got; error?: Error }): void {
