@@ -14,7 +14,14 @@ import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
 import { isLabelKey, isLabelValue, NAME, WANT_LABEL_KEY, WANT_LABEL_VALUE } from "./fields.ts";
 import { type Resource, resourceId } from "./resource.ts";
-import { nearest } from "./nearest.ts";
+import {
+  attachUnknown,
+  dropZero,
+  listIssues,
+  prune,
+  toUnknownIssue,
+  type UnknownField,
+} from "./shape.ts";
 import { show } from "./show.ts";
 
 /** Why an object was refused. */
@@ -185,18 +192,6 @@ interface Applied<T> {
   unknown: UnknownField[];
 }
 
-/** A field that the schema does not know. Its message is made only when it is told. */
-interface UnknownField {
-  readonly path: string;
-  readonly key: string;
-  readonly fields: object;
-}
-
-function toUnknownIssue({ path, key, fields }: UnknownField): Issue {
-  const near = nearest(key, Object.keys(fields));
-  return { path, message: `unknown field${near ? ` (did you mean ${near}?)` : ""}` };
-}
-
 function apply<T extends Resource>(kind: Kind<T, any>, input: unknown): Applied<T> {
   if (typeof input !== "object" || input === null || Array.isArray(input)) {
     return { issues: [{ path: "", message: "is not an object", tolerable: false }], unknown: [] };
@@ -249,131 +244,4 @@ function formatPath(path: readonly { key?: unknown }[]): string {
     text += typeof key === "number" ? `[${key}]` : `${text === "" ? "" : "."}${String(key)}`;
   }
   return text;
-}
-
-// Walking value and schema side by side. Pipes carry the members of their first schema.
-
-function unwrap(schema: any): any {
-  while (schema.wrapped) schema = schema.wrapped;
-  return schema;
-}
-
-function isPlain(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Sets a member also where its name is `__proto__`. */
-function put(target: Record<string, unknown>, key: string, value: unknown): void {
-  Object.defineProperty(target, key, {
-    value,
-    writable: true,
-    enumerable: true,
-    configurable: true,
-  });
-}
-
-/** Lists that stand where an object belongs: to valibot they are objects too. */
-function listIssues(schema: any, value: unknown, path: string): (Issue & { tolerable: boolean })[] {
-  schema = unwrap(schema);
-  if (Array.isArray(value)) {
-    if (schema.item) {
-      return value.flatMap((item, i) => listIssues(schema.item, item, `${path}[${i}]`));
-    }
-    return schema.entries || schema.type === "record"
-      ? [{ path, message: `${show(value)} is not an object`, tolerable: false }]
-      : [];
-  }
-  if (!schema.entries || !isPlain(value)) return [];
-  return Object.entries(value).flatMap(([key, member]) =>
-    Object.hasOwn(schema.entries, key)
-      ? listIssues(schema.entries[key], member, path === "" ? key : `${path}.${key}`)
-      : []
-  );
-}
-
-/** A copy without optional members that are null or "". */
-function prune(schema: any, value: unknown): unknown {
-  schema = unwrap(schema);
-  if (schema.entries && isPlain(value)) {
-    const copy: Record<string, unknown> = {};
-    for (const [written, member] of Object.entries(value)) {
-      if (member === null) continue;
-      const key = fieldName(schema.entries, written, value);
-      const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
-      if (entry?.type === "optional" && member === "") continue;
-      put(copy, key, entry ? prune(entry, member) : member);
-    }
-    return copy;
-  }
-  if (schema.item && Array.isArray(value)) return value.map((item) => prune(schema.item, item));
-  return value;
-}
-
-/** The field that a key means: Go's JSON reader takes `Order` for `order`. */
-function fieldName(entries: object, key: string, object: object): string {
-  if (Object.hasOwn(entries, key)) return key;
-  const lower = key.toLowerCase();
-  const field = Object.keys(entries).find((name) => name.toLowerCase() === lower);
-  return field !== undefined && !Object.hasOwn(object, field) ? field : key;
-}
-
-function attachUnknown(
-  schema: any,
-  input: unknown,
-  output: unknown,
-  path: string,
-  unknown: UnknownField[],
-): void {
-  schema = unwrap(schema);
-  if (schema.entries && isPlain(input) && isPlain(output)) {
-    for (const [key, member] of Object.entries(input)) {
-      const at = path === "" ? key : `${path}.${key}`;
-      if (Object.hasOwn(schema.entries, key)) {
-        attachUnknown(schema.entries[key], member, output[key], at, unknown);
-        continue;
-      }
-      put(output, key, member);
-      unknown.push({ path: at, key, fields: schema.entries });
-    }
-  } else if (schema.item && Array.isArray(input) && Array.isArray(output)) {
-    input.forEach((item, i) =>
-      attachUnknown(schema.item, item, output[i], `${path}[${i}]`, unknown)
-    );
-  }
-}
-
-function dropZero(schema: any, value: unknown): unknown {
-  schema = unwrap(schema);
-  if (schema.entries && isPlain(value)) {
-    const copy: Record<string, unknown> = {};
-    const keys = new Set([...Object.keys(schema.entries), ...Object.keys(value)]);
-    for (const key of keys) {
-      const member = Object.hasOwn(value, key) ? value[key] : undefined;
-      if (member === undefined) continue;
-      const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
-      if (entry && isZero(member) && isOmitZero(entry)) continue;
-      // A map without entries is no map, to Go.
-      if (entry && unwrap(entry).type === "record" && isEmptyMap(member)) continue;
-      put(copy, key, entry ? dropZero(entry, member) : member);
-    }
-    return copy;
-  }
-  if (schema.item && Array.isArray(value)) return value.map((item) => dropZero(schema.item, item));
-  if (schema.type === "record" && isPlain(value)) {
-    return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1));
-  }
-  return value;
-}
-
-function isEmptyMap(value: unknown): boolean {
-  return isPlain(value) && Object.keys(value).length === 0;
-}
-
-function isZero(value: unknown): boolean {
-  return value === false || value === 0 || value === "";
-}
-
-function isOmitZero(schema: any): boolean {
-  const pipe: any[] = unwrap(schema).pipe ?? [];
-  return pipe.some((item) => item.type === "metadata" && item.metadata.omitZero);
 }

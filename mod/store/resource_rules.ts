@@ -2,41 +2,37 @@
  * What some kinds need beyond their schema when they are stored: a look at other objects (pools that
  * overlap, blocks of another size, tiers in use), forms that differ in storage (policies carry their
  * tier as a label and their name in an annotation), and work before a deletion. A table by kind; the
- * general way of storing is in `resources.ts`. The rules are those of Calico's clientv3.
+ * general way of storing is in `resources.ts`; pools and nodes have files of their own. The rules are
+ * those of Calico's clientv3.
  */
-import {
-  formatPrefix,
-  mustPrefix,
-  parsePrefix,
-  type Prefix,
-  prefixesOverlap,
-  prefixFamily,
-} from "../net/mod.ts";
-import type { Issue } from "../model/kind.ts";
-import { type AnyKind } from "../model/kinds.ts";
-import { blockPrefix, ipamConfigKey, parseBlockKey } from "../model/keys.ts";
-import { readIpamConfig, type StoredIpamConfig, storedIpamConfig } from "../model/ipam_config.ts";
-import { type IPAMConfiguration, ipamConfigurationKind } from "../model/ipam_configuration.ts";
-import { type IPPool, ippoolKind } from "../model/ippool.ts";
-import { globalNetworkPolicyKind, networkPolicyKind } from "../model/network_policy.ts";
-import type { NetworkPolicy } from "../model/network_policy.ts";
-import { bgpConfigurationKind } from "../model/bgp_configuration.ts";
 import { bgpFilterKind } from "../model/bgp_filter.ts";
 import { type BGPPeer, bgpPeerKind } from "../model/bgp_peer.ts";
-import { felixConfigurationKind } from "../model/felix_configuration.ts";
-import { hostEndpointKind } from "../model/host_endpoint.ts";
-import { type Node, nodeKind } from "../model/node.ts";
+import { readIpamConfig, type StoredIpamConfig, storedIpamConfig } from "../model/ipam_config.ts";
+import { type IPAMConfiguration, ipamConfigurationKind } from "../model/ipam_configuration.ts";
+import { ippoolKind } from "../model/ippool.ts";
+import { ipamConfigKey } from "../model/keys.ts";
+import type { Issue } from "../model/kind.ts";
+import type { AnyKind } from "../model/kinds.ts";
+import {
+  globalNetworkPolicyKind,
+  type NetworkPolicy,
+  networkPolicyKind,
+} from "../model/network_policy.ts";
+import { nodeKind } from "../model/node.ts";
 import { type Profile, profileKind } from "../model/profile.ts";
-import { readObject } from "../model/validate.ts";
 import type { Resource } from "../model/resource.ts";
 import { stagedGlobalNetworkPolicyKind, stagedNetworkPolicyKind } from "../model/staged_policy.ts";
 import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
+import { readObject } from "../model/validate.ts";
 import {
+  expectedEndpointName,
   LABEL_NAMESPACE,
   LABEL_ORCHESTRATOR,
   type WorkloadEndpoint,
+  workloadEndpointKind,
 } from "../model/workload_endpoint.ts";
-import { expectedEndpointName, workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { nodeRules } from "./node_rules.ts";
+import { poolRules } from "./pool_rules.ts";
 import { ResourceError, resourceName } from "./resource_error.ts";
 import type { Resources, WriteMode } from "./resources.ts";
 
@@ -116,88 +112,6 @@ const TIERED: readonly AnyKind[] = [
 /** Whether Calico before 3.32 may have stored the object under `default.<name>`. */
 export function hasPrefixedKey(kind: AnyKind): boolean {
   return TIERED.includes(kind);
-}
-
-const poolRules: StoreRules<IPPool> = {
-  async check(resources, pool, old, mode) {
-    const issues: Issue[] = [];
-    const cidr = parsePrefix(pool.spec.cidr);
-    if (!cidr) return [{ path: "spec.cidr", message: `"${pool.spec.cidr}" is not a CIDR` }];
-    if (old) return changedPool(pool, old);
-    if (!mode.unsafe && !mode.crd) {
-      for (const other of (await resources.list(ippoolKind)).items) {
-        const otherCidr = parsePrefix(other.spec.cidr);
-        if (other.metadata.name === pool.metadata.name || !otherCidr) continue;
-        if (!prefixesOverlap(cidr, otherCidr)) continue;
-        issues.push({
-          path: "spec.cidr",
-          message: `${pool.spec.cidr} of pool ${pool.metadata.name} overlaps with ` +
-            `${other.spec.cidr} of pool ${other.metadata.name}; choose a range that is free`,
-        });
-      }
-    }
-    const block = mode.unsafe ? undefined : await blockOfOtherSize(resources, cidr, pool);
-    if (block) {
-      issues.push({
-        path: "spec.blockSize",
-        message: `${pool.spec.blockSize} does not fit the block ${formatPrefix(block)}, which is ` +
-          "still in use; use its size or release its addresses",
-      });
-    }
-    return issues;
-  },
-
-  async beforeDelete(resources, pool, mode) {
-    // New addresses must end before the blocks are let go, or a node claims one behind our back.
-    if (!pool.spec.disabled) {
-      pool = await resources.update(ippoolKind, {
-        ...pool,
-        spec: { ...pool.spec, disabled: true },
-      }, { unchecked: true });
-    }
-    if (mode.unsafe) return pool;
-    await resources.options.releasePoolAffinities?.(mustPrefix(pool.spec.cidr));
-    return pool;
-  },
-};
-
-function changedPool(pool: IPPool, old: IPPool): Issue[] {
-  const issues: Issue[] = [];
-  if (old.spec.cidr !== pool.spec.cidr) {
-    issues.push({
-      path: "spec.cidr",
-      message: `${pool.spec.cidr} is not allowed: a pool's CIDR cannot be changed (it is ` +
-        `${old.spec.cidr}); create another pool`,
-    });
-  }
-  if (old.spec.blockSize !== pool.spec.blockSize) {
-    issues.push({
-      path: "spec.blockSize",
-      message: `${pool.spec.blockSize} is not allowed: a pool's block size cannot be changed (it ` +
-        `is ${old.spec.blockSize}); create another pool`,
-    });
-  }
-  const wasLoadBalancer = old.spec.allowedUses.includes("LoadBalancer");
-  if (wasLoadBalancer && pool.spec.allowedUses.some((use) => use !== "LoadBalancer")) {
-    issues.push({
-      path: "spec.allowedUses",
-      message: "a LoadBalancer pool cannot be changed to another use; create another pool",
-    });
-  }
-  return issues;
-}
-
-async function blockOfOtherSize(
-  resources: Resources,
-  cidr: Prefix,
-  pool: IPPool,
-): Promise<Prefix | undefined> {
-  const { entries } = await resources.store.list(blockPrefix(prefixFamily(cidr)));
-  for (const { key } of entries) {
-    const block = parseBlockKey(key);
-    if (block && block.length !== pool.spec.blockSize && prefixesOverlap(block, cidr)) return block;
-  }
-  return undefined;
 }
 
 const tierRules: StoreRules = {
@@ -289,47 +203,6 @@ const peerRules: StoreRules<BGPPeer> = {
       path: "spec.filters",
       message: `BGPFilter "${name}" does not exist; create it first`,
     }));
-  },
-};
-
-/** A node takes with it what is its alone: endpoints, addresses, blocks, peers, configurations. */
-const nodeRules: StoreRules<Node> = {
-  async beforeDelete(resources, node) {
-    const name = node.metadata.name;
-    const { items } = await resources.list(workloadEndpointKind);
-    const endpoints = items.filter((endpoint) => endpoint.spec.node === name);
-    const tunnels = [
-      node.spec.bgp?.ipv4IPIPTunnelAddr,
-      node.spec.ipv4VXLANTunnelAddr,
-      node.spec.ipv6VXLANTunnelAddr,
-      node.spec.wireguard?.interfaceIPv4Address,
-      node.spec.wireguard?.interfaceIPv6Address,
-    ];
-    const addresses = [...endpoints.flatMap((e) => e.spec.ipNetworks ?? []), ...tunnels]
-      .flatMap((text) => text ? [text.split("/")[0]] : []);
-    await resources.options.releaseNode?.(name, addresses);
-    const own: [AnyKind, Resource[]][] = [
-      [workloadEndpointKind, endpoints],
-      [bgpPeerKind, (await resources.list(bgpPeerKind)).items.filter((p) => p.spec.node === name)],
-      [
-        hostEndpointKind,
-        (await resources.list(hostEndpointKind)).items.filter((h) => h.spec.node === name),
-      ],
-    ];
-    for (const kind of [felixConfigurationKind, bgpConfigurationKind] as AnyKind[]) {
-      const configuration = await resources.get(kind, `node.${name}`);
-      if (configuration) own.push([kind, [configuration]]);
-    }
-    for (const [kind, objects] of own) {
-      for (const { metadata } of objects) {
-        try {
-          await resources.delete(kind, metadata.name, metadata.namespace);
-        } catch (error) {
-          if (!(error instanceof ResourceError && error.kind === "notFound")) throw error;
-        }
-      }
-    }
-    return node;
   },
 };
 

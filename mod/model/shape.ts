@@ -1,0 +1,152 @@
+/**
+ * Walks a value and its schema side by side, for what valibot itself does not do: absent values in
+ * Go's sense, fields that the schema does not know, Calico's form for storage. A schema with a pipe
+ * carries the members of its first schema, so that `entries` (of an object), `item` (of a list) and
+ * `wrapped` (of an optional field) are found on it.
+ */
+import type { Issue } from "./kind.ts";
+import { nearest } from "./nearest.ts";
+import { show } from "./show.ts";
+
+/** A field that the schema does not know. Its message is made only when it is told. */
+export interface UnknownField {
+  readonly path: string;
+  readonly key: string;
+  readonly fields: object;
+}
+
+export function toUnknownIssue({ path, key, fields }: UnknownField): Issue {
+  const near = nearest(key, Object.keys(fields));
+  return { path, message: `unknown field${near ? ` (did you mean ${near}?)` : ""}` };
+}
+
+function unwrap(schema: any): any {
+  while (schema.wrapped) schema = schema.wrapped;
+  return schema;
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Sets a member also where its name is `__proto__`. */
+function put(target: Record<string, unknown>, key: string, value: unknown): void {
+  Object.defineProperty(target, key, {
+    value,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  });
+}
+
+/** Lists that stand where an object belongs: to valibot they are objects too. */
+export function listIssues(
+  schema: any,
+  value: unknown,
+  path: string,
+): (Issue & { tolerable: boolean })[] {
+  schema = unwrap(schema);
+  if (Array.isArray(value)) {
+    if (schema.item) {
+      return value.flatMap((item, i) => listIssues(schema.item, item, `${path}[${i}]`));
+    }
+    return schema.entries || schema.type === "record"
+      ? [{ path, message: `${show(value)} is not an object`, tolerable: false }]
+      : [];
+  }
+  if (!schema.entries || !isPlain(value)) return [];
+  return Object.entries(value).flatMap(([key, member]) =>
+    Object.hasOwn(schema.entries, key)
+      ? listIssues(schema.entries[key], member, path === "" ? key : `${path}.${key}`)
+      : []
+  );
+}
+
+/** A copy without optional members that are null or "". */
+export function prune(schema: any, value: unknown): unknown {
+  schema = unwrap(schema);
+  if (schema.entries && isPlain(value)) {
+    const copy: Record<string, unknown> = {};
+    for (const [written, member] of Object.entries(value)) {
+      if (member === null) continue;
+      const key = fieldName(schema.entries, written, value);
+      const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
+      if (entry?.type === "optional" && member === "") continue;
+      put(copy, key, entry ? prune(entry, member) : member);
+    }
+    return copy;
+  }
+  if (schema.item && Array.isArray(value)) return value.map((item) => prune(schema.item, item));
+  return value;
+}
+
+/** The field that a key means: Go's JSON reader takes `Order` for `order`. */
+function fieldName(entries: object, key: string, object: object): string {
+  if (Object.hasOwn(entries, key)) return key;
+  const lower = key.toLowerCase();
+  const field = Object.keys(entries).find((name) => name.toLowerCase() === lower);
+  return field !== undefined && !Object.hasOwn(object, field) ? field : key;
+}
+
+/** Puts the fields that the schema does not know behind the known ones of the output, and tells them. */
+export function attachUnknown(
+  schema: any,
+  input: unknown,
+  output: unknown,
+  path: string,
+  unknown: UnknownField[],
+): void {
+  schema = unwrap(schema);
+  if (schema.entries && isPlain(input) && isPlain(output)) {
+    for (const [key, member] of Object.entries(input)) {
+      const at = path === "" ? key : `${path}.${key}`;
+      if (Object.hasOwn(schema.entries, key)) {
+        attachUnknown(schema.entries[key], member, output[key], at, unknown);
+        continue;
+      }
+      put(output, key, member);
+      unknown.push({ path: at, key, fields: schema.entries });
+    }
+  } else if (schema.item && Array.isArray(input) && Array.isArray(output)) {
+    input.forEach((item, i) =>
+      attachUnknown(schema.item, item, output[i], `${path}[${i}]`, unknown)
+    );
+  }
+}
+
+/** A copy in the order of the schema, without zero values that Go leaves out; maps sorted by key. */
+export function dropZero(schema: any, value: unknown): unknown {
+  schema = unwrap(schema);
+  if (schema.entries && isPlain(value)) {
+    const copy: Record<string, unknown> = {};
+    const keys = new Set([...Object.keys(schema.entries), ...Object.keys(value)]);
+    for (const key of keys) {
+      const member = Object.hasOwn(value, key) ? value[key] : undefined;
+      if (member === undefined) continue;
+      const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
+      if (entry && isZero(member) && isOmitZero(entry)) continue;
+      // A map without entries is no map, to Go.
+      if (entry && unwrap(entry).type === "record" && isEmptyMap(member)) continue;
+      put(copy, key, entry ? dropZero(entry, member) : member);
+    }
+    return copy;
+  }
+  if (schema.item && Array.isArray(value)) return value.map((item) => dropZero(schema.item, item));
+  if (schema.type === "record" && isPlain(value)) {
+    return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1));
+  }
+  return value;
+}
+
+function isEmptyMap(value: unknown): boolean {
+  return isPlain(value) && Object.keys(value).length === 0;
+}
+
+function isZero(value: unknown): boolean {
+  return value === false || value === 0 || value === "";
+}
+
+function isOmitZero(schema: any): boolean {
+  const pipe: any[] = unwrap(schema).pipe ?? [];
+  return pipe.some((item) => item.type === "metadata" && item.metadata.omitZero);
+}

@@ -1,0 +1,52 @@
+/** A node that is deleted takes along what is its alone (Calico's clientv3/node.go). */
+import { bgpConfigurationKind } from "../model/bgp_configuration.ts";
+import { bgpPeerKind } from "../model/bgp_peer.ts";
+import { felixConfigurationKind } from "../model/felix_configuration.ts";
+import { hostEndpointKind } from "../model/host_endpoint.ts";
+import type { AnyKind } from "../model/kinds.ts";
+import type { Node } from "../model/node.ts";
+import type { Resource } from "../model/resource.ts";
+import { workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { ResourceError } from "./resource_error.ts";
+import type { StoreRules } from "./resource_rules.ts";
+
+/** Endpoints, addresses, blocks, peers, host endpoints, configurations. */
+export const nodeRules: StoreRules<Node> = {
+  async beforeDelete(resources, node) {
+    const name = node.metadata.name;
+    const { items } = await resources.list(workloadEndpointKind);
+    const endpoints = items.filter((endpoint) => endpoint.spec.node === name);
+    const tunnels = [
+      node.spec.bgp?.ipv4IPIPTunnelAddr,
+      node.spec.ipv4VXLANTunnelAddr,
+      node.spec.ipv6VXLANTunnelAddr,
+      node.spec.wireguard?.interfaceIPv4Address,
+      node.spec.wireguard?.interfaceIPv6Address,
+    ];
+    const addresses = [...endpoints.flatMap((e) => e.spec.ipNetworks ?? []), ...tunnels]
+      .flatMap((text) => text ? [text.split("/")[0]] : []);
+    await resources.options.releaseNode?.(name, addresses);
+    const own: [AnyKind, Resource[]][] = [
+      [workloadEndpointKind, endpoints],
+      [bgpPeerKind, (await resources.list(bgpPeerKind)).items.filter((p) => p.spec.node === name)],
+      [
+        hostEndpointKind,
+        (await resources.list(hostEndpointKind)).items.filter((h) => h.spec.node === name),
+      ],
+    ];
+    for (const kind of [felixConfigurationKind, bgpConfigurationKind] as AnyKind[]) {
+      const configuration = await resources.get(kind, `node.${name}`);
+      if (configuration) own.push([kind, [configuration]]);
+    }
+    for (const [kind, objects] of own) {
+      for (const { metadata } of objects) {
+        try {
+          await resources.delete(kind, metadata.name, metadata.namespace);
+        } catch (error) {
+          if (!(error instanceof ResourceError && error.kind === "notFound")) throw error;
+        }
+      }
+    }
+    return node;
+  },
+};
