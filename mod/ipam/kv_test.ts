@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { blockPrefix, resourceKey } from "../model/keys.ts";
+import { openKv } from "../store/kv.ts";
+import { Ipam } from "./ipam.ts";
+import { checkRecords } from "./testing/checks.ts";
+import { NODES, POOLS, texts } from "./testing/world.ts";
+
+Deno.test("records outlive the process in Deno KV, numbers exact to the last digit", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const request = { num4: 1, host: "n1", use: "Workload" as const };
+    let store = await openKv(`${folder}/store.kv`);
+    await store.put(resourceKey(NODES, "n1"), { metadata: { name: "n1" } });
+    await store.put(resourceKey(POOLS, "p"), {
+      metadata: { name: "p" },
+      spec: { cidr: "10.0.0.0/24" },
+    });
+    const ipam = new Ipam(store);
+    const [a] = texts(await ipam.assign({ ...request, handle: "a" }));
+    const [b] = texts(await ipam.assign({ ...request, handle: "b" }));
+    const numbers = await Promise.all([a, b].map(async (x) => (await ipam.assignment(x))!));
+    assert.equal(numbers[1].sequenceNumber - numbers[0].sequenceNumber, 1n);
+    await store.close();
+
+    store = await openKv(`${folder}/store.kv`);
+    const again = new Ipam(store);
+    for (const { ip, handle, sequenceNumber } of numbers) {
+      const { released } = await again.releaseIps([{ address: ip, handle, sequenceNumber }]);
+      assert.equal(released.length, 1);
+    }
+    const [c] = texts(await again.assign({ ...request, handle: "c" }));
+    assert(![a, b].includes(c));
+    assert.equal((await store.list(blockPrefix(4))).entries.length, 1);
+    await checkRecords(store);
+    await store.close();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
