@@ -53,6 +53,7 @@ const GROUPS: Group[] = [
   { name: "store", run: { test: ["tests/store"] } },
   { name: "commands", run: { test: ["tests/cli"] }, binary: true },
   { name: "cni", run: { test: ["tests/cni"] }, binary: true },
+  { name: "data", run: { test: ["tests/data"] }, binary: true },
   { name: "bgp", run: { test: ["tests/bgp"] } },
   { name: "cluster", run: { test: ["tests/cluster"] }, binary: true },
   { name: "complaints", run: { test: ["tests/complaints"] }, binary: true },
