@@ -1,9 +1,10 @@
 /** CalicoNodeStatus: a request that a node report about itself, and its last report. */
 import * as v from "valibot";
-import type { Kind } from "./kind.ts";
+import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { integer, oneOf, text } from "./fields.ts";
+import { integer, nameText, oneOf, text } from "./fields.ts";
 import { column, joined, nameColumn } from "./columns.ts";
+import { show } from "./show.ts";
 
 const bird = v.object({
   state: v.optional(oneOf("Ready", "NotReady")),
@@ -34,7 +35,7 @@ const route = v.object({
 const schema = objectSchema("CalicoNodeStatus", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
-      node: v.optional(text),
+      node: v.optional(nameText),
       classes: v.optional(v.array(oneOf("Agent", "BGP", "Routes"))),
       updatePeriodSeconds: v.optional(integer(0, 86400)),
     }),
@@ -79,4 +80,14 @@ export const calicoNodeStatusKind: Kind<CalicoNodeStatus, CalicoNodeStatusInput>
     column("NODE", (s) => s.spec.node ?? ""),
     column("CLASSES", (s) => joined(s.spec.classes)),
   ],
+  check({ spec }) {
+    const issues: Issue[] = [];
+    for (const field of ["node", "classes", "updatePeriodSeconds"] as const) {
+      if (spec[field] === undefined) issues.push({ path: `spec.${field}`, message: "is missing" });
+    }
+    if (new Set(spec.classes).size !== (spec.classes ?? []).length) {
+      issues.push({ path: "spec.classes", message: `${show(spec.classes)} repeats one` });
+    }
+    return issues;
+  },
 };

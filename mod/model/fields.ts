@@ -31,6 +31,18 @@ export const zeroNumber = v.optional(
   0,
 );
 
+/** A list of at most so many items. */
+export function atMost<S extends v.GenericSchema>(max: number, item: S) {
+  return v.pipe(v.array(item), v.check((list) => list.length <= max, `at most ${max} items`));
+}
+
+/** RFC 3339, as Kubernetes' metadata has times. */
+export const timeText = checkedText(
+  (s) =>
+    /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(s) && !isNaN(Date.parse(s)),
+  "a time such as 2026-11-22T13:44:27Z",
+);
+
 /** A text that passes the test; `want` completes "want …". */
 export function checkedText(test: (text: string) => boolean, want: string) {
   return v.pipe(v.string(), v.check(test, want));

@@ -9,7 +9,15 @@ import * as v from "valibot";
 import { formatPrefix, mustPrefix, parseCidr, prefixesOverlap, sameIp } from "../net/mod.ts";
 import type { Issue, Kind } from "./kind.ts";
 import { conditionSchema, objectSchema } from "./resource.ts";
-import { cidrText, integer, oneOf, selectorText, zeroBool, zeroSelector } from "./fields.ts";
+import {
+  atMost,
+  cidrText,
+  integer,
+  oneOf,
+  selectorText,
+  zeroBool,
+  zeroSelector,
+} from "./fields.ts";
 import { column, nameColumn } from "./columns.ts";
 import { show } from "./show.ts";
 
@@ -31,7 +39,7 @@ const schema = objectSchema("IPPool", "projectcalico.org/v3", {
     /** Empty: pods of all namespaces. */
     namespaceSelector: zeroSelector,
     /** Workload and Tunnel where nothing is said; Workload alone for a pool of some namespaces. */
-    allowedUses: v.optional(v.array(oneOf("Workload", "Tunnel", "LoadBalancer")), () => []),
+    allowedUses: v.optional(atMost(10, oneOf("Workload", "Tunnel", "LoadBalancer")), () => []),
     /** Manual: gives addresses only where it is named. */
     assignmentMode: v.optional(oneOf("Automatic", "Manual"), "Automatic"),
   }),

@@ -7,7 +7,7 @@
  * version wrote and that we do not know stay in the object, untyped, and are written back.
  */
 import * as v from "valibot";
-import { stringMap, text, zeroText } from "./fields.ts";
+import { stringMap, text, timeText, zeroText } from "./fields.ts";
 
 /** Kubernetes' ObjectMeta, members in the order in which Go writes them. */
 export const metadataSchema = v.object({
@@ -19,8 +19,8 @@ export const metadataSchema = v.object({
   resourceVersion: v.optional(text),
   generation: v.optional(v.number()),
   /** RFC 3339, UTC, whole seconds. */
-  creationTimestamp: v.optional(text),
-  deletionTimestamp: v.optional(text),
+  creationTimestamp: v.optional(timeText),
+  deletionTimestamp: v.optional(timeText),
   deletionGracePeriodSeconds: v.optional(v.number()),
   labels: v.optional(stringMap),
   annotations: v.optional(stringMap),
@@ -73,7 +73,7 @@ export const conditionSchema = v.object({
   type: text,
   status: text,
   observedGeneration: v.optional(v.number()),
-  lastTransitionTime: v.optional(text),
+  lastTransitionTime: v.optional(timeText),
   reason: v.optional(text),
   message: zeroText,
 });

@@ -3,20 +3,30 @@
  * `destination` are always there after reading, empty where nothing was said.
  */
 import * as v from "valibot";
-import { integer, netText, oneOf, portValue, protocolValue, selectorText, text } from "./fields.ts";
+import {
+  atMost,
+  integer,
+  nameText,
+  netText,
+  oneOf,
+  portValue,
+  protocolValue,
+  selectorText,
+  text,
+} from "./fields.ts";
 
 const icmp = v.object({ type: v.optional(integer(0, 254)), code: v.optional(integer(0, 255)) });
 
 export const entitySchema = v.object({
-  nets: v.optional(v.array(netText)),
+  nets: v.optional(atMost(256, netText)),
   selector: v.optional(selectorText),
   namespaceSelector: v.optional(selectorText),
-  services: v.optional(v.object({ name: text, namespace: v.optional(text) })),
+  services: v.optional(v.object({ name: nameText, namespace: v.optional(nameText) })),
   /** Numbers, ranges `"a:b"`, names. */
-  ports: v.optional(v.array(portValue)),
-  notNets: v.optional(v.array(netText)),
+  ports: v.optional(atMost(50, portValue)),
+  notNets: v.optional(atMost(256, netText)),
   notSelector: v.optional(selectorText),
-  notPorts: v.optional(v.array(portValue)),
+  notPorts: v.optional(atMost(50, portValue)),
   serviceAccounts: v.optional(v.object({
     names: v.optional(v.array(text)),
     selector: v.optional(selectorText),
@@ -35,8 +45,10 @@ export const ruleSchema = v.object({
   source: v.optional(entitySchema, {}),
   destination: v.optional(entitySchema, {}),
   http: v.optional(v.object({
-    methods: v.optional(v.array(text)),
-    paths: v.optional(v.array(v.object({ exact: v.optional(text), prefix: v.optional(text) }))),
+    methods: v.optional(atMost(20, text)),
+    paths: v.optional(
+      atMost(20, v.object({ exact: v.optional(text), prefix: v.optional(text) })),
+    ),
   })),
   metadata: v.optional(v.object({ annotations: v.optional(v.record(v.string(), v.string())) })),
 });
