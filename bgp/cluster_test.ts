@@ -161,7 +161,7 @@ Deno.test("both ends calling at once come to one session each, whatever the timi
         const cluster = new Cluster(seed, latency);
         const both = [1, 2, 3];
         for (const n of both) {
-          cluster.add(n);
+          cluster.add(n, { restarting: seed % 3 === 0 });
           cluster.announce(n, block(n));
           cluster.nodes.get(n)!.speaker.setPeers(
             meshPeers(n, both, { passive: false, gracefulRestart: seed % 2 === 0 ? 120 : false }),

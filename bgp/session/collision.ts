@@ -10,7 +10,8 @@
  * A new connection beside an established one is refused, except where it shows that the peer has
  * started anew: with graceful restart the old connection is then taken as lost. Both ends
  * calling at the same time can look like that too, when one connection is established before the other
- * has its OPEN; so for a moment after the session came up only a peer that says it has restarted counts.
+ * has its OPEN; so for a moment after the session came up only a peer counts that says it has restarted
+ * and did not say so when the session came up.
  */
 import type { Open } from "../message/open.ts";
 import type { Session, SessionConfig } from "./session.ts";
@@ -41,12 +42,11 @@ export function collide(
     case "OpenConfirm":
       return dominant(config, open) === (fresh.direction === "out") ? "fresh" : "other";
     case "Established": {
-      const restarted = open.capabilities.some((c) =>
-        c.kind === "graceful-restart" && c.restarting
-      );
-      return session.negotiated.restart && (restarted || now - session.since >= SETTLED)
-        ? "fresh"
-        : "other";
+      const known = session.negotiated.restart;
+      if (!known) return "other";
+      const restarted = !known.restarting &&
+        open.capabilities.some((c) => c.kind === "graceful-restart" && c.restarting);
+      return restarted || now - session.since >= SETTLED ? "fresh" : "other";
     }
   }
 }

@@ -99,11 +99,14 @@ Deno.test("an established session gives way only to a peer that has started anew
   assert.equal(winner(20, "in", other("Established"), SETTLED), "other"); // no graceful restart
   assert.equal(winner(20, "in", other("Established", RESTART), SETTLED - 1), "other");
   assert.equal(winner(20, "in", other("Established", RESTART), SETTLED), "fresh");
-  const restarted = collide(
-    { open: open(5, { ...RESTART, restarting: true }), direction: "in" },
-    { session: other("Established", RESTART), connectedAt: 0 },
-    config,
-    1,
-  );
-  assert.equal(restarted, "fresh");
+  const again = (session: Session) =>
+    collide(
+      { open: open(5, { ...RESTART, restarting: true }), direction: "in" },
+      { session, connectedAt: 0 },
+      config,
+      1,
+    );
+  assert.equal(again(other("Established", RESTART)), "fresh");
+  const restarting = { ...RESTART, restarting: true };
+  assert.equal(again(other("Established", restarting)), "other", "the same start, called twice");
 });
