@@ -78,10 +78,12 @@ function putElement(encoder: MessageEncoder, number: number, element: NftElement
 
 /** Reads the elements of one message and hands them over one by one. */
 export function getElements(message: MessageCursor, take: (element: NftElement) => void): void {
+  const { buffer } = message;
+  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
   for (const a = message.attributes(NFGENMSG); a.next();) {
     if (a.type !== NFTA_SET_ELEM_LIST_ELEMENTS) continue;
     for (const list = a.nested(); list.next();) {
-      take(getPlainElement(list) ?? getElement(list.nested()));
+      take(getPlainElement(view, list.start, list.end) ?? getElement(list.nested()));
     }
   }
 }
@@ -91,24 +93,21 @@ const typeMask = 0x3fff;
 
 /**
  * Reads an element that has nothing but a key and perhaps flags: of a hundred thousand in a dump nearly
- * all are such, and one view for each is all that this makes. Undefined for any other element.
+ * all are such, and its key is all that this makes of each. Undefined for any other element.
  */
-function getPlainElement(attribute: AttributeCursor): NftElement | undefined {
-  const view = attribute.peek();
+function getPlainElement(view: DataView, start: number, end: number): NftElement | undefined {
   let key: Uint8Array | undefined, flags: number | undefined;
-  for (let at = 0; at + 4 <= view.byteLength;) {
+  for (let at = start; at + 4 <= end;) {
     const length = view.getUint16(at, true);
-    if (length < 4 || at + length > view.byteLength) return undefined;
+    if (length < 4 || at + length > end) return undefined;
     const type = view.getUint16(at + 2, true) & typeMask;
     if (type === NFTA_SET_ELEM_FLAGS && length === 8) flags = view.getUint32(at + 4);
     else if (type === NFTA_SET_ELEM_KEY && length > 8) {
-      const inner = view.getUint16(at + 4, true);
-      if (
-        (view.getUint16(at + 6, true) & typeMask) !== NFTA_DATA_VALUE || inner < 4 ||
-        inner + 4 > length
-      ) return undefined;
-      const start = view.byteOffset + at + 8;
-      key = new Uint8Array(view.buffer.slice(start, start + inner - 4) as ArrayBuffer);
+      const inner = view.getUint16(at + 4, true) - 4;
+      const isValue = (view.getUint16(at + 6, true) & typeMask) === NFTA_DATA_VALUE;
+      if (!isValue || inner < 0 || inner + 8 > length) return undefined;
+      key = new Uint8Array(inner);
+      for (let i = 0; i < inner; i++) key[i] = view.getUint8(at + 8 + i);
     } else return undefined;
     at += (length + 3) & ~3;
   }
