@@ -14,9 +14,11 @@
 import { type Family, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
 import { isKernelError } from "./errors.ts";
 import type { Connection } from "./netlink/connection.ts";
-import { NLM_F_CREATE, NLM_F_EXCL } from "./netlink/constants.ts";
+import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from "./netlink/constants.ts";
 import type { AttributeCursor, MessageCursor } from "./netlink/decoder.ts";
 import type { MessageEncoder } from "./netlink/encoder.ts";
+import { openConnection } from "./netlink/socket.ts";
+import { inNetns, type Netns } from "./netns.ts";
 import { NFGENMSG, NFNL_SUBSYS_CTNETLINK } from "./nft/wire.ts";
 
 const CT = NFNL_SUBSYS_CTNETLINK << 8;
@@ -228,6 +230,12 @@ export class Conntrack {
       throw error;
     }
   }
+}
+
+/** The connections of a namespace, or of the one that this thread is in. */
+export function openConntrack(netns?: Netns): Conntrack {
+  const open = () => new Conntrack(openConnection(NETLINK_NETFILTER));
+  return netns ? inNetns(netns, open) : open();
 }
 
 function ignoreMissing(action: () => void): boolean {
