@@ -12,6 +12,7 @@
  */
 import { denort } from "./denort.ts";
 import { libnlFiles } from "./libnl.ts";
+import { npmLicences } from "./licences.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -108,6 +109,10 @@ export async function build(output = `${ROOT}dist/tortie`): Promise<void> {
     for (const [name, bytes] of await libnlFiles()) {
       await Deno.writeFile(`${staging}/lib/${name}`, bytes);
     }
+    await Deno.writeTextFile(
+      `${staging}/lib/NPM-LICENSES.txt`,
+      await npmLicences(ROOT, "main.ts"),
+    );
     const { version } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
     await Deno.writeTextFile(
       `${staging}/build.json`,

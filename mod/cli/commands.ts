@@ -283,6 +283,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: "version of this executable, and of the cluster",
     options: [
       { flags: "--client", description: "of this executable alone" },
+      { flags: "--licenses", description: "licences of the libraries that it carries" },
       { flags: "-o, --output <format>", description: "text, json or yaml" },
       ...STORE,
     ],

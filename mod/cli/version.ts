@@ -5,7 +5,23 @@ import { type Call, flagOption, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
 import { CliError, EXIT, usageError } from "./io.ts";
 
+/** Texts beside the bundle, which the build puts there. */
+const LICENCES = ["LIBNL-LICENSE.txt", "NPM-LICENSES.txt"];
+
+async function printLicences(call: Call): Promise<number> {
+  for (const name of LICENCES) {
+    try {
+      call.io.stdout(`${await Deno.readTextFile(new URL(`./lib/${name}`, import.meta.url))}\n`);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      call.io.stdout(`${name} is only in the built executable\n`);
+    }
+  }
+  return EXIT.ok;
+}
+
 export async function run(call: Call): Promise<number> {
+  if (flagOption(call, "licenses")) return await printLicences(call);
   const format = textOption(call, "output") ?? "text";
   if (!["text", "json", "yaml"].includes(format)) {
     throw usageError(`-o ${format}: want text, json or yaml`);
