@@ -10,6 +10,10 @@
  * Many at once: newer kernels take DELETE with a filter (CTA_FILTER) and need one message. Older ones
  * refuse it (they read the partial tuple as a whole one: EINVAL); then we list and delete one by one,
  * each by its tuple and its id, so that a connection which took the tuple over meanwhile stays.
+ *
+ * IPv6 always goes one by one. The kernel's filter compares IPv6 addresses the wrong way round (seen
+ * on 6.18: it takes the connections that do not have the address), so that a filtered deletion of one
+ * host's connections would end those of all others.
  */
 import { type Family, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
 import { isKernelError } from "./errors.ts";
@@ -158,13 +162,12 @@ export class Conntrack {
    */
   deleteFlows(selection: FlowSelection): void {
     const family = familyOf(selection);
-    this.#filteredDelete ??= this.#tryFilteredDelete(family);
-    if (this.#filteredDelete) {
+    if (family === 4 && this.#canFilterDelete()) {
       this.#connection.request(
         `delete connections ${describeSelection(selection)}`,
         IPCTNL_MSG_CT_DELETE,
         0,
-        (e) => putSelection(e, family, selection),
+        (e) => putSelection(e, selection),
       );
     } else {
       for (const flow of this.flows(family, selection)) this.deleteFlow(flow);
@@ -200,10 +203,10 @@ export class Conntrack {
       this.#connection.dump(
         "list connections",
         IPCTNL_MSG_CT_GET,
-        (e) => selection ? putSelection(e, family, selection) : putHeader(e, family),
+        (e) => selection ? putSelection(e, selection) : putHeader(e, family),
         getFlow,
       );
-    if (filter && this.#filteredDump) {
+    if (filter && family === 4 && this.#filteredDump) {
       try {
         return list(filter);
       } catch (error) {
@@ -214,21 +217,23 @@ export class Conntrack {
     return list(undefined);
   }
 
-  /** Tries a filter that no connection can meet: from the unspecified address. */
-  #tryFilteredDelete(family: Family): boolean {
-    const source: Ip = { family, bytes: new Uint8Array(family === 4 ? 4 : 16) };
+  /** Tries, once, a filter that no connection can meet: from the unspecified address. */
+  #canFilterDelete(): boolean {
+    if (this.#filteredDelete !== undefined) return this.#filteredDelete;
+    const source: Ip = { family: 4, bytes: new Uint8Array(4) };
     try {
       this.#connection.request(
         "probe for filtered deletion of connections",
         IPCTNL_MSG_CT_DELETE,
         0,
-        (e) => putSelection(e, family, { original: { source } }),
+        (e) => putSelection(e, { original: { source } }),
       );
-      return true;
+      this.#filteredDelete = true;
     } catch (error) {
-      if (isKernelError(error, "EOPNOTSUPP", "EINVAL", "ENOENT")) return false;
-      throw error;
+      if (!isKernelError(error, "EOPNOTSUPP", "EINVAL", "ENOENT")) throw error;
+      this.#filteredDelete = false;
     }
+    return this.#filteredDelete;
   }
 }
 
@@ -344,16 +349,20 @@ export function putFlow(
   }
 }
 
-/** A partial tuple for each direction that has conditions, and the filter that says which count. */
-export function putSelection(
-  encoder: MessageEncoder,
-  family: Family,
-  selection: FlowSelection,
-): void {
+/**
+ * A partial tuple for each direction that has conditions, and the filter that says which count. Of
+ * IPv4 alone; a TypeError for IPv6 and for no address at all.
+ */
+export function putSelection(encoder: MessageEncoder, selection: FlowSelection): void {
   if (isEmpty(selection)) {
     throw new TypeError("a selection of connections without a condition would be all of them");
   }
-  putHeader(encoder, family);
+  for (const { source, destination } of conditions(selection)) {
+    if (source?.family === 6 || destination?.family === 6) {
+      throw new TypeError("the kernel's filter of connections cannot be used for IPv6");
+    }
+  }
+  putHeader(encoder, 4);
   const original = putPartialTuple(encoder, CTA_TUPLE_ORIG, selection.original);
   const reply = putPartialTuple(encoder, CTA_TUPLE_REPLY, selection.reply);
   // The flag words alone are in host order.
@@ -373,14 +382,13 @@ function putPartialTuple(
   let flags = 0;
   encoder.openNested(attribute);
   if (source || destination) {
-    const v4 = (source ?? destination)?.family === 4;
     encoder.openNested(CTA_TUPLE_IP);
     if (source) {
-      encoder.attrBytes(v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, source.bytes);
+      encoder.attrBytes(CTA_IP_V4_SRC, source.bytes);
       flags |= FILTER_IP_SRC;
     }
     if (destination) {
-      encoder.attrBytes(v4 ? CTA_IP_V4_DST : CTA_IP_V6_DST, destination.bytes);
+      encoder.attrBytes(CTA_IP_V4_DST, destination.bytes);
       flags |= FILTER_IP_DST;
     }
     encoder.close();

@@ -205,16 +205,25 @@ function tupleOf(message: MessageCursor): Tuple {
 }
 
 function matches(asked: ReturnType<typeof read>, flow: Flow): boolean {
-  return [flow.original, flow.reply].every((tuple, side) => {
-    const part = asked.parts[side], flags = asked.flags[side];
-    return (!(flags & 1) || tuple.source.bytes.join() === part.source) &&
-      (!(flags & 2) || tuple.destination.bytes.join() === part.destination) &&
-      (!(flags & 32) || tuple.destinationPort === part.dport);
-  });
+  return flow.original.source.family === asked.family &&
+    [flow.original, flow.reply].every((tuple, side) => {
+      const part = asked.parts[side], flags = asked.flags[side];
+      // As the kernel does: addresses of IPv6 the wrong way round.
+      const wanted = tuple.source.family === 4;
+      return (!(flags & 1) || (tuple.source.bytes.join() === part.source) === wanted) &&
+        (!(flags & 2) || (tuple.destination.bytes.join() === part.destination) === wanted) &&
+        (!(flags & 32) || tuple.destinationPort === part.dport);
+    });
 }
 
 function someFlows(): Flow[] {
   return [
+    {
+      ...udp6Flow,
+      id: 20,
+      original: tuple("fd00::3", "fd00::99", 17, 5000, 53),
+      reply: tuple("fd00::99", "fd00::3", 17, 53, 5000),
+    },
     tcpFlow,
     icmpFlow,
     udp6Flow,
@@ -246,18 +255,19 @@ for (
     const flows = someFlows();
     const { conntrack, all } = fakeConntrack(flows, can);
     conntrack.deleteFlowsOf(mustIp("10.65.0.2"));
-    assert.deepEqual(flows.map((f) => f.id), [2, 10]);
+    assert.deepEqual(flows.map((f) => f.id), [20, 2, 10]);
     conntrack.deleteFlowsOf(mustIp("fd00::2"));
-    assert.deepEqual(flows.map((f) => f.id), [10]);
+    assert.deepEqual(flows.map((f) => f.id), [20, 10]);
     conntrack.deleteFlowsOf(mustIp("10.65.0.99"));
-    assert.deepEqual(flows.map((f) => f.id), [10]);
+    assert.deepEqual(flows.map((f) => f.id), [20, 10]);
     assert.equal(all(), 0);
   });
 
   Deno.test(`connections are listed by a selection: ${kind}`, () => {
     const { conntrack } = fakeConntrack(someFlows(), can);
     assert.equal(conntrack.flows(4).length, 4);
-    assert.deepEqual(conntrack.flows(6), [udp6Flow]);
+    assert.equal(conntrack.flows(6).length, 2);
+    assert.deepEqual(conntrack.flows(6, { original: { source: mustIp("fd00::2") } }), [udp6Flow]);
     assert.deepEqual(
       conntrack.flows(4, { original: { destination: mustIp("10.96.0.1") } }).map((f) => f.id),
       [0x1234, 9],
@@ -275,12 +285,12 @@ Deno.test("one connection is deleted by its tuple, and by its id alone if it is 
   const flows = someFlows();
   const { conntrack } = fakeConntrack(flows, { filteredDelete: true, filteredDump: true });
   assert.equal(conntrack.deleteFlow({ ...tcpFlow, id: 77 }), false);
-  assert.equal(flows.length, 5);
+  assert.equal(flows.length, 6);
   assert.equal(conntrack.deleteFlow(tcpFlow), true);
   assert.equal(conntrack.deleteFlow(tcpFlow), false);
   assert.equal(conntrack.deleteTuple(icmpFlow.original), true);
   assert.equal(conntrack.deleteTuple(icmpFlow.original), false);
-  assert.deepEqual(flows.map((f) => f.id), [2, 9, 10]);
+  assert.deepEqual(flows.map((f) => f.id), [20, 2, 9, 10]);
 });
 
 Deno.test("nothing that could delete every connection is ever sent", () => {
@@ -297,7 +307,11 @@ Deno.test("nothing that could delete every connection is ever sent", () => {
   ) {
     assert.throws(() => conntrack.deleteFlows(selection), TypeError);
   }
-  assert.throws(() => putSelection(new MessageEncoder(), 4, {}), TypeError);
+  assert.throws(() => putSelection(new MessageEncoder(), {}), TypeError);
+  assert.throws(
+    () => putSelection(new MessageEncoder(), { original: { source: mustIp("fd00::1") } }),
+    TypeError,
+  );
   assert.throws(
     () => conntrack.deleteFlows({ original: { source: mustIp("10.0.0.1"), sourcePort: 1 } }),
     /needs one on the protocol/,
@@ -307,7 +321,7 @@ Deno.test("nothing that could delete every connection is ever sent", () => {
     const attributes = new AttributeCursor(request.payload, 4);
     assert(attributes.next(), "a deletion without attributes was sent");
   }
-  assert.equal(flows.length, 5);
+  assert.equal(flows.length, 6);
 });
 
 Deno.test("another error than an old kernel's ends the attempt", () => {
