@@ -7,7 +7,9 @@
  *     tortie adding <container>/<interface>      made, the runtime has no answer yet
  *     tortie pod <container>/<interface>         in use
  *
- * A pair without our alias was wired by Calico, and is in use.
+ * A pair without our alias was wired by Calico, and is in use. A service that dies between the answer
+ * and the second mark leaves a pair that looks unfinished; only a second ADD of the same container,
+ * which no runtime makes, would find it so, and would make it anew.
  */
 
 const ADDING = "tortie adding ";

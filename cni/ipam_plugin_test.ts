@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { World } from "./testing/world.ts";
+
+const argv0 = "/opt/cni/bin/tortie-ipam";
+const conf = (more: Record<string, unknown> = {}) => World.conf({ type: "bridge", ...more });
+
+async function world(
+  pool: Record<string, unknown>,
+  run: (w: World) => Promise<void>,
+): Promise<void> {
+  const w = await World.make(pool);
+  try {
+    await run(w);
+  } finally {
+    await w.store.close();
+  }
+}
+
+Deno.test("IPAM plugin: the address with its block's length, its gateway, a default route; no endpoint", () =>
+  world({}, async (w) => {
+    const one = await w.call({ argv0, conf: conf() });
+    assert.equal(one.exit, 0, one.body);
+    assert.equal(one.json.interfaces, undefined);
+    const { address, gateway } = one.json.ips[0];
+    assert.match(address, /^10\.244\.\d+\.\d+\/26$/);
+    assert.deepEqual(one.json.routes, [{ dst: "0.0.0.0/0", gw: gateway }]);
+    const two = await w.call({ argv0, conf: conf(), container: "c2" });
+    assert.equal(two.json.ips[0].gateway, gateway);
+    assert.notEqual(two.json.ips[0].address, address);
+    assert.deepEqual(await w.endpoints(), []);
+    assert.deepEqual([...w.kernel.links], []);
+  }));
+
+Deno.test("IPAM plugin: first, last and gateway of a block are nobody's, and go with the last address", () =>
+  world({ cidr: "10.9.0.0/28", blockSize: 28 }, async (w) => {
+    const given = new Set<string>();
+    for (let i = 0;; i++) {
+      const { exit, json } = await w.call({ argv0, conf: conf(), container: `c${i}` });
+      if (exit !== 0) {
+        assert.equal(json.code, 11);
+        break;
+      }
+      given.add(json.ips[0].address);
+      assert.equal(json.ips[0].gateway, "10.9.0.1");
+    }
+    assert.equal(given.size, 13);
+    for (const taken of ["10.9.0.0/28", "10.9.0.1/28", "10.9.0.15/28"]) {
+      assert.ok(!given.has(taken), taken);
+    }
+    for (let i = 0; i < 13; i++) {
+      assert.equal(
+        (await w.call({ command: "DEL", argv0, conf: conf(), container: `c${i}` })).exit,
+        0,
+      );
+      assert.equal((await w.traces()).length === 0, i === 12);
+    }
+  }));
+
+Deno.test("IPAM plugin: a block that pods of ours share keeps their addresses; another is the gateway", () =>
+  world({ cidr: "10.9.0.0/28", blockSize: 28 }, async (w) => {
+    const ours = new Set<string>();
+    for (const container of ["a", "b", "c"]) {
+      ours.add((await w.call({ container })).json.ips[0].address.split("/")[0]);
+    }
+    assert.ok(ours.has("10.9.0.1"), "the usual gateway is a pod's");
+    const { json } = await w.call({ argv0, conf: conf({ name: "other" }), container: "d" });
+    assert.ok(!ours.has(json.ips[0].gateway));
+    assert.ok(!ours.has(json.ips[0].address.split("/")[0]));
+    await w.call({ command: "DEL", argv0, conf: conf({ name: "other" }), container: "d" });
+    assert.deepEqual((await w.allocations()).map((a) => a.handle), ["net.a", "net.b", "net.c"]);
+  }));
+
+Deno.test("IPAM plugin: both families, or nothing", () =>
+  world({}, async (w) => {
+    const both = conf({ ipam: { type: "tortie-ipam", assign_ipv6: "true" } });
+    assert.equal((await w.call({ argv0, conf: both })).exit, 1);
+    assert.deepEqual(await w.traces(), []);
+    await w.addPool("six", { cidr: "fd00:9::/64" });
+    const { json } = await w.call({ argv0, conf: both });
+    assert.match(json.ips[1].address, /^fd00:9:.*\/122$/);
+    assert.equal(json.routes[1].gw, json.ips[1].gateway);
+  }));
+
+Deno.test("IPAM plugin: a second ADD is an error while the interface has the address, else a remainder", () =>
+  world({}, async (w) => {
+    const first = await w.call({ argv0, conf: conf() });
+    const before = await w.traces();
+    // Nobody put the address on: the first was cut off.
+    assert.equal((await w.call({ argv0, conf: conf() })).exit, 0);
+    assert.equal((await w.traces()).length, before.length);
+    const held = await w.call({ argv0, conf: conf() });
+    const [ip, length] = held.json.ips[0].address.split("/");
+    const { mustIp } = await import("../mod/net/mod.ts");
+    w.kernel.addLink("/run/netns/c1", "eth0", {
+      addresses: [{ ip: mustIp(ip), length: Number(length) }],
+    });
+    const traces = await w.traces();
+    const again = await w.call({ argv0, conf: conf() });
+    assert.equal(again.json.code, 100);
+    assert.deepEqual(await w.traces(), traces);
+    assert.equal(first.exit, 0);
+  }));
+
+Deno.test("IPAM plugin: CHECK, GC and an interface plugin that is tortie or calico", () =>
+  world({}, async (w) => {
+    const added = await w.call({ argv0, conf: conf({ cniVersion: "1.1.0" }) });
+    const check = conf({ cniVersion: "1.1.0", prevResult: added.json });
+    assert.equal((await w.call({ command: "CHECK", argv0, conf: check })).exit, 0);
+    await w.call({ argv0, conf: conf(), container: "stale" });
+    const gc = conf({
+      cniVersion: "1.1.0",
+      "cni.dev/valid-attachments": [{ containerID: "c1", ifname: "eth0" }],
+    });
+    assert.equal((await w.call({ command: "GC", argv0, conf: gc })).exit, 0);
+    const handles = await w.handles();
+    assert.ok(handles.includes("net.c1") && !handles.includes("net.stale"), handles.join(", "));
+    assert.equal((await w.call({ command: "CHECK", argv0, conf: check })).exit, 0);
+    await w.call({ command: "DEL", argv0, conf: conf() });
+    assert.equal((await w.call({ command: "CHECK", argv0, conf: check })).json.code, 105);
+    assert.deepEqual(await w.traces(), []);
+    const bare = await w.call({ argv0: "calico-ipam", conf: conf({ type: "calico" }) });
+    assert.match(bare.json.ips[0].address, /\/32$/);
+    assert.equal(bare.json.ips[0].gateway, undefined);
+  }));
+
+Deno.test("IPAM plugin: a fixed address that no interface should have is refused", () =>
+  world({ cidr: "10.9.0.0/28", blockSize: 28 }, async (w) => {
+    for (const ip of ["10.9.0.0", "10.9.0.15"]) {
+      const { exit, json } = await w.call({ argv0, conf: conf(), args: `IP=${ip}` });
+      assert.equal(exit, 1, ip);
+      assert.match(json.msg, new RegExp(ip.replaceAll(".", "\\.")));
+      assert.deepEqual(await w.traces(), [], ip);
+    }
+    const { json } = await w.call({ argv0, conf: conf(), args: "IP=10.9.0.5" });
+    assert.equal(json.ips[0].address, "10.9.0.5/28");
+  }));
