@@ -21,6 +21,7 @@ import type { EndpointIdentity } from "./identity.ts";
 export interface Claimant {
   readonly handle: string;
   readonly node: string;
+  readonly ifname: string;
   readonly pod?: { readonly namespace: string; readonly name: string };
 }
 
@@ -28,6 +29,7 @@ export function claimantOf(identity: EndpointIdentity): Claimant {
   return {
     handle: identity.handle,
     node: identity.node,
+    ifname: identity.ifname,
     pod: identity.pod === undefined
       ? undefined
       : { namespace: identity.namespace, name: identity.pod },
@@ -82,10 +84,14 @@ async function giveBack(ipam: IpamClient, handle: string, because: unknown): Pro
   }
 }
 
-/** Calico's attributes, in its order; plain containers have no pod. */
+/**
+ * Calico's attributes, in its order; plain containers have no pod. An interface other than eth0 is
+ * named, since its handle is not one of Calico's.
+ */
 export function attributesOf(claimant: Claimant, now: Date): Record<string, string> {
   const { pod } = claimant;
   return {
+    ...(claimant.ifname !== "eth0" && { interface: claimant.ifname }),
     ...(pod && { namespace: pod.namespace }),
     node: claimant.node,
     ...(pod && { pod: pod.name }),

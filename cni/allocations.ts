@@ -8,6 +8,23 @@ import type { AllocationBlock } from "../mod/model/ipam_block.ts";
 import { blockPrefix } from "../mod/model/keys.ts";
 import type { Store } from "../mod/store/store.ts";
 
+/**
+ * Is this a handle of the network? `net.c` is one of `net`; `net.blue.c` is none, since it may be one
+ * of the network `net.blue`: what cannot be told is left to its DEL. Where the interface is not eth0
+ * the attributes name it, and the handle ends with it.
+ */
+export function isHandleOf(
+  network: string,
+  handle: string,
+  attributes: Readonly<Record<string, string>>,
+): boolean {
+  if (!handle.startsWith(`${network}.`)) return false;
+  const rest = handle.slice(network.length + 1);
+  const ifname = attributes.interface;
+  if (ifname === undefined) return !rest.includes(".");
+  return rest.endsWith(`.${ifname}`) && !rest.slice(0, -ifname.length - 1).includes(".");
+}
+
 /** Handles of the network whose addresses were given on this node, each once. */
 export async function handlesOnNode(
   store: Store,
@@ -19,8 +36,8 @@ export async function handlesOnNode(
     const listing = await store.list<AllocationBlock>(blockPrefix(family));
     for (const { value: block } of listing.entries) {
       for (const attribute of block.attributes ?? []) {
-        const handle = attribute.handle_id ?? "";
-        if (handle.startsWith(`${network}.`) && attribute.secondary?.node === node) {
+        const { handle_id: handle, secondary } = attribute;
+        if (handle && secondary?.node === node && isHandleOf(network, handle, secondary)) {
           found.add(handle);
         }
       }

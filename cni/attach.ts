@@ -67,7 +67,12 @@ export async function attach(
   identity: EndpointIdentity,
 ): Promise<Attached> {
   const path = attachment.netns!;
-  const subject = await readSubject(deps.store, identity, conf.policyFromKubernetes);
+  const subject = await readSubject(
+    deps.store,
+    identity,
+    conf.policyFromKubernetes,
+    attachment.args.podUid,
+  );
   const request = readRequest(
     conf,
     attachment.args,

@@ -13,6 +13,7 @@
  * its interface; only the handle of the container that goes is released.
  */
 
+import type { IpamClient } from "../mod/ipam/types.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { CniDeps } from "./deps.ts";
 import { deleteEndpoint } from "./endpoint.ts";
@@ -51,9 +52,21 @@ export async function detach(
 
   const deleted = await deleteEndpoint(store, identity.key, ours);
   await ipam.releaseByHandle(identity.handle);
-  const old = oldHandleId(identity);
-  if (old !== undefined) await ipam.releaseByHandle(old);
+  await releaseOldHandle(ipam, identity);
   if (deleted) deps.endpointRemoved?.(deleted);
+}
+
+/**
+ * The handle `<namespace>.<pod>` of very old plugins. A container of a network that has the
+ * namespace's name could have the same; its attributes say that it is none of the pod's.
+ */
+async function releaseOldHandle(ipam: IpamClient, identity: EndpointIdentity): Promise<void> {
+  const handle = oldHandleId(identity);
+  const [first] = handle === undefined ? [] : await ipam.ipsByHandle(handle) ?? [];
+  if (handle === undefined || !first) return;
+  const attributes = (await ipam.assignment(first))?.attributes ?? {};
+  const isPods = attributes.pod === identity.pod && attributes.namespace === identity.namespace;
+  if (isPods || Object.keys(attributes).length === 0) await ipam.releaseByHandle(handle);
 }
 
 /** The endpoint's interface, unless its mark says that the name went to another attachment. */

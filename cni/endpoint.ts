@@ -126,6 +126,7 @@ export async function readSubject(
   store: Store,
   identity: EndpointIdentity,
   required: boolean,
+  podUid?: string,
 ): Promise<Subject> {
   if (identity.pod === undefined) return { pod: undefined, namespace: undefined };
   const [pod, namespace] = await Promise.all([
@@ -139,7 +140,20 @@ export async function readSubject(
         "are needed (policy.type is k8s). Try again when it is.",
     );
   }
+  if (pod && podUid && isOtherPod(pod.value, podUid)) {
+    throw new CniError(
+      CniCode.tryAgain,
+      `The datastore still has an older pod ${identity.namespace}/${identity.pod} (uid ` +
+        `${pod.value.metadata.uid}, not ${podUid}). Try again when it has the new one.`,
+    );
+  }
   return { pod: pod?.value, namespace: namespace?.value };
+}
+
+/** A static pod's mirror has a uid of its own; the runtime knows the one that the mirror notes. */
+function isOtherPod(pod: Pod, uid: string): boolean {
+  const { uid: ours, annotations } = pod.metadata;
+  return Boolean(ours) && ours !== uid && !annotations?.["kubernetes.io/config.mirror"];
 }
 
 export type EndpointEntry = Entry<WorkloadEndpoint>;

@@ -107,6 +107,7 @@ export async function dropIdleGateways(deps: GatewayDeps, network: string): Prom
     const block = parseBlockPart(handle.slice(prefix.length));
     if (!block) continue;
     const entry = await deps.store.get<AllocationBlock>(blockKey(block));
+    // A network whose name begins alike keeps the gateway too long at worst, never too short.
     const used = entry?.value.attributes.some((a) =>
       a.handle_id?.startsWith(`${network}.`) && a.secondary?.node === deps.nodeName
     );

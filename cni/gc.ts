@@ -56,7 +56,7 @@ export async function collectGarbage(
   for (const { key, value } of await nodeEndpoints(deps.store, deps.nodeName)) {
     const identity = identityOf(value, key, conf.name);
     if (!identity || validHandles.has(identity.handle)) continue;
-    const ofThisNetwork = handles.has(identity.handle) ||
+    const ofThisNetwork = handles.has(identity.handle) || await holdsAddresses(deps, identity) ||
       (identity.orchestrator === "cni" && value.spec.profiles?.includes(conf.name));
     if (!ofThisNetwork) continue;
     handles.delete(identity.handle);
@@ -95,6 +95,12 @@ export function requireValidAttachments(conf: NetConf) {
     'Network configuration: "cni.dev/valid-attachments" is missing; GC removes what is not in it. ' +
       "Give an empty list to remove everything.",
   );
+}
+
+/** For containers whose ID has a dot: their handles are known by their endpoints alone. */
+async function holdsAddresses(deps: GcDeps, identity: EndpointIdentity): Promise<boolean> {
+  if (!identity.containerId.includes(".")) return false;
+  return (await deps.ipam.ipsByHandle(identity.handle) ?? []).length > 0;
 }
 
 function identityOf(

@@ -38,7 +38,7 @@ export async function ipamAdd(
   const claimant = claimantFor(deps, conf, attachment);
   await refuseSecondAdd(deps, attachment, claimant);
   const identity = identify(attachment, conf.name, deps.nodeName);
-  const subject = await readSubject(deps.store, identity, false);
+  const subject = await readSubject(deps.store, identity, false, attachment.args.podUid);
   const { plan } = readRequest(
     conf,
     attachment.args,
@@ -188,6 +188,7 @@ function claimantFor(deps: IpamDeps, conf: NetConf, attachment: Attachment): Cla
   return {
     handle: handleId(conf.name, attachment.containerId, attachment.ifname),
     node: deps.nodeName,
+    ifname: attachment.ifname,
     pod: attachment.args.pod,
   };
 }

@@ -476,6 +476,46 @@ Deno.test("GC: leaves an ADD alone that it could not know", () =>
     assert.equal((await w.allocations()).length, 1);
   }));
 
+Deno.test("GC: a network whose name begins alike keeps its own, DEL of a pod too", () =>
+  world(async (w) => {
+    const conf = World.conf({ cniVersion: "1.1.0" });
+    const blue = { ...conf, name: "net.blue" };
+    await w.call({ conf: blue, container: "c1" });
+    await w.call({ conf, container: "c1", ifname: "net1", netns: "/run/netns/c1" });
+    await w.call({ conf: { ...conf, name: "blue" }, container: "web-0" });
+    await w.addPod("web-0");
+    await w.call({ command: "DEL", args: k8s("web-0"), container: "other" });
+    const gc = await w.call({ command: "GC", conf: { ...conf, "cni.dev/valid-attachments": [] } });
+    assert.equal(gc.exit, 0);
+    assert.deepEqual((await w.allocations()).map((a) => a.handle).sort(), [
+      "blue.web-0",
+      "net.blue.c1",
+    ]);
+    // A container whose ID has a dot is known by its endpoint.
+    await w.call({ conf, container: "a.b" });
+    await w.call({ command: "GC", conf: { ...conf, "cni.dev/valid-attachments": [] } });
+    assert.equal((await w.allocations()).length, 2);
+  }));
+
+Deno.test("ADD: a pod that the store has under another uid is code 11, unless it is a mirror", () =>
+  world(async (w) => {
+    const uid = async (name: string, uid: string, annotations = {}) =>
+      await w.store.put(`/tortie/kubernetes/pods/blue/${name}`, {
+        kind: "Pod",
+        apiVersion: "v1",
+        metadata: { name, namespace: "blue", uid, annotations },
+        spec: {},
+      });
+    const args = (name: string) => `${k8s(name)};K8S_POD_UID=new`;
+    await uid("web-0", "old");
+    assert.equal((await w.call({ args: args("web-0") })).json.code, 11);
+    assert.deepEqual(await w.traces(), []);
+    await uid("web-0", "new");
+    assert.equal((await w.call({ args: args("web-0") })).exit, 0);
+    await uid("static", "mirror", { "kubernetes.io/config.mirror": "new" });
+    assert.equal((await w.call({ args: args("static"), container: "c2" })).exit, 0);
+  }));
+
 Deno.test("STATUS: ready, then without node, without pool, without store", () =>
   world(async (w) => {
     const conf = World.conf({ cniVersion: "1.1.0" });
