@@ -93,8 +93,10 @@ export class DatagramSocket {
       }
       if (options.local) {
         const { ip, port } = options.local;
-        // The unspecified address stands for its own family alone.
-        if (ip.family === 6) setOption(this.#fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "bind");
+        // The unspecified address stands for its own family alone; raw sockets have no such option.
+        if (ip.family === 6 && options.protocol === undefined) {
+          setOption(this.#fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "bind");
+        }
         const at = socketAddress(ip, port);
         check(libc().bind(this.#fd, at, at.length), `bind ${formatIp(ip)} port ${port}`);
       }

@@ -1,0 +1,17 @@
+/** The kernel against the evaluator, in 50,000 cases. Needs root and ip. */
+import assert from "node:assert/strict";
+import { inTopology } from "../policy/topology.ts";
+import { walk } from "../policy/walk.ts";
+
+Deno.test({
+  name: "the kernel does what the evaluator says in 50,000 cases",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: () =>
+    inTopology(async (topology) => {
+      const { asked, allowed, mismatch } = await walk(topology, { worlds: 4000, cases: 50_000 });
+      assert.equal(mismatch, undefined);
+      assert(asked >= 50_000, `${asked} cases`);
+      assert(allowed > asked / 10 && allowed < asked * 9 / 10, `${allowed} of ${asked}`);
+    }),
+});

@@ -1,0 +1,98 @@
+/**
+ * The kernel against the evaluator (`walk.ts`), and deliberate faults in what the kernel gets, each of
+ * which must show. `POLICY_WORLDS` asks for more worlds, `POLICY_SEED` for others. Needs root and ip.
+ */
+import assert from "node:assert/strict";
+import type {
+  Chain,
+  MapVerdict,
+  Match,
+  Rule,
+  RulesetDelta,
+  SetChange,
+} from "../../policy/rules.ts";
+import { inTopology, type Topology } from "./topology.ts";
+import { walk } from "./walk.ts";
+
+const worlds = Number(Deno.env.get("POLICY_WORLDS") ?? 100);
+
+/** The reactor and the libraries outlive a test. */
+function realTest(name: string, test: (topology: Topology) => Promise<void>): void {
+  Deno.test({
+    name,
+    fn: () => inTopology(test),
+    sanitizeOps: false,
+    sanitizeResources: false,
+  });
+}
+
+realTest(`the kernel does what the evaluator says (${worlds} worlds)`, async (topology) => {
+  const { asked, allowed, mismatch } = await walk(topology, { worlds });
+  assert.equal(mismatch, undefined);
+  // A test that only ever sees one answer tests nothing.
+  assert(allowed > asked / 10 && allowed < asked * 9 / 10, `${allowed} of ${asked}`);
+  assert(worlds < 100 || asked >= 2000, `${asked} cases`);
+});
+
+/** Changes every rule of the chains whose names begin so; undefined takes a rule away. */
+function everyRule(
+  prefix: RegExp,
+  change: (rule: Rule, index: number, chain: Chain) => Rule | undefined,
+): (delta: RulesetDelta) => RulesetDelta {
+  return (delta) => ({
+    ...delta,
+    chains: new Map([...delta.chains].map(([name, chain]) => [
+      name,
+      chain && prefix.test(name)
+        ? {
+          ...chain,
+          rules: chain.rules.map((r, i) => change(r, i, chain)).filter((r) => r !== undefined),
+        }
+        : chain,
+    ])),
+  });
+}
+const everyMatch = (change: (match: Match) => Match | undefined) =>
+  everyRule(/-p[io]-/, (rule) => ({
+    ...rule,
+    statements: rule.statements.map((s) => "match" in s ? change(s) : s).filter((s) => !!s),
+  }));
+
+const faults: Record<string, (delta: RulesetDelta) => RulesetDelta> = {
+  "a rule is missing": everyRule(/-p[io]-/, (rule, i) => i === 0 ? undefined : rule),
+  "except is ignored": everyMatch((m) =>
+    (m.match === "saddr" || m.match === "daddr") && m.not ? undefined : m
+  ),
+  "endPort is off by one": everyMatch((m) =>
+    m.match === "dport" ? { ...m, ranges: m.ranges.map(([a, b]) => [a, b > a ? b - 1 : b]) } : m
+  ),
+  "the last rule is dropped": everyRule(
+    /-p[io]-/,
+    (rule, i, { rules }) => i === rules.length - 1 ? undefined : rule,
+  ),
+  "egress is taken for ingress": (delta) => ({
+    ...delta,
+    sets: new Map([...delta.sets].map(([name, change]): [string, SetChange] => {
+      const twist = ([key, v]: readonly [string, MapVerdict]): [string, MapVerdict] => [
+        key,
+        "chain" in v
+          ? { ...v, chain: v.chain.replace(/-([tf])w-/, (_, d) => d === "t" ? "-fw-" : "-tw-") }
+          : v,
+      ];
+      if (change.is === "verdicts") return [name, { ...change, add: change.add.map(twist) }];
+      return change.is === "new" && change.set.kind === "verdict-map"
+        ? [name, {
+          ...change,
+          set: { ...change.set, members: new Map([...change.set.members].map(twist)) },
+        }]
+        : [name, change];
+    })),
+  }),
+};
+
+for (const [fault, spoil] of Object.entries(faults)) {
+  realTest(`a fault is found within 2,000 cases: ${fault}`, async (topology) => {
+    const { asked, mismatch } = await walk(topology, { cases: 2000 }, spoil);
+    assert(mismatch !== undefined, `not found in ${asked} cases`);
+  });
+}

@@ -1,0 +1,161 @@
+/**
+ * What the kernel does to a packet is what the evaluator says: random worlds, policies of both kinds,
+ * pairs of addresses, TCP, UDP and SCTP, both families. One engine and one table go from world to
+ * world by deltas, as a node does.
+ */
+import fc from "fast-check";
+import { openNftDataplane } from "../../mod/node/nft/open.ts";
+import { PolicyEngine } from "../../policy/engine.ts";
+import { PolicyView } from "../../policy/explain.ts";
+import type { Change, PolicyObject } from "../../policy/inputs.ts";
+import {
+  calicoSpec,
+  connections,
+  k8sSpec,
+  labels,
+  objectsOf,
+  tier,
+  world,
+} from "../../policy/random_worlds.ts";
+import { calico, calicoPolicy, kubernetesPolicy } from "../../policy/testing.ts";
+import type { RulesetDelta } from "../../policy/rules.ts";
+import { families, type Probe, type Topology } from "./topology.ts";
+
+/** `POLICY_SEED` asks for other worlds. */
+const seed = Number(Deno.env.get("POLICY_SEED") ?? 20_261);
+
+const kubernetes = fc.array(fc.tuple(fc.constantFrom("n1", "n2"), k8sSpec), {
+  minLength: 1,
+  maxLength: 4,
+}).map((list) => list.map(([ns, spec], i) => kubernetesPolicy(ns, `k${i}`, { ...spec })));
+const calicos = fc.tuple(
+  fc.record({ t1: tier, t2: tier }),
+  labels,
+  fc.array(
+    fc.tuple(fc.constantFrom("n1", "n2", ""), fc.constantFrom("c1", "c2", "c3"), calicoSpec),
+    { minLength: 1, maxLength: 4 },
+  ),
+).map(([tiers, setLabels, list]): PolicyObject[] => [
+  ...Object.entries(tiers).map(([name, spec]) => calico("Tier", name, spec)),
+  calico("GlobalNetworkSet", "outside", { nets: ["192.0.2.0/24"] }, setLabels),
+  ...list.map(([ns, name, spec]) =>
+    calicoPolicy(ns, name, {
+      ...JSON.parse(JSON.stringify(spec)),
+      ...(ns === "" ? {} : { namespaceSelector: undefined }),
+    })
+  ),
+]);
+/** Policies that hang on one thing alone, so that a fault in it shows. */
+const sharp = fc.tuple(
+  fc.constantFrom("n1", "n2"),
+  fc.constantFrom("ingress", "egress"),
+  fc.constantFrom(
+    [{ cidr: "0.0.0.0/0", except: ["10.0.0.0/25"] }, { cidr: "::/0", except: ["fd00::/121"] }],
+    [{ cidr: "10.0.0.0/24", except: ["10.0.0.64/26", "10.0.0.250/32"] }],
+    undefined,
+    undefined,
+  ),
+  fc.constantFrom(
+    [{ port: 60, endPort: 80 }, { port: 81, protocol: "UDP" }],
+    [{ port: 79, endPort: 81, protocol: "UDP" }, { protocol: "TCP" }],
+    undefined,
+  ),
+).map(([ns, direction, blocks, ports]) => [
+  kubernetesPolicy(ns, "sharp", {
+    podSelector: {},
+    policyTypes: [direction === "ingress" ? "Ingress" : "Egress"],
+    [direction]: [{
+      [direction === "ingress" ? "from" : "to"]: blocks?.map((ipBlock) => ({ ipBlock })),
+      ports,
+    }],
+  }),
+]);
+const scene = fc.record({
+  w: world,
+  policies: fc.oneof(kubernetes, calicos, sharp),
+  // Not every pair in every world: more worlds in as many cases.
+  every: fc.integer({ min: 2, max: 5 }),
+});
+
+const keyOf = (o: PolicyObject) =>
+  `${o.apiVersion} ${o.kind} ${o.metadata?.namespace} ${o.metadata?.name}`;
+
+/** The changes that lead from the present objects to others. */
+function changesTo(present: Map<string, PolicyObject>, wanted: PolicyObject[]): Change[] {
+  const next = new Map(wanted.map((o) => [keyOf(o), o]));
+  const changes: Change[] = wanted.map((put) => ({ put }));
+  for (const [key, { apiVersion, kind, metadata }] of present) {
+    if (next.has(key)) continue;
+    const { namespace, name } = metadata!;
+    changes.push({ remove: { apiVersion, kind: kind!, namespace, name: name! } });
+  }
+  present.clear();
+  for (const [key, object] of next) present.set(key, object);
+  return changes;
+}
+
+export interface Result {
+  asked: number;
+  allowed: number;
+  /** The first packet that went another way than the evaluator says, in words. */
+  mismatch?: string;
+}
+
+/** Walks through worlds until packets and evaluator differ, or `enough` cases were asked. */
+export async function walk(
+  { node, probe }: Topology,
+  enough: { worlds?: number; cases?: number },
+  spoil: (delta: RulesetDelta) => RulesetDelta = (delta) => delta,
+): Promise<Result> {
+  const dataplane = openNftDataplane({ netns: node });
+  const result: Result = { asked: 0, allowed: 0 };
+  try {
+    const engine = new PolicyEngine({ nodeName: "node1" });
+    const present = new Map<string, PolicyObject>();
+    const scenes = fc.sample(scene, { numRuns: enough.worlds ?? 300, seed });
+    for (const [i, { w, policies, every }] of scenes.entries()) {
+      if (enough.cases !== undefined && result.asked >= enough.cases) break;
+      engine.update(changesTo(present, [...objectsOf(w), ...policies]));
+      const deltas = families.map((family) => engine.changes(family)).filter((d) => !!d);
+      await dataplane.update(deltas.map((d) => spoil(d!)));
+      const view = new PolicyView(engine);
+      const probes: Probe[] = [];
+      const expected = new Set<Probe>();
+      let turn = i;
+      for (const family of families) {
+        for (const c of connections(w, family)) {
+          if (c.source === c.destination || turn++ % every !== 0) continue;
+          // A port that no connection before had: each packet begins one.
+          const p: Probe = { ...c, sourcePort: (i % 2 === 0 ? 20_000 : 40_000) + i };
+          probes.push(p);
+          if (view.allows(question(p))) expected.add(p);
+        }
+      }
+      const arrived = await probe(probes, [...expected]);
+      for (const p of probes) {
+        result.asked++;
+        if (expected.has(p)) result.allowed++;
+        if (arrived.has(p) === expected.has(p)) continue;
+        const { egress, ingress } = view.explain(question(p));
+        result.mismatch = `world ${i}: ${p.source} -> ${p.destination} ${p.protocol}/${p.port} ` +
+          `${arrived.has(p) ? "arrived" : "did not arrive"}, though the evaluator says\n` +
+          [egress, ingress].flatMap((s) => s?.walk.map((x) => x.text) ?? []).join("\n") +
+          `\n${JSON.stringify(policies)}`;
+        return result;
+      }
+    }
+    return result;
+  } finally {
+    await dataplane.close();
+  }
+}
+
+function question(p: Probe) {
+  return {
+    from: { ip: p.source },
+    to: { ip: p.destination },
+    protocol: p.protocol,
+    port: p.port,
+    sourcePort: p.sourcePort,
+  };
+}
