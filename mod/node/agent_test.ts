@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { PolicyEngine } from "../../policy/engine.ts";
+import { resourceKey } from "../model/keys.ts";
+import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { memoryStore } from "../store/memory.ts";
+import { Agent, type AgentParts } from "./agent.ts";
+import type { Failure } from "./reconciler.ts";
+import { ClusterState } from "./state.ts";
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+
+function endpoint(pod: string, container = "c1", node = "node1"): WorkloadEndpoint {
+  return {
+    kind: "WorkloadEndpoint",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: `${node}-k8s-${pod}-eth0`, namespace: "default" },
+    spec: {
+      orchestrator: "k8s",
+      node,
+      pod,
+      endpoint: "eth0",
+      containerID: container,
+      interfaceName: `cali${pod}`,
+      ipNetworks: ["10.244.0.7/32"],
+    },
+  };
+}
+
+const keyOf = (e: WorkloadEndpoint) =>
+  resourceKey(workloadEndpointKind, e.metadata.name, e.metadata.namespace);
+
+/** An agent on a store in memory, with a dataplane that can be held up or made to fail. */
+function world(parts: Partial<AgentParts> = {}) {
+  const store = memoryStore();
+  const calls: string[] = [];
+  let gate: Promise<void> = Promise.resolve();
+  let failing: string | undefined;
+  let failures: Failure[] = [];
+  const apply = async (what: string) => {
+    calls.push(what);
+    await gate;
+    if (failing) throw new Error(failing);
+  };
+  const agent = new Agent({
+    store,
+    state: new ClusterState("node1"),
+    engine: new PolicyEngine({ nodeName: "node1" }),
+    dataplane: { apply: () => apply("apply"), resync: () => apply("resync") },
+    kernel: { apply: () => Promise.resolve(failures), resync: () => calls.push("kernel resync") },
+    log: silent,
+    ...parts,
+  });
+  agent.start();
+  return {
+    store,
+    agent,
+    calls,
+    hold() {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      gate = promise;
+      return resolve;
+    },
+    fail: (message?: string) => failing = message,
+    kernelFails: (list: Failure[]) => failures = list,
+    async end() {
+      await agent.stop();
+      await store.close();
+    },
+  };
+}
+
+const soon = async (isSo: () => boolean) => {
+  for (let i = 0; i < 400 && !isSo(); i++) await new Promise((r) => setTimeout(r, 5));
+  assert.ok(isSo());
+};
+
+Deno.test("the first turn reads the kernel, later ones apply what has changed", async () => {
+  const w = world();
+  await soon(() => w.agent.report().ready);
+  assert.deepEqual(w.calls, ["resync", "kernel resync"]);
+  await w.store.create(keyOf(endpoint("a")), endpoint("a"));
+  await soon(() => w.agent.programmedEndpoints.size === 1);
+  assert.equal(w.calls.at(-1), "apply");
+  await w.end();
+});
+
+Deno.test("an endpoint is programmed only when a turn that knew it is over", async () => {
+  const w = world();
+  await soon(() => w.agent.report().ready);
+  const open = w.hold();
+  const waiting = w.agent.programmed(endpoint("a"), new AbortController().signal);
+  let done = false;
+  waiting.then(() => done = true);
+  await w.store.create(keyOf(endpoint("a")), endpoint("a"));
+  await new Promise((r) => setTimeout(r, 50));
+  assert.equal(done, false);
+  open();
+  await waiting;
+  // The same pod in another container is another attachment.
+  const abort = new AbortController();
+  const other = w.agent.programmed(endpoint("a", "c2"), abort.signal);
+  abort.abort();
+  await assert.rejects(other, /policy of endpoint default\/node1-k8s-a-eth0 is not in place/);
+  await w.end();
+});
+
+Deno.test("a turn that failed is told and tried again, and nobody is let through meanwhile", async () => {
+  const w = world();
+  await soon(() => w.agent.report().ready);
+  w.fail("no room");
+  await w.store.create(keyOf(endpoint("a")), endpoint("a"));
+  await soon(() => w.agent.report().errors.length > 0);
+  assert.deepEqual(w.agent.report().errors, ["policy: no room"]);
+  assert.equal(w.agent.programmedEndpoints.size, 0);
+  w.fail(undefined);
+  await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
+  assert.deepEqual(w.agent.report().errors, []);
+  await w.end();
+});
+
+Deno.test("what the kernel refuses keeps no endpoint from being programmed", async () => {
+  const w = world();
+  w.kernelFails([{ kind: "route", key: "10.0.0.0/26", error: new Error("refused") }]);
+  await w.store.create(keyOf(endpoint("a")), endpoint("a"));
+  await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
+  assert.deepEqual(w.agent.report().errors, ["route 10.0.0.0/26: refused"]);
+  w.kernelFails([]);
+  await soon(() => w.agent.report().errors.length === 0);
+  await w.end();
+});
+
+Deno.test("endpoints of other nodes are no business of this one", async () => {
+  const w = world();
+  await w.store.create(keyOf(endpoint("b", "c", "node2")), endpoint("b", "c", "node2"));
+  await soon(() => w.agent.report().ready);
+  assert.equal(w.agent.programmedEndpoints.size, 0);
+  await w.end();
+});

@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { ippoolKind } from "../model/ippool.ts";
+import { nodeKind } from "../model/node.ts";
+import { mustIp } from "../net/mod.ts";
+import { memoryStore } from "../store/memory.ts";
+import { Resources } from "../store/resources.ts";
+import type { Host } from "./autodetect.ts";
+import { ConfigError, nodeConfig } from "./config.ts";
+import { ensureFelixConfiguration, ensurePools, registerNode } from "./startup.ts";
+
+const host = (ip: string): Host => ({
+  interfaces: [{
+    name: "eth0",
+    up: true,
+    mtu: 1500,
+    addresses: [{ ip: mustIp(ip), length: 24 }],
+  }],
+  sourceTowards: () => undefined,
+});
+
+const config = (env: Record<string, string> = {}) =>
+  nodeConfig({}, (name) => ({ NODENAME: "node1", ...env })[name]);
+
+async function inStore(run: (resources: Resources) => Promise<void>): Promise<void> {
+  const store = memoryStore();
+  try {
+    await run(new Resources(store));
+  } finally {
+    await store.close();
+  }
+}
+
+Deno.test("a node is registered with its address, and keeps what people have set", () =>
+  inStore(async (resources) => {
+    await registerNode(resources, config({ AS: "65001" }), host("192.0.2.11"));
+    await resources.modify(nodeKind, "node1", undefined, (node) => ({
+      ...node,
+      metadata: { ...node.metadata, labels: { rack: "r1" } },
+      spec: { ...node.spec, bgp: { ...node.spec.bgp, routeReflectorClusterID: "1.2.3.4" } },
+    }));
+    await registerNode(resources, config(), host("192.0.2.11"));
+    const node = (await resources.get(nodeKind, "node1"))!;
+    assert.equal(node.spec.bgp?.ipv4Address, "192.0.2.11/24");
+    assert.equal(node.spec.bgp?.asNumber, 65001);
+    assert.equal(node.spec.bgp?.routeReflectorClusterID, "1.2.3.4");
+    assert.deepEqual(node.metadata.labels, { rack: "r1" });
+    assert.deepEqual(node.spec.addresses, [{ address: "192.0.2.11/24", type: "CalicoNodeIP" }]);
+    // The address has changed: the old one is ours no more.
+    await registerNode(resources, config(), host("192.0.2.99"));
+    assert.equal((await resources.get(nodeKind, "node1"))!.spec.bgp?.ipv4Address, "192.0.2.99/24");
+  }));
+
+Deno.test("two nodes of one address are refused, with the other one's name", () =>
+  inStore(async (resources) => {
+    await registerNode(resources, config(), host("192.0.2.11"));
+    await assert.rejects(
+      registerNode(resources, config({ NODENAME: "node2" }), host("192.0.2.11")),
+      (error) =>
+        error instanceof ConfigError && /"node1" has the address 192.0.2.11/.test(error.message),
+    );
+    assert.equal(await resources.get(nodeKind, "node2"), undefined);
+  }));
+
+Deno.test("a default pool is made once, of the CIDR asked for or of one that is free", () =>
+  inStore(async (resources) => {
+    const cidrs = async () => (await resources.list(ippoolKind)).items.map((p) => p.spec.cidr);
+    await ensurePools(resources, config({ NO_DEFAULT_POOLS: "true" }), host("192.0.2.11"));
+    assert.deepEqual(await cidrs(), []);
+    await Promise.all(
+      [1, 2, 3].map(() =>
+        ensurePools(
+          resources,
+          config({ CALICO_IPV4POOL_CIDR: "10.244.3.7/16" }),
+          host("192.0.2.11"),
+        )
+      ),
+    );
+    await ensurePools(
+      resources,
+      config({ CALICO_IPV4POOL_CIDR: "10.9.0.0/16" }),
+      host("192.0.2.11"),
+    );
+    assert.deepEqual(await cidrs(), ["10.244.0.0/16"]);
+    await ensureFelixConfiguration(resources);
+    await ensureFelixConfiguration(resources);
+  }));
+
+Deno.test("the default CIDR steps aside where the host has an address in it", () =>
+  inStore(async (resources) => {
+    await ensurePools(resources, config(), host("192.168.7.1"));
+    const [pool] = (await resources.list(ippoolKind)).items;
+    assert.equal(pool.spec.cidr, "172.16.0.0/16");
+    assert.equal(pool.spec.natOutgoing, true);
+    assert.equal(pool.metadata.name, "default-ipv4-ippool");
+  }));
+
+Deno.test("settings that cannot be are named", () => {
+  for (
+    const [env, message] of [
+      [{ IP: "nowhere" }, /IP="nowhere" is not an address/],
+      [{ AS: "0" }, /AS="0" is not an integer from 1/],
+      [{ NODENAME: "Node 1" }, /node name "Node 1"/],
+      [{ CALICO_NETWORKING_BACKEND: "ospf" }, /"ospf" is not one of/],
+      [{ CALICO_IPV4POOL_CIDR: "fd00::/48" }, /is not an IPv4 CIDR/],
+      [{ CALICO_IPV4POOL_CIDR: "10.0.0.0/30" }, /smaller than a block/],
+      [{ CALICO_IPV4POOL_BLOCK_SIZE: "8" }, /from 20 to 32/],
+      [{ CALICO_IPV4POOL_IPIP: "maybe" }, /not one of Always/],
+      [{ TORTIE_STORE: "etcd://x" }, /store "etcd:\/\/x" is not understood/],
+    ] as [Record<string, string>, RegExp][]
+  ) assert.throws(() => config(env), (e) => e instanceof ConfigError && message.test(e.message));
+  assert.equal(config({ AS: "1.10" }).asNumber, 65546);
+});

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { formatPrefix } from "../net/mod.ts";
+import { localRoutes } from "./announce.ts";
+import { readSnapshot, Snapshot } from "./snapshot.ts";
+import { ClusterState } from "./state.ts";
+
+const V3 = "/calico/resources/v3/projectcalico.org/";
+const block = (cidr: string, affinity: string | null) => ({
+  cidr,
+  affinity,
+  allocations: [],
+  unallocated: [],
+  attributes: [],
+  sequenceNumber: 1,
+  sequenceNumberForAllocation: {},
+  deleted: false,
+});
+const object = (kind: string, name: string, spec: object, namespace?: string) => ({
+  kind,
+  apiVersion: "projectcalico.org/v3",
+  metadata: { name, namespace },
+  spec,
+});
+const pool = (name: string, cidr: string, more = {}): [string, unknown] => [
+  `${V3}ippools/${name}`,
+  object("IPPool", name, { cidr, ...more }),
+];
+const held = (cidr: string, node: string, state = "confirmed"): [string, unknown][] => [
+  [`/calico/ipam/v2/host/${node}/ipv4/block/${cidr.replace("/", "-")}`, { state }],
+  [
+    `/calico/ipam/v2/assignment/ipv4/block/${cidr.replace("/", "-")}`,
+    block(cidr, `host:${node}`),
+  ],
+];
+const endpoint = (node: string, pod: string, ip: string): [string, unknown] => [
+  `${V3}workloadendpoints/default/${node}-k8s-${pod}-eth0`,
+  object("WorkloadEndpoint", `${node}-k8s-${pod}-eth0`, {
+    orchestrator: "k8s",
+    node,
+    pod,
+    endpoint: "eth0",
+    ipNetworks: [`${ip}/32`],
+  }, "default"),
+];
+
+function stateOf(...entries: [string, unknown][]): ClusterState {
+  const state = new ClusterState("node1");
+  entries.forEach(([key, value], i) => state.apply(key, value, `${i + 1}`));
+  return state;
+}
+
+const announced = (state: ClusterState) =>
+  localRoutes(state).map((r) => `${formatPrefix(r.prefix)} ${r.tag}`).sort();
+
+Deno.test("confirmed blocks are announced whole, addresses outside of them one by one", () => {
+  const state = stateOf(
+    pool("p", "10.244.0.0/16"),
+    ...held("10.244.1.0/26", "node1"),
+    ...held("10.244.2.0/26", "node1", "pending"),
+    ...held("10.244.3.0/26", "node2"),
+    endpoint("node1", "a", "10.244.1.7"),
+    endpoint("node1", "borrowed", "10.244.3.7"),
+    endpoint("node2", "b", "10.244.3.8"),
+    endpoint("node1", "outside", "192.0.2.7"),
+  );
+  assert.deepEqual(announced(state), ["10.244.1.0/26 block", "10.244.3.7/32 endpoint"]);
+});
+
+Deno.test("an affinity without the block's own word is none", () => {
+  const state = stateOf(pool("p", "10.244.0.0/16"), held("10.244.1.0/26", "node1")[0]);
+  assert.deepEqual(state.ownBlocks(), []);
+  state.apply(
+    "/calico/ipam/v2/assignment/ipv4/block/10.244.1.0-26",
+    block("10.244.1.0/26", "host:node2"),
+    "9",
+  );
+  assert.deepEqual(state.ownBlocks(), []);
+});
+
+Deno.test("the narrowest pool decides what is exported; a block of one address is its endpoint", () => {
+  const state = stateOf(
+    pool("wide", "10.244.0.0/16"),
+    pool("narrow", "10.244.5.0/24", { disableBGPExport: true, blockSize: 32 }),
+    ...held("10.244.5.9/32", "node1"),
+    endpoint("node1", "a", "10.244.5.9"),
+    ...held("10.244.6.9/32", "node1"),
+    endpoint("node1", "b", "10.244.6.9"),
+  );
+  assert.deepEqual(announced(state), ["10.244.6.9/32 endpoint"]);
+});
+
+Deno.test("a stored pool with host bits is read masked; what cannot be read stands in nobody's way", () => {
+  const state = stateOf(
+    pool("p", "10.244.3.220/24"),
+    [`${V3}nodes/broken`, { kind: "Node", metadata: 7 }],
+    ...held("10.244.3.0/26", "node1"),
+  );
+  assert.deepEqual(announced(state), ["10.244.3.0/26 block"]);
+  assert.deepEqual([...state.broken.keys()], [`${V3}nodes/broken`]);
+  state.apply(`${V3}nodes/broken`, undefined, "99");
+  assert.equal(state.broken.size, 0);
+});
+
+Deno.test("the last state on disk gives the same announcements; another node's or half a file none", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = `${folder}/last-state.json`;
+  try {
+    const entries: [string, unknown][] = [
+      pool("p", "10.244.0.0/16"),
+      ...held("10.244.1.0/26", "node1"),
+      ...held("10.244.3.0/26", "node2"),
+      endpoint("node1", "a", "10.244.9.7"),
+      endpoint("node2", "b", "10.244.3.8"),
+      ["/calico/ipam/v2/handle/x", { block: {}, deleted: false }],
+    ];
+    const snapshot = new Snapshot(path, "node1", (error) => assert.fail(error));
+    for (const [key, value] of entries) snapshot.note(key, { key, value, revision: "1" });
+    snapshot.note(entries[0][0], { key: entries[0][0], value: entries[0][1], revision: "2" });
+    snapshot.complete();
+    snapshot.close();
+    assert.deepEqual(announced(readSnapshot(path, "node1")!), announced(stateOf(...entries)));
+    assert.doesNotMatch(await Deno.readTextFile(path), /handle|10\.244\.3\.8/);
+    assert.equal(readSnapshot(path, "node2"), undefined);
+    await Deno.truncate(path, 100);
+    assert.equal(readSnapshot(path, "node1"), undefined);
+    assert.equal(readSnapshot(`${path}.none`, "node1"), undefined);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
