@@ -17,7 +17,7 @@ import { encodeRouteRefresh, type RouteRefresh } from "./message/frame.ts";
 import type { AttributeCache, UpdateResult } from "./message/update.ts";
 import { writeEndOfRib } from "./message/update_encode.ts";
 import type { PrefixKey } from "./prefix_key.ts";
-import { AdjRibIn } from "./rib/adj_rib_in.ts";
+import { AdjRibIn, type ImportRules } from "./rib/adj_rib_in.ts";
 import { AdjRibOut } from "./rib/adj_rib_out.ts";
 import { type ExportClass, exportRoute, type ExportRules } from "./rib/export.ts";
 import { judgeImport } from "./rib/import.ts";
@@ -74,6 +74,7 @@ export class PeerRoutes {
   #link: Link | undefined;
   #staleTimer: Timer | undefined;
   #class: ExportClass | undefined;
+  #rules: ImportRules | undefined;
   /** Families whose End-of-RIB, or end of refresh, is to be sent when all is told. */
   readonly #owed = new Map<AddressFamily, "end-of-rib" | "end-of-refresh">();
 
@@ -90,6 +91,7 @@ export class PeerRoutes {
     this.#link = link;
     this.#self = connection.local.address;
     this.#class = undefined;
+    this.#rules = undefined;
     this.#setSource(negotiated);
     this.endOfRib.clear();
     this.#owed.clear();
@@ -234,6 +236,7 @@ export class PeerRoutes {
 
   /** Import rules have changed. */
   rejudge(): void {
+    this.#rules = undefined;
     this.received.rejudge(this.#importRules());
     this.host.schedule();
   }
@@ -272,7 +275,8 @@ export class PeerRoutes {
     else this.#source = fresh;
   }
 
-  #importRules() {
+  #importRules(): ImportRules {
+    if (this.#rules) return this.#rules;
     const { host, config } = this;
     const context = {
       source: this.#source!,
@@ -283,8 +287,7 @@ export class PeerRoutes {
       self: config.source ?? this.#self,
       filter: config.importFilter,
     };
-    return (key: PrefixKey, received: Parameters<typeof judgeImport>[2]) =>
-      judgeImport(context, key, received);
+    return this.#rules = (key, received) => judgeImport(context, key, received);
   }
 
   #present(key: PrefixKey) {

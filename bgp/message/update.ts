@@ -133,10 +133,45 @@ export type UpdateResult =
 
 /** Reads an UPDATE without its header. */
 export function decodeUpdate(body: Uint8Array, context: UpdateContext): UpdateResult {
+  const known = decodeKnown(body, context);
+  if (known) return known;
   const split = splitUpdate(body);
   if (!split.ok) return { answer: "session-reset", error: split.error };
-  const reading = new Reading(context, split.value);
-  return reading.result();
+  return new Reading(context, split.value, body).result();
+}
+
+const NOTHING: readonly never[] = [];
+
+/** Where the attributes of an UPDATE are; undefined where the lengths do not fit. */
+function attributesRange(body: Uint8Array): [from: number, to: number] | undefined {
+  const from = 4 + u16(body, 0);
+  if (from > body.length) return undefined;
+  const to = from + u16(body, from - 2);
+  return to <= body.length ? [from, to] : undefined;
+}
+
+/**
+ * The short way: IPv4 routes whose attributes have come before, octet for octet. A table is mostly
+ * read this way, and so it is worth a few lines of its own.
+ */
+function decodeKnown(body: Uint8Array, context: UpdateContext): UpdateResult | undefined {
+  const range = context.cache && attributesRange(body);
+  if (!range || range[1] === body.length || !context.families.has("ipv4")) return undefined;
+  const attributes = context.cache!.get(wholeKey(body, range, context));
+  if (!attributes) return undefined;
+  const withdrawn = range[0] === 4 ? NOTHING : readKeys(body, 2, range[0] - 2, "ipv4");
+  const keys = readKeys(body, range[1], body.length, "ipv4");
+  if (typeof withdrawn === "string" || typeof keys === "string") return undefined;
+  return { answer: "accept", withdrawn, announced: [{ attributes, keys }], notes: NOTHING };
+}
+
+/** The key under which attributes are known as a whole; it differs from every key in parts. */
+function wholeKey(
+  body: Uint8Array,
+  [from, to]: readonly [number, number],
+  context: UpdateContext,
+): string {
+  return `${context.asSize}${context.internal ? "I" : "E"}${latin1(body, from, to)}`;
 }
 
 /** Attribute bytes to the attributes that they were read as, faultless ones only. */
@@ -164,7 +199,11 @@ class Reading {
   #unreach: MpUnreach | undefined;
   readonly #attributes: RawAttribute[] = [];
 
-  constructor(readonly context: UpdateContext, readonly split: SplitUpdate) {
+  constructor(
+    readonly context: UpdateContext,
+    readonly split: SplitUpdate,
+    readonly body: Uint8Array,
+  ) {
     if (split.overrun) this.#treatAsWithdraw(split.overrun);
     const seen = new Set<number>();
     for (const raw of split.attributes) {
@@ -217,6 +256,9 @@ class Reading {
         withdrawn: gone.concat(nlri, reach?.keys ?? []),
         notes: this.#notes,
       };
+    }
+    if (attributes && this.#notes.length === 0 && !this.#reach && !this.#unreach) {
+      context.cache?.set(wholeKey(this.body, attributesRange(this.body)!, context), attributes);
     }
     const announced: Announcement[] = [];
     if (attributes && nlri.length > 0) announced.push({ attributes, keys: nlri });

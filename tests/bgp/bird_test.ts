@@ -125,7 +125,7 @@ test("BIRD is killed with -9: its routes stay until it is back, then only what i
 
   await bird.kill();
   await until("the end of the session", () => ours.state !== "Established");
-  await until("the restart time to run out", () => ours.kernel.size === 0, 15_000);
+  await until("the restart time to run out", () => ours.kernel.size === 0, { ms: 15_000 });
 });
 
 test("BIRD stops in good order: its routes go at once", async (wire) => {
@@ -136,7 +136,7 @@ test("BIRD stops in good order: its routes go at once", async (wire) => {
   await until("BIRD's blocks", () => ours.kernel.size === 2);
   const before = performance.now();
   await bird.ctl("disable", "tortie", '"maintenance at noon"');
-  await until("the routes to go", () => ours.kernel.size === 0, 2000);
+  await until("the routes to go", () => ours.kernel.size === 0, { ms: 2000 });
   assert.ok(performance.now() - before < 2000);
   const [status] = ours.speaker.peers();
   assert.match(status.lastError!.text, /Cease: Administrative Shutdown.*maintenance at noon/);
@@ -228,7 +228,7 @@ test("silence on the wire: both sides drop the routes when the hold time is over
   await until("BIRD's blocks", () => ours.kernel.size === 2);
   await wire.cut(true);
   const before = performance.now();
-  await until("our hold timer", () => ours.kernel.size === 0, 15_000);
+  await until("our hold timer", () => ours.kernel.size === 0, { ms: 15_000 });
   const seconds = (performance.now() - before) / 1000;
   assert.ok(seconds > 3.5 && seconds < 9, `after ${seconds} s`);
   assert.match(ours.speaker.peers()[0].lastError!.text, /hold timer expired/i);
@@ -363,8 +363,8 @@ test("both call at once, again and again: one session comes of it", async (wire)
   await establish(ours, [birdPeer()]);
   for (let i = 0; i < 5; i++) {
     await bird.ctl("restart", "tortie");
-    await until("the session to end", () => ours.kernel.size === 0, 5000);
-    await until("the session again", () => ours.kernel.size === 2, 15_000);
+    await until("the session to end", () => ours.kernel.size === 0, { ms: 5000 });
+    await until("the session again", () => ours.kernel.size === 2, { ms: 15_000 });
   }
 });
 

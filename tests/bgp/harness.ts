@@ -33,12 +33,12 @@ export function missing(): string | undefined {
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  ms = 20_000,
+  { ms = 20_000, step = 50 } = {},
 ): Promise<void> {
   const end = performance.now() + ms;
   while (!(await condition())) {
     if (performance.now() > end) throw new Error(`waited ${ms} ms for: ${what}`);
-    await sleep(50);
+    await sleep(step);
   }
 }
 
@@ -143,7 +143,7 @@ export class Bird {
         } catch {
           return false;
         }
-      }, 5000);
+      }, { ms: 5000 });
     } catch (error) {
       await this.kill();
       throw new Error(`${(error as Error).message}\n${await errors}`);
