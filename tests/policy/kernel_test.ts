@@ -11,7 +11,11 @@ import type {
   RulesetDelta,
   SetChange,
 } from "../../policy/rules.ts";
-import { inTopology, type Topology } from "./topology.ts";
+import { EngineDataplane } from "../../mod/node/nft/engine_dataplane.ts";
+import { openNftDataplane } from "../../mod/node/nft/open.ts";
+import { PolicyEngine } from "../../policy/engine.ts";
+import { endpoint } from "../../policy/testing.ts";
+import { inTopology, type Probe, STOLEN, type Topology } from "./topology.ts";
 import { walk } from "./walk.ts";
 
 const worlds = Number(Deno.env.get("POLICY_WORLDS") ?? 100);
@@ -32,6 +36,56 @@ realTest(`the kernel does what the evaluator says (${worlds} worlds)`, async (to
   // A test that only ever sees one answer tests nothing.
   assert(allowed > asked / 10 && allowed < asked * 9 / 10, `${allowed} of ${asked}`);
   assert(worlds < 100 || asked >= 2000, `${asked} cases`);
+});
+
+realTest("what has no policy yet is closed, and nobody sends from others' addresses", async (t) => {
+  const dataplane = openNftDataplane({ netns: t.node });
+  try {
+    let port = 30_000;
+    const ask = async (pairs: [string, string][]): Promise<string[]> => {
+      port++;
+      const probes = pairs.flatMap(([source, destination]) =>
+        (["TCP", "UDP", "SCTP"] as const).map((protocol): Probe => ({
+          source,
+          destination,
+          protocol,
+          sourcePort: port,
+          port: 80,
+        }))
+      );
+      const arrived = await t.probe(probes, probes);
+      return [...new Set([...arrived].map((p) => `${p.source} ${p.destination}`))].sort();
+    };
+    const outside = ["192.0.2.1", "10.0.0.1"] as [string, string];
+    const between = ["10.0.0.1", "10.0.0.65"] as [string, string];
+    const between6 = ["fd00::1", "fd00::41"] as [string, string];
+    const stolen = [STOLEN, "192.0.2.1"] as [string, string];
+    const all = [outside, between, between6, stolen];
+    // Without a table everything goes: the wiring is right.
+    assert.deepEqual(await ask(all), all.map((p) => p.join(" ")).sort());
+
+    const engine = new PolicyEngine({ nodeName: "node1" });
+    const kernel = new EngineDataplane(dataplane);
+    await kernel.apply(engine);
+    assert.deepEqual(await ask(all), [], "interfaces without an endpoint");
+
+    const pod = (n: number) =>
+      endpoint("x", `p${n}`, [`10.0.0.${n * 64 + 1}`, `fd00::${(n * 64 + 1).toString(16)}`], {
+        interfaceName: `calip${n}`,
+      });
+    engine.update([{ put: pod(0) }]);
+    await kernel.apply(engine);
+    assert.deepEqual(await ask(all), ["192.0.2.1 10.0.0.1"], "the other end is closed still");
+    engine.update([{ put: pod(1) }]);
+    await kernel.apply(engine);
+    assert.deepEqual(
+      await ask(all),
+      [outside, between, between6].map((p) => p.join(" ")).sort(),
+      "all but the stolen address",
+    );
+  } finally {
+    await dataplane.close();
+  }
 });
 
 /** Changes every rule of the chains whose names begin so; undefined takes a rule away. */

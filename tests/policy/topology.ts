@@ -39,6 +39,8 @@ export interface Topology {
 const podAddresses = (n: number) => [`10.0.0.${n * 64 + 1}`, `fd00::${(n * 64 + 1).toString(16)}`];
 const outsideAddresses = ["192.0.2.1", "10.0.0.250", "2001:db8::1", "fd00::fa"];
 const PODS = 4;
+/** An address that pod 0 has taken for itself: nobody routes it there. */
+export const STOLEN = "10.0.0.251";
 
 let count = 0;
 
@@ -85,6 +87,7 @@ export async function inTopology(test: (topology: Topology) => Promise<void>): P
     pods.forEach((name, n) => {
       const netns = open(name);
       for (const address of podAddresses(n)) listen(netns, address);
+      if (n === 0) listen(netns, STOLEN);
     });
 
     await test({
@@ -110,7 +113,7 @@ export async function inTopology(test: (topology: Topology) => Promise<void>): P
         const timers: number[] = [];
         const wait = (ms: number) =>
           new Promise<void>((resolve) => timers.push(setTimeout(resolve, ms)));
-        await Promise.race([all, wait(2000)]);
+        await Promise.race([all, wait(1000)]);
         // What should not arrive has had the same time, and a little more.
         await wait(20);
         timers.forEach(clearTimeout);
@@ -155,6 +158,7 @@ function script(node: string, outside: string, pods: string[]): string {
       "$P -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0",
     );
   });
+  lines.push(`ip -n ${pods[0]} addr add ${STOLEN}/32 dev eth0`);
   return lines.join("\n");
 }
 
@@ -177,7 +181,7 @@ const texts = new Map<string, string>();
 function textOf(ip: Ip): string {
   const key = ip.bytes.join();
   if (texts.size === 0) {
-    const known = [...outsideAddresses];
+    const known = [...outsideAddresses, STOLEN];
     for (let n = 0; n < PODS; n++) known.push(...podAddresses(n));
     for (const text of known) texts.set(mustIp(text).bytes.join(), text);
   }
