@@ -20,6 +20,7 @@ import { AttributeCursor, MessageCursor } from "./netlink/decoder.ts";
 import { MessageEncoder } from "./netlink/encoder.ts";
 import { fakeKernel, type FakeReply, type FakeRequest } from "./netlink/fake.ts";
 import { Connection } from "./netlink/connection.ts";
+import { bytes, clearPadding, hex } from "./nft/testing.ts";
 import { mustIp } from "../mod/net/mod.ts";
 
 function tuple(
@@ -71,27 +72,13 @@ const icmpFlow: Flow = {
 
 async function golden(name: string): Promise<string> {
   const text = await Deno.readTextFile(new URL(`nft/golden/${name}.hex`, import.meta.url));
-  const bytes = Uint8Array.from(
-    text.replaceAll(/\s/g, "").match(/../g)!,
-    (byte) => parseInt(byte, 16),
-  );
-  clearPadding(bytes, new AttributeCursor(bytes, 20));
-  const hex = [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
   // Sequence number (the time) and port id differ from run to run.
-  return hex.replace(/^(.{16}).{16}/, "$1");
-}
-/** conntrack(8) leaves what was in its buffer between attributes. */
-function clearPadding(bytes: Uint8Array, attributes: AttributeCursor): void {
-  while (attributes.next()) {
-    bytes.fill(0, attributes.end, attributes.end + 3 & ~3);
-    if (attributes.isNested) clearPadding(bytes, attributes.nested());
-  }
+  return hex(clearPadding(bytes(text))).replace(/^(.{16}).{16}/, "$1");
 }
 function body(write: (encoder: MessageEncoder) => void, type: number, flags: number): string {
   const encoder = new MessageEncoder().begin(type, flags, 1);
   write(encoder);
-  const hex = [...encoder.end().finish()].map((b) => b.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{16}).{16}/, "$1");
+  return hex(encoder.end().finish()).replace(/^(.{16}).{16}/, "$1");
 }
 
 for (

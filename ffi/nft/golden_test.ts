@@ -5,142 +5,62 @@
  */
 import assert from "node:assert/strict";
 import { MessageCursor } from "../netlink/decoder.ts";
-import type { Data } from "./data.ts";
-import { intervalElements, type NftElement } from "./elements.ts";
+import { intervalElements } from "./elements.ts";
 import {
-  type CmpExpression,
   CT_STATE,
   CT_STATUS,
   type Expression,
   FIB,
   hostWord,
   NAT_RANGE,
-  type PayloadExpression,
   portBytes,
   RTN_LOCAL,
   verdictExpression,
 } from "./expr.ts";
-import { concatenatedType, getRule, type NftSetRef } from "./objects.ts";
+import { concatenatedType, getRule } from "./objects.ts";
+import {
+  accept,
+  bytes,
+  cmp,
+  counter,
+  daddr,
+  daddr6,
+  dport,
+  drop,
+  fib,
+  goTo,
+  hex,
+  ifname,
+  ip,
+  jump,
+  leave,
+  lookup,
+  mask,
+  messages,
+  meta,
+  nothingFrom,
+  payload,
+  protocol,
+  rule,
+  saddr,
+  saddr6,
+  set,
+  sport,
+  verdict,
+} from "./testing.ts";
 import { Transaction } from "./transaction.ts";
-import { commentUserdata, setUserdata } from "./userdata.ts";
-import { mustIp } from "../../mod/net/mod.ts";
+import { setUserdata } from "./userdata.ts";
 import {
   NFT_DATA_VERDICT,
   NFT_MSG_NEWRULE,
   NFT_SET_ANONYMOUS,
   NFT_SET_CONSTANT,
-  NFT_SET_ELEM_INTERVAL_END,
   NFT_SET_INTERVAL,
   NFT_SET_MAP,
-  type NftFamily,
   nftTypes,
 } from "./wire.ts";
 
 const table = "calico";
-
-function bytes(hex: string): Uint8Array {
-  return Uint8Array.from(hex.replaceAll(/\s/g, "").match(/../g) ?? [], (b) => parseInt(b, 16));
-}
-function hex(data: Uint8Array): string {
-  return [...data].map((b) => b.toString(16).padStart(2, "0")).join("");
-}
-/** One line a message, so that a difference shows where it is. */
-function messages(datagram: Uint8Array): string[] {
-  const lines: string[] = [];
-  let end = 0;
-  for (const m = new MessageCursor(datagram); m.next(); end = m.end + 3 & ~3) {
-    lines.push(`${m.type} ${m.flags} ${m.sequence} ${hex(m.bytes())}`);
-  }
-  assert.equal(end, datagram.length, "bytes behind the last message");
-  return lines;
-}
-function ip(text: string): Uint8Array {
-  return mustIp(text).bytes;
-}
-function ifname(name: string): Uint8Array {
-  const padded = new Uint8Array(16);
-  padded.set(new TextEncoder().encode(name));
-  return padded;
-}
-
-// Words of the little language in which nft thinks.
-
-const meta = (key: "iifname" | "oifname" | "l4proto" | "mark"): Expression => ({
-  kind: "meta",
-  key,
-  dreg: 1,
-});
-const cmp = (op: CmpExpression["op"], data: Uint8Array): Expression => ({
-  kind: "cmp",
-  sreg: 1,
-  op,
-  data,
-});
-const payload = (
-  base: PayloadExpression["base"],
-  offset: number,
-  length: number,
-  dreg = 1,
-): Expression => ({ kind: "payload", dreg, base, offset, length });
-const mask = (word: Uint8Array, op?: number): Expression => ({
-  kind: "bitwise",
-  sreg: 1,
-  dreg: 1,
-  op,
-  length: word.length,
-  mask: word,
-  xor: new Uint8Array(word.length),
-});
-const lookup = (set: string, setId: number, flags?: number): Expression => ({
-  kind: "lookup",
-  sreg: 1,
-  set,
-  setId,
-  flags,
-});
-const fib = (flags: number, result: "oif" | "addrtype"): Expression => ({
-  kind: "fib",
-  flags,
-  result,
-  dreg: 1,
-});
-const counter: Expression = { kind: "counter" };
-const accept = verdictExpression({ code: "accept" });
-const drop = verdictExpression({ code: "drop" });
-const leave = verdictExpression({ code: "return" });
-const jump = (chain: string) => verdictExpression({ code: "jump", chain });
-const goTo = (chain: string) => verdictExpression({ code: "goto", chain });
-const protocol = (number: number, op: CmpExpression["op"] = "eq"): Expression[] => [
-  meta("l4proto"),
-  cmp(op, new Uint8Array([number])),
-];
-const saddr = payload("network", 12, 4), daddr = payload("network", 16, 4);
-const saddr6 = payload("network", 8, 16), daddr6 = payload("network", 24, 16);
-const sport = payload("transport", 0, 2), dport = payload("transport", 2, 2);
-
-function rule(
-  tx: Transaction,
-  chain: string,
-  expressions: Expression[],
-  comment?: string,
-  family: NftFamily = "ip",
-): void {
-  const userdata = comment === undefined ? undefined : commentUserdata(comment);
-  tx.addRule({ family, table, chain, expressions, userdata });
-}
-
-const set = (name: string, id?: number, family: NftFamily = "ip"): NftSetRef => ({
-  family,
-  table,
-  name,
-  id,
-});
-
-/** What nft puts before the first interval of a set: from 0 on there is nothing. */
-const nothingFrom = (length: number): NftElement => ({
-  key: new Uint8Array(length),
-  flags: NFT_SET_ELEM_INTERVAL_END,
-});
 
 const batches: Record<string, (tx: Transaction) => void> = {
   "tables-and-chains": (tx) => {
@@ -448,10 +368,6 @@ const batches: Record<string, (tx: Transaction) => void> = {
 
   "verdict-map": (tx) => {
     const toWorkloads = set("to-wl", 1);
-    const verdict = (
-      code: "goto" | "jump",
-      chain: string,
-    ): Data => ({ verdict: { code, chain } });
     tx.addSet({
       ...toWorkloads,
       flags: NFT_SET_MAP,
