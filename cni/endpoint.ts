@@ -15,9 +15,7 @@ import { namespaceKind } from "../mod/model/namespace.ts";
 import { type Pod, podKind } from "../mod/model/pod.ts";
 import { profileKind } from "../mod/model/profile.ts";
 import {
-  LABEL_NAMESPACE,
-  LABEL_ORCHESTRATOR,
-  LABEL_SERVICE_ACCOUNT,
+  endpointLabels,
   type WorkloadEndpoint,
   workloadEndpointKind,
   workloadEndpointNamePrefix,
@@ -48,13 +46,7 @@ export interface EndpointPlan {
 export function buildEndpoint(plan: EndpointPlan): WorkloadEndpoint {
   const { identity, subject: { pod } } = plan;
   const account = pod ? pod.spec.serviceAccountName || "default" : undefined;
-  const labels: Record<string, string> = {
-    ...pod?.metadata.labels,
-    [LABEL_NAMESPACE]: identity.namespace,
-    [LABEL_ORCHESTRATOR]: identity.orchestrator,
-    // A label's value has at most 63 characters; Calico leaves a longer account name out.
-    ...(account && account.length < 63 && { [LABEL_SERVICE_ACCOUNT]: account }),
-  };
+  const { namespace, orchestrator } = identity;
   const ports = pod ? containerPorts(pod) : [];
   return {
     kind: "WorkloadEndpoint",
@@ -63,7 +55,7 @@ export function buildEndpoint(plan: EndpointPlan): WorkloadEndpoint {
       name: identity.name,
       ...(pod?.metadata.generateName && { generateName: pod.metadata.generateName }),
       namespace: identity.namespace,
-      labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))),
+      labels: endpointLabels(pod?.metadata.labels, namespace, orchestrator, account),
     },
     spec: {
       orchestrator: identity.orchestrator,

@@ -118,6 +118,26 @@ export const LABEL_NAMESPACE = "projectcalico.org/namespace";
 export const LABEL_ORCHESTRATOR = "projectcalico.org/orchestrator";
 export const LABEL_SERVICE_ACCOUNT = "projectcalico.org/serviceaccount";
 
+/**
+ * The labels of a pod's endpoint: the pod's own, and Calico's, in the order of their names. `account`
+ * is the pod's service account.
+ */
+export function endpointLabels(
+  podLabels: Readonly<Record<string, string>> | undefined,
+  namespace: string,
+  orchestrator: string,
+  account?: string,
+): Record<string, string> {
+  const labels: Record<string, string> = {
+    ...podLabels,
+    [LABEL_NAMESPACE]: namespace,
+    [LABEL_ORCHESTRATOR]: orchestrator,
+    // A label's value has at most 63 characters; Calico leaves a longer account name out.
+    ...(account && account.length < 63 && { [LABEL_SERVICE_ACCOUNT]: account }),
+  };
+  return Object.fromEntries(Object.entries(labels).sort(([a], [b]) => a < b ? -1 : 1));
+}
+
 /** The parts of an endpoint's name. `id`: the pod (k8s), the container ID (cni), else the workload. */
 export interface WorkloadEndpointName {
   readonly node: string;

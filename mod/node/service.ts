@@ -25,6 +25,7 @@ import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./conf
 import { type FelixParameters, felixParameters } from "./felix.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { Kernel } from "./kernel.ts";
+import { copyLabels } from "./label_copy.ts";
 import { type Log, logger, startLogging } from "./log.ts";
 import { EngineDataplane } from "./nft/engine_dataplane.ts";
 import { openNftDataplane } from "./nft/open.ts";
@@ -39,6 +40,23 @@ const STUCK = 90_000;
 
 export interface ServiceInfo {
   readonly version: string;
+}
+
+/** Runs a job, once more if it was asked for meanwhile, and never two at a time. */
+function coalesced(job: () => Promise<void>, onError: (error: Error) => void): () => void {
+  let running = false, again = false;
+  const run = async () => {
+    running = true;
+    do {
+      again = false;
+      await job().catch(onError);
+    } while (again);
+    running = false;
+  };
+  return () => {
+    if (running) again = true;
+    else run();
+  };
 }
 
 /** The store of this node, and the methods by which others reach it through us. */
@@ -125,6 +143,10 @@ export class NodeService {
     this.#bgp = bgp;
     kernel.learned = () => bgp?.learned() ?? [];
     kernel.converged = () => bgp?.converged() ?? true;
+    const labels = coalesced(
+      () => copyLabels(this.#state, resources),
+      (error) => log.warn("cannot copy a pod's labels to its endpoint", { error }),
+    );
     const picture = `${config.stateDir}/last-state.json`;
     this.#snapshot = new Snapshot(
       picture,
@@ -145,6 +167,7 @@ export class NodeService {
         this.#metrics.add("felix_int_dataplane_apply_time_seconds_count");
         if (report.errors.length > 0) this.#metrics.add("felix_int_dataplane_failures");
         if (report.topics.has("pools") || report.topics.has("felix")) this.#writeMtu();
+        if (report.topics.has("pods") || report.topics.has("endpoints")) labels();
       },
     });
     this.#agent = agent;

@@ -23,6 +23,7 @@ import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
 import type { IPPool } from "../model/ippool.ts";
 import type { Node } from "../model/node.ts";
+import type { Pod } from "../model/pod.ts";
 import type { Resource } from "../model/resource.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import { readObject } from "../model/validate.ts";
@@ -32,6 +33,7 @@ import type { Revision } from "../store/store.ts";
 /** What a change concerns. Everything of a topic is computed anew when one of its objects changes. */
 export type Topic =
   | "endpoints" // workload endpoints of this node
+  | "pods" // pods of this node
   | "blocks" // IPAM blocks and affinities
   | "pools"
   | "nodes"
@@ -56,6 +58,12 @@ const RESOURCE_TOPICS: Record<string, Topic[]> = {
   caliconodestatuses: ["status"],
 };
 
+export interface PodFacts {
+  readonly labels: Readonly<Record<string, string>>;
+  /** Service account. */
+  readonly account: string;
+}
+
 export class ClusterState {
   readonly nodes = new Map<string, Node>();
   readonly pools = new Map<string, IPPool>();
@@ -65,6 +73,8 @@ export class ClusterState {
   readonly affinities = new Map<string, Affinity>();
   /** This node's, by key. */
   readonly endpoints = new Map<string, WorkloadEndpoint>();
+  /** What endpoints copy of the pods of this node, by the pod's key. */
+  readonly pods = new Map<string, PodFacts>();
   readonly bgpFilters = new Map<string, BGPFilter>();
   readonly bgpPeers = new Map<string, BGPPeer>();
   readonly bgpConfigurations = new Map<string, BGPConfiguration>();
@@ -91,7 +101,7 @@ export class ClusterState {
   }
 
   #resource(key: string, at: ResourceKey, value: unknown): Topic[] {
-    if (at.home === "kubernetes") return ["policy"];
+    if (at.home === "kubernetes") return at.plural === "pods" ? this.#pod(key, value) : ["policy"];
     if (at.plural === "workloadendpoints") return this.#endpoint(key, value);
     const map = this.#mapOf(at.plural);
     if (map) {
@@ -112,6 +122,18 @@ export class ClusterState {
       caliconodestatuses: this.nodeStatuses,
     };
     return Object.hasOwn(maps, plural) ? maps[plural] : undefined;
+  }
+
+  #pod(key: string, value: unknown): Topic[] {
+    const pod = value as Partial<Pod> | undefined;
+    if (pod?.spec?.nodeName !== this.nodeName) {
+      return this.pods.delete(key) ? ["pods", "policy"] : ["policy"];
+    }
+    this.pods.set(key, {
+      labels: pod.metadata?.labels ?? {},
+      account: pod.spec.serviceAccountName || "default",
+    });
+    return ["pods", "policy"];
   }
 
   #endpoint(key: string, value: unknown): Topic[] {

@@ -1,0 +1,53 @@
+/**
+ * An endpoint's labels are at all times its pod's: policy joins the two itself. The copy in the
+ * WorkloadEndpoint is for people and for other programs, and the node that owns the endpoint keeps it
+ * up to date, here: after a turn in which pods or endpoints of this node have changed.
+ */
+import { KUBERNETES_RESOURCES } from "../model/keys.ts";
+import {
+  endpointLabels,
+  type WorkloadEndpoint,
+  workloadEndpointKind,
+} from "../model/workload_endpoint.ts";
+import { ResourceError, type Resources } from "../store/resources.ts";
+import type { ClusterState } from "./state.ts";
+
+/** The labels that an endpoint should have; undefined where its pod is not known. */
+export function wantedLabels(
+  state: ClusterState,
+  endpoint: WorkloadEndpoint,
+): Record<string, string> | undefined {
+  const { metadata: { namespace = "default" }, spec: { orchestrator, pod: name } } = endpoint;
+  const pod = state.pods.get(`${KUBERNETES_RESOURCES}pods/${namespace}/${name}`);
+  return orchestrator === "k8s" && pod
+    ? endpointLabels(pod.labels, namespace, orchestrator, pod.account)
+    : undefined;
+}
+
+function same(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  const names = Object.keys(a);
+  return names.length === Object.keys(b).length && names.every((n) => a[n] === b[n]);
+}
+
+/** Brings the copies up to date, one after the other; throws what the datastore refuses. */
+export async function copyLabels(state: ClusterState, resources: Resources): Promise<void> {
+  for (const endpoint of [...state.endpoints.values()]) {
+    const labels = wantedLabels(state, endpoint);
+    if (!labels || same(labels, endpoint.metadata.labels ?? {})) continue;
+    const { name, namespace } = endpoint.metadata;
+    try {
+      await resources.modify(
+        workloadEndpointKind,
+        name,
+        namespace,
+        (stored: WorkloadEndpoint) =>
+          same(labels, stored.metadata.labels ?? {})
+            ? undefined
+            : { ...stored, metadata: { ...stored.metadata, labels } },
+      );
+    } catch (error) {
+      // Gone meanwhile, with its pod.
+      if (!(error instanceof ResourceError && error.kind === "notFound")) throw error;
+    }
+  }
+}
