@@ -545,7 +545,7 @@ class Work {
     const { type, hook, priority, policy } = chain.base;
     const old = found.base;
     if (!old || old.type !== type || old.hook !== hook || old.priority !== priority) {
-      return new Refusal(EEXIST, nameOffset(message, 3));
+      return new Refusal(EOPNOTSUPP, nameOffset(message, 3));
     }
     if (policy && policy !== old.policy) {
       table.chains.set(chain.name, { ...found, base: { ...old, policy } });
