@@ -58,10 +58,8 @@ export function up(call: Call): Promise<number> {
     const subnets = textOption(call, "subnets");
     const nodes = wholeNumber(call, "nodes", 3, 50);
     if (nodes < 1) throw usageError("--nodes must be at least 1");
-    if (subnets && textOption(call, "nodes")) {
-      throw usageError("--nodes and --subnets exclude each other: --subnets has the numbers");
-    }
-    const plan = layout(labName(call), parseSubnets(subnets ?? `${nodes}`));
+    const count = textOption(call, "nodes") === undefined ? undefined : nodes;
+    const plan = layout(labName(call), parseSubnets(subnets ?? `${nodes}`, count));
     const record = await labUp(plan, { env: environment(call) });
     for (const node of record.layout.nodes) {
       call.io.stdout(`${node.name} ${node.address} is ready\n`);

@@ -25,10 +25,11 @@ export const LAB_COMMANDS: readonly CommandSpec[] = [
       "all, in network namespaces of their own. This machine's network is not touched.",
     options: [
       LAB,
-      { flags: "--nodes <n>", description: "number of nodes, all on one subnet (default: 3)" },
+      { flags: "--nodes <n>", description: "number of nodes (default: 3)" },
       {
         flags: "--subnets <list>",
-        description: "nodes of each subnet: 2,1 or 10.1.0.0/24:2,10.2.0.0/24:1",
+        description:
+          "for each subnet its nodes, its CIDR or both: 2,1 or 10.1.0.0/24:2,10.2.0.0/24:1",
       },
       {
         flags: "--env <name=value>",

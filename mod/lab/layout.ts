@@ -43,25 +43,38 @@ export const LAB_ROOT = "/run/tortie-lab";
 export const namespacePrefix = (lab: string) => `tortie-${lab}-`;
 
 /**
- * Reads `--subnets 2,1` (nodes in each, subnets 10.10.1.0/24, 10.10.2.0/24 …) or
- * `192.168.5.0/24:2,192.168.6.0/24:1`.
+ * Reads `--subnets`: for each subnet the number of its nodes, its CIDR, or both. `2,1` (subnets
+ * 10.10.1.0/24, 10.10.2.0/24 …), `192.168.5.0/24:2,192.168.6.0/24:1`, or with `nodes` given
+ * `192.168.5.0/24,192.168.6.0/24`, over which the nodes are spread, the first ones getting more.
  */
-export function parseSubnets(text: string): { cidr: Prefix; nodes: number }[] {
-  return text.split(",").map((part, i) => {
-    const at = part.lastIndexOf(":");
-    const cidr = at < 0 ? mustPrefix(`10.10.${i + 1}.0/24`) : parsePrefix(part.slice(0, at));
-    const nodes = Number(part.slice(at + 1));
-    if (
-      !cidr || cidr.ip.family !== 4 || cidr.length > 28 || !Number.isInteger(nodes) || nodes < 1
-    ) {
+export function parseSubnets(text: string, nodes?: number): { cidr: Prefix; nodes: number }[] {
+  const parts = text.split(",").map((part, i) => {
+    const [, cidrText, countText] = /^(?:([^:]+\/\d+)?:?)(\d+)?$/.exec(part) ?? [];
+    const cidr = cidrText ? parsePrefix(cidrText) : mustPrefix(`10.10.${i + 1}.0/24`);
+    const count = countText === undefined ? undefined : Number(countText);
+    const nothing = cidrText === undefined && count === undefined;
+    if (nothing || !cidr || cidr.ip.family !== 4 || cidr.length > 28 || count === 0) {
       throw new LabError(
-        `--subnets: "${part}" is not a number of nodes or CIDR:NODES with an IPv4 /28 or wider`,
+        `--subnets: "${part}" is not a number of nodes, a CIDR or CIDR:NODES, with an IPv4 CIDR of ` +
+          "/28 or wider",
       );
     }
-    if (BigInt(nodes) + 12n > 1n << BigInt(32 - cidr.length)) {
-      throw new LabError(`--subnets: "${part}" has no room for ${nodes} nodes`);
+    return { part, cidr, count };
+  });
+  const counted = parts.filter((p) => p.count !== undefined);
+  const sum = counted.reduce((n, p) => n + p.count!, 0);
+  const open = parts.length - counted.length;
+  const rest = (nodes ?? sum + open) - sum;
+  if (open === 0 ? rest !== 0 : rest < open) {
+    throw new LabError(`--subnets ${text} does not go with --nodes ${nodes}`);
+  }
+  let given = 0;
+  return parts.map(({ part, cidr, count }) => {
+    const share = count ?? Math.floor(rest / open) + (given++ < rest % open ? 1 : 0);
+    if (BigInt(share) + 12n > 1n << BigInt(32 - cidr.length)) {
+      throw new LabError(`--subnets: "${part}" has no room for ${share} nodes`);
     }
-    return { cidr, nodes };
+    return { cidr, nodes: share };
   });
 }
 
