@@ -20,19 +20,16 @@ import {
   getChain,
   getRule,
   getRuleHead,
-  getSet,
   getTable,
   type NftChain,
   type NftRule,
   type NftRuleHead,
-  type NftSet,
-  type NftSetRef,
   type NftTable,
   putFamily,
   putRuleName,
-  putSetName,
   putTable,
 } from "./objects.ts";
+import { getSet, type NftSet, type NftSetRef, putSetName } from "./set.ts";
 import { Transaction } from "./transaction.ts";
 import {
   NFGENMSG,

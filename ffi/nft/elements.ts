@@ -8,7 +8,8 @@
 import type { AttributeCursor, MessageCursor } from "../netlink/decoder.ts";
 import type { MessageEncoder } from "../netlink/encoder.ts";
 import { type Data, getData, putData } from "./data.ts";
-import { type NftSetRef, putFamily } from "./objects.ts";
+import { putFamily } from "./objects.ts";
+import type { NftSetRef } from "./set.ts";
 import { NFGENMSG, NFT_SET_ELEM_INTERVAL_END, nftFamilyNumber } from "./wire.ts";
 
 export interface NftElement {

@@ -32,18 +32,16 @@ import type { Expression } from "./expr.ts";
 import {
   getChain,
   getRule,
-  getSet,
   getSubject,
   getTable,
   type NftBase,
   type NftRule,
-  type NftSet,
   putChain,
   putFamily,
   putRule,
-  putSet,
   putTable,
 } from "./objects.ts";
+import { getSet, type NftSet, putSet } from "./set.ts";
 import {
   NFGENMSG,
   NFNL_BATCH_GENID,

@@ -17,7 +17,8 @@ import {
   RTN_LOCAL,
   verdictExpression,
 } from "./expr.ts";
-import { concatenatedType, getRule } from "./objects.ts";
+import { getRule } from "./objects.ts";
+import { concatenatedType } from "./set.ts";
 import {
   accept,
   bytes,

@@ -13,7 +13,7 @@ import {
   type PayloadExpression,
   verdictExpression,
 } from "./expr.ts";
-import type { NftSetRef } from "./objects.ts";
+import type { NftSetRef } from "./set.ts";
 import type { Transaction } from "./transaction.ts";
 import { commentUserdata } from "./userdata.ts";
 import { mustIp } from "../../mod/net/mod.ts";

@@ -23,18 +23,15 @@ import {
   type NftChain,
   type NftCounter,
   type NftRule,
-  type NftSet,
-  type NftSetRef,
   type NftTable,
   putChain,
   putCounter,
   putFamily,
   putRule,
   putRuleName,
-  putSet,
-  putSetName,
   putTable,
 } from "./objects.ts";
+import { type NftSet, type NftSetRef, putSet, putSetName } from "./set.ts";
 import {
   NFNL_BATCH_GENID,
   NFNL_MSG_BATCH_BEGIN,

@@ -15,7 +15,7 @@ import {
   readIntervals,
 } from "../../../ffi/nft/elements.ts";
 import { portBytes } from "../../../ffi/nft/expr.ts";
-import { concatenatedType, type NftSet } from "../../../ffi/nft/objects.ts";
+import { concatenatedType, type NftSet } from "../../../ffi/nft/set.ts";
 import { setUserdata } from "../../../ffi/nft/userdata.ts";
 import {
   NFT_DATA_VERDICT,

@@ -4,7 +4,8 @@
  * until somebody else touches the table.
  */
 import { inTurns, type NftClient } from "../../../ffi/nft/client.ts";
-import type { NftBase, NftSet } from "../../../ffi/nft/objects.ts";
+import type { NftBase } from "../../../ffi/nft/objects.ts";
+import type { NftSet } from "../../../ffi/nft/set.ts";
 import { readComment } from "../../../ffi/nft/userdata.ts";
 import type { Family, SetKind } from "../../../policy/rules.ts";
 import { readMark } from "./compile.ts";
