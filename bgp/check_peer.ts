@@ -2,7 +2,7 @@
  * Whether a peer's configuration can work, judged before anything is tried with it: a peer that cannot
  * has this as its status, and no other peer notices.
  */
-import { addressBits, compareIp, formatIp } from "../mod/net/mod.ts";
+import { addressBits, compareIp, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
 import type { AddressFamily, PeerConfig } from "./config.ts";
 
 const MAX_AS = 0xffffffff;
@@ -65,18 +65,12 @@ export function checkPeer(peer: PeerConfig, speakerAs: number): string | undefin
 
 /** Whether a session with the former configuration must be ended for the new one to hold. */
 export function needsReset(former: PeerConfig, next: PeerConfig): boolean {
-  const told = (peer: PeerConfig) =>
-    JSON.stringify([
-      formatIp(peer.address),
-      peer.remoteAs,
-      peer.localAs,
-      peer.source ? formatIp(peer.source) : null,
-      peer.password,
-      peer.ttlSecurity,
-      familiesOf(peer),
-      peer.holdTime,
-      peer.keepaliveTime,
-      peer.gracefulRestart,
-    ]);
-  return told(former) !== told(next);
+  const same = (a: Ip | undefined, b: Ip | undefined) =>
+    a === b || (a !== undefined && b !== undefined && sameIp(a, b));
+  return !same(former.address, next.address) || !same(former.source, next.source) ||
+    former.remoteAs !== next.remoteAs || former.localAs !== next.localAs ||
+    former.password !== next.password || former.ttlSecurity !== next.ttlSecurity ||
+    former.holdTime !== next.holdTime || former.keepaliveTime !== next.keepaliveTime ||
+    former.gracefulRestart !== next.gracefulRestart ||
+    familiesOf(former).join() !== familiesOf(next).join();
 }

@@ -51,6 +51,8 @@ export interface Attributes {
   /** RFC 8092. */
   readonly largeCommunities?: readonly (readonly [number, number, number])[];
   readonly unknown?: readonly UnknownAttribute[];
+  /** Types of known attributes that came with the Partial bit, which must stay (RFC 4271 section 5). */
+  readonly partial?: readonly number[];
 }
 
 /** RFC 1997: not to be passed on to any peer, or to none outside of this AS. */

@@ -2,7 +2,7 @@
 import type { AddressFamily } from "../config.ts";
 import { Writer } from "./bytes.ts";
 import { afiOf, familyOf, SAFI_UNICAST } from "./capability.ts";
-import { errorName, type ProtocolError } from "./error.ts";
+import { type Decoded, errorName, fail, type ProtocolError, REFRESH_ERROR } from "./error.ts";
 import { HEADER_LENGTH, KEEPALIVE, NOTIFICATION, ROUTE_REFRESH } from "./framer.ts";
 import { u16 } from "./bytes.ts";
 
@@ -92,9 +92,15 @@ export interface RouteRefresh {
   readonly data: Uint8Array;
 }
 
-export function decodeRouteRefresh(body: Uint8Array): RouteRefresh {
+/** Reads a ROUTE-REFRESH; the marks of RFC 7313 have no more than a family. */
+export function decodeRouteRefresh(body: Uint8Array): Decoded<RouteRefresh> {
   const [afi, safi] = [u16(body, 0), body[3]];
-  return { afi, safi, subtype: body[2], family: familyOf(afi, safi), data: body.slice(4) };
+  if (body.length !== 4 && (body[2] === 1 || body[2] === 2)) {
+    const text = `ROUTE-REFRESH of subtype ${body[2]} with ${body.length - 4} octets too many`;
+    return fail(REFRESH_ERROR, 1, text, frame(ROUTE_REFRESH, body));
+  }
+  const value = { afi, safi, subtype: body[2], family: familyOf(afi, safi), data: body.slice(4) };
+  return { ok: true, value };
 }
 
 export function encodeRouteRefresh(family: AddressFamily, subtype = 0): Uint8Array {

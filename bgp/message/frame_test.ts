@@ -25,8 +25,13 @@ Deno.test("the short messages", () => {
     4096,
   );
   const refresh = decodeRouteRefresh(fromHex("0001000102"));
-  assert.deepEqual([refresh.family, refresh.subtype, toHex(refresh.data)], ["ipv4", 0, "02"]);
-  assert.equal(decodeRouteRefresh(fromHex("00190046")).family, undefined);
+  assert.ok(refresh.ok);
+  const { family, subtype, data: rest } = refresh.value;
+  assert.deepEqual([family, subtype, toHex(rest)], ["ipv4", 0, "02"]);
+  const other = decodeRouteRefresh(fromHex("00190046"));
+  assert.ok(other.ok && other.value.family === undefined);
+  const long = decodeRouteRefresh(fromHex("0001010100"));
+  assert.ok(!long.ok && long.error.code === 7 && long.error.subcode === 1);
 });
 
 Deno.test("NOTIFICATIONs in words, with the shutdown text", () => {

@@ -49,8 +49,12 @@ export function decodeBody(type: number, body: Uint8Array, context: UpdateContex
       };
     case KEEPALIVE:
       return { ok: true, value: { type: "keepalive" } };
-    case ROUTE_REFRESH:
-      return { ok: true, value: { type: "route-refresh", refresh: decodeRouteRefresh(body) } };
+    case ROUTE_REFRESH: {
+      const refresh = decodeRouteRefresh(body);
+      return refresh.ok
+        ? { ok: true, value: { type: "route-refresh", refresh: refresh.value } }
+        : refresh;
+    }
     default:
       return fail(HEADER_ERROR, 3, `unknown message type ${type}`, new Uint8Array([type]));
   }

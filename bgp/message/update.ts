@@ -342,6 +342,7 @@ class Reading {
   #decodeAttributes(needsNextHop: boolean, reach: MpReach | undefined): Attributes | undefined {
     const draft: Draft = {};
     const unknown: UnknownAttribute[] = [];
+    const partial: number[] = [];
     for (const raw of this.#attributes) {
       const spec = ATTRIBUTE_BY_TYPE.get(raw.type);
       if (!spec) {
@@ -357,6 +358,9 @@ class Reading {
       }
       const wrong = spec.decode!(raw.value, draft, this.context);
       if (wrong !== undefined) this.#answer(spec, wrong);
+      else if (raw.flags & PARTIAL && spec.flags === (OPTIONAL | TRANSITIVE)) {
+        partial.push(raw.type);
+      }
     }
     if (this.#withdraw || this.#reset) return undefined;
     const missing = [
@@ -377,6 +381,7 @@ class Reading {
       this.#treatAsWithdraw(fault);
       return undefined;
     }
+    if (partial.length > 0) draft.partial = partial;
     if (unknown.length > 0) draft.unknown = unknown.sort((a, b) => a.type - b.type);
     return finish(draft);
   }

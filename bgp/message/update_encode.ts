@@ -34,7 +34,8 @@ export function encodeAttributes(attributes: Attributes, context: WireContext): 
     if (!spec.encode) continue;
     const value = new Writer();
     if (spec.encode(attributes, value, context)) {
-      writeRaw(out, { type: spec.type, flags: spec.flags, value: value.done() });
+      const partial = attributes.partial?.includes(spec.type) ? PARTIAL : 0;
+      writeRaw(out, { type: spec.type, flags: spec.flags | partial, value: value.done() });
     }
   }
   while (next < unknown.length) writeRaw(out, unknown[next++]);

@@ -184,6 +184,13 @@ Deno.test("unknown attributes: transitive ones are kept with the Partial bit, ot
   ]);
 });
 
+Deno.test("the Partial bit of a known attribute stays", () => {
+  const bytes = body(`${O}${P}${N}e00804fde80007`);
+  const attributes = attributesOf(decodeUpdate(bytes, EXTERNAL));
+  assert.deepEqual(attributes.partial, [8]);
+  assert.match(toHex(encodeAttributes(attributes, EXTERNAL)), /e00804fde80007$/);
+});
+
 Deno.test("AS4_PATH and AS4_AGGREGATOR of an old peer", () => {
   const old: UpdateContext = { ...EXTERNAL, asSize: 2 };
   const path = (as: string, as4: string, more = "") => {
