@@ -29,6 +29,7 @@ import {
   listOf,
   type ProfileObject,
   type RuleObject,
+  textOf,
 } from "./inputs.ts";
 import { parsePort, protocolNumber } from "./protocol.ts";
 import { portProtocols, type PortRange } from "./rules.ts";
@@ -76,7 +77,7 @@ export function calicoPolicy(
       kind,
       namespace,
       name: object.metadata?.name ?? "",
-      tier: spec.tier || "default",
+      tier: textOf(spec.tier) || "default",
     },
     order: typeof spec.order === "number" ? spec.order : NO_ORDER,
     subject,
@@ -99,7 +100,7 @@ function subjectOf(spec: NonNullable<CalicoPolicyObject["spec"]>, namespace: str
 
 /** Given types, else Ingress unless there are egress rules alone, and Egress if there are any. */
 function policyTypes(spec: NonNullable<CalicoPolicyObject["spec"]>): Direction[] {
-  const given = listOf(spec.types).map((t) => String(t).toLowerCase());
+  const given = listOf(spec.types).map((t) => textOf(t).toLowerCase());
   if (given.length > 0) return directions.filter((d) => given.includes(d));
   const egress = listOf(spec.egress).length > 0;
   const ingress = listOf(spec.ingress).length > 0;

@@ -12,6 +12,7 @@ import {
   labelsOf,
   listOf,
   type PodObject,
+  textOf,
   type WorkloadEndpointObject,
 } from "./inputs.ts";
 import { protocolNumber } from "./protocol.ts";
@@ -94,16 +95,17 @@ export function workloadFacts(object: WorkloadEndpointObject): WorkloadFacts {
       addresses[prefix.ip.family].push(formatIp(prefix.ip));
     }
   }
-  const interfaceName = String(spec.interfaceName ?? "");
-  const kubernetes = spec.orchestrator === "k8s" && !!spec.pod;
+  const interfaceName = textOf(spec.interfaceName);
+  const pod = textOf(spec.pod);
+  const kubernetes = spec.orchestrator === "k8s" && pod !== "";
   return {
     key: `${namespace}/${object.metadata?.name ?? ""}`,
     namespace,
-    node: spec.node ?? "",
-    orchestrator: spec.orchestrator ?? "",
-    pod: spec.pod ?? "",
-    podKey: kubernetes ? `${namespace}/${spec.pod}` : undefined,
-    account: spec.serviceAccountName ?? "",
+    node: textOf(spec.node),
+    orchestrator: textOf(spec.orchestrator),
+    pod,
+    podKey: kubernetes ? `${namespace}/${pod}` : undefined,
+    account: textOf(spec.serviceAccountName),
     interfaceName: /^[a-zA-Z0-9_.-]{1,15}$/.test(interfaceName) ? interfaceName : "",
     profiles: listOf(spec.profiles).filter((p) => typeof p === "string" && p !== ""),
     labels: labelsOf(object.metadata?.labels),
@@ -118,7 +120,7 @@ export function workloadFacts(object: WorkloadEndpointObject): WorkloadFacts {
 
 export function podFacts(pod: PodObject): PodFacts {
   return {
-    account: pod.spec?.serviceAccountName ?? "",
+    account: textOf(pod.spec?.serviceAccountName),
     labels: labelsOf(pod.metadata?.labels),
     ports: podPorts(pod),
   };
@@ -186,10 +188,11 @@ function podPorts(pod: PodObject): EndpointPort[] {
 /** Ports without a name interest nobody here. */
 function readPorts(ports: readonly EndpointPortObject[]): EndpointPort[] {
   const result: EndpointPort[] = [];
-  for (const { name, protocol, port } of ports) {
-    const number = protocol === undefined ? undefined : protocolNumber(protocol);
-    if (!name || number === undefined || !Number.isInteger(port)) continue;
-    result.push({ name, protocol: number, port: port! });
+  for (const entry of ports) {
+    const name = textOf(entry?.name), port = entry?.port;
+    const protocol = protocolNumber(entry?.protocol ?? "");
+    if (name === "" || protocol === undefined || typeof port !== "number") continue;
+    if (Number.isInteger(port) && port > 0 && port < 65536) result.push({ name, protocol, port });
   }
   return result;
 }

@@ -31,6 +31,7 @@ import {
   type KubernetesPolicyObject,
   listOf,
   type PolicyObject,
+  textOf,
   type TierObject,
 } from "./inputs.ts";
 import { kubernetesPolicy } from "./kubernetes.ts";
@@ -143,9 +144,9 @@ export class PolicyEngine {
     for (const change of changes) {
       if ("put" in change) {
         const { apiVersion, kind, metadata } = change.put;
-        if (!kind || !metadata?.name) continue;
-        const input = inputKind(apiVersion, kind);
-        if (input) this.#take(input, metadata.namespace ?? "", metadata.name, change.put);
+        const name = textOf(metadata?.name);
+        const input = inputKind(textOf(apiVersion), textOf(kind));
+        if (input && name !== "") this.#take(input, textOf(metadata?.namespace), name, change.put);
       } else {
         const { apiVersion, kind, namespace, name } = change.remove;
         const input = inputKind(apiVersion, kind);
@@ -157,6 +158,8 @@ export class PolicyEngine {
   }
 
   #take(kind: InputKind, namespace: string, name: string, object: PolicyObject | undefined): void {
+    // Names go into selectors, keys and chains; no store of Kubernetes or Calico has others.
+    if (!/^[^\s'"/]+$/.test(name) || !/^[^\s'"/]*$/.test(namespace)) return;
     const inNamespace = `${namespace || "default"}/${name}`;
     switch (kind) {
       case "WorkloadEndpoint":

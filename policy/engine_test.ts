@@ -231,6 +231,6 @@ Deno.test("any way to a set of objects gives the rulesets of that set, and delta
         assert.deepEqual(engine.problems(), fresh.problems());
       }
     }),
-    { numRuns: 150 },
+    { numRuns: 120 },
   );
 });

@@ -3,7 +3,7 @@
  * all nodes, the other ends of VXLAN tunnels; and what the static chains must know of pools.
  */
 import { formatPrefix, hostPrefix, parseCidr, parseIp, parsePrefix } from "../mod/net/mod.ts";
-import { type IPPoolObject, listOf, type NodeObject } from "./inputs.ts";
+import { type IPPoolObject, listOf, type NodeObject, textOf } from "./inputs.ts";
 import { setIds } from "./names.ts";
 import type { PolicyParameters } from "./parameters.ts";
 import type { Family } from "./rules.ts";
@@ -125,8 +125,9 @@ function poolFacts(object: IPPoolObject): PoolFacts | undefined {
 function nodeFacts(object: NodeObject): NodeFacts {
   const spec = object.spec ?? {};
   const hosts: Record<Family, Set<string>> = { 4: new Set(), 6: new Set() };
-  const add = (text: string | undefined): string | undefined => {
-    const ip = text === undefined ? undefined : parseCidr(text)?.ip ?? parseIp(text);
+  const add = (value: unknown): string | undefined => {
+    const text = textOf(value);
+    const ip = parseCidr(text)?.ip ?? parseIp(text);
     if (!ip) return undefined;
     const net = formatPrefix(hostPrefix(ip));
     hosts[ip.family].add(net);
@@ -136,8 +137,8 @@ function nodeFacts(object: NodeObject): NodeFacts {
     4: add(spec.bgp?.ipv4Address),
     6: add(spec.bgp?.ipv6Address),
   };
-  for (const { address, type } of listOf(spec.addresses)) {
-    if (type === "CalicoNodeIP" || type === "InternalIP") add(address);
+  for (const entry of listOf(spec.addresses)) {
+    if (entry?.type === "CalicoNodeIP" || entry?.type === "InternalIP") add(entry.address);
   }
   const tunnel = (family: Family, address: string | undefined): string[] => {
     if (!address) return [];

@@ -256,6 +256,11 @@ export function listOf<T>(value: readonly T[] | null | undefined): readonly T[] 
   return Array.isArray(value) ? value : [];
 }
 
+/** A text where one is expected; what is no text counts as empty. */
+export function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
 /** The text members of an object of labels; what is no text is left out. */
 export function labelsOf(
   labels: Readonly<Record<string, string>> | null | undefined,

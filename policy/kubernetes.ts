@@ -5,7 +5,13 @@
  * ports of that protocol. Rules that cannot be read are left out: fewer are allowed then, not more.
  */
 import { parseCidr, type Prefix } from "../mod/net/mod.ts";
-import { compareCodePoints, Selector, type SelectorNode } from "../mod/selector/selector.ts";
+import {
+  compareCodePoints,
+  isSelectorLabel,
+  isSelectorValue,
+  Selector,
+  type SelectorNode,
+} from "../mod/selector/selector.ts";
 import {
   type Direction,
   directions,
@@ -24,6 +30,7 @@ import {
   labelsOf,
   listOf,
   type PolicyObject,
+  textOf,
 } from "./inputs.ts";
 import { parsePort, protocolNumber } from "./protocol.ts";
 import type { PortRange } from "./rules.ts";
@@ -80,7 +87,7 @@ export function kubernetesPolicy(object: KubernetesPolicyObject): EffectivePolic
 
 /** As the API server fills them in: Ingress always, Egress where there are egress rules. */
 function policyTypes(spec: NonNullable<KubernetesPolicyObject["spec"]>): Direction[] {
-  const given = listOf(spec.policyTypes).map((t) => String(t).toLowerCase());
+  const given = listOf(spec.policyTypes).map((t) => textOf(t).toLowerCase());
   if (given.length > 0) return directions.filter((d) => given.includes(d));
   return listOf(spec.egress).length > 0 ? ["ingress", "egress"] : ["ingress"];
 }
@@ -204,14 +211,28 @@ function labelNode(selector: LabelSelectorObject): SelectorNode | undefined {
   return terms.length <= 1 ? terms[0] : { is: "&&", nodes: terms };
 }
 
+/**
+ * Sets are named by the text of selectors, so a name or a value that would read as something else in
+ * it is refused. Kubernetes allows none such.
+ */
+function labelName(text: string): string {
+  if (!isSelectorLabel(text)) throw new Error(`${JSON.stringify(text)} is not a label name`);
+  return text;
+}
+
+function labelValue(text: string): string {
+  if (!isSelectorValue(text)) throw new Error(`${JSON.stringify(text)} is not a label value`);
+  return text;
+}
+
 /** matchLabels by sorted keys, then matchExpressions in their order. */
 function labelTerms(selector: LabelSelectorObject): SelectorNode[] {
   const terms: SelectorNode[] = labelsOf(selector.matchLabels)
     .sort(([a], [b]) => compareCodePoints(a, b))
-    .map(([label, value]) => ({ is: "==", label, value }));
-  for (const { key, operator, values } of listOf(selector.matchExpressions)) {
-    if (!key) throw new Error("a label expression has no key");
-    const list = [...new Set(listOf(values))].sort(compareCodePoints);
+    .map(([label, value]) => ({ is: "==", label: labelName(label), value: labelValue(value) }));
+  for (const expression of listOf(selector.matchExpressions)) {
+    const key = labelName(textOf(expression?.key)), operator = expression?.operator;
+    const list = [...new Set(listOf(expression?.values).map(labelValue))].sort(compareCodePoints);
     switch (operator) {
       case "In":
         terms.push({ is: "in", label: key, values: list });

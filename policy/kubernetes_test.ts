@@ -142,6 +142,14 @@ Deno.test("what cannot be read allows less, and is told", () => {
     spec: { podSelector: { matchExpressions: [{ key: "a", operator: "Gt" }] } },
   });
   assert("problem" in lost && /applies to nothing.*"Gt"/.test(lost.problem!));
+  // A name that would read as another selector in the text that names sets.
+  for (const [key, value] of [['a == "b" || c', "d"], ["a", "'\""]]) {
+    const forged = kubernetesPolicy({
+      metadata: { name: "p", namespace: "ns" },
+      spec: { podSelector: { matchLabels: { [key]: value } } },
+    });
+    assert("problem" in forged && /is not a label/.test(forged.problem!), key);
+  }
   // Nulls and nonsense where lists belong are nothing.
   assert.deepEqual(read({ podSelector: null, ingress: null, policyTypes: null }).rules, {
     ingress: [],

@@ -31,7 +31,7 @@ import {
 } from "./random_worlds.ts";
 import { calico, calicoPolicy, kubernetesPolicy } from "./testing.ts";
 
-const runs = Number(Deno.env.get("POLICY_RUNS") ?? 300);
+const runs = Number(Deno.env.get("POLICY_RUNS") ?? 120);
 
 function compare(
   w: World,

@@ -20,6 +20,7 @@ const names: ReadonlyMap<number, string> = new Map([
 
 /** `TCP`, `tcp`, 6 and `"6"` are 6; undefined for what is no protocol. */
 export function protocolNumber(value: string | number): number | undefined {
+  if (typeof value !== "number" && typeof value !== "string") return undefined;
   const n = typeof value === "number"
     ? value
     : numbers.get(value.toLowerCase()) ?? (/^[0-9]{1,3}$/.test(value) ? Number(value) : NaN);

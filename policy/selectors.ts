@@ -6,8 +6,13 @@
  * The shape of the tree follows Calico's texts to the parenthesis, because the canonical print is
  * hashed into the names of sets.
  */
-import { parseSelector, Selector, type SelectorNode } from "../mod/selector/selector.ts";
-import { compareCodePoints } from "../mod/selector/selector.ts";
+import {
+  compareCodePoints,
+  isSelectorValue,
+  parseSelector,
+  Selector,
+  type SelectorNode,
+} from "../mod/selector/selector.ts";
 
 export const NAMESPACE_LABEL = "projectcalico.org/namespace";
 export const ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator";
@@ -83,6 +88,8 @@ function accountsNode(
   { names, selector }: NonNullable<EntitySelectors["serviceAccounts"]>,
 ): SelectorNode | undefined {
   const bySelector = selector && serviceAccountNode(selector);
+  const wrong = names?.find((name) => !isSelectorValue(name));
+  if (wrong !== undefined) throw new Error(`${JSON.stringify(wrong)} is not an account's name`);
   const byName: SelectorNode | undefined = names && names.length > 0
     ? {
       is: "in",
@@ -93,7 +100,9 @@ function accountsNode(
   return both(bySelector, byName);
 }
 
-/** The tree of a selector's text; undefined for an absent or empty one. Throws a SelectorError. */
+/** The tree of a selector's text; undefined for an absent or empty one. Throws for what is none. */
 export function nodeOf(text: string | null | undefined): SelectorNode | undefined {
-  return text ? parseSelector(text).node : undefined;
+  if (!text) return undefined;
+  if (typeof text !== "string") throw new Error(`${JSON.stringify(text)} is no selector`);
+  return parseSelector(text).node;
 }

@@ -104,6 +104,11 @@ export function isSelectorLabel(text: string): boolean {
   return /^[a-zA-Z0-9_./-]{1,512}$/.test(text);
 }
 
+/** Whether the text can be a string in a selector: it cannot where it holds both kinds of quotes. */
+export function isSelectorValue(text: unknown): text is string {
+  return typeof text === "string" && !(text.includes("'") && text.includes('"'));
+}
+
 /** One open parenthesis (or the whole text): what was read in it so far. */
 interface Level {
   /** Of the parenthesis, for messages. */
