@@ -4,7 +4,7 @@
  * what it sends, whether the session stands, and what its table holds.
  */
 import { mustIp } from "../../mod/net/mod.ts";
-import { fromHex, toHex } from "../../bgp/message/bytes.ts";
+import { fromHex } from "../../bgp/message/bytes.ts";
 import { decodeMessage } from "../../bgp/message/message.ts";
 import { encodeKeepalive } from "../../bgp/message/frame.ts";
 import { Framer } from "../../bgp/message/framer.ts";
@@ -178,7 +178,20 @@ function carriesRoutes(hex: string): boolean {
     message.value.update.answer === "accept" && message.value.update.announced.length > 0;
 }
 
-/** For people who look at a case. */
-export function showCase(test: ErrorCase): string {
-  return `${test.id} ${toHex(fromHex(test.hex))} ${JSON.stringify(play(test))}`;
+/**
+ * Bytes from a live peer, as they are: whatever they say, the session either stands or has ended with
+ * a NOTIFICATION, and the speaker goes on. What is wrong, in words; undefined for nothing.
+ */
+export function survives(id: string, hex: string): string | undefined {
+  for (const session of ["ebgp", "ibgp"] as const) {
+    for (const state of ["OpenSent", "Established"] as const) {
+      const outcome = play({ id, hex, text: "", expect: "", session, state });
+      // A NOTIFICATION of the peer's is not answered by one.
+      const told = outcome.notification !== undefined || hex.slice(36, 38) === "03";
+      if (!told && !LATER[state].includes(outcome.state) && outcome.state !== "OpenSent") {
+        return `in ${state}: ${outcome.state} without a NOTIFICATION`;
+      }
+    }
+  }
+  return undefined;
 }

@@ -42,6 +42,8 @@ import {
 } from "../../bgp/message/update_encode.ts";
 import { keyFamily, prefixOfKey, readKeys } from "../../bgp/prefix_key.ts";
 
+import { survives } from "./bgp_errors.ts";
+
 type Json = Record<string, unknown>;
 
 export interface Vector {
@@ -65,6 +67,8 @@ export function judgeVector(vector: Vector): string | undefined {
   const before = performance.now();
   const result = decodeMessage(bytes, context);
   if (performance.now() - before > 1000) return "took more than a second";
+  const live = survives(vector.id, vector.hex);
+  if (live) return `from a live peer: ${live}`;
   if (vector.valid === null) return undefined; // opinions differ: not to crash is all
   if (vector.valid === false) {
     if (!result.ok) return undefined;
