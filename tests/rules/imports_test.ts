@@ -168,7 +168,8 @@ Deno.test("the pure rooms use no clock, timer, socket or Deno", async () => {
 Deno.test("the product starts no other program", async () => {
   const wrong: string[] = [];
   for (const path of await sources()) {
-    const code = await Deno.readTextFile(new URL(path, ROOT));
+    const code = (await Deno.readTextFile(new URL(path, ROOT)))
+      .replace(/\/\*[\s\S]*?\*\//g, "").replace(/\/\/.*$/gm, "");
     if (/\bDeno\.Command\b|child_process|\bDeno\.run\b/.test(code)) wrong.push(path);
     // The one spawn of the product is the lab's, of its own executable and what the user typed.
     if (/posix_spawn/.test(code) && !path.startsWith("ffi/")) wrong.push(path);
