@@ -71,7 +71,7 @@ export interface PeerConfig {
   readonly holdTime?: number;
   /** Seconds between KEEPALIVEs. A third of the negotiated hold time. */
   readonly keepaliveTime?: number;
-  /** Seconds between two calls. 5. */
+  /** Seconds between two calls; the first calls are repeated after 1, 2 and 4. 5. */
   readonly connectRetryTime?: number;
   /** Seconds after an error before the session starts again: doubled from the first to the second. */
   readonly errorWait?: readonly [first: number, most: number];

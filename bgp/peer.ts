@@ -64,6 +64,7 @@ export class Peer implements TrackHost {
   reason = "not started";
   lastError: { text: string; at: number } | undefined;
   #sessionConfig: SessionConfig | undefined;
+  #logged: string | undefined;
 
   constructor(private readonly host: PeerHost, public config: PeerConfig) {
     this.transport = host.transport;
@@ -154,7 +155,7 @@ export class Peer implements TrackHost {
     }
     // A second one replaces the first: the peer has given that up.
     this.extra?.dispose();
-    this.extra = new Track(this, { state: "Active", failures });
+    this.extra = new Track(this, { state: "Active", attempts: 0, failures });
     this.extra.take(connection, "in");
   }
 
@@ -228,6 +229,7 @@ export class Peer implements TrackHost {
     // A peer that is away is told of in its status; a line each few seconds would help nobody.
     if (step.failed) this.#failed(text, before.state === "Connect");
     else if (next.state === "Established") {
+      this.#logged = undefined;
       this.host.log("info", `peer ${this.config.name}: ${text}`);
     }
     const state = this.session.state;
@@ -272,9 +274,12 @@ export class Peer implements TrackHost {
     }
   }
 
+  /** What goes wrong in the same way again is told once; status has the time of the last. */
   #failed(text: string, quietly = false): void {
     this.lastError = { text, at: this.clock.wallTime() };
-    if (!quietly) this.host.log("warning", `peer ${this.config.name}: ${text}`);
+    if (quietly || text === this.#logged) return;
+    this.#logged = text;
+    this.host.log("warning", `peer ${this.config.name}: ${text}`);
   }
 
   drained(track: Track): void {

@@ -13,8 +13,8 @@ export function active(
     case "timer":
       if (event.timer !== "connect-retry" || context.config.passive) return stay(session);
       return {
-        next: { state: "Connect", failures: session.failures },
-        effects: [{ do: "connect" }, retryTimer(context)],
+        next: { state: "Connect", attempts: session.attempts, failures: session.failures },
+        effects: [{ do: "connect" }, retryTimer(context, session.attempts)],
         reason: "calling the peer again",
       };
     case "stop":

@@ -90,8 +90,8 @@ Deno.test("with equal identifiers the higher AS decides (RFC 6286)", () => {
 
 Deno.test("who is not yet connected, or waits in vain, is no rival", () => {
   const failures = NO_FAILURES;
-  assert.equal(winner(5, "in", { state: "Connect", failures }), "fresh");
-  assert.equal(winner(5, "in", { state: "Active", failures }), "fresh");
+  assert.equal(winner(5, "in", { state: "Connect", attempts: 0, failures }), "fresh");
+  assert.equal(winner(5, "in", { state: "Active", attempts: 0, failures }), "fresh");
   assert.equal(winner(5, "in", other("OpenSent"), PATIENCE), "fresh");
 });
 

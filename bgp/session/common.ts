@@ -28,25 +28,29 @@ export function begin(session: Session, context: StepContext): Step {
   const { failures } = session;
   if (context.config.passive) {
     return {
-      next: { state: "Active", failures },
+      next: { state: "Active", attempts: 0, failures },
       effects: [],
       reason: "waiting for the peer to call",
     };
   }
   return {
-    next: { state: "Connect", failures },
-    effects: [{ do: "connect" }, retryTimer(context)],
+    next: { state: "Connect", attempts: 0, failures },
+    effects: [{ do: "connect" }, retryTimer(context, 0)],
     reason: "calling the peer",
   };
 }
 
-export function retryTimer(context: StepContext): Effect {
-  return {
-    do: "start-timer",
-    timer: "connect-retry",
-    seconds: context.config.connectRetryTime,
-    jitter: true,
-  };
+/**
+ * Seconds until the next call: 1, 2, 4 and so on up to the configured time. Nodes that start together
+ * find each other soon, and a peer that stays away is not called each second for ever.
+ */
+export function retryTime(context: StepContext, attempts: number): number {
+  return Math.min(context.config.connectRetryTime, 2 ** Math.min(attempts, 16));
+}
+
+export function retryTimer(context: StepContext, attempts: number): Effect {
+  const seconds = retryTime(context, attempts);
+  return { do: "start-timer", timer: "connect-retry", seconds, jitter: true };
 }
 
 /** A connection is there: OPEN goes out. */

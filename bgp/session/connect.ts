@@ -2,7 +2,7 @@
  * Connect: we are calling. An attempt that has found no answer when the connect-retry timer runs out
  * is made anew; one that failed sooner waits in Active for the timer.
  */
-import { greet, retryTimer, stay, stop } from "./common.ts";
+import { greet, retryTime, retryTimer, stay, stop } from "./common.ts";
 import type { Session, SessionEvent, Step, StepContext } from "./session.ts";
 
 export function connect(
@@ -15,7 +15,7 @@ export function connect(
       return greet(session, event.direction);
     case "connect-failed":
       return {
-        next: { state: "Active", failures: session.failures },
+        next: { state: "Active", attempts: session.attempts + 1, failures: session.failures },
         effects: [],
         reason: event.failure.message,
         failed: true,
@@ -23,9 +23,13 @@ export function connect(
     case "timer":
       if (event.timer !== "connect-retry") return stay(session);
       return {
-        next: session,
-        effects: [{ do: "cancel-connect" }, { do: "connect" }, retryTimer(context)],
-        reason: `TCP timeout: no answer in ${context.config.connectRetryTime} s`,
+        next: { ...session, attempts: session.attempts + 1 },
+        effects: [
+          { do: "cancel-connect" },
+          { do: "connect" },
+          retryTimer(context, session.attempts + 1),
+        ],
+        reason: `TCP timeout: no answer in ${retryTime(context, session.attempts)} s`,
         failed: true,
       };
     case "stop":

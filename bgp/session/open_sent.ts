@@ -14,6 +14,9 @@ import {
 import { negotiate } from "./negotiate.ts";
 import type { Effect, Session, SessionEvent, Step, StepContext } from "./session.ts";
 
+/** As many attempts as make the pause the configured one. */
+const UNWANTED = 16;
+
 export function openSent(
   session: Session & { state: "OpenSent" },
   event: SessionEvent,
@@ -40,9 +43,10 @@ export function openSent(
     }
     case "disconnected": {
       const effects: Effect[] = [{ do: "close" }, { do: "stop-timer", timer: "hold" }];
-      if (!context.config.passive) effects.push(retryTimer(context));
+      // Somebody is there and does not want us: no reason to hurry.
+      if (!context.config.passive) effects.push(retryTimer(context, UNWANTED));
       return {
-        next: { state: "Active", failures: session.failures },
+        next: { state: "Active", attempts: UNWANTED, failures: session.failures },
         effects,
         reason: `${event.failure.message} before its OPEN came`,
         failed: true,

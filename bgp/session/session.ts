@@ -66,8 +66,9 @@ export type Session =
       /** Whether a call of the peer is refused while we wait. */
       readonly closed: boolean;
     }
-    | { readonly state: "Connect" }
-    | { readonly state: "Active" }
+    /** `attempts`: calls that have failed since the start; the first are repeated sooner. */
+    | { readonly state: "Connect"; readonly attempts: number }
+    | { readonly state: "Active"; readonly attempts: number }
     | { readonly state: "OpenSent" }
     | { readonly state: "OpenConfirm"; readonly negotiated: Negotiated }
     | {
@@ -90,6 +91,7 @@ export interface SessionConfig {
   readonly holdTime: number;
   /** Seconds; absent: a third of the hold time. */
   readonly keepaliveTime?: number;
+  /** Seconds between two calls, when the first few have failed. */
   readonly connectRetryTime: number;
   /** Seconds in Idle after an error, first and most. */
   readonly errorWait: readonly [first: number, most: number];

@@ -58,8 +58,8 @@ function negotiatedOf(open: Open) {
 const failures = NO_FAILURES;
 const idle: Session = { state: "Idle", started: true, closed: false, failures };
 const shut: Session = { state: "Idle", started: true, closed: true, failures };
-const connect: Session = { state: "Connect", failures };
-const active: Session = { state: "Active", failures };
+const connect: Session = { state: "Connect", attempts: 3, failures };
+const active: Session = { state: "Active", attempts: 3, failures };
 const openSent: Session = { state: "OpenSent", failures };
 const openConfirm: Session = {
   state: "OpenConfirm",
@@ -136,12 +136,12 @@ const stop: SessionEvent = {
 };
 
 const ROWS: Row[] = [
-  ["start", STOPPED, { type: "start" }, "Connect", ["connect", "start connect-retry 5"], /calling/],
+  ["start", STOPPED, { type: "start" }, "Connect", ["connect", "start connect-retry 1"], /calling/],
   ["start, passive", STOPPED, { type: "start" }, "Active", [], /waiting for the peer/, PASSIVE],
   ["call while stopped", STOPPED, { type: "connected", direction: "in" }, "Idle", ["refuse"]],
   ["call in a pause", idle, { type: "connected", direction: "in" }, "OpenSent", GREET, /called/],
   ["call after an error", shut, { type: "connected", direction: "in" }, "Idle", ["refuse"]],
-  ["pause over", shut, timer("idle-hold"), "Connect", ["connect", "start connect-retry 5"]],
+  ["pause over", shut, timer("idle-hold"), "Connect", ["connect", "start connect-retry 1"]],
   ["pause over while stopped", STOPPED, timer("idle-hold"), "Idle", []],
   ["our call taken", connect, { type: "connected", direction: "out" }, "OpenSent", GREET],
   ["called while calling", connect, { type: "connected", direction: "in" }, "OpenSent", [
@@ -276,6 +276,22 @@ Deno.test("what each event does in each state", () => {
     if (reason) assert.match(result.reason ?? "", reason, name);
     if (from.state !== to) assert.ok(result.reason, `${name}: a reason for every transition`);
   }
+});
+
+Deno.test("the first calls are repeated soon, later ones at the configured pace", () => {
+  let session: Session = STOPPED;
+  const pauses: number[] = [];
+  const feed = (event: SessionEvent) => {
+    const result = step(session, event, { config: CONFIG, now: 0 });
+    session = result.next;
+    for (const e of result.effects) if (e.do === "start-timer") pauses.push(e.seconds);
+  };
+  feed({ type: "start" });
+  for (let i = 0; i < 5; i++) {
+    if (i % 2 === 0) feed({ type: "connect-failed", failure: refused });
+    feed(timer("connect-retry"));
+  }
+  assert.deepEqual(pauses, [1, 2, 4, 5, 5, 5]);
 });
 
 Deno.test("the pause after errors grows, and is short again after a quiet time", () => {
