@@ -25,68 +25,16 @@ import { StaleGenerationError, TransactionError } from "../../../ffi/nft/errors.
 import type { NftEvents } from "../../../ffi/nft/events.ts";
 import type { Transaction } from "../../../ffi/nft/transaction.ts";
 import { readComment } from "../../../ffi/nft/userdata.ts";
-import type { Family, Ruleset, RulesetDelta } from "../../../policy/rules.ts";
+import type { Family, RulesetDelta } from "../../../policy/rules.ts";
 import { readMark } from "./compile.ts";
-import { applyPlan, isEmptyPlan, Planner, type TablePlan, writePlan } from "./plan.ts";
-import { nftFamily } from "./sets.ts";
+import { DataplaneError, type DataplaneOptions, type Rulesets } from "./dataplane_types.ts";
+import { applyPlan, isEmptyPlan, Planner, type TablePlan } from "./plan.ts";
 import { type KernelTable, readTable } from "./table.ts";
+import { nftFamily } from "./terms.ts";
 import { Wanted } from "./wanted.ts";
+import { writePlan } from "./write_plan.ts";
 
-export type Rulesets = Readonly<Record<Family, Ruleset>>;
-
-/** What happened, for logs and metrics. */
-export type DataplaneEvent =
-  /** A transaction was committed. */
-  | {
-    readonly event: "committed";
-    readonly family: Family;
-    readonly messages: number;
-    readonly bytes: number;
-    /** What it was for. */
-    readonly reason: "change" | "start" | "repair" | "replace";
-  }
-  /** Somebody else has touched our table. */
-  | { readonly event: "foreign"; readonly family: Family; readonly program: string }
-  /** Notifications were lost; everything is read again. */
-  | { readonly event: "lost" }
-  | {
-    readonly event: "refused";
-    readonly family: Family;
-    readonly error: Error;
-    readonly failures: number;
-  };
-
-export interface DataplaneOptions {
-  /** Default `calico`. */
-  readonly table?: string;
-  /** Default 5 and 10. */
-  readonly replaceAfter?: number;
-  readonly giveUpAfter?: number;
-  /** Does work after so many milliseconds, unless it is cancelled. Default setTimeout. */
-  readonly later?: (milliseconds: number, work: () => void) => () => void;
-  /** Milliseconds of a clock that never goes back. Default performance.now. */
-  readonly now?: () => number;
-  readonly onEvent?: (event: DataplaneEvent) => void;
-  /**
-   * Called when a repair that nobody waits for has failed for good: the tables are not as they should
-   * be, and the next call will try again.
-   */
-  readonly onRepairFailed?: (error: Error) => void;
-  /** Called before the sockets are closed: takes the listener out of the reactor. */
-  readonly onClose?: () => void;
-}
-
-/** The kernel would not take what policy wants, time and again. `cause` is its last refusal. */
-export class DataplaneError extends Error {
-  override readonly name = "DataplaneError";
-  constructor(readonly family: Family, readonly attempts: number, cause: Error) {
-    super(
-      `table calico of IPv${family} could not be brought up to date in ${attempts} attempts ` +
-        `(what was there still stands): ${cause.message}`,
-      { cause },
-    );
-  }
-}
+export * from "./dataplane_types.ts";
 
 /** The kernel's table turned out to be other than we believe. */
 class Changed extends Error {}

@@ -1,34 +1,19 @@
 /**
- * The difference between a table as it is and as it should be, and that difference as the messages of
- * one transaction. Pure but for one question to the kernel, the handles of the rules of a chain that
- * is to be changed in its middle.
- *
- * Order in the transaction: nothing may be named before it is there, nothing may go while it is named.
- * So: members and rules go, then sets, then chains; sets and chains come, then members, then rules.
- * What changes its kind (a set from addresses to networks, a chain from one hook to another) goes and
- * comes under the same name.
+ * The difference between a table as it is and as it should be: what has to come, to go and to change.
+ * Pure. write_plan.ts makes one transaction of it.
  */
-import type { NftElement } from "../../../ffi/nft/elements.ts";
 import type { NftBase } from "../../../ffi/nft/objects.ts";
-import type { RulePlace, Transaction } from "../../../ffi/nft/transaction.ts";
-import { commentUserdata, setUserdata } from "../../../ffi/nft/userdata.ts";
-import {
-  NFT_SET_ANONYMOUS,
-  NFT_SET_CONSTANT,
-  NFT_SET_INTERVAL,
-  nftTypes,
-} from "../../../ffi/nft/wire.ts";
 import type { BaseHook, Chain, Family, SetKind } from "../../../policy/rules.ts";
-import { anonymousName, type CompiledRule, compileRule, kernelName } from "./compile.ts";
+import { type CompiledRule, compileRule } from "./compile.ts";
 import { type RuleEdit, ruleEdits } from "./rule_edits.ts";
-import { memberElements, nftFamily, setDefinition } from "./sets.ts";
 import type { KernelChain, KernelRule, KernelTable } from "./table.ts";
+import { kernelName } from "./terms.ts";
 import type { Changes, Wanted, WantedSet } from "./wanted.ts";
 
 /** Members of a set with their value: "" or a map's verdict. */
 export type Members = readonly (readonly [member: string, value: string])[];
 
-interface SetPlan {
+export interface SetPlan {
   readonly name: string;
   readonly kind: SetKind;
   /** It is not there, or of another kind and deleted before. */
@@ -37,7 +22,7 @@ interface SetPlan {
   readonly add: Members;
 }
 
-interface ChainPlan {
+export interface ChainPlan {
   /** In the kernel's spelling. */
   readonly name: string;
   /** The message that makes it or changes its policy: undefined where it is as it should be. */
@@ -235,121 +220,6 @@ function planWholeSet(
   }
   if (!create && remove.length + add.length === 0) return undefined;
   return { name: set.name, kind: set.kind, create, remove, add };
-}
-
-/** The handles of the rules of a chain, in their order. */
-export type HandleReader = (chain: string) => readonly number[];
-
-/** Members that are written without a pause: a millisecond's work. */
-const chunk = 1000;
-
-/**
- * Writes a plan's messages. `handles` is asked where a rule that we made must be named; `pause` is
- * called again and again between members of large sets.
- */
-export async function writePlan(
-  tx: Transaction,
-  plan: TablePlan,
-  handles: HandleReader,
-  pause: () => Promise<void> | void,
-): Promise<void> {
-  const { table, family: ipFamily } = plan;
-  const family = nftFamily(ipFamily);
-  const setRef = (name: string, id?: number) => ({ family, table, name: kernelName(name), id });
-  const elements = ({ name, kind }: SetPlan, members: Members, values: boolean): NftElement[] =>
-    members.flatMap(([member, value]) =>
-      memberElements(name, kind, ipFamily, member, values && value !== "" ? value : undefined)
-    );
-  const inChunks = async (members: Members, write: (part: Members) => void) => {
-    for (let from = 0; from < members.length; from += chunk) {
-      write(members.length <= chunk ? members : members.slice(from, from + chunk));
-      const turn = pause();
-      if (turn) await turn;
-    }
-  };
-
-  if (plan.make === "replace") tx.deleteTable({ family, name: table });
-  if (plan.make !== "no") tx.addTable({ family, name: table, flags: 0 });
-
-  for (const set of plan.sets) {
-    if (set.create) continue;
-    await inChunks(
-      set.remove,
-      (part) => tx.deleteElements(setRef(set.name), elements(set, part, false)),
-    );
-  }
-  const chainHandles = new Map<string, readonly number[]>();
-  const handleOf = ({ name, old }: ChainPlan, index: number): number => {
-    const known = old[index].handle;
-    if (known !== undefined) return known;
-    let read = chainHandles.get(name);
-    if (!read) chainHandles.set(name, read = handles(name));
-    return read[index];
-  };
-  for (const name of plan.deleteChains) tx.flushChain({ family, table, name });
-  for (const chain of plan.chains) {
-    if (chain.flush) tx.flushChain({ family, table, name: chain.name });
-    for (const step of chain.edits) {
-      if (step.edit !== "delete") continue;
-      tx.deleteRule({ family, table, chain: chain.name, handle: handleOf(chain, step.index) });
-    }
-  }
-  for (const name of plan.deleteSets) tx.deleteSet(setRef(name));
-  for (const name of plan.deleteChains) tx.deleteChain({ family, table, name });
-
-  const ids = new Map<string, number>();
-  for (const { name, kind, create } of plan.sets) {
-    if (!create) continue;
-    const id = tx.nextSetId();
-    ids.set(name, id);
-    tx.addSet(setDefinition(table, ipFamily, name, kind, id));
-  }
-  for (const { name, make } of plan.chains) {
-    if (make) tx.addChain({ family, table, name, base: make.base });
-  }
-  for (const set of plan.sets) {
-    const ref = setRef(set.name, ids.get(set.name));
-    await inChunks(set.add, (part) => tx.addElements(ref, elements(set, part, true)));
-  }
-  for (const chain of plan.chains) {
-    for (const step of chain.edits) {
-      if (step.edit === "delete") continue;
-      const place: RulePlace = step.edit === "append"
-        ? "append"
-        : { before: handleOf(chain, step.before) };
-      addRule(tx, plan, chain.name, chain.compiled[step.index], place);
-    }
-  }
-}
-
-function addRule(
-  tx: Transaction,
-  { table, family: ipFamily }: TablePlan,
-  chain: string,
-  rule: CompiledRule,
-  place: RulePlace,
-): void {
-  const family = nftFamily(ipFamily);
-  const ids = rule.anonymous.map(({ hasIntervals, elements }) => {
-    const set = { family, table, name: anonymousName, id: tx.nextSetId() };
-    tx.addSet({
-      ...set,
-      flags: NFT_SET_ANONYMOUS | NFT_SET_CONSTANT | (hasIntervals ? NFT_SET_INTERVAL : 0),
-      keyType: nftTypes.inet_service,
-      keyLength: 2,
-      size: elements.length,
-      userdata: setUserdata("network"),
-    });
-    tx.addElements(set, elements);
-    return set.id;
-  });
-  const expressions = ids.length === 0
-    ? rule.expressions
-    : rule.expressions.map((e) =>
-      e.kind === "lookup" && e.setId !== undefined ? { ...e, setId: ids[e.setId - 1] } : e
-    );
-  const userdata = commentUserdata(rule.comment);
-  tx.addRule({ family, table, chain, expressions, userdata }, place);
 }
 
 /** The table as it is once the plan is done. */

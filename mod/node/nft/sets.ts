@@ -21,17 +21,11 @@ import {
   NFT_DATA_VERDICT,
   NFT_SET_INTERVAL,
   NFT_SET_MAP,
-  type NftFamily,
   nftTypes,
 } from "../../../ffi/nft/wire.ts";
 import type { Family, MapVerdict, SetKind } from "../../../policy/rules.ts";
 import { addressBits, formatIp, parseIp } from "../../net/mod.ts";
-import { CompileError, interfaceBytes, kernelName } from "./compile.ts";
-
-/** nf_tables' name for the family of a table. */
-export function nftFamily(family: Family): NftFamily {
-  return family === 4 ? "ip" : "ip6";
-}
+import { CompileError, interfaceBytes, kernelName, nftFamily } from "./terms.ts";
 
 /** A set as the kernel is to make it; `id` names it within its transaction. */
 export function setDefinition(

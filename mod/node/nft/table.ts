@@ -9,7 +9,8 @@ import type { NftSet } from "../../../ffi/nft/set.ts";
 import { readComment } from "../../../ffi/nft/userdata.ts";
 import type { Family, SetKind } from "../../../policy/rules.ts";
 import { readMark } from "./compile.ts";
-import { isSameSet, nftFamily, readMembers, setDefinition } from "./sets.ts";
+import { isSameSet, readMembers, setDefinition } from "./sets.ts";
+import { nftFamily } from "./terms.ts";
 
 export interface KernelRule {
   /** "" for a rule that is not ours. */

@@ -19,8 +19,8 @@ import type {
   Statement,
 } from "../../../policy/rules.ts";
 import type { Rulesets } from "./dataplane.ts";
-import { kernelName } from "./compile.ts";
-import { nftFamily, readMembers, setDefinition } from "./sets.ts";
+import { readMembers, setDefinition } from "./sets.ts";
+import { kernelName, nftFamily } from "./terms.ts";
 
 /** Regular chains; a rule jumps only to a later one, so that nothing runs in a circle. */
 const chainNames = ["filter-cali-fw-cali1", "cali-tw-cali1", "cali-pi-a", "cali-pi-b", "cali-gi-c"];

@@ -1,0 +1,58 @@
+/** What the dataplane is told, what it tells, and how it fails. */
+import type { Family, Ruleset } from "../../../policy/rules.ts";
+
+export type Rulesets = Readonly<Record<Family, Ruleset>>;
+
+/** What happened, for logs and metrics. */
+export type DataplaneEvent =
+  /** A transaction was committed. */
+  | {
+    readonly event: "committed";
+    readonly family: Family;
+    readonly messages: number;
+    readonly bytes: number;
+    /** What it was for. */
+    readonly reason: "change" | "start" | "repair" | "replace";
+  }
+  /** Somebody else has touched our table. */
+  | { readonly event: "foreign"; readonly family: Family; readonly program: string }
+  /** Notifications were lost; everything is read again. */
+  | { readonly event: "lost" }
+  | {
+    readonly event: "refused";
+    readonly family: Family;
+    readonly error: Error;
+    readonly failures: number;
+  };
+
+export interface DataplaneOptions {
+  /** Default `calico`. */
+  readonly table?: string;
+  /** Default 5 and 10. */
+  readonly replaceAfter?: number;
+  readonly giveUpAfter?: number;
+  /** Does work after so many milliseconds, unless it is cancelled. Default setTimeout. */
+  readonly later?: (milliseconds: number, work: () => void) => () => void;
+  /** Milliseconds of a clock that never goes back. Default performance.now. */
+  readonly now?: () => number;
+  readonly onEvent?: (event: DataplaneEvent) => void;
+  /**
+   * Called when a repair that nobody waits for has failed for good: the tables are not as they should
+   * be, and the next call will try again.
+   */
+  readonly onRepairFailed?: (error: Error) => void;
+  /** Called before the sockets are closed: takes the listener out of the reactor. */
+  readonly onClose?: () => void;
+}
+
+/** The kernel would not take what policy wants, time and again. `cause` is its last refusal. */
+export class DataplaneError extends Error {
+  override readonly name = "DataplaneError";
+  constructor(readonly family: Family, readonly attempts: number, cause: Error) {
+    super(
+      `table calico of IPv${family} could not be brought up to date in ${attempts} attempts ` +
+        `(what was there still stands): ${cause.message}`,
+      { cause },
+    );
+  }
+}
