@@ -15,7 +15,6 @@ import { formatIp, type Prefix, sameIp } from "../mod/net/mod.ts";
 import type {
   BestRouteChange,
   BgpSpeaker,
-  ListenConfig,
   LocalRoute,
   PeerConfig,
   PeerStatus,
@@ -26,6 +25,7 @@ import { idOf } from "./message/attributes.ts";
 import { CEASE, CEASE_DECONFIGURED, CEASE_SHUTDOWN, protocolError } from "./message/error.ts";
 import { shutdownData } from "./message/frame.ts";
 import { AttributeCache } from "./message/update.ts";
+import { Listeners } from "./listeners.ts";
 import { OwnRoutes } from "./own_routes.ts";
 import { Peer } from "./peer.ts";
 import type { PeerHost } from "./peer_routes.ts";
@@ -34,14 +34,7 @@ import { ExportClass, type ExportRules } from "./rib/export.ts";
 import { type Change, LocRib } from "./rib/loc_rib.ts";
 import type { Route } from "./rib/route.ts";
 import { bestRoute, peerStatus, routeStatus } from "./status.ts";
-import {
-  type BgpTransport,
-  type Clock,
-  type Connection,
-  type Listener,
-  type Timer,
-  TransportError,
-} from "./transport.ts";
+import { type BgpTransport, type Clock, type Connection, type Timer } from "./transport.ts";
 
 export * from "./config.ts";
 
@@ -51,19 +44,10 @@ export interface SpeakerDeps {
   readonly log?: (level: "info" | "warning", message: string) => void;
 }
 
-/** Seconds between two attempts to listen. */
-const LISTEN_RETRY = 5;
-
 /** Milliseconds for which departing peers wait for new ones at most. */
 const LINGER = 30_000;
 
 const DEFERRAL = 120;
-
-interface Listening {
-  readonly config: ListenConfig;
-  listener?: Listener;
-  error?: string;
-}
 
 export class Speaker implements BgpSpeaker, PeerHost {
   readonly transport: BgpTransport;
@@ -76,7 +60,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   /** Out of the configuration, up until the peers that came with the change are. */
   readonly #leaving = new Map<string, Peer>();
   #awaited = new Set<Peer>();
-  #listening: Listening[] = [];
+  readonly #listeners: Listeners;
   #metrics = new Map<string, { metric: number } | undefined>();
   readonly #classes = new Map<string, ExportClass>();
   readonly #routeCalls = new Set<(changes: readonly BestRouteChange[]) => void>();
@@ -97,12 +81,18 @@ export class Speaker implements BgpSpeaker, PeerHost {
       multipath: config.multipath ?? true,
     });
     this.#own = new OwnRoutes(this.table);
+    this.#listeners = new Listeners(
+      deps.transport,
+      (connection) => this.#incoming(connection),
+      (ms, call) => this.#after(ms, call),
+      (message) => this.log("warning", message),
+    );
   }
 
   start(): void {
     if (this.#state !== "new") return;
     this.#state = "running";
-    this.#listen(this.#config.listen ?? []);
+    this.#listeners.set(this.#config.listen ?? []);
     for (const peer of this.#peers.values()) peer.start();
     this.#guard();
     this.#after(1000 * (this.#config.deferralTime ?? DEFERRAL), () => this.#converge());
@@ -114,8 +104,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     if (this.#state === "stopped") return;
     const running = this.#state === "running";
     this.#state = "stopped";
-    for (const listening of this.#listening) listening.listener?.close();
-    this.#listening = [];
+    this.#listeners.set([]);
     if (!running) return;
     const reason = options.reason ?? "the speaker stops";
     const error = options.graceful
@@ -141,7 +130,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
         peer.routes.reexport();
       }
     }
-    if (this.#state === "running") this.#listen(config.listen ?? []);
+    if (this.#state === "running") this.#listeners.set(config.listen ?? []);
     this.nextHopsChanged();
   }
 
@@ -234,7 +223,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   }
 
   listenErrors(): string[] {
-    return this.#listening.flatMap(({ error }) => error === undefined ? [] : [error]);
+    return this.#listeners.errors();
   }
 
   // What peers ask (PeerHost).
@@ -412,46 +401,10 @@ export class Speaker implements BgpSpeaker, PeerHost {
     return this.#metrics.get(text)?.metric;
   }
 
-  #listen(wanted: readonly ListenConfig[]): void {
-    const same = (a: ListenConfig, b: ListenConfig) =>
-      a.family === b.family && a.port === b.port &&
-      (a.address === b.address ||
-        (a.address !== undefined && b.address !== undefined && sameIp(a.address, b.address)));
-    for (const listening of this.#listening) {
-      if (!wanted.some((w) => same(w, listening.config))) listening.listener?.close();
-    }
-    this.#listening = wanted.map((config) =>
-      this.#listening.find((l) => same(l.config, config)) ?? { config }
-    );
-    for (const listening of this.#listening) this.#tryListen(listening);
-  }
-
-  #tryListen(listening: Listening): void {
-    if (listening.listener || !this.#listening.includes(listening)) return;
-    try {
-      listening.listener = this.transport.listen(listening.config, (c) => this.#incoming(c));
-      listening.error = undefined;
-      this.#guard();
-    } catch (error) {
-      if (!(error instanceof TransportError)) throw error;
-      if (listening.error !== error.message) this.log("warning", error.message);
-      listening.error = error.message;
-      this.#after(1000 * LISTEN_RETRY, () => this.#tryListen(listening));
-    }
-  }
-
   #guard(): void {
-    for (const { config, listener } of this.#listening) {
-      listener?.guard(
-        this.#all()
-          .filter((p) => p.config.address.family === config.family && p.configError === undefined)
-          .map(({ config: { address, password, ttlSecurity } }) => ({
-            address,
-            password,
-            ttlSecurity,
-          })),
-      );
-    }
+    this.#listeners.guard(
+      this.#all().filter((peer) => peer.configError === undefined).map((peer) => peer.config),
+    );
   }
 
   #incoming(connection: Connection): void {
