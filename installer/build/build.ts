@@ -27,6 +27,12 @@ export const PERMISSIONS = [
   "--no-prompt",
 ];
 
+/**
+ * A node service lives for months beside the pods that the machine is for: without this flag V8 lets
+ * its young generation grow to 64 MB, twice what 250 pods need in all. The start is as quick with it.
+ */
+const V8_FLAGS = "--optimize-for-size";
+
 async function deno(args: string[], options: Deno.CommandOptions = {}): Promise<void> {
   const child = new Deno.Command(Deno.execPath(), {
     args,
@@ -78,6 +84,7 @@ export async function compile(
     "--no-check",
     "--no-code-cache",
     "--unstable-kv",
+    `--v8-flags=${V8_FLAGS}`,
     ...permissions,
     ...include.flatMap((path) => ["--include", path]),
     "--output",

@@ -211,6 +211,8 @@ export class Agent {
       if (resync) await dataplane.resync(engine);
       else await dataplane.apply(engine);
       policyDone = true;
+      // Who waits, waits for policy alone.
+      this.#settle(endpoints);
     } catch (error) {
       errors.push(`policy: ${(error as Error).message}`);
     }
@@ -227,7 +229,6 @@ export class Agent {
     } catch (error) {
       errors.push(`bgp: ${(error as Error).message}`);
     }
-    if (policyDone) this.#settle(endpoints);
     this.#errors = errors;
     this.#lastTurn = performance.now();
     this.#firstTurn ||= policyDone;

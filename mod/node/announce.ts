@@ -10,21 +10,13 @@
  * are not). A pending affinity is nobody's yet and is not announced. Pure.
  */
 import type { LocalRoute } from "../../bgp/config.ts";
-import {
-  addressBits,
-  formatPrefix,
-  parsePrefix,
-  type Prefix,
-  prefixCovers,
-  prefixFamily,
-} from "../net/mod.ts";
+import { addressBits, formatPrefix, type Prefix, prefixCovers, prefixFamily } from "../net/mod.ts";
+import { endpointFacts } from "./endpoint_facts.ts";
 import type { ClusterState } from "./state.ts";
 
 /** The addresses of this node's endpoints. */
 export function endpointPrefixes(state: ClusterState): Prefix[] {
-  return [...state.endpoints.values()].flatMap((endpoint) =>
-    (endpoint.spec.ipNetworks ?? []).map(parsePrefix).filter((p) => p !== undefined)
-  );
+  return [...state.endpoints.values()].flatMap((endpoint) => endpointFacts(endpoint).prefixes);
 }
 
 /** Routes of our own, without doubles. */

@@ -33,6 +33,7 @@ import type { Host, HostInterface } from "./autodetect.ts";
 import type { NodeKernel } from "./agent.ts";
 import type { FelixParameters } from "./felix.ts";
 import { HOST_MAC } from "../../cni/kernel.ts";
+import { endpointFacts } from "./endpoint_facts.ts";
 import { hostInterfaceSysctls } from "./interface_settings.ts";
 import type { Log } from "./log.ts";
 import { type Failure, Reconciler } from "./reconciler.ts";
@@ -394,22 +395,19 @@ export class Kernel implements NodeKernel {
     const sysctls = new Map<string, string>(Object.entries(GLOBAL_SYSCTLS));
     const neighbours = new Map<string, string>();
     const endpoints: { prefix: Prefix; oif: number }[] = [];
-    for (const { spec } of state.endpoints.values()) {
+    for (const endpoint of state.endpoints.values()) {
+      const { spec } = endpoint;
       const link = byName.get(spec.interfaceName ?? "");
       if (!link) continue; // not made yet: its coming is an event
       links.set(link.name, { up: true, mac: HOST_MAC });
-      const prefixes = (spec.ipNetworks ?? []).map(parsePrefix).filter((p) => p !== undefined);
-      const families = new Set(prefixes.map((p) => p.ip.family));
-      for (const [name, value] of Object.entries(hostInterfaceSysctls(link.name, families))) {
-        sysctls.set(name, value);
-      }
-      for (const prefix of prefixes) {
-        // A link that is down takes no route; its coming up is an event.
-        if (link.up) endpoints.push({ prefix, oif: link.index });
-        if (spec.mac && prefix.ip.family === 4 && link.up) {
-          neighbours.set(`${link.index} ${formatIp(prefix.ip)}`, spec.mac.toLowerCase());
-        }
-      }
+      const facts = endpointFacts(endpoint);
+      for (const [name, value] of facts.sysctls) sysctls.set(name, value);
+      // A link that is down takes no route; its coming up is an event.
+      if (!link.up) continue;
+      for (const prefix of facts.prefixes) endpoints.push({ prefix, oif: link.index });
+      if (!spec.mac) continue;
+      const mac = spec.mac.toLowerCase();
+      for (const ip of facts.ipv4) neighbours.set(`${link.index} ${ip}`, mac);
     }
     this.#linkStates.setDesired(links);
     this.#sysctls.setDesired(sysctls);
