@@ -33,8 +33,11 @@ export interface PolicyDataplane {
 
 /** Links, addresses, routes, neighbours, sysctls: `kernel.ts`. */
 export interface NodeKernel {
-  /** Plans anew from the state and mends the differences; gives back what could not be mended. */
-  apply(state: ClusterState): Promise<Failure[]>;
+  /**
+   * Plans anew what the topics, or changes of its own, concern, and mends the differences; gives back
+   * what could not be mended.
+   */
+  apply(state: ClusterState, topics: ReadonlySet<Topic>): Promise<Failure[]>;
   /** Reads everything anew. */
   resync(): void;
 }
@@ -218,7 +221,7 @@ export class Agent {
     }
     try {
       if (resync) kernel.resync();
-      for (const { kind, key, error } of await kernel.apply(state)) {
+      for (const { kind, key, error } of await kernel.apply(state, topics)) {
         errors.push(`${kind} ${key}: ${error.message}`);
       }
     } catch (error) {

@@ -46,7 +46,7 @@ import {
   resolveNextHop,
   sameRoute,
 } from "./route_plan.ts";
-import type { ClusterState } from "./state.ts";
+import type { ClusterState, Topic } from "./state.ts";
 
 /** An interface so young may have routes of an endpoint that we have not heard of yet (Felix: 10 s). */
 const GRACE = 10_000;
@@ -74,6 +74,8 @@ export class Kernel implements NodeKernel {
   readonly #routes: Reconciler<PlannedRoute>;
   #unresolved: readonly string[] = [];
   #graceTimer: number | undefined;
+  /** The plan no longer fits: links, paths or learned routes have changed. */
+  #stale = true;
   /** Something has changed that was not our doing: a turn is wanted. */
   onChange: () => void = () => {};
   /** Next hops may resolve otherwise now. */
@@ -310,6 +312,7 @@ export class Kernel implements NodeKernel {
       case "link":
         return this.#linkEvent(event.link, event.gone);
       case "address":
+        this.#stale = true;
         this.#paths = undefined;
         this.onPaths();
         return this.onChange();
@@ -331,6 +334,7 @@ export class Kernel implements NodeKernel {
   }
 
   #linkEvent(link: Link, gone: boolean): void {
+    this.#stale = true;
     const before = this.#links.get(link.index);
     const endpoint = this.#isEndpointName(link.name);
     if (gone) this.#forgetLink(link.index);
@@ -360,6 +364,7 @@ export class Kernel implements NodeKernel {
     if ((route.table ?? RT_TABLE_MAIN) !== RT_TABLE_MAIN) return;
     const ours = route.protocol === PROTOCOL_OWN || route.protocol === PROTOCOL_BGP;
     if (!ours) {
+      this.#stale = true;
       this.#paths = undefined;
       this.onPaths();
     }
@@ -372,15 +377,25 @@ export class Kernel implements NodeKernel {
 
   // The node's kernel, as the agent sees it.
 
+  /** Learned routes have changed. */
+  replan(): void {
+    this.#stale = true;
+  }
+
   resync(): void {
+    this.#stale = true;
     this.#linkStates.resync();
     this.#sysctls.resync();
     this.#neighbours.resync();
     this.#routes.resync();
   }
 
-  async apply(state: ClusterState): Promise<Failure[]> {
-    this.#plan(state);
+  async apply(state: ClusterState, topics: ReadonlySet<Topic>): Promise<Failure[]> {
+    // With ten thousand learned routes a plan takes milliseconds: not for a changed label.
+    if (this.#stale || PLANNED_FROM.some((topic) => topics.has(topic))) {
+      this.#stale = false;
+      this.#plan(state);
+    }
     return [
       ...await this.#sysctls.apply(),
       ...await this.#linkStates.apply(),
@@ -489,6 +504,9 @@ export class Kernel implements NodeKernel {
 }
 
 const BOTH: ReadonlySet<Family> = new Set([4, 6]);
+
+/** Topics from which links, sysctls, neighbours and routes follow. */
+const PLANNED_FROM: readonly Topic[] = ["endpoints", "blocks", "pools", "nodes"];
 
 /** Of the whole node. */
 const GLOBAL_SYSCTLS: Record<string, string> = {

@@ -173,7 +173,10 @@ export class NodeService {
     this.#agent = agent;
     kernel.onChange = () => agent.touch();
     if (bgp) {
-      bgp.onChange = () => agent.touch();
+      bgp.onChange = () => {
+        kernel.replan();
+        agent.touch();
+      };
       bgp.onConverged = () => kernel.sweepLearned();
       kernel.onPaths = () => bgp.nextHopsChanged();
     }
