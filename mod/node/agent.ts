@@ -44,7 +44,8 @@ export interface NodeKernel {
 
 /** The BGP side: `bgp.ts`. */
 export interface BgpService {
-  update(state: ClusterState): void;
+  /** Takes the state in, as far as the topics concern BGP. */
+  update(state: ClusterState, topics: ReadonlySet<Topic>): void;
 }
 
 export interface AgentParts {
@@ -228,7 +229,7 @@ export class Agent {
       errors.push(`kernel: ${(error as Error).message}`);
     }
     try {
-      bgp?.update(state);
+      bgp?.update(state, topics);
     } catch (error) {
       errors.push(`bgp: ${(error as Error).message}`);
     }

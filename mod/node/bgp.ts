@@ -16,7 +16,10 @@ import type { NodeConfig } from "./config.ts";
 import type { Log } from "./log.ts";
 import { exportPolicy } from "./export_policy.ts";
 import { advertisements, peerConfigs, type Peering, peering } from "./peering.ts";
-import type { ClusterState } from "./state.ts";
+import type { ClusterState, Topic } from "./state.ts";
+
+/** Topics from which peers and announcements follow. */
+const CONCERNING: readonly Topic[] = ["nodes", "bgp", "blocks", "pools", "endpoints"];
 
 /** What the speaker asks of the kernel's side. */
 export interface NextHops {
@@ -28,6 +31,8 @@ export class BgpPart implements BgpService {
   #config = "";
   #learned = new Map<string, BestRouteChange>();
   #started = false;
+  /** Some state has been taken in. */
+  #told = false;
   #routerId = "";
   #warnings: string[] = [];
   /** Learned routes, or convergence, have changed: a turn is wanted. */
@@ -45,8 +50,11 @@ export class BgpPart implements BgpService {
     this.onChange();
   }
 
-  update(state: ClusterState): void {
+  update(state: ClusterState, topics?: ReadonlySet<Topic>): void {
     if (!this.#started) return;
+    // In a large cluster this takes milliseconds: not for a changed label.
+    if (this.#told && topics && !CONCERNING.some((topic) => topics.has(topic))) return;
+    this.#told = true;
     const { config } = this;
     const wanted = peering({
       nodeName: config.nodeName,

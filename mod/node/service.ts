@@ -11,6 +11,8 @@ import { CniServer } from "../../cni/server.ts";
 import { netlinkKernel } from "../../cni/plumbing.ts";
 import { PolicyEngine } from "../../policy/engine.ts";
 import { Ipam } from "../ipam/ipam.ts";
+import type { FelixConfiguration } from "../model/felix_configuration.ts";
+import { formatIp } from "../net/mod.ts";
 import type { Methods } from "../rpc/method.ts";
 import { openKv } from "../store/kv.ts";
 import { Resources } from "../store/resources.ts";
@@ -73,22 +75,38 @@ export async function runNode(flags: NodeFlags, info: ServiceInfo): Promise<numb
   const config = nodeConfig(flags);
   await startLogging(config.logLevel);
   const log = logger("node");
-  const service = new NodeService(config, info, log);
   const ended = new Promise<string>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       Deno.addSignalListener(signal, () => resolve(signal));
     }
   });
-  try {
-    await service.start(ended);
-  } catch (error) {
-    log.error("cannot start", { error });
-    await service.stop("it could not start");
-    if (error instanceof ConfigError) console.error(`tortie node run: ${error.message}`);
-    return 1;
+  for (let known: FelixConfigurations | undefined;;) {
+    const service = new NodeService(config, info, log, known);
+    try {
+      await service.start(ended);
+    } catch (error) {
+      log.error("cannot start", { error });
+      await service.stop("it could not start");
+      if (error instanceof ConfigError) console.error(`tortie node run: ${error.message}`);
+      return 1;
+    }
+    const why = await Promise.race([ended, service.renewal]);
+    await service.stop(typeof why === "string" ? why : "other settings that want a new start");
+    if (typeof why === "string") return 0;
+    known = why;
   }
-  await service.stop(`${await ended}`);
-  return 0;
+}
+
+type FelixConfigurations = ReadonlyMap<string, FelixConfiguration>;
+
+/** Parameters that parts are made with; when they change, the service starts anew (Felix does too). */
+function structural(felix: FelixParameters): string {
+  const { interfacePrefixes, mtuInterfacePattern, endpointToHostAction, vxlanPort } = felix;
+  const { healthEnabled, metricsEnabled } = felix;
+  return JSON.stringify([
+    ...[interfacePrefixes, mtuInterfacePattern.source, endpointToHostAction, vxlanPort],
+    ...[healthEnabled, metricsEnabled],
+  ]);
 }
 
 export class NodeService {
@@ -108,8 +126,21 @@ export class NodeService {
   /** What start waits for, in words. */
   #waiting = "the service is starting";
 
-  constructor(readonly config: NodeConfig, readonly info: ServiceInfo, readonly log: Log) {
+  /** Resolves when settings have changed that want a new start, with all FelixConfigurations. */
+  readonly renewal: Promise<FelixConfigurations>;
+  readonly #renew: (known: FelixConfigurations) => void;
+
+  /** `known`: FelixConfigurations as a former service of this process has read them. */
+  constructor(
+    readonly config: NodeConfig,
+    readonly info: ServiceInfo,
+    readonly log: Log,
+    readonly known?: FelixConfigurations,
+  ) {
     this.#state = new ClusterState(config.nodeName);
+    const { promise, resolve } = Promise.withResolvers<FelixConfigurations>();
+    this.renewal = promise;
+    this.#renew = resolve;
   }
 
   #felix(): FelixParameters {
@@ -126,7 +157,14 @@ export class NodeService {
     const { store, methods } = await openStore(config);
     this.#store = store;
     const resources = new Resources(store);
-    const felix = this.#felix();
+    const picture = `${config.stateDir}/last-state.json`;
+    const last = readSnapshot(picture, config.nodeName);
+    // Before the datastore is read: as a former service has read it. A difference is a new start.
+    const felix = felixParameters(
+      config.nodeName,
+      config.felix,
+      this.known ?? last?.felixConfigurations ?? new Map(),
+    );
     const engine = new PolicyEngine({
       nodeName: config.nodeName,
       interfacePrefixes: felix.interfacePrefixes,
@@ -147,7 +185,6 @@ export class NodeService {
       () => copyLabels(this.#state, resources),
       (error) => log.warn("cannot copy a pod's labels to its endpoint", { error }),
     );
-    const picture = `${config.stateDir}/last-state.json`;
     this.#snapshot = new Snapshot(
       picture,
       config.nodeName,
@@ -167,6 +204,11 @@ export class NodeService {
         this.#metrics.add("felix_int_dataplane_apply_time_seconds_count");
         if (report.errors.length > 0) this.#metrics.add("felix_int_dataplane_failures");
         if (report.topics.has("pools") || report.topics.has("felix")) this.#writeMtu();
+        const differs = structural(this.#felix()) !== structural(felix);
+        if (report.topics.has("felix") && differs) {
+          log.info("settings have changed that want a new start");
+          this.#renew(this.#state.felixConfigurations);
+        }
         if (report.topics.has("pods") || report.topics.has("endpoints")) labels();
       },
     });
@@ -224,7 +266,6 @@ export class NodeService {
     this.#notify("READY=1\nSTATUS=starting");
     // Peers hear from us at once, from the last good state, however long the datastore is away.
     bgp?.start();
-    const last = readSnapshot(picture, config.nodeName);
     if (last) bgp?.update(last);
     await this.#register(resources, kernel, ended);
     if (this.#stopping) return;
@@ -262,7 +303,7 @@ export class NodeService {
         const addresses = await registerNode(resources, config, host);
         for (const family of [4, 6] as const) {
           const found = addresses[family];
-          if (found) log.info("node address", { family, ...found, ip: found.ip.bytes.join(".") });
+          if (found) log.info("node address", { ...found, ip: formatIp(found.ip) });
         }
         await Deno.writeTextFile(`${config.calicoDir}/nodename`, config.nodeName);
         return;

@@ -136,6 +136,31 @@ Deno.test(name, options, async (t) => {
       await until("taken back", 5000, async () => await lab.store.get(key) === undefined);
     });
 
+    await t.step(
+      "FelixConfiguration is followed live, by a new start where it must be",
+      async () => {
+        const felix = (action: string) =>
+          lab.apply(JSON.stringify({
+            apiVersion: "projectcalico.org/v3",
+            kind: "FelixConfiguration",
+            metadata: { name: "default" },
+            spec: { defaultEndpointToHostAction: action },
+          }));
+        const host = "10.10.1.11";
+        assert.ok(await podPings(a, host));
+        using netns = Netns.open(netnsPath(a.netns));
+        const pinger = new Pinger(mustIp(b.addresses[0]), netns);
+        pinger.start(10);
+        await felix("Drop");
+        await until("a may not talk to its host", 5000, async () => !await podPings(a, host));
+        await felix("Accept");
+        await until("a may again", 5000, () => podPings(a, host));
+        await waitReady(record, { mesh: true });
+        const { sent, lost } = await pinger.stop();
+        assert.deepEqual(lost, [], `of ${sent}`);
+      },
+    );
+
     await t.step("CalicoNodeStatus is filled", async () => {
       await lab.apply(JSON.stringify({
         apiVersion: "projectcalico.org/v3",

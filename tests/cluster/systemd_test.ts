@@ -1,5 +1,4 @@
 /** The node service under systemd: READY=1 when it serves, STOPPING=1 and exit 0 at SIGTERM. */
-import assert from "node:assert/strict";
 import { AF_UNIX, check, closeFd, libc, MSG_DONTWAIT, SOCK_DGRAM } from "../../ffi/libc.ts";
 import { signal } from "../../ffi/process.ts";
 import { until, withLab } from "./harness.ts";
