@@ -28,7 +28,7 @@ import {
   type World,
   world,
   type WorldPod,
-} from "./random_worlds.ts";
+} from "./testing/random_worlds.ts";
 import { calico, calicoPolicy, kubernetesPolicy } from "./testing.ts";
 
 const runs = Number(Deno.env.get("POLICY_RUNS") ?? 120);

@@ -35,7 +35,7 @@ export interface Topology {
   sh(command: string): Promise<string>;
 }
 
-/** Addresses of pod n (interface `calipN`): as policy/random_worlds.ts gives them. */
+/** Addresses of pod n (interface `calipN`): as policy/testing/random_worlds.ts gives them. */
 const podAddresses = (n: number) => [`10.0.0.${n * 64 + 1}`, `fd00::${(n * 64 + 1).toString(16)}`];
 const outsideAddresses = ["192.0.2.1", "10.0.0.250", "2001:db8::1", "fd00::fa"];
 const PODS = 4;

@@ -16,7 +16,7 @@ import {
   objectsOf,
   tier,
   world,
-} from "../../policy/random_worlds.ts";
+} from "../../policy/testing/random_worlds.ts";
 import { calico, calicoPolicy, kubernetesPolicy } from "../../policy/testing.ts";
 import type { RulesetDelta } from "../../policy/rules.ts";
 import { families, type Probe, type Topology } from "./topology.ts";

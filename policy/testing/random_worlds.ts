@@ -3,8 +3,8 @@
  * kinds over few labels, ports and networks, so that what is made at random meets.
  */
 import fc from "fast-check";
-import type { PolicyObject } from "./inputs.ts";
-import { account, endpoint, namespace, pod } from "./testing.ts";
+import type { PolicyObject } from "../inputs.ts";
+import { account, endpoint, namespace, pod } from "../testing.ts";
 
 export interface WorldPod {
   ns: string;
