@@ -114,7 +114,7 @@ Deno.test("a turn that failed is told and tried again, and nobody is let through
   assert.equal(w.agent.programmedEndpoints.size, 0);
   w.fail(undefined);
   await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
-  assert.deepEqual(w.agent.report().errors, []);
+  await soon(() => w.agent.report().errors.length === 0);
   await w.end();
 });
 
@@ -123,6 +123,7 @@ Deno.test("what the kernel refuses keeps no endpoint from being programmed", asy
   w.kernelFails([{ kind: "route", key: "10.0.0.0/26", error: new Error("refused") }]);
   await w.store.create(keyOf(endpoint("a")), endpoint("a"));
   await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
+  await soon(() => w.agent.report().errors.length > 0);
   assert.deepEqual(w.agent.report().errors, ["route 10.0.0.0/26: refused"]);
   w.kernelFails([]);
   await soon(() => w.agent.report().errors.length === 0);

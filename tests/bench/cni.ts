@@ -83,28 +83,27 @@ async function inTurns(pods: Pods, all: Record<Name, Plugin>, rounds: number) {
     names.map((name) => [name, { ADD: [] as number[], DEL: [] as number[] }]),
   ) as Record<Name, Record<Command, number[]>>;
   const WARM = 5;
-  // A round's DELs come one round later. The service settles an ADD when its caller has ended well;
+  // A round's DELs come some rounds later. The service settles an ADD when its caller has ended well;
   // a caller that lives on, as this process does, it waits out for a quarter of a second.
-  const attached = new Map<Name, Sandbox>();
-  const detach = async (name: Name, round: number) => {
-    const sandbox = attached.get(name);
-    if (!sandbox) return;
+  const LATER = 5;
+  const attached = new Map<Name, Sandbox[]>(names.map((name) => [name, []]));
+  const detach = async (name: Name) => {
+    const sandbox = attached.get(name)!.shift()!;
     const time = await timed(() => pods.call(all[name], "DEL", sandbox));
-    if (round > 0) times[name].DEL.push(time);
-    attached.delete(name);
+    times[name].DEL.push(time);
     await pods.remove(sandbox);
   };
   for (let round = -WARM; round < rounds; round++) {
     for (let i = 0; i < names.length; i++) {
       const name = names[(round + WARM + i) % names.length];
-      await detach(name, round);
+      if (attached.get(name)!.length >= LATER) await detach(name);
       const sandbox = await pods.make(isOurs(name));
       const time = await timed(() => pods.call(all[name], "ADD", sandbox));
       if (round >= 0) times[name].ADD.push(time);
-      attached.set(name, sandbox);
+      attached.get(name)!.push(sandbox);
     }
   }
-  for (const name of names) await detach(name, rounds);
+  for (const name of names) while (attached.get(name)!.length > 0) await detach(name);
   return Object.fromEntries(
     names.map((name) => [name, { ADD: spread(times[name].ADD), DEL: spread(times[name].DEL) }]),
   ) as CniFigures["calls"];
