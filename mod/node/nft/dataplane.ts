@@ -49,6 +49,8 @@ function isUnsettled(error: unknown): boolean {
     isKernelError(error, "EINTR", "ENOBUFS", "EAGAIN");
 }
 
+/** Who undoes at once what we commit is met again later, and not in this call. */
+const mostRounds = 5;
 /** Transactions of so many bytes are committed without listening to their many notifications. */
 const deafFrom = 256 << 10;
 /** Tables of more chains than this are committed on another thread, for the event loop's sake. */
@@ -231,7 +233,7 @@ export class NftDataplane {
   async #bringPlane(plane: Plane): Promise<void> {
     let failures = 0, unsettled = 0;
     plane.refusals = 0;
-    while (true) {
+    for (let round = 1;; round++) {
       try {
         this.#drain();
         if (plane.refusals >= this.#replaceAfter) await this.#replace(plane);
@@ -239,6 +241,7 @@ export class NftDataplane {
         // What was heard meanwhile may already be of another's doing.
         this.#drain();
         if (plane.kernel) return;
+        if (round >= mostRounds) return this.#repairSoon();
       } catch (error) {
         if (error instanceof StaleGenerationError) this.#afterStale();
         else this.#forget(plane);

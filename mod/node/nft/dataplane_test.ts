@@ -508,3 +508,27 @@ Deno.test("a repair that fails for good is told of", async () => {
   for (let i = 0; i < 500 && told.length === 0; i++) await Promise.resolve();
   assert.match(told[0].message, /operation not permitted/);
 });
+
+Deno.test("a program that undoes at once what we commit cannot hold us for ever", async () => {
+  const due: (() => void)[] = [];
+  let undo = true;
+  const parts = harness({
+    later: (_milliseconds, work) => {
+      due.push(work);
+      return () => {};
+    },
+    onEvent: (event) => {
+      if (event.event !== "committed" || event.family !== 4 || !undo) return;
+      other.commitNow(other.begin().deleteTable({ family: "ip", name: "calico" }));
+    },
+  });
+  const { dataplane, other } = parts;
+  const desired = both(ruleset(4, [forward(accept)]));
+  await dataplane.apply(desired);
+  assert.equal(readContent(other, 4), undefined);
+  assert.equal(due.length, 1, "the repair comes later");
+  undo = false;
+  due[0]();
+  await dataplane.update([]);
+  assert.deepEqual(shapeOf(readContent(other, 4)!), expectedShape(desired[4]));
+});
