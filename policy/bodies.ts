@@ -10,7 +10,8 @@ import { type Direction, directions, type EffectivePolicy } from "./effective.ts
 import type { Output } from "./output.ts";
 import type { PolicyParameters } from "./parameters.ts";
 import type { PolicyClass } from "./policy_classes.ts";
-import { endpointRules, groupRules } from "./render_endpoint.ts";
+import { tailChain } from "./names.ts";
+import { endpointRules, endsHere, groupRules, tailRules } from "./render_endpoint.ts";
 import type { Rule } from "./rules.ts";
 import type { Call, Subjects, TierCalls } from "./subjects.ts";
 
@@ -24,8 +25,14 @@ export interface Body {
   plan: string;
   rules: Readonly<Record<Direction, readonly Rule[]>>;
   groups: ReadonlyMap<string, { readonly direction: Direction; readonly call: Call }>;
-  /** `ingress/kns.default`: profiles whose chains are jumped to. */
-  calls: ReadonlySet<string>;
+  /** The tail chain of each direction, by its name. */
+  tails: ReadonlyMap<string, Tail>;
+}
+
+/** The end of a body: the profiles that are asked there. */
+interface Tail {
+  readonly direction: Direction;
+  readonly profiles: readonly string[];
 }
 
 /** The chain of a group: how many bodies jump to it, and what it holds. */
@@ -52,6 +59,9 @@ export class Bodies {
   readonly #bodies = new Map<PolicyClass, Map<string, Body>>();
   readonly #dirty = new Set<Body>();
   readonly #groups = new Map<string, Group>();
+  /** Chain of a tail -> how many bodies go to it. */
+  readonly #tailUsers = new Map<string, number>();
+  /** `ingress/kns.default` -> how many tails jump to the profile's chain. */
   readonly #profileUsers = new Map<string, number>();
 
   constructor(context: BodyContext) {
@@ -72,7 +82,7 @@ export class Bodies {
         plan: "",
         rules: { ingress: [], egress: [] },
         groups: new Map(),
-        calls: new Set(),
+        tails: new Map(),
       };
       bodies.set(key, body);
       this.#dirty.add(body);
@@ -107,13 +117,13 @@ export class Bodies {
   }
 
   #render(body: Body): void {
-    const { groups, calls } = body;
+    const { groups, tails } = body;
     if (body.interfaces.size === 0) {
       const bodies = this.#bodies.get(body.policyClass);
       bodies?.delete(body.profiles.join("\n"));
       if (bodies?.size === 0) this.#bodies.delete(body.policyClass);
       body.groups = new Map();
-      body.calls = new Set();
+      body.tails = new Map();
     } else this.#plan(body);
 
     for (const [chain, { direction, call }] of body.groups) {
@@ -132,12 +142,31 @@ export class Bodies {
       this.#groups.delete(chain);
       this.#context.output.setBoth(chain, undefined);
     }
-    for (const call of body.calls) {
-      if (!calls.has(call) && count(this.#profileUsers, call, 1) === 1) this.#profileUsed(call);
+    for (const [chain, tail] of body.tails) {
+      if (!tails.has(chain) && count(this.#tailUsers, chain, 1) === 1) this.#openTail(chain, tail);
     }
-    for (const call of calls) {
-      if (!body.calls.has(call) && count(this.#profileUsers, call, -1) === 0) {
-        this.#profileUsed(call);
+    for (const [chain, tail] of tails) {
+      if (!body.tails.has(chain) && count(this.#tailUsers, chain, -1) === 0) {
+        this.#closeTail(chain, tail);
+      }
+    }
+  }
+
+  #openTail(chain: string, { direction, profiles }: Tail): void {
+    const rules = tailRules(direction, profiles, this.#context.parameters);
+    this.#context.output.setBoth(chain, { name: chain, rules });
+    for (const profile of profiles) {
+      if (count(this.#profileUsers, `${direction}/${profile}`, 1) === 1) {
+        this.#context.profileUsed(direction, profile);
+      }
+    }
+  }
+
+  #closeTail(chain: string, { direction, profiles }: Tail): void {
+    this.#context.output.setBoth(chain, undefined);
+    for (const profile of profiles) {
+      if (count(this.#profileUsers, `${direction}/${profile}`, -1) === 0) {
+        this.#context.profileUsed(direction, profile);
       }
     }
   }
@@ -146,38 +175,38 @@ export class Bodies {
     const { subjects, parameters, hasRules } = this.#context;
     const tiers = {} as Record<Direction, TierCalls[]>;
     const profiles = {} as Record<Direction, string[]>;
-    for (const direction of directions) {
-      tiers[direction] = subjects.callsOf(body.policyClass.subjects, direction);
-      profiles[direction] = body.profiles.filter((p) => hasRules(p, direction));
-    }
     const groups = new Map<string, { direction: Direction; call: Call }>();
+    const tails = new Map<string, Tail>();
     let plan = "";
     for (const direction of directions) {
-      for (const { tier, defaultAction, calls } of tiers[direction]) {
-        plan += `${tier} ${defaultAction}\n`;
+      tiers[direction] = subjects.callsOf(body.policyClass.subjects, direction);
+      for (const { tier, defaultAction, canPass, calls } of tiers[direction]) {
+        plan += `${tier} ${defaultAction} ${canPass}\n`;
         for (const call of calls) {
           plan += `${call.chain}\n`;
           if (call.policies.length > 1) groups.set(call.chain, { direction, call });
         }
       }
+      profiles[direction] = tiers[direction].some(endsHere)
+        ? []
+        : body.profiles.filter((p) => hasRules(p, direction));
+      if (profiles[direction].length > 0) {
+        tails.set(tailChain(direction, profiles[direction]), {
+          direction,
+          profiles: profiles[direction],
+        });
+      }
       plan += `${profiles[direction].join("\n")}\n\n`;
     }
     body.groups = groups;
+    body.tails = tails;
     if (plan === body.plan) return;
     body.plan = plan;
-    body.calls = new Set(
-      directions.flatMap((d) => profiles[d].map((p) => `${d}/${p}`)),
-    );
     body.rules = {
       ingress: endpointRules("ingress", tiers.ingress, profiles.ingress, parameters),
       egress: endpointRules("egress", tiers.egress, profiles.egress, parameters),
     };
     this.#context.changed(body);
-  }
-
-  #profileUsed(call: string): void {
-    const slash = call.indexOf("/");
-    this.#context.profileUsed(call.slice(0, slash) as Direction, call.slice(slash + 1));
   }
 }
 

@@ -269,7 +269,14 @@ export class PolicyView {
 
   #walk(run: Run, family: Family, direction: Direction): WalkStep[] {
     const walk: WalkStep[] = [];
+    let tier: string | undefined;
     for (const step of run.steps) {
+      const { origin } = step.rule;
+      const here = origin?.is === "policy-call" ? origin.policy.tier : undefined;
+      if (here !== undefined && here !== tier) {
+        tier = here;
+        walk.push({ is: "tier", tier, outcome: "asked", text: `tier ${tier}` });
+      }
       const said = this.#say(step, family, direction);
       if (said) walk.push(said);
     }
@@ -279,13 +286,6 @@ export class PolicyView {
   #say(step: Step, family: Family, direction: Direction): WalkStep | undefined {
     const { origin } = step.rule;
     switch (origin?.is) {
-      case "tier-start":
-        return {
-          is: "tier",
-          tier: origin.tier,
-          outcome: "asked",
-          text: `tier ${origin.tier}`,
-        };
       case "policy-call":
         return {
           is: "policy",

@@ -25,6 +25,8 @@ export const chains = {
   workloadToHost: "filter-cali-wl-to-host",
   fromWorkload: "filter-cali-from-wl-dispatch",
   toWorkload: "filter-cali-to-wl-dispatch",
+  fromCommon: "filter-cali-from-wl-common",
+  toCommon: "filter-cali-to-wl-common",
   cidrBlock: "filter-cali-cidr-block",
   natPostrouting: "nat-POSTROUTING",
   caliPostrouting: "nat-cali-POSTROUTING",
@@ -73,6 +75,11 @@ export function policyChain(direction: Direction, id: PolicyId): string {
 
 export function profileChain(direction: Direction, profile: string): string {
   return name(`filter-cali-${direction === "ingress" ? "pri" : "pro"}-`, profile);
+}
+
+/** The end of the chains of endpoints with these profiles (one or more). */
+export function tailChain(direction: Direction, profiles: readonly string[]): string {
+  return name(`filter-cali-${direction === "ingress" ? "pris" : "pros"}-`, profiles.join("\n"));
 }
 
 /**

@@ -3,12 +3,17 @@
  * then tier after tier the policies that apply, then the profiles; what nothing allowed is dropped.
  *
  * A policy's chain returns with the accept or the pass bit set, or with neither: so each further
- * policy of a tier is only asked while both are clear. Groups of policies (`subjects.ts`) have
- * chains that endpoints share. Nothing in these rules names an endpoint, so endpoints with the same policies and profiles share the rules
- * themselves (the same array), and who compiles them need do it only once.
+ * policy of a tier is only asked while both are clear.
+ *
+ * The kernel checks every chain of the table anew when one rule with a verdict comes in, so the time
+ * of any change grows with the number of rules. Therefore an endpoint's own chain holds what is its
+ * own and nothing else: what is the same for all (`common`) and the profiles in the end (`tail`) are
+ * chains that it jumps to, groups of policies (`subjects.ts`) too, and profiles that can never be
+ * reached are left out. Nothing in these rules names an endpoint, so endpoints with the same policies and
+ * profiles share the rules themselves (the same array), and who compiles them need do it only once.
  */
 import type { Direction, EffectivePolicy } from "./effective.ts";
-import { chains, comment, policyChain, policyLabel, profileChain } from "./names.ts";
+import { chains, comment, policyChain, policyLabel, profileChain, tailChain } from "./names.ts";
 import { marks, type PolicyParameters } from "./parameters.ts";
 import { clearMark } from "./render_rule.ts";
 import type { Match, PolicyId, Rule } from "./rules.ts";
@@ -19,14 +24,46 @@ const accepted: Match = { match: "mark", value: marks.accept, mask: marks.accept
 const undecided: Match & { match: "mark" } = { match: "mark", value: 0, mask: decided };
 const notPassed: Match = { match: "mark", value: 0, mask: marks.pass };
 
-/** The rules of `cali-tw-…` (ingress) or `cali-fw-…` (egress). `profiles`: those that have rules. */
+/**
+ * The rules of `cali-tw-…` (ingress) or `cali-fw-…` (egress). `profiles`: those that have rules; they
+ * stand in the tail chain.
+ */
 export function endpointRules(
   direction: Direction,
   tiers: readonly TierCalls[],
   profiles: readonly string[],
   parameters: PolicyParameters,
 ): Rule[] {
-  const deny = parameters.denyAction;
+  const rules: Rule[] = [{
+    statements: [{ do: "jump", chain: commonChains[direction] }],
+    origin: { is: "static" },
+  }];
+  for (const [i, tier] of tiers.entries()) {
+    rules.push(...tierRules(tier, i === 0, parameters.denyAction));
+  }
+  if (tiers.some(endsHere)) return rules;
+  rules.push(
+    profiles.length === 0 ? noProfile(parameters) : {
+      statements: [{ do: "goto", chain: tailChain(direction, profiles) }],
+      origin: { is: "static" },
+    },
+  );
+  return rules;
+}
+
+/** Whether nothing leaves a tier undecided: no profile is asked then. */
+export function endsHere(tier: TierCalls): boolean {
+  return tier.defaultAction === "Deny" && !tier.canPass;
+}
+
+/** Chains that every endpoint's chain begins with. */
+export const commonChains: Readonly<Record<Direction, string>> = {
+  egress: chains.fromCommon,
+  ingress: chains.toCommon,
+};
+
+/** What holds for all endpoints before any policy. */
+export function commonRules(direction: Direction, parameters: PolicyParameters): Rule[] {
   const rules: Rule[] = [{
     statements: [
       { match: "ctstate", states: ["established", "related"] },
@@ -37,13 +74,26 @@ export function endpointRules(
   }];
   if (parameters.dropInvalid) {
     rules.push({
-      statements: [{ match: "ctstate", states: ["invalid"] }, { do: "counter" }, { do: deny }],
+      statements: [
+        { match: "ctstate", states: ["invalid"] },
+        { do: "counter" },
+        { do: parameters.denyAction },
+      ],
       origin: { is: "static" },
     });
   }
   rules.push({ statements: [clearMark(decided)], origin: { is: "static" } });
   if (direction === "egress") rules.push(...tunnelRules(parameters));
-  for (const tier of tiers) rules.push(...tierRules(tier, deny));
+  return rules;
+}
+
+/** The end of an endpoint's chain that has profiles: they are asked in order, then it is closed. */
+export function tailRules(
+  direction: Direction,
+  profiles: readonly string[],
+  parameters: PolicyParameters,
+): Rule[] {
+  const rules: Rule[] = [];
   for (const profile of profiles) {
     rules.push({
       statements: [{ do: "jump", chain: profileChain(direction, profile) }],
@@ -54,12 +104,16 @@ export function endpointRules(
       origin: { is: "static" },
     });
   }
-  rules.push({
-    statements: [{ do: "counter" }, { do: deny }],
+  rules.push(noProfile(parameters));
+  return rules;
+}
+
+function noProfile(parameters: PolicyParameters): Rule {
+  return {
+    statements: [{ do: "counter" }, { do: parameters.denyAction }],
     comment: "Drop if no profiles matched",
     origin: { is: "no-profile" },
-  });
-  return rules;
+  };
 }
 
 /** A tunnel that a pod makes itself would hide from egress policy where it goes. */
@@ -92,12 +146,15 @@ function tunnelRules(parameters: PolicyParameters): Rule[] {
   return rules;
 }
 
-function tierRules(tier: TierCalls, deny: "drop" | "reject"): Rule[] {
-  const rules: Rule[] = [{
-    statements: [clearMark(marks.pass)],
-    comment: comment(`Start of tier ${tier.tier}`),
-    origin: { is: "tier-start", tier: tier.tier },
-  }];
+function tierRules(tier: TierCalls, first: boolean, deny: "drop" | "reject"): Rule[] {
+  const rules: Rule[] = [];
+  if (!first) {
+    rules.push({
+      statements: [clearMark(marks.pass)],
+      comment: comment(`Start of tier ${tier.tier}`),
+      origin: { is: "static" },
+    });
+  }
   tier.calls.forEach(({ chain, policies }, i) => {
     const guard = i === 0 ? [] : [undecided];
     rules.push(
@@ -114,7 +171,7 @@ function tierRules(tier: TierCalls, deny: "drop" | "reject"): Rule[] {
   });
   if (tier.defaultAction === "Deny") {
     rules.push({
-      statements: [notPassed, { do: "counter" }, { do: deny }],
+      statements: [...(tier.canPass ? [notPassed] : []), { do: "counter" }, { do: deny }],
       comment: comment(`End of tier ${tier.tier}. Drop if no policies passed packet`),
       origin: { is: "tier-end", tier: tier.tier },
     });

@@ -104,7 +104,7 @@ export type Origin =
   | { readonly is: "policy-call"; readonly policy: PolicyId }
   | { readonly is: "group-call"; readonly tier: string }
   | { readonly is: "profile-call"; readonly profile: string }
-  | { readonly is: "tier-start" | "tier-end"; readonly tier: string }
+  | { readonly is: "tier-end"; readonly tier: string }
   | { readonly is: "no-profile" };
 
 /** Kinds of policy, as they stand in chain names (felix/rules): np, gnp, knp. */

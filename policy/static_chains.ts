@@ -21,6 +21,8 @@
 import type { PolicyParameters } from "./parameters.ts";
 import { marks } from "./parameters.ts";
 import { chains, setIds, setName } from "./names.ts";
+import { directions } from "./effective.ts";
+import { commonChains, commonRules } from "./render_endpoint.ts";
 import { clearMark } from "./render_rule.ts";
 import type { BaseHook, Chain, Family, Match, Rule, Statement } from "./rules.ts";
 
@@ -157,6 +159,7 @@ function forwardChains(parameters: PolicyParameters, family: Family): Chain[] {
     },
     dispatch(chains.fromWorkload, "iifname", deny),
     dispatch(chains.toWorkload, "oifname", deny),
+    ...directions.map((d) => ({ name: commonChains[d], rules: commonRules(d, parameters) })),
   ];
   if (cidrs.length > 0) {
     result.push({

@@ -41,6 +41,8 @@ export interface TierCalls {
   readonly tier: string;
   readonly defaultAction: "Deny" | "Pass";
   readonly calls: readonly Call[];
+  /** Whether one of the policies has a rule that passes on to the next tier. */
+  readonly canPass: boolean;
 }
 
 export interface TierInfo {
@@ -111,11 +113,15 @@ export class Subjects {
         else byTier.set(tier, [subject]);
       }
     }
-    return [...byTier.keys()].sort((a, b) => this.#compareTiers(a, b)).map((tier) => ({
-      tier,
-      defaultAction: this.#tier(tier)?.defaultAction ?? "Deny",
-      calls: this.#runs(byTier.get(tier)!, direction, tier),
-    }));
+    return [...byTier.keys()].sort((a, b) => this.#compareTiers(a, b)).map((tier) => {
+      const calls = this.#runs(byTier.get(tier)!, direction, tier);
+      return {
+        tier,
+        defaultAction: this.#tier(tier)?.defaultAction ?? "Deny",
+        calls,
+        canPass: calls.some((c) => c.policies.some((p) => passes(p, direction))),
+      };
+    });
   }
 
   /** Whether a subject has policies in one of the tiers. */
@@ -225,8 +231,12 @@ function comparePolicies(a: EffectivePolicy, b: EffectivePolicy): number {
   return compareCodePoints(name(a), name(b));
 }
 
-/** Whether two versions of a policy stand in the same place of every list. */
+/** Whether two versions of a policy mean the same to the chains that lead to it. */
 export function samePlace(a: EffectivePolicy, b: EffectivePolicy): boolean {
   return a.subject.id === b.subject.id && a.order === b.order && a.id.tier === b.id.tier &&
-    directions.every((d) => !a.rules[d] === !b.rules[d]);
+    directions.every((d) => !a.rules[d] === !b.rules[d] && passes(a, d) === passes(b, d));
+}
+
+function passes(policy: EffectivePolicy, direction: Direction): boolean {
+  return policy.rules[direction]?.some((rule) => rule.action === "pass") ?? false;
 }

@@ -100,9 +100,8 @@ Deno.test("tiers by order then name, lost ones last; policies by order then name
   ));
   const set = engine.ruleset(4);
   assert.deepEqual(
-    jumps(set, "filter-cali-tw-calixp"),
-    ["p6", "p5", "p4", "p0", "p2", "p3", "p7", "p1"].map((p) => `filter-cali-pi-gnp/${p}`)
-      .concat("filter-cali-pri-kns.x"),
+    jumps(set, "filter-cali-tw-calixp").slice(1),
+    ["p6", "p5", "p4", "p0", "p2", "p3", "p7", "p1"].map((p) => `filter-cali-pi-gnp/${p}`),
   );
   const drops = set.chains.get("filter-cali-tw-calixp")!.rules
     .flatMap((r) => r.origin?.is === "tier-end" ? [r.origin.tier] : []);
@@ -117,7 +116,7 @@ Deno.test("a policy of Calico's at Kubernetes' order keeps its place by name", (
     all("c"),
     calicoPolicy("x", "b", { order: 1000, ingress: [{ action: "Deny" }], selector: "all()" }),
   ));
-  assert.deepEqual(jumps(engine.ruleset(4), "filter-cali-tw-calixp").slice(0, 3), [
+  assert.deepEqual(jumps(engine.ruleset(4), "filter-cali-tw-calixp").slice(1), [
     "filter-cali-pi-knp/x/a",
     "filter-cali-pi-np/x/b",
     "filter-cali-pi-knp/x/c",
@@ -131,9 +130,36 @@ Deno.test("a group of many asks every fifth time whether one has decided", () =>
     ...Array.from({ length: 12 }, (_, i) => all(`n${String(i).padStart(2, "0")}`)),
   ));
   const set = engine.ruleset(4);
-  const [group] = jumps(set, "filter-cali-tw-calixp");
+  const [, group] = jumps(set, "filter-cali-tw-calixp");
   const shape = set.chains.get(group)!.rules.map((r) =>
     r.comment === "Return on verdict" ? "?" : "match" in r.statements[0] ? "g" : "j"
   ).join("");
   assert.equal(shape, "jgggg?jgggg?jg");
+});
+
+Deno.test("profiles are asked where a tier may leave a packet undecided, and only there", () => {
+  const tail = (...policies: unknown[]) => {
+    const engine = new PolicyEngine({ nodeName: "node1" });
+    engine.update(puts(endpoint("x", "p", ["10.0.0.1"]), ...policies));
+    const { chains } = engine.ruleset(4);
+    const ends = chains.get("filter-cali-tw-calixp")!.rules.flatMap((r) => r.statements)
+      .flatMap((s) => "do" in s && s.do === "goto" ? [s.chain] : []);
+    assert.equal(chains.has("filter-cali-pri-kns.x"), ends.length > 0);
+    return ends;
+  };
+  const policy = (ingress: unknown[], tier?: string) =>
+    calicoPolicy("x", "p", { tier, types: ["Ingress"], ingress });
+  const soft = {
+    apiVersion: "projectcalico.org/v3",
+    kind: "Tier",
+    metadata: { name: "soft" },
+    spec: { order: 1, defaultAction: "Pass" },
+  };
+  const open = ["filter-cali-pris-kns.x"];
+  assert.deepEqual(tail(), open);
+  assert.deepEqual(tail(all("deny")), []);
+  assert.deepEqual(tail(policy([{ action: "Allow" }])), []);
+  assert.deepEqual(tail(policy([{ action: "Pass", protocol: "TCP" }])), open);
+  assert.deepEqual(tail(soft, policy([], "soft")), open);
+  assert.deepEqual(tail(soft, policy([], "soft"), all("deny")), []);
 });
