@@ -11,6 +11,7 @@ import { LabError } from "./workloads.ts";
 /** `tcp:80` and `udp:53`; serves until the process is ended. */
 export function servePod(name: string, ports: readonly string[]): Promise<never> {
   const greeting = new TextEncoder().encode(`${name}\n`);
+  const sockets: DatagramSocket[] = [];
   for (const text of ports) {
     const [, protocol, digits] = /^(tcp|udp):(\d{1,5})$/.exec(text) ?? [];
     const port = Number(digits);
@@ -21,10 +22,11 @@ export function servePod(name: string, ports: readonly string[]): Promise<never>
       const local = { ip: mustIp(family === 4 ? "0.0.0.0" : "::"), port };
       if (protocol === "tcp") listenTcp({ local }, (stream) => echo(stream, greeting));
       else {
-        const socket: DatagramSocket = new DatagramSocket(
+        const answer: DatagramSocket = new DatagramSocket(
           { family, local },
-          ({ ip, port, bytes }) => socket.send(ip, port, concat(greeting, bytes)),
+          ({ ip, port, bytes }) => answer.send(ip, port, concat(greeting, bytes)),
         );
+        sockets.push(answer);
       }
     }
   }

@@ -80,7 +80,8 @@ export async function runNode(flags: NodeFlags, info: ServiceInfo): Promise<numb
       Deno.addSignalListener(signal, () => resolve(signal));
     }
   });
-  for (let known: FelixConfigurations | undefined;;) {
+  let known: FelixConfigurations | undefined;
+  for (;;) {
     const service = new NodeService(config, info, log, known);
     try {
       await service.start(ended);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { formatIp, formatPrefix, mustIp, mustPrefix } from "../../mod/net/mod.ts";
 import * as route from "../../ffi/route/mod.ts";
 import { RouteSocket, watchRoutes } from "../../ffi/route/mod.ts";
-import { Scratch, until } from "./scratch.ts";
+import { Scratch, test, until } from "./scratch.ts";
 
 const all = ["link", "address", "route", "neighbour", "rule"] as const;
 
@@ -27,7 +27,7 @@ function word(event: route.RouteEvent): string {
   }
 }
 
-Deno.test("what ip does is heard, of each kind, and whose doing it was", async () => {
+test("what ip does is heard, of each kind, and whose doing it was", async () => {
   using a = new Scratch();
   using socket = RouteSocket.open(a.netns);
   const words: string[] = [];
@@ -82,7 +82,7 @@ Deno.test("what ip does is heard, of each kind, and whose doing it was", async (
   assert.equal(words.length, before, "nothing is heard after close");
 });
 
-Deno.test("a flood that the buffer cannot hold ends in an overflow, and later events are heard", async () => {
+test("a flood that the buffer cannot hold ends in an overflow, and later events are heard", async () => {
   using a = new Scratch();
   using socket = RouteSocket.open(a.netns);
   socket.setLink("lo", { up: true });
@@ -113,7 +113,7 @@ Deno.test("a flood that the buffer cannot hold ends in an overflow, and later ev
   }
 });
 
-Deno.test("three thousand events come through the default buffer, in order", async () => {
+test("three thousand events come through the default buffer, in order", async () => {
   using a = new Scratch();
   using socket = RouteSocket.open(a.netns);
   socket.setLink("lo", { up: true });
@@ -139,7 +139,7 @@ Deno.test("three thousand events come through the default buffer, in order", asy
   }
 });
 
-Deno.test("dumps under constant change are whole: no link twice, none that stood all the time missing", async () => {
+test("dumps under constant change are whole: no link twice, none that stood all the time missing", async () => {
   using a = new Scratch();
   using reader = RouteSocket.open(a.netns);
   // Enough links for several datagrams, so that a change can fall between two of them.
@@ -174,7 +174,7 @@ Deno.test("dumps under constant change are whole: no link twice, none that stood
   assert.ok(dumps > 20, `only ${dumps} dumps`);
 });
 
-Deno.test("an address of its own is heard by the socket of its namespace alone", async () => {
+test("an address of its own is heard by the socket of its namespace alone", async () => {
   using a = new Scratch();
   using b = new Scratch();
   using first = RouteSocket.open(a.netns);

@@ -4,7 +4,7 @@ import { isKernelError } from "../../ffi/errors.ts";
 import { readText } from "../../ffi/file.ts";
 import { inNetns, Netns } from "../../ffi/netns.ts";
 import { identify, isAlive, MemoryFile, signal, spawn, wait } from "../../ffi/process.ts";
-import { Scratch, until } from "./scratch.ts";
+import { Scratch, test, until } from "./scratch.ts";
 
 const utf8 = new TextEncoder();
 
@@ -27,7 +27,7 @@ async function sh(command: string, more: Partial<Parameters<typeof spawn>[0]> = 
   }
 }
 
-Deno.test("a process gets its arguments, its environment and its input, and tells how it ended", async () => {
+test("a process gets its arguments, its environment and its input, and tells how it ended", async () => {
   const input = new MemoryFile(utf8.encode("from within\n"));
   try {
     const { exit, text } = await sh("cat; echo $WORD; exit 7", { stdin: input.fd });
@@ -39,7 +39,7 @@ Deno.test("a process gets its arguments, its environment and its input, and tell
   assert.equal((await sh("env | grep -c .")).text.trim(), "3"); // PATH, WORD and sh's own PWD
 });
 
-Deno.test("a process runs in the namespace that was named, and inherits nothing of ours", async () => {
+test("a process runs in the namespace that was named, and inherits nothing of ours", async () => {
   using a = new Scratch();
   const inside = inNetns(a.netns, () => Deno.readLinkSync("/proc/thread-self/ns/net"));
   assert.equal((await sh("readlink /proc/self/ns/net", { netns: a.netns })).text.trim(), inside);
@@ -54,7 +54,7 @@ Deno.test("a process runs in the namespace that was named, and inherits nothing 
   assert.match((await sh("grep SigBlk /proc/self/status")).text, /SigBlk:\s+0+$/m);
 });
 
-Deno.test("a detached process has a session of its own and is known again by pid and start time", async () => {
+test("a detached process has a session of its own and is known again by pid and start time", async () => {
   const pid = spawn({ path: "/bin/sleep", argv: ["sleep", "60"], env: {}, detached: true });
   const ended = wait(pid);
   try {
@@ -77,7 +77,7 @@ Deno.test("a detached process has a session of its own and is known again by pid
   }
 });
 
-Deno.test("a process starts in the directory that was named", async () => {
+test("a process starts in the directory that was named", async () => {
   assert.equal((await sh("pwd", { cwd: "/usr/bin" })).text, "/usr/bin\n");
   assert.throws(
     () => spawn({ path: "/bin/true", argv: ["true"], env: {}, cwd: "/nosuch" }),
@@ -85,7 +85,7 @@ Deno.test("a process starts in the directory that was named", async () => {
   );
 });
 
-Deno.test("what cannot be started is said at once", () => {
+test("what cannot be started is said at once", () => {
   assert.throws(
     () => spawn({ path: "/nosuch", argv: ["x"], env: {} }),
     (error) => isKernelError(error, "ENOENT") && /start \/nosuch/.test(error.message),
@@ -97,7 +97,7 @@ Deno.test("what cannot be started is said at once", () => {
   assert.throws(() => spawn({ path: "/bin/true", argv: ["a\0b"], env: {} }), TypeError);
 });
 
-Deno.test("fifty at once, each told apart", async () => {
+test("fifty at once, each told apart", async () => {
   const ends = await Promise.all(
     Array.from({ length: 50 }, (_, n) => sh(`echo ${n}; exit ${n}`)),
   );

@@ -53,3 +53,11 @@ export async function until(what: string, isTrue: () => boolean, seconds = 10): 
     await pause(5);
   }
 }
+
+/**
+ * A test that uses the reactor: its wait on another thread may end a moment after the test, when the
+ * machine is busy, and is no leak of the test's.
+ */
+export function test(name: string, run: () => void | Promise<void>): void {
+  Deno.test(name, { sanitizeOps: false }, run);
+}

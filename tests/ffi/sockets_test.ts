@@ -9,7 +9,7 @@ import { RouteSocket, setLink } from "../../ffi/route/mod.ts";
 import type { Stream } from "../../ffi/stream.ts";
 import { connectTcp, listenTcp, type TcpStream } from "../../ffi/tcp.ts";
 import { listenUnix, sendDatagram, type UnixStream } from "../../ffi/unix.ts";
-import { pause, Scratch, until } from "./scratch.ts";
+import { pause, Scratch, test, until } from "./scratch.ts";
 
 const utf8 = new TextEncoder();
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -38,7 +38,7 @@ async function inFolder(work: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
-Deno.test("reactor: a socket that is always ready starves neither timers nor promises", async () => {
+test("reactor: a socket that is always ready starves neither timers nor promises", async () => {
   const fd = check(libc().eventfd(1, O_CLOEXEC | O_NONBLOCK), "eventfd");
   let calls = 0;
   const registration = reactor().add(fd, { write: true }, () => void calls++);
@@ -65,7 +65,7 @@ Deno.test("reactor: a socket that is always ready starves neither timers nor pro
   }
 });
 
-Deno.test("reactor: one that is closed by another's call is not called any more", async () => {
+test("reactor: one that is closed by another's call is not called any more", async () => {
   const fds = [1, 2].map(() => check(libc().eventfd(0, O_CLOEXEC | O_NONBLOCK), "eventfd"));
   const called: number[] = [];
   const registrations = fds.map((fd, i) =>
@@ -81,7 +81,7 @@ Deno.test("reactor: one that is closed by another's call is not called any more"
   fds.forEach(closeFd);
 });
 
-Deno.test("reactor: the process ends when nothing is watched any more, and waits while it is", async () => {
+test("reactor: the process ends when nothing is watched any more, and waits while it is", async () => {
   const module = (name: string) => JSON.stringify(new URL(`../../ffi/${name}`, import.meta.url));
   const program = `
     import { reactor } from ${module("reactor.ts")};
@@ -105,7 +105,7 @@ Deno.test("reactor: the process ends when nothing is watched any more, and waits
   }
 });
 
-Deno.test("unix: who calls is known, the socket is its owner's, half-close is understood", async () => {
+test("unix: who calls is known, the socket is its owner's, half-close is understood", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/api.sock`;
     const seen: [number, number][] = [];
@@ -132,7 +132,7 @@ Deno.test("unix: who calls is known, the socket is its owner's, half-close is un
   });
 });
 
-Deno.test("unix: a socket that a dead process left is replaced, a successor's is left alone", async () => {
+test("unix: a socket that a dead process left is replaced, a successor's is left alone", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/api.sock`;
     // Bound and closed without unlinking, as a process that is killed leaves it.
@@ -157,7 +157,7 @@ Deno.test("unix: a socket that a dead process left is replaced, a successor's is
   });
 });
 
-Deno.test("unix: an answer that the peer does not read waits, and a peer that goes is an error", async () => {
+test("unix: an answer that the peer does not read waits, and a peer that goes is an error", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/api.sock`;
     let server: UnixStream | undefined;
@@ -188,7 +188,7 @@ Deno.test("unix: an answer that the peer does not read waits, and a peer that go
   });
 });
 
-Deno.test("unix: two hundred callers at once are all served", async () => {
+test("unix: two hundred callers at once are all served", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/api.sock`;
     const listener = listenUnix(path, async (stream) => {
@@ -210,7 +210,7 @@ Deno.test("unix: two hundred callers at once are all served", async () => {
   });
 });
 
-Deno.test("unix: a datagram reaches systemd's kind of socket, by path and by abstract name", async () => {
+test("unix: a datagram reaches systemd's kind of socket, by path and by abstract name", async () => {
   await inFolder(async (folder) => {
     for (const path of [`${folder}/notify`, `@tortie-test-${Deno.pid}`]) {
       const fd = check(libc().socket(1, 2 | O_CLOEXEC | O_NONBLOCK, 0), "socket");
@@ -253,7 +253,7 @@ async function connected(
 for (
   const [family, address, other] of [[4, "127.0.0.1", "127.0.0.9"], [6, "::1", "::1"]] as const
 ) {
-  Deno.test(`tcp over IPv${family}: in another namespace, from the address that was asked for`, async () => {
+  test(`tcp over IPv${family}: in another namespace, from the address that was asked for`, async () => {
     using a = scratch();
     const { netns } = a;
     const { client, server } = await connected(
@@ -288,7 +288,7 @@ for (
   });
 }
 
-Deno.test("tcp: a signature must be the peer's, else nothing is heard", async () => {
+test("tcp: a signature must be the peer's, else nothing is heard", async () => {
   using a = scratch();
   const { netns } = a;
   const ip = mustIp("127.0.0.2"), from = mustIp("127.0.0.3");
@@ -328,7 +328,7 @@ Deno.test("tcp: a signature must be the peer's, else nothing is heard", async ()
   plain.server.close();
 });
 
-Deno.test("tcp: with TTL security only neighbours are heard", async () => {
+test("tcp: with TTL security only neighbours are heard", async () => {
   using a = scratch();
   const { netns } = a;
   const ip = mustIp("127.0.0.1");
@@ -345,7 +345,7 @@ Deno.test("tcp: with TTL security only neighbours are heard", async () => {
   await assert.rejects(connected(listen, call(64)), refused("ETIMEDOUT"));
 });
 
-Deno.test("tcp: why a connection cannot be made", async () => {
+test("tcp: why a connection cannot be made", async () => {
   using a = scratch();
   const { netns } = a;
   const to = (address: string, more: object = {}) =>
@@ -379,7 +379,7 @@ Deno.test("tcp: why a connection cannot be made", async () => {
   }
 });
 
-Deno.test("tcp: eight megabytes go through whole, against a slow reader", async () => {
+test("tcp: eight megabytes go through whole, against a slow reader", async () => {
   using a = scratch();
   const { netns } = a;
   const ip = mustIp("127.0.0.1");
@@ -405,7 +405,7 @@ Deno.test("tcp: eight megabytes go through whole, against a slow reader", async 
   server.close();
 });
 
-Deno.test("descriptors that have run out do not make the listener spin, and it serves again", async () => {
+test("descriptors that have run out do not make the listener spin, and it serves again", async () => {
   const program = `
     import { listenTcp, connectTcp } from ${
     JSON.stringify(new URL("../../ffi/tcp.ts", import.meta.url))
@@ -445,7 +445,7 @@ Deno.test("descriptors that have run out do not make the listener spin, and it s
   }
 });
 
-Deno.test("udp in another namespace, both families", async () => {
+test("udp in another namespace, both families", async () => {
   using a = scratch();
   const { netns } = a;
   for (const [family, address] of [[4, "127.0.0.1"], [6, "::1"]] as const) {
@@ -469,7 +469,7 @@ Deno.test("udp in another namespace, both families", async () => {
   }
 });
 
-Deno.test("a descriptor that is closed is given back, whoever closed first", async () => {
+test("a descriptor that is closed is given back, whoever closed first", async () => {
   using a = scratch();
   const { netns } = a;
   const count = () => [...Deno.readDirSync("/proc/self/fd")].length;

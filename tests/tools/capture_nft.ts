@@ -37,7 +37,7 @@ async function sent(argv: string[]): Promise<string[]> {
     if (code !== 0) throw new Error(`${argv.join(" ")} failed (${code}): ${text}`);
     const datagrams: string[] = [];
     for (const line of (await Deno.readTextFile(trace)).split("\n")) {
-      const dump = /^ \| ([0-9a-f]{5,})  (.{49})/.exec(line);
+      const dump = /^ \| ([0-9a-f]{5,}) {2}(.{49})/.exec(line);
       if (!dump) continue;
       if (parseInt(dump[1], 16) === 0) datagrams.push("");
       datagrams[datagrams.length - 1] += dump[2].replaceAll(" ", "");
