@@ -195,17 +195,17 @@ async function main(args: readonly string[]): Promise<number> {
   const chosen = names.length > 0
     ? names
     : Object.keys(BENCHMARKS).filter((name) => BENCHMARKS[name].usual);
-  const sections = new Map<string, string>();
   const failed: string[] = [];
   for (const name of chosen) {
     const head = `${new Date().toISOString().slice(0, 16)}Z; ${machine()}.`;
     const outcome = await BENCHMARKS[name].run();
     const text = outcome.tables.map((table: Table) => render(table)).join("\n\n");
     console.log(`== ${name}: ${head}\n\n${text}\n`);
-    sections.set(name, `${head}\n\n\`\`\`\n${text}\n\`\`\``);
+    if (args.includes("--write")) {
+      await write(new Map([[name, `${head}\n\n\`\`\`\n${text}\n\`\`\``]]));
+    }
     failed.push(...outcome.failed ?? []);
   }
-  if (args.includes("--write")) await write(sections);
   for (const sentence of failed) console.error(sentence);
   return failed.length > 0 ? 1 : 0;
 }
