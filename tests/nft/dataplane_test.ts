@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { openNftClient } from "../../ffi/nft/socket.ts";
+import type { Transaction } from "../../ffi/nft/transaction.ts";
 import { type DataplaneEvent, NftDataplane, type Rulesets } from "../../mod/node/nft/dataplane.ts";
 import { openNftDataplane } from "../../mod/node/nft/open.ts";
 import { anyRulesets, expectedShape, readContent, shapeOf } from "../../mod/node/nft/testing.ts";
@@ -618,3 +619,56 @@ realTest("a hundred thousand members, and the event loop lives", async () => {
     }
   });
 });
+
+const strangers: Record<string, (tx: Transaction, i: number) => unknown> = {
+  "their own tables": (tx, i) =>
+    tx.addTable({ family: "ip", name: `other${i % 50}` })
+      .addChain({ family: "ip", table: `other${i % 50}`, name: `c${i}` }),
+  "our table": (tx, i) =>
+    tx.addTable({ family: "ip", name: "calico" })
+      .addChain({ family: "ip", table: "calico", name: `stranger${i}` })
+      .addRule({
+        family: "ip",
+        table: "calico",
+        chain: `stranger${i}`,
+        expressions: [{ kind: "counter" }],
+      }),
+};
+
+for (const [whose, write] of Object.entries(strangers)) {
+  realTest(
+    `changes go through while another program commits to ${whose} all the time`,
+    async () => {
+      await withDataplane(async ({ dataplane, scratch, content, events }) => {
+        const wanted = (n: number): Rulesets => ({
+          4: ruleset(4, [
+            forward({ statements: [{ match: "saddr", set: "s" }, accept.statements[0]] }),
+            { name: `chain${n % 7}`, rules: [accept] },
+          ], [{ name: "s", kind: "addr", members: new Set([`10.0.0.${n}`]) }]),
+          6: ruleset(6, [forward(accept)]),
+        });
+        await dataplane.apply(wanted(1));
+        const other = openNftClient(scratch.netns);
+        let commits = 0;
+        const stranger = setInterval(() => {
+          const tx = other.begin();
+          write(tx, ++commits);
+          other.commitNow(tx);
+        }, 2);
+        try {
+          for (let n = 2; n <= 200; n++) {
+            await dataplane.apply(wanted(n));
+            if (n % 2) await new Promise((resolve) => setTimeout(resolve, 1));
+          }
+        } finally {
+          clearInterval(stranger);
+          other.close();
+        }
+        assert(commits > 20, `${commits} commits of another`);
+        await dataplane.update([]);
+        await mended(content, await fresh(wanted(200)));
+        assert.deepEqual(events.filter((e) => e.event === "refused"), []);
+      });
+    },
+  );
+}
