@@ -16,8 +16,7 @@
  * kinds never applied to workloads.
  */
 import { compareCodePoints } from "../mod/selector/selector.ts";
-import { formatIp, parseIp } from "../mod/net/mod.ts";
-import { Bodies, type Body } from "./bodies.ts";
+import { Bodies } from "./bodies.ts";
 import { calicoPolicy } from "./calico.ts";
 import { type Direction, directions, type EffectivePolicy, policyKey } from "./effective.ts";
 import { type Endpoint, sameContribution, sameLabels } from "./endpoint.ts";
@@ -25,32 +24,26 @@ import { FixedSets } from "./fixed_sets.ts";
 import {
   type CalicoPolicyObject,
   type Change,
-  type EndpointSliceObject,
   type InputKind,
   inputKind,
   type KubernetesPolicyObject,
-  listOf,
   type PolicyObject,
   textOf,
   type TierObject,
 } from "./inputs.ts";
 import { kubernetesPolicy } from "./kubernetes.ts";
-import { LabelIndex } from "./label_index.ts";
-import { addTo, deleteFrom } from "./multimap.ts";
-import { endpointChain, policyChain, policyLabel, profileChain } from "./names.ts";
+import { LocalEndpoints } from "./local_endpoints.ts";
+import { policyChain, policyLabel, profileChain } from "./names.ts";
 import { Output } from "./output.ts";
 import { defaultParameters, type PolicyParameters } from "./parameters.ts";
-import { type PolicyClass, PolicyClasses, type SubjectNumber } from "./policy_classes.ts";
-import { protocolNumber } from "./protocol.ts";
-import { dispatchMaps } from "./render_endpoint.ts";
-import { type RenderedRules, renderRules } from "./render_rule.ts";
+import type { SubjectNumber } from "./policy_classes.ts";
+import { RuleChains } from "./rule_chains.ts";
 import type { Family, PolicyId, Ruleset, RulesetDelta } from "./rules.ts";
+import { ServiceSlices } from "./service_slices.ts";
 import { type Contribution, SetRegistry } from "./set_registry.ts";
-import { staticChains } from "./static_chains.ts";
+import { StaticOutput } from "./static_chains.ts";
 import { samePlace, type Subject, Subjects } from "./subjects.ts";
 import { Workloads } from "./workloads.ts";
-
-const families: readonly Family[] = [4, 6];
 
 /** Something of an object that the engine cannot understand, and what it does instead. */
 export interface Problem {
@@ -62,64 +55,43 @@ export interface Problem {
 interface PolicyEntry {
   policy: EffectivePolicy;
   subject: Subject;
-  /** What stands in the output for it, by `direction/family`. */
-  readonly rendered: Map<string, RenderedRules>;
-}
-
-interface EndpointEntry {
-  endpoint: Endpoint;
-  /** Subjects that came (true) and went (false) in this update. */
-  readonly delta: Map<SubjectNumber, boolean>;
-  policyClass: PolicyClass;
-  body?: Body;
 }
 
 export class PolicyEngine {
   readonly parameters: PolicyParameters;
-  readonly #workloads: Workloads;
   readonly #sets = new SetRegistry();
-  readonly #fixed: FixedSets;
   readonly #output = new Output();
-  readonly #classes = new PolicyClasses();
+  readonly #subjects = new Subjects();
+  readonly #workloads: Workloads;
+  readonly #fixed: FixedSets;
+  readonly #slices: ServiceSlices;
+  readonly #ruleChains: RuleChains;
+  readonly #bodies: Bodies;
+  readonly #local: LocalEndpoints;
+  readonly #static: StaticOutput;
 
   readonly #policies = new Map<string, PolicyEntry>();
-  readonly #subjects = new Subjects();
-  readonly #bodies: Bodies;
-  readonly #problems = new Map<string, readonly string[]>();
-  /** EndpointSlice -> the service that it names. */
-  readonly #sliceServices = new Map<string, string>();
   /** What endpoints bring into sets, by endpoint. */
   readonly #contributions = new Map<string, Contribution>();
+  readonly #problems = new Map<string, readonly string[]>();
 
-  /** Endpoints of this node. */
-  readonly #local = new Map<string, EndpointEntry>();
-  /** Interface -> keys of local endpoints that claim it; the first by name has it. */
-  readonly #interfaces = new Map<string, Set<string>>();
-  /** Which subjects select which local endpoints. */
-  readonly #index = new LabelIndex<EndpointEntry>((selectorId, entry, matches) =>
-    this.#selected(selectorId, entry, matches)
-  );
-  readonly #profileRendered = new Map<string, RenderedRules>();
-
-  // What one update has still to do.
+  // What an update has still to do.
   readonly #changedPolicies = new Map<string, EffectivePolicy | undefined>();
-  readonly #moved = new Set<EndpointEntry>();
-  readonly #dirtyTiers = new Set<string>();
-  readonly #dirtySubjects = new Set<SubjectNumber>();
   readonly #dirtyPolicies = new Map<string, PolicyEntry>();
   readonly #dirtyProfiles = new Set<string>();
-  readonly #dirtyInterfaces = new Set<string>();
+  readonly #dirtyTiers = new Set<string>();
+  readonly #dirtySubjects = new Set<SubjectNumber>();
 
-  #staticKey: Record<Family, string> = { 4: "", 6: "" };
-  #staticNames: Record<Family, readonly string[]> = { 4: [], 6: [] };
-  #spoofing = new Map<string, Endpoint>();
   #revision = 0;
-  #taken: Record<Family, number> = { 4: 0, 6: 0 };
+  readonly #taken: Record<Family, number> = { 4: 0, 6: 0 };
 
   constructor(parameters: Partial<PolicyParameters> = {}) {
     this.parameters = { ...defaultParameters, ...parameters };
     this.#workloads = new Workloads(this.parameters.nodeName === undefined);
     this.#fixed = new FixedSets(this.#sets, this.parameters);
+    this.#slices = new ServiceSlices(this.#sets);
+    this.#ruleChains = new RuleChains(this.#sets, this.#output, this.parameters);
+    this.#static = new StaticOutput(this.#output, this.parameters);
     this.#bodies = new Bodies({
       subjects: this.#subjects,
       output: this.#output,
@@ -127,8 +99,16 @@ export class PolicyEngine {
       hasRules: (profile, direction) =>
         (this.#workloads.profile(profile)?.rules[direction]?.length ?? 0) > 0,
       profileUsed: (direction, profile) => this.#renderProfile(direction, profile),
-      changed: (body) => {
-        for (const name of body.interfaces.keys()) this.#dirtyInterfaces.add(name);
+      changed: (body) => this.#local.touch(body),
+    });
+    this.#local = new LocalEndpoints({
+      subjects: this.#subjects,
+      bodies: this.#bodies,
+      output: this.#output,
+      selectedFirstOrNone: ({ policies }) => {
+        for (const key of policies.keys()) {
+          this.#dirtyPolicies.set(key, this.#policies.get(key)!);
+        }
       },
     });
     this.update([]);
@@ -185,7 +165,7 @@ export class PolicyEngine {
       case "Node":
         return this.#fixed.setNode(name, object);
       case "EndpointSlice":
-        return this.#takeSlice(namespace || "default", name, object);
+        return this.#slices.set(namespace || "default", name, object);
       case "NetworkPolicy":
         return this.#takePolicy(
           { kind, namespace: namespace || "default", name },
@@ -228,33 +208,6 @@ export class PolicyEngine {
       },
     );
     this.#dirtyTiers.add(name);
-  }
-
-  #takeSlice(namespace: string, name: string, object: EndpointSliceObject | undefined): void {
-    // A slice names its service by label, so a slice that is gone is taken from every service.
-    const slice = `${namespace}/${name}`;
-    const service = object?.metadata?.labels?.["kubernetes.io/service-name"];
-    const before = this.#sliceServices.get(slice);
-    if (before !== undefined && before !== service) {
-      this.#sets.setService(`${namespace}/${before}`, slice, undefined);
-      this.#sliceServices.delete(slice);
-    }
-    if (!object || !service) return;
-    this.#sliceServices.set(slice, service);
-    this.#sets.setService(`${namespace}/${service}`, slice, {
-      addresses: listOf(object.endpoints)
-        .filter((e) => e?.conditions?.ready !== false)
-        .flatMap((e) => listOf(e?.addresses))
-        .map((a) => typeof a === "string" ? parseIp(a) : undefined)
-        .filter((ip) => ip !== undefined)
-        .map(formatIp),
-      ports: listOf(object.ports).flatMap((p) => {
-        const protocol = protocolNumber(p?.protocol ?? "TCP");
-        return protocol !== undefined && Number.isInteger(p?.port)
-          ? [{ protocol, port: p.port! }]
-          : [];
-      }),
-    });
   }
 
   #report(object: string, messages: readonly string[]): void {
@@ -326,15 +279,12 @@ export class PolicyEngine {
     }
     for (const [key, policy] of this.#changedPolicies) this.#settlePolicy(key, policy);
     this.#changedPolicies.clear();
-    for (const entry of this.#moved) this.#settleClass(entry);
-    this.#moved.clear();
+    this.#local.settle();
     this.#settleBodies();
     for (const [key, entry] of this.#dirtyPolicies) this.#renderPolicy(key, entry);
     this.#dirtyPolicies.clear();
-    for (const name of this.#dirtyInterfaces) this.#renderInterface(name);
-    this.#dirtyInterfaces.clear();
-    this.#classes.sweep();
-    this.#renderStatic();
+    this.#local.renderInterfaces();
+    this.#static.render(this.#fixed, (family) => this.#local.spoofing(family));
   }
 
   #settleEndpoint(key: string, before: Endpoint | undefined, after: Endpoint | undefined): void {
@@ -349,64 +299,7 @@ export class PolicyEngine {
     }
     if (!after) this.#contributions.delete(key);
 
-    let entry = this.#local.get(key);
-    if (!after || !this.isLocal(after)) {
-      if (entry) this.#forget(key, entry);
-      return;
-    }
-    if (!entry) {
-      entry = { endpoint: after, delta: new Map(), policyClass: this.#classes.none };
-      this.#classes.enter(entry.policyClass);
-      this.#local.set(key, entry);
-      this.#claim(key, after);
-    } else if (entry.endpoint.interfaceName !== after.interfaceName) {
-      this.#unclaim(key, entry.endpoint);
-      this.#claim(key, after);
-      if (entry.body) this.#bodies.leave(entry.body, entry.endpoint.interfaceName);
-      entry.body = undefined;
-    }
-    if (after.spoofing.length > 0) this.#spoofing.set(key, after);
-    else this.#spoofing.delete(key);
-    const relabelled = !before || !sameLabels(entry.endpoint.labels, after.labels) ||
-      entry.endpoint === after;
-    entry.endpoint = after;
-    if (relabelled) this.#index.setItem(entry, after.labels);
-    this.#moved.add(entry);
-  }
-
-  #forget(key: string, entry: EndpointEntry): void {
-    this.#index.removeItem(entry);
-    entry.delta.clear();
-    this.#moved.delete(entry);
-    if (entry.body) this.#bodies.leave(entry.body, entry.endpoint.interfaceName);
-    this.#classes.leave(entry.policyClass);
-    this.#unclaim(key, entry.endpoint);
-    this.#spoofing.delete(key);
-    this.#local.delete(key);
-  }
-
-  #claim(key: string, { interfaceName }: Endpoint): void {
-    addTo(this.#interfaces, interfaceName, key);
-    this.#dirtyInterfaces.add(interfaceName);
-  }
-
-  #unclaim(key: string, { interfaceName }: Endpoint): void {
-    deleteFrom(this.#interfaces, interfaceName, key);
-    this.#dirtyInterfaces.add(interfaceName);
-  }
-
-  /** A subject begins or ceases to select a local endpoint. */
-  #selected(selectorId: string, entry: EndpointEntry, matches: boolean): void {
-    const subject = this.#subjects.bySelector(selectorId)!;
-    const { number } = subject;
-    if (entry.delta.get(number) === !matches) entry.delta.delete(number);
-    else entry.delta.set(number, matches);
-    this.#moved.add(entry);
-    // With the first its policies get their chains, with the last they lose them.
-    if (this.#index.itemsOf(selectorId).size !== (matches ? 1 : 0)) return;
-    for (const key of subject.policies.keys()) {
-      this.#dirtyPolicies.set(key, this.#policies.get(key)!);
-    }
+    this.#local.set(key, after && this.isLocal(after) ? after : undefined);
   }
 
   #settlePolicy(key: string, policy: EffectivePolicy | undefined): void {
@@ -416,45 +309,21 @@ export class PolicyEngine {
     if (entry && (!policy || policy.subject.id !== before!.subject.id)) {
       this.#subjects.remove(entry.subject, key);
       this.#dirtySubjects.add(entry.subject.number);
-      if (entry.subject.policies.size === 0) this.#unselect(entry.subject);
+      if (entry.subject.policies.size === 0) this.#local.removeSubject(entry.subject);
     }
     if (policy) {
       const subject = this.#subjects.add(key, policy);
       if (entry) {
         entry.policy = policy;
         entry.subject = subject;
-      } else this.#policies.set(key, { policy, subject, rendered: new Map() });
+      } else this.#policies.set(key, { policy, subject });
       this.#dirtyPolicies.set(key, this.#policies.get(key)!);
-      this.#index.addSelector(policy.subject);
+      this.#local.addSubject(policy.subject);
       if (!before || !samePlace(before, policy)) this.#dirtySubjects.add(subject.number);
     } else {
       this.#policies.delete(key);
       this.#dirtyPolicies.set(key, entry!);
     }
-  }
-
-  /** A subject without policies selects nobody any more. */
-  #unselect({ selector, number }: Subject): void {
-    for (const entry of this.#index.itemsOf(selector.id)) {
-      if (entry.delta.get(number) === true) entry.delta.delete(number);
-      else entry.delta.set(number, false);
-      this.#moved.add(entry);
-    }
-    this.#index.removeSelector(selector.id);
-  }
-
-  /** Brings an endpoint to the class and the body that it belongs to now. */
-  #settleClass(entry: EndpointEntry): void {
-    const next = this.#classes.after(entry.policyClass, entry.delta);
-    entry.delta.clear();
-    const { endpoint: { profiles, interfaceName }, body } = entry;
-    if (body?.policyClass === next && sameList(body.profiles, profiles)) return;
-    this.#classes.enter(next);
-    this.#classes.leave(entry.policyClass);
-    entry.policyClass = next;
-    if (body) this.#bodies.leave(body, interfaceName);
-    entry.body = this.#bodies.enter(next, profiles, interfaceName);
-    this.#dirtyInterfaces.add(interfaceName);
   }
 
   #settleBodies(): void {
@@ -482,111 +351,36 @@ export class PolicyEngine {
   }
 
   /** Chains and sets of a policy, or their end if it is gone or selects nobody here. */
-  #renderPolicy(policyKey: string, entry: PolicyEntry): void {
-    const { policy, rendered } = entry;
-    const active = this.#policies.get(policyKey) === entry &&
-      this.#index.itemsOf(policy.subject.id).size > 0;
+  #renderPolicy(key: string, entry: PolicyEntry): void {
+    const { policy: { id, rules }, subject } = entry;
+    const active = this.#policies.get(key) === entry && this.#local.isSelected(subject);
     for (const direction of directions) {
-      const rules = policy.rules[direction];
-      const name = policyChain(direction, policy.id);
-      for (const family of families) {
-        const key = `${direction}/${family}`;
-        const before = rendered.get(key);
-        const after = active && rules
-          ? renderRules(
-            rules,
-            family,
-            direction,
-            `${policyLabel(policy.id)} ${direction}`,
-            (rule) => ({ is: "policy", policy: policy.id, rule }),
-            this.parameters,
-          )
-          : undefined;
-        if (after) rendered.set(key, after);
-        else rendered.delete(key);
-        this.#useSets(family, before, after);
-        this.#output.setChain(family, name, after && { name, rules: after.rules });
-      }
+      const list = active ? rules[direction] : undefined;
+      this.#ruleChains.set(
+        policyChain(direction, id),
+        list && {
+          rules: list,
+          direction,
+          title: `${policyLabel(id)} ${direction}`,
+          origin: (rule) => ({ is: "policy", policy: id, rule }),
+        },
+      );
     }
   }
 
   #renderProfile(direction: Direction, profile: string): void {
-    const name = profileChain(direction, profile);
     const used = this.#bodies.isProfileUsed(direction, profile);
-    const rules = this.#workloads.profile(profile)?.rules[direction] ?? [];
-    for (const family of families) {
-      const key = `${direction}/${family}/${profile}`;
-      const before = this.#profileRendered.get(key);
-      const after = used
-        ? renderRules(
-          rules,
-          family,
+    this.#ruleChains.set(
+      profileChain(direction, profile),
+      used
+        ? {
+          rules: this.#workloads.profile(profile)?.rules[direction] ?? [],
           direction,
-          `Profile ${profile} ${direction}`,
-          (rule) => ({ is: "profile", profile, rule }),
-          this.parameters,
-        )
-        : undefined;
-      if (after) this.#profileRendered.set(key, after);
-      else this.#profileRendered.delete(key);
-      this.#useSets(family, before, after);
-      this.#output.setChain(family, name, after && { name, rules: after.rules });
-    }
-  }
-
-  /** New sets are taken before old ones are given back, so that those in both stay as they are. */
-  #useSets(
-    family: Family,
-    before: RenderedRules | undefined,
-    after: RenderedRules | undefined,
-  ): void {
-    for (const [id, spec] of after?.sets ?? []) this.#sets.acquire(family, id, spec);
-    for (const id of before?.sets.keys() ?? []) this.#sets.release(family, id);
-  }
-
-  #renderInterface(interfaceName: string): void {
-    const claims = this.#interfaces.get(interfaceName);
-    const owner = claims && [...claims].sort(compareCodePoints)[0];
-    const body = owner === undefined ? undefined : this.#local.get(owner)?.body;
-    for (const direction of directions) {
-      const name = endpointChain(direction, interfaceName);
-      this.#output.setBoth(name, body && { name, rules: body.rules[direction] });
-      this.#output.setVerdict(
-        dispatchMaps[direction],
-        interfaceName,
-        body && { do: "goto", chain: name },
-      );
-    }
-  }
-
-  #renderStatic(): void {
-    for (const family of families) {
-      const inputs = {
-        vxlan: this.#fixed.vxlan(family),
-        ipip: this.#fixed.ipip(),
-        masquerade: this.#fixed.masquerades(family),
-        spoofing: this.#spoofingOf(family),
-      };
-      const key = JSON.stringify(inputs);
-      if (this.#staticKey[family] === key) continue;
-      this.#staticKey[family] = key;
-      const chains = staticChains(family, this.parameters, inputs);
-      const names = chains.map((c) => c.name);
-      for (const chain of chains) this.#output.setChain(family, chain.name, chain);
-      for (const name of this.#staticNames[family]) {
-        if (!names.includes(name)) this.#output.setChain(family, name, undefined);
-      }
-      this.#staticNames[family] = names;
-    }
-  }
-
-  #spoofingOf(family: Family): { interfaceName: string; prefix: string }[] {
-    if (this.#spoofing.size === 0) return [];
-    return [...this.#spoofing].sort(([a], [b]) => compareCodePoints(a, b))
-      .flatMap(([, { interfaceName, spoofing }]) =>
-        spoofing.filter((p) => p.includes(":") === (family === 6))
-          .map((prefix) => ({ interfaceName, prefix }))
-      );
+          title: `Profile ${profile} ${direction}`,
+          origin: (rule) => ({ is: "profile", profile, rule }),
+        }
+        : undefined,
+    );
   }
 }
 
@@ -600,8 +394,4 @@ function contributionOf(endpoint: Endpoint): Contribution {
     addresses,
     ports,
   };
-}
-
-function sameList(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((v, i) => v === b[i]);
 }

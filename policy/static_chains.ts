@@ -18,8 +18,8 @@
  * would pass without the table. So loading it opens nothing, and host endpoints, pre-DNAT and
  * untracked policies can later hang in raw, mangle and output without moving these.
  */
-import type { PolicyParameters } from "./parameters.ts";
-import { marks } from "./parameters.ts";
+import type { Output } from "./output.ts";
+import { marks, type PolicyParameters } from "./parameters.ts";
 import { chains, setIds, setName } from "./names.ts";
 import { directions } from "./effective.ts";
 import { commonChains, commonRules } from "./render_endpoint.ts";
@@ -290,4 +290,43 @@ function natChains(family: Family, parameters: PolicyParameters, inputs: StaticI
     { name: chains.caliPostrouting, rules: postrouting },
     { name: chains.natOutgoing, rules: outgoing },
   ];
+}
+
+const families: readonly Family[] = [4, 6];
+
+/** Keeps the static chains of both families in the output. */
+export class StaticOutput {
+  /** What they were made of, as text. */
+  readonly #made: Record<Family, string> = { 4: "", 6: "" };
+  readonly #names: Record<Family, readonly string[]> = { 4: [], 6: [] };
+
+  constructor(readonly output: Output, readonly parameters: PolicyParameters) {}
+
+  render(
+    pools: {
+      vxlan(family: Family): boolean;
+      ipip(): boolean;
+      masquerades(family: Family): boolean;
+    },
+    spoofing: (family: Family) => StaticInputs["spoofing"],
+  ): void {
+    for (const family of families) {
+      const inputs: StaticInputs = {
+        vxlan: pools.vxlan(family),
+        ipip: pools.ipip(),
+        masquerade: pools.masquerades(family),
+        spoofing: spoofing(family),
+      };
+      const made = JSON.stringify(inputs);
+      if (this.#made[family] === made) continue;
+      this.#made[family] = made;
+      const chains = staticChains(family, this.parameters, inputs);
+      const names = chains.map((c) => c.name);
+      for (const chain of chains) this.output.setChain(family, chain.name, chain);
+      for (const name of this.#names[family]) {
+        if (!names.includes(name)) this.output.setChain(family, name, undefined);
+      }
+      this.#names[family] = names;
+    }
+  }
 }
