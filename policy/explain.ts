@@ -11,11 +11,13 @@ import { formatIp, type Ip, mustIp, parseIp } from "../mod/net/mod.ts";
 import type { Direction } from "./effective.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { PolicyEngine } from "./engine.ts";
-import { Evaluator, type Packet, type Run, type Step } from "./evaluate.ts";
-import { chains, policyLabel } from "./names.ts";
-import { marks } from "./parameters.ts";
+import { Evaluator, type Packet, type Run } from "./evaluate.ts";
+import { chains } from "./names.ts";
 import { protocolName, protocolNumber } from "./protocol.ts";
-import type { Family, Match, PolicyId, Rule } from "./rules.ts";
+import type { Family } from "./rules.ts";
+import { type WalkStep, WalkWriter } from "./walk.ts";
+
+export type { WalkStep } from "./walk.ts";
 
 /** A side of a connection: an endpoint (`namespace/pod`), or an address that may be one's. */
 export type Side = { readonly endpoint: string } | { readonly ip: string };
@@ -33,20 +35,6 @@ export interface Connection {
   readonly icmpCode?: number;
   /** Which family where both sides have both; IPv4 where absent. */
   readonly family?: Family;
-}
-
-/** One thing that was asked, in order. `text` says it for people. */
-export interface WalkStep {
-  readonly is: "tier" | "policy" | "rule" | "profile" | "end";
-  readonly tier?: string;
-  readonly policy?: PolicyId;
-  readonly profile?: string;
-  /** Place in the object's own list of rules, from 0. */
-  readonly rule?: number;
-  readonly outcome: "asked" | "no-match" | "allow" | "deny" | "pass" | "log";
-  /** What the sets hold that the rule names, in words. */
-  readonly sets?: readonly string[];
-  readonly text: string;
 }
 
 export interface SideVerdict {
@@ -133,7 +121,8 @@ export class PolicyView {
         direction,
         endpoint: nameOf(endpoint),
         allowed: result.verdict === "accept",
-        walk: this.#walk(result, family, direction),
+        walk: new WalkWriter(direction, (name) => this.engine.describeSet(family, name))
+          .walk(result),
       };
     });
     return {
@@ -266,133 +255,7 @@ export class PolicyView {
     if (!ip) this.#ips.set(text, ip = mustIp(text));
     return ip;
   }
-
-  #walk(run: Run, family: Family, direction: Direction): WalkStep[] {
-    const walk: WalkStep[] = [];
-    let tier: string | undefined;
-    for (const step of run.steps) {
-      const { origin } = step.rule;
-      const here = origin?.is === "policy-call" ? origin.policy.tier : undefined;
-      if (here !== undefined && here !== tier) {
-        tier = here;
-        walk.push({ is: "tier", tier, outcome: "asked", text: `tier ${tier}` });
-      }
-      const said = this.#say(step, family, direction);
-      if (said) walk.push(said);
-    }
-    return walk;
-  }
-
-  #say(step: Step, family: Family, direction: Direction): WalkStep | undefined {
-    const { origin } = step.rule;
-    switch (origin?.is) {
-      case "policy-call":
-        return {
-          is: "policy",
-          tier: origin.policy.tier,
-          policy: origin.policy,
-          outcome: "asked",
-          text: `policy ${policyLabel(origin.policy)} applies`,
-        };
-      case "profile-call":
-        return {
-          is: "profile",
-          profile: origin.profile,
-          outcome: "asked",
-          text: `no policy decided; profile ${origin.profile}`,
-        };
-      case "policy":
-      case "profile": {
-        const outcome = step.failed ? "no-match" : outcomeOf(step.rule);
-        const sets = this.#setsOf(step.rule, family);
-        const why = step.failed
-          ? `does not match: ${this.#phrase(step.failed, family, false)}`
-          : `${verbs[outcome]} it` + this.#because(step.rule, family);
-        return {
-          is: "rule",
-          ...(origin.is === "policy"
-            ? { tier: origin.policy.tier, policy: origin.policy }
-            : { profile: origin.profile }),
-          rule: origin.rule,
-          outcome,
-          ...(sets.length > 0 ? { sets } : {}),
-          text: `${direction} rule ${origin.rule + 1} ${why}`,
-        };
-      }
-      case "tier-end":
-        return {
-          is: "end",
-          tier: origin.tier,
-          outcome: "deny",
-          text: `no policy of tier ${origin.tier} allows it: denied at the end of the tier`,
-        };
-      case "no-profile":
-        return { is: "end", outcome: "deny", text: "no profile allows it: denied" };
-      default:
-        return outcomeOf(step.rule) === "deny"
-          ? {
-            is: "end",
-            outcome: "deny",
-            text: step.rule.comment === "Unknown interface"
-              ? "the pod's interface has no policy yet: closed"
-              : `denied before any policy: ${step.rule.comment ?? "a rule for all packets"}`,
-          }
-          : undefined;
-    }
-  }
-
-  #because(rule: Rule, family: Family): string {
-    const matches = rule.statements.filter((s) => "match" in s) as Match[];
-    return matches.length === 0
-      ? " (it has no conditions)"
-      : `: ${matches.map((m) => this.#phrase(m, family, true)).join(", ")}`;
-  }
-
-  #setsOf(rule: Rule, family: Family): string[] {
-    return rule.statements.flatMap((s) =>
-      "match" in s && "set" in s ? [this.engine.describeSet(family, s.set) ?? s.set] : []
-    );
-  }
-
-  /** A match in words, as it held or did not. */
-  #phrase(match: Match, family: Family, held: boolean): string {
-    const is = held !== ("not" in match && match.not === true);
-    const verb = is ? "is" : "is not";
-    switch (match.match) {
-      case "saddr":
-      case "daddr": {
-        const what = "prefix" in match
-          ? match.prefix
-          : `{${this.engine.describeSet(family, match.set) ?? match.set}}`;
-        return `${match.match === "saddr" ? "source" : "destination"} ${verb} in ${what}`;
-      }
-      case "protocol":
-        return `protocol ${verb} ${protocolName(match.value)}`;
-      case "sport":
-      case "dport": {
-        const ranges = match.ranges.map(([a, b]) => a === b ? `${a}` : `${a}-${b}`).join(", ");
-        return `${match.match === "sport" ? "source port" : "port"} ${verb} in ${ranges}`;
-      }
-      case "address-port":
-        return `${match.side} ${verb} ${this.engine.describeSet(family, match.set) ?? match.set}`;
-      case "icmp":
-        return `ICMP type ${verb} ${match.type}${
-          match.code === undefined ? "" : `, code ${match.code}`
-        }`;
-      default:
-        return `${match.match} ${held ? "holds" : "does not hold"}`;
-    }
-  }
 }
-
-const verbs: Readonly<Record<WalkStep["outcome"], string>> = {
-  allow: "allows",
-  deny: "denies",
-  pass: "passes",
-  log: "logs",
-  asked: "looks at",
-  "no-match": "does not match",
-};
 
 function nameOf(endpoint: Endpoint): string {
   return endpoint.pod === "" ? endpoint.key : `${endpoint.namespace}/${endpoint.pod}`;
@@ -401,23 +264,6 @@ function nameOf(endpoint: Endpoint): string {
 function describe(side: Resolved): string {
   const list = [side.addresses[4], side.addresses[6]].filter((a) => a !== undefined);
   return list.length > 0 ? list.join(" and ") : "without address";
-}
-
-function outcomeOf(rule: Rule): WalkStep["outcome"] {
-  for (const statement of rule.statements) {
-    if (!("do" in statement)) continue;
-    switch (statement.do) {
-      case "drop":
-      case "reject":
-        return "deny";
-      case "log":
-        return "log";
-      case "mark":
-        if (statement.value === marks.accept) return "allow";
-        if (statement.value === marks.pass) return "pass";
-    }
-  }
-  return "asked";
 }
 
 const indent: Readonly<Record<WalkStep["is"], string>> = {
