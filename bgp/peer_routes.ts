@@ -73,6 +73,8 @@ export class PeerRoutes {
   #self: Ip | undefined;
   #link: Link | undefined;
   #staleTimer: Timer | undefined;
+  /** By when the peer must be back with its table, counted from the first loss. */
+  #deadline = 0;
   #class: ExportClass | undefined;
   #rules: ImportRules | undefined;
   /** Families whose End-of-RIB, or end of refresh, is to be sent when all is told. */
@@ -117,12 +119,18 @@ export class PeerRoutes {
     this.#link = undefined;
     this.out = undefined;
     const seconds = keepRoutes ? negotiated.restart?.time ?? 0 : 0;
+    const now = this.host.clock.now();
+    if (this.received.stale === 0) this.#deadline = now + 1000 * seconds;
     for (const family of FAMILIES) {
       if (seconds > 0 && negotiated.restart?.families.has(family)) {
-        this.received.markStale(family, true);
+        this.received.markStale(family);
       } else this.received.clear(family);
     }
-    if (this.received.stale > 0) this.#keepStale(1000 * seconds);
+    // A peer that is lost again before it has told its table (a restart loop, two quick kills) must not
+    // lose what the first loss has left it. RFC 4724 4.2 has such routes deleted at once, lest they be
+    // renewed for ever; here they keep their first deadline, which serves the same end and lets the
+    // traffic through meanwhile.
+    if (this.received.stale > 0) this.#keepStale(Math.max(0, this.#deadline - now));
     this.host.schedule();
   }
 
@@ -190,7 +198,7 @@ export class PeerRoutes {
         this.#owed.set(family, "end-of-refresh");
       }
       this.out!.force(family);
-    } else if (subtype === 1 && enhanced) this.received.markStale(family, false);
+    } else if (subtype === 1 && enhanced) this.received.markStale(family);
     else if (subtype === 2 && enhanced) this.received.sweep(family);
     this.host.schedule();
   }

@@ -541,3 +541,35 @@ Deno.test("a speaker without peers has converged; one whose peer stays away wait
   waiting.clock.advance(2_000);
   assert.equal(told, 1);
 });
+
+Deno.test("lost again before it has told its table: a peer's routes keep their first deadline", () => {
+  const { clock, speaker, her, net } = stage();
+  her.capabilities.push({
+    kind: "graceful-restart",
+    restarting: true,
+    notification: false,
+    time: 120,
+    families: [{ afi: 1, safi: 1, forwarding: true }],
+  });
+  her.establish(US);
+  her.announce(EXTERNAL, "10.1.0.0/16");
+  clock.advance(10);
+  const held = () => speaker.best().length === 1;
+  const status = () => speaker.peers()[0];
+  assert.ok(held());
+  const lost = clock.now();
+  net.kill(HER);
+  clock.advance(1_000);
+  let sessions = 0;
+  // Comes up, says nothing of its table, and dies: a restart loop.
+  while (clock.now() - lost < 100_000) {
+    her.establish(US);
+    if (status().state === "Established") sessions++;
+    net.kill(HER);
+    clock.advance(5_000);
+    assert.ok(held(), `after ${clock.now() - lost} ms and ${sessions} sessions`);
+  }
+  assert.ok(sessions > 5, `${sessions} sessions`);
+  clock.advance(121_000 - (clock.now() - lost));
+  assert.ok(!held(), "no loop keeps them for ever");
+});

@@ -58,14 +58,12 @@ export class AdjRibIn {
     if (route) this.#drop(route);
   }
 
-  /** All routes of the family become stale; those that are already are dropped if `again`. */
-  markStale(family: AddressFamily, again: boolean): void {
+  /** All routes of the family become stale, if they are not already. */
+  markStale(family: AddressFamily): void {
     for (const route of this.#routes.values()) {
-      if (keyFamily(route.key) !== family) continue;
-      if (!route.stale) {
-        route.stale = true;
-        this.#stale++;
-      } else if (again) this.#drop(route);
+      if (keyFamily(route.key) !== family || route.stale) continue;
+      route.stale = true;
+      this.#stale++;
     }
   }
 
