@@ -11,7 +11,7 @@ function invokedName(): string {
 }
 
 async function main(): Promise<number> {
-  // With CNI_COMMAND this is a CNI plugin whatever its name (design: the field's own convention).
+  // With CNI_COMMAND this is a CNI plugin whatever its name (the CNI specification: a runtime always sets it).
   if (Deno.env.get("CNI_COMMAND")) {
     const plugin = await import("./cni/plugin.ts");
     return plugin.run(invokedName(), Deno.env.toObject(), Deno.stdin);
