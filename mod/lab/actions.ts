@@ -2,6 +2,7 @@
 import { spawn, wait } from "../../ffi/process.ts";
 import type { Call } from "../cli/command.ts";
 import { listOption, textOption } from "../cli/command.ts";
+import { readObjects } from "../cli/documents.ts";
 import { EXIT, failure, usageError } from "../cli/io.ts";
 import { tabbed } from "../cli/tables.ts";
 import { labDown, labUp, withNetns } from "./cluster.ts";
@@ -78,19 +79,16 @@ export function runPods(call: Call): Promise<number> {
   return inLab(call, async (lab) => {
     const files = listOption(call, "filename");
     if (files.length === 0) throw usageError("say what to run: -f FILE");
-    for (const file of files) {
-      const text = file === "-" ? await call.io.stdin() : await Deno.readTextFile(file);
-      printPods(
-        call,
-        await lab.run(text, {
-          node: textOption(call, "node"),
-          namespace: textOption(call, "namespace"),
-          source: file === "-" ? "standard input" : file,
-          patience: wholeNumber(call, "wait", 0, 3600) * 1000,
-          onWaiting: (why) => call.io.stderr(`waiting: ${why}\n`),
-        }),
-      );
-    }
+    const objects = await readObjects(files, call.io);
+    const running = await lab.run(objects.map((o) => o.value), {
+      node: textOption(call, "node"),
+      namespace: textOption(call, "namespace"),
+      patience: wholeNumber(call, "wait", 0, 3600) * 1000,
+      onWaiting: (why) => call.io.stderr(`waiting: ${why}\n`),
+      onApplied: (n) => call.io.stdout(`applied ${n} other ${n === 1 ? "object" : "objects"}\n`),
+      onStarted: (pod) => printPods(call, [pod]),
+    });
+    if (running.length === 0) call.io.stdout("no pod to run\n");
     return EXIT.ok;
   });
 }

@@ -20,6 +20,17 @@ export interface Said {
   readonly stderr: string;
 }
 
+export interface RunOptions extends StartOptions {
+  /** Runs all pods there; absent: where each asks to be, else one node after the other. */
+  readonly node?: string;
+  /** Of objects that name none. */
+  readonly namespace?: string;
+  /** Told of each pod as it runs, also when a later one fails. */
+  readonly onStarted?: (pod: RunningPod) => void;
+  /** Told how many objects that are no workloads were applied. */
+  readonly onApplied?: (count: number) => void;
+}
+
 export class Lab {
   readonly store: RemoteStore;
   readonly resources: Resources;
@@ -75,17 +86,21 @@ export class Lab {
   /** Applies manifests; a LabError with what the command said where it failed. */
   async apply(manifest: string): Promise<Said> {
     const said = await this.tortie(["apply", "-f", "-"], manifest);
-    if (said.exit !== 0) throw new LabError(said.stderr.trim());
+    if (said.exit !== 0) throw new LabError(said.stderr.trim().replace(/^error: /, ""));
     return said;
   }
 
-  /** Runs a manifest's workloads, after applying everything else that it holds. */
+  /**
+   * Runs a manifest's workloads, after applying everything else that it holds. What can be known to
+   * fail (an unknown node, a name that is taken) is found before anything is applied or started.
+   */
   async run(
-    manifest: string,
-    options: StartOptions & { node?: string; namespace?: string; source?: string } = {},
+    manifest: string | readonly unknown[],
+    options: RunOptions = {},
   ): Promise<RunningPod[]> {
-    const source = options.source ?? "manifest";
-    const documents = objectsOf(manifest, source).map((o) => o.value);
+    const documents = typeof manifest === "string"
+      ? objectsOf(manifest, "manifest").map((o) => o.value)
+      : manifest;
     const plan = planWorkloads(documents, {
       namespace: options.namespace ?? "default",
       random: Math.random,
@@ -98,24 +113,43 @@ export class Lab {
       );
       if (same) throw new LabError(`the ${kind} "${namespace}/${name}" runs already`);
     }
+    const placed = plan.pods.map((pod) => ({ pod, on: node ?? this.#wantedNode(pod) }));
+    this.#refuseTakenNames(plan.pods);
     if (plan.others.length > 0) {
       await this.apply(plan.others.map((o) => JSON.stringify(o)).join("\n---\n"));
+      options.onApplied?.(plan.others.length);
     }
     this.record.workloads.push(...plan.workloads);
     saveLab(this.record);
     const running: RunningPod[] = [];
-    for (const manifest of plan.pods) {
-      const owner = manifest.metadata.ownerReferences?.[0];
-      const on = node ??
-        (manifest.spec.nodeName ? this.node(manifest.spec.nodeName) : this.#nextNode());
-      running.push(
-        await this.start(manifest, on, {
-          ...options,
-          workload: owner && `${owner.kind}/${manifest.metadata.namespace}/${owner.name}`,
-        }),
-      );
+    for (const { pod, on } of placed) {
+      const owner = pod.metadata.ownerReferences?.[0];
+      const started = await this.start(pod, on ?? this.#nextNode(), {
+        ...options,
+        workload: owner && `${owner.kind}/${pod.metadata.namespace}/${owner.name}`,
+      });
+      running.push(started);
+      options.onStarted?.(started);
     }
     return running;
+  }
+
+  /** The node that a pod asks for; a LabError where the lab has none of that name. */
+  #wantedNode(pod: PodManifest): LabNode | undefined {
+    return pod.spec.nodeName ? this.node(pod.spec.nodeName) : undefined;
+  }
+
+  #refuseTakenNames(pods: readonly PodManifest[]): void {
+    const seen = new Set<string>();
+    for (const { metadata: { namespace, name } } of pods) {
+      if (findPod(this.record, namespace, name)) {
+        throw new LabError(`the pod "${namespace}/${name}" runs already; delete it first`);
+      }
+      if (seen.has(`${namespace}/${name}`)) {
+        throw new LabError(`the pod "${namespace}/${name}" is there twice; rename one of the two`);
+      }
+      seen.add(`${namespace}/${name}`);
+    }
   }
 
   start(manifest: PodManifest, node: LabNode, options: StartOptions = {}): Promise<RunningPod> {
