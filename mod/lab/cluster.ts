@@ -21,14 +21,27 @@ import { connectUnix } from "../rpc/connect.ts";
 import { RpcClient } from "../rpc/client.ts";
 import type { NodeStatus } from "../node/api.ts";
 import { type LabLayout, type LabNode, namespacePrefix } from "./layout.ts";
-import { findLab, type LabRecord, listPods, saveLab } from "./record.ts";
+import { findLab, type LabRecord, listProcesses, saveLab, saveProcess } from "./record.ts";
 import { LabError } from "./workloads.ts";
 
 const SIGTERM = 15, SIGKILL = 9;
 
+/**
+ * Taken once, at the start: when an update replaces the file, the kernel's name of what runs here
+ * becomes "… (deleted)", while this path names the new executable.
+ */
+const OWN_PATH = Deno.execPath();
+
 /** This executable. TORTIE_BINARY names another one, where the lab is run from source. */
 export function executable(): string {
-  return Deno.env.get("TORTIE_BINARY") || Deno.execPath();
+  const path = Deno.env.get("TORTIE_BINARY") || OWN_PATH;
+  try {
+    Deno.statSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new LabError(`the executable ${path} is gone; put it back, or name one in TORTIE_BINARY`);
+  }
+  return path;
 }
 
 export const netnsPath = (name: string) => `${netnsDirectory}/${name}`;
@@ -142,6 +155,7 @@ export function startStore(record: LabRecord): void {
     {},
     `${layout.directory}/store.log`,
   );
+  saveProcess(layout.directory, "store", record.processes.store);
   saveLab(record);
 }
 
@@ -160,6 +174,7 @@ export function startNode(record: LabRecord, node: LabNode): void {
       `${node.directory}/node.log`,
       netns,
     ));
+  saveProcess(record.layout.directory, node.name, record.processes[node.name]);
   saveLab(record);
 }
 
@@ -226,7 +241,7 @@ export interface UpOptions {
 export async function labUp(layout: LabLayout, options: UpOptions = {}): Promise<LabRecord> {
   if (findLab(layout.name)) {
     throw new LabError(
-      `the lab "${layout.name}" is up already; take it down first: tortie lab down ${layout.name}`,
+      `the lab "${layout.name}" is up already; take it down first: tortie lab down --lab ${layout.name}`,
     );
   }
   Deno.mkdirSync(`${layout.directory}/pods`, { recursive: true, mode: 0o700 });
@@ -259,15 +274,12 @@ export async function endProcess(process: ProcessIdentity): Promise<void> {
   signal(process, SIGKILL);
 }
 
-/** Takes everything away, whatever state it is in; what is not there is no error. */
+/**
+ * Takes everything away, whatever state it is in; what is not there is no error. It asks nothing of
+ * lab.json, which may be damaged: processes have files of their own, namespaces the lab's prefix.
+ */
 export async function labDown(name: string, directory: string): Promise<void> {
-  const record = findLab(name);
-  const pods = record ? listPods(record) : [];
-  const processes = [
-    ...pods.flatMap((pod) => pod.server ?? []),
-    ...Object.values(record?.processes ?? {}),
-  ];
-  await Promise.all(processes.map(endProcess));
+  await Promise.all(listProcesses(directory).map(endProcess));
   for (const netns of listNetns()) {
     if (netns.startsWith(namespacePrefix(name))) deleteNetns(netns);
   }

@@ -1,6 +1,7 @@
 /**
  * What a lab has made, written down before it is made: so `lab down` can take everything away, also
- * after `lab up` was killed half-way. One JSON file for the lab, one for each pod.
+ * after `lab up` was killed half-way. One JSON file for the lab, one for each process and each pod, so
+ * that a damaged one hides nothing but what it told itself.
  */
 import type { ProcessIdentity } from "../../ffi/process.ts";
 import { LAB_ROOT, type LabLayout } from "./layout.ts";
@@ -38,21 +39,33 @@ function writeJson(path: string, value: unknown): void {
   Deno.renameSync(`${path}.part`, path);
 }
 
-function readJson<T>(path: string): T | undefined {
+/** What a file holds, undefined where it is not there; a LabError where it is damaged. */
+function readJson<T>(path: string, whole: (value: T) => boolean): T | undefined {
   try {
-    return JSON.parse(Deno.readTextFileSync(path)) as T;
+    const value = JSON.parse(Deno.readTextFileSync(path));
+    if (value !== null && whole(value)) return value;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+    if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
   }
+  throw new LabError(
+    `${path} is damaged; take its lab down with "tortie lab down --lab NAME", and up again`,
+  );
 }
+
+const isLab = (lab: LabRecord) =>
+  Array.isArray(lab.layout.nodes) && Array.isArray(lab.workloads) &&
+  typeof lab.processes === "object";
+const isPod = (pod: PodRecord) => typeof pod.netns === "string" && typeof pod.name === "string";
+const isProcess = (process: ProcessIdentity) =>
+  Number.isInteger(process.pid) && process.pid > 1 && typeof process.startTime === "string";
 
 export function saveLab(record: LabRecord): void {
   writeJson(labFile(record.layout.directory), record);
 }
 
 export function findLab(name: string, root = LAB_ROOT): LabRecord | undefined {
-  return readJson<LabRecord>(labFile(`${root}/${name}`));
+  return readJson<LabRecord>(labFile(`${root}/${name}`), isLab);
 }
 
 export function mustFindLab(name: string): LabRecord {
@@ -78,18 +91,44 @@ export function findPod(
   namespace: string,
   name: string,
 ): PodRecord | undefined {
-  return readJson<PodRecord>(podFile(record, { namespace, name }));
+  return readJson<PodRecord>(podFile(record, { namespace, name }), isPod);
 }
 
-export function listPods(record: LabRecord): PodRecord[] {
+/** Names of the files in a folder; none where it is not there. */
+function filesIn(folder: string, end: string): string[] {
   try {
-    return [...Deno.readDirSync(podsFolder(record))]
-      .filter((entry) => entry.name.endsWith(".json"))
-      .map((entry) => readJson<PodRecord>(`${podsFolder(record)}/${entry.name}`))
-      .filter((pod) => pod !== undefined)
-      .sort((a, b) => `${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1);
+    return [...Deno.readDirSync(folder)].map((entry) => `${folder}/${entry.name}`)
+      .filter((path) => path.endsWith(end));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
   }
+}
+
+export function listPods(record: LabRecord): PodRecord[] {
+  return filesIn(podsFolder(record), ".json")
+    .flatMap((path) => readJson<PodRecord>(path, isPod) ?? [])
+    .sort((a, b) => `${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1);
+}
+
+/** Notes a process of the lab (`store` or a node) for `listProcesses`. */
+export function saveProcess(directory: string, name: string, process: ProcessIdentity): void {
+  writeJson(`${directory}/${name}.process`, process);
+}
+
+/** All processes of which a readable file in the lab's directory tells. */
+export function listProcesses(directory: string): ProcessIdentity[] {
+  const readable = <T>(path: string, whole: (value: T) => boolean): T[] => {
+    try {
+      return [readJson<T>(path, whole)].filter((value) => value !== undefined);
+    } catch (error) {
+      if (error instanceof LabError) return []; // damaged: the others are still told
+      throw error;
+    }
+  };
+  return [
+    ...filesIn(`${directory}/pods`, ".json").flatMap((path) => readable(path, isPod))
+      .flatMap((pod) => pod.server ?? []).filter(isProcess),
+    ...filesIn(directory, ".process").flatMap((path) => readable(path, isProcess)),
+  ];
 }
