@@ -12,6 +12,9 @@ import { Lab } from "./lab.ts";
 import { layout, namespacePrefix, parseSubnets } from "./layout.ts";
 import { LabError } from "./workloads.ts";
 
+/** The demo's manifests ask for addresses of this pool by name. */
+const POOL = "10.244.0.0/16";
+
 export interface DemoOptions {
   readonly megabytes: number;
   readonly keep: boolean;
@@ -71,9 +74,16 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   const say = (text: string) => io.stdout(`${text}\n`);
   let failed = 0, checked = 0;
   say("tortie: three nodes on this machine, node1 and node2 on one subnet, node3 behind a router");
+  const wished = Deno.env.get("CALICO_IPV4POOL_CIDR");
+  if (wished && wished !== POOL) {
+    say(
+      `The demo's addresses are of ${POOL}, not of CALICO_IPV4POOL_CIDR (${wished}); a lab with that ` +
+        `pool: tortie lab up --env CALICO_IPV4POOL_CIDR=${wished}`,
+    );
+  }
   try {
     const record = await labUp(plan, {
-      env: { CALICO_IPV4POOL_CIDR: Deno.env.get("CALICO_IPV4POOL_CIDR") || "10.244.0.0/16" },
+      env: { CALICO_IPV4POOL_CIDR: POOL },
     });
     const lab = new Lab(record);
     try {

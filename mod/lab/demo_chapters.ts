@@ -27,8 +27,10 @@ async function soon(isSo: () => boolean | Promise<boolean>): Promise<boolean> {
   return await isSo();
 }
 
-async function pings(from: PodRecord, to: string): Promise<boolean> {
-  const netns = Netns.open(netnsPath(from.netns));
+const pings = (from: PodRecord, to: string) => pingsFrom(from.netns, to);
+
+async function pingsFrom(namespace: string, to: string): Promise<boolean> {
+  const netns = Netns.open(netnsPath(namespace));
   try {
     return await ping(netns, mustIp(to), 400) !== undefined;
   } finally {
@@ -74,7 +76,20 @@ const connectivity: Chapter = async (n) => {
     await pings(one, two.addresses[0]) &&
       await pings(two, one.addresses[0]),
   );
-  n.check("pod three, across the router, is out of reach", !await pings(one, three.addresses[0]));
+  const [address] = three.addresses;
+  n.check(
+    "pod three is alive: its own node pings it",
+    await pingsFrom(n.lab.node("node3").namespace, address),
+  );
+  const route = routesOf(n, "node1").find((r) =>
+    r.endsWith("proto 81") && prefixContains(mustPrefix(r.split(" ")[0]), mustIp(address))
+  );
+  n.check(
+    "node1's route to pod three's block leads to the router, 10.10.1.1",
+    route?.includes(" via 10.10.1.1 ") ?? false,
+    route ?? "no route",
+  );
+  n.check("pod three, across the router, is out of reach", !await pings(one, address));
   n.say(
     "    Why: the pool has no encapsulation, and the router between the subnets knows the nodes",
   );
