@@ -115,8 +115,8 @@ class Assigner {
       if (found === "none") break;
       await this.#takeFrom(found);
     }
-    if (this.#short > 0 && !this.facts.config.strictAffinity) await this.#borrow();
-    return true;
+    if (this.#short === 0 || this.facts.config.strictAffinity) return true;
+    return await this.#borrow();
   }
 
   get #short(): number {
@@ -130,8 +130,9 @@ class Assigner {
       const pool = this.facts.pools.ownerOfBlock(block);
       const leave = pool ? selectsNode(pool, this.nodeLabels) : !this.facts.pools.isStray(block);
       if (leave) continue;
-      const known = this.room.blocks.known(block) ?? await this.room.blocks.read(block);
-      if (known && !isEmpty(known.block)) continue;
+      // Not from memory: another process may have released the last address.
+      const record = await this.room.blocks.read(block);
+      if (record && !isEmpty(record.block)) continue;
       await this.room.affinities.release(this.search.owner, block, { mustBeEmpty: true });
     }
   }
@@ -217,7 +218,7 @@ class Assigner {
         if (this.search.isPromising(record)) return record.prefix;
       }
       const limit = this.#limit();
-      if (this.#own.size >= limit) throw blockLimit(limit);
+      if (this.#own.size >= limit && await this.#countOwn() >= limit) throw blockLimit(limit);
       if (!this.facts.config.autoAllocateBlocks) {
         throw new IpamError(
           "noFreeAddresses",
@@ -235,27 +236,40 @@ class Assigner {
     });
   }
 
+  /** As the store has it: another process may have released blocks that we remember as ours. */
+  async #countOwn(): Promise<number> {
+    const { owner, family } = this.search;
+    this.#own.clear();
+    for (const { block } of await this.room.affinities.list(owner, family)) {
+      if (this.search.poolOf(block)) this.#own.add(formatPrefix(block));
+    }
+    return this.#own.size;
+  }
+
   #limit(): number {
     const { maxBlocksPerHost: configured } = this.facts.config;
     const limits = [configured, this.request.maxBlocksPerHost ?? 0].filter((limit) => limit > 0);
     return limits.length > 0 ? Math.min(...limits) : DEFAULT_BLOCK_LIMIT;
   }
 
-  /** Takes from blocks of others, as they come. */
-  async #borrow(): Promise<void> {
+  /** Takes from blocks of others, as they come. False where one of them is gone: look again. */
+  async #borrow(): Promise<boolean> {
     const listing = await this.room.blocks.list(this.search.family);
     const dry: string[] = [];
+    let gone = false;
     for (const pool of this.search.pools) {
       const start = startOf(pool, this.search.owner.name, this.room.random);
       for (const record of inWalkOrder(pool, start, listing)) {
-        if (this.#short === 0) return;
+        if (this.#short === 0) return true;
         if (this.search.poolOf(record.prefix) !== pool || this.search.free(record) === 0) continue;
         // The listing is younger than the block: nothing in it that overlaps means that it is sound.
         if (listing.some((r) => r !== record && prefixesOverlap(r.prefix, record.prefix))) continue;
-        await this.#take(record.prefix, record);
+        if (await this.#take(record.prefix, record) === undefined) gone = true;
       }
       if (this.#short > 0) dry.push(formatPrefix(pool.prefix));
     }
+    if (this.#short > 0 && gone) return false;
     if (dry.length > 0) this.progress.messages.add(`No IPs available in pools: [${dry.join(" ")}]`);
+    return true;
   }
 }

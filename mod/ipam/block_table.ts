@@ -9,7 +9,8 @@
  * The last known copy of a block is remembered and changed without reading it first: the write's
  * revision decides whether it was still true. An answer that changes nothing (taken already, free
  * already) has no write to prove it, so it is only believed on a copy that was read for it, unless
- * the change calls itself a guess.
+ * the change calls itself a guess. Nor is a copy believed that is older than what a caller has seen
+ * (`life`): another process may have written the block many times since we last dealt with it.
  */
 import { type Family, formatPrefix, type Prefix } from "../net/mod.ts";
 import { blockKey, blockPrefix, parseBlockKey } from "../model/keys.ts";
@@ -116,8 +117,11 @@ export class BlockTable {
     return await this.#race(() => this.store.delete(key, record.revision)) !== undefined;
   }
 
+  /** Unless a younger copy is known already. */
   remember(record: BlockRecord): void {
     const key = blockKey(record.prefix);
+    const known = this.#known.get(key);
+    if (known && isYounger(known, record)) return;
     this.#known.delete(key);
     this.#known.set(key, record);
     if (this.#known.size > REMEMBERED) this.#known.delete(this.#known.keys().next().value!);
@@ -166,6 +170,8 @@ export class BlockTable {
     let jobs = all;
     const reserved = new Map<string, Reservation>();
     for (let i = 0; i < RETRIES && jobs.length > 0; i++) {
+      // What a caller has seen is a copy as good as ours, and better where it is younger.
+      if (this.#known.has(key)) { for (const { life } of jobs) if (life) this.remember(life); }
       const known = this.#known.get(key);
       const record = known ?? await this.read(prefix);
       if (!record) {
@@ -270,13 +276,19 @@ export class BlockTable {
 }
 
 /**
- * Whether two records are of one block, not of one that was deleted and made again. Each write adds
- * one to the block's number and at least one to the store's revision; a new block begins at the time
- * in nanoseconds, which is far ahead of any number of writes.
+ * Whether two records, in whatever order, are of one block, not of one that was deleted and made
+ * again. Each write adds one to the block's number and at least one to the store's revision; a new
+ * block begins at the time in nanoseconds, which is far from any number of writes: ahead, or behind
+ * where the clock of the node that made it is.
  */
-export function isSameLife(before: BlockRecord, after: BlockRecord): boolean {
+export function isSameLife(a: BlockRecord, b: BlockRecord): boolean {
+  const [before, after] = isYounger(a, b) ? [b, a] : [a, b];
   const writes = BigInt(after.block.sequenceNumber) - BigInt(before.block.sequenceNumber);
-  return writes <= BigInt(after.revision) - BigInt(before.revision);
+  return writes >= 0n && writes <= BigInt(after.revision) - BigInt(before.revision);
+}
+
+function isYounger(a: BlockRecord, b: BlockRecord): boolean {
+  return compareRevisions(a.revision, b.revision) > 0;
 }
 
 function recordOf(entry: Entry): BlockRecord | undefined {

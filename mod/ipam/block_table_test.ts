@@ -137,3 +137,42 @@ withTable(
     assert.deepEqual(await table.change(PREFIX, takeOne()), [0]);
   },
 );
+
+withTable("what a caller has seen since is no other block", {}, async ({ store, table }) => {
+  const other = new BlockTable(store, new Handles(store));
+  await other.change(PREFIX, takeOne("x"));
+  await other.change(PREFIX, takeOne("y"));
+  const old = table.known(PREFIX)!;
+  const [life] = await table.list(4);
+  assert(isSameLife(old, life) && isSameLife(life, old));
+  assert.deepEqual(await table.change(PREFIX, takeOne(), { life, guess: true }), [2]);
+});
+
+withTable(
+  "a guess is not made on a copy older than what was seen",
+  {},
+  async ({ store, table }) => {
+    const other = new BlockTable(store, new Handles(store));
+    await table.change(PREFIX, (block) => {
+      const taken = take(block, 64, { handle: "all" });
+      return { block: taken.block, result: 0, reserve: { handle: "all", count: 64 } };
+    });
+    await other.change(PREFIX, (block) => ({
+      block: giveBackHandle(block, "all", { seconds: 0, now: 0 }).block,
+      result: 0,
+    }));
+    const [life] = await table.list(4);
+    assert.deepEqual(await table.change(PREFIX, takeOne(), { life, guess: true }), [0]);
+  },
+);
+
+Deno.test("a block made anew by a clock that is behind is another block", () => {
+  const record = (now: number, revision: string) => ({
+    prefix: PREFIX,
+    block: newBlock(PREFIX, N1, now),
+    revision,
+  });
+  const [first, second] = [record(2000, "5"), record(1000, "10")];
+  assert(!isSameLife(first, second) && !isSameLife(second, first));
+  assert(isSameLife(first, first));
+});

@@ -5,7 +5,15 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { formatIp, ipAt, mustIp, mustPrefix, type Prefix, prefixContains } from "../../net/mod.ts";
+import {
+  formatIp,
+  ipAt,
+  mustIp,
+  mustPrefix,
+  type Prefix,
+  prefixContains,
+  prefixesOverlap,
+} from "../../net/mod.ts";
 import { resourceKey } from "../../model/keys.ts";
 import { memoryStore } from "../../store/memory.ts";
 import { type Store, StoreError } from "../../store/store.ts";
@@ -30,7 +38,15 @@ interface PoolSpec {
 }
 
 type Action =
-  | { do: "auto"; process: number; host: string; num: number; handle?: string; pools?: string[] }
+  | {
+    do: "auto";
+    process: number;
+    host: string;
+    num: number;
+    handle?: string;
+    pools?: string[];
+    limit?: number;
+  }
   | { do: "assign"; process: number; host: string; offset: number; handle?: string }
   | { do: "release"; process: number; nth: number; checkHandle: boolean }
   | { do: "releaseHandle"; process: number; handle: string }
@@ -69,6 +85,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       host,
       handle,
       num: fc.integer({ min: 1, max: 4 }),
+      limit: fc.option(fc.integer({ min: 1, max: 2 }), { nil: undefined, freq: 3 }),
       pools: fc.option(fc.subarray(["p0", "p1", "p2"], { minLength: 1 }), { nil: undefined }),
     }),
   },
@@ -147,6 +164,8 @@ class Cluster {
     readonly store: Store,
     readonly scheduler: fc.Scheduler,
     readonly faults: readonly FaultPlan[],
+    /** One call at a time: then each refusal can be held against the records. */
+    readonly inTurn: boolean,
   ) {
     faults.forEach((f) => this.start(f));
   }
@@ -216,17 +235,33 @@ class Cluster {
     try {
       switch (action.do) {
         case "auto": {
-          const { host, num, handle, pools } = action;
+          const { host, num, handle, pools, limit } = action;
           const request = { num4: num, host, handle, pools4: pools, use: "Workload" as const };
-          const { v4, error } = await ipam.autoAssign(request);
+          const { v4, error } = await ipam.autoAssign({ ...request, maxBlocksPerHost: limit });
           hold(v4.addresses.map((a) => formatIp(a.ip)), handle);
+          const dry = v4.messages.some((m) => m.startsWith("No IPs available"));
+          if (this.inTurn && dry && v4.addresses.length < num) {
+            await this.checkDry(pools);
+          }
+          if (this.inTurn && limit && error instanceof IpamError && error.kind === "blockLimit") {
+            const owned = (await new Ipam(this.store).blocksOf(host)).length;
+            assert(owned >= limit, `${host} may have ${limit} blocks, has ${owned}, and gets none`);
+          }
           if (error) throw error;
           return;
         }
         case "assign": {
           const { host, handle, offset } = action;
           const address = formatIp(ipAt(mustPrefix("10.0.0.0/26"), offset));
-          await ipam.assignIp({ address, host, handle });
+          try {
+            await ipam.assignIp({ address, host, handle });
+          } catch (error) {
+            if (this.inTurn && error instanceof IpamError && error.kind === "addressTaken") {
+              const { allocated } = await checkRecords(this.store);
+              assert(allocated.has(address), `${address} is free, and was called taken`);
+            }
+            throw error;
+          }
           return hold([address], handle);
         }
         case "release": {
@@ -236,7 +271,8 @@ class Cluster {
           this.held.delete(address);
           // Without its handle only where nobody else releases it: it may be another's by then.
           const named = handle !== undefined && (action.checkHandle || busy.has(handle));
-          await ipam.releaseIps([{ address, ...(named && { handle }) }]);
+          const { unallocated } = await ipam.releaseIps([{ address, ...(named && { handle }) }]);
+          if (this.inTurn) assert.deepEqual(unallocated, [], `${address} was held`);
           return;
         }
         case "releaseHandle":
@@ -261,6 +297,18 @@ class Cluster {
       assert(!error.message.startsWith("Max retries"), error.message);
       assert(!(error instanceof StoreError), `${error.message}`);
       assert.notEqual((error as IpamError).kind, "badRecord");
+    }
+  }
+
+  /** Nothing can be borrowed from the pools: who was told so was told the truth. */
+  async checkDry(names: readonly string[] | undefined): Promise<void> {
+    const map = new PoolMap(await this.pools());
+    const { blocks } = await checkRecords(this.store);
+    for (const { prefix, block } of blocks) {
+      const pool = map.ownerOfBlock(prefix);
+      if (!pool || (names && !names.includes(pool.name))) continue;
+      if (blocks.some((b) => b.prefix !== prefix && prefixesOverlap(b.prefix, prefix))) continue;
+      assert.deepEqual(block.unallocated, [], `${block.cidr} has addresses, and none was given`);
     }
   }
 
@@ -336,7 +384,24 @@ export async function checkClusters(runs: number): Promise<void> {
       fc.array(poolSpec, { minLength: 1, maxLength: 3 }),
       fc.array(faults, { minLength: 3, maxLength: 3 }),
       fc.array(fc.array(action, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 8 }),
-      runCluster,
+      (scheduler, pools, faults, rounds) => runCluster(scheduler, pools, faults, rounds),
+    ),
+    { numRuns: runs },
+  );
+}
+
+/**
+ * Processes that remember what the others have long changed: calls one after the other, no faults.
+ * No refusal may come from an old copy.
+ */
+export async function checkTurns(runs: number): Promise<void> {
+  const sound = [{ conflicts: 0 }, { conflicts: 0 }, { conflicts: 0 }];
+  await fc.assert(
+    fc.asyncProperty(
+      fc.scheduler(),
+      fc.array(poolSpec, { minLength: 1, maxLength: 2 }),
+      fc.array(action.map((one) => [one]), { minLength: 4, maxLength: 24 }),
+      (scheduler, pools, rounds) => runCluster(scheduler, pools, sound, rounds, true),
     ),
     { numRuns: runs },
   );
@@ -347,10 +412,11 @@ async function runCluster(
   pools: readonly PoolSpec[],
   faults: readonly FaultPlan[],
   rounds: readonly Action[][],
+  inTurn = false,
 ): Promise<void> {
   const store = memoryStore();
   try {
-    const cluster = new Cluster(store, scheduler, faults);
+    const cluster = new Cluster(store, scheduler, faults, inTurn);
     for (const pool of pools) await cluster.putPool(pool);
     for (const name of HOSTS) await store.put(resourceKey(NODES, name), { metadata: { name } });
     for (const round of rounds) {
