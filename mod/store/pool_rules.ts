@@ -1,6 +1,7 @@
 /**
- * Pools beside what is stored: they may not overlap (unless kubectl writes them), keep their CIDR and
- * block size, and fit the blocks that are there. A pool that is deleted is disabled first and lets go
+ * Pools beside what is stored: they may not overlap and fit the blocks that are there (unless kubectl
+ * writes them as crd.projectcalico.org/v1, where nothing looks at other objects; IPAM lets blocks of
+ * another size drain, and claims around them), and they keep their CIDR and block size. A pool that is deleted is disabled first and lets go
  * of its blocks (Calico's clientv3/ippool.go).
  */
 import {
@@ -35,7 +36,9 @@ export const poolRules: StoreRules<IPPool> = {
         });
       }
     }
-    const block = mode.unsafe ? undefined : await blockOfOtherSize(resources, cidr, pool);
+    const block = mode.unsafe || mode.crd
+      ? undefined
+      : await blockOfOtherSize(resources, cidr, pool);
     if (block) {
       issues.push({
         path: "spec.blockSize",

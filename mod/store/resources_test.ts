@@ -204,6 +204,23 @@ test(
   },
 );
 
+test("kubectl may put a pool of another block size over blocks", async (resources, store) => {
+  await resources.create(ippoolKind, pool("wide", { cidr: "10.244.0.0/16", blockSize: 26 }));
+  await store.create("/calico/ipam/v2/assignment/ipv4/block/10.244.3.0-26", {});
+  const narrow = pool("narrow", { cidr: "10.244.3.0/24", blockSize: 28 });
+  await refused("invalid", /spec\.blockSize: 28/, resources.apply(ippoolKind, narrow));
+  const { object } = await resources.apply(ippoolKind, narrow, { crd: true });
+  assert.equal(object.spec.blockSize, 28);
+  // Its CIDR and block size stay, whoever writes it.
+  await refused(
+    "invalid",
+    /spec\.blockSize: 27/,
+    resources.apply(ippoolKind, pool("narrow", { cidr: "10.244.3.0/24", blockSize: 27 }), {
+      crd: true,
+    }),
+  );
+});
+
 test(
   "a stored pool with host bits reads masked and can be written again",
   async (resources, store) => {
