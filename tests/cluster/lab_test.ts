@@ -1,7 +1,9 @@
 /** The lab leaves nothing behind, however it ends; and starts no program but its own executable. */
 import assert from "node:assert/strict";
 import { listNetns } from "../../ffi/netns.ts";
-import { findLab } from "../../mod/lab/record.ts";
+import { findLab, listProcesses } from "../../mod/lab/record.ts";
+import { layout } from "../../mod/lab/layout.ts";
+import { mustIp, mustPrefix, prefixContains } from "../../mod/net/mod.ts";
 import { identify } from "../../ffi/process.ts";
 import { binary, labName, pause, until } from "./harness.ts";
 
@@ -68,6 +70,90 @@ Deno.test("the lab's commands do what they say, and say what is wrong", options,
     assert.match((await lab("pods")).stdout, /db-1\s+node1/);
   } finally {
     await Deno.remove(file);
+    await run("lab", "down", "--lab", name);
+  }
+  assert.deepEqual(traces(name), []);
+});
+
+/** A pod's manifest; `node` is the one that it asks for. */
+const podOn = (name: string, node?: string) =>
+  JSON.stringify({
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name },
+    spec: { nodeName: node, containers: [{ name: "c" }] },
+  });
+
+const space = (name: string) =>
+  JSON.stringify({ apiVersion: "v1", kind: "Namespace", metadata: { name } });
+
+Deno.test(
+  "lab run reads files and directories, and checks all before it starts any",
+  options,
+  async () => {
+    const name = labName();
+    const lab = (...args: string[]) => run("lab", args[0], "--lab", name, ...args.slice(1));
+    const folder = await Deno.makeTempDir();
+    const write = async (file: string, ...documents: string[]) => {
+      await Deno.writeTextFile(`${folder}/${file}`, documents.join("\n---\n"));
+      return `${folder}/${file}`;
+    };
+    try {
+      const up = await lab("up", "--nodes", "1", "--env", "CALICO_IPV4POOL_CIDR=10.50.0.0/16");
+      assert.equal(up.code, 0, up.stderr);
+      assert.match((await lab("up")).stderr, new RegExp(`tortie lab down --lab ${name}`));
+
+      const missing = await lab("run", "-f", `${folder}/none.yaml`);
+      assert.match(missing.stderr, /^error: .*none\.yaml is not there/);
+      const nowhere = await lab(
+        "run",
+        "-f",
+        await write("x.yaml", podOn("a"), podOn("b", "node9")),
+      );
+      assert.match(nowhere.stderr, /^error: the lab has no node "node9"/);
+      const twice = await lab("run", "-f", await write("x.yaml", podOn("a"), podOn("a")));
+      assert.match(twice.stderr, /^error: the pod "default\/a" is there twice/);
+      const bad = `{"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"p"},` +
+        `"spec":{"cidr":"nonsense"}}`;
+      const refused = await lab("run", "-f", await write("x.yaml", bad, podOn("a")));
+      assert.match(refused.stderr, /^error: (?!error)/);
+      assert.equal((await lab("pods", "-o", "json")).stdout.trim(), "[]", "nothing was started");
+
+      const others = await lab("run", "-f", await write("x.yaml", space("n1"), space("n2")));
+      assert.match(others.stdout, /^applied 2 other objects\nno pod to run\n$/);
+      await write("x.yaml", space("n3"));
+      await write("y.yaml", podOn("a", "node1"));
+      const ran = await lab("run", "-f", folder);
+      assert.equal(ran.code, 0, ran.stderr);
+      const [, address] = /default\/a on node1: (\S+)/.exec(ran.stdout) ?? [];
+      assert.ok(address, ran.stdout);
+      assert.ok(prefixContains(mustPrefix("10.50.0.0/16"), mustIp(address)), address);
+      assert.match((await lab("run", "-f", folder)).stderr, /"default\/a" runs already/);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+      await run("lab", "down", "--lab", name);
+    }
+    assert.deepEqual(traces(name), []);
+  },
+);
+
+Deno.test("a lab whose record is damaged says so, and is taken down whole", options, async () => {
+  const name = labName();
+  const { directory } = layout(name, []);
+  try {
+    assert.equal((await run("lab", "up", "--lab", name, "--nodes", "1")).code, 0);
+    const processes = listProcesses(directory);
+    assert.equal(processes.length, 2, "the datastore and one node");
+    for (const damage of ["", "{}", "null", '{"layout": {"na']) {
+      await Deno.writeTextFile(`${directory}/lab.json`, damage);
+      const { stderr } = await run("lab", "pods", "--lab", name);
+      assert.match(stderr, /^error: \S+lab\.json is damaged; .*tortie lab down --lab/);
+    }
+    const down = await run("lab", "down", "--lab", name);
+    assert.equal(down.code, 0, down.stderr);
+    for (const p of processes) assert.notEqual(identify(p.pid)?.startTime, p.startTime);
+    await assert.rejects(Deno.stat(directory), Deno.errors.NotFound);
+  } finally {
     await run("lab", "down", "--lab", name);
   }
   assert.deepEqual(traces(name), []);
