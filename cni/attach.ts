@@ -9,7 +9,7 @@
  *     4. the pair is made, both sides down, the host's marked "adding"
  *     5. wait until the agent says that the rules are in the kernel
  *     6. the pod's side, then the host's side with its routes
- *     7. the answer; when the runtime has it the mark becomes "in use"
+ *     7. the mark becomes "in use"; only then the caller gets the answer
  *
  * Before 5 the interface is unknown to the rules, and unknown workload interfaces are dropped both
  * ways; its host side is down besides. Whatever fails after 1 undoes itself by the same code as DEL
@@ -53,19 +53,13 @@ import { formatMark, isMarkOf, parseMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
 import type { CniResult } from "./result.ts";
 
-/** What ADD made. */
-export interface Attached {
-  readonly result: CniResult;
-  readonly hostName: string;
-}
-
 /** Attaches, or throws and leaves nothing. The caller holds the attachment's locks. */
 export async function attach(
   deps: CniDeps,
   conf: NetConf,
   attachment: Attachment,
   identity: EndpointIdentity,
-): Promise<Attached> {
+): Promise<CniResult> {
   const path = attachment.netns!;
   const subject = await readSubject(
     deps.store,
@@ -147,7 +141,7 @@ function interfaceExists(link: PodLink, netns: PodNamespace): CniError {
   );
 }
 
-/** Steps 2 to 6. */
+/** Steps 2 to 7. */
 async function build(
   deps: CniDeps,
   conf: NetConf,
@@ -155,7 +149,7 @@ async function build(
   subject: Subject,
   request: PodRequest,
   netns: PodNamespace,
-): Promise<Attached> {
+): Promise<CniResult> {
   const now = deps.now?.() ?? new Date();
   const addresses: Ip[] = request.plan.kind === "unmanaged"
     ? request.plan.addresses
@@ -190,7 +184,8 @@ async function build(
   await netns.wirePod(plan);
   await deps.kernel.wireHost(plan);
   await netns.settle(plan);
-  return { result: resultOf(plan, netns.path), hostName: plan.hostName };
+  await deps.kernel.setAlias(plan.hostName, formatMark({ ...identity, state: "in use" }));
+  return resultOf(plan, netns.path);
 }
 
 /** Steps 4 and 5 side by side: the pair is made while the agent programs the rules. */

@@ -1,15 +1,15 @@
 /**
  * The mark on the host side of a pair: the interface's alias, which `ip link` shows. It says whose
- * the pair is, and whether the runtime has been told of it. It is written in the message that makes
+ * the pair is, and whether the runtime may know of it. It is written in the message that makes
  * the interface and vanishes with it, so it can neither be missing nor outlive what it describes;
  * with it a pair that an ADD left behind when it was cut off is told from one that is in use.
  *
- *     tortie adding <container>/<interface>      made, the runtime has no answer yet
- *     tortie pod <container>/<interface>         in use
+ *     tortie adding <container>/<interface>      made, nobody has an answer
+ *     tortie pod <container>/<interface>         in use; the answer goes out after this mark
  *
- * A pair without our alias was wired by Calico, and is in use. A service that dies between the answer
- * and the second mark leaves a pair that looks unfinished; only a second ADD of the same container,
- * which no runtime makes, would find it so, and would make it anew.
+ * A pair without our alias was wired by Calico, and is in use. A service that dies between this mark
+ * and the answer leaves a whole attachment without a caller. A second ADD is an error then and leaves
+ * it alone, since it could as well be live; the DEL that follows a failed ADD takes it away.
  */
 
 const ADDING = "tortie adding ";

@@ -9,11 +9,13 @@
  * others run side by side.
  *
  * An ADD counts only when its answer reached the caller: if it cannot be delivered (the plugin was
- * killed meanwhile) the attachment is taken away again before anybody else gets its locks.
+ * killed meanwhile) the attachment is taken away again before anybody else gets its locks. It is
+ * marked "in use" before the answer goes out, so that whoever has the answer has a pod that no later
+ * call takes for a remainder, however this process ends.
  */
 
 import type { CniDeps } from "./deps.ts";
-import { attach, type Attached } from "./attach.ts";
+import { attach } from "./attach.ts";
 import { check } from "./check.ts";
 import { checkIpamType } from "./addresses.ts";
 import { detach } from "./detach.ts";
@@ -24,7 +26,6 @@ import { collectGarbage } from "./gc.ts";
 import { type EndpointIdentity, handleId, hostInterfaceName, identify } from "./identity.ts";
 import { ipamAdd, ipamCheck, ipamDel, ipamGc } from "./ipam_plugin.ts";
 import { KeyedLocks } from "./locks.ts";
-import { formatMark } from "./mark.ts";
 import { guessVersion, type NetConf, parseNetConf } from "./netconf.ts";
 import type { CniReply, CniRequest } from "./request.ts";
 import { appendResult, formatResult, parseResult } from "./result.ts";
@@ -150,28 +151,14 @@ export class CniServer {
       ? undefined
       : parseResult(conf.prevResult, conf.cniVersion);
     await checkDatastoreReady(deps.store);
-    const attached = await attach(deps, conf, attachment, identity);
-    const result = before ? appendResult(before, attached.result) : attached.result;
+    const own = await attach(deps, conf, attachment, identity);
+    const result = before ? appendResult(before, own) : own;
     const reply: CniReply = {
       exit: 0,
       body: JSON.stringify(formatResult(result, conf.cniVersion)) + "\n",
     };
-    if (await deliver(reply).catch(() => false)) await this.#markInUse(identity, attached);
-    else await this.#takeBack(identity, attachment);
+    if (!await deliver(reply).catch(() => false)) await this.#takeBack(identity, attachment);
     return reply;
-  }
-
-  /** The runtime has its answer: from now on a second ADD is an error. */
-  async #markInUse(identity: EndpointIdentity, attached: Attached): Promise<void> {
-    try {
-      const mark = formatMark({ ...identity, state: "in use" });
-      await this.deps.kernel.setAlias(attached.hostName, mark);
-    } catch (error) {
-      this.deps.log?.("warn", "the mark of an attached interface could not be written", {
-        interface: attached.hostName,
-        error: (error as Error).message,
-      });
-    }
   }
 
   /** Nobody took the answer, so for the runtime this ADD failed. */

@@ -109,18 +109,52 @@ test("the service is killed at any moment of ADDs and DELs: afterwards all is wh
     }
     await h.startService();
     for (const [i, { container, netns, added }] of outcomes.entries()) {
-      // Killed after the answer and before the mark, the service cannot know that it was heard, and
-      // makes the attachment anew.
+      // Who has its answer has a pod that no second ADD may touch. Without an answer the attachment
+      // is either marked, and stays until DEL, or it is a remainder and made anew.
       const links = await h.ip("", "link", "show");
       const alias = links.find((l) => l.ifname === `cali${container}`)?.ifalias ?? "";
       const again = await h.call({ container, netns });
-      if (added) assert.match(alias, /^tortie (pod|adding) /, container);
+      if (added) assert.match(alias, /^tortie pod /, container);
       const expected = alias.startsWith("tortie pod ") ? 100 : undefined;
       if (i % 2 === 0) assert.equal(again.json.code, expected, `${container}: ${again.stdout}`);
       const { code, stdout } = await h.call({ command: "DEL", container, netns });
       assert.equal(code, 0, `${container}: ${stdout}`);
     }
     assert.deepEqual(await h.traces(), [], `round ${round}`);
+  }
+});
+
+test("the service is killed while a caller reads its answer: the pod is in use all the same", async () => {
+  await using h = await CniHarness.start();
+  for (let round = 0; round < 3; round++) {
+    const container = `w${round}`;
+    const netns = await h.addNamespace();
+    const caller = await Deno.connect({ transport: "unix", path: h.socket });
+    const words = ["TORTIE1", "cni", "tortie"];
+    for (const [name, value] of Object.entries(h.environment({ container, netns }))) {
+      if (name.startsWith("CNI_")) words.push(`${name}=${value}`);
+    }
+    const request = new TextEncoder().encode(words.join("\0") + "\0\0" + JSON.stringify(h.conf()));
+    for (let at = 0; at < request.length;) at += await caller.write(request.subarray(at));
+    await caller.closeWrite();
+    // The caller has the first bytes of its answer and keeps the connection: the service still waits
+    // for it to go away.
+    const first = new Uint8Array(2);
+    assert.equal(await caller.read(first), 2);
+    assert.equal(new TextDecoder().decode(first), "0 ");
+    await h.killService();
+    caller.close();
+    const [link] = await h.ip("", "link", "show", "dev", `cali${container}`);
+    assert.equal(link.ifalias, `tortie pod ${container}/eth0`);
+    await h.startService();
+    const before = await h.traces();
+    const again = await h.call({ container, netns });
+    assert.equal(again.json.code, 100, again.stdout);
+    assert.deepEqual(await h.traces(), before);
+    const [still] = await h.ip("", "link", "show", "dev", `cali${container}`);
+    assert.equal(still.ifindex, link.ifindex, "the live pod's interface is untouched");
+    assert.equal((await h.call({ command: "DEL", container, netns })).code, 0);
+    assert.deepEqual(await h.traces(), []);
   }
 });
 
