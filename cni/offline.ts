@@ -32,6 +32,9 @@ import { readSysctl } from "../ffi/sysctl.ts";
 /** How long the datastore has to answer, in milliseconds. */
 const STORE_PATIENCE = 3_000;
 
+/** How long other calls of this kind may hold the embedded datastore, in milliseconds. */
+const LOCK_PATIENCE = 5_000;
+
 /** Answers a call without a node service; `why` is what kept the plugin from reaching it. */
 export async function runOffline(
   request: CniRequest,
@@ -144,7 +147,7 @@ async function openStore(
     }
     try {
       const { openKv } = await import("../mod/store/kv.ts");
-      return await openKv(path);
+      return await openKv(path, { waitMs: LOCK_PATIENCE });
     } catch (error) {
       return unreachable(`${absent}, and ${(error as Error).message}`);
     }

@@ -193,6 +193,22 @@ test("without a service: CHECK, DEL and GC do what kernel and store can tell, AD
   assert.equal((await h.call({ command: "DEL", container: "two", netns: two.netns })).code, 0);
 });
 
+test("without a service: DELs at once wait for each other's datastore", async () => {
+  await using h = await CniHarness.start();
+  const pods = [];
+  for (let i = 0; i < 6; i++) {
+    pods.push({ container: `at${i}`, ...await h.add({ container: `at${i}` }) });
+  }
+  await h.killService();
+  const deleted = await Promise.all(
+    pods.map(({ container, netns }) => h.call({ command: "DEL", container, netns })),
+  );
+  assert.deepEqual(deleted.map((d) => d.stdout), pods.map(() => ""));
+  assert.deepEqual(deleted.map((d) => d.code), pods.map(() => 0));
+  await h.startService();
+  assert.deepEqual(await h.traces(), []);
+});
+
 test("without service and store: DEL and GC are code 11 and touch nothing, CHECK looks at the kernel", async () => {
   await using h = await CniHarness.start();
   const one = await h.add({ container: "one" });
