@@ -13,7 +13,7 @@
  */
 
 import { KernelError } from "./errors.ts";
-import { closeFd, cString, errno, libc, O_CREAT, O_EXCL, O_RDONLY } from "./libc.ts";
+import { closeFd, cString, errno, libc, O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY } from "./libc.ts";
 import { check } from "./libc.ts";
 import { openFd } from "./file.ts";
 
@@ -47,7 +47,7 @@ export class Netns {
     const operation = `open network namespace ${path}`;
     let fd: number;
     try {
-      fd = openFd(path, O_RDONLY);
+      fd = openFd(path, O_RDONLY | O_NONBLOCK);
     } catch (error) {
       throw error instanceof KernelError ? error.during(operation) : error;
     }

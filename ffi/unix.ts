@@ -8,6 +8,7 @@ import {
   AF_UNIX,
   check,
   closeFd,
+  errno,
   intBytes,
   libc,
   MSG_NOSIGNAL,
@@ -173,6 +174,23 @@ function removeFile(path: string): void {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
+}
+
+/**
+ * Holds a name in the abstract namespace of sockets, which each network namespace has of its own: one
+ * process at a time, until it releases it or ends. undefined where another process holds it.
+ */
+export function holdName(name: string): { release(): void } | undefined {
+  const EADDRINUSE = 98;
+  const fd = check(libc().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), `hold the name ${name}`);
+  const at = address(`@${name}`);
+  if (libc().bind(fd, at, at.length) < 0) {
+    const reason = errno();
+    closeFd(fd);
+    if (reason === EADDRINUSE) return undefined;
+    throw new KernelError(reason, `hold the name ${name}`);
+  }
+  return { release: () => closeFd(fd) };
 }
 
 /** Sends one datagram, e.g. `READY=1` to systemd's NOTIFY_SOCKET. */

@@ -56,6 +56,8 @@ export interface AgentParts {
   readonly kernel: NodeKernel;
   readonly bgp?: BgpService;
   readonly log: Log;
+  /** Seconds between two full looks at the kernel; 0: none. */
+  readonly resyncSeconds?: () => number;
   /** Sees every object as it is read. */
   readonly snapshot?: {
     note(key: string, entry: Entry | undefined): void;
@@ -73,8 +75,8 @@ export interface TurnReport {
 
 /** Milliseconds after which a failed turn is tried again, growing. */
 const RETRY = [100, 500, 2000, 10_000];
-/** Milliseconds between two full looks at the kernel (Felix: 90 s). */
-const RESYNC = 90_000;
+/** Seconds between two full looks at the kernel, where nobody says otherwise (Felix: 90 s). */
+const RESYNC = 90;
 
 interface Waiter {
   readonly endpoint: WorkloadEndpoint;
@@ -139,10 +141,11 @@ export class Agent {
   #resyncTimer: number | undefined;
 
   #scheduleResync(): void {
+    const seconds = this.#parts.resyncSeconds?.() ?? RESYNC;
     // Spread, so that the nodes of a cluster do not all look at the same time.
-    const pause = RESYNC * (0.95 + Math.random() / 10);
+    const pause = (seconds || RESYNC) * 1000 * (0.95 + Math.random() / 10);
     this.#resyncTimer = setTimeout(() => {
-      this.resync();
+      if (seconds > 0) this.resync();
       this.#scheduleResync();
     }, pause);
   }

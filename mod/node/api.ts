@@ -50,6 +50,25 @@ export interface NodeStatus {
   readonly memoryBytes: number;
 }
 
+/** Up: its policy is in the kernel, its interface is up, its routes are there. */
+export function endpointState(
+  { agent, kernel, state }: Pick<ApiParts, "agent" | "kernel" | "state">,
+  key: string,
+): EndpointState {
+  const endpoint = state.endpoints.get(key);
+  const up = endpoint && agent.programmedEndpoints.has(key) && !kernel.endpointFault(endpoint);
+  return up ? "up" : "down";
+}
+
+/** Endpoints that cannot be reached, and why. */
+export function endpointFaults({ kernel, state }: Pick<ApiParts, "kernel" | "state">): string[] {
+  return [...state.endpoints.values()].flatMap((endpoint) => {
+    const why = kernel.endpointFault(endpoint);
+    const { metadata: { namespace }, spec: { pod, containerID } } = endpoint;
+    return why ? [`endpoint ${namespace}/${pod ?? containerID}: ${why}`] : [];
+  });
+}
+
 export function nodeStatusOf(parts: ApiParts): NodeStatus {
   const { agent, state, engine, kernel, config, felix } = parts;
   const report = agent.report();
@@ -63,6 +82,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
     errors: [
       ...report.errors,
       ...kernel.unresolved.map((p) => `route ${p}: no route leads to its next hop`),
+      ...endpointFaults(parts),
     ],
     warnings: [
       ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
@@ -75,7 +95,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       workload: spec.pod ?? spec.containerID ?? spec.workload ?? "",
       interface: spec.interfaceName ?? "",
       addresses: spec.ipNetworks ?? [],
-      state: agent.programmedEndpoints.has(key) ? "up" as const : "down" as const,
+      state: endpointState(parts, key),
     })),
     blocks: state.ownBlocks().map(formatPrefix),
     memoryBytes: Deno.memoryUsage().rss,

@@ -76,7 +76,11 @@ export class BgpPart implements BgpService {
     });
     this.#warnings = wanted.problems.map((p) => `${p.object}: ${p.message}`);
     if (!wanted.routerId) {
-      this.#end("this node has no BGP address");
+      const why = state.nodes.has(config.nodeName)
+        ? "this node has no BGP address"
+        : `the Node "${config.nodeName}" is not in the datastore; restart the service to register it`;
+      this.#warnings.push(`BGP is not spoken: ${why}`);
+      this.#end(why);
       return;
     }
     this.#routerId = formatIp(wanted.routerId);
@@ -126,6 +130,7 @@ export class BgpPart implements BgpService {
 
   #end(why: string): void {
     if (!this.#speaker) return;
+    this.log.warn("BGP ends", { why });
     this.#speaker.stop({ graceful: false, reason: why });
     this.#speaker = undefined;
     this.#learned = new Map();

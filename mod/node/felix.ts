@@ -10,6 +10,8 @@ export interface FelixParameters {
   readonly interfacePrefixes: readonly string[];
   readonly mtuInterfacePattern: RegExp;
   readonly endpointToHostAction: "accept" | "drop" | "return";
+  /** Seconds between two full looks at the kernel; 0: never. */
+  readonly routeRefreshInterval: number;
   /** Seconds; 0: never. */
   readonly reportingInterval: number;
   readonly reportingTtl: number;
@@ -105,6 +107,7 @@ export function felixParameters(
       // Felix's bare default is DROP; all of Calico's Kubernetes manifests set ACCEPT.
       "accept",
     ),
+    routeRefreshInterval: seconds("RouteRefreshInterval", "routeRefreshInterval", 90),
     reportingInterval: seconds("ReportingIntervalSecs", "reportingInterval", 30),
     reportingTtl: seconds("ReportingTTLSecs", "reportingTTL", 90),
     endpointReporting: boolean("EndpointReportingEnabled", "endpointReportingEnabled", false),

@@ -8,6 +8,8 @@
  * it is told as a warning.
  */
 
+import { ConfigError } from "./config.ts";
+
 export interface Report {
   readonly ok: boolean;
   /** One line each, most important first. */
@@ -49,18 +51,28 @@ export function serveMetrics(at: Endpoint, metrics: Metrics): () => Promise<void
 
 function serve(at: Endpoint, route: (path: string) => Response | undefined): () => Promise<void> {
   if (at.port === 0) return () => Promise.resolve();
-  const server = Deno.serve({
-    hostname: at.host,
-    port: at.port,
-    onListen: () => {},
-    onError: (error) => new Response(`${(error as Error).message}\n`, { status: 500 }),
-  }, (request) => {
+  const handle = (request: Request) => {
     if (request.method !== "GET" && request.method !== "HEAD") {
       return new Response("only GET\n", { status: 405 });
     }
     return route(new URL(request.url).pathname) ?? new Response("not found\n", { status: 404 });
-  });
-  return () => server.shutdown();
+  };
+  try {
+    const server = Deno.serve({
+      hostname: at.host,
+      port: at.port,
+      onListen: () => {},
+      onError: (error) => new Response(`${(error as Error).message}\n`, { status: 500 }),
+    }, handle);
+    return () => server.shutdown();
+  } catch (error) {
+    throw new ConfigError(
+      `cannot serve HTTP on ${at.host} port ${at.port}: ${
+        (error as Error).message
+      }; choose another ` +
+        "port (TORTIE_HEALTH_PORT, TORTIE_METRICS_PORT; 0 means none)",
+    );
+  }
 }
 
 type Labels = Record<string, string>;

@@ -35,6 +35,7 @@ import type { FelixParameters } from "./felix.ts";
 import { HOST_MAC } from "../../cni/kernel.ts";
 import { endpointFacts } from "./endpoint_facts.ts";
 import { hostInterfaceSysctls } from "./interface_settings.ts";
+import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import type { Log } from "./log.ts";
 import { type Failure, Reconciler } from "./reconciler.ts";
 import {
@@ -249,8 +250,10 @@ export class Kernel implements NodeKernel {
     const failed: [string, Error][] = [];
     const wanted = new Map<Route, string>();
     for (const [key, desired, actual] of items) {
-      // A route of somebody else in our place is not ours to overwrite, unless it is on a pod's link.
-      if (actual && !this.#isOurs(actual)) {
+      // What BGP has learned does not overwrite a route that somebody else set. The addresses of our
+      // endpoints and our blocks are ours, whoever put a route to them.
+      const contested = actual && !this.#isOurs(actual) && desired.protocol === PROTOCOL_BGP;
+      if (contested) {
         failed.push([
           key,
           new Error(
@@ -436,6 +439,17 @@ export class Kernel implements NodeKernel {
     });
     this.#unresolved = unresolved;
     this.#routes.setDesired(routes);
+  }
+
+  /** Why an endpoint's traffic cannot pass, though its policy is in place; undefined where it can. */
+  endpointFault(endpoint: WorkloadEndpoint): string | undefined {
+    const name = endpoint.spec.interfaceName ?? "";
+    const link = [...this.#links.values()].find((l) => l.name === name);
+    if (!link) return `its interface ${name} is not there`;
+    if (!link.up) return `its interface ${name} is down`;
+    const missing = endpointFacts(endpoint).prefixes.map(formatPrefix)
+      .find((key) => !this.#routes.holds(key));
+    return missing && `the route to ${missing} is missing`;
   }
 
   /** Learned prefixes whose next hop no route leads to. */

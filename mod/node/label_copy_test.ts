@@ -48,6 +48,14 @@ Deno.test("the endpoint's labels follow its pod's, and only on its own node", as
   await pod({ app: "z" });
   assert.deepEqual(await copyAs("node2"), { app: "a", tier: "web", ...fixed });
   assert.deepEqual(await copyAs("node1"), { app: "z", ...fixed });
+  await resources.delete(podKind, "a", "default");
+  await resources.create(podKind, {
+    kind: "Pod",
+    apiVersion: "v1",
+    metadata: { name: "a", namespace: "default", labels: { app: "y" } },
+    spec: { containers: [] },
+  });
+  assert.deepEqual(await copyAs("node1"), { app: "y", ...fixed }, "a Pod that names no node");
   const { revision } = await store.list("/");
   await copyAs("node1");
   assert.equal((await store.list("/")).revision, revision, "nothing to write");

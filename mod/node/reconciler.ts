@@ -89,6 +89,12 @@ export class Reconciler<V> {
     for (const key of this.#desired.keys()) this.#dirty.add(key);
   }
 
+  /** Whether the kernel was last seen to hold what is desired under the key. */
+  holds(key: string): boolean {
+    const desired = this.#desired.get(key), actual = this.#actual.get(key);
+    return desired !== undefined && actual !== undefined && this.#kind.same(desired, actual);
+  }
+
   get pending(): boolean {
     return this.#dirty.size > 0;
   }

@@ -1,7 +1,7 @@
 /** When and what the node reports into the datastore: the clock around `reporter.ts`. */
 import type { Resources } from "../store/resources.ts";
 import type { Store } from "../store/store.ts";
-import type { ApiParts } from "./api.ts";
+import { type ApiParts, endpointState } from "./api.ts";
 import type { Log } from "./log.ts";
 import {
   type EndpointState,
@@ -70,8 +70,7 @@ export class Reports {
     if (parameters.endpointReporting) {
       const states = new Map<string, EndpointState>();
       for (const [key, endpoint] of state.endpoints) {
-        const up = agent.programmedEndpoints.has(key);
-        states.set(statusKeyOf(config.nodeName, endpoint), up ? "up" : "down");
+        states.set(statusKeyOf(config.nodeName, endpoint), endpointState(this.#parts, key));
       }
       await this.#reporter.endpoints(states);
     } else await this.#reporter.withdrawEndpoints();

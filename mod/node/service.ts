@@ -19,9 +19,9 @@ import { Resources } from "../store/resources.ts";
 import { remoteStore } from "../store/remote.ts";
 import { serveStore } from "../store/serve.ts";
 import type { Store } from "../store/store.ts";
-import { sendDatagram } from "../../ffi/unix.ts";
+import { holdName, sendDatagram } from "../../ffi/unix.ts";
 import { Agent } from "./agent.ts";
-import { localApi } from "./api.ts";
+import { endpointFaults, localApi } from "./api.ts";
 import { BgpPart } from "./bgp.ts";
 import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./config.ts";
 import { type FelixParameters, felixParameters } from "./felix.ts";
@@ -36,6 +36,9 @@ import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ensureFelixConfiguration, ensurePools, registerNode } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState } from "./state.ts";
+
+/** As the command line has it for a wrong setting. */
+const EXIT_USAGE = 2;
 
 /** A loop that has not turned for so long, although it has work, is stuck. */
 const STUCK = 90_000;
@@ -61,6 +64,15 @@ function coalesced(job: () => Promise<void>, onError: (error: Error) => void): (
   };
 }
 
+/** Holds a name; a predecessor that is about to end is waited for. */
+async function holdSoon(name: string): Promise<{ release(): void } | undefined> {
+  for (let tries = 0;; tries++) {
+    const held = holdName(name);
+    if (held || tries === 25) return held;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
 /** The store of this node, and the methods by which others reach it through us. */
 async function openStore(config: NodeConfig): Promise<{ store: Store; methods: Methods }> {
   if (config.store.kind === "socket") return { store: remoteStore(config.store.path), methods: {} };
@@ -72,7 +84,14 @@ async function openStore(config: NodeConfig): Promise<{ store: Store; methods: M
 
 /** Runs until SIGTERM or SIGINT; the exit code. */
 export async function runNode(flags: NodeFlags, info: ServiceInfo): Promise<number> {
-  const config = nodeConfig(flags);
+  let config: NodeConfig;
+  try {
+    config = nodeConfig(flags);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(`error: ${error.message}`);
+    return EXIT_USAGE;
+  }
   await startLogging(config.logLevel);
   const log = logger("node");
   const ended = new Promise<string>((resolve) => {
@@ -88,7 +107,7 @@ export async function runNode(flags: NodeFlags, info: ServiceInfo): Promise<numb
     } catch (error) {
       log.error("cannot start", { error });
       await service.stop("it could not start");
-      if (error instanceof ConfigError) console.error(`tortie node run: ${error.message}`);
+      if (error instanceof ConfigError) console.error(`error: ${error.message}`);
       return 1;
     }
     const why = await Promise.race([ended, service.renewal]);
@@ -124,6 +143,8 @@ export class NodeService {
   #closeDataplane: (() => void) | undefined;
   readonly #servers: (() => Promise<void>)[] = [];
   #stopping = false;
+  #name: { release(): void } | undefined;
+  #wrotePid = false;
   /** What start waits for, in words. */
   #waiting = "the service is starting";
 
@@ -154,6 +175,12 @@ export class NodeService {
     const { config, log } = this;
     for (const folder of [config.runDir, config.stateDir, config.calicoDir]) {
       await Deno.mkdir(folder, { recursive: true, mode: 0o755 });
+    }
+    this.#name = await holdSoon("tortie-node");
+    if (!this.#name) {
+      throw new ConfigError(
+        "another node service runs in this network namespace; stop it first (see: tortie node status)",
+      );
     }
     const { store, methods } = await openStore(config);
     this.#store = store;
@@ -200,6 +227,7 @@ export class NodeService {
       kernel,
       bgp,
       log: logger("agent"),
+      resyncSeconds: () => this.#felix().routeRefreshInterval,
       onTurn: (report) => {
         this.#metrics.add("felix_int_dataplane_apply_time_seconds_sum", report.milliseconds / 1000);
         this.#metrics.add("felix_int_dataplane_apply_time_seconds_count");
@@ -254,6 +282,7 @@ export class NodeService {
       log: logger("socket"),
     });
     await Deno.writeTextFile(`${config.runDir}/node.pid`, `${Deno.pid}\n`);
+    this.#wrotePid = true;
     this.#servers.push(
       serveHealth({ host: config.healthHost, port: felix.healthEnabled ? config.healthPort : 0 }, {
         liveness: () => this.#liveness(),
@@ -309,7 +338,11 @@ export class NodeService {
         await Deno.writeTextFile(`${config.calicoDir}/nodename`, config.nodeName);
         return;
       } catch (error) {
-        if (error instanceof ConfigError || over) throw error;
+        if (over) {
+          this.#stopping = true;
+          return;
+        }
+        if (error instanceof ConfigError) throw error;
         this.#waiting = `waiting for the datastore: ${(error as Error).message}`;
         log.warn("cannot register yet", { error });
         await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, pause))]);
@@ -357,6 +390,7 @@ export class NodeService {
     // Ready, but worth a word: these make the node no less able to forward.
     if (!agent!.store.ok) reasons.push(`the datastore is away: ${agent!.store.error}`);
     reasons.push(...agent!.errors, ...this.#bgp?.warnings() ?? []);
+    if (this.#kernel) reasons.push(...endpointFaults({ kernel: this.#kernel, state: this.#state }));
     return { ok: true, reasons: ["ready", ...reasons.map((r) => `warning: ${r}`)] };
   }
 
@@ -404,6 +438,8 @@ export class NodeService {
     this.#kernel?.close();
     for (const close of this.#servers) await close();
     await this.#store?.close();
+    this.#name?.release();
+    if (!this.#wrotePid) return; // a refused one must not take away the other's
     try {
       await Deno.remove(`${this.config.runDir}/node.pid`);
     } catch (error) {

@@ -126,12 +126,13 @@ export class ClusterState {
 
   #pod(key: string, value: unknown): Topic[] {
     const pod = value as Partial<Pod> | undefined;
-    if (pod?.spec?.nodeName !== this.nodeName) {
+    // A Pod that names no node may be ours: the endpoint says where it is.
+    if (!pod || (pod.spec?.nodeName || this.nodeName) !== this.nodeName) {
       return this.pods.delete(key) ? ["pods", "policy"] : ["policy"];
     }
     this.pods.set(key, {
       labels: pod.metadata?.labels ?? {},
-      account: pod.spec.serviceAccountName || "default",
+      account: pod.spec?.serviceAccountName || "default",
     });
     return ["pods", "policy"];
   }

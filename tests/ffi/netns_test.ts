@@ -82,6 +82,15 @@ Deno.test("what is no network namespace is said to be none", () => {
     assert.throws(() => Netns.open(path), refused(code), path);
   }
   assert.throws(() => Netns.open("/etc/pass\0wd"), TypeError);
+  // A pipe without a writer: opening it must not wait for one.
+  const folder = Deno.makeTempDirSync();
+  try {
+    const { success } = new Deno.Command("mkfifo", { args: [`${folder}/pipe`] }).outputSync();
+    assert.ok(success);
+    assert.throws(() => Netns.open(`${folder}/pipe`), refused("EINVAL"));
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
   for (const name of ["", ".", "..", "a/b"]) {
     assert.throws(() => createNetns(name), refused("EINVAL"), name);
   }
