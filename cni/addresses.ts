@@ -10,7 +10,7 @@
 
 import { formatIp, parseCidr } from "../mod/net/mod.ts";
 import { goTimestamp } from "../mod/ipam/time.ts";
-import type { AssignedAddress, IpamClient } from "../mod/ipam/types.ts";
+import type { AssignedAddress, IpamClient, ReleaseRequest } from "../mod/ipam/types.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { AddressPlan } from "./annotations.ts";
 import { CniCode, CniError } from "./errors.ts";
@@ -100,16 +100,17 @@ export function attributesOf(claimant: Claimant, now: Date): Record<string, stri
 }
 
 /**
- * Before fixed addresses are asked for: frees those of them that an earlier sandbox of the same pod
- * still holds. Addresses of anybody else are left alone.
+ * Those of the fixed addresses that an earlier sandbox of the same pod still holds, to be released
+ * before they are asked for. Addresses of anybody else are left alone.
  */
-export async function freeOwnOlder(
+export async function heldByOlder(
   ipam: IpamClient,
   plan: AddressPlan,
   claimant: Claimant,
   older: WorkloadEndpoint,
-): Promise<void> {
-  if (plan.kind !== "fixed" || !claimant.pod) return;
+): Promise<ReleaseRequest[]> {
+  if (plan.kind !== "fixed" || !claimant.pod) return [];
+  const found: ReleaseRequest[] = [];
   const olderAddresses = (older.spec.ipNetworks ?? []).map((net) => parseCidr(net)?.ip);
   for (const address of plan.addresses) {
     const text = formatIp(address);
@@ -119,8 +120,9 @@ export async function freeOwnOlder(
       held?.attributes.pod !== claimant.pod.name ||
       held.attributes.namespace !== claimant.pod.namespace
     ) continue;
-    await ipam.releaseIps([{ address, handle: held.handle, sequenceNumber: held.sequenceNumber }]);
+    found.push({ address, handle: held.handle, sequenceNumber: held.sequenceNumber });
   }
+  return found;
 }
 
 /** The IPAM types that we answer for. */

@@ -4,7 +4,8 @@
  *
  *     1. look: is this attachment there (an error), a remainder of an ADD that was cut off (removed),
  *        or the pod's earlier sandbox (taken over)?
- *     2. addresses on record in IPAM under the attachment's handle
+ *     2. addresses on record in IPAM under the attachment's handle; then the earlier sandbox's
+ *        interface goes, or before, where the address is its own
  *     3. WorkloadEndpoint written: from here on the agent computes and programs its policy
  *     4. the pair is made, both sides down, the host's marked "adding"
  *     5. wait until the agent says that the rules are in the kernel
@@ -18,7 +19,7 @@
 
 import { formatIp, hostPrefix, type Ip } from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
-import { claimantOf, freeOwnOlder, obtainAddresses } from "./addresses.ts";
+import { claimantOf, heldByOlder, obtainAddresses } from "./addresses.ts";
 import { type PodRequest, readRequest } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
@@ -77,8 +78,7 @@ export async function attach(
   try {
     const older = await clearTheWay(deps, identity, netns);
     try {
-      if (older) await freeOwnOlder(deps.ipam, request.plan, claimantOf(identity), older);
-      return await build(deps, conf, identity, subject, request, netns);
+      return await build(deps, conf, identity, subject, request, netns, older);
     } catch (error) {
       await undo(deps, identity, path, error);
       throw error;
@@ -89,8 +89,8 @@ export async function attach(
 }
 
 /**
- * Step 1. Returns the endpoint of the pod's earlier sandbox, if there is one; its interface is gone
- * then. CniError `exists` where this attachment, or another interface of the name, is there.
+ * Step 1. Returns the endpoint of the pod's earlier sandbox, if there is one; nothing of it is touched
+ * yet. CniError `exists` where this attachment, or another interface of the name, is there.
  */
 async function clearTheWay(
   deps: CniDeps,
@@ -125,12 +125,25 @@ async function clearTheWay(
     // An ADD may have been cut off between the address's record and the endpoint's.
     await ipam.releaseByHandle(identity.handle);
   }
-  if (earlierSandbox?.spec.interfaceName) {
-    await kernel.removeHostLink(earlierSandbox.spec.interfaceName);
-  }
+  if (!earlierSandbox) await mustBeFree(identity, netns);
+  return earlierSandbox;
+}
+
+/** The earlier sandbox gives way: what it held of the wished addresses is free only after that. */
+async function removeEarlier(
+  deps: CniDeps,
+  identity: EndpointIdentity,
+  netns: PodNamespace,
+  earlier: WorkloadEndpoint,
+): Promise<void> {
+  const { interfaceName } = earlier.spec;
+  if (interfaceName) await deps.kernel.removeHostLink(interfaceName);
+  await mustBeFree(identity, netns);
+}
+
+async function mustBeFree(identity: EndpointIdentity, netns: PodNamespace): Promise<void> {
   const still = await netns.link(identity.ifname);
   if (still) throw interfaceExists(still, netns);
-  return earlierSandbox;
 }
 
 function interfaceExists(link: PodLink, netns: PodNamespace): CniError {
@@ -141,7 +154,11 @@ function interfaceExists(link: PodLink, netns: PodNamespace): CniError {
   );
 }
 
-/** Steps 2 to 7. */
+/**
+ * Steps 2 to 7. Whatever can be refused is refused before an earlier sandbox loses its interface, so
+ * that a take-over that fails leaves the pod as it was. Only where the address wished for is the
+ * earlier sandbox's own it has to go first.
+ */
 async function build(
   deps: CniDeps,
   conf: NetConf,
@@ -149,17 +166,37 @@ async function build(
   subject: Subject,
   request: PodRequest,
   netns: PodNamespace,
+  older: WorkloadEndpoint | undefined,
 ): Promise<CniResult> {
   const now = deps.now?.() ?? new Date();
+  const mtu = conf.mtu || await deps.mtu() || 1500;
+  const claimant = claimantOf(identity);
+  const held = older ? await heldByOlder(deps.ipam, request.plan, claimant, older) : [];
+  if (older && held.length > 0) {
+    await removeEarlier(deps, identity, netns, older);
+    await deps.ipam.releaseIps(held);
+  }
   const addresses: Ip[] = request.plan.kind === "unmanaged"
     ? request.plan.addresses
-    : (await obtainAddresses(deps.ipam, request.plan, claimantOf(identity), now)).map((a) => a.ip);
+    : (await obtainAddresses(deps.ipam, request.plan, claimant, now)).map((a) => a.ip);
+  const podMac = request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6)));
+  const draft = buildEndpoint({
+    identity,
+    subject,
+    network: conf.name,
+    addresses,
+    interfaceName: hostInterfaceName(identity, deps.interfacePrefix ?? "cali"),
+    mac: podMac,
+    floatingIps: request.floatingIps,
+    allowedSourcePrefixes: request.allowedSourcePrefixes,
+  });
+  if (older && held.length === 0) await removeEarlier(deps, identity, netns, older);
   const plan: WiringPlan = {
     hostName: await chooseHostName(deps, identity),
     podName: identity.ifname,
     hostMac: HOST_MAC,
-    podMac: request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6))),
-    mtu: conf.mtu || await deps.mtu() || 1500,
+    podMac,
+    mtu,
     alias: formatMark({ ...identity, state: "adding" }),
     addresses,
     allowIpForwarding: conf.allowIpForwarding,
@@ -168,16 +205,7 @@ async function build(
   const endpoint = await writeEndpoint(
     deps.store,
     identity.key,
-    buildEndpoint({
-      identity,
-      subject,
-      network: conf.name,
-      addresses,
-      interfaceName: plan.hostName,
-      mac: plan.podMac,
-      floatingIps: request.floatingIps,
-      allowedSourcePrefixes: request.allowedSourcePrefixes,
-    }),
+    { ...draft, spec: { ...draft.spec, interfaceName: plan.hostName } },
     now,
   );
   await withPolicy(deps, endpoint, () => netns.createPair(plan));

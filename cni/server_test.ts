@@ -201,6 +201,41 @@ Deno.test("ADD and DEL: a newer sandbox takes its pod's endpoint over", () =>
     assert.deepEqual(await w.traces(), []);
   }));
 
+Deno.test("ADD: a newer sandbox that cannot have its addresses leaves the older one whole", () =>
+  world(async (w) => {
+    await w.addPod("web-0");
+    const args = k8s("web-0");
+    assert.equal((await w.call({ args, container: "old" })).exit, 0);
+    const before = await w.traces();
+    await w.addPod("other", { annotations: { [P + "ipAddrs"]: '["10.244.9.8"]' } });
+    assert.equal((await w.call({ args: k8s("other"), container: "other" })).exit, 0);
+    const both = await w.traces();
+    // Of no pool, held by another pod, and a floating address of a family that the pod has not.
+    for (
+      const annotations of [
+        { [P + "ipAddrs"]: '["192.0.2.1"]' },
+        { [P + "ipAddrs"]: '["10.244.9.8"]' },
+        { [P + "floatingIPs"]: '["2001:db8::1"]' },
+      ]
+    ) {
+      await w.addPod("web-0", { annotations });
+      const conf = World.conf({ feature_control: { floating_ips: true } });
+      for (const netns of [undefined, "/run/netns/old"]) {
+        const failed = await w.call({ args, container: "new", conf, ...(netns && { netns }) });
+        assert.notEqual(failed.exit, 0);
+        assert.deepEqual(await w.traces(), both, JSON.stringify(annotations));
+        assert.equal(w.kernel.in("/run/netns/old").length, 1);
+      }
+    }
+    assert.equal(
+      (await w.call({ command: "DEL", args: k8s("other"), container: "other" })).exit,
+      0,
+    );
+    assert.deepEqual(await w.traces(), before);
+    assert.equal((await w.call({ command: "DEL", args, container: "old" })).exit, 0);
+    assert.deepEqual(await w.traces(), []);
+  }));
+
 Deno.test("ADD: a newer sandbox in the same namespace, with the pod's fixed address", () =>
   world(async (w) => {
     await w.addPod("db-0", { annotations: { [P + "ipAddrs"]: '["10.244.9.9"]' } });
