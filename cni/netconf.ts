@@ -13,7 +13,7 @@
  */
 
 import { CniCode, CniError } from "./errors.ts";
-import { checkIfname, shorten } from "./environment.ts";
+import { shorten } from "./environment.ts";
 import { MAX_BYTES } from "./request.ts";
 import { parseRoutes, type ResultRoute } from "./result.ts";
 import { ABSENT_VERSION, type CniVersion, isSupported, SUPPORTED_VERSIONS } from "./versions.ts";
@@ -246,16 +246,4 @@ function wrong(field: string, rule: string): CniError {
     CniCode.configuration,
     `Network configuration: ${field} ${rule}.`,
   );
-}
-
-/** For GC: entries of the valid list that cannot name an attachment of ours are ignored. */
-export function usableAttachments(list: readonly ValidAttachment[]): ValidAttachment[] {
-  return list.filter((a) => {
-    try {
-      checkIfname(a.ifname);
-      return a.containerId !== "";
-    } catch {
-      return false;
-    }
-  });
 }

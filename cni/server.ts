@@ -270,16 +270,3 @@ export class CniServer {
     });
   }
 }
-
-const servers = new WeakMap<CniDeps, CniServer>();
-
-/** Answers one call with these dependencies; the same object of dependencies shares its locks. */
-export function handleCni(
-  request: CniRequest,
-  deps: CniDeps,
-  deliver?: Deliver,
-): Promise<CniReply> {
-  let server = servers.get(deps);
-  if (!server) servers.set(deps, server = new CniServer(deps));
-  return server.handle(request, deliver);
-}
