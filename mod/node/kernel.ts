@@ -19,7 +19,6 @@ import { readSysctl, writeSysctl } from "../../ffi/sysctl.ts";
 import { isKernelError } from "../../ffi/errors.ts";
 import type { BestRouteChange } from "../../bgp/config.ts";
 import {
-  compareIp,
   type Family,
   formatIp,
   formatPrefix,
@@ -38,6 +37,7 @@ import { hostInterfaceSysctls } from "./interface_settings.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import type { Log } from "./log.ts";
 import { type Failure, Reconciler } from "./reconciler.ts";
+import { fromRoute, toPath, toRoute } from "./route_forms.ts";
 import {
   type KernelPath,
   type PlannedRoute,
@@ -51,8 +51,6 @@ import type { ClusterState, Topic } from "./state.ts";
 
 /** An interface so young may have routes of an endpoint that we have not heard of yet (Felix: 10 s). */
 const GRACE = 10_000;
-/** The metric under which our routes stand. */
-const METRIC: Record<Family, number> = { 4: 0, 6: 1024 };
 const IPIP_OVERHEAD = 20, VXLAN_OVERHEAD: Record<Family, number> = { 4: 50, 6: 70 };
 /** Where no interface matches (Felix). */
 const FALLBACK_MTU = 1460;
@@ -534,46 +532,4 @@ function linkState(link: Link): LinkState {
 
 function ipOf(text: string): Ip {
   return parsePrefix(text)!.ip;
-}
-
-/** A route of the kernel as one that may stand where ours would; undefined for other metrics, types. */
-function fromRoute(route: Route): PlannedRoute | undefined {
-  const { destination, hops = [], type = "unicast", tos = 0 } = route;
-  const { family } = destination.ip;
-  if (type !== "unicast" && type !== "blackhole") return undefined;
-  if (tos !== 0 || (route.priority ?? METRIC[family]) !== METRIC[family]) return undefined;
-  return {
-    prefix: destination,
-    protocol: route.protocol ?? 0,
-    type,
-    // The kernel shows a blackhole of IPv6 on lo.
-    hops: type === "blackhole" ? [] : hops.map(({ gateway, oif }) => ({ gateway, oif: oif ?? 0 })),
-  };
-}
-
-function toRoute(planned: PlannedRoute): Route {
-  return {
-    destination: planned.prefix,
-    table: RT_TABLE_MAIN,
-    protocol: planned.protocol,
-    type: planned.type,
-    priority: METRIC[planned.prefix.ip.family],
-    hops: [...planned.hops].sort(byGateway),
-  };
-}
-
-function byGateway(a: { gateway?: Ip }, b: { gateway?: Ip }): number {
-  return a.gateway && b.gateway ? compareIp(a.gateway, b.gateway) : 0;
-}
-
-function toPath(route: Route): KernelPath | undefined {
-  const hop = route.hops?.[0];
-  if ((route.type ?? "unicast") !== "unicast" || hop?.oif === undefined) return undefined;
-  return {
-    prefix: route.destination,
-    protocol: route.protocol ?? 0,
-    metric: route.priority ?? 0,
-    gateway: hop.gateway,
-    oif: hop.oif,
-  };
 }

@@ -1,0 +1,52 @@
+/**
+ * Routes as the kernel has them and as the plan has them, one made of the other. Only routes of our
+ * metric can stand where ours would; others are nobody's rivals.
+ */
+import { type Route, RT_TABLE_MAIN } from "../../ffi/route/route.ts";
+import { compareIp, type Family, type Ip } from "../net/mod.ts";
+import type { KernelPath, PlannedRoute } from "./route_plan.ts";
+
+/** The metric under which our routes stand. */
+const METRIC: Record<Family, number> = { 4: 0, 6: 1024 };
+
+/** A route of the kernel as one that may stand where ours would; undefined for other metrics, types. */
+export function fromRoute(route: Route): PlannedRoute | undefined {
+  const { destination, hops = [], type = "unicast", tos = 0 } = route;
+  const { family } = destination.ip;
+  if (type !== "unicast" && type !== "blackhole") return undefined;
+  if (tos !== 0 || (route.priority ?? METRIC[family]) !== METRIC[family]) return undefined;
+  return {
+    prefix: destination,
+    protocol: route.protocol ?? 0,
+    type,
+    // The kernel shows a blackhole of IPv6 on lo.
+    hops: type === "blackhole" ? [] : hops.map(({ gateway, oif }) => ({ gateway, oif: oif ?? 0 })),
+  };
+}
+
+export function toRoute(planned: PlannedRoute): Route {
+  return {
+    destination: planned.prefix,
+    table: RT_TABLE_MAIN,
+    protocol: planned.protocol,
+    type: planned.type,
+    priority: METRIC[planned.prefix.ip.family],
+    hops: [...planned.hops].sort(byGateway),
+  };
+}
+
+function byGateway(a: { gateway?: Ip }, b: { gateway?: Ip }): number {
+  return a.gateway && b.gateway ? compareIp(a.gateway, b.gateway) : 0;
+}
+
+export function toPath(route: Route): KernelPath | undefined {
+  const hop = route.hops?.[0];
+  if ((route.type ?? "unicast") !== "unicast" || hop?.oif === undefined) return undefined;
+  return {
+    prefix: route.destination,
+    protocol: route.protocol ?? 0,
+    metric: route.priority ?? 0,
+    gateway: hop.gateway,
+    oif: hop.oif,
+  };
+}
