@@ -106,7 +106,10 @@ function makeNode(layout: LabLayout, node: LabNode): void {
   );
 }
 
-/** The CNI configuration of a node: it names the node's socket, as every node has its own here. */
+/**
+ * The CNI configuration of a node: it names the node's socket, as every node has its own here, and the
+ * datastore, through which DEL goes where no service answers.
+ */
 export function conflist(node: LabNode) {
   return {
     cniVersion: "1.0.0",
@@ -114,7 +117,10 @@ export function conflist(node: LabNode) {
     plugins: [{
       type: "tortie",
       ipam: { type: "tortie-ipam" },
-      tortie: { socket: nodeSocket(node) },
+      tortie: {
+        socket: nodeSocket(node),
+        store: `${node.directory.replace(/\/[^/]*$/, "")}/store.sock`,
+      },
     }],
   };
 }

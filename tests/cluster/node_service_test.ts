@@ -268,11 +268,18 @@ Deno.test(name, options, async (t) => {
     });
 
     await t.step("without a service ADD fails with code 11 and leaves nothing", async () => {
+      const [e] = await lab.run(pod("e"), { node: "node2" });
       await endProcess(record.processes.node2);
       await assert.rejects(
         lab.start(JSON.parse(pod("d")), node2),
         (error) => error instanceof CniRefusal && error.code === 11,
       );
+      // A pod goes all the same: what kernel and datastore alone can tell is done without a service.
+      await lab.remove(e);
+      const { stdout } = await lab.tortie(["ipam", "show", "--ip", e.addresses[0]]);
+      assert.match(stdout, /not assigned/);
+      const links = await tool(node2.namespace, "ip", "-o", "link");
+      assert.equal(links.match(/cali/g)?.length, 1, "b's alone");
       startNode(record, node2);
       await waitReady(record, { mesh: true });
     });
