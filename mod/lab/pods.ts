@@ -45,6 +45,8 @@ export async function callPlugin({ command, node, pod }: CniCall): Promise<unkno
         argv: [path],
         env: {
           PATH: "/usr/bin:/bin",
+          // Where the node's name is written down, for calls that no service answers.
+          TORTIE_CALICO_DIR: `${node.directory}/calico`,
           CNI_COMMAND: command,
           CNI_CONTAINERID: pod.containerId,
           CNI_NETNS: netnsPath(pod.netns),

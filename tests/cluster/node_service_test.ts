@@ -278,6 +278,8 @@ Deno.test(name, options, async (t) => {
       await lab.remove(e);
       const { stdout } = await lab.tortie(["ipam", "show", "--ip", e.addresses[0]]);
       assert.match(stdout, /not assigned/);
+      const endpoints = await lab.tortie(["get", "wep", "-o", "json"]);
+      assert.doesNotMatch(endpoints.stdout, /k8s-e-eth0/, "no endpoint outlives its address");
       const links = await tool(node2.namespace, "ip", "-o", "link");
       assert.equal(links.match(/cali/g)?.length, 1, "b's alone");
       startNode(record, node2);
