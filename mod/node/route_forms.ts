@@ -9,18 +9,31 @@ import type { KernelPath, PlannedRoute } from "./route_plan.ts";
 /** The metric under which our routes stand. */
 const METRIC: Record<Family, number> = { 4: 0, 6: 1024 };
 
+/** Types that can stand where one of ours would. */
+const FORMS: ReadonlySet<string> = new Set([
+  "unicast",
+  "blackhole",
+  "unreachable",
+  "prohibit",
+  "throw",
+]);
+
+function isRouteForm(type: string): type is PlannedRoute["type"] {
+  return FORMS.has(type);
+}
+
 /** A route of the kernel as one that may stand where ours would; undefined for other metrics, types. */
 export function fromRoute(route: Route): PlannedRoute | undefined {
   const { destination, hops = [], type = "unicast", tos = 0 } = route;
   const { family } = destination.ip;
-  if (type !== "unicast" && type !== "blackhole") return undefined;
+  if (!isRouteForm(type)) return undefined;
   if (tos !== 0 || (route.priority ?? METRIC[family]) !== METRIC[family]) return undefined;
   return {
     prefix: destination,
     protocol: route.protocol ?? 0,
     type,
     // The kernel shows a blackhole of IPv6 on lo.
-    hops: type === "blackhole" ? [] : hops.map(({ gateway, oif }) => ({ gateway, oif: oif ?? 0 })),
+    hops: type !== "unicast" ? [] : hops.map(({ gateway, oif }) => ({ gateway, oif: oif ?? 0 })),
   };
 }
 

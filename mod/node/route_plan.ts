@@ -38,8 +38,9 @@ export interface Hop {
 export interface PlannedRoute {
   readonly prefix: Prefix;
   readonly protocol: number;
-  readonly type: "unicast" | "blackhole";
-  /** Empty for a blackhole. */
+  /** Ours are of the first two; the others somebody else may have put in their place. */
+  readonly type: "unicast" | "blackhole" | "unreachable" | "prohibit" | "throw";
+  /** Empty for all but unicast. */
   readonly hops: readonly Hop[];
 }
 

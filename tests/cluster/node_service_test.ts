@@ -48,6 +48,9 @@ Deno.test(name, options, async (t) => {
       ["a pod's route led elsewhere", [
         ...["ip", "route", "replace", a.addresses[0], "via", "10.10.1.1", "proto", "static"],
       ]],
+      ["a pod's address made unreachable", [
+        ...["ip", "route", "replace", "unreachable", a.addresses[0], "proto", "static"],
+      ]],
       ["the block's route led elsewhere", ["ip", "route", "replace", block, "via", "10.10.1.1"]],
       ["a chain flushed", ["nft", "flush", "chain", "ip", "calico", "filter-cali-FORWARD"]],
       ["the table deleted", ["nft", "delete", "table", "ip", "calico"]],
