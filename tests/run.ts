@@ -72,7 +72,14 @@ async function deno(args: string[]): Promise<number> {
     NO_COLOR: "1",
     TORTIE_BINARY: `${ROOT}dist/tortie`,
   };
-  const child = new Deno.Command(Deno.execPath(), { args, cwd: ROOT, env, stdin: "null" }).spawn();
+  // Formatting and linting load no package, and take no lock file.
+  const lock = ["test", "check"].includes(args[0]) ? ["--lock=deno.lock", "--frozen"] : [];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [args[0], ...lock, ...args.slice(1)],
+    cwd: ROOT,
+    env,
+    stdin: "null",
+  }).spawn();
   return (await child.status).code;
 }
 

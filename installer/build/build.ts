@@ -97,6 +97,8 @@ export async function compile(
 export async function bundle(staging: string): Promise<void> {
   await deno([
     "bundle",
+    "--lock=deno.lock",
+    "--frozen",
     "--quiet",
     "--minify",
     "--code-splitting",

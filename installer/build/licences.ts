@@ -10,7 +10,7 @@ interface DenoInfo {
 
 async function denoInfo(root: string, args: string[]): Promise<DenoInfo> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["info", "--json", ...args],
+    args: ["info", "--lock=deno.lock", "--frozen", "--json", ...args],
     cwd: root,
   }).output();
   if (!success) throw new Error(`deno info: ${new TextDecoder().decode(stderr)}`);
