@@ -236,6 +236,19 @@ const policy: Chapter = async (n) => {
     n.check(sentence, JSON.stringify(found) === JSON.stringify(want));
     show(found);
   }
+  const red = local.find((p) => name(p) === "square/red")!;
+  n.check(
+    "a ping of blue by square/red is lost: the policy accepts TCP 80 alone",
+    !await pings(red, local[blue].addresses[0]),
+  );
+  const question = ["--from", "square/red", "--to", "default/blue", "--port", "icmp"];
+  const { stdout } = await n.lab.tortie(["policy", "explain", ...question]);
+  n.check(
+    "and policy explain says why, from the rules that the kernel has",
+    /denied/i.test(stdout) && stdout.includes("blue-from-red"),
+    stdout,
+  );
+  n.show(`$ tortie policy explain ${question.join(" ")}\n${stdout}`);
 };
 
 const restarts: Chapter = async (n) => {
