@@ -7,7 +7,7 @@ import { EXIT, failure, usageError } from "../cli/io.ts";
 import { tabbed } from "../cli/tables.ts";
 import { labDown, labUp, withNetns } from "./cluster.ts";
 import { Lab, type RunningPod } from "./lab.ts";
-import { layout, parseSubnets } from "./layout.ts";
+import { layout, parseFamilies, parseSubnets } from "./layout.ts";
 import { mustFindLab } from "./record.ts";
 import { servePod } from "./serve_pod.ts";
 import { LabError } from "./workloads.ts";
@@ -60,10 +60,11 @@ export function up(call: Call): Promise<number> {
     const nodes = wholeNumber(call, "nodes", 3, 50);
     if (nodes < 1) throw usageError("--nodes must be at least 1");
     const count = textOption(call, "nodes") === undefined ? undefined : nodes;
-    const plan = layout(labName(call), parseSubnets(subnets ?? `${nodes}`, count));
+    const families = parseFamilies(textOption(call, "ipFamilies") ?? "IPv4");
+    const plan = layout(labName(call), parseSubnets(subnets ?? `${nodes}`, count), families);
     const record = await labUp(plan, { env: environment(call) });
     for (const node of record.layout.nodes) {
-      call.io.stdout(`${node.name} ${node.address} is ready\n`);
+      call.io.stdout(`${node.name} ${node.addresses.join(" ")} is ready\n`);
     }
     return EXIT.ok;
   });

@@ -15,8 +15,9 @@ import { identify, isAlive, type ProcessIdentity, signal, spawn } from "../../ff
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { closeFd, O_APPEND, O_CREAT, O_WRONLY } from "../../ffi/libc.ts";
 import { openFd } from "../../ffi/file.ts";
+import { IFA_F_NODAD } from "../../ffi/route/address.ts";
 import { writeSysctl } from "../../ffi/sysctl.ts";
-import { mustPrefix, parseCidr } from "../net/mod.ts";
+import { type Family, mustPrefix, parseCidr } from "../net/mod.ts";
 import { connectUnix } from "../rpc/connect.ts";
 import { RpcClient } from "../rpc/client.ts";
 import type { NodeStatus } from "../node/api.ts";
@@ -57,10 +58,17 @@ function address(text: string) {
   return { ip, length: prefix.length };
 }
 
-/** Loopback up, and an address on a link. */
-function addAddress(socket: RouteSocket, link: string, text: string): void {
-  socket.addAddress({ index: socket.link(link)!.index, ...address(text) });
+/** Addresses on a link, usable at once: nobody else in the lab has them. */
+function addAddresses(socket: RouteSocket, link: string, texts: readonly string[]): void {
+  const { index } = socket.link(link)!;
+  for (const text of texts) {
+    const { ip, length } = address(text);
+    socket.addAddress({ index, ip, length, ...(ip.family === 6 && { flags: IFA_F_NODAD }) });
+  }
 }
+
+const FORWARDING = { 4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding" } as const;
+const EVERYTHING = { 4: mustPrefix("0.0.0.0/0"), 6: mustPrefix("::/0") } as const;
 
 function makeRouter(layout: LabLayout): void {
   createNetns(layout.routerNamespace);
@@ -69,10 +77,12 @@ function makeRouter(layout: LabLayout): void {
     socket.setLink("lo", { up: true });
     for (const subnet of layout.subnets) {
       socket.addLink({ kind: "bridge", name: subnet.bridge });
-      addAddress(socket, subnet.bridge, subnet.router);
+      addAddresses(socket, subnet.bridge, subnet.routers);
       socket.setLink(subnet.bridge, { up: true });
     }
-    inNetns(netns, () => writeSysctl("net/ipv4/ip_forward", "1"));
+    inNetns(netns, () => {
+      for (const family of layout.families) writeSysctl(FORWARDING[family], "1");
+    });
   });
 }
 
@@ -90,11 +100,13 @@ function makeNode(layout: LabLayout, node: LabNode): void {
       });
       inNode.setLink("lo", { up: true });
       inNode.setLink("eth0", { up: true });
-      addAddress(inNode, "eth0", node.address);
-      inNode.addRoute({
-        destination: mustPrefix("0.0.0.0/0"),
-        hops: [{ gateway: address(subnet.router).ip, oif: inNode.link("eth0")!.index }],
-      });
+      addAddresses(inNode, "eth0", node.addresses);
+      for (const gateway of subnet.routers.map((text) => address(text).ip)) {
+        inNode.addRoute({
+          destination: EVERYTHING[gateway.family],
+          hops: [{ gateway, oif: inNode.link("eth0")!.index }],
+        });
+      }
     }));
   for (const folder of ["run", "state", "calico", "net.d"]) {
     Deno.mkdirSync(`${node.directory}/${folder}`, { recursive: true });
@@ -106,17 +118,26 @@ function makeNode(layout: LabLayout, node: LabNode): void {
   );
 }
 
+export const nodeFamilies = (node: LabNode): Family[] =>
+  node.addresses.map((text) => address(text).ip.family);
+
 /**
  * The CNI configuration of a node: it names the node's socket, as every node has its own here, and the
- * datastore, through which DEL goes where no service answers.
+ * datastore, through which DEL goes where no service answers. Which families pods get is written as
+ * Calico's manifests have it: texts.
  */
 export function conflist(node: LabNode) {
+  const families = nodeFamilies(node);
   return {
     cniVersion: "1.0.0",
     name: "k8s-pod-network",
     plugins: [{
       type: "tortie",
-      ipam: { type: "tortie-ipam" },
+      ipam: {
+        type: "tortie-ipam",
+        assign_ipv4: `${families.includes(4)}`,
+        assign_ipv6: `${families.includes(6)}`,
+      },
       tortie: {
         socket: nodeSocket(node),
         store: `${node.directory.replace(/\/[^/]*$/, "")}/store.sock`,
@@ -165,6 +186,14 @@ export function startStore(record: LabRecord): void {
   saveLab(record);
 }
 
+/** What Calico's manifests set for the families of a cluster. */
+function familySettings(families: readonly Family[]): Record<string, string> {
+  return {
+    ...(families.includes(4) ? {} : { IP: "none", CALICO_IPV4POOL_CIDR: "none" }),
+    ...(families.includes(6) && { IP6: "autodetect" }),
+  };
+}
+
 export function startNode(record: LabRecord, node: LabNode): void {
   record.processes[node.name] = withNetns(node.namespace, (netns) =>
     startProcess(
@@ -175,6 +204,7 @@ export function startNode(record: LabRecord, node: LabNode): void {
         TORTIE_RUN_DIR: `${node.directory}/run`,
         TORTIE_STATE_DIR: `${node.directory}/state`,
         TORTIE_CALICO_DIR: `${node.directory}/calico`,
+        ...familySettings(nodeFamilies(node)),
         ...record.env,
       },
       `${node.directory}/node.log`,
@@ -226,15 +256,18 @@ async function lastLines(log: string): Promise<string> {
   }
 }
 
-/** Waits until all nodes are ready and (with `mesh`) all their BGP sessions are up. */
+/**
+ * Waits until all nodes are ready and (with `mesh`) all their BGP sessions are up: one for each
+ * family with each other node.
+ */
 export async function waitReady(record: LabRecord, options: { mesh?: boolean } = {}) {
-  const count = record.layout.nodes.length;
-  for (const node of record.layout.nodes) {
+  const { nodes, families } = record.layout;
+  for (const node of nodes) {
     await until(node.name, 20_000, `${node.directory}/node.log`, async () => {
       const status = await askNode<NodeStatus>(node, "node.status");
       if (!status.ready) return false;
       const up = status.peers.filter((p) => p.state === "Established").length;
-      return !options.mesh || up === count - 1;
+      return !options.mesh || up === (nodes.length - 1) * families.length;
     });
   }
 }

@@ -32,6 +32,10 @@ export const LAB_COMMANDS: readonly CommandSpec[] = [
           "for each subnet its nodes, its CIDR or both: 2,1 or 10.1.0.0/24:2,10.2.0.0/24:1",
       },
       {
+        flags: "--ip-families <list>",
+        description: "of nodes and pods: IPv4 (default), IPv6, or IPv4,IPv6 for dual stack",
+      },
+      {
         flags: "--env <name=value>",
         description: "for the node services, e.g. CALICO_IPV4POOL_CIDR=10.244.0.0/16",
         repeat: true,
@@ -40,6 +44,7 @@ export const LAB_COMMANDS: readonly CommandSpec[] = [
     examples: [
       ["Three nodes on one subnet", "lab up"],
       ["Two on one subnet, one on another", "lab up --subnets 2,1"],
+      ["Dual stack", "lab up --ip-families IPv4,IPv6 --env CALICO_IPV6POOL_CIDR=fd00:10:244::/64"],
       ["With another default pool", "lab up --env CALICO_IPV4POOL_CIDR=10.9.0.0/16"],
     ],
     load: action("up"),

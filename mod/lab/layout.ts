@@ -4,32 +4,42 @@
  *     router namespace  ──br1── 10.10.1.1/24 ── node1 .11, node2 .12        a plain router: it knows
  *                       ──br2── 10.10.2.1/24 ── node3 .11                   the subnets and no pods
  *
+ * With IPv6 each subnet has fd00:10:10:<n>::/64 too, or that alone; host numbers are those of IPv4.
+ *
  * Every node is a network namespace with its own run, state and CNI directories; the datastore is a
  * process of its own outside of them, reached over a Unix socket. All names begin with the lab's, so
  * that `lab down` finds what a killed `lab up` left behind.
  */
-import { addToIp, formatIp, mustPrefix, parsePrefix, type Prefix } from "../net/mod.ts";
+import {
+  addToIp,
+  type Family,
+  formatIp,
+  mustPrefix,
+  parsePrefix,
+  type Prefix,
+} from "../net/mod.ts";
 import { LabError } from "./workloads.ts";
 
 export interface LabNode {
   readonly name: string;
   readonly namespace: string;
   readonly subnet: number;
-  /** With prefix length. */
-  readonly address: string;
+  /** With prefix length, IPv4 before IPv6: one for each family of the lab. */
+  readonly addresses: readonly string[];
   readonly directory: string;
 }
 
 export interface LabSubnet {
-  readonly cidr: string;
   readonly bridge: string;
-  /** The router's address, with prefix length; the nodes' default gateway. */
-  readonly router: string;
+  /** The router's addresses, with prefix length; the nodes' default gateways. */
+  readonly routers: readonly string[];
 }
 
 export interface LabLayout {
   readonly name: string;
   readonly directory: string;
+  /** Of nodes and pods. */
+  readonly families: readonly Family[];
   readonly routerNamespace: string;
   readonly storeSocket: string;
   readonly storeFile: string;
@@ -78,9 +88,29 @@ export function parseSubnets(text: string, nodes?: number): { cidr: Prefix; node
   });
 }
 
+/** Reads `--ip-families`: IPv4, IPv6 or both. */
+export function parseFamilies(text: string): Family[] {
+  const families = text.split(",").map((part): Family => {
+    const word = part.trim().toLowerCase();
+    if (word === "ipv4") return 4;
+    if (word === "ipv6") return 6;
+    throw new LabError(`--ip-families: "${part}" is neither IPv4 nor IPv6`);
+  });
+  if (new Set(families).size !== families.length) {
+    throw new LabError(`--ip-families ${text} names a family twice`);
+  }
+  return families.sort();
+}
+
+/** The prefix of a family that the subnet of a number (from 0) has. */
+function subnetPrefix(cidr: Prefix, number: number, family: Family): Prefix {
+  return family === 4 ? cidr : mustPrefix(`fd00:10:10:${(number + 1).toString(16)}::/64`);
+}
+
 export function layout(
   name: string,
   subnets: readonly { cidr: Prefix; nodes: number }[],
+  families: readonly Family[] = [4],
   root: string = LAB_ROOT,
 ): LabLayout {
   // No dash: no lab's names begin with another's.
@@ -90,15 +120,22 @@ export function layout(
     );
   }
   const directory = `${root}/${name}`;
+  /** The address that is written .11 or ::11 in a subnet, of each family. */
+  const addresses = (subnet: number, last: number) =>
+    families.map((family) => {
+      const { ip, length } = subnetPrefix(subnets[subnet].cidr, subnet, family);
+      const number = family === 4 ? last : parseInt(`${last}`, 16);
+      return `${formatIp(addToIp(ip, number))}/${length}`;
+    });
   const nodes: LabNode[] = [];
-  subnets.forEach(({ cidr, nodes: count }, subnet) => {
+  subnets.forEach(({ nodes: count }, subnet) => {
     for (let i = 0; i < count; i++) {
       const node = `node${nodes.length + 1}`;
       nodes.push({
         name: node,
         namespace: namespacePrefix(name) + node,
         subnet,
-        address: `${formatIp(addToIp(cidr.ip, 11 + i))}/${cidr.length}`,
+        addresses: addresses(subnet, 11 + i),
         directory: `${directory}/${node}`,
       });
     }
@@ -106,14 +143,11 @@ export function layout(
   return {
     name,
     directory,
+    families,
     routerNamespace: `${namespacePrefix(name)}router`,
     storeSocket: `${directory}/store.sock`,
     storeFile: `${directory}/store.kv`,
-    subnets: subnets.map(({ cidr }, i) => ({
-      cidr: `${formatIp(cidr.ip)}/${cidr.length}`,
-      bridge: `br${i + 1}`,
-      router: `${formatIp(addToIp(cidr.ip, 1))}/${cidr.length}`,
-    })),
+    subnets: subnets.map((_, i) => ({ bridge: `br${i + 1}`, routers: addresses(i, 1) })),
     nodes,
   };
 }

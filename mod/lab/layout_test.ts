@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { formatPrefix } from "../net/mod.ts";
-import { layout, parseSubnets } from "./layout.ts";
+import { layout, parseFamilies, parseSubnets } from "./layout.ts";
 import { LabError } from "./workloads.ts";
 
 const read = (text: string, nodes?: number) =>
@@ -29,12 +29,37 @@ Deno.test("subnets that cannot be are named", () => {
 });
 
 Deno.test("names and directories of a lab begin with its own", () => {
-  const plan = layout("x", parseSubnets("1,1"), "/run/l");
-  assert.deepEqual(plan.nodes.map((n) => [n.name, n.namespace, n.address, n.directory]), [
-    ["node1", "tortie-x-node1", "10.10.1.11/24", "/run/l/x/node1"],
-    ["node2", "tortie-x-node2", "10.10.2.11/24", "/run/l/x/node2"],
+  const plan = layout("x", parseSubnets("1,1"), [4], "/run/l");
+  assert.deepEqual(plan.nodes.map((n) => [n.name, n.namespace, n.addresses, n.directory]), [
+    ["node1", "tortie-x-node1", ["10.10.1.11/24"], "/run/l/x/node1"],
+    ["node2", "tortie-x-node2", ["10.10.2.11/24"], "/run/l/x/node2"],
   ]);
   for (const name of ["", "a-b", "A", "a".repeat(17)]) {
     assert.throws(() => layout(name, []), LabError);
+  }
+});
+
+Deno.test("with IPv6 every subnet has a /64 too, or that alone", () => {
+  const plan = (families: string) => layout("x", parseSubnets("2,1"), parseFamilies(families));
+  const dual = plan("ipv6,IPv4");
+  assert.deepEqual(dual.families, [4, 6]);
+  assert.deepEqual(dual.nodes.map((n) => n.addresses), [
+    ["10.10.1.11/24", "fd00:10:10:1::11/64"],
+    ["10.10.1.12/24", "fd00:10:10:1::12/64"],
+    ["10.10.2.11/24", "fd00:10:10:2::11/64"],
+  ]);
+  assert.deepEqual(dual.subnets[1].routers, ["10.10.2.1/24", "fd00:10:10:2::1/64"]);
+  assert.deepEqual(plan("IPv6").nodes[2].addresses, ["fd00:10:10:2::11/64"]);
+  assert.deepEqual(plan("IPv4").subnets[0].routers, ["10.10.1.1/24"]);
+  for (
+    const [text, message] of [["ipv5", /"ipv5" is neither/], ["", /neither/], [
+      "ipv6,IPv6",
+      /twice/,
+    ]]
+  ) {
+    assert.throws(
+      () => parseFamilies(text as string),
+      (e) => e instanceof LabError && (message as RegExp).test(e.message),
+    );
   }
 });

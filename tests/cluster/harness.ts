@@ -6,7 +6,7 @@ import { inNetns, Netns } from "../../ffi/netns.ts";
 import { connectTcp } from "../../ffi/tcp.ts";
 import { labDown, labUp, netnsPath, waitReady } from "../../mod/lab/cluster.ts";
 import { Lab } from "../../mod/lab/lab.ts";
-import { layout, parseSubnets } from "../../mod/lab/layout.ts";
+import { layout, parseFamilies, parseSubnets } from "../../mod/lab/layout.ts";
 import type { PodRecord } from "../../mod/lab/record.ts";
 import { ping } from "../../mod/lab/probe.ts";
 import { mustIp } from "../../mod/net/mod.ts";
@@ -26,6 +26,8 @@ let labs = 0;
 
 export interface LabWishes {
   subnets?: string;
+  /** `IPv4,IPv6` for dual stack; absent: IPv4. */
+  families?: string;
   env?: Record<string, string>;
   mesh?: boolean;
 }
@@ -40,10 +42,15 @@ export async function withLab(
   run: (lab: Lab) => Promise<void>,
 ): Promise<void> {
   binary();
-  const plan = layout(labName(), parseSubnets(wishes.subnets ?? "2"));
+  const families = parseFamilies(wishes.families ?? "IPv4");
+  const plan = layout(labName(), parseSubnets(wishes.subnets ?? "2"), families);
+  const pools = {
+    ...(families.includes(4) && { CALICO_IPV4POOL_CIDR: "10.244.0.0/16" }),
+    ...(families.includes(6) && { CALICO_IPV6POOL_CIDR: "fd00:10:244::/64" }),
+  };
   try {
     const record = await labUp(plan, {
-      env: { CALICO_IPV4POOL_CIDR: "10.244.0.0/16", ...wishes.env },
+      env: { ...pools, ...wishes.env },
     });
     const lab = new Lab(record);
     try {
