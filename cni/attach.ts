@@ -20,7 +20,7 @@
 import { formatIp, hostPrefix, type Ip } from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import { claimantOf, heldByOlder, obtainAddresses } from "./addresses.ts";
-import { type PodRequest, readRequest } from "./annotations.ts";
+import { type AddressPlan, type PodRequest, readRequest } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
 import {
@@ -170,6 +170,7 @@ async function build(
 ): Promise<CniResult> {
   const now = deps.now?.() ?? new Date();
   const mtu = conf.mtu || await deps.mtu() || 1500;
+  if (mtu < IPV6_LEAST_MTU && wantsIpv6(request.plan)) throw tooNarrow(mtu, conf.mtu !== 0);
   const claimant = claimantOf(identity);
   const held = older ? await heldByOlder(deps.ipam, request.plan, claimant, older) : [];
   if (older && held.length > 0) {
@@ -214,6 +215,24 @@ async function build(
   await netns.settle(plan);
   await deps.kernel.setAlias(plan.hostName, formatMark({ ...identity, state: "in use" }));
   return resultOf(plan, netns.path);
+}
+
+/** RFC 8200, section 5; below it Linux has no IPv6 on the interface. */
+const IPV6_LEAST_MTU = 1280;
+
+function wantsIpv6(plan: AddressPlan): boolean {
+  return plan.kind === "automatic" ? plan.ipv6 : plan.addresses.some((ip) => ip.family === 6);
+}
+
+function tooNarrow(mtu: number, configured: boolean): CniError {
+  return new CniError(
+    CniCode.configuration,
+    `A pod with an IPv6 address needs an MTU of at least ${IPV6_LEAST_MTU}, and ${
+      configured
+        ? `mtu of the network configuration is ${mtu}`
+        : `this node's interfaces leave ${mtu}`
+    }: raise it, or set ipam.assign_ipv6 to "false".`,
+  );
 }
 
 /** Steps 4 and 5 side by side: the pair is made while the agent programs the rules. */

@@ -324,6 +324,19 @@ Deno.test("ADD: both families, or none where one is missing", () =>
     assert.deepEqual(await w.traces(), []);
   }));
 
+Deno.test("ADD: an MTU below IPv6's least is refused where the pod would have an IPv6 address", () =>
+  world(async (w) => {
+    await w.addPool("six", { cidr: "fd00:10::/64" });
+    const ipam = { type: "tortie-ipam", assign_ipv6: "true" };
+    const { json } = await w.call({ conf: World.conf({ ipam, mtu: 1279 }) });
+    assert.equal(json.code, 7);
+    assert.match(json.msg, /MTU of at least 1280, and mtu of the network configuration is 1279/);
+    assert.deepEqual(await w.traces(), []);
+    assert.equal((await w.call({ conf: World.conf({ mtu: 1279 }) })).exit, 0, "IPv4 alone");
+    assert.equal((await w.call({ command: "DEL" })).exit, 0);
+    assert.equal((await w.call({ conf: World.conf({ ipam, mtu: 1280 }) })).exit, 0);
+  }));
+
 Deno.test("ADD: container IDs that begin alike, and two interfaces, get host names of their own", () =>
   world(async (w) => {
     const ids = ["cni-test-container-1", "cni-test-container-2", "cni-test-container-3"];
