@@ -2,7 +2,7 @@
  * What routing needs of an endpoint, read from its texts once: an endpoint's object is replaced when it
  * changes and never changed itself, while every turn of the agent looks at all of them.
  */
-import { type Family, formatIp, parsePrefix, type Prefix } from "../net/mod.ts";
+import { type Family, parsePrefix, type Prefix } from "../net/mod.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import { hostInterfaceSysctls } from "./interface_settings.ts";
 
@@ -10,8 +10,6 @@ export interface EndpointFacts {
   readonly prefixes: readonly Prefix[];
   /** Path below /proc/sys, and value: of the host's side of the pair. */
   readonly sysctls: readonly (readonly [string, string])[];
-  /** Its IPv4 addresses, as text. */
-  readonly ipv4: readonly string[];
 }
 
 const known = new WeakMap<WorkloadEndpoint, EndpointFacts>();
@@ -28,6 +26,5 @@ function read({ spec }: WorkloadEndpoint): EndpointFacts {
   return {
     prefixes,
     sysctls: Object.entries(hostInterfaceSysctls(spec.interfaceName ?? "", families)),
-    ipv4: prefixes.filter((p) => p.ip.family === 4).map((p) => formatIp(p.ip)),
   };
 }

@@ -16,6 +16,7 @@ export interface FelixParameters {
   readonly reportingInterval: number;
   readonly reportingTtl: number;
   readonly endpointReporting: boolean;
+  /** Off: routes and settings of IPv6 are left alone; its rules stay, so that nothing is open. */
   readonly ipv6: boolean;
   readonly vxlanPort: number;
   readonly vxlanVni: number;

@@ -4,7 +4,8 @@
  *
  *   links       host sides of pods' pairs: up, with Calico's MAC (CNI makes and removes them)
  *   sysctls     forwarding, proxy ARP … (no notifications: mended by the periodic resync)
- *   neighbours  a permanent entry for each pod address, so that no ARP is needed towards a pod
+ *   neighbours  a permanent entry for each pod address: neither ARP nor neighbour discovery is needed
+ *               towards a pod, whatever becomes of the host side's own link-local address
  *   routes      `route_plan.ts`
  *
  * A notification only corrects the picture of what the kernel holds; the next turn mends the
@@ -184,6 +185,7 @@ export class Kernel implements NodeKernel {
   #readSysctls(): Map<string, string> {
     const names = [
       ...Object.keys(GLOBAL_SYSCTLS),
+      IPV6_FORWARDING,
       ...this.#endpointLinks().flatMap((l) => Object.keys(hostInterfaceSysctls(l.name, BOTH))),
     ];
     const values = new Map<string, string>();
@@ -210,7 +212,8 @@ export class Kernel implements NodeKernel {
 
   #ownsNeighbour(entry: { index: number; ip: Ip; state?: number }): boolean {
     const link = this.#links.get(entry.index);
-    return !!link && this.#isEndpointName(link.name) && entry.ip.family === 4 &&
+    return !!link && this.#isEndpointName(link.name) &&
+      (this.felix.ipv6 || entry.ip.family === 4) &&
       ((entry.state ?? NUD_PERMANENT) & NUD_PERMANENT) !== 0;
   }
 
@@ -282,6 +285,7 @@ export class Kernel implements NodeKernel {
   #mayRemove(route: PlannedRoute): boolean {
     if (route.protocol === PROTOCOL_BGP) return this.converged();
     if (route.protocol === RTPROT_KERNEL || !this.#isOurs(route)) return false;
+    if (!this.felix.ipv6 && route.prefix.ip.family === 6) return false;
     const now = performance.now();
     for (const { oif } of route.hops) {
       const age = now - (this.#born.get(oif) ?? 0);
@@ -324,7 +328,7 @@ export class Kernel implements NodeKernel {
         if (neighbour.kind !== "neighbour" || event.port === this.#socket.port) return;
         const { index, ip, mac } = neighbour;
         const link = this.#links.get(index);
-        if (!link || !this.#isEndpointName(link.name) || ip.family !== 4) return;
+        if (!link || !this.#isEndpointName(link.name)) return;
         const kept = !event.gone && mac !== undefined && this.#ownsNeighbour(neighbour);
         this.#neighbours.observed(`${index} ${formatIp(ip)}`, kept ? mac : undefined);
         return this.onChange();
@@ -347,11 +351,10 @@ export class Kernel implements NodeKernel {
         this.#sysctls.observed(name, undefined);
       }
     }
-    // The kernel tells nobody of the IPv4 routes that go with a link.
+    // The kernel tells nobody of the IPv4 routes that go with a link, and of the IPv6 ones only where
+    // skip_notify_on_dev_down is off.
     if (gone || (before?.up && !link.up)) {
-      this.#routes.forget((_key, route) =>
-        route.prefix.ip.family === 4 && route.hops.some((hop) => hop.oif === link.index)
-      );
+      this.#routes.forget((_key, route) => route.hops.some((hop) => hop.oif === link.index));
       this.#neighbours.forget((key) => key.startsWith(`${link.index} `));
     }
     if (!endpoint) {
@@ -411,19 +414,28 @@ export class Kernel implements NodeKernel {
     const sysctls = new Map<string, string>(Object.entries(GLOBAL_SYSCTLS));
     const neighbours = new Map<string, string>();
     const endpoints: { prefix: Prefix; oif: number }[] = [];
+    const handled = (prefix: Prefix) => this.felix.ipv6 || prefix.ip.family === 4;
     for (const endpoint of state.endpoints.values()) {
       const { spec } = endpoint;
       const link = byName.get(spec.interfaceName ?? "");
       if (!link) continue; // not made yet: its coming is an event
       links.set(link.name, { up: true, mac: HOST_MAC });
       const facts = endpointFacts(endpoint);
-      for (const [name, value] of facts.sysctls) sysctls.set(name, value);
+      for (const [name, value] of facts.sysctls) {
+        if (this.felix.ipv6 || !name.startsWith("net/ipv6/") || name.endsWith("/accept_ra")) {
+          sysctls.set(name, value);
+        }
+      }
       // A link that is down takes no route; its coming up is an event.
       if (!link.up) continue;
-      for (const prefix of facts.prefixes) endpoints.push({ prefix, oif: link.index });
-      if (!spec.mac) continue;
-      const mac = spec.mac.toLowerCase();
-      for (const ip of facts.ipv4) neighbours.set(`${link.index} ${ip}`, mac);
+      const mac = spec.mac?.toLowerCase();
+      for (const prefix of facts.prefixes.filter(handled)) {
+        endpoints.push({ prefix, oif: link.index });
+        if (mac) neighbours.set(`${link.index} ${formatIp(prefix.ip)}`, mac);
+      }
+    }
+    if (endpoints.some(isIpv6) || (this.felix.ipv6 && state.poolPrefixes().some(isIpv6))) {
+      sysctls.set(IPV6_FORWARDING, "1");
     }
     this.#linkStates.setDesired(links);
     this.#sysctls.setDesired(sysctls);
@@ -431,7 +443,7 @@ export class Kernel implements NodeKernel {
     const paths = this.#kernelPaths();
     const { routes, unresolved } = planRoutes({
       endpoints,
-      ownBlocks: state.ownBlocks(),
+      ownBlocks: state.ownBlocks().filter(handled),
       learned: this.learned(),
       resolve: (nextHop) => resolveNextHop(paths, nextHop),
     });
@@ -445,7 +457,8 @@ export class Kernel implements NodeKernel {
     const link = [...this.#links.values()].find((l) => l.name === name);
     if (!link) return `its interface ${name} is not there`;
     if (!link.up) return `its interface ${name} is down`;
-    const missing = endpointFacts(endpoint).prefixes.map(formatPrefix)
+    const missing = endpointFacts(endpoint).prefixes
+      .filter(({ ip }) => this.felix.ipv6 || ip.family === 4).map(formatPrefix)
       .find((key) => !this.#routes.holds(key));
     return missing && `the route to ${missing} is missing`;
   }
@@ -521,10 +534,14 @@ const BOTH: ReadonlySet<Family> = new Set([4, 6]);
 const PLANNED_FROM: readonly Topic[] = ["endpoints", "blocks", "pools", "nodes"];
 
 /** Of the whole node. */
-const GLOBAL_SYSCTLS: Record<string, string> = {
-  "net/ipv4/ip_forward": "1",
-  "net/ipv6/conf/all/forwarding": "1",
-};
+const GLOBAL_SYSCTLS: Record<string, string> = { "net/ipv4/ip_forward": "1" };
+/**
+ * Only where there are IPv6 pods: a host that forwards takes no routes from router advertisements, and
+ * one that has its own default route by them would lose it.
+ */
+const IPV6_FORWARDING = "net/ipv6/conf/all/forwarding";
+
+const isIpv6 = ({ prefix }: { prefix: Prefix }) => prefix.ip.family === 6;
 
 function linkState(link: Link): LinkState {
   return { up: link.up, mac: link.mac ?? "" };

@@ -122,10 +122,10 @@ type FelixConfigurations = ReadonlyMap<string, FelixConfiguration>;
 /** Parameters that parts are made with; when they change, the service starts anew (Felix does too). */
 function structural(felix: FelixParameters): string {
   const { interfacePrefixes, mtuInterfacePattern, endpointToHostAction, vxlanPort } = felix;
-  const { healthEnabled, metricsEnabled } = felix;
+  const { healthEnabled, metricsEnabled, ipv6 } = felix;
   return JSON.stringify([
     ...[interfacePrefixes, mtuInterfacePattern.source, endpointToHostAction, vxlanPort],
-    ...[healthEnabled, metricsEnabled],
+    ...[healthEnabled, metricsEnabled, ipv6],
   ]);
 }
 
