@@ -42,7 +42,7 @@ const env = { TORTIE_BGP_HOLD_TIME: "6", FELIX_ROUTEREFRESHINTERVAL: "2" };
 Deno.test("dual stack", options, async (t) => {
   await withLab({ subnets: "2,1", families: "IPv4,IPv6", env }, async (lab) => {
     const { record } = lab;
-    const [node1, node2] = record.layout.nodes;
+    const [node1] = record.layout.nodes;
     const ns1 = node1.namespace;
     const pods: RunningPod[] = [];
     for (const n of [1, 2, 3]) {
@@ -238,12 +238,9 @@ Deno.test("dual stack", options, async (t) => {
         });
         await until("IPv6 open", 5000, () => podPings(p1, six(p2)));
         assert.deepEqual(await reaches(), [false, true, false]);
-        // Without what either side knows of the other, by solicitation and advertisement alone.
-        const p2link = JSON.parse((await lab.tortie(["get", "wep", "-o", "json"])).stdout)
-          .items.find((w: any) => w.spec.pod === "p2").spec.interfaceName;
+        // The pod forgets its gateway's MAC and has to ask for it, past a policy that denies all egress.
         await tool(p2.netns, "ip", "-6", "neigh", "flush", "dev", "eth0", "nud", "permanent");
-        await tool(node2.namespace, "ip", "-6", "neigh", "flush", "dev", p2link);
-        assert.ok(await podPings(p1, six(p2)), "neighbours are found anew");
+        assert.ok(await podPings(p1, six(p2)), "the gateway is found anew");
         await policy({
           policyTypes: ["Ingress"],
           ingress: [{
@@ -394,3 +391,76 @@ Deno.test("an IPv6-only cluster", options, async (t) => {
     });
   });
 });
+
+Deno.test(
+  "IPv6 is left alone where there is none, and where it is turned off",
+  options,
+  async (t) => {
+    await withLab({ subnets: "1", env }, async (lab) => {
+      const host = lab.record.layout.nodes[0].namespace;
+      const forwarding = "net.ipv6.conf.all.forwarding";
+      const [four] = await lab.run(pod("four"));
+      const linkOf = async (name: string): Promise<string> =>
+        JSON.parse((await lab.tortie(["get", "wep", "-o", "json"])).stdout)
+          .items.find((w: any) => w.spec.pod === name).spec.interfaceName;
+      const link = await linkOf("four");
+      /** A look at the kernel is over when it has mended a setting that nobody tells of. */
+      const aLookIsOver = async () => {
+        const name = `net.ipv4.conf.${link}.proxy_arp`;
+        await tool(host, "sysctl", "-qw", `${name}=0`);
+        await until("proxy_arp is 1", 10_000, async () => await sysctl(host, name) === "1");
+      };
+
+      await t.step("a node of an IPv4 cluster does not become an IPv6 router", async () => {
+        // It would lose a default route that it has by a real router's advertisements.
+        await aLookIsOver();
+        assert.equal(await sysctl(host, forwarding), "0");
+        assert.equal(await sysctl(host, `net.ipv6.conf.${link}.accept_ra`), "0");
+      });
+
+      await t.step("with an IPv6 pool it does, and pods can have both families", async () => {
+        await lab.apply(JSON.stringify({
+          apiVersion: "projectcalico.org/v3",
+          kind: "IPPool",
+          metadata: { name: "six" },
+          spec: { cidr: "fd00:10:244::/64" },
+        }));
+        await until("forwarding", 5000, async () => await sysctl(host, forwarding) === "1");
+        const annotations = { "cni.projectcalico.org/ipFamilies": '["IPv4","IPv6"]' };
+        const [both] = await lab.run(pod("both", { annotations }));
+        assert.equal(both.addresses.length, 2);
+        assert.ok(await podPings(both, four.addresses[0]));
+      });
+
+      await t.step(
+        "ipv6Support: false leaves routes and settings alone, and the rules",
+        async () => {
+          await lab.apply(JSON.stringify({
+            apiVersion: "projectcalico.org/v3",
+            kind: "FelixConfiguration",
+            metadata: { name: "default" },
+            spec: { ipv6Support: false },
+          }));
+          const both = await linkOf("both");
+          const route = async () =>
+            (await tool(host, "ip", "-6", "route", "show", "dev", both)).trim();
+          const before = await route();
+          await until("forwarding is no longer mended", 30_000, async () => {
+            await tool(host, "sysctl", "-qw", `${forwarding}=0`);
+            await aLookIsOver();
+            return await sysctl(host, forwarding) === "0";
+          });
+          assert.equal(await route(), before);
+          assert.match(
+            await tool(host, "nft", "list", "table", "ip6", "calico"),
+            /Drop router advertisements of workloads/,
+          );
+          const annotations = { "cni.projectcalico.org/ipFamilies": '["IPv4","IPv6"]' };
+          const [more] = await lab.run(pod("more", { annotations }));
+          assert.equal(more.addresses.length, 2, "CNI gives what it is asked for");
+          assert.ok(await podPings(more, four.addresses[0]));
+        },
+      );
+    });
+  },
+);
