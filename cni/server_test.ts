@@ -505,6 +505,28 @@ Deno.test("GC: keeps what is listed by container and interface, frees the rest o
     assert.equal((await w.call({ command: "GC" })).json.code, 1, "GC before 1.1.0");
   }));
 
+Deno.test("GC and a repeated DEL free the addresses of both families", () =>
+  world(async (w) => {
+    await w.addPool("six", { cidr: "fd00:10::/64" });
+    const conf = World.conf({
+      cniVersion: "1.1.0",
+      ipam: { type: "tortie-ipam", assign_ipv6: "true" },
+    });
+    await w.call({ conf, container: "keep" });
+    await w.call({ conf, container: "stale" });
+    assert.equal((await w.allocations()).length, 4);
+    const gc = { ...conf, "cni.dev/valid-attachments": [{ containerID: "keep", ifname: "eth0" }] };
+    assert.equal((await w.call({ command: "GC", conf: gc })).exit, 0);
+    assert.deepEqual(
+      (await w.allocations()).map((a) => a.handle),
+      ["net.keep", "net.keep"],
+    );
+    for (let i = 0; i < 2; i++) {
+      assert.equal((await w.call({ command: "DEL", conf, container: "keep" })).exit, 0);
+    }
+    assert.deepEqual(await w.traces(), []);
+  }));
+
 Deno.test("GC: leaves an ADD alone that it could not know", () =>
   world(async (w) => {
     const conf = World.conf({ cniVersion: "1.1.0" });
