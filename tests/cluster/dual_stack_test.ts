@@ -311,6 +311,7 @@ Deno.test("dual stack", options, async (t) => {
       );
       // Nothing is found by neighbour discovery towards a pod, so nothing hangs on this address.
       await tool(ns1, "ip", "-6", "addr", "flush", "dev", link, "scope", "link");
+      await tool(ns1, "ip", "-6", "neigh", "flush", "dev", link);
       assert.ok(await podPings(p2, six(p1)));
     });
 
