@@ -39,6 +39,8 @@ export interface Packet {
   readonly state?: ConntrackState;
   readonly translated?: "dnat" | "snat";
   readonly mark?: number;
+  /** Of its connection; a new one has none. */
+  readonly connectionMark?: number;
   readonly destinationIsLocal?: boolean;
   readonly sourceIsLocal?: boolean;
   readonly sourceIsOfInterface?: boolean;
@@ -233,6 +235,10 @@ export class Evaluator {
         return flip(packet.translated === match.status, match.not);
       case "mark":
         return flip(((mark & match.mask) >>> 0) === match.value, match.not);
+      case "ctmark": {
+        const found = ((packet.connectionMark ?? 0) & match.mask) >>> 0;
+        return flip(found === match.value, match.not);
+      }
       case "fib-daddr-local":
         return flip(packet.destinationIsLocal ?? false, match.not);
       case "fib-saddr-local":

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { mustIp } from "../mod/net/mod.ts";
 import { PolicyEngine } from "./engine.ts";
 import {
   type Connection,
@@ -8,9 +7,8 @@ import {
   formatExplanation,
   PolicyView,
 } from "./explain.ts";
-import { isFlowAllowed, type TrackedFlow } from "./flows.ts";
 import type { PolicyObject } from "./inputs.ts";
-import { calico, calicoPolicy, endpoint, kubernetesPolicy, namespace, pod } from "./testing.ts";
+import { calico, calicoPolicy, endpoint, kubernetesPolicy, pod } from "./testing.ts";
 
 function viewOf(objects: PolicyObject[], nodeName?: string): PolicyView {
   const engine = new PolicyEngine(nodeName === undefined ? {} : { nodeName });
@@ -242,50 +240,4 @@ Deno.test("an explanation as lines", () => {
     "    policy knp x/deny applies",
     "  no policy of tier default allows it: denied at the end of the tier",
   ]);
-});
-
-Deno.test("live connections are judged as if they began now", () => {
-  const view = viewOf([
-    namespace("x"),
-    ...web,
-    ...client,
-    kubernetesPolicy("x", "web", {
-      podSelector: { matchLabels: { app: "web" } },
-      policyTypes: ["Ingress", "Egress"],
-      ingress: [{ ports: [{ port: 8080 }] }],
-      egress: [{ to: [{ ipBlock: { cidr: "10.0.0.0/8" } }] }],
-    }),
-  ], "node1");
-  const flow = (
-    from: [string, number],
-    to: [string, number],
-    server: [string, number] = to,
-  ): TrackedFlow => ({
-    original: {
-      source: mustIp(from[0]),
-      destination: mustIp(to[0]),
-      protocol: 6,
-      sourcePort: from[1],
-      destinationPort: to[1],
-    },
-    reply: {
-      source: mustIp(server[0]),
-      destination: mustIp(from[0]),
-      protocol: 6,
-      sourcePort: server[1],
-      destinationPort: from[1],
-    },
-  });
-  const allowed = (f: TrackedFlow) => isFlowAllowed(view, f, (a) => a === "192.0.2.1");
-  assert.equal(allowed(flow(["10.0.0.2", 40000], ["10.0.0.1", 8080])), true);
-  assert.equal(allowed(flow(["10.0.0.2", 40000], ["10.0.0.1", 22])), false);
-  // Through a service: the server's own port counts.
-  assert.equal(allowed(flow(["10.0.0.2", 40000], ["10.96.0.1", 80], ["10.0.0.1", 8080])), true);
-  assert.equal(allowed(flow(["10.0.0.2", 40000], ["10.96.0.1", 8080], ["10.0.0.1", 22])), false);
-  // The pod as client.
-  assert.equal(allowed(flow(["10.0.0.1", 40000], ["10.0.0.2", 22])), true);
-  assert.equal(allowed(flow(["10.0.0.1", 40000], ["203.0.113.1", 443])), false);
-  // The host's own connections (probes) are never cut, nor are others'.
-  assert.equal(allowed(flow(["192.0.2.1", 40000], ["10.0.0.1", 22])), true);
-  assert.equal(allowed(flow(["203.0.113.1", 1], ["203.0.113.2", 2])), true);
 });

@@ -56,6 +56,13 @@ export const defaultParameters: PolicyParameters = {
   logPrefix: "calico-packet: ",
 };
 
+/**
+ * The bit of a connection's own mark that says that policy no longer allows it: set and taken back by
+ * the node (mod/node/flows.ts), read by the endpoints' chains. It lies in Calico's part of the word; a
+ * packet that somebody gives its connection's mark is judged no differently.
+ */
+export const cutMark = 0x100000;
+
 /** Calico's bits of a packet's mark (mask 0xffff0000; kube-proxy's 0x4000 and 0x8000 lie below). */
 export const marks = {
   /** Policy accepted the packet. */

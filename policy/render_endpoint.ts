@@ -14,7 +14,7 @@
  */
 import type { Direction, EffectivePolicy } from "./effective.ts";
 import { chains, comment, policyChain, policyLabel, profileChain, tailChain } from "./names.ts";
-import { marks, type PolicyParameters } from "./parameters.ts";
+import { cutMark, marks, type PolicyParameters } from "./parameters.ts";
 import { clearMark } from "./render_rule.ts";
 import type { Match, PolicyId, Rule } from "./rules.ts";
 import type { TierCalls } from "./subjects.ts";
@@ -65,6 +65,14 @@ export const commonChains: Readonly<Record<Direction, string>> = {
 /** What holds for all endpoints before any policy. */
 export function commonRules(direction: Direction, parameters: PolicyParameters): Rule[] {
   const rules: Rule[] = [{
+    statements: [
+      { match: "ctmark", value: cutMark, mask: cutMark },
+      { do: "counter" },
+      { do: parameters.denyAction },
+    ],
+    comment: "Drop connections that policy no longer allows",
+    origin: { is: "static" },
+  }, {
     statements: [
       { match: "ctstate", states: ["established", "related"] },
       { do: "counter" },

@@ -69,6 +69,13 @@ export type Match =
     readonly mask: number;
     readonly not?: boolean;
   }
+  /** (mark of the connection & mask) == value; never holds for a packet that is not tracked. */
+  | {
+    readonly match: "ctmark";
+    readonly value: number;
+    readonly mask: number;
+    readonly not?: boolean;
+  }
   /** The destination (source) is an address of this host (`fib daddr type local`). */
   | { readonly match: "fib-daddr-local" | "fib-saddr-local"; readonly not?: boolean }
   /** The source is an address of the interface the packet leaves by (`fib saddr . oif type local`). */

@@ -107,7 +107,10 @@ function printMatch(match: Match, family: Family): string {
         ? `ct status & ${match.status} == 0`
         : `ct status & ${match.status} == ${match.status}`;
     case "mark":
-      return `meta mark & 0x${hex(match.mask)} ${match.not ? "!=" : "=="} 0x${hex(match.value)}`;
+    case "ctmark": {
+      const what = match.match === "mark" ? "meta mark" : "ct mark";
+      return `${what} & 0x${hex(match.mask)} ${match.not ? "!=" : "=="} 0x${hex(match.value)}`;
+    }
     case "fib-daddr-local":
       return `fib daddr type ${not}local`;
     case "fib-saddr-local":

@@ -211,6 +211,10 @@ export class AttributeCursor {
   nested(offset = 0, end = this.length): AttributeCursor {
     return new AttributeCursor(this.#bytes, this.start + offset, this.start + end, this.#view);
   }
+  /** The same, with a cursor that is there already: for dumps of many objects. */
+  nestedInto(cursor: AttributeCursor): AttributeCursor {
+    return cursor.aim(this.#bytes, this.start, this.end, this.#view);
+  }
   /** A view (no copy) of the payload: valid until the buffer is used again. */
   peek(): DataView {
     return new DataView(this.#view.buffer, this.#view.byteOffset + this.start, this.length);

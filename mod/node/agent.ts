@@ -3,6 +3,7 @@
  * kernel to it, turn by turn.
  *
  *     follow --changes--> pending --turn--> engine.update -> dataplane (policy, one transaction)
+ *                                      |-> connections of addresses that endpoints have lost
  *                                      |-> kernel (links, sysctls, routes, neighbours)
  *                                      |-> speaker (peers, announcements)
  *                                      '-> whoever waits for an endpoint to be programmed
@@ -55,6 +56,8 @@ export interface AgentParts {
   readonly dataplane: PolicyDataplane;
   readonly kernel: NodeKernel;
   readonly bgp?: BgpService;
+  /** Forgets connections of addresses that endpoints have lost: `released_addresses.ts`. */
+  readonly released?: { settle(endpoints: Iterable<WorkloadEndpoint>): Promise<void> };
   readonly log: Log;
   /** Seconds between two full looks at the kernel; 0: none. */
   readonly resyncSeconds?: () => number;
@@ -203,7 +206,7 @@ export class Agent {
   }
 
   async #turn(): Promise<void> {
-    const { engine, dataplane, kernel, bgp, state, log, onTurn } = this.#parts;
+    const { engine, dataplane, kernel, bgp, released, state, log, onTurn } = this.#parts;
     const began = performance.now();
     const [changes, topics, resync] = [this.#changes, this.#topics, this.#resync];
     this.#changes = [];
@@ -218,6 +221,11 @@ export class Agent {
       if (resync) await dataplane.resync(engine);
       else await dataplane.apply(engine);
       policyDone = true;
+      try {
+        await released?.settle(endpoints.values());
+      } catch (error) {
+        errors.push(`connections of released addresses: ${(error as Error).message}`);
+      }
       // Who waits, waits for policy alone.
       this.#settle(endpoints);
     } catch (error) {

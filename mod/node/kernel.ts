@@ -463,6 +463,16 @@ export class Kernel implements NodeKernel {
     return missing && `the route to ${missing} is missing`;
   }
 
+  /** Whether an interface is up; undefined: it is not there. */
+  isUp(name: string): boolean | undefined {
+    return [...this.#links.values()].find((l) => l.name === name)?.up;
+  }
+
+  /** This host's own addresses. */
+  hostAddresses(): Ip[] {
+    return this.#addresses().map(({ ip }) => ip);
+  }
+
   /** Learned prefixes whose next hop no route leads to. */
   get unresolved(): readonly string[] {
     return this.#unresolved;

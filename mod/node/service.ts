@@ -26,6 +26,7 @@ import { BgpPart } from "./bgp.ts";
 import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./config.ts";
 import { type FelixParameters, felixParameters } from "./felix.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
+import { openFlowParts } from "./flow_parts.ts";
 import { Kernel } from "./kernel.ts";
 import { copyLabels } from "./label_copy.ts";
 import { type Log, logger, startLogging } from "./log.ts";
@@ -140,7 +141,7 @@ export class NodeService {
   #bgp: BgpPart | undefined;
   #reports: Reports | undefined;
   #snapshot: Snapshot | undefined;
-  #closeDataplane: (() => void) | undefined;
+  #closeDataplane: (() => Promise<void>) | undefined;
   readonly #servers: (() => Promise<void>)[] = [];
   #stopping = false;
   #name: { release(): void } | undefined;
@@ -199,10 +200,24 @@ export class NodeService {
       endpointToHostAction: felix.endpointToHostAction,
       vxlanPort: felix.vxlanPort,
     });
-    const nft = openNftDataplane();
-    this.#closeDataplane = () => nft.close();
     const kernel = new Kernel(felix, log);
     this.#kernel = kernel;
+    const flows = openFlowParts({
+      engine,
+      kernel,
+      log: logger("flows"),
+      known: last?.endpoints.values(),
+    });
+    const nft = openNftDataplane({
+      onEvent: (event) => {
+        const wasAway = event.event === "committed" && event.reason !== "change";
+        if (wasAway) flows.cutter.everything();
+      },
+    });
+    this.#closeDataplane = async () => {
+      await flows.close();
+      await nft.close();
+    };
     const bgp = config.backend === "bgp"
       ? new BgpPart(config, logger("bgp"), () => kernel)
       : undefined;
@@ -223,7 +238,8 @@ export class NodeService {
       store,
       state: this.#state,
       engine,
-      dataplane: new EngineDataplane(nft),
+      dataplane: new EngineDataplane(nft, (deltas) => flows.cutter.applied(deltas)),
+      released: flows.released,
       kernel,
       bgp,
       log: logger("agent"),
@@ -434,7 +450,7 @@ export class NodeService {
     await this.#agent?.stop();
     this.#snapshot?.close();
     this.#bgp?.stop();
-    this.#closeDataplane?.();
+    await this.#closeDataplane?.();
     this.#kernel?.close();
     for (const close of this.#servers) await close();
     await this.#store?.close();

@@ -135,8 +135,9 @@ export class StatementCompiler {
         );
         return;
       case "mark":
+      case "ctmark":
         this.#put(
-          { kind: "meta", key: "mark", dreg: 1 },
+          { kind: match.match === "mark" ? "meta" : "ct", key: "mark", dreg: 1 },
           ...(match.mask >>> 0 === 0xffffffff ? [] : [mask(hostWord(match.mask))]),
           { kind: "cmp", sreg: 1, op, data: hostWord(match.value) },
         );

@@ -155,6 +155,8 @@ function anyStatement(
       { match: "mark", value: 0x10000, mask: 0x10000 },
       { match: "mark", value: 0, mask: 0x30000, not: true },
       { match: "mark", value: 7, mask: 0xffffffff },
+      { match: "ctmark", value: 0x100000, mask: 0x100000 },
+      { match: "ctmark", value: 0, mask: 0x100000, not: true },
       { match: "fib-daddr-local" },
       { match: "fib-daddr-local", not: true },
       { do: "counter" },

@@ -1,0 +1,194 @@
+/**
+ * Cuts live connections that policy no longer allows. Packets of an established connection pass the
+ * chains of endpoints unseen; so when rules have changed, the tracked connections of the endpoints
+ * that the change concerns are judged as if they began now (policy/flows.ts), and those that fail get
+ * a mark that the endpoints' chains drop, before they look at the connection's state.
+ *
+ *     rules in the kernel -> whom do they concern? -> list -> judge -> mark, or take the mark back
+ *
+ * Why a mark, and not the end of the tracking: a connection whose tracking has ended is new again with
+ * its next packet. If that is the server's (data under way, a keepalive, SCTP's heartbeat), it is
+ * judged as a connection of the server's to the client, which policy often allows, and the client's
+ * packets are then its answers: the connection lives on. The mark stops both directions at once,
+ * whoever speaks next and however the packets were translated; nothing has to be known of protocols.
+ * It is desired state like all else: a connection that is allowed again loses it. Both ends give up by
+ * their own timers; the kernel forgets the connection as it would have anyway.
+ *
+ * The rules are there first, so no connection of the old kind can begin after the list is read, but a
+ * packet that was under way in the moment of the change: hence each list is read once more after a
+ * moment. At the start of the process every endpoint counts as changed, so what was denied while
+ * nobody ran is cut then. Where no rule has changed nothing is read.
+ *
+ * A list of a hundred thousand takes half a second of work: it is done a datagram at a time between
+ * other work, and at most half of the time goes into it.
+ */
+import { type Flow, type FlowSelection, IPS_EXPECTED } from "../../ffi/conntrack.ts";
+import { inTurns } from "../../ffi/nft/client.ts";
+import { addressKey, FlowJudge } from "../../policy/flows.ts";
+import { cutMark } from "../../policy/parameters.ts";
+import { Touched } from "../../policy/reach.ts";
+import type { PolicyEngine } from "../../policy/engine.ts";
+import type { Family, RulesetDelta } from "../../policy/rules.ts";
+import type { Ip } from "../net/mod.ts";
+import type { Log } from "./log.ts";
+
+/** The kernel's table of connections, as far as it is needed here (ffi's Conntrack). */
+export interface FlowTable {
+  visitFlows(
+    family: Family,
+    selection: FlowSelection | undefined,
+    visit: (flows: Flow[]) => void,
+    pause: () => Promise<void> | void,
+  ): Promise<void>;
+  setMarks(flows: readonly Flow[], value: number, mask: number): number;
+}
+
+export interface FlowCutterParts {
+  readonly engine: PolicyEngine;
+  /** Busy while a list is read. */
+  readonly reading: FlowTable;
+  readonly writing: FlowTable;
+  /** This host's own. */
+  readonly hostAddresses: () => Iterable<Ip>;
+  readonly log: Log;
+  readonly onPass?: (pass: Pass) => void;
+}
+
+/** What one look at the connections came to. */
+export interface Pass {
+  readonly seen: number;
+  readonly cut: number;
+  readonly restored: number;
+  readonly milliseconds: number;
+}
+
+/** Milliseconds after which a list is read once more. */
+const AGAIN = 200;
+/** Between two passes: as long as the last one took, at most so many milliseconds. */
+const LONGEST_REST = 500;
+/** After a pass that failed. */
+const RETRY = 1000;
+/** The kernel finds the connections of so few addresses faster than we do in the whole list. */
+const FEW = 4;
+
+export class FlowCutter {
+  readonly #parts: FlowCutterParts;
+  /** Changes that no pass has looked at yet, and those that one more has to. */
+  #fresh = new Touched();
+  #again = new Touched();
+  #timer: number | undefined;
+  #running: Promise<void> | undefined;
+  #restUntil = 0;
+  #closed = false;
+
+  constructor(parts: FlowCutterParts) {
+    this.#parts = parts;
+  }
+
+  /** The kernel has what the engine says, and this has changed since the last call. */
+  applied(deltas: readonly RulesetDelta[]): void {
+    for (const delta of deltas) this.#fresh.addDelta(delta);
+    this.#soon();
+  }
+
+  /** The rules were not in the kernel for a while: who knows what has begun meanwhile. */
+  everything(): void {
+    this.#fresh.addEverything();
+    this.#soon();
+  }
+
+  /** Ends; marks that are set stay. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  #soon(): void {
+    this.#schedule(Math.max(0, this.#restUntil - performance.now()));
+  }
+
+  #schedule(milliseconds: number): void {
+    if (this.#closed || this.#running) return; // the end of a pass looks for what is left to do
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#running = this.#pass().finally(() => {
+        this.#running = undefined;
+        if (!this.#fresh.isEmpty) this.#soon();
+        else if (!this.#again.isEmpty) this.#schedule(AGAIN);
+      });
+    }, milliseconds);
+  }
+
+  async #pass(): Promise<void> {
+    const { log, onPass } = this.#parts;
+    const fresh = this.#fresh, touched = this.#again;
+    touched.add(fresh);
+    this.#fresh = new Touched();
+    this.#again = fresh;
+    const began = performance.now();
+    const pass = { seen: 0, cut: 0, restored: 0, milliseconds: 0 };
+    try {
+      for (const family of [4, 6] as const) await this.#look(family, touched, pass);
+      pass.milliseconds = performance.now() - began;
+      this.#restUntil = performance.now() + Math.min(pass.milliseconds, LONGEST_REST);
+      if (pass.cut + pass.restored > 0) {
+        const { cut, restored } = pass;
+        log.info("connections cut that policy no longer allows", { cut, allowedAgain: restored });
+      }
+      onPass?.(pass);
+    } catch (error) {
+      if (this.#closed) return;
+      log.warn("cannot cut connections that policy denies; will be tried again", { error });
+      this.#fresh.add(touched);
+      this.#restUntil = performance.now() + RETRY;
+    }
+  }
+
+  async #look(
+    family: Family,
+    touched: Touched,
+    pass: { seen: number; cut: number; restored: number },
+  ): Promise<void> {
+    const { engine, reading, writing, hostAddresses } = this.#parts;
+    const names = touched.of(family);
+    if (names.chains.size + names.sets.size === 0) return;
+    const host = [...hostAddresses()];
+    let judge = new FlowJudge(engine, host);
+    const addresses = judge.addressesBehind(family, names);
+    if (addresses.length === 0) return;
+    const scope = new Set(addresses.map(addressKey));
+    const visit = (flows: Flow[]) => {
+      if (this.#closed) throw new Error("closed");
+      // Policy has moved on: what it says now counts. Who was judged before is judged again soon.
+      if (judge.revision !== engine.revision) judge = new FlowJudge(engine, host);
+      const cut: Flow[] = [], restored: Flow[] = [];
+      for (const flow of flows) {
+        pass.seen++;
+        const { original, reply, status, mark } = flow;
+        const concerned = scope.has(addressKey(original.source)) ||
+          scope.has(addressKey(reply.source));
+        // What another connection called for (FTP's data) is not policy's to judge by itself.
+        if (!concerned || status & IPS_EXPECTED) continue;
+        const isCut = (mark & cutMark) !== 0;
+        if (judge.isAllowed(flow) === !isCut) continue;
+        (isCut ? restored : cut).push(flow);
+      }
+      pass.cut += writing.setMarks(cut, cutMark, cutMark);
+      pass.restored += writing.setMarks(restored, 0, cutMark);
+    };
+    const pause = inTurns();
+    for (const selection of selectionsOf(family, addresses)) {
+      await reading.visitFlows(family, selection, visit, pause);
+    }
+  }
+}
+
+/** What to list: undefined is all. The kernel's own choice by address is of use in IPv4 alone. */
+export function selectionsOf(
+  family: Family,
+  addresses: readonly Ip[],
+): (FlowSelection | undefined)[] {
+  if (family === 6 || addresses.length > FEW) return [undefined];
+  return addresses.flatMap((source) => [{ original: { source } }, { reply: { source } }]);
+}

@@ -1,0 +1,143 @@
+/**
+ * Forgets the tracked connections of addresses that pods of this node have lost, so that no packet of
+ * a former pod's peers counts as part of a connection with the next one (Felix does it when the route
+ * of an address goes). Stale entries of UDP live as long as somebody sends.
+ *
+ * An address is a pod's for the time of one lease: one container, one interface. Its connections go
+ * when that lease is over, and only then:
+ *
+ *   - an endpoint that merely changes (labels, ports, its object written anew) keeps its lease;
+ *   - an endpoint whose object is gone while its interface is still there has lost nothing yet: CNI
+ *     takes the interface away first, so this was somebody's hand, and may be undone;
+ *   - an address that has gone on to another container is cleared before that one's policy is called
+ *     in place, hence before its interface is up: all that is tracked is its predecessor's. Where the
+ *     interface is up already (this process was not there when it happened) nobody can tell whose the
+ *     connections are, and they stay.
+ *
+ * What the former process of this node had seen is the beginning (`seed`), so that pods which went
+ * while nobody ran are cleared after too.
+ */
+import type { Flow, FlowSelection } from "../../ffi/conntrack.ts";
+import { inTurns } from "../../ffi/nft/client.ts";
+import { addressKey } from "../../policy/flows.ts";
+import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
+import { type Family, formatIp, type Ip } from "../net/mod.ts";
+import { endpointFacts } from "./endpoint_facts.ts";
+import { selectionsOf } from "./flow_cutter.ts";
+import type { Log } from "./log.ts";
+
+/** The kernel's table of connections, as far as it is needed here (ffi's Conntrack). */
+export interface ForgettingTable {
+  visitFlows(
+    family: Family,
+    selection: FlowSelection | undefined,
+    visit: (flows: Flow[]) => void,
+    pause: () => Promise<void> | void,
+  ): Promise<void>;
+  forget(flows: readonly Flow[]): number;
+}
+
+interface Lease {
+  readonly ip: Ip;
+  readonly container: string;
+  readonly interfaceName: string;
+}
+
+export interface ReleasedAddressesParts {
+  readonly reading: ForgettingTable;
+  readonly writing: ForgettingTable;
+  /** Whether an interface is up; undefined: it is not there. */
+  readonly isUp: (interfaceName: string) => boolean | undefined;
+  readonly log: Log;
+}
+
+export class ReleasedAddresses {
+  readonly #parts: ReleasedAddressesParts;
+  /** By address. */
+  #leases: ReadonlyMap<string, Lease>;
+  /** Leases that are over by the datastore's word, and not cleared after yet. */
+  readonly #over = new Map<string, Lease>();
+
+  /** `seed`: endpoints of this node as a former process has seen them. */
+  constructor(parts: ReleasedAddressesParts, seed: Iterable<WorkloadEndpoint> = []) {
+    this.#parts = parts;
+    this.#leases = leasesOf(seed);
+  }
+
+  /** Takes the endpoints of this node as they are now. */
+  async settle(endpoints: Iterable<WorkloadEndpoint>): Promise<void> {
+    const now = leasesOf(endpoints);
+    for (const [address, lease] of this.#leases) {
+      if (!isSame(lease, now.get(address))) this.#over.set(address, lease);
+    }
+    this.#leases = now;
+    if (this.#over.size === 0) return;
+    const due = new Map<string, Ip>();
+    for (const [address, lease] of this.#over) {
+      switch (this.#judge(lease, now.get(address))) {
+        case "not over":
+        case "too late":
+          this.#over.delete(address);
+          break;
+        case "clear":
+          due.set(address, lease.ip);
+          break;
+        case "wait":
+          break;
+      }
+    }
+    if (due.size === 0) return;
+    const forgotten = await this.#forget([...due.values()]);
+    for (const address of due.keys()) this.#over.delete(address);
+    this.#parts.log.debug("connections of addresses forgotten that pods have lost", {
+      addresses: due.size,
+      connections: forgotten,
+    });
+  }
+
+  #judge(lease: Lease, now: Lease | undefined): "not over" | "too late" | "clear" | "wait" {
+    const { isUp } = this.#parts;
+    if (isSame(lease, now)) return "not over";
+    if (now) return isUp(now.interfaceName) ? "too late" : "clear";
+    // The name is the pod's, and may have gone on to its next container.
+    const reused = [...this.#leases.values()].some((l) =>
+      l.interfaceName === lease.interfaceName && l.container !== lease.container
+    );
+    return reused || isUp(lease.interfaceName) === undefined ? "clear" : "wait";
+  }
+
+  async #forget(addresses: readonly Ip[]): Promise<number> {
+    const { reading, writing } = this.#parts;
+    const keys = new Set(addresses.map(addressKey));
+    let count = 0;
+    for (const family of [4, 6] as const) {
+      const mine = addresses.filter((ip) => ip.family === family);
+      if (mine.length === 0) continue;
+      const visit = (flows: Flow[]) => {
+        const stale = flows.filter(({ original, reply }) =>
+          keys.has(addressKey(original.source)) || keys.has(addressKey(reply.source))
+        );
+        count += writing.forget(stale);
+      };
+      for (const selection of selectionsOf(family, mine)) {
+        await reading.visitFlows(family, selection, visit, inTurns());
+      }
+    }
+    return count;
+  }
+}
+
+function isSame(a: Lease, b: Lease | undefined): boolean {
+  return a.container === b?.container && a.interfaceName === b.interfaceName;
+}
+
+function leasesOf(endpoints: Iterable<WorkloadEndpoint>): Map<string, Lease> {
+  const leases = new Map<string, Lease>();
+  for (const endpoint of endpoints) {
+    const { containerID = "", interfaceName = "" } = endpoint.spec;
+    for (const { ip } of endpointFacts(endpoint).prefixes) {
+      leases.set(formatIp(ip), { ip, container: containerID, interfaceName });
+    }
+  }
+  return leases;
+}

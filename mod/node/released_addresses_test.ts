@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import type { Flow } from "../../ffi/conntrack.ts";
+import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
+import { formatIp, mustIp } from "../net/mod.ts";
+import { ReleasedAddresses } from "./released_addresses.ts";
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+
+function endpoint(pod: string, container: string, ...ips: string[]): WorkloadEndpoint {
+  return {
+    kind: "WorkloadEndpoint",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: `node1-k8s-${pod}-eth0`, namespace: "default" },
+    spec: {
+      orchestrator: "k8s",
+      node: "node1",
+      pod,
+      endpoint: "eth0",
+      containerID: container,
+      interfaceName: `cali${pod}`,
+      ipNetworks: ips.map((ip) => `${ip}/${ip.includes(":") ? 128 : 32}`),
+    },
+  };
+}
+
+function world(seed: WorkloadEndpoint[] = []) {
+  const flow = (from: string, to: string): Flow => {
+    const [source, destination] = [mustIp(from), mustIp(to)];
+    return {
+      original: { source, destination, protocol: 17, sourcePort: 1, destinationPort: 2 },
+      reply: {
+        source: destination,
+        destination: source,
+        protocol: 17,
+        sourcePort: 2,
+        destinationPort: 1,
+      },
+      status: 0,
+      timeout: 100,
+      mark: 0,
+      zone: 0,
+      id: 0,
+    };
+  };
+  const w = {
+    flows: [] as Flow[],
+    links: new Map<string, boolean>(),
+    failing: false,
+    add: (from: string, to: string) => w.flows.push(flow(from, to)),
+    names: () =>
+      w.flows.map(({ original: o }) => `${formatIp(o.source)} ${formatIp(o.destination)}`),
+  };
+  const table = {
+    visitFlows: (family: number, _: unknown, visit: (flows: Flow[]) => void) => {
+      if (w.failing) return Promise.reject(new Error("no room"));
+      visit(w.flows.filter((f) => f.original.source.family === family));
+      return Promise.resolve();
+    },
+    forget: (gone: readonly Flow[]) => {
+      w.flows = w.flows.filter((f) => !gone.includes(f));
+      return gone.length;
+    },
+  };
+  const released = new ReleasedAddresses({
+    reading: table,
+    writing: table,
+    isUp: (name) => w.links.get(name),
+    log: silent,
+  }, seed);
+  return { w, released };
+}
+
+Deno.test("connections go with the lease of their address, and no others", async () => {
+  const { w, released } = world();
+  const [a, b] = [endpoint("a", "c1", "10.0.0.1", "fd00::1"), endpoint("b", "c2", "10.0.0.2")];
+  w.links.set("calia", true).set("calib", true);
+  await released.settle([a, b]);
+  w.add("10.0.0.1", "10.9.9.9");
+  w.add("10.9.9.9", "10.0.0.1");
+  w.add("fd00::1", "fd09::9");
+  w.add("10.0.0.2", "10.9.9.9");
+  // Labels, ports, the object written anew: the same lease.
+  await released.settle([{ ...a, metadata: { ...a.metadata, labels: { x: "y" } } }, b]);
+  assert.equal(w.flows.length, 4);
+  w.links.delete("calia");
+  await released.settle([b]);
+  assert.deepEqual(w.names(), ["10.0.0.2 10.9.9.9"]);
+});
+
+Deno.test("an object that is gone and comes back while the interface stands has lost nothing", async () => {
+  const { w, released } = world();
+  const a = endpoint("a", "c1", "10.0.0.1");
+  w.links.set("calia", true);
+  await released.settle([a]);
+  w.add("10.0.0.1", "10.9.9.9");
+  await released.settle([]);
+  assert.equal(w.flows.length, 1);
+  await released.settle([a]);
+  await released.settle([]);
+  assert.equal(w.flows.length, 1);
+  // Gone in earnest: told by the interface, in whatever turn that is seen.
+  w.links.delete("calia");
+  await released.settle([]);
+  assert.equal(w.flows.length, 0);
+});
+
+Deno.test("the next holder of an address starts clean, and loses nothing once it runs", async () => {
+  const { w, released } = world();
+  w.links.set("calia", true);
+  await released.settle([endpoint("a", "c1", "10.0.0.1")]);
+  w.add("10.0.0.1", "10.9.9.9");
+  // One turn sees both: the old one gone, the new one not up yet.
+  w.links.delete("calia");
+  await released.settle([endpoint("b", "c2", "10.0.0.1")]);
+  assert.equal(w.flows.length, 0);
+  w.links.set("calib", true);
+  w.add("10.0.0.1", "10.9.9.9");
+  await released.settle([endpoint("b", "c2", "10.0.0.1")]);
+  assert.equal(w.flows.length, 1);
+  // The same pod's next sandbox, under the same interface's name.
+  w.links.set("calib", false);
+  await released.settle([endpoint("b", "c3", "10.0.0.1")]);
+  assert.equal(w.flows.length, 0);
+});
+
+Deno.test("what went while nobody ran is cleared after; who is up already keeps what it has", async () => {
+  const { w, released } = world([
+    endpoint("a", "c1", "10.0.0.1"),
+    endpoint("b", "c2", "10.0.0.2"),
+    endpoint("c", "c3", "10.0.0.3"),
+  ]);
+  w.links.set("calib", true).set("calid", true);
+  for (const n of [1, 2, 3]) w.add(`10.0.0.${n}`, "10.9.9.9");
+  await released.settle([endpoint("b", "c2", "10.0.0.2"), endpoint("d", "c4", "10.0.0.3")]);
+  assert.deepEqual(w.names(), ["10.0.0.2 10.9.9.9", "10.0.0.3 10.9.9.9"]);
+});
+
+Deno.test("what could not be cleared is cleared at the next call", async () => {
+  const { w, released } = world();
+  await released.settle([endpoint("a", "c1", "10.0.0.1")]);
+  w.add("10.0.0.1", "10.9.9.9");
+  w.failing = true;
+  await assert.rejects(released.settle([]), /no room/);
+  w.failing = false;
+  await released.settle([]);
+  assert.equal(w.flows.length, 0);
+});

@@ -1,0 +1,95 @@
+/**
+ * Whom does a change of the rules concern? A delta names chains and sets; the dispatch maps say which
+ * chain each local interface goes through, and jumps lead from there to groups, policies and profiles.
+ * An interface is concerned where its walk meets a changed chain, or a rule that asks a changed set.
+ */
+import { directions } from "./effective.ts";
+import { chains } from "./names.ts";
+import { dispatchMaps } from "./render_endpoint.ts";
+import type { Chain, Family, Ruleset, RulesetDelta } from "./rules.ts";
+
+/** Chains and sets of one family that have changed. */
+export interface TouchedNames {
+  readonly chains: ReadonlySet<string>;
+  readonly sets: ReadonlySet<string>;
+}
+
+/** What several deltas have touched. */
+export class Touched {
+  readonly #names: Readonly<Record<Family, { chains: Set<string>; sets: Set<string> }>> = {
+    4: { chains: new Set(), sets: new Set() },
+    6: { chains: new Set(), sets: new Set() },
+  };
+
+  get isEmpty(): boolean {
+    return Object.values(this.#names).every(({ chains, sets }) => chains.size + sets.size === 0);
+  }
+
+  of(family: Family): TouchedNames {
+    return this.#names[family];
+  }
+
+  addDelta({ family, chains, sets }: Pick<RulesetDelta, "family" | "chains" | "sets">): void {
+    for (const name of chains.keys()) this.#names[family].chains.add(name);
+    for (const name of sets.keys()) this.#names[family].sets.add(name);
+  }
+
+  /** As if all rules had changed. */
+  addEverything(): void {
+    for (const { chains } of Object.values(this.#names)) for (const c of shared) chains.add(c);
+  }
+
+  add(other: Touched): void {
+    for (const family of [4, 6] as const) {
+      const { chains, sets } = other.of(family);
+      for (const name of chains) this.#names[family].chains.add(name);
+      for (const name of sets) this.#names[family].sets.add(name);
+    }
+  }
+}
+
+/** Chains that every packet of a pod goes through before its interface's own. */
+const shared: readonly string[] = [
+  chains.filterForward,
+  chains.forward,
+  chains.fromWorkload,
+  chains.toWorkload,
+];
+
+/** Local interfaces whose rules meet a changed chain or set. */
+export function touchedInterfaces(ruleset: Ruleset, touched: TouchedNames): Set<string> {
+  const result = new Set<string>();
+  if (touched.chains.size + touched.sets.size === 0) return result;
+  const all = shared.some((name) => touched.chains.has(name));
+  const known = new Map<string, boolean>();
+  const isTouched = (name: string): boolean => {
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    known.set(name, false); // chains do not call themselves; a broken ruleset must not hang us
+    const chain = ruleset.chains.get(name);
+    const found = touched.chains.has(name) ||
+      (chain !== undefined && meets(chain, touched.sets, isTouched));
+    known.set(name, found);
+    return found;
+  };
+  for (const direction of directions) {
+    const map = ruleset.sets.get(dispatchMaps[direction]);
+    if (map?.kind !== "verdict-map") continue;
+    for (const [name, verdict] of map.members) {
+      if (all || ("chain" in verdict && isTouched(verdict.chain))) result.add(name);
+    }
+  }
+  return result;
+}
+
+function meets(
+  { rules }: Chain,
+  sets: ReadonlySet<string>,
+  isTouched: (chain: string) => boolean,
+): boolean {
+  return rules.some(({ statements }) =>
+    statements.some((s) =>
+      ("set" in s && sets.has(s.set)) || ("do" in s && "chain" in s && isTouched(s.chain))
+    )
+  );
+}
