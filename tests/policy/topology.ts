@@ -23,6 +23,13 @@ export interface Probe {
   readonly protocol: Protocol;
   readonly sourcePort: number;
   readonly port: number;
+  /** Which packet of a connection: the client's first (the default), the answer to it, a later one. */
+  readonly part?: "open" | "answer" | "later";
+  /** What of it the receiver sees otherwise, for it was translated on its way. */
+  readonly seen?: Partial<Record<"source" | "destination", string>> & {
+    readonly sourcePort?: number;
+    readonly port?: number;
+  };
 }
 
 export interface Topology {
@@ -38,6 +45,9 @@ export interface Topology {
 /** Addresses of pod n (interface `calipN`): as policy/testing/random_worlds.ts gives them. */
 const podAddresses = (n: number) => [`10.0.0.${n * 64 + 1}`, `fd00::${(n * 64 + 1).toString(16)}`];
 const outsideAddresses = ["192.0.2.1", "10.0.0.250", "2001:db8::1", "fd00::fa"];
+/** Addresses that only translated packets come from: a service's, and the node's. */
+export const SERVICE = "10.96.0.1", NODE = "192.0.2.254";
+const translatedAddresses = [SERVICE, NODE];
 const PODS = 4;
 /** An address that pod 0 has taken for itself: nobody routes it there. */
 export const STOLEN = "10.0.0.251";
@@ -140,6 +150,7 @@ function script(node: string, outside: string, pods: string[]): string {
     "$O addr add 192.0.2.1/24 dev eth0; $O addr add 10.0.0.250/32 dev eth0",
     "$O addr add 2001:db8::1/64 dev eth0 nodad; $O addr add fd00::fa/128 dev eth0 nodad",
     "$O route add default via 192.0.2.254; $O -6 route add default via 2001:db8::fe",
+    quiet(outside),
     "$N route add 10.0.0.250/32 via 192.0.2.1; $N -6 route add fd00::fa/128 via 2001:db8::1",
   ];
   pods.forEach((pod, n) => {
@@ -147,6 +158,7 @@ function script(node: string, outside: string, pods: string[]): string {
     const host = `calip${n}`;
     lines.push(
       `ip netns exec ${pod} sysctl -qw net.ipv6.conf.default.accept_dad=0`,
+      quiet(pod),
       `P="ip -n ${pod}"`,
       `$N link add ${host} address ee:ee:ee:ee:ee:ee type veth peer name eth0 netns ${pod}`,
       // From this hardware address follows the gateway's fe80::ecee:eeff:feee:eeee.
@@ -162,6 +174,13 @@ function script(node: string, outside: string, pods: string[]): string {
   return lines.join("\n");
 }
 
+/** No socket listens for our TCP packets: the kernel's own answers would end the connections. */
+function quiet(netns: string): string {
+  return `ip netns exec ${netns} nft "add table inet quiet; ` +
+    "add chain inet quiet out { type filter hook output priority 0; }; " +
+    'add rule inet quiet out tcp flags & rst == rst drop"';
+}
+
 async function shell(script: string): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command("sh", {
     args: ["-ec", script],
@@ -172,8 +191,10 @@ async function shell(script: string): Promise<string> {
   return text.decode(stdout);
 }
 
+/** As the receiver sees it. */
 function keyOf(p: Probe): string {
-  return [p.source, p.destination, p.protocol, p.sourcePort, p.port].join(" ");
+  const { source, destination, protocol, sourcePort, port } = { ...p, ...p.seen };
+  return [source, destination, protocol, sourcePort, port].join(" ");
 }
 
 const texts = new Map<string, string>();
@@ -181,24 +202,27 @@ const texts = new Map<string, string>();
 function textOf(ip: Ip): string {
   const key = ip.bytes.join();
   if (texts.size === 0) {
-    const known = [...outsideAddresses, STOLEN];
+    const known = [...outsideAddresses, ...translatedAddresses, STOLEN];
     for (let n = 0; n < PODS; n++) known.push(...podAddresses(n));
     for (const text of known) texts.set(mustIp(text).bytes.join(), text);
   }
   return texts.get(key) ?? "";
 }
 
-/** The first packet of a connection, with the checksums that connection tracking asks for. */
+/** A packet of a connection, with the checksums and numbers that connection tracking asks for. */
 function packetOf(p: Probe): Uint8Array<ArrayBuffer> {
   const [source, destination] = [mustIp(p.source), mustIp(p.destination)];
+  const { part = "open" } = p;
   switch (p.protocol) {
     case "TCP": {
-      const packet = new Uint8Array(20);
+      const packet = new Uint8Array(part === "later" ? 24 : 20);
       const view = new DataView(packet.buffer);
       ports(view, p);
-      view.setUint32(4, 0x12345678);
+      // Both sides count from the same number, so later packets are the same in both directions.
+      view.setUint32(4, part === "later" ? 0x1001 : 0x1000);
+      if (part !== "open") view.setUint32(8, 0x1001);
       view.setUint8(12, 5 << 4);
-      view.setUint8(13, 2); // SYN
+      view.setUint8(13, part === "open" ? SYN : part === "answer" ? SYN | ACK : PSH | ACK);
       view.setUint16(14, 65535);
       view.setUint16(16, checksum(source, destination, 6, packet));
       return packet;
@@ -212,22 +236,34 @@ function packetOf(p: Probe): Uint8Array<ArrayBuffer> {
       return packet;
     }
     case "SCTP": {
-      // INIT: RFC 9260 section 3.3.2.
-      const packet = new Uint8Array(32);
+      // INIT, INIT ACK: RFC 9260 sections 3.3.2 and 3.3.3; HEARTBEAT: 3.3.5.
+      const packet = new Uint8Array(part === "later" ? 24 : 32);
       const view = new DataView(packet.buffer);
       ports(view, p);
-      view.setUint8(12, 1);
-      view.setUint16(14, 20);
-      view.setUint32(16, 0xcafe);
-      view.setUint32(20, 65535);
-      view.setUint16(24, 1);
-      view.setUint16(26, 1);
-      view.setUint32(28, 1);
+      if (part !== "open") view.setUint32(4, SCTP_TAG);
+      if (part === "later") {
+        view.setUint8(12, 4);
+        view.setUint16(14, 12);
+        view.setUint16(16, 1);
+        view.setUint16(18, 8);
+      } else {
+        view.setUint8(12, part === "open" ? 1 : 2);
+        view.setUint16(14, 20);
+        view.setUint32(16, SCTP_TAG);
+        view.setUint32(20, 65535);
+        view.setUint16(24, 1);
+        view.setUint16(26, 1);
+        view.setUint32(28, 1);
+      }
       view.setUint32(8, crc32c(packet), true);
       return packet;
     }
   }
 }
+
+const SYN = 2, PSH = 8, ACK = 16;
+/** The tag that both sides ask to be called by. */
+const SCTP_TAG = 0xcafe;
 
 function ports(view: DataView, p: Probe): void {
   view.setUint16(0, p.sourcePort);
