@@ -9,6 +9,7 @@ import {
   AF_INET6,
   check,
   closeFd,
+  cString,
   EAGAIN,
   EINTR,
   errno,
@@ -17,6 +18,7 @@ import {
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   setOption,
+  SO_BINDTODEVICE,
   SO_RCVBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
@@ -27,7 +29,7 @@ import {
 import { inNetns, type Netns } from "./netns.ts";
 import { reactor, type Registration } from "./reactor.ts";
 
-const IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26;
+const IPPROTO_IPV6 = 41, IPV6_UNICAST_HOPS = 16, IPV6_V6ONLY = 26;
 
 /** sockaddr_in or sockaddr_in6. */
 export function socketAddress(ip: Ip, port: number): Uint8Array<ArrayBuffer> {
@@ -58,6 +60,10 @@ export interface DatagramOptions {
   readonly local?: { readonly ip: Ip; readonly port: number };
   /** Bytes of the receive buffer. */
   readonly receiveBuffer?: number;
+  /** SO_BINDTODEVICE; link-local addresses need it. */
+  readonly device?: string;
+  /** Of IPv6 packets to one host. */
+  readonly hopLimit?: number;
 }
 
 export interface Datagram {
@@ -90,6 +96,13 @@ export class DatagramSocket {
           intBytes(options.receiveBuffer),
           4,
         );
+      }
+      if (options.device !== undefined) {
+        const name = cString(options.device);
+        setOption(this.#fd, SOL_SOCKET, SO_BINDTODEVICE, name, `bind to ${options.device}`);
+      }
+      if (options.hopLimit !== undefined) {
+        setOption(this.#fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, options.hopLimit, "set the hop limit");
       }
       if (options.local) {
         const { ip, port } = options.local;
