@@ -25,10 +25,12 @@ import {
   type Flow,
   flowMatches,
   type FlowSelection,
+  type FlowWish,
   getFlow,
   IPCTNL_MSG_CT_DELETE,
   IPCTNL_MSG_CT_GET,
   IPCTNL_MSG_CT_NEW,
+  isAmong,
   isEmpty,
   putDelete,
   putFlow,
@@ -83,10 +85,11 @@ export class Conntrack {
    */
   async visitFlows(
     family: Family,
-    selection: FlowSelection | undefined,
+    wish: FlowWish,
     visit: (flows: Flow[]) => void,
     pause: () => Promise<void> | void,
   ): Promise<void> {
+    const { selection, among } = wish;
     let seen: Flow[] = [];
     const hand = () => {
       const flows = selection ? seen.filter((flow) => flowMatches(flow, selection)) : seen;
@@ -101,7 +104,7 @@ export class Conntrack {
         IPCTNL_MSG_CT_GET,
         (e) => filter ? putSelection(e, selection) : putHeader(e, family),
         (message) => {
-          const flow = getFlow(message);
+          const flow = among && !isAmong(message, among) ? undefined : getFlow(message);
           if (flow) seen.push(flow);
           return undefined;
         },
@@ -113,7 +116,7 @@ export class Conntrack {
     } catch (error) {
       if (!filter || !isKernelError(error, "EOPNOTSUPP", "EINVAL")) throw error;
       this.#filteredDump = false;
-      return this.visitFlows(family, selection, visit, pause);
+      return this.visitFlows(family, wish, visit, pause);
     }
     hand();
   }

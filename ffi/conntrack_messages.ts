@@ -2,7 +2,7 @@
  * The messages of ctnetlink (linux/netfilter/nfnetlink_conntrack.h), read and written: one tracked
  * connection a message, its two directions as nested tuples. `conntrack.ts` sends them.
  */
-import { type Family, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
+import { bytesKey, type Family, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
 import { AttributeCursor, type MessageCursor } from "./netlink/decoder.ts";
 import type { MessageEncoder } from "./netlink/encoder.ts";
 import { NFGENMSG, NFNL_SUBSYS_CTNETLINK } from "./nft/wire.ts";
@@ -95,6 +95,14 @@ export interface TupleCondition {
 export interface FlowSelection {
   readonly original?: TupleCondition;
   readonly reply?: TupleCondition;
+}
+
+/** Which connections to list; without either, all. */
+export interface FlowWish {
+  /** The kernel looks for them itself, where it can. */
+  readonly selection?: FlowSelection;
+  /** The first packet or the answers come from one of these addresses (by `ipKey`). */
+  readonly among?: ReadonlySet<string>;
 }
 
 function conditions(selection: FlowSelection): TupleCondition[] {
@@ -266,6 +274,27 @@ function putPartialTuple(
   }
   encoder.close();
   return flags;
+}
+
+/**
+ * Whether a message's connection has one of the addresses (by `ipKey`) as the source of either
+ * direction. Most messages of a long list are passed over, and this looks at nothing else of them.
+ */
+export function isAmong(message: MessageCursor, keys: ReadonlySet<string>): boolean {
+  for (const a = message.attributesInto(outer, NFGENMSG); a.next();) {
+    if (a.type !== CTA_TUPLE_ORIG && a.type !== CTA_TUPLE_REPLY) continue;
+    for (const t = a.nestedInto(middle); t.next();) {
+      if (t.type !== CTA_TUPLE_IP) continue;
+      for (const i = t.nestedInto(inner); i.next();) {
+        if (i.type !== CTA_IP_V4_SRC && i.type !== CTA_IP_V6_SRC) continue;
+        if (keys.has(bytesKey(message.buffer, i.start, i.length))) return true;
+        break;
+      }
+      break;
+    }
+    if (a.type === CTA_TUPLE_REPLY) return false;
+  }
+  return false;
 }
 
 /** Used again for every message: a table may hold a hundred thousand. */

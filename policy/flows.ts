@@ -13,7 +13,7 @@
  * Thousands of connections differ by the client's port alone, which hardly any policy asks for: then
  * one answer serves them all.
  */
-import { type Ip, mustIp } from "../mod/net/mod.ts";
+import { type Ip, ipKey, mustIp } from "../mod/net/mod.ts";
 import type { PolicyEngine } from "./engine.ts";
 import { Evaluator, type Packet } from "./evaluate.ts";
 import { chains } from "./names.ts";
@@ -36,11 +36,6 @@ export interface TrackedFlow {
   readonly original: FlowTuple;
   /** An answer as it will be sent. */
   readonly reply: FlowTuple;
-}
-
-/** A key of an address that costs less than its text. */
-export function addressKey({ bytes }: Ip): string {
-  return String.fromCharCode.apply(undefined, bytes as unknown as number[]);
 }
 
 /** So many answers are kept. */
@@ -66,13 +61,13 @@ export class FlowJudge {
   constructor(engine: PolicyEngine, hostAddresses: Iterable<Ip>) {
     this.revision = engine.revision;
     this.#rules = { 4: rulesOf(engine, 4), 6: rulesOf(engine, 6) };
-    this.#host = new Set([...hostAddresses].map(addressKey));
+    this.#host = new Set([...hostAddresses].map(ipKey));
     for (const endpoint of engine.endpoints()) {
       if (!engine.isLocal(endpoint)) continue;
       const addresses = [...endpoint.addresses[4], ...endpoint.addresses[6]].map(mustIp);
       const others = this.#addresses.get(endpoint.interfaceName) ?? [];
       this.#addresses.set(endpoint.interfaceName, [...others, ...addresses]);
-      for (const ip of addresses) this.#interfaces.set(addressKey(ip), endpoint.interfaceName);
+      for (const ip of addresses) this.#interfaces.set(ipKey(ip), endpoint.interfaceName);
     }
   }
 
@@ -86,7 +81,7 @@ export class FlowJudge {
 
   /** Whether the connection would be allowed if it began now. */
   isAllowed({ original, reply }: TrackedFlow): boolean {
-    const client = addressKey(original.source), server = addressKey(reply.source);
+    const client = ipKey(original.source), server = ipKey(reply.source);
     const iifname = this.#interfaces.get(client), oifname = this.#interfaces.get(server);
     if ((iifname === undefined && oifname === undefined) || this.#host.has(client)) return true;
     const { protocol, icmp, sourcePort } = original;

@@ -136,6 +136,26 @@ export function compareIp(a: Ip, b: Ip): number {
   return 0;
 }
 
+/** A key of an address, other than that of any other one, which costs less than its text. */
+export function ipKey({ bytes }: Ip): string {
+  return bytesKey(bytes, 0, bytes.length);
+}
+
+/** `ipKey` of an address that stands in a message. */
+export function bytesKey(bytes: Uint8Array, at: number, length: number): string {
+  if (length === 4) {
+    return String.fromCharCode(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]);
+  }
+  let key = "";
+  for (let i = at; i < at + length; i += 8) {
+    key += String.fromCharCode(
+      ...[bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]],
+      ...[bytes[i + 4], bytes[i + 5], bytes[i + 6], bytes[i + 7]],
+    );
+  }
+  return key;
+}
+
 export function sameIp(a: Ip, b: Ip): boolean {
   return compareIp(a, b) === 0;
 }

@@ -19,24 +19,25 @@
  * moment. At the start of the process every endpoint counts as changed, so what was denied while
  * nobody ran is cut then. Where no rule has changed nothing is read.
  *
- * A list of a hundred thousand takes half a second of work: it is done a datagram at a time between
- * other work, and at most half of the time goes into it.
+ * A list of a hundred thousand takes most of a second of work (tests/bench/flows.ts): it is done a
+ * datagram at a time between other work, and where changes come one after the other, others have at
+ * least a third of the time.
  */
-import { type Flow, type FlowSelection, IPS_EXPECTED } from "../../ffi/conntrack.ts";
+import { type Flow, type FlowWish, IPS_EXPECTED } from "../../ffi/conntrack.ts";
 import { inTurns } from "../../ffi/nft/client.ts";
-import { addressKey, FlowJudge } from "../../policy/flows.ts";
+import { FlowJudge } from "../../policy/flows.ts";
 import { cutMark } from "../../policy/parameters.ts";
 import { Touched } from "../../policy/reach.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
 import type { Family, RulesetDelta } from "../../policy/rules.ts";
-import type { Ip } from "../net/mod.ts";
+import { type Ip, ipKey } from "../net/mod.ts";
 import type { Log } from "./log.ts";
 
 /** The kernel's table of connections, as far as it is needed here (ffi's Conntrack). */
 export interface FlowTable {
   visitFlows(
     family: Family,
-    selection: FlowSelection | undefined,
+    wish: FlowWish,
     visit: (flows: Flow[]) => void,
     pause: () => Promise<void> | void,
   ): Promise<void>;
@@ -64,12 +65,14 @@ export interface Pass {
 
 /** Milliseconds after which a list is read once more. */
 const AGAIN = 200;
-/** Between two passes: as long as the last one took, at most so many milliseconds. */
-const LONGEST_REST = 500;
+/** Between two passes: half as long as the last one took, at most so many milliseconds. */
+const LONGEST_REST = 250;
 /** After a pass that failed. */
 const RETRY = 1000;
+/** Milliseconds of work between two turns of others. */
+const SLICE = 10;
 /** The kernel finds the connections of so few addresses faster than we do in the whole list. */
-const FEW = 4;
+const FEW = 2;
 
 export class FlowCutter {
   readonly #parts: FlowCutterParts;
@@ -131,7 +134,7 @@ export class FlowCutter {
     try {
       for (const family of [4, 6] as const) await this.#look(family, touched, pass);
       pass.milliseconds = performance.now() - began;
-      this.#restUntil = performance.now() + Math.min(pass.milliseconds, LONGEST_REST);
+      this.#restUntil = performance.now() + Math.min(pass.milliseconds / 2, LONGEST_REST);
       if (pass.cut + pass.restored > 0) {
         const { cut, restored } = pass;
         log.info("connections cut that policy no longer allows", { cut, allowedAgain: restored });
@@ -157,7 +160,6 @@ export class FlowCutter {
     let judge = new FlowJudge(engine, host);
     const addresses = judge.addressesBehind(family, names);
     if (addresses.length === 0) return;
-    const scope = new Set(addresses.map(addressKey));
     const visit = (flows: Flow[]) => {
       if (this.#closed) throw new Error("closed");
       // Policy has moved on: what it says now counts. Who was judged before is judged again soon.
@@ -165,30 +167,29 @@ export class FlowCutter {
       const cut: Flow[] = [], restored: Flow[] = [];
       for (const flow of flows) {
         pass.seen++;
-        const { original, reply, status, mark } = flow;
-        const concerned = scope.has(addressKey(original.source)) ||
-          scope.has(addressKey(reply.source));
         // What another connection called for (FTP's data) is not policy's to judge by itself.
-        if (!concerned || status & IPS_EXPECTED) continue;
-        const isCut = (mark & cutMark) !== 0;
+        if (flow.status & IPS_EXPECTED) continue;
+        const isCut = (flow.mark & cutMark) !== 0;
         if (judge.isAllowed(flow) === !isCut) continue;
         (isCut ? restored : cut).push(flow);
       }
       pass.cut += writing.setMarks(cut, cutMark, cutMark);
       pass.restored += writing.setMarks(restored, 0, cutMark);
     };
-    const pause = inTurns();
-    for (const selection of selectionsOf(family, addresses)) {
-      await reading.visitFlows(family, selection, visit, pause);
+    const pause = inTurns(SLICE);
+    for (const wish of wishesOf(family, addresses)) {
+      await reading.visitFlows(family, wish, visit, pause);
     }
   }
 }
 
-/** What to list: undefined is all. The kernel's own choice by address is of use in IPv4 alone. */
-export function selectionsOf(
-  family: Family,
-  addresses: readonly Ip[],
-): (FlowSelection | undefined)[] {
-  if (family === 6 || addresses.length > FEW) return [undefined];
-  return addresses.flatMap((source) => [{ original: { source } }, { reply: { source } }]);
+/**
+ * How to list the connections of these addresses. The kernel's own choice is of use in IPv4 alone, and
+ * goes through the whole table each time.
+ */
+export function wishesOf(family: Family, addresses: readonly Ip[]): FlowWish[] {
+  if (family === 6 || addresses.length > FEW) return [{ among: new Set(addresses.map(ipKey)) }];
+  return addresses.flatMap((source) =>
+    (["original", "reply"] as const).map((side) => ({ selection: { [side]: { source } } }))
+  );
 }

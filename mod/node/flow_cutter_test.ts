@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
-import { type Flow, type FlowSelection, IPS_EXPECTED } from "../../ffi/conntrack.ts";
+import { type Flow, flowMatches, type FlowWish, IPS_EXPECTED } from "../../ffi/conntrack.ts";
 import { PolicyEngine } from "../../policy/engine.ts";
 import type { PolicyObject } from "../../policy/inputs.ts";
 import { cutMark } from "../../policy/parameters.ts";
 import { endpoint, kubernetesPolicy, namespace, pod } from "../../policy/testing.ts";
-import { mustIp } from "../net/mod.ts";
+import { ipKey, mustIp } from "../net/mod.ts";
 import { FlowCutter, type FlowTable, type Pass } from "./flow_cutter.ts";
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
-/** A table in memory that selects nothing by itself, as an old kernel's. */
+/** A table in memory. */
 class FakeTable implements FlowTable {
   flows: Flow[] = [];
   lists = 0;
@@ -39,13 +39,18 @@ class FakeTable implements FlowTable {
 
   async visitFlows(
     family: 4 | 6,
-    _selection: FlowSelection | undefined,
+    { selection, among }: FlowWish,
     visit: (flows: Flow[]) => void,
     pause: () => Promise<void> | void,
   ): Promise<void> {
     this.lists++;
     if (this.failures-- > 0) throw new Error("no room");
-    for (const flow of this.flows.filter((f) => f.original.source.family === family)) {
+    const mine = this.flows.filter((f) => {
+      if (f.original.source.family !== family) return false;
+      if (selection) return flowMatches(f, selection);
+      return [f.original, f.reply].some(({ source }) => among!.has(ipKey(source)));
+    });
+    for (const flow of mine) {
       visit([flow]);
       await pause();
     }

@@ -17,20 +17,19 @@
  * What the former process of this node had seen is the beginning (`seed`), so that pods which went
  * while nobody ran are cleared after too.
  */
-import type { Flow, FlowSelection } from "../../ffi/conntrack.ts";
+import type { Flow, FlowWish } from "../../ffi/conntrack.ts";
 import { inTurns } from "../../ffi/nft/client.ts";
-import { addressKey } from "../../policy/flows.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import { type Family, formatIp, type Ip } from "../net/mod.ts";
 import { endpointFacts } from "./endpoint_facts.ts";
-import { selectionsOf } from "./flow_cutter.ts";
+import { wishesOf } from "./flow_cutter.ts";
 import type { Log } from "./log.ts";
 
 /** The kernel's table of connections, as far as it is needed here (ffi's Conntrack). */
 export interface ForgettingTable {
   visitFlows(
     family: Family,
-    selection: FlowSelection | undefined,
+    wish: FlowWish,
     visit: (flows: Flow[]) => void,
     pause: () => Promise<void> | void,
   ): Promise<void>;
@@ -108,19 +107,15 @@ export class ReleasedAddresses {
 
   async #forget(addresses: readonly Ip[]): Promise<number> {
     const { reading, writing } = this.#parts;
-    const keys = new Set(addresses.map(addressKey));
     let count = 0;
     for (const family of [4, 6] as const) {
       const mine = addresses.filter((ip) => ip.family === family);
       if (mine.length === 0) continue;
       const visit = (flows: Flow[]) => {
-        const stale = flows.filter(({ original, reply }) =>
-          keys.has(addressKey(original.source)) || keys.has(addressKey(reply.source))
-        );
-        count += writing.forget(stale);
+        count += writing.forget(flows);
       };
-      for (const selection of selectionsOf(family, mine)) {
-        await reading.visitFlows(family, selection, visit, inTurns());
+      for (const wish of wishesOf(family, mine)) {
+        await reading.visitFlows(family, wish, visit, inTurns());
       }
     }
     return count;

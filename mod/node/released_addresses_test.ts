@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import type { Flow } from "../../ffi/conntrack.ts";
+import { type Flow, flowMatches, type FlowWish } from "../../ffi/conntrack.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
-import { formatIp, mustIp } from "../net/mod.ts";
+import { formatIp, ipKey, mustIp } from "../net/mod.ts";
 import { ReleasedAddresses } from "./released_addresses.ts";
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -51,9 +51,17 @@ function world(seed: WorkloadEndpoint[] = []) {
       w.flows.map(({ original: o }) => `${formatIp(o.source)} ${formatIp(o.destination)}`),
   };
   const table = {
-    visitFlows: (family: number, _: unknown, visit: (flows: Flow[]) => void) => {
+    visitFlows: (
+      family: number,
+      { selection, among }: FlowWish,
+      visit: (flows: Flow[]) => void,
+    ) => {
       if (w.failing) return Promise.reject(new Error("no room"));
-      visit(w.flows.filter((f) => f.original.source.family === family));
+      visit(w.flows.filter((f) => {
+        if (f.original.source.family !== family) return false;
+        if (selection) return flowMatches(f, selection);
+        return [f.original, f.reply].some(({ source }) => among!.has(ipKey(source)));
+      }));
       return Promise.resolve();
     },
     forget: (gone: readonly Flow[]) => {

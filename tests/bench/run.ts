@@ -11,6 +11,7 @@ import { openKv } from "../../mod/store/kv.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
 import * as cni from "./cni.ts";
 import * as demo from "./demo.ts";
+import * as flows from "./flows.ts";
 import * as ipam from "./ipam.ts";
 import * as memory from "./memory.ts";
 import * as nft from "./nft.ts";
@@ -35,6 +36,7 @@ const BENCHMARKS: Record<string, Benchmark> = {
   demo: { what: "the demo, from the built executable", usual: true, run: demo.run },
   store: { what: "the store, bare Deno KV beside it", usual: false, run: runStore },
   nft: { what: "the nf_tables dataplane, nft beside it", usual: false, run: runNft },
+  flows: { what: "cutting among 50,000 connections", usual: false, run: flows.run },
   policy: { what: "the policy engine at 1,000 endpoints", usual: false, run: runPolicy },
   route: { what: "rtnetlink by each carrier", usual: false, run: runRoute },
 };

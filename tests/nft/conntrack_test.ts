@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Conntrack, type Flow, openConntrack } from "../../ffi/conntrack.ts";
 import { isKernelError } from "../../ffi/errors.ts";
-import { mustIp } from "../../mod/net/mod.ts";
+import { ipKey, mustIp } from "../../mod/net/mod.ts";
 import { inScratch, type Scratch } from "./scratch.ts";
 
 async function withConntrack(
@@ -147,5 +147,55 @@ Deno.test("a connection that we make is one that conntrack lists", async () => {
       /tcp +6 +(200|199) ESTABLISHED src=10.0.0.1 dst=10.0.0.2 sport=1000 dport=80 .*\[ASSURED\]/,
     );
     assert.throws(() => conntrack.create(flow), (error) => isKernelError(error, "EEXIST"));
+  });
+});
+
+Deno.test("bits of marks are set and taken back, and connections forgotten, by the hundred", async () => {
+  await withConntrack(async (conntrack, _scratch, list) => {
+    for (let i = 0; i < 1200; i++) {
+      const [source, destination] = i % 2 ? ["10.65.0.2", "10.0.0.9"] : ["fd00::2", "fd00::9"];
+      const ends = { source: mustIp(source), destination: mustIp(destination), protocol: 17 };
+      const [sourcePort, destinationPort] = [1000 + i, 53];
+      conntrack.create({
+        original: { ...ends, sourcePort, destinationPort },
+        reply: {
+          protocol: 17,
+          source: ends.destination,
+          destination: ends.source,
+          sourcePort: destinationPort,
+          destinationPort: sourcePort,
+        },
+        status: 0,
+        timeout: 200,
+      });
+    }
+    const visited = async (family: 4 | 6, addresses: string[]) => {
+      const flows: Flow[] = [];
+      let pauses = 0;
+      const among = new Set(addresses.map((a) => ipKey(mustIp(a))));
+      await conntrack.visitFlows(family, { among }, (some) => flows.push(...some), () => {
+        pauses++;
+      });
+      assert(pauses > 1);
+      return flows;
+    };
+    const four = await visited(4, ["10.65.0.2"]);
+    assert.equal(four.length, 600);
+    conntrack.setMarks(four, 5, 0xffffffff);
+    assert.equal(conntrack.setMarks(four, 0x100000, 0x100000), 600);
+    assert.deepEqual(new Set(conntrack.flows(4).map((f) => f.mark)), new Set([0x100005]));
+    assert.deepEqual(new Set(conntrack.flows(6).map((f) => f.mark)), new Set([0]));
+    assert.equal(conntrack.setMarks(four, 0, 0x100000), 600);
+    assert.deepEqual(new Set(conntrack.flows(4).map((f) => f.mark)), new Set([5]));
+    // The server's side of the answers counts as well; nobody else's address does.
+    const six = await visited(6, ["fd00::9"]);
+    assert.equal(six.length, 600);
+    assert.deepEqual(await visited(6, ["fd00::7", "10.65.0.2"]), []);
+    // One host of IPv6 and no other's.
+    assert.equal(conntrack.forget(six.slice(0, 550)), 550);
+    assert.equal(conntrack.forget(six), 50);
+    assert.equal(conntrack.setMarks(six, 0x100000, 0x100000), 0);
+    assert.deepEqual(new Set(await list()), new Set(["10.65.0.2 10.0.0.9"]));
+    assert.equal((await list()).length, 600);
   });
 });
