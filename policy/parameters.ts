@@ -26,7 +26,7 @@ export interface PolicyParameters {
    * Tunnels that this node ends, by family; absent: those that a pool asks for. Decides whether
    * tunnel packets of strangers are dropped and which devices are masqueraded.
    */
-  readonly vxlan?: Readonly<Record<Family, boolean>>;
+  readonly vxlan?: Readonly<Partial<Record<Family, boolean>>>;
   readonly ipip?: boolean;
   /** ExternalNodesCIDRList: peers of tunnels beside the nodes. */
   readonly externalNodes: readonly string[];

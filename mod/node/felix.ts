@@ -4,6 +4,7 @@
  * understood is passed over and named in `problems`; the next one in line holds.
  */
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
+import type { Family } from "../net/mod.ts";
 import { parseBoolean } from "./config.ts";
 
 export interface FelixParameters {
@@ -18,8 +19,14 @@ export interface FelixParameters {
   readonly endpointReporting: boolean;
   /** Off: routes and settings of IPv6 are left alone; its rules stay, so that nothing is open. */
   readonly ipv6: boolean;
+  /** Absent: as the pools want it. */
+  readonly vxlanEnabled?: boolean;
   readonly vxlanPort: number;
   readonly vxlanVni: number;
+  /** 0: from the host's. */
+  readonly vxlanMtu: Readonly<Record<Family, number>>;
+  /** 0: from the host's. */
+  readonly ipipMtu: number;
   readonly healthEnabled: boolean;
   readonly metricsEnabled: boolean;
   readonly problems: readonly string[];
@@ -113,8 +120,18 @@ export function felixParameters(
     reportingTtl: seconds("ReportingTTLSecs", "reportingTTL", 90),
     endpointReporting: boolean("EndpointReportingEnabled", "endpointReportingEnabled", false),
     ipv6: boolean("Ipv6Support", "ipv6Support", true),
+    vxlanEnabled: value<boolean | undefined>(
+      { env: "VXLANEnabled", field: "vxlanEnabled" },
+      (t) => parseBoolean("VXLANEnabled", t),
+      undefined,
+    ),
     vxlanPort: number("VXLANPort", "vxlanPort", 65535, 4789),
     vxlanVni: number("VXLANVNI", "vxlanVNI", 16777215, 4096),
+    vxlanMtu: {
+      4: number("VXLANMTU", "vxlanMTU", 65535, 0),
+      6: number("VXLANMTUV6", "vxlanMTUV6", 65535, 0),
+    },
+    ipipMtu: number("IpInIpMtu", "ipipMTU", 65535, 0),
     healthEnabled: boolean("HealthEnabled", "healthEnabled", true),
     metricsEnabled: boolean("PrometheusMetricsEnabled", "prometheusMetricsEnabled", false),
     problems,

@@ -33,7 +33,9 @@ export function fromRoute(route: Route): PlannedRoute | undefined {
     protocol: route.protocol ?? 0,
     type,
     // The kernel shows a blackhole of IPv6 on lo.
-    hops: type !== "unicast" ? [] : hops.map(({ gateway, oif }) => ({ gateway, oif: oif ?? 0 })),
+    hops: type !== "unicast"
+      ? []
+      : hops.map(({ gateway, oif, onlink }) => ({ gateway, oif: oif ?? 0, onlink })),
   };
 }
 

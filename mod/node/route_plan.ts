@@ -5,7 +5,9 @@
  *   endpoint    10.244.1.7/32 dev cali0123… scope link       protocol 80
  *   blackhole   10.244.1.0/26 (a block of ours)              protocol 80: traffic to an address that
  *               nobody has ends here instead of going round; endpoints' routes are more specific
- *   learned     10.244.2.0/26 via 192.0.2.12 dev eth0        protocol 81
+ *   tunnel      what `vxlan_plan.ts` makes of other nodes'   protocol 80
+ *               blocks in VXLAN pools
+ *   learned     10.244.2.0/26 via 192.0.2.12 dev eth0        protocol 81, but not in VXLAN pools
  *
  * A next hop that lies on no link of ours is reached through the route to it, as BIRD does: the
  * kernel's gateway is then that route's. It is never put `onlink`, which would send packets for a far
@@ -32,6 +34,8 @@ export interface Hop {
   readonly gateway?: Ip;
   /** Interface index. */
   readonly oif: number;
+  /** The gateway is on the link although no address of ours says so: the far end of a tunnel. */
+  readonly onlink?: boolean;
 }
 
 /** One route of the main table, as we want it. */
@@ -72,6 +76,10 @@ export interface RouteInputs {
   readonly endpoints: readonly { readonly prefix: Prefix; readonly oif: number }[];
   readonly ownBlocks: readonly Prefix[];
   readonly learned: readonly BestRouteChange[];
+  /** Routes that tunnels want, by canonical prefix. */
+  readonly tunnels?: ReadonlyMap<string, PlannedRoute>;
+  /** Whether BGP has a say about a prefix. Absent: always. */
+  takesLearned?(prefix: Prefix): boolean;
   resolve(nextHop: Ip): Hop | undefined;
 }
 
@@ -82,12 +90,16 @@ export interface RoutePlan {
   readonly unresolved: string[];
 }
 
-/** The whole main table as far as it is ours. An endpoint wins over a block, a block over a peer. */
+/**
+ * The whole main table as far as it is ours. An endpoint wins over a block, a block over a tunnel, a
+ * tunnel over a peer.
+ */
 export function planRoutes(inputs: RouteInputs): RoutePlan {
   const routes = new Map<string, PlannedRoute>();
   const unresolved: string[] = [];
   for (const { prefix, paths } of inputs.learned) {
     const key = formatPrefix(prefix);
+    if (inputs.takesLearned && !inputs.takesLearned(prefix)) continue;
     const hops: Hop[] = [];
     for (const path of paths) {
       const hop = inputs.resolve(path.nextHop);
@@ -96,6 +108,7 @@ export function planRoutes(inputs: RouteInputs): RoutePlan {
     if (hops.length === 0) unresolved.push(key);
     else routes.set(key, { prefix, protocol: PROTOCOL_BGP, type: "unicast", hops });
   }
+  for (const [key, route] of inputs.tunnels ?? []) routes.set(key, route);
   for (const prefix of inputs.ownBlocks) {
     // A block of one address has no blackhole: it would hide the endpoint that holds it elsewhere.
     if (prefix.length === addressBits(prefixFamily(prefix))) continue;
@@ -118,7 +131,7 @@ export function planRoutes(inputs: RouteInputs): RoutePlan {
 }
 
 function sameHop(a: Hop, b: Hop): boolean {
-  if (a.oif !== b.oif || !a.gateway !== !b.gateway) return false;
+  if (a.oif !== b.oif || !a.onlink !== !b.onlink || !a.gateway !== !b.gateway) return false;
   return !a.gateway || compareIp(a.gateway, b.gateway!) === 0;
 }
 

@@ -29,6 +29,7 @@ import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { openFlowParts } from "./flow_parts.ts";
 import { Kernel } from "./kernel.ts";
 import { copyLabels } from "./label_copy.ts";
+import { Later } from "./later.ts";
 import { type Log, logger, startLogging } from "./log.ts";
 import { EngineDataplane } from "./nft/engine_dataplane.ts";
 import { openNftDataplane } from "./nft/open.ts";
@@ -36,13 +37,19 @@ import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ensureFelixConfiguration, ensurePools, registerNode } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
-import { ClusterState } from "./state.ts";
+import { ClusterState, type Topic } from "./state.ts";
+import { TunnelAddresses } from "./vxlan_addresses.ts";
 
 /** As the command line has it for a wrong setting. */
 const EXIT_USAGE = 2;
 
 /** A loop that has not turned for so long, although it has work, is stuck. */
 const STUCK = 90_000;
+
+/** Milliseconds until a tunnel address is asked for again that could not be had. */
+const ADDRESS_RETRY = 5000;
+/** Topics from which the node's tunnel addresses follow. */
+const TUNNEL_TOPICS: readonly Topic[] = ["pools", "nodes", "blocks"];
 
 export interface ServiceInfo {
   readonly version: string;
@@ -122,10 +129,12 @@ type FelixConfigurations = ReadonlyMap<string, FelixConfiguration>;
 
 /** Parameters that parts are made with; when they change, the service starts anew (Felix does too). */
 function structural(felix: FelixParameters): string {
-  const { interfacePrefixes, mtuInterfacePattern, endpointToHostAction, vxlanPort } = felix;
+  const { interfacePrefixes, mtuInterfacePattern, endpointToHostAction } = felix;
+  const { vxlanEnabled, vxlanPort, vxlanVni, vxlanMtu, ipipMtu } = felix;
   const { healthEnabled, metricsEnabled, ipv6 } = felix;
   return JSON.stringify([
-    ...[interfacePrefixes, mtuInterfacePattern.source, endpointToHostAction, vxlanPort],
+    ...[interfacePrefixes, mtuInterfacePattern.source, endpointToHostAction],
+    ...[vxlanEnabled ?? "", vxlanPort, vxlanVni, vxlanMtu, ipipMtu],
     ...[healthEnabled, metricsEnabled, ipv6],
   ]);
 }
@@ -146,6 +155,11 @@ export class NodeService {
   #stopping = false;
   #name: { release(): void } | undefined;
   #wrotePid = false;
+  /** Why the node lacks a tunnel address, or has one too many. */
+  #addressFault = "";
+  #addressRetry = new Later(() => {});
+  /** What the file holds that tells CNI plugins the MTU. */
+  #mtu = "";
   /** What start waits for, in words. */
   #waiting = "the service is starting";
 
@@ -199,6 +213,7 @@ export class NodeService {
       interfacePrefixes: felix.interfacePrefixes,
       endpointToHostAction: felix.endpointToHostAction,
       vxlanPort: felix.vxlanPort,
+      vxlan: felix.vxlanEnabled === undefined ? undefined : { 4: felix.vxlanEnabled },
     });
     const kernel = new Kernel(felix, log);
     this.#kernel = kernel;
@@ -228,6 +243,22 @@ export class NodeService {
       () => copyLabels(this.#state, resources),
       (error) => log.warn("cannot copy a pod's labels to its endpoint", { error }),
     );
+    const ipam = new Ipam(store);
+    const tunnelAddresses = new TunnelAddresses(this.#state, resources, ipam);
+    const addresses = coalesced(
+      async () => {
+        await tunnelAddresses.settle();
+        this.#addressFault = "";
+      },
+      (error) => {
+        if (this.#stopping) return;
+        const fault = `no tunnel address: ${error.message}`;
+        if (fault !== this.#addressFault) log.warn("no tunnel address; tried again", { error });
+        this.#addressFault = fault;
+        this.#addressRetry.in(ADDRESS_RETRY);
+      },
+    );
+    this.#addressRetry = new Later(addresses);
     this.#snapshot = new Snapshot(
       picture,
       config.nodeName,
@@ -248,13 +279,14 @@ export class NodeService {
         this.#metrics.add("felix_int_dataplane_apply_time_seconds_sum", report.milliseconds / 1000);
         this.#metrics.add("felix_int_dataplane_apply_time_seconds_count");
         if (report.errors.length > 0) this.#metrics.add("felix_int_dataplane_failures");
-        if (report.topics.has("pools") || report.topics.has("felix")) this.#writeMtu();
+        this.#writeMtu();
         const differs = structural(this.#felix()) !== structural(felix);
         if (report.topics.has("felix") && differs) {
           log.info("settings have changed that want a new start");
           this.#renew(this.#state.felixConfigurations);
         }
         if (report.topics.has("pods") || report.topics.has("endpoints")) labels();
+        if (TUNNEL_TOPICS.some((topic) => report.topics.has(topic))) addresses();
       },
     });
     this.#agent = agent;
@@ -269,7 +301,7 @@ export class NodeService {
     }
     const cni = new CniServer({
       store,
-      ipam: new Ipam(store),
+      ipam,
       kernel: netlinkKernel(),
       nodeName: config.nodeName,
       interfacePrefix: felix.interfacePrefixes[0],
@@ -374,9 +406,11 @@ export class NodeService {
   #writeMtu(): void {
     const path = `${this.config.calicoDir}/mtu`;
     const text = `${this.#kernel!.podMtu(this.#state)}`;
+    if (text === this.#mtu) return;
     try {
       Deno.writeTextFileSync(`${path}.part`, text);
       Deno.renameSync(`${path}.part`, path);
+      this.#mtu = text;
     } catch (error) {
       this.log.warn("cannot write the MTU file", { path, error });
     }
@@ -406,6 +440,7 @@ export class NodeService {
     // Ready, but worth a word: these make the node no less able to forward.
     if (!agent!.store.ok) reasons.push(`the datastore is away: ${agent!.store.error}`);
     reasons.push(...agent!.errors, ...this.#bgp?.warnings() ?? []);
+    if (this.#addressFault) reasons.push(this.#addressFault);
     if (this.#kernel) reasons.push(...endpointFaults({ kernel: this.#kernel, state: this.#state }));
     return { ok: true, reasons: ["ready", ...reasons.map((r) => `warning: ${r}`)] };
   }
@@ -446,6 +481,7 @@ export class NodeService {
     this.log.info("stopping; the dataplane stays as it is", { why });
     this.#notify("STOPPING=1");
     this.#reports?.stop();
+    this.#addressRetry.cancel();
     await this.#socket?.close();
     await this.#agent?.stop();
     this.#snapshot?.close();

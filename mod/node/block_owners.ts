@@ -1,0 +1,41 @@
+/**
+ * On which node the addresses of the cluster are, as IPAM's blocks say it: a block stands for all of
+ * its addresses, but for those that another node has borrowed; of a block that is nobody's any more
+ * each address that is still given stands for itself. Pure.
+ */
+import { attributeOf } from "../ipam/block.ts";
+import type { AllocationBlock } from "../model/ipam_block.ts";
+import { parseAffinity } from "../model/keys.ts";
+import { hostPrefix, ipAt, parseStrictPrefix, type Prefix } from "../net/mod.ts";
+
+export interface Located {
+  readonly prefix: Prefix;
+  readonly node: string;
+}
+
+const known = new WeakMap<AllocationBlock, readonly Located[]>();
+
+/** Blocks are replaced when they change and never changed themselves: each is read once. */
+export function locatedIn(block: AllocationBlock): readonly Located[] {
+  let located = known.get(block);
+  if (!located) known.set(block, located = read(block));
+  return located;
+}
+
+function read(block: AllocationBlock): Located[] {
+  const prefix = parseStrictPrefix(block.cidr ?? "");
+  if (!prefix) return [];
+  const owner = parseAffinity(block.affinity);
+  const holder = owner?.type === "host" ? owner.name : block.hostAffinity || undefined;
+  const located: Located[] = holder ? [{ prefix, node: holder }] : [];
+  const { allocations, attributes } = block;
+  if (!Array.isArray(allocations) || !Array.isArray(attributes)) return located;
+  for (let ordinal = 0; ordinal < allocations.length; ordinal++) {
+    const index = allocations[ordinal];
+    if (typeof index !== "number" || !attributes[index]) continue;
+    const node = attributeOf(block, ordinal)?.secondary?.node;
+    if (!node || node === holder) continue;
+    located.push({ prefix: hostPrefix(ipAt(prefix, ordinal)), node });
+  }
+  return located;
+}

@@ -1,0 +1,47 @@
+/**
+ * Forwarding entries of the VXLAN devices, by `index MAC`: frames for this MAC go to this host. The
+ * devices learn nothing; every entry with a destination is ours, and one that no node stands behind
+ * goes, so that nothing is sent to where a node was before.
+ */
+import type { Neighbour } from "../../../ffi/route/neighbour.ts";
+import { NUD_NOARP, NUD_PERMANENT } from "../../../ffi/route/neighbour.ts";
+import { formatIp, mustIp } from "../../net/mod.ts";
+import { Reconciler } from "../reconciler.ts";
+import { gone } from "./gone.ts";
+import type { LinkTable } from "./link_table.ts";
+
+type ForwardingEntry = Extract<Neighbour, { kind: "fdb" }>;
+
+export const forwardingKey = (index: number, mac: string): string => `${index} ${mac}`;
+
+/** The host of an entry that stands for good. */
+export function forwardingHost(entry: ForwardingEntry): string | undefined {
+  const lasting = (entry.state ?? NUD_PERMANENT) & (NUD_PERMANENT | NUD_NOARP);
+  return lasting && entry.ip ? formatIp(entry.ip) : undefined;
+}
+
+function entryOf(key: string, host?: string): ForwardingEntry {
+  const [index, mac] = key.split(" ");
+  return { kind: "fdb", index: Number(index), mac, ip: host ? mustIp(host) : undefined };
+}
+
+export function forwarding(links: LinkTable): Reconciler<string> {
+  const { socket } = links;
+  return new Reconciler<string>({
+    name: "forwarding entry",
+    read() {
+      const mine = new Map<string, string>();
+      for (const { link } of links.tunnels()) {
+        for (const entry of socket.neighbours({ kind: "fdb", index: link.index })) {
+          if (entry.kind !== "fdb") continue;
+          const host = forwardingHost(entry);
+          if (host) mine.set(forwardingKey(entry.index, entry.mac), host);
+        }
+      }
+      return mine;
+    },
+    same: (a, b) => a === b,
+    put: (key, host) => socket.replaceNeighbour(entryOf(key, host)),
+    remove: (key, host) => gone(() => socket.deleteNeighbour(entryOf(key, host))),
+  });
+}

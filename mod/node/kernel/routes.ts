@@ -1,0 +1,152 @@
+/**
+ * The main table as far as it is ours: protocols 80 and 81, and whatever stands on pods' interfaces
+ * and VXLAN devices. What BGP has learned does not overwrite a route that somebody else set.
+ *
+ * Three reasons let a route stay that nobody desires: BGP has not converged yet (a former process
+ * learned it), its interface is so young that its endpoint may not be known yet, or its block is about
+ * to get a tunnel that is not ready.
+ */
+import { type Route, RT_TABLE_MAIN, RTPROT_KERNEL } from "../../../ffi/route/route.ts";
+import { formatPrefix } from "../../net/mod.ts";
+import { Reconciler } from "../reconciler.ts";
+import { fromRoute, toPath, toRoute } from "../route_forms.ts";
+import {
+  type KernelPath,
+  type PlannedRoute,
+  PROTOCOL_BGP,
+  PROTOCOL_OWN,
+  sameRoute,
+} from "../route_plan.ts";
+import { gone } from "./gone.ts";
+import { Later } from "../later.ts";
+import type { LinkTable } from "./link_table.ts";
+
+/** An interface so young may have routes of an endpoint that we have not heard of yet (Felix: 10 s). */
+const GRACE = 10_000;
+
+type Put = [key: string, desired: PlannedRoute, actual: PlannedRoute | undefined];
+
+export class RoutePart {
+  readonly reconciler: Reconciler<PlannedRoute>;
+  readonly #links: LinkTable;
+  readonly #later: Later;
+  #paths: KernelPath[] | undefined;
+  #awaited: ReadonlySet<string> = new Set();
+  /** When a route was first seen whose tunnel is awaited. */
+  readonly #awaitedSince = new Map<string, number>();
+
+  constructor(links: LinkTable, readonly converged: () => boolean, onDue: () => void) {
+    this.#links = links;
+    this.#later = new Later(() => {
+      this.reconciler.touchAll();
+      onDue();
+    });
+    this.reconciler = new Reconciler<PlannedRoute>({
+      name: "route",
+      read: () => this.#read(),
+      same: sameRoute,
+      put: (key, desired, actual) => {
+        const failed = this.#put([[key, desired, actual]]);
+        if (failed.length > 0) throw failed[0][1];
+      },
+      putMany: (items) => this.#put(items),
+      remove: (_key, actual) => gone(() => links.socket.deleteRoute(toRoute(actual))),
+      ours: (key, actual) => this.#mayRemove(key, actual),
+    });
+  }
+
+  close(): void {
+    this.#later.cancel();
+  }
+
+  setDesired(routes: ReadonlyMap<string, PlannedRoute>, awaited: ReadonlySet<string>): void {
+    this.#awaited = awaited;
+    for (const key of this.#awaitedSince.keys()) {
+      if (!awaited.has(key)) this.#awaitedSince.delete(key);
+    }
+    this.reconciler.setDesired(routes);
+  }
+
+  /** Ways to next hops, as the table has them. */
+  paths(): readonly KernelPath[] {
+    return this.#paths ??= this.#links.socket.routes({ table: RT_TABLE_MAIN }).map(toPath)
+      .filter((path) => path !== undefined);
+  }
+
+  /** Somebody else's routes have changed. */
+  pathsChanged(): void {
+    this.#paths = undefined;
+  }
+
+  #read(): Map<string, PlannedRoute> {
+    const routes = new Map<string, PlannedRoute>();
+    const paths: KernelPath[] = [];
+    for (const route of this.#links.socket.routes({ table: RT_TABLE_MAIN })) {
+      const planned = fromRoute(route);
+      if (planned) routes.set(formatPrefix(route.destination), planned);
+      const path = toPath(route);
+      if (path) paths.push(path);
+    }
+    this.#paths = paths;
+    return routes;
+  }
+
+  #put(items: Put[]): [string, Error][] {
+    const failed: [string, Error][] = [];
+    const wanted = new Map<Route, string>();
+    for (const [key, desired, actual] of items) {
+      // The addresses of our endpoints, our blocks and tunnels are ours, whoever put a route to them.
+      const contested = actual && !this.#isOurs(actual) && desired.protocol === PROTOCOL_BGP;
+      if (contested) {
+        failed.push([
+          key,
+          new Error(
+            `a route of protocol ${actual.protocol} stands in its place; remove it, or give it ` +
+              "another metric",
+          ),
+        ]);
+      } else wanted.set(toRoute(desired), key);
+    }
+    for (const { item, error } of this.#links.socket.putRoutes([...wanted.keys()])) {
+      failed.push([wanted.get(item)!, error]);
+    }
+    return failed;
+  }
+
+  #isOurs(route: PlannedRoute): boolean {
+    return route.protocol === PROTOCOL_OWN || route.protocol === PROTOCOL_BGP ||
+      this.#onOurLink(route);
+  }
+
+  #onOurLink({ hops }: PlannedRoute): boolean {
+    return hops.length > 0 &&
+      hops.every(({ oif }) =>
+        this.#links.isEndpoint(oif) || this.#links.tunnelFamily(oif) !== undefined
+      );
+  }
+
+  #mayRemove(key: string, route: PlannedRoute): boolean {
+    if (this.#awaited.has(key) && this.#awaits(key)) return false;
+    if (route.protocol === PROTOCOL_BGP) return this.converged();
+    if (route.protocol === RTPROT_KERNEL || !this.#isOurs(route)) return false;
+    if (!this.#links.ipv6 && route.prefix.ip.family === 6) return false;
+    for (const { oif } of route.hops) {
+      if (!this.#links.isEndpoint(oif)) continue;
+      const age = this.#links.age(oif);
+      if (age >= GRACE) continue;
+      this.#later.in(GRACE - age);
+      return false;
+    }
+    return true;
+  }
+
+  /** Within its grace a block keeps the way that it had until the tunnel is there. */
+  #awaits(key: string): boolean {
+    const now = performance.now();
+    const since = this.#awaitedSince.get(key) ?? now;
+    this.#awaitedSince.set(key, since);
+    if (now - since >= GRACE) return false;
+    this.#later.in(GRACE - (now - since));
+    return true;
+  }
+}

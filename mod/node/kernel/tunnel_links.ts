@@ -1,0 +1,122 @@
+/**
+ * The VXLAN devices. What a device is made with (VNI, port, parent, local address, no learning) cannot
+ * be changed: it is made anew then. MTU, MAC and being up are set in place.
+ *
+ * A device that nobody wants any more stays for a few seconds: other nodes hear of the change a moment
+ * later than we do, and what they send meanwhile still arrives.
+ */
+import { addLink, type Link, setLink } from "../../../ffi/route/link.ts";
+import { sameIp } from "../../net/mod.ts";
+import { Reconciler } from "../reconciler.ts";
+import type { VxlanDevice } from "../vxlan_plan.ts";
+import { gone } from "./gone.ts";
+import { Later } from "../later.ts";
+import type { LinkTable } from "./link_table.ts";
+
+/** Milliseconds. */
+const LINGER = 5000;
+
+/** A link under a name of ours; of another kind it is no device of any VNI. */
+export function deviceState(link: Link): VxlanDevice {
+  const { mac = "", mtu, up, vxlan } = link;
+  return { ...(vxlan ?? { vni: -1, port: 0, learning: false }), mac, mtu, up };
+}
+
+/** Whether one can become the other in place. */
+function sameMaking(a: VxlanDevice, b: VxlanDevice): boolean {
+  return a.vni === b.vni && a.port === b.port && a.learning === b.learning &&
+    a.parentIndex === b.parentIndex &&
+    (a.local && b.local ? sameIp(a.local, b.local) : a.local === b.local);
+}
+
+export class TunnelLinks {
+  readonly #reconciler: Reconciler<VxlanDevice>;
+  readonly #later: Later;
+  /** When a device was first seen that nobody wants. */
+  readonly #unwanted = new Map<string, number>();
+
+  constructor(readonly links: LinkTable, onDue: () => void, readonly linger = LINGER) {
+    this.#later = new Later(() => {
+      this.#reconciler.touchAll();
+      onDue();
+    });
+    this.#reconciler = new Reconciler<VxlanDevice>({
+      name: "tunnel device",
+      read: () => new Map(links.tunnels().map(({ link }) => [link.name, deviceState(link)])),
+      same: (a, b) => sameMaking(a, b) && a.mac === b.mac && a.mtu === b.mtu && a.up === b.up,
+      put: (name, desired, actual) => this.#put(name, desired, actual),
+      remove: (name) => this.#delete(name),
+      ours: (name) => this.#due(name),
+    });
+  }
+
+  close(): void {
+    this.#later.cancel();
+  }
+
+  setDesired(devices: ReadonlyMap<string, VxlanDevice>): void {
+    for (const name of devices.keys()) this.#unwanted.delete(name);
+    this.#reconciler.setDesired(devices);
+  }
+
+  resync(): void {
+    this.#reconciler.resync();
+  }
+
+  apply() {
+    return this.#reconciler.apply();
+  }
+
+  /** A link event; of a device that was made anew the end of the old one may come late. */
+  observed(link: Link, gone: boolean): void {
+    const current = this.links.byName(link.name);
+    if (gone && current && current.index !== link.index) return;
+    this.#reconciler.observed(link.name, gone ? undefined : deviceState(link));
+  }
+
+  #due(name: string): boolean {
+    const now = performance.now();
+    const since = this.#unwanted.get(name) ?? now;
+    this.#unwanted.set(name, since);
+    if (now - since < this.linger) {
+      this.#later.in(this.linger - (now - since));
+      return false;
+    }
+    this.#unwanted.delete(name);
+    return true;
+  }
+
+  async #put(name: string, desired: VxlanDevice, actual: VxlanDevice | undefined) {
+    const { socket } = this.links;
+    const { mtu, mac, up } = desired;
+    if (actual && sameMaking(desired, actual)) socket.setLink(name, { mtu, mac, up });
+    else {
+      if (actual) await this.#delete(name);
+      const { vni, port, local, parentIndex, learning } = desired;
+      const spec = {
+        kind: "vxlan" as const,
+        name,
+        mtu,
+        mac,
+        vni,
+        port,
+        local,
+        parentIndex,
+        learning,
+      };
+      socket.run(...addLink(spec), setLink(name, { up }));
+    }
+    const link = socket.link(name);
+    if (link) this.links.saw(link);
+  }
+
+  async #delete(name: string): Promise<void> {
+    const index = this.links.byName(name)?.index;
+    await this.links.socket.deleteLink(name).catch((error) =>
+      gone(() => {
+        throw error;
+      })
+    );
+    if (index !== undefined) this.links.forget(index);
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * How large packets may be (Felix): the host's MTU is that of the narrowest interface that others may
+ * be reached by; each tunnel takes its headers off that, or has an MTU that is configured; a pod's is
+ * the smallest of the tunnels that pools ask for, since its packets may take any of them. Pure.
+ */
+import type { Family } from "../net/mod.ts";
+import {
+  FAMILIES,
+  type PoolPrefixes,
+  VXLAN_OVERHEAD,
+  type VxlanParameters,
+  vxlanWanted,
+} from "./vxlan.ts";
+
+const IPIP_OVERHEAD = 20;
+/** Where no interface matches (Felix). */
+export const FALLBACK_MTU = 1460;
+
+interface Interface {
+  readonly name: string;
+  readonly up: boolean;
+  readonly mtu: number;
+}
+
+export function hostMtu(links: Iterable<Interface>, pattern: RegExp): number {
+  let mtu: number | undefined;
+  for (const link of links) {
+    if (!link.up || !pattern.test(link.name)) continue;
+    if (mtu === undefined || link.mtu < mtu) mtu = link.mtu;
+  }
+  return mtu ?? FALLBACK_MTU;
+}
+
+export function tunnelMtu(family: Family, host: number, parameters: VxlanParameters): number {
+  return parameters.vxlanMtu[family] || host - VXLAN_OVERHEAD[family];
+}
+
+export interface MtuParameters extends VxlanParameters {
+  /** IpInIpMTU; 0: from the host's. */
+  readonly ipipMtu: number;
+}
+
+export function podMtu(host: number, pools: PoolPrefixes, parameters: MtuParameters): number {
+  const mtus = FAMILIES.filter((f) => vxlanWanted(f, pools, parameters.vxlanEnabled))
+    .map((f) => tunnelMtu(f, host, parameters));
+  if (pools.some(({ pool }) => pool.spec.ipipMode !== "Never")) {
+    mtus.push(parameters.ipipMtu || host - IPIP_OVERHEAD);
+  }
+  return mtus.length > 0 ? Math.min(...mtus) : host;
+}

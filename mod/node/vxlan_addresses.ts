@@ -1,0 +1,145 @@
+/**
+ * The node's tunnel addresses in the datastore (Calico's `calico-node -allocate-tunnel-addrs`): one
+ * for each family that has a VXLAN pool for this node, on record in IPAM under a handle of the node's,
+ * and named in the Node.
+ *
+ *     assign   IPAM, then Node      an address that the Node names is on record already
+ *     release  Node, then IPAM      an address that is given back is nobody's in the cluster
+ *
+ * Either may be cut off in between: what the handle holds is found again, the address that the Node
+ * names or one that fits is kept, others go back. The decision is pure and is made from the state that
+ * the agent follows, so that nothing is asked of the datastore while all is as it should be.
+ */
+import { holderOf } from "../ipam/block.ts";
+import type { Ipam } from "../ipam/ipam.ts";
+import { readPool, selectsNode } from "../ipam/pools.ts";
+import { type Node, nodeKind } from "../model/node.ts";
+import {
+  type Family,
+  formatIp,
+  formatPrefix,
+  type Ip,
+  ordinalOf,
+  parseStrictPrefix,
+  type Prefix,
+  prefixContains,
+} from "../net/mod.ts";
+import { ResourceError, type Resources } from "../store/resources.ts";
+import type { ClusterState } from "./state.ts";
+import { FAMILIES, tunnelAddress, tunnels } from "./vxlan.ts";
+
+/** As Calico names them: the records of one cluster are common. */
+const RECORDS: Readonly<Record<Family, { handle: string; type: string }>> = {
+  4: { handle: "vxlan-tunnel-addr-", type: "vxlanTunnelAddress" },
+  6: { handle: "vxlan-v6-tunnel-addr-", type: "vxlanV6TunnelAddress" },
+};
+const FIELDS = { 4: "ipv4VXLANTunnelAddr", 6: "ipv6VXLANTunnelAddr" } as const;
+
+export const tunnelHandle = (family: Family, node: string): string => RECORDS[family].handle + node;
+
+/** Pools that may give this node its tunnel address. */
+export function tunnelPools(family: Family, state: ClusterState, node: Node): Prefix[] {
+  const found: Prefix[] = [];
+  for (const object of state.pools.values()) {
+    const pool = readPool(object);
+    if (!pool || pool.closed || pool.prefix.ip.family !== family || !tunnels(object)) continue;
+    if (!pool.uses.includes("Tunnel") || !selectsNode(pool, node.metadata.labels ?? {})) continue;
+    found.push(pool.prefix);
+  }
+  return found;
+}
+
+/** Whether the address is on record as this node's, as far as the state tells. */
+function onRecord(family: Family, state: ClusterState, ip: Ip): boolean {
+  for (const block of state.blocks.values()) {
+    const prefix = parseStrictPrefix(block.cidr);
+    if (!prefix || !prefixContains(prefix, ip)) continue;
+    const holder = holderOf(block, Number(ordinalOf(prefix, ip)));
+    return holder?.handle === tunnelHandle(family, state.nodeName);
+  }
+  return false;
+}
+
+/** What has to be done for one family: nothing, to have an address of these pools, or to have none. */
+export type AddressTask =
+  | { readonly family: Family; readonly task: "assign"; readonly pools: readonly Prefix[] }
+  | { readonly family: Family; readonly task: "release" };
+
+export function addressTasks(state: ClusterState): AddressTask[] {
+  const node = state.nodes.get(state.nodeName);
+  if (!node) return []; // deleted: its addresses have gone with it
+  return FAMILIES.flatMap((family): AddressTask[] => {
+    const pools = tunnelPools(family, state, node);
+    const address = tunnelAddress(node, family);
+    if (pools.length === 0) return address ? [{ family, task: "release" }] : [];
+    const kept = address && pools.some((pool) => prefixContains(pool, address)) &&
+      onRecord(family, state, address);
+    return kept ? [] : [{ family, task: "assign", pools }];
+  });
+}
+
+export class TunnelAddresses {
+  constructor(readonly state: ClusterState, readonly resources: Resources, readonly ipam: Ipam) {}
+
+  /** Brings the datastore to what the state asks for; throws what IPAM or the datastore refuse. */
+  async settle(): Promise<void> {
+    for (const task of addressTasks(this.state)) {
+      if (task.task === "assign") await this.#assign(task.family, task.pools);
+      else await this.#release(task.family);
+    }
+  }
+
+  async #assign(family: Family, pools: readonly Prefix[]): Promise<void> {
+    const { nodeName } = this.state;
+    const handle = tunnelHandle(family, nodeName);
+    const node = await this.resources.get(nodeKind, nodeName);
+    if (!node) return; // deleted meanwhile
+    const named = tunnelAddress(node, family);
+    const held = await this.ipam.ipsByHandle(handle) ?? [];
+    const fits = (ip: Ip) => pools.some((pool) => prefixContains(pool, ip));
+    const isNamed = (ip: Ip) => named !== undefined && formatIp(ip) === formatIp(named);
+    const kept = held.find((ip) => isNamed(ip) && fits(ip)) ?? held.find(fits) ??
+      await this.#give(family, handle, pools);
+    await this.#write(family, kept);
+    const others = held.filter((ip) => formatIp(ip) !== formatIp(kept));
+    if (others.length > 0) {
+      await this.ipam.releaseIps(others.map((address) => ({ address, handle })));
+    }
+  }
+
+  async #give(family: Family, handle: string, pools: readonly Prefix[]): Promise<Ip> {
+    const { nodeName } = this.state;
+    const [count, from] = family === 4
+      ? [{ num4: 1 }, { pools4: pools.map(formatPrefix) }]
+      : [{ num6: 1 }, { pools6: pools.map(formatPrefix) }];
+    const [given] = await this.ipam.assign({
+      ...count,
+      ...from,
+      host: nodeName,
+      handle,
+      attributes: { node: nodeName, type: RECORDS[family].type },
+      use: "Tunnel",
+    });
+    return given.ip;
+  }
+
+  async #release(family: Family): Promise<void> {
+    await this.#write(family, undefined);
+    await this.ipam.releaseByHandle(tunnelHandle(family, this.state.nodeName));
+  }
+
+  async #write(family: Family, ip: Ip | undefined): Promise<void> {
+    const field = FIELDS[family];
+    const wanted = ip && formatIp(ip);
+    try {
+      await this.resources.modify(nodeKind, this.state.nodeName, undefined, (node: Node) => {
+        if (node.spec[field] === wanted) return undefined;
+        return { ...node, spec: { ...node.spec, [field]: wanted } };
+      });
+    } catch (error) {
+      // Deleted meanwhile; what its deletion did not find goes back here.
+      if (!(error instanceof ResourceError && error.kind === "notFound")) throw error;
+      await this.ipam.releaseByHandle(tunnelHandle(family, this.state.nodeName));
+    }
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * What VXLAN wants of this node's kernel, one family at a time. Pure: from pools, blocks, nodes and
+ * Felix's parameters.
+ *
+ *   device       vxlan.calico, VNI, port, parent = the interface with the node's address
+ *   address      the node's own tunnel address, /32
+ *   neighbour    tunnel address -> MAC      of each other VTEP; nothing is learned or asked for
+ *   forwarding   MAC -> node's address
+ *   routes       10.244.2.0/26 via 10.244.2.0 dev vxlan.calico onlink   a block behind a tunnel
+ *                10.244.2.0/26 via 192.0.2.12 dev eth0                  CrossSubnet, same subnet
+ *                10.244.9.9/32 dev vxlan.calico                         a tunnel address outside of
+ *                                                                       its node's blocks
+ *
+ * Routes of a VXLAN pool come from here alone: what BGP says of them is for others, who have no tunnel
+ * (Calico's BIRD keeps them from the kernel in the same way). `onlink` is said of the tunnel's far end
+ * only, for which the neighbour entry stands; a node's address on the wire is reached as the routing
+ * table has it.
+ */
+import type { AllocationBlock } from "../model/ipam_block.ts";
+import type { IPPool } from "../model/ippool.ts";
+import type { Node } from "../model/node.ts";
+import {
+  type Family,
+  formatIp,
+  formatPrefix,
+  hostPrefix,
+  type Ip,
+  type Prefix,
+  prefixContains,
+  prefixCovers,
+} from "../net/mod.ts";
+import { locatedIn } from "./block_owners.ts";
+import { tunnelMtu } from "./mtu.ts";
+import { type Hop, type PlannedRoute, PROTOCOL_OWN } from "./route_plan.ts";
+import {
+  hostAddress,
+  macOf,
+  type PoolPrefixes,
+  remoteVteps,
+  tunnelAddress,
+  tunnels,
+  type VxlanParameters,
+  vxlanWanted,
+} from "./vxlan.ts";
+
+/** A VXLAN device as it should be, or is. */
+export interface VxlanDevice {
+  readonly vni: number;
+  readonly port: number;
+  readonly local?: Ip;
+  readonly parentIndex?: number;
+  readonly learning: boolean;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+}
+
+/** The narrowest pool that holds a prefix decides how it travels. */
+export function poolFinder(pools: PoolPrefixes): (prefix: Prefix) => IPPool | undefined {
+  const ordered = [...pools].sort((a, b) => b.prefix.length - a.prefix.length);
+  return (prefix) => ordered.find((p) => prefixCovers(p.prefix, prefix))?.pool;
+}
+
+export interface DeviceInputs {
+  readonly nodeName: string;
+  readonly node: Node | undefined;
+  readonly pools: PoolPrefixes;
+  readonly parameters: VxlanParameters;
+  /** Of the narrowest interface that others are reached by. */
+  readonly hostMtu: number;
+  /** The interface that has an address. */
+  interfaceOf(ip: Ip): number | undefined;
+}
+
+/** The device, nothing where none is wanted, or why it cannot be. */
+export function planDevice(
+  family: Family,
+  inputs: DeviceInputs,
+): { device: VxlanDevice } | { fault: string } | undefined {
+  const { nodeName, node, pools, parameters, hostMtu } = inputs;
+  if (!vxlanWanted(family, pools, parameters.vxlanEnabled)) return undefined;
+  const local = hostAddress(node, family)?.ip;
+  if (!local) {
+    return { fault: `the Node "${nodeName}" has no IPv${family} address for VXLAN to use` };
+  }
+  const parentIndex = inputs.interfaceOf(local);
+  if (parentIndex === undefined) {
+    return { fault: `no interface has ${formatIp(local)}, the address of the Node "${nodeName}"` };
+  }
+  return {
+    device: {
+      vni: parameters.vxlanVni,
+      port: parameters.vxlanPort,
+      local,
+      parentIndex,
+      learning: false,
+      mac: macOf(node, nodeName, family),
+      mtu: tunnelMtu(family, hostMtu, parameters),
+      up: true,
+    },
+  };
+}
+
+export interface TunnelInputs {
+  readonly nodeName: string;
+  readonly nodes: ReadonlyMap<string, Node>;
+  readonly pools: PoolPrefixes;
+  readonly blocks: Iterable<AllocationBlock>;
+  /** Index of the device and whether it is up; absent: there is none. */
+  readonly device?: { readonly index: number; readonly up: boolean };
+  resolve(nextHop: Ip): Hop | undefined;
+}
+
+export interface TunnelPlan {
+  /** Of the device. */
+  readonly address?: Ip;
+  /** Tunnel address to MAC. */
+  readonly neighbours: ReadonlyMap<string, string>;
+  /** MAC to host address. */
+  readonly forwarding: ReadonlyMap<string, string>;
+  /** By canonical prefix. */
+  readonly routes: ReadonlyMap<string, PlannedRoute>;
+  /** Prefixes of VXLAN pools that no tunnel leads to yet. */
+  readonly awaited: ReadonlySet<string>;
+}
+
+/** Everything but the device. */
+export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
+  const { nodeName, nodes, device, resolve } = inputs;
+  const self = nodes.get(nodeName);
+  const poolOf = poolFinder(inputs.pools);
+  const vteps = remoteVteps(nodes.values(), nodeName, family);
+  const address = tunnelAddress(self, family);
+  const subnet = hostAddress(self, family)?.network;
+  const routes = new Map<string, PlannedRoute>();
+  const awaited = new Set<string>();
+  // Before we have an address of our own, others take our tunnel packets for a stranger's.
+  const ready = device?.up && address;
+  const put = (prefix: Prefix, hop: Hop) =>
+    routes.set(formatPrefix(prefix), {
+      prefix,
+      protocol: PROTOCOL_OWN,
+      type: "unicast",
+      hops: [hop],
+    });
+  /** The way to a node of the same subnet without a tunnel. */
+  const direct = (node: string): Hop | undefined => {
+    const host = hostAddress(nodes.get(node), family)?.ip;
+    return host && subnet && prefixContains(subnet, host) ? resolve(host) : undefined;
+  };
+  const covered = new Set<string>();
+  for (const block of inputs.blocks) {
+    for (const { prefix, node } of locatedIn(block)) {
+      if (prefix.ip.family !== family || node === nodeName) continue;
+      const pool = poolOf(prefix);
+      if (!pool || !tunnels(pool)) continue;
+      const vtep = vteps.get(node);
+      const isTunnelAddress = vtep &&
+        formatPrefix(hostPrefix(vtep.tunnel)) === formatPrefix(prefix);
+      const hop = pool.spec.vxlanMode === "CrossSubnet" ? direct(node) : undefined;
+      if (hop) put(prefix, hop);
+      else if (!vtep || !ready) awaited.add(formatPrefix(prefix));
+      else if (isTunnelAddress) put(prefix, { oif: device.index });
+      else put(prefix, { gateway: vtep.tunnel, oif: device.index, onlink: true });
+      if (vtep && prefixContains(prefix, vtep.tunnel)) covered.add(node);
+    }
+  }
+  if (!device) return { neighbours: new Map(), forwarding: new Map(), routes, awaited };
+  // A tunnel address that no block of its node stands for (of another pool, or a static one).
+  for (const { node, tunnel } of vteps.values()) {
+    if (ready && !covered.has(node)) put(hostPrefix(tunnel), { oif: device.index });
+  }
+  return {
+    address,
+    neighbours: new Map([...vteps.values()].map((v) => [formatIp(v.tunnel), v.mac])),
+    forwarding: new Map([...vteps.values()].map((v) => [v.mac, formatIp(v.host)])),
+    routes,
+    awaited,
+  };
+}
