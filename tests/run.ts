@@ -55,7 +55,7 @@ const GROUPS: Group[] = [
   { name: "cni", run: { test: ["tests/cni"] }, binary: true },
   { name: "data", run: { test: ["tests/data"] }, binary: true },
   { name: "bgp", run: { test: ["tests/bgp"] } },
-  { name: "policy", run: { test: ["tests/policy"] } },
+  { name: "policy", run: { test: ["tests/policy"] }, binary: true },
   { name: "cluster", run: { test: ["tests/cluster"] }, binary: true },
   { name: "complaints", run: { test: ["tests/complaints"] }, binary: true },
   { name: "demo", run: { test: ["tests/demo"] }, binary: true },

@@ -12,7 +12,7 @@ import { judgeRecipe, type RecipeCase } from "./recipes.ts";
 
 type Rows = { ingress?: string[]; egress?: string[]; combined?: string[] };
 
-interface StepCase {
+export interface StepCase {
   policies: PolicyObject[];
   namespaces: Record<string, Record<string, string>>;
   pods: {
@@ -26,7 +26,7 @@ interface StepCase {
   expected: Record<string, Rows>;
 }
 
-interface MatrixCase {
+export interface MatrixCase {
   id: string;
   ignore_loopback?: boolean;
   steps: StepCase[];

@@ -15,7 +15,7 @@ export interface RecipeCase {
 /** `namespace/pod` -> labels. */
 type Pods = Record<string, Record<string, string>>;
 
-interface Recipe {
+export interface Recipe {
   pods: Pods;
   namespaces?: Record<string, Record<string, string>>;
   /** `client server port`, the server a pod or an address; port 80 where not given. */
@@ -139,9 +139,14 @@ const recipes: Record<string, Recipe> = {
   },
 };
 
+/** What a recipe's prose says; undefined where it is not described here. */
+export function recipeOf(test: RecipeCase): Recipe | undefined {
+  return recipes[test.file.slice(0, test.file.indexOf("-"))];
+}
+
 /** What is wrong, or undefined. A recipe that is not described here is wrong, not skipped. */
 export function judgeRecipe(test: RecipeCase): string | undefined {
-  const recipe = recipes[test.file.slice(0, test.file.indexOf("-"))];
+  const recipe = recipeOf(test);
   if (!recipe) return `nothing is known of ${test.file}`;
   const { engine } = engineOf([
     ...Object.entries(recipe.namespaces ?? {}).map(([name, labels]) => ({

@@ -1,5 +1,6 @@
-/** The kernel against the evaluator, in 50,000 cases. Needs root and ip. */
+/** The kernel against the evaluator, in 50,000 cases; all of others' cases. Needs root and ip. */
 import assert from "node:assert/strict";
+import { askShared, sharedAreThere, sharedCases } from "../policy/shared_cases.ts";
 import { inTopology } from "../policy/topology.ts";
 import { walk } from "../policy/walk.ts";
 
@@ -14,4 +15,14 @@ Deno.test({
       assert(asked >= 50_000, `${asked} cases`);
       assert(allowed > asked / 10 && allowed < asked * 9 / 10, `${allowed} of ${asked}`);
     }),
+});
+
+const why = sharedAreThere ? "" : " (skipped: ../shared/data/netpol is not beside this checkout)";
+
+Deno.test({
+  name: `all of others' cases hold with real packets${why}`,
+  ignore: !sharedAreThere,
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: async (t) => await askShared(t, await sharedCases()),
 });

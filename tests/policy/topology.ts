@@ -8,29 +8,13 @@ import { libc } from "../../ffi/libc.ts";
 import { libnl } from "../../ffi/libnl.ts";
 import { createNetns, deleteNetns, Netns } from "../../ffi/netns.ts";
 import { type Family, type Ip, mustIp } from "../../mod/net/mod.ts";
+import { keyOf, packetOf, type Probe, protocolNumbers } from "./packets.ts";
+
+export type { Probe, Protocol } from "./packets.ts";
 
 // Opened here, so that no test is blamed for a library that stays.
 libc();
 libnl();
-
-export type Protocol = "TCP" | "UDP" | "SCTP";
-const protocolNumbers: Record<Protocol, number> = { TCP: 6, UDP: 17, SCTP: 132 };
-
-/** A packet to send, and later to look for. Addresses are those of the topology. */
-export interface Probe {
-  readonly source: string;
-  readonly destination: string;
-  readonly protocol: Protocol;
-  readonly sourcePort: number;
-  readonly port: number;
-  /** Which packet of a connection: the client's first (the default), the answer to it, a later one. */
-  readonly part?: "open" | "answer" | "later";
-  /** What of it the receiver sees otherwise, for it was translated on its way. */
-  readonly seen?: Partial<Record<"source" | "destination", string>> & {
-    readonly sourcePort?: number;
-    readonly port?: number;
-  };
-}
 
 export interface Topology {
   /** The node: what is tested lives here. */
@@ -191,12 +175,6 @@ async function shell(script: string): Promise<string> {
   return text.decode(stdout);
 }
 
-/** As the receiver sees it. */
-function keyOf(p: Probe): string {
-  const { source, destination, protocol, sourcePort, port } = { ...p, ...p.seen };
-  return [source, destination, protocol, sourcePort, port].join(" ");
-}
-
 const texts = new Map<string, string>();
 /** Canonical text of an address that came in. */
 function textOf(ip: Ip): string {
@@ -207,87 +185,6 @@ function textOf(ip: Ip): string {
     for (const text of known) texts.set(mustIp(text).bytes.join(), text);
   }
   return texts.get(key) ?? "";
-}
-
-/** A packet of a connection, with the checksums and numbers that connection tracking asks for. */
-function packetOf(p: Probe): Uint8Array<ArrayBuffer> {
-  const [source, destination] = [mustIp(p.source), mustIp(p.destination)];
-  const { part = "open" } = p;
-  switch (p.protocol) {
-    case "TCP": {
-      const packet = new Uint8Array(part === "later" ? 24 : 20);
-      const view = new DataView(packet.buffer);
-      ports(view, p);
-      // Both sides count from the same number, so later packets are the same in both directions.
-      view.setUint32(4, part === "later" ? 0x1001 : 0x1000);
-      if (part !== "open") view.setUint32(8, 0x1001);
-      view.setUint8(12, 5 << 4);
-      view.setUint8(13, part === "open" ? SYN : part === "answer" ? SYN | ACK : PSH | ACK);
-      view.setUint16(14, 65535);
-      view.setUint16(16, checksum(source, destination, 6, packet));
-      return packet;
-    }
-    case "UDP": {
-      const packet = new Uint8Array(12);
-      const view = new DataView(packet.buffer);
-      ports(view, p);
-      view.setUint16(4, packet.length);
-      view.setUint16(6, checksum(source, destination, 17, packet) || 0xffff);
-      return packet;
-    }
-    case "SCTP": {
-      // INIT, INIT ACK: RFC 9260 sections 3.3.2 and 3.3.3; HEARTBEAT: 3.3.5.
-      const packet = new Uint8Array(part === "later" ? 24 : 32);
-      const view = new DataView(packet.buffer);
-      ports(view, p);
-      if (part !== "open") view.setUint32(4, SCTP_TAG);
-      if (part === "later") {
-        view.setUint8(12, 4);
-        view.setUint16(14, 12);
-        view.setUint16(16, 1);
-        view.setUint16(18, 8);
-      } else {
-        view.setUint8(12, part === "open" ? 1 : 2);
-        view.setUint16(14, 20);
-        view.setUint32(16, SCTP_TAG);
-        view.setUint32(20, 65535);
-        view.setUint16(24, 1);
-        view.setUint16(26, 1);
-        view.setUint32(28, 1);
-      }
-      view.setUint32(8, crc32c(packet), true);
-      return packet;
-    }
-  }
-}
-
-const SYN = 2, PSH = 8, ACK = 16;
-/** The tag that both sides ask to be called by. */
-const SCTP_TAG = 0xcafe;
-
-function ports(view: DataView, p: Probe): void {
-  view.setUint16(0, p.sourcePort);
-  view.setUint16(2, p.port);
-}
-
-/** The Internet checksum over pseudo header and packet (RFC 1071, RFC 8200 section 8.1). */
-function checksum(source: Ip, destination: Ip, protocol: number, packet: Uint8Array): number {
-  let sum = protocol + packet.length;
-  for (const bytes of [source.bytes, destination.bytes, packet]) {
-    for (let i = 0; i < bytes.length; i += 2) sum += bytes[i] << 8 | (bytes[i + 1] ?? 0);
-  }
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
-  return ~sum & 0xffff;
-}
-
-/** CRC32c of a packet whose checksum field is zero (RFC 9260 appendix A). */
-function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let i = 0; i < 8; i++) crc = crc & 1 ? crc >>> 1 ^ 0x82f63b78 : crc >>> 1;
-  }
-  return ~crc >>> 0;
 }
 
 export const families: readonly Family[] = [4, 6];
