@@ -38,12 +38,14 @@ export const world: fc.Arbitrary<World> = fc.record({
       ns: fc.constantFrom("n1", "n2"),
       labels,
       account: fc.constantFrom("default", "sa"),
+      // Most have both names, of any protocol.
       ports: fc.dictionary(
         fc.constantFrom("http", "dns"),
         fc.constantFrom("80/TCP", "81/UDP", "80/SCTP"),
+        { size: "max", maxKeys: 2 },
       ),
     }),
-    { minLength: 1, maxLength: 4 },
+    { minLength: 2, maxLength: 4 },
   ),
 }).map(({ namespaces, pods }) => ({
   namespaces,
@@ -115,25 +117,27 @@ export interface K8sSpec {
   egress?: { to?: K8sPeer[]; ports?: K8sPort[] }[];
 }
 
+const k8sExpression = fc.record({
+  key: fc.constantFrom("a", "b"),
+  operator: fc.constantFrom("In", "NotIn", "Exists", "DoesNotExist"),
+}).chain(({ key, operator }) =>
+  operator.endsWith("In")
+    ? fc.uniqueArray(fc.constantFrom("x", "y"), { minLength: 1 })
+      .map((values) => ({ key, operator, values }))
+    : fc.constant({ key, operator })
+);
+/** One expression, so that whether it holds decides. */
+export const k8sExpressions: fc.Arbitrary<K8sSelector> = k8sExpression
+  .map((expression) => ({ matchExpressions: [expression] }));
 const k8sSelector: fc.Arbitrary<K8sSelector> = fc.oneof(
   fc.constant({}),
   fc.record({ matchLabels: labels }),
-  fc.record({
-    matchExpressions: fc.array(
-      fc.record({
-        key: fc.constantFrom("a", "b"),
-        operator: fc.constantFrom("In", "NotIn", "Exists", "DoesNotExist"),
-      }).chain(({ key, operator }) =>
-        operator.endsWith("In")
-          ? fc.uniqueArray(fc.constantFrom("x", "y"), { minLength: 1 })
-            .map((values) => ({ key, operator, values }))
-          : fc.constant({ key, operator })
-      ),
-      { minLength: 1, maxLength: 2 },
-    ),
-  }),
+  // Matches nothing: nobody has this value.
+  fc.constant({ matchLabels: { a: "nobody" } }),
+  k8sExpressions,
+  fc.record({ matchExpressions: fc.array(k8sExpression, { minLength: 2, maxLength: 2 }) }),
 );
-const k8sPeer: fc.Arbitrary<K8sPeer> = fc.oneof(
+export const k8sPeer: fc.Arbitrary<K8sPeer> = fc.oneof(
   fc.record({ podSelector: k8sSelector }),
   fc.record({ namespaceSelector: k8sSelector }),
   fc.record({ podSelector: k8sSelector, namespaceSelector: k8sSelector }),
@@ -145,7 +149,7 @@ const k8sPeer: fc.Arbitrary<K8sPeer> = fc.oneof(
     { ipBlock: { cidr: "fd00::/64", except: ["fd00::/122"] } },
   ),
 );
-const k8sPort: fc.Arbitrary<K8sPort> = fc.constantFrom<K8sPort>(
+export const k8sPort: fc.Arbitrary<K8sPort> = fc.constantFrom<K8sPort>(
   { port: 80 },
   { port: 81, protocol: "UDP" },
   { protocol: "SCTP" },
@@ -182,7 +186,7 @@ export interface Entity {
 }
 export interface CalicoRule {
   action: "Allow" | "Deny" | "Pass" | "Log";
-  protocol?: "TCP" | "UDP";
+  protocol?: "TCP" | "UDP" | "SCTP";
   notProtocol?: "TCP";
   ipVersion?: 4 | 6;
   source: Entity;
@@ -205,19 +209,29 @@ const text = fc.constantFrom(
   "has(b)",
   "a in {'x','y'} && !has(b)",
   "all()",
+  // Matches nothing.
+  "a == 'nobody'",
 );
-const some = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined, freq: 1 });
-const entity: fc.Arbitrary<Entity> = fc.record({
-  selector: some(text),
-  notSelector: some(text),
-  namespaceSelector: some(fc.oneof(text, fc.constant("global()"))),
-  nets: some(fc.constantFrom(["10.0.0.0/25"], ["10.0.0.1/32", "10.0.0.64/26", "fd00::/64"], [
+/** Every second time; `freq` is how many draws there are to one that is nothing. */
+const some = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined, freq: 2 });
+/** At most two fields: a rule with many conditions never holds. */
+export const entity: fc.Arbitrary<Entity> = fc.record({
+  selector: text,
+  notSelector: text,
+  namespaceSelector: fc.oneof(text, fc.constant("global()")),
+  nets: fc.constantFrom(["10.0.0.0/25"], ["10.0.0.1/32", "10.0.0.64/26", "fd00::/64"], [
     "::/0",
-  ])),
-  notNets: some(fc.constantFrom(["10.0.0.0/26"], ["fd00::/122", "10.0.0.128/25"])),
-  serviceAccounts: some(fc.constant({ names: ["sa"] })),
-});
-const portList = fc.constantFrom<(number | string)[]>([80], ["79:80"], ["http"], [81, "http"]);
+  ]),
+  notNets: fc.constantFrom(["10.0.0.0/26"], ["fd00::/122", "10.0.0.128/25"]),
+  serviceAccounts: fc.constant({ names: ["sa"] }),
+}).chain((full) =>
+  fc.subarray(Object.keys(full), { maxLength: 2 })
+    .map((keys) => Object.fromEntries(Object.entries(full).filter(([key]) => keys.includes(key))))
+);
+export const portList = fc.constantFrom<(number | string)[]>([80], ["79:80"], ["http"], [
+  81,
+  "http",
+]);
 const calicoRule: fc.Arbitrary<CalicoRule> = fc.record({
   action: fc.constantFrom("Allow", "Deny", "Pass", "Log"),
   ipVersion: fc.constantFrom(undefined, undefined, undefined, 4, 6),
@@ -227,7 +241,7 @@ const calicoRule: fc.Arbitrary<CalicoRule> = fc.record({
     fc.constant({}),
     fc.constant({ notProtocol: "TCP" }),
     fc.record({
-      protocol: fc.constantFrom("TCP", "UDP"),
+      protocol: fc.constantFrom("TCP", "UDP", "SCTP"),
       ports: some(portList),
       notPorts: some(portList),
       sourcePorts: some(fc.constantFrom(["40000:65535"], ["1:39999"])),

@@ -10,9 +10,13 @@ Deno.test({
   sanitizeResources: false,
   fn: () =>
     inTopology(async (topology) => {
-      const { asked, allowed, mismatch } = await walk(topology, { worlds: 4000, cases: 50_000 });
+      const { asked, allowed, mismatch, coverage } = await walk(topology, {
+        worlds: 4000,
+        cases: 50_000,
+      });
       assert.equal(mismatch, undefined);
       assert(asked >= 50_000, `${asked} cases`);
+      assert.deepEqual(coverage.missing(), []);
       assert(allowed > asked / 10 && allowed < asked * 9 / 10, `${allowed} of ${asked}`);
     }),
 });

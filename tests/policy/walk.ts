@@ -11,18 +11,27 @@ import type { Change, PolicyObject } from "../../policy/inputs.ts";
 import {
   calicoSpec,
   connections,
+  entity,
+  k8sExpressions,
+  type K8sPeer,
+  k8sPeer,
+  type K8sPort,
+  k8sPort,
   k8sSpec,
   labels,
   objectsOf,
+  portList,
   tier,
   world,
 } from "../../policy/testing/random_worlds.ts";
 import { calico, calicoPolicy, kubernetesPolicy } from "../../policy/testing.ts";
 import type { RulesetDelta } from "../../policy/rules.ts";
+import { Coverage } from "./coverage.ts";
 import { families, type Probe, type Topology } from "./topology.ts";
 
+export const OWN_SEED = 20_261;
 /** `POLICY_SEED` asks for other worlds. */
-const seed = Number(Deno.env.get("POLICY_SEED") ?? 20_261);
+export const seed = Number(Deno.env.get("POLICY_SEED") ?? OWN_SEED);
 
 const kubernetes = fc.array(fc.tuple(fc.constantFrom("n1", "n2"), k8sSpec), {
   minLength: 1,
@@ -46,36 +55,78 @@ const calicos = fc.tuple(
   ),
 ]);
 /** Policies that hang on one thing alone, so that a fault in it shows. */
+const peers = fc.oneof(
+  k8sPeer.map((peer) => [peer]),
+  k8sExpressions.map((podSelector): K8sPeer[] => [{ podSelector, namespaceSelector: {} }]),
+  k8sExpressions.map((namespaceSelector): K8sPeer[] => [{ namespaceSelector }]),
+  // Both families' addresses in and out of an except.
+  fc.constantFrom<K8sPeer[]>(
+    [
+      { ipBlock: { cidr: "0.0.0.0/0", except: ["10.0.0.0/25"] } },
+      { ipBlock: { cidr: "::/0", except: ["fd00::/121"] } },
+    ],
+    [{ ipBlock: { cidr: "10.0.0.0/24", except: ["10.0.0.64/26", "10.0.0.250/32"] } }],
+    [{ ipBlock: { cidr: "fd00::/120", except: ["fd00::40/122", "fd00::fa/128"] } }],
+  ),
+);
+const ports = fc.oneof(
+  k8sPort.map((port) => [port]),
+  fc.constantFrom<K8sPort[]>(
+    [{ port: 60, endPort: 80 }],
+    [{ port: 81, endPort: 90, protocol: "SCTP" }],
+    [{ port: 79, endPort: 81, protocol: "UDP" }, { protocol: "TCP" }],
+  ),
+);
 const sharp = fc.tuple(
   fc.constantFrom("n1", "n2"),
   fc.constantFrom("ingress", "egress"),
-  fc.constantFrom(
-    [{ cidr: "0.0.0.0/0", except: ["10.0.0.0/25"] }, { cidr: "::/0", except: ["fd00::/121"] }],
-    [{ cidr: "10.0.0.0/24", except: ["10.0.0.64/26", "10.0.0.250/32"] }],
-    undefined,
-    undefined,
+  fc.oneof(
+    { weight: 2, arbitrary: peers.map((list) => ({ peers: list })) },
+    { weight: 2, arbitrary: ports.map((list) => ({ ports: list })) },
+    { weight: 1, arbitrary: fc.record({ peers, ports }) },
   ),
-  fc.constantFrom(
-    [{ port: 60, endPort: 80 }, { port: 81, protocol: "UDP" }],
-    [{ port: 79, endPort: 81, protocol: "UDP" }, { protocol: "TCP" }],
-    undefined,
-  ),
-).map(([ns, direction, blocks, ports]) => [
+).map(([ns, direction, rule]: [string, string, { peers?: K8sPeer[]; ports?: K8sPort[] }]) => [
   kubernetesPolicy(ns, "sharp", {
     podSelector: {},
     policyTypes: [direction === "ingress" ? "Ingress" : "Egress"],
     [direction]: [{
-      [direction === "ingress" ? "from" : "to"]: blocks?.map((ipBlock) => ({ ipBlock })),
-      ports,
+      [direction === "ingress" ? "from" : "to"]: rule.peers,
+      ports: rule.ports,
     }],
   }),
 ]);
-const scene = fc.record({
+/** The same of Calico's: one rule over all pods, of one condition. */
+const sharpCalico = fc.tuple(
+  labels,
+  fc.constantFrom("ingress", "egress"),
+  fc.constantFrom("Allow", "Deny", "Pass"),
+  fc.oneof(
+    fc.tuple(fc.constantFrom("source", "destination"), entity)
+      .map(([side, condition]) => ({ [side]: condition })),
+    fc.record({
+      protocol: fc.constantFrom("TCP", "UDP", "SCTP"),
+      destination: fc.tuple(fc.constantFrom("ports", "ports", "notPorts"), portList)
+        .map(([field, list]) => ({ [field]: list })),
+    }),
+    fc.constantFrom("TCP", "SCTP")
+      .map((protocol) => ({ protocol, destination: { ports: ["http"] } })),
+    fc.constant({ notProtocol: "TCP" }),
+  ),
+).map(([setLabels, direction, action, condition]): PolicyObject[] => [
+  calico("GlobalNetworkSet", "outside", { nets: ["192.0.2.0/24"] }, setLabels),
+  calicoPolicy("", "sharp", {
+    types: [direction === "ingress" ? "Ingress" : "Egress"],
+    [direction]: [{ action, ...condition }, ...(action === "Deny" ? [{ action: "Allow" }] : [])],
+  }),
+]);
+// Every kind of value as likely as the others: small ones alone would come up at first.
+const scene = fc.noBias(fc.record({
   w: world,
-  policies: fc.oneof(kubernetes, calicos, sharp),
-  // Not every pair in every world: more worlds in as many cases.
-  every: fc.integer({ min: 2, max: 5 }),
-});
+  policies: fc.oneof(kubernetes, calicos, sharp, sharp, sharpCalico),
+  // Not every pair in every world: more worlds in as many cases. No divisor of the six ports, so
+  // that each has its turn.
+  every: fc.constantFrom(5, 7),
+}));
 
 const keyOf = (o: PolicyObject) =>
   `${o.apiVersion} ${o.kind} ${o.metadata?.namespace} ${o.metadata?.name}`;
@@ -99,6 +150,8 @@ export interface Result {
   allowed: number;
   /** The first packet that went another way than the evaluator says, in words. */
   mismatch?: string;
+  /** What those cases have met, up to the mismatch. */
+  coverage: Coverage;
 }
 
 /** Walks through worlds until packets and evaluator differ, or `enough` cases were asked. */
@@ -108,7 +161,7 @@ export async function walk(
   spoil: (delta: RulesetDelta) => RulesetDelta = (delta) => delta,
 ): Promise<Result> {
   const dataplane = openNftDataplane({ netns: node });
-  const result: Result = { asked: 0, allowed: 0 };
+  const result: Result = { asked: 0, allowed: 0, coverage: new Coverage() };
   try {
     const engine = new PolicyEngine({ nodeName: "node1" });
     const present = new Map<string, PolicyObject>();
@@ -128,7 +181,9 @@ export async function walk(
           // A port that no connection before had: each packet begins one.
           const p: Probe = { ...c, sourcePort: (i % 2 === 0 ? 20_000 : 40_000) + i };
           probes.push(p);
-          if (view.allows(question(p))) expected.add(p);
+          const explanation = view.explain(question(p));
+          result.coverage.observe(policies, explanation);
+          if (explanation.allowed) expected.add(p);
         }
       }
       const arrived = await probe(probes, [...expected]);
