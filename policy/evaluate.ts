@@ -83,6 +83,9 @@ interface Frame {
 export class Evaluator {
   readonly #lengths = new Map<SetDef, readonly number[]>();
   readonly #prefixes = new Map<string, Prefix>();
+  // Texts of addresses that are asked about again and again, as a matrix does.
+  readonly #texts = new WeakMap<Ip, string>();
+  readonly #nets = new WeakMap<Ip, string[]>();
 
   constructor(readonly ruleset: Ruleset) {}
 
@@ -91,26 +94,29 @@ export class Evaluator {
     const steps: Step[] = [];
     const frames: Frame[] = [{ chain: this.#chain(chainName), next: 0 }];
     let mark = packet.mark ?? 0;
+    let frame: Frame, index = 0, rule: Rule;
+    let step: Step | undefined;
+    // The rule that is asked, noted once.
+    const here = (): Step => {
+      if (!step) {
+        step = { chain: frame.chain.name, index, rule };
+        if (trace) steps.push(step);
+      }
+      return step;
+    };
 
     nextRule: for (;;) {
-      const frame = frames.at(-1);
-      if (!frame) return { verdict: "accept", steps, mark };
-      const index = frame.next++;
-      const rule = frame.chain.rules[index];
+      if (frames.length === 0) return { verdict: "accept", steps, mark };
+      frame = frames[frames.length - 1];
+      index = frame.next++;
+      rule = frame.chain.rules[index];
+      step = undefined;
       if (!rule) {
         const policy = frame.chain.base?.policy;
         if (policy) return { verdict: policy, steps, mark };
         frames.pop();
         continue;
       }
-      let step: Step | undefined;
-      const here = (): Step => {
-        if (!step) {
-          step = { chain: frame.chain.name, index, rule };
-          if (trace) steps.push(step);
-        }
-        return step;
-      };
       for (const statement of rule.statements) {
         if ("match" in statement) {
           if (this.#matches(statement, packet, mark)) continue;
@@ -220,7 +226,7 @@ export class Evaluator {
         const set = this.#set(match.set);
         const inside = set.kind === "addr-port" && port !== undefined &&
           portProtocols.has(packet.protocol) &&
-          set.members.has(`${formatIp(ip)},${packet.protocol},${port}`);
+          set.members.has(`${this.#textOf(ip)},${packet.protocol},${port}`);
         return flip(inside, match.not);
       }
       case "icmp":
@@ -257,12 +263,9 @@ export class Evaluator {
     const set = this.#set(setName);
     switch (set.kind) {
       case "addr":
-        return set.members.has(formatIp(ip));
+        return set.members.has(this.#textOf(ip));
       case "net": {
-        for (const length of this.#lengthsOf(set)) {
-          if (set.members.has(formatPrefix(prefixOf(ip, length)))) return true;
-        }
-        return false;
+        return this.#lengthsOf(set).some((length) => set.members.has(this.#netOf(ip, length)));
       }
       default:
         throw new Error(`${setName} is no set of addresses`);
@@ -281,6 +284,19 @@ export class Evaluator {
       this.#lengths.set(set, lengths);
     }
     return lengths;
+  }
+
+  #textOf(ip: Ip): string {
+    let text = this.#texts.get(ip);
+    if (text === undefined) this.#texts.set(ip, text = formatIp(ip));
+    return text;
+  }
+
+  /** The network of a length that holds the address, as text. */
+  #netOf(ip: Ip, length: number): string {
+    let nets = this.#nets.get(ip);
+    if (!nets) this.#nets.set(ip, nets = []);
+    return nets[length] ??= formatPrefix(prefixOf(ip, length));
   }
 
   #prefix(text: string): Prefix {

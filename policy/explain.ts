@@ -74,6 +74,9 @@ export class ExplainError extends Error {
 /** Source port of a connection that says none: in Linux' range for clients. */
 export const CLIENT_PORT = 40_000;
 
+/** The family that a protocol belongs to alone. */
+const icmpFamily: Readonly<Record<number, Family | undefined>> = { 1: 4, 58: 6 };
+
 interface Resolved {
   readonly endpoint?: Endpoint;
   readonly addresses: Readonly<Record<Family, string | undefined>>;
@@ -107,10 +110,13 @@ export class PolicyView {
     return sides.every(({ run }) => run(false).verdict === "accept");
   }
 
-  /** One side's verdict alone; undefined where that side has no endpoint here. */
-  allowsSide(connection: Connection, direction: Direction): boolean | undefined {
-    const side = this.#prepare(connection).sides.find((s) => s.direction === direction);
-    return side && side.run(false).verdict === "accept";
+  /** The verdicts of both sides; undefined for one that has no endpoint here. */
+  verdicts(connection: Connection): Partial<Record<Direction, boolean>> {
+    const result: Partial<Record<Direction, boolean>> = {};
+    for (const { direction, run } of this.#prepare(connection).sides) {
+      result[direction] = run(false).verdict === "accept";
+    }
+    return result;
   }
 
   explain(connection: Connection): Explanation {
@@ -148,7 +154,8 @@ export class PolicyView {
     }
     const from = this.#resolve(connection.from);
     const to = this.#resolve(connection.to);
-    const family = connection.family ??
+    // ICMP is IPv4's and ICMPv6 is IPv6's.
+    const family = connection.family ?? icmpFamily[protocol] ??
       ([4, 6] as const).find((f) =>
         from.addresses[f] !== undefined && to.addresses[f] !== undefined
       );
@@ -157,9 +164,9 @@ export class PolicyView {
     if (!family || source === undefined || destination === undefined) {
       throw new ExplainError(
         "no-address",
-        `the two sides have no address of the same family (client ${describe(from)}, server ${
-          describe(to)
-        })`,
+        `the two sides have no ${
+          family ? `IPv${family} address both` : "address of the same family"
+        } (client ${describe(from)}, server ${describe(to)})`,
       );
     }
     const port = this.#port(connection, to, protocol);
@@ -188,14 +195,21 @@ export class PolicyView {
         notes.push(`${direction} of ${nameOf(endpoint)} is judged on node ${endpoint.node}`);
         continue;
       }
-      const key = direction === "egress" ? "iifname" : "oifname";
       // A pod whose interface has no chains yet is closed; so is one whose interface is not known.
       const name = endpoint.interfaceName || `${interfacePrefixes[0]}?`;
       sides.push({
         direction,
         endpoint,
-        run: (trace) => evaluator.run(chains.filterForward, { ...packet, [key]: name }, trace),
+        run: (trace) =>
+          evaluator.run(
+            chains.filterForward,
+            direction === "egress" ? { ...packet, iifname: name } : { ...packet, oifname: name },
+            trace,
+          ),
       });
+    }
+    if (from.endpoint && from.endpoint === to.endpoint) {
+      notes.push("what a pod sends to itself does not leave it: in a cluster no policy is asked");
     }
     if (sides.length === 0 && notes.length === 0) {
       notes.push("neither side is an endpoint of this cluster: no policy is asked");
@@ -280,9 +294,9 @@ export function formatExplanation(explanation: Explanation): string[] {
   const name = (side: SideVerdict | undefined, address: string) =>
     side ? `${side.endpoint} (${address})` : address;
   const lines = [
-    `${name(egress, source)} -> ${name(ingress, destination)}, ${protocolName(protocol)}${
-      port === undefined ? "" : ` port ${port}`
-    }: ${explanation.allowed ? "allowed" : "denied"}`,
+    `${name(egress, source)} -> ${name(ingress, destination)}, ${
+      /^[0-9]/.test(protocolName(protocol)) ? `protocol ${protocol}` : protocolName(protocol)
+    }${port === undefined ? "" : ` port ${port}`}: ${explanation.allowed ? "allowed" : "denied"}`,
   ];
   for (const side of [egress, ingress]) {
     if (!side) continue;

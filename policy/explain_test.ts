@@ -139,7 +139,7 @@ Deno.test("an engine of a node says which side is judged elsewhere", () => {
   assert.equal(explanation.egress, undefined);
   assert.equal(explanation.ingress!.allowed, true);
   assert.deepEqual(explanation.notes, ["egress of x/client is judged on node node2"]);
-  assert.equal(view.allowsSide(toWeb(), "egress"), undefined);
+  assert.equal(view.verdicts(toWeb()).egress, undefined);
 });
 
 Deno.test("an endpoint whose interface is not known yet is closed, and the walk says so", () => {

@@ -104,11 +104,14 @@ export interface EndpointPortObject {
 
 export interface PodObject extends PolicyObject {
   readonly spec?: {
+    readonly hostNetwork?: boolean;
     readonly serviceAccountName?: string;
     readonly containers?: readonly ContainerObject[];
     readonly initContainers?: readonly ContainerObject[];
   };
   readonly status?: {
+    readonly phase?: string;
+    readonly hostIP?: string;
     readonly podIP?: string;
     readonly podIPs?: readonly { readonly ip?: string }[];
   };

@@ -5,12 +5,15 @@
  * rules of the kernel.
  *
  * What files leave out is filled in kindly: a Namespace without object exists, with its name for a
- * label; a pod without address gets one of 198.18.0.0/15, which no policy speaks of.
+ * label; a pod without address gets one of 198.18.0.0/15 and of 2001:2::/48 (RFC 2544, RFC 5180),
+ * which no policy speaks of. A pod on its node's network is no endpoint, as in Calico: no policy
+ * applies to it, no selector finds it, and rules see its node's address. A pod that has ended
+ * (Succeeded, Failed) has given its address back and is left out.
  */
 import { addToIp, formatIp, mustIp } from "../mod/net/mod.ts";
 import type { Direction } from "./effective.ts";
 import { PolicyEngine } from "./engine.ts";
-import { CLIENT_PORT, type Connection, ExplainError, PolicyView } from "./explain.ts";
+import { CLIENT_PORT, type Connection, ExplainError, PolicyView, type Side } from "./explain.ts";
 import {
   inputKind,
   listOf,
@@ -20,6 +23,7 @@ import {
 } from "./inputs.ts";
 import type { PolicyParameters } from "./parameters.ts";
 import { protocolName, protocolNumber } from "./protocol.ts";
+import type { Family } from "./rules.ts";
 
 /** A port to ask about. */
 export interface MatrixPort {
@@ -44,7 +48,10 @@ export interface Matrix {
   readonly ports: Readonly<Record<string, MatrixTable>>;
 }
 
-/** Reads `80/tcp`, `tcp/80`, `http/tcp` or `80` (TCP); undefined for anything else. */
+/**
+ * Reads `80/tcp`, `tcp/80`, `http/tcp` or `80` (TCP); undefined for anything else. A name is as in
+ * Kubernetes: letters, digits and dashes, a letter among them.
+ */
 export function parseMatrixPort(text: string): MatrixPort | undefined {
   const parts = text.split("/");
   if (parts.length > 2 || parts.some((p) => p === "")) return undefined;
@@ -54,7 +61,7 @@ export function parseMatrixPort(text: string): MatrixPort | undefined {
     : isProtocol(parts[0])
     ? [parts[1], parts[0]]
     : [parts[0], parts[1]];
-  if (!isProtocol(protocol)) return undefined;
+  if (!isProtocol(protocol) || isProtocol(port)) return undefined;
   const number = protocolNumber(protocol)!;
   if (/^[0-9]+$/.test(port)) {
     const value = Number(port);
@@ -62,7 +69,7 @@ export function parseMatrixPort(text: string): MatrixPort | undefined {
       ? { label: `${protocolName(number)}/${value}`, protocol: number, port: value }
       : undefined;
   }
-  return /^[a-z0-9-]{1,63}$/i.test(port)
+  return /^(?=.*[a-z])[a-z0-9](-?[a-z0-9])*$/i.test(port) && port.length <= 63
     ? { label: `${protocolName(number)}/${port}`, protocol: number, port }
     : undefined;
 }
@@ -80,55 +87,76 @@ export function flattenObjects(objects: Iterable<unknown>): PolicyObject[] {
   return result;
 }
 
+export interface JudgedObjects {
+  readonly engine: PolicyEngine;
+  /** `namespace/pod`, in the order of the objects. */
+  readonly pods: readonly string[];
+  /** Those of them that are on their node's network, with its address. */
+  readonly hostPods: ReadonlyMap<string, string>;
+}
+
 /**
  * An engine that holds the objects and an endpoint for every pod among them. Objects without a
- * namespace where one belongs are in `default`, as kubectl would put them.
+ * namespace where one belongs are in `default`, as kubectl would put them; of two of one name the
+ * last one stands.
  */
 export function engineOf(
   objects: Iterable<unknown>,
   parameters: Partial<Omit<PolicyParameters, "nodeName">> = {},
-): { engine: PolicyEngine; pods: string[] } {
+): JudgedObjects {
   const engine = new PolicyEngine(parameters);
   const flat = flattenObjects(objects);
-  const pods: string[] = [];
   const given = new Set<string>();
+  const found = new Map<string, PodObject>();
   for (const object of flat) {
-    if (inputKind(object.apiVersion, object.kind ?? "") !== "WorkloadEndpoint") continue;
-    const { spec, metadata } = object as WorkloadEndpointObject;
-    if (spec?.pod) given.add(`${metadata?.namespace || "default"}/${spec.pod}`);
-  }
-  let spare = mustIp("198.18.0.1");
-  const made: WorkloadEndpointObject[] = [];
-  for (const object of flat) {
-    if (inputKind(object.apiVersion, object.kind ?? "") !== "Pod" || !object.metadata?.name) {
-      continue;
+    const { metadata } = object;
+    const namespace = metadata?.namespace || "default";
+    switch (inputKind(object.apiVersion, object.kind ?? "")) {
+      case "WorkloadEndpoint": {
+        const { spec } = object as WorkloadEndpointObject;
+        if (spec?.pod) given.add(`${namespace}/${spec.pod}`);
+        break;
+      }
+      case "Pod":
+        if (metadata?.name) found.set(`${namespace}/${metadata.name}`, object);
     }
-    const pod: PodObject = object;
-    const namespace = object.metadata.namespace || "default";
-    const key = `${namespace}/${object.metadata.name}`;
-    if (pods.includes(key)) continue;
+  }
+  let spare = 0;
+  const made: WorkloadEndpointObject[] = [];
+  const pods: string[] = [];
+  const hostPods = new Map<string, string>();
+  for (const [key, { spec, status, metadata }] of found) {
+    if (/^(Succeeded|Failed)$/.test(status?.phase ?? "")) continue;
     pods.push(key);
     if (given.has(key)) continue;
-    let addresses = listOf(pod.status?.podIPs).map((p) => p?.ip).filter((ip) => !!ip) as string[];
-    if (addresses.length === 0 && pod.status?.podIP) addresses = [pod.status.podIP];
+    let addresses = listOf(status?.podIPs).map((p) => p?.ip).filter((ip) => !!ip) as string[];
+    if (addresses.length === 0 && status?.podIP) addresses = [status.podIP];
+    if (spec?.hostNetwork && addresses.length === 0 && status?.hostIP) addresses = [status.hostIP];
     if (addresses.length === 0) {
-      addresses = [formatIp(spare)];
-      spare = addToIp(spare, 1);
+      spare++;
+      addresses = ["198.18.0.0", "2001:2::"].map((base) => formatIp(addToIp(mustIp(base), spare)));
+    }
+    if (spec?.hostNetwork) {
+      hostPods.set(key, addresses[0]);
+      continue;
     }
     made.push({
       apiVersion: "projectcalico.org/v3",
       kind: "WorkloadEndpoint",
-      metadata: { name: `matrix-k8s-${object.metadata.name}-eth0`, namespace },
+      metadata: {
+        name: `matrix-k8s-${metadata!.name}-eth0`,
+        namespace: key.slice(0, key.indexOf("/")),
+      },
       spec: {
         orchestrator: "k8s",
-        pod: object.metadata.name,
+        pod: metadata!.name,
         endpoint: "eth0",
         ipNetworks: addresses,
       },
     });
   }
   engine.update([...flat, ...made].map((put) => ({ put })));
-  return { engine, pods };
+  return { engine, pods, hostPods };
 }
 
 /** Who reaches whom. */
@@ -137,8 +165,22 @@ export function matrix(
   ports: readonly MatrixPort[],
   parameters: Partial<Omit<PolicyParameters, "nodeName">> = {},
 ): Matrix {
-  const { engine, pods } = engineOf(objects, parameters);
-  return matrixOf(new PolicyView(engine), pods, ports);
+  const { engine, pods, hostPods } = engineOf(objects, parameters);
+  return matrixOf(new PolicyView(engine), pods, ports, { hostPods });
+}
+
+export interface MatrixOptions {
+  /** Of the clients. */
+  readonly sourcePort?: number;
+  /** Which family where both sides have both; IPv4 where absent. */
+  readonly family?: Family;
+  readonly hostPods?: ReadonlyMap<string, string>;
+}
+
+/** A name as a side of a connection. */
+export function sideOf(name: string, hostPods?: ReadonlyMap<string, string>): Side {
+  const address = hostPods?.get(name) ?? (name.includes("/") ? undefined : name);
+  return address === undefined ? { endpoint: name } : { ip: address };
 }
 
 /**
@@ -149,9 +191,9 @@ export function matrixOf(
   view: PolicyView,
   endpoints: readonly string[],
   ports: readonly MatrixPort[],
-  sourcePort = CLIENT_PORT,
+  { sourcePort = CLIENT_PORT, family, hostPods }: MatrixOptions = {},
 ): Matrix {
-  const sides = endpoints.map((name) => name.includes("/") ? { endpoint: name } : { ip: name });
+  const sides = endpoints.map((name) => sideOf(name, hostPods));
   const tables: Record<string, MatrixTable> = {};
   for (const { label, protocol, port } of ports) {
     const table: Record<Direction | "combined", string[]> = {
@@ -162,14 +204,10 @@ export function matrixOf(
     for (const from of sides) {
       let ingress = "", egress = "", combined = "";
       for (const to of sides) {
-        const connection: Connection = { from, to, protocol, port, sourcePort };
-        const [i, e] = [
-          allowed(view, connection, "ingress"),
-          allowed(view, connection, "egress"),
-        ];
-        ingress += i ? "." : "X";
-        egress += e ? "." : "X";
-        combined += i && e ? "." : "X";
+        const found = verdicts(view, { from, to, protocol, port, sourcePort, family });
+        ingress += found.ingress ? "." : "X";
+        egress += found.egress ? "." : "X";
+        combined += found.ingress && found.egress ? "." : "X";
       }
       table.ingress.push(ingress);
       table.egress.push(egress);
@@ -181,11 +219,13 @@ export function matrixOf(
 }
 
 /** A pair without a common family, or a server without the named port, has no connection. */
-function allowed(view: PolicyView, connection: Connection, direction: Direction): boolean {
+function verdicts(view: PolicyView, connection: Connection): Record<Direction, boolean> {
   try {
-    return view.allowsSide(connection, direction) ?? true;
+    return { ingress: true, egress: true, ...view.verdicts(connection) };
   } catch (error) {
-    if (error instanceof ExplainError && /^(no-address|bad-port)$/.test(error.kind)) return false;
+    if (error instanceof ExplainError && /^(no-address|bad-port)$/.test(error.kind)) {
+      return { ingress: false, egress: false };
+    }
     throw error;
   }
 }

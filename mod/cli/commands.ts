@@ -258,6 +258,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: "who reaches whom",
     options: [
       { flags: "--port <port>", description: "the port, as 80/tcp; may be repeated", repeat: true },
+      { flags: "--family <4|6>", description: "IPv4 (default) or IPv6 where both sides have both" },
       { flags: "-o, --output <format>", description: "table or json" },
       ...FILES.slice(0, 2),
       ...STORE,

@@ -7,6 +7,7 @@ import {
   ExplainError,
   formatExplanation,
   PolicyView,
+  type Side,
 } from "../../policy/explain.ts";
 import { engineOf, parseMatrixPort } from "../../policy/matrix.ts";
 import { parseIp } from "../net/mod.ts";
@@ -18,13 +19,29 @@ export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "text";
   if (!["text", "json"].includes(format)) throw usageError(`-o ${format}: want text or json`);
   const connection = connectionOf(call);
-  const { engine } = engineOf(await policyObjects(call));
+  const { engine, hostPods } = engineOf(await policyObjects(call));
   for (const { object, message } of engine.problems()) {
     call.io.stderr(`warning: ${object}: ${message}\n`);
   }
   let explanation;
   try {
-    explanation = new PolicyView(engine).explain(connection);
+    const notes: string[] = [];
+    const place = (side: Side): Side => {
+      const address = "endpoint" in side ? hostPods.get(side.endpoint) : undefined;
+      if (address === undefined || !("endpoint" in side)) return side;
+      notes.push(
+        `${side.endpoint} is on its node's network: no policy applies to it, and rules see ` +
+          `the address ${address}`,
+      );
+      return { ip: address };
+    };
+    const { from, to } = connection;
+    const found = new PolicyView(engine).explain({
+      ...connection,
+      from: place(from),
+      to: place(to),
+    });
+    explanation = { ...found, notes: [...notes, ...found.notes] };
   } catch (error) {
     if (error instanceof ExplainError) throw failure(error.message);
     throw error;
@@ -54,8 +71,7 @@ function connectionOf(call: Call): Connection {
     to,
     ...portOf(port),
     ...(sourcePort !== undefined && { sourcePort: sourcePortOf(sourcePort) }),
-    ...(textOption(call, "family") !== undefined &&
-      { family: familyOf(textOption(call, "family")!) }),
+    family: familyOf(call),
   };
 }
 
@@ -65,12 +81,15 @@ function sideOf(text: string): Connection["from"] {
 }
 
 function portOf(text: string): Pick<Connection, "protocol" | "port"> {
-  if (/^(icmp|icmpv6|[0-9]+\/ip)$/i.test(text)) {
-    return { protocol: /^[0-9]/.test(text) ? Number(text.split("/")[0]) : text };
-  }
+  if (/^(icmp|icmpv6)$/i.test(text)) return { protocol: text };
+  const number = /^([0-9]+)\/ip$/i.exec(text)?.[1];
+  if (number !== undefined && Number(number) <= 255) return { protocol: Number(number) };
   const port = parseMatrixPort(text);
   if (port) return { protocol: port.protocol, port: port.port };
-  throw usageError(`--port ${text} is not understood; want PORT/PROTOCOL such as 80/tcp, or icmp`);
+  throw usageError(
+    `--port ${text} is not understood; want PORT/PROTOCOL such as 80/tcp (a number from 1 to 65535 ` +
+      "or a container port's name, and tcp, udp or sctp), icmp, icmpv6, or NUMBER/ip for a protocol",
+  );
 }
 
 function sourcePortOf(text: string): number {
@@ -79,7 +98,10 @@ function sourcePortOf(text: string): number {
   throw usageError(`--source-port ${text} is not a port; want 1 to 65535`);
 }
 
-function familyOf(text: string): 4 | 6 {
+/** The family that `--family` asks for. */
+export function familyOf(call: Call): 4 | 6 | undefined {
+  const text = textOption(call, "family");
+  if (text === undefined) return undefined;
   if (text === "4") return 4;
   if (text === "6") return 6;
   throw usageError(`--family ${text}: want 4 or 6`);

@@ -8,18 +8,25 @@ import {
 } from "../../policy/matrix.ts";
 import { PolicyView } from "../../policy/explain.ts";
 import { type Call, listOption, textOption } from "./command.ts";
-import { EXIT, usageError } from "./io.ts";
+import { EXIT, failure, usageError } from "./io.ts";
+import { familyOf } from "./policy_explain.ts";
 import { policyObjects } from "./policy_objects.ts";
 
 export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "table";
   if (!["table", "json"].includes(format)) throw usageError(`-o ${format}: want table or json`);
   const ports = portsOf(listOption(call, "port"));
-  const { engine, pods } = engineOf(await policyObjects(call));
+  const family = familyOf(call);
+  const { engine, pods, hostPods } = engineOf(await policyObjects(call));
+  if (pods.length === 0) {
+    throw failure(
+      "there is no Pod that runs among the objects; a matrix needs some: add their file",
+    );
+  }
   for (const { object, message } of engine.problems()) {
     call.io.stderr(`warning: ${object}: ${message}\n`);
   }
-  const matrix = matrixOf(new PolicyView(engine), pods, ports);
+  const matrix = matrixOf(new PolicyView(engine), pods, ports, { family, hostPods });
   call.io.stdout(
     format === "json" ? `${JSON.stringify(matrix, null, 2)}\n` : matrixText(matrix),
   );
@@ -33,7 +40,10 @@ function portsOf(texts: readonly string[]): MatrixPort[] {
   return texts.map((text) => {
     const port = parseMatrixPort(text);
     if (port) return port;
-    throw usageError(`--port ${text} is not understood; want PORT/PROTOCOL such as 80/tcp`);
+    throw usageError(
+      `--port ${text} is not understood; want PORT/PROTOCOL such as 80/tcp: a number from 1 to ` +
+        "65535 or a container port's name, and tcp, udp or sctp",
+    );
   });
 }
 

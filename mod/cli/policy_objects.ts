@@ -1,8 +1,10 @@
 /**
  * What policy commands judge: the objects of the files that are named, without a cluster, or those of
- * the datastore. Objects go to the engine as they are; what Calico or Kubernetes would refuse is said
- * on standard error, since a policy that would never be stored decides nothing.
+ * the datastore. Of files, an object that policy hangs on and that Calico or Kubernetes would refuse
+ * ends the command: a verdict without it would be about another cluster. All such are told at once.
+ * Kinds that policy does not hang on (Service, Deployment …) pass without a word.
  */
+import { inputKind } from "../../policy/inputs.ts";
 import { kindByKey } from "../model/kinds.ts";
 import { CALICO_RESOURCES, KUBERNETES_RESOURCES, parseResourceKey } from "../model/keys.ts";
 import { resolveKind } from "../model/manifest.ts";
@@ -11,6 +13,7 @@ import { decodeEntry } from "../store/resources.ts";
 import { type Call, flagOption, listOption } from "./command.ts";
 import { withStore } from "./context.ts";
 import { readObjects } from "./documents.ts";
+import { failure } from "./io.ts";
 
 /** All objects that the command is about. */
 export async function policyObjects(call: Call): Promise<unknown[]> {
@@ -20,17 +23,34 @@ export async function policyObjects(call: Call): Promise<unknown[]> {
 
 async function objectsOfFiles(call: Call, files: readonly string[]): Promise<unknown[]> {
   const sources = await readObjects(files, call.io, { recursive: flagOption(call, "recursive") });
+  const faults: string[] = [];
   for (const { value, where } of sources) {
+    const { apiVersion, kind: name } = (value ?? {}) as Record<string, unknown>;
+    if (typeof apiVersion !== "string" || typeof name !== "string" || !apiVersion || !name) {
+      faults.push(
+        `${where}: this is no object of Kubernetes or Calico: it needs apiVersion and kind`,
+      );
+      continue;
+    }
     try {
       const { kind, crd } = resolveKind(value);
       parseObject(kind, withNamespace(value, kind.namespaced), { unknownFields: "keep", crd });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
-      // Kinds that say nothing about policy (Service, Deployment …) pass without a word.
-      if (error.kind !== "unknownKind") call.io.stderr(`warning: ${where}: ${error.message}\n`);
+      if (isPolicyKind(apiVersion, name)) faults.push(`${where}: ${error.message}`);
+      else if (error.kind !== "unknownKind") {
+        call.io.stderr(`warning: ${where}: ${error.message}\n`);
+      }
     }
   }
+  if (faults.length > 0) throw failure(faults.join("\n"));
   return sources.map(({ value }) => value);
+}
+
+/** Also where the version is not one that is known, so that a misspelt one is not passed over. */
+function isPolicyKind(apiVersion: string, kind: string): boolean {
+  return inputKind(apiVersion, kind) !== undefined ||
+    ["NetworkPolicy", "GlobalNetworkPolicy", "Pod", "Namespace"].includes(kind);
 }
 
 function withNamespace(value: unknown, namespaced: boolean): unknown {

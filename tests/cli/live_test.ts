@@ -289,10 +289,3 @@ test("policy explain judges the objects of the datastore", async (cluster) => {
   const matrix = (await cluster.run("policy matrix --port 80/tcp")).out;
   assert.match(matrix, /default\/red/);
 });
-
-test("a policy that would be refused is named, and the rest is judged", async (cluster) => {
-  const stdin = OBJECTS.replace("ports: [{port: 80}]", "ports: [{port: 80, endPort: 70}]");
-  const answer = await cluster.run("policy matrix -f - --port 80/tcp", { stdin });
-  assert.equal(answer.exit, 0);
-  assert.match(answer.err, /warning: .*endPort: 70 is less than port 80/);
-});

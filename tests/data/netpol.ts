@@ -150,7 +150,7 @@ function compare(
   sourcePort?: number,
 ): string | undefined {
   const ports = Object.keys(expected).map((label) => ({ ...parseMatrixPort(label)!, label }));
-  const got = matrixOf(new PolicyView(engine), order, ports, sourcePort);
+  const got = matrixOf(new PolicyView(engine), order, ports, { sourcePort });
   for (const [label, rows] of Object.entries(expected)) {
     for (const side of ["ingress", "egress", "combined"] as const) {
       const want = rows[side];

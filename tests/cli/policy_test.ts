@@ -1,0 +1,311 @@
+/** `policy matrix` and `policy explain` of files: what may be given, what comes out, what is refused. */
+import assert from "node:assert/strict";
+import { type Answer, command, test } from "./harness.ts";
+
+const yaml = (...documents: unknown[]) => documents.map((d) => JSON.stringify(d)).join("\n---\n");
+const pod = (key: string, labels: Record<string, string>, ips: string[], more: {
+  ports?: unknown[];
+  spec?: Record<string, unknown>;
+  status?: Record<string, unknown>;
+} = {}) => ({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { namespace: key.split("/")[0], name: key.split("/")[1], labels },
+  spec: { containers: [{ name: "c", image: "x", ports: more.ports ?? [] }], ...more.spec },
+  status: { podIPs: ips.map((ip) => ({ ip })), ...more.status },
+});
+const policy = (namespace: string, name: string, spec: unknown) => ({
+  apiVersion: "networking.k8s.io/v1",
+  kind: "NetworkPolicy",
+  metadata: { namespace, name },
+  spec,
+});
+
+const web = pod("shop/web", { app: "web" }, ["10.0.0.1", "fd00::1"], {
+  ports: [{ name: "http", containerPort: 8080 }, {
+    name: "ask",
+    containerPort: 53,
+    protocol: "UDP",
+  }],
+});
+const db = pod("shop/db", { app: "db" }, ["10.0.0.2", "fd00::2"]);
+const job = pod("back/job", {}, ["10.0.0.3", "fd00::3"]);
+const six = pod("back/six", {}, ["fd00::4"]);
+const nowhere = pod("back/new", {}, []);
+/** Only namespace back, which has no Namespace object, and only some ports. */
+const guard = policy("shop", "guard", {
+  podSelector: { matchLabels: { app: "web" } },
+  ingress: [{
+    from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "back" } } }],
+    ports: [{ port: "http" }, { port: 132, protocol: "SCTP" }],
+  }],
+});
+
+const env = { TORTIE_RUN_DIR: "/nowhere", TORTIE_STATE_DIR: "/nowhere" };
+const run = (line: string, stdin = "") => command(line.split(" "), { stdin, env });
+const matrix = async (line: string, ...objects: unknown[]) => {
+  const answer = await run(`policy matrix -f - -o json ${line}`, yaml(...objects));
+  assert.equal(answer.exit, 0, answer.err);
+  return JSON.parse(answer.out);
+};
+
+/** Refused with these words, and nothing on standard output. */
+function refused(answer: Answer, exit: number, words: RegExp): void {
+  assert.deepEqual([answer.exit, answer.out], [exit, ""], answer.err);
+  assert.match(answer.err, words);
+}
+
+Deno.test("matrix: the JSON is endpoints, and per port three tables of rows", async () => {
+  const got = await matrix("--port http --port 8080/tcp --port sctp/132", web, db, job, guard);
+  assert.deepEqual(Object.keys(got), ["endpoints", "ports"]);
+  assert.deepEqual(got.endpoints, ["shop/web", "shop/db", "back/job"]);
+  const table = { ingress: ["X..", "X..", "..."], egress: ["...", "...", "..."] };
+  const open = { ...table, combined: ["X..", "X..", "..."] };
+  // A server without the named port has none to reach.
+  const named = { ingress: ["XXX", "XXX", ".XX"], egress: [".XX", ".XX", ".XX"] };
+  assert.deepEqual(got.ports, {
+    "TCP/http": { ...named, combined: ["XXX", "XXX", ".XX"] },
+    "TCP/8080": open,
+    "SCTP/132": open,
+  });
+});
+
+Deno.test("matrix: a port that no container lists is judged by policy alone", async () => {
+  const got = await matrix("--port 9999 --port 53/sctp", web, db, guard);
+  assert.deepEqual(got.ports["TCP/9999"].combined, ["X.", "X."]);
+  assert.deepEqual(got.ports["SCTP/53"].combined, ["X.", "X."]);
+});
+
+Deno.test("matrix: either family where both sides have both, and pods of one family", async () => {
+  const four = policy("shop", "four", {
+    podSelector: {},
+    ingress: [{ from: [{ ipBlock: { cidr: "0.0.0.0/0" } }] }],
+  });
+  const objects = [web, db, six, nowhere, four];
+  const v4 = await matrix("--port 80", ...objects);
+  // A pod without an address is asked as if it had one of each.
+  assert.deepEqual(v4.ports["TCP/80"].combined, ["....", "....", "XX..", "...."]);
+  const v6 = await matrix("--port 80 --family 6", ...objects);
+  assert.deepEqual(v6.ports["TCP/80"].combined, ["XX..", "XX..", "XX..", "XX.."]);
+});
+
+Deno.test("matrix: of two pods of one name the last counts; ended ones are gone", async () => {
+  const moved = pod("shop/db", { app: "web" }, ["10.0.0.2"]);
+  const done = pod("shop/done", {}, ["10.0.0.1"], { status: { phase: "Succeeded" } });
+  const got = await matrix("--port 80", db, done, job, moved, guard);
+  assert.deepEqual(got.endpoints, ["shop/db", "back/job"]);
+  assert.deepEqual(got.ports["TCP/80"].combined, ["X.", "X."]);
+});
+
+Deno.test("a pod on its node's network: no policy is its own, rules see the node", async () => {
+  const host = pod("back/host", { app: "web" }, ["192.168.0.5"], { spec: { hostNetwork: true } });
+  const all = policy("back", "all", { podSelector: {}, policyTypes: ["Ingress", "Egress"] });
+  const node = policy("shop", "node", {
+    podSelector: { matchLabels: { app: "db" } },
+    ingress: [{ from: [{ ipBlock: { cidr: "192.168.0.0/24" } }] }],
+  });
+  const got = await matrix("--port 8080", web, db, host, guard, all, node);
+  assert.deepEqual(got.ports["TCP/8080"].combined, ["XX.", "XX.", "X.."]);
+  const { exit, out } = await run(
+    "policy explain -f - --from back/host --to shop/web --port 8080/tcp",
+    yaml(web, host, guard),
+  );
+  assert.equal(exit, 0);
+  assert.match(out, /^192\.168\.0\.5 -> shop\/web \(10\.0\.0\.1\), TCP port 8080: denied/);
+  assert.match(out, /note: back\/host is on its node's network/);
+});
+
+test("files: several, directories, lists, JSON, many documents, standard input", async (cluster) => {
+  const dir = await cluster.file("all/a.yaml", `${yaml(web, db)}\n---\n`);
+  await cluster.file("all/notes.txt", "not read");
+  await cluster.file("all/more/deep.yaml", yaml(six));
+  const list = await cluster.file(
+    "list.json",
+    JSON.stringify({ apiVersion: "v1", kind: "List", items: [job, guard] }),
+  );
+  const folder = dir.replace("/a.yaml", "");
+  const rows = async (line: string, stdin = "") => {
+    const answer = await run(`policy matrix ${line} --port 8080 -o json`, stdin);
+    assert.equal(answer.exit, 0, answer.err);
+    const { endpoints, ports } = JSON.parse(answer.out);
+    return [endpoints.join(" "), ports["TCP/8080"].combined.join(" ")];
+  };
+  const expected = ["shop/web shop/db back/job", "X.. X.. ..."];
+  assert.deepEqual(await rows(`-f ${folder} -f ${list}`), expected);
+  assert.deepEqual(await rows(`-f ${dir} -f -`, yaml(job, guard)), expected);
+  assert.deepEqual(await rows(`-f -`, JSON.stringify([web, db, job, guard])), expected);
+  assert.deepEqual((await rows(`-R -f ${folder}`))[0], "shop/web shop/db back/six");
+  const table = await run(`policy matrix -f ${folder} -f ${list} --port 8080/tcp -o table`);
+  assert.match(table.out, /^TCP\/8080: .*\n {12,}1 2 3\n1 {2}shop\/web X \. \.\n/);
+});
+
+Deno.test("Calico's kinds decide with Kubernetes': tiers, global policies, sets", async () => {
+  const calico = (
+    kind: string,
+    name: string,
+    spec: unknown,
+    more: Record<string, unknown> = {},
+  ) => ({
+    apiVersion: "projectcalico.org/v3",
+    kind,
+    metadata: { name, ...more },
+    spec,
+  });
+  const objects = [
+    web,
+    db,
+    job,
+    calico("Tier", "first", { order: 10, defaultAction: "Pass" }),
+    calico("GlobalNetworkPolicy", "first.block", {
+      tier: "first",
+      selector: "app == 'db'",
+      types: ["Ingress"],
+      ingress: [{ action: "Deny", source: { selector: "role == 'bad'", namespaceSelector: "" } }],
+    }),
+    calico("NetworkSet", "bad", { nets: ["10.0.0.3/32"] }, {
+      namespace: "shop",
+      labels: { role: "bad" },
+    }),
+    calico("NetworkPolicy", "default.web", {
+      selector: "app == 'web'",
+      types: ["Ingress"],
+      ingress: [{ action: "Allow", protocol: "TCP", source: { selector: "app == 'db'" } }],
+    }, { namespace: "shop" }),
+    // Kinds that policy does not hang on.
+    { apiVersion: "v1", kind: "Service", metadata: { name: "s" }, spec: {} },
+    { apiVersion: "apps/v1", kind: "Deployment", metadata: { name: "d" }, spec: {} },
+  ];
+  const answer = await run("policy matrix -f - --port 80 -o json", yaml(...objects));
+  assert.equal(answer.err, "");
+  assert.deepEqual(JSON.parse(answer.out).ports["TCP/80"].combined, ["X..", "...", "XX."]);
+});
+
+Deno.test("what would be refused by the cluster ends the command, every fault told", async () => {
+  const bad = policy("shop", "bad", {
+    podSelector: {},
+    ingress: [{ ports: [{ port: 80, endPort: 70 }] }],
+  });
+  const worse = policy("shop", "worse", {
+    podSelector: { matchExpressions: [{ key: "a", operator: "Like" }] },
+  });
+  for (const line of ["matrix --port 80", "explain --from shop/web --to shop/db --port 80"]) {
+    const answer = await run(`policy ${line} -f -`, yaml(web, db, bad, worse));
+    refused(answer, 1, /document 3: .*endPort: 70 is less than port 80[^]*document 4: .*Like/);
+  }
+  const old = { ...guard, apiVersion: "extensions/v1beta1" };
+  refused(
+    await run("policy matrix --port 80 -f -", yaml(web, old)),
+    1,
+    /NetworkPolicy: apiVersion "extensions\/v1beta1" is not known: want .*networking\.k8s\.io\/v1/,
+  );
+  for (const text of ["hello", "a: b", "[1, 2]", "kind: Pod"]) {
+    refused(await run("policy matrix --port 80 -f -", text), 1, /needs apiVersion and kind/);
+  }
+  refused(await run("policy matrix --port 80 -f -", "a: {"), 1, /standard input:\d+: .* not YAML/);
+  refused(await run("policy matrix --port 80 -f -", ""), 1, /holds no object/);
+  refused(await run("policy matrix --port 80 -f /none.yaml"), 1, /\/none\.yaml is not there/);
+  refused(await run("policy matrix --port 80 -f -", yaml(guard)), 1, /no Pod that runs/);
+});
+
+Deno.test("ports: what is one, and what is not", async () => {
+  for (const port of ["0/tcp", "65536", "80/icmp", "80-90/tcp", "tcp", "-1", "80/tcp/x", "80 "]) {
+    const answer = await command(["policy", "matrix", "-f", "-", `--port=${port}`], {
+      stdin: yaml(web),
+      env,
+    });
+    refused(answer, 2, /is not understood; want PORT\/PROTOCOL such as 80\/tcp/);
+  }
+  refused(await run("policy matrix -f -", yaml(web)), 2, /needs --port/);
+  refused(await run("policy matrix -f - --port 80 -o wide", yaml(web)), 2, /want table or json/);
+  refused(await run("policy matrix -f - --port 80 --family 5", yaml(web)), 2, /want 4 or 6/);
+});
+
+Deno.test("explain: both walks, to the rule that decides; families, protocols, addresses", async () => {
+  const out = policy("back", "out", {
+    podSelector: {},
+    policyTypes: ["Egress"],
+    egress: [{ to: [{ ipBlock: { cidr: "10.0.0.0/8", except: ["10.0.0.2/32"] } }] }],
+  });
+  const stdin = yaml(web, db, job, six, guard, out);
+  const explain = async (line: string) => {
+    const answer = await run(`policy explain -f - ${line}`, stdin);
+    assert.equal(answer.exit, 0, answer.err);
+    return answer.out;
+  };
+  const allowed = await explain("--from back/job --to shop/web --port http/tcp");
+  assert.match(
+    allowed,
+    /^back\/job \(10\.0\.0\.3\) -> shop\/web \(10\.0\.0\.1\), TCP port 8080: allowed/,
+  );
+  assert.match(allowed, /egress of back\/job: allowed[^]*policy knp back\/out[^]*rule 1 allows it/);
+  assert.match(
+    allowed,
+    /ingress of shop\/web: allowed[^]*policy knp shop\/guard[^]*rule 1 allows it/,
+  );
+
+  const except = await explain("--from back/job --to shop/db --port 80");
+  assert.match(
+    except,
+    /egress of back\/job: denied[^]*does not match: destination is in 10\.0\.0\.2/,
+  );
+  assert.match(except, /denied at the end of the tier[^]*ingress of shop\/db: allowed/);
+
+  const overSix = await explain("--from back/job --to shop/web --port 132/sctp --family 6");
+  assert.match(overSix, /^back\/job \(fd00::3\) -> shop\/web \(fd00::1\), SCTP port 132: denied/);
+  assert.match(overSix, /egress of back\/job: denied[^]*ingress of shop\/web: allowed/);
+
+  assert.match(
+    await explain("--from shop/db --to shop/web --port icmp"),
+    /10\.0\.0\.1\), ICMP: denied/,
+  );
+  assert.match(
+    await explain("--from shop/db --to shop/web --port icmpv6"),
+    /fd00::1\), ICMPv6: denied/,
+  );
+  assert.match(
+    await explain("--from shop/db --to back/job --port 47/ip"),
+    /, protocol 47: allowed/,
+  );
+  const outside = await explain("--from 192.0.2.9 --to shop/web --port 8080");
+  assert.match(outside, /^192\.0\.2\.9 -> shop\/web .*: denied\ningress of shop\/web/);
+  assert.match(
+    await explain("--from shop/db --to 10.0.0.1 --port 8080"),
+    /-> shop\/web \(10\.0\.0\.1\), TCP port 8080: denied/,
+    "a pod by its address",
+  );
+  assert.match(
+    await explain("--from 192.0.2.9 --to 192.0.2.8 --port 80"),
+    /neither side is an endpoint/,
+  );
+  assert.match(
+    await explain("--from shop/web --to shop/web --port 80"),
+    /note: .*does not leave it/,
+  );
+
+  const json = JSON.parse(await explain("--from back/job --to shop/db --port 80 -o json"));
+  assert.equal(json.allowed, false);
+  assert.deepEqual([json.egress.allowed, json.ingress.allowed], [false, true]);
+  assert.deepEqual(json.egress.walk.at(-1).outcome, "deny");
+});
+
+Deno.test("explain: what cannot be answered is told, with what would do", async () => {
+  const stdin = yaml(web, db, six, guard);
+  const refusals: [line: string, exit: number, words: RegExp][] = [
+    ["--from shop/web --port 80", 2, /needs --to with NAMESPACE\/POD or an address/],
+    ["--from shop/web --to shop/db", 2, /needs --port, such as 80\/tcp/],
+    ["--from shop/web --to shop/db --port 80/tpc", 2, /--port 80\/tpc is not understood/],
+    ["--from shop/web --to shop/db --port 300/ip", 2, /--port 300\/ip is not understood/],
+    ["--from shop/web --to shop/db --port 80 --source-port 0", 2, /--source-port 0 is not a port/],
+    ["--from shop/web --to shop/db --port 80 --family x", 2, /--family x: want 4 or 6/],
+    ["--from shop/web --to shop/db --port 80 -o yaml", 2, /want text or json/],
+    ["--from shop/web --to shop/no --port 80", 1, /no endpoint shop\/no: name a pod as/],
+    ["--from 10.0.0.0/24 --to shop/web --port 80", 1, /no endpoint 10\.0\.0\.0\/24/],
+    ["--from shop/web --to shop/db --port nix/tcp", 1, /no TCP port named "nix"/],
+    ["--from shop/web --to shop/db --port ask/tcp", 1, /no TCP port named "ask"/],
+    ["--from back/six --to 192.0.2.1 --port 80", 1, /no address of the same family .*fd00::4/],
+    ["--from back/six --to shop/web --port icmp", 1, /no IPv4 address both/],
+  ];
+  for (const [line, exit, words] of refusals) {
+    refused(await run(`policy explain -f - ${line}`, stdin), exit, words);
+  }
+});
