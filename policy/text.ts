@@ -3,7 +3,18 @@
  * The node service does not use it; it speaks netlink. What two programs make of the same ruleset
  * can be compared.
  */
-import type { Action, Chain, Family, MapVerdict, Match, Rule, Ruleset, SetDef } from "./rules.ts";
+import type {
+  Action,
+  BaseHook,
+  Chain,
+  Family,
+  MapVerdict,
+  Match,
+  Rule,
+  Ruleset,
+  RulesetDelta,
+  SetDef,
+} from "./rules.ts";
 
 /** The whole table; the one of that name that was there is replaced. */
 export function printRuleset(ruleset: Ruleset, table = "calico"): string {
@@ -21,28 +32,80 @@ export function printRuleset(ruleset: Ruleset, table = "calico"): string {
   return lines.join("\n") + "\n";
 }
 
-function printSet(set: SetDef, family: Family): string[] {
-  const address = family === 4 ? "ipv4_addr" : "ipv6_addr";
-  switch (set.kind) {
-    case "verdict-map":
-      return block(`map ${set.name}`, [
-        "type ifname : verdict",
-        ...elements([...set.members].map(([name, v]) => `"${name}" : ${printVerdict(v)}`)),
-      ]);
-    case "addr-port":
-      return block(`set ${set.name}`, [
-        `type ${address} . inet_proto . inet_service`,
-        ...elements([...set.members].map((m) => m.replaceAll(",", " . "))),
-      ]);
-    case "net":
-      return block(`set ${set.name}`, [
-        `type ${address}`,
-        "flags interval",
-        ...elements([...set.members]),
-      ]);
-    case "addr":
-      return block(`set ${set.name}`, [`type ${address}`, ...elements([...set.members])]);
+/**
+ * One change of the table, as commands: what `nft -f` makes of it is what the delta asks for. A chain
+ * that differs is written anew, for nft has no other way without knowing handles.
+ */
+export function printDelta(delta: RulesetDelta, table = "calico"): string {
+  const { family } = delta;
+  const at = `${family === 4 ? "ip" : "ip6"} ${table}`;
+  const lines: string[] = [], last: string[] = [], verdicts: string[] = [];
+  const members = (to: string[], verb: string, name: string, all: Iterable<string>) => {
+    const list = [...all];
+    if (list.length > 0) to.push(`${verb} element ${at} ${name} { ${list.join(", ")} }`);
+  };
+  const entry = ([name, v]: readonly [string, MapVerdict]) => `"${name}" : ${printVerdict(v)}`;
+  const text = (member: string) => member.replaceAll(",", " . ");
+  for (const [name, change] of delta.sets) {
+    switch (change.is) {
+      case "new": {
+        const { set } = change;
+        const map = set.kind === "verdict-map";
+        const head = `${map ? "map" : "set"} ${at} ${name}`;
+        lines.push(`add ${head} { ${setType(set.kind, family).join("; ")}; }`);
+        if (map) members(verdicts, "add", name, [...set.members].map(entry));
+        else members(lines, "add", name, [...set.members].map(text));
+        break;
+      }
+      case "gone":
+        last.push(`delete set ${at} ${name}`);
+        break;
+      case "members":
+        members(lines, "delete", name, change.remove.map(text));
+        members(lines, "add", name, change.add.map(text));
+        break;
+      case "verdicts":
+        members(verdicts, "delete", name, change.remove.map((m) => `"${m}"`));
+        members(verdicts, "add", name, change.add.map(entry));
+    }
   }
+  const rules: string[] = [];
+  for (const [name, chain] of delta.chains) {
+    const subject = `chain ${at} ${name}`;
+    if (chain) {
+      lines.push(`add ${subject}${chain.base ? ` { ${printBase(chain.base)} }` : ""}`);
+      rules.push(`flush ${subject}`);
+      for (const r of chain.rules) rules.push(`add rule ${at} ${name} ${printRule(r, family)}`);
+    } else {
+      rules.push(`flush ${subject}`);
+      last.unshift(`delete ${subject}`);
+    }
+  }
+  return [...lines, ...rules, ...verdicts, ...last].join("\n") + "\n";
+}
+
+function setType(kind: SetDef["kind"], family: Family): string[] {
+  const address = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  switch (kind) {
+    case "verdict-map":
+      return ["type ifname : verdict"];
+    case "addr-port":
+      return [`type ${address} . inet_proto . inet_service`];
+    case "net":
+      return [`type ${address}`, "flags interval"];
+    case "addr":
+      return [`type ${address}`];
+  }
+}
+
+function printSet(set: SetDef, family: Family): string[] {
+  const type = setType(set.kind, family);
+  if (set.kind === "verdict-map") {
+    const verdicts = [...set.members].map(([name, v]) => `"${name}" : ${printVerdict(v)}`);
+    return block(`map ${set.name}`, [...type, ...elements(verdicts)]);
+  }
+  const members = [...set.members].map((m) => m.replaceAll(",", " . "));
+  return block(`set ${set.name}`, [...type, ...elements(members)]);
 }
 
 function elements(members: string[]): string[] {
@@ -52,11 +115,13 @@ function elements(members: string[]): string[] {
 function printChain(chain: Chain, family: Family): string[] {
   const { base } = chain;
   return block(`chain ${chain.name}`, [
-    ...(base
-      ? [`type ${base.type} hook ${base.hook} priority ${base.priority}; policy ${base.policy};`]
-      : []),
+    ...(base ? [printBase(base)] : []),
     ...chain.rules.map((rule) => printRule(rule, family)),
   ]);
+}
+
+function printBase({ type, hook, priority, policy }: BaseHook): string {
+  return `type ${type} hook ${hook} priority ${priority}; policy ${policy};`;
 }
 
 function block(head: string, lines: readonly string[]): string[] {
