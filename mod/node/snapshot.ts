@@ -21,7 +21,8 @@ interface Picture {
 }
 
 export class Snapshot {
-  readonly #entries = new Map<string, Entry>();
+  /** Each as it stands in the file: writing a thousand anew must not hold up a turn of the agent. */
+  readonly #entries = new Map<string, string>();
   #timer: number | undefined;
   #complete = false;
 
@@ -47,7 +48,7 @@ export class Snapshot {
 
   /** Takes note of one change. */
   note(key: string, entry: Entry | undefined): void {
-    if (entry && this.#concerns(key, entry.value)) this.#entries.set(key, entry);
+    if (entry && this.#concerns(key, entry.value)) this.#entries.set(key, entryText(entry));
     else if (!this.#entries.delete(key)) return;
     if (this.#complete) this.#schedule();
   }
@@ -74,15 +75,19 @@ export class Snapshot {
   }
 
   save(): void {
-    const picture: Picture = { node: this.nodeName, entries: [...this.#entries.values()] };
+    const entries = [...this.#entries.values()].join(",");
+    const text = `{"node":${JSON.stringify(this.nodeName)},"entries":[${entries}]}`;
     try {
-      const text = JSON.stringify(picture, (_k, v) => typeof v === "bigint" ? `${v}` : v);
       Deno.writeTextFileSync(`${this.path}.part`, text, { mode: 0o600 });
       Deno.renameSync(`${this.path}.part`, this.path);
     } catch (error) {
       this.onError(error as Error);
     }
   }
+}
+
+function entryText(entry: Entry): string {
+  return JSON.stringify(entry, (_k, v) => typeof v === "bigint" ? `${v}` : v);
 }
 
 /** The picture of a former process of this node; undefined where there is none that can be used. */

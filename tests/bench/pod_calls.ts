@@ -47,7 +47,7 @@ export class Pods {
   }
 
   /** A fresh namespace; with `pod` a Pod object too, bound to the node, as kubelet finds it. */
-  async make(pod: boolean): Promise<Sandbox> {
+  async make(pod: boolean, labels?: Record<string, string>): Promise<Sandbox> {
     const id = crypto.getRandomValues(new Uint8Array(32)).toHex();
     const netns = `${namespacePrefix(this.lab.record.layout.name)}pod-${id.slice(0, 12)}`;
     createNetns(netns);
@@ -57,7 +57,11 @@ export class Pods {
     await this.lab.resources.apply(podKind, {
       apiVersion: "v1",
       kind: "Pod",
-      metadata: { name, namespace: "default", labels: { app: `app${this.#next % 10}` } },
+      metadata: {
+        name,
+        namespace: "default",
+        labels: { app: `app${this.#next % 10}`, ...labels },
+      },
       spec: { nodeName: this.node.name, containers: [{ name: "c" }] },
       status: { phase: "Pending" },
     });

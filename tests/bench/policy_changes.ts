@@ -28,7 +28,7 @@ import { printDelta } from "../../policy/text.ts";
 import { binary, pause, until, withLab } from "../cluster/harness.ts";
 import { memoryOf } from "./memory.ts";
 import { keyOf, PolicyWorld, putAll, type Size } from "./policy_world.ts";
-import { ms, type Outcome, ratio, type Spread, spread } from "./report.ts";
+import { ms, type Outcome, ratio, type Spread, spread, timed } from "./report.ts";
 
 /** What is promised of the large size, milliseconds. */
 const GOAL = 25;
@@ -46,6 +46,8 @@ export interface ChangeFigures {
   readonly elements: number;
   /** MB. */
   readonly resident: number;
+  /** How late the machine let this process's timers be, between the changes: its noise. */
+  readonly noise: Spread;
   readonly ours: Record<Kind, Spread>;
   readonly nft: Record<Kind, Spread>;
   readonly nftInteractive: Record<Kind, Spread>;
@@ -132,18 +134,6 @@ async function measureIn(lab: Lab, size: Size): Promise<ChangeFigures> {
     const engine = new PolicyEngine({ nodeName: "node1" });
     engine.update(objects.map((put) => ({ put })));
     const { elements, rules } = count(engine);
-    await until("all in the kernel", 120_000, async () => {
-      const { stdout } = await nft(namespace, [
-        "-j",
-        "list",
-        "map",
-        "ip",
-        "calico",
-        mapName(engine),
-      ]);
-      return stdout.split(world.interfaceOf(0).slice(0, 8)).length > size.endpoints;
-    });
-    await settled(commits);
     const makers: Record<Kind, (i: number) => PolicyObject> = {
       "one address": (i) => world.member(100_000 + i, world.setOf(i % size.policies)),
       "one policy": (i) => world.policy(size.policies + i),
@@ -155,7 +145,17 @@ async function measureIn(lab: Lab, size: Size): Promise<ChangeFigures> {
       engine.update([{ put: object }]);
       return ([4, 6] as const).flatMap((family) => engine.changes(family) ?? []);
     };
-    engine.changes(4), engine.changes(6);
+    deltasOf(objects[0]);
+    // What was written last is in the kernel: so is everything before it.
+    const marker = world.member(99_999, world.setOf(0));
+    const [{ sets }] = deltasOf(marker);
+    await store.put(keyOf(marker), marker);
+    const [set] = sets.keys(), address = world.addressOf(99_999);
+    await until("all in the kernel", 180_000, async () => {
+      await nft(namespace, ["get", "element", "ip", "calico", set, `{ ${address} }`]);
+      return true;
+    });
+    await pause(2000);
     const prepare = async (kind: Kind, i: number) => {
       if (kind !== "one endpoint") return;
       // The pod is known long before its endpoint is.
@@ -163,6 +163,11 @@ async function measureIn(lab: Lab, size: Size): Promise<ChangeFigures> {
       deltasOf(pod);
       await store.put(keyOf(pod), pod);
       await pause(BETWEEN);
+    };
+    const late: number[] = [];
+    const breathe = async () => {
+      const took = await timed(() => pause(BETWEEN));
+      late.push(took - BETWEEN);
     };
     const ours = {} as Record<Kind, Spread>;
     for (const kind of kinds) {
@@ -176,7 +181,7 @@ async function measureIn(lab: Lab, size: Size): Promise<ChangeFigures> {
         const written = store.put(keyOf(object), object);
         times.push(await committed - began);
         await written;
-        await pause(BETWEEN);
+        await breathe();
       }
       ours[kind] = spread(times);
     }
@@ -218,7 +223,16 @@ async function measureIn(lab: Lab, size: Size): Promise<ChangeFigures> {
     );
     await writer.close();
     await interactive.status;
-    return { size, rules, elements, resident, ours, nft: nftFigures, nftInteractive };
+    return {
+      size,
+      rules,
+      elements,
+      resident,
+      noise: spread(late),
+      ours,
+      nft: nftFigures,
+      nftInteractive,
+    };
   } finally {
     commits.close();
     await store.close();
@@ -236,28 +250,12 @@ function count(engine: PolicyEngine): { rules: number; elements: number } {
   return { rules, elements };
 }
 
-/** The map from an interface to what is sent to it. */
-function mapName(engine: PolicyEngine): string {
-  return [...engine.ruleset(4).sets.values()].find((set) => set.kind === "verdict-map")!.name;
-}
-
 /** The host's sides of pods' pairs; the other sides are all in one namespace, which nobody uses. */
 function addLinks(node: Netns, pods: Netns, world: PolicyWorld, number: number): void {
   using socket = RouteSocket.open(node);
   for (let i = 0; i < number; i++) {
     const peer = { name: `e${i}`, netns: pods };
     socket.addLink({ kind: "veth", name: world.interfaceOf(i), peer });
-  }
-}
-
-/** Waits for half a second without a commit. */
-async function settled(commits: Commits): Promise<void> {
-  for (;;) {
-    const quiet = await Promise.race([
-      commits.next([4]).then(() => false),
-      pause(500).then(() => true),
-    ]);
-    if (quiet) return;
   }
 }
 
@@ -307,7 +305,12 @@ export async function run(sizes: readonly Size[] = SIZES): Promise<Outcome> {
       }),
       notes: [
         `${f.rules} rules and ${f.elements} elements in both families; ${ROUNDS} changes of each ` +
-        `kind, ${PEER_ROUNDS} by each peer; the service has ${ms(f.resident)} MB resident.`,
+        `kind, ${PEER_ROUNDS} by each peer; the service has ${
+          ms(f.resident)
+        } MB resident. Meanwhile a ` +
+        `timer of an idle process was late by ${ms(f.noise.p50)} (p50), ${
+          ms(f.noise.p99)
+        } (p99) ms.`,
         ...(large ? [verdict] : []),
       ],
     });

@@ -52,9 +52,14 @@ export class PolicyWorld {
     });
   }
 
-  /** Another node's endpoint: a member of one set, or (`everywhere`) of one in each decade. */
+  /** Of a member. */
+  addressOf(i: number): string {
+    return `10.${100 + (i >> 16)}.${i >> 8 & 255}.${i & 255}`;
+  }
+
+  /** Another node's endpoint, a member of the sets that select these labels. */
   member(i: number, sets: Record<string, string>): PolicyObject {
-    return endpoint("far", `far${i}`, [`10.${100 + (i >> 16)}.${i >> 8 & 255}.${i & 255}`], {
+    return endpoint("far", `far${i}`, [this.addressOf(i)], {
       node: "node2",
       labels: sets,
     });

@@ -9,6 +9,7 @@
  */
 import { openKv } from "../../mod/store/kv.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
+import * as coldStart from "./cold_start.ts";
 import * as cni from "./cni.ts";
 import * as demo from "./demo.ts";
 import * as flows from "./flows.ts";
@@ -16,6 +17,7 @@ import * as ipam from "./ipam.ts";
 import * as memory from "./memory.ts";
 import * as nft from "./nft.ts";
 import * as policy from "./policy.ts";
+import * as policyChanges from "./policy_changes.ts";
 import { machine, ms, type Outcome, ratio, render, type Table } from "./report.ts";
 import * as route from "./route.ts";
 import * as start from "./start.ts";
@@ -38,6 +40,12 @@ const BENCHMARKS: Record<string, Benchmark> = {
   nft: { what: "the nf_tables dataplane, nft beside it", usual: false, run: runNft },
   flows: { what: "cutting among 50,000 connections", usual: false, run: flows.run },
   policy: { what: "the policy engine at 1,000 endpoints", usual: false, run: runPolicy },
+  "policy-changes": {
+    what: "a policy change from store event to kernel, nft beside it",
+    usual: true,
+    run: policyChanges.run,
+  },
+  "cold-start": { what: "start of the service with 250 pods", usual: true, run: coldStart.run },
   route: { what: "rtnetlink by each carrier", usual: false, run: runRoute },
 };
 
@@ -190,7 +198,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (unknown || option) {
     console.error(`deno task bench [NAME…] [--write]: there is no "${unknown ?? option}"; names:`);
     for (const [name, { what }] of Object.entries(BENCHMARKS)) {
-      console.error(`  ${name.padEnd(8)}${what}`);
+      console.error(`  ${name.padEnd(16)}${what}`);
     }
     return 2;
   }
