@@ -55,7 +55,10 @@ const mostRounds = 5;
 const deafFrom = 256 << 10;
 /** Tables of more chains than this are committed on another thread, for the event loop's sake. */
 const manyChains = 300;
-/** Pause before an unasked repair: a foreign program's commits come in bursts. Doubles up to 1 s. */
+/**
+ * Pause before an unasked repair. The first one is made at once, for while our table is away the node
+ * is open; if that was the beginning of a burst, the next ones wait, twice as long each time, up to 1 s.
+ */
 const repairPause = 20;
 const longestPause = 1000;
 
@@ -86,7 +89,7 @@ export class NftDataplane {
   #queue: Promise<unknown> = Promise.resolve();
   #cancelRepair: (() => void) | undefined;
   #lastRepair = -Infinity;
-  #pause = repairPause;
+  #pause = 0;
   #hasWanted = false;
   #closed = false;
 
@@ -205,7 +208,7 @@ export class NftDataplane {
     if (this.#cancelRepair) return;
     const now = this.#now();
     const quiet = now - this.#lastRepair > 2 * longestPause;
-    this.#pause = quiet ? repairPause : Math.min(this.#pause * 2, longestPause);
+    this.#pause = quiet ? 0 : Math.max(repairPause, Math.min(this.#pause * 2, longestPause));
     this.#lastRepair = now;
     this.#cancelRepair = this.#later(this.#pause, () => {
       this.#cancelRepair = undefined;
