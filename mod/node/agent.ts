@@ -20,7 +20,9 @@ import { follow } from "../store/follow.ts";
 import type { Entry, Store, StoreError } from "../store/store.ts";
 import type { Change } from "../../policy/inputs.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
+import { inTurns } from "../../ffi/nft/client.ts";
 import type { Log } from "./log.ts";
+import { feed } from "./policy_feed.ts";
 import type { Failure } from "./reconciler.ts";
 import type { ClusterState, Topic } from "./state.ts";
 
@@ -91,6 +93,7 @@ const kinds = new Map(KINDS.map((kind) => [`${kind.home}/${kind.plural}`, kind])
 export class Agent {
   readonly #parts: AgentParts;
   readonly #abort = new AbortController();
+  readonly #pause = inTurns();
   #changes: Change[] = [];
   #topics = new Set<Topic>();
   #wanted = false;
@@ -165,7 +168,7 @@ export class Agent {
     this.#want();
   }
 
-  #put(entry: Entry): void {
+  #put(entry: Entry): Promise<void> | void {
     const { state, snapshot } = this.#parts;
     snapshot?.note(entry.key, entry);
     for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
@@ -173,6 +176,8 @@ export class Agent {
     }
     if (parseResourceKey(entry.key)) this.#changes.push({ put: entry.value as object });
     if (this.#synced) this.#want();
+    // The first list is long, and probes do not wait for its end.
+    else return this.#pause();
   }
 
   #delete(key: string, revision: string): void {
@@ -217,7 +222,7 @@ export class Agent {
     const errors: string[] = [];
     let policyDone = false;
     try {
-      engine.update(changes);
+      await feed(engine, changes, state.nodeName, inTurns());
       if (resync) await dataplane.resync(engine);
       else await dataplane.apply(engine);
       policyDone = true;

@@ -138,11 +138,11 @@ export class ClusterState {
   }
 
   #endpoint(key: string, value: unknown): Topic[] {
-    const endpoint = value === undefined
-      ? undefined
-      : stored("workloadendpoints", value) as WorkloadEndpoint;
-    if (endpoint?.spec.node === this.nodeName) this.endpoints.set(key, endpoint);
-    else if (!this.endpoints.delete(key)) return ["policy"];
+    // Those of other nodes, most of them, are policy's alone: reading them in full would be for nothing.
+    const { spec } = (value ?? {}) as { spec?: { node?: unknown } };
+    if (spec?.node === this.nodeName) {
+      this.endpoints.set(key, stored("workloadendpoints", value) as WorkloadEndpoint);
+    } else if (!this.endpoints.delete(key)) return ["policy"];
     return ["endpoints", "policy"];
   }
 

@@ -1,0 +1,56 @@
+/**
+ * Gives the policy engine what has changed. A few changes go in at once. Many (a first reading of the
+ * datastore, or all of it again after it was away) go in by slices, between which the event loop has
+ * its turn: probes, CNI calls and BGP timers do not wait for ten thousand endpoints.
+ *
+ * The engine's state depends on the objects alone and not on their order, so many are put into the
+ * order that costs least: policies, then this node's endpoints, which say what policies and sets are
+ * in use, then the members of these sets, each of which is then asked only about selectors that it may
+ * match. Of several changes of one object the last one counts.
+ */
+import type { Change } from "../../policy/inputs.ts";
+import type { PolicyEngine } from "../../policy/engine.ts";
+
+const SLICE = 64;
+
+/** `pause` is called between slices; it waits where others have waited long enough. */
+export async function feed(
+  engine: Pick<PolicyEngine, "update">,
+  changes: readonly Change[],
+  nodeName: string,
+  pause: () => Promise<void> | void,
+): Promise<void> {
+  if (changes.length <= SLICE) return engine.update(changes);
+  const ordered = inOrder(changes, nodeName);
+  for (let at = 0; at < ordered.length; at += SLICE) {
+    engine.update(ordered.slice(at, at + SLICE));
+    await pause();
+  }
+}
+
+/** The last change of each object, cheapest order first. */
+export function inOrder(changes: readonly Change[], nodeName: string): Change[] {
+  const last = new Map<string, Change>();
+  for (const change of changes) last.set(objectOf(change), change);
+  const ranked: Change[][] = [[], [], [], []];
+  for (const change of last.values()) ranked[rank(change, nodeName)].push(change);
+  return ranked.flat();
+}
+
+function objectOf(change: Change): string {
+  if ("remove" in change) {
+    const { apiVersion, kind, namespace, name } = change.remove;
+    return `${apiVersion} ${kind} ${namespace ?? ""} ${name}`;
+  }
+  const { apiVersion, kind, metadata } = change.put;
+  return `${apiVersion} ${kind} ${metadata?.namespace ?? ""} ${metadata?.name}`;
+}
+
+function rank(change: Change, nodeName: string): number {
+  if ("remove" in change) return 0;
+  const { kind } = change.put;
+  if (kind === "Pod") return 1;
+  if (kind !== "WorkloadEndpoint") return 0;
+  const { spec } = change.put as { spec?: { node?: unknown } };
+  return spec?.node === nodeName ? 2 : 3;
+}
