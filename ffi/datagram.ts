@@ -29,7 +29,8 @@ import {
 import { inNetns, type Netns } from "./netns.ts";
 import { reactor, type Registration } from "./reactor.ts";
 
-const IPPROTO_IPV6 = 41, IPV6_UNICAST_HOPS = 16, IPV6_V6ONLY = 26;
+const IPPROTO_IP = 0, IP_MTU_DISCOVER = 10, IP_PMTUDISC_PROBE = 3;
+const IPPROTO_IPV6 = 41, IPV6_UNICAST_HOPS = 16, IPV6_MTU_DISCOVER = 23, IPV6_V6ONLY = 26;
 
 /** sockaddr_in or sockaddr_in6. */
 export function socketAddress(ip: Ip, port: number): Uint8Array<ArrayBuffer> {
@@ -58,6 +59,11 @@ export interface DatagramOptions {
   readonly netns?: Netns;
   /** Bound to this address and port; absent: the kernel's choice when something is sent. */
   readonly local?: { readonly ip: Ip; readonly port: number };
+  /**
+   * What is sent is never fragmented, here or on the way, whatever is known of the path (ip(7),
+   * IP_PMTUDISC_PROBE): what does not fit the interface is refused, what does not fit the path is lost.
+   */
+  readonly dontFragment?: boolean;
   /** Bytes of the receive buffer. */
   readonly receiveBuffer?: number;
   /** SO_BINDTODEVICE; link-local addresses need it. */
@@ -103,6 +109,12 @@ export class DatagramSocket {
       }
       if (options.hopLimit !== undefined) {
         setOption(this.#fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, options.hopLimit, "set the hop limit");
+      }
+      if (options.dontFragment) {
+        const [level, option] = options.family === 4
+          ? [IPPROTO_IP, IP_MTU_DISCOVER]
+          : [IPPROTO_IPV6, IPV6_MTU_DISCOVER];
+        setOption(this.#fd, level, option, IP_PMTUDISC_PROBE, "send what must not be fragmented");
       }
       if (options.local) {
         const { ip, port } = options.local;

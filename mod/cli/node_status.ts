@@ -48,6 +48,7 @@ export function statusText(status: NodeStatus, now: number): string {
     ]));
   }
   parts.push(`\nBlocks: ${status.blocks.length === 0 ? "none" : status.blocks.join(", ")}\n`);
+  parts.push(pathsText(status));
   const lastErrors = status.peers.flatMap((peer) =>
     peer.configError
       ? [`peer ${peer.address}: ${peer.configError}`]
@@ -72,6 +73,21 @@ function peersText({ peers }: NodeStatus, family: 4 | 6, now: number): string {
       peer.state === "Established" ? "up" : "start",
       sinceText(peer.since, now),
       peer.state === "Established" ? peer.state : `${peer.state} ${peer.reason}`.trim(),
+    ]),
+  ]);
+}
+
+/** `?.`: a service of an older version answers without paths. */
+function pathsText({ paths }: NodeStatus): string {
+  if (!paths?.length) return "";
+  return "\nPaths to other nodes (bytes of a packet)\n" + boxed([
+    ["NODE", "ADDRESS", "CONFIGURED MTU", "PATH MTU", "VERDICT"],
+    ...paths.map((p) => [
+      p.node,
+      p.address,
+      `${p.configuredMtu}`,
+      p.pathMtu === undefined ? "unknown" : `${p.pathMtu}`,
+      p.verdict,
     ]),
   ]);
 }

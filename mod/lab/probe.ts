@@ -7,27 +7,7 @@ import type { Netns } from "../../ffi/netns.ts";
 import { connectTcp } from "../../ffi/tcp.ts";
 import { isKernelError } from "../../ffi/errors.ts";
 import { type Ip, sameIp } from "../net/mod.ts";
-
-const ICMP = 1, ICMPV6 = 58;
-
-/** The Internet checksum (RFC 1071). */
-function checksum(bytes: Uint8Array): number {
-  let sum = 0;
-  for (let i = 0; i < bytes.length; i += 2) sum += bytes[i] << 8 | (bytes[i + 1] ?? 0);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
-  return ~sum & 0xffff;
-}
-
-function echo(family: 4 | 6, id: number, sequence: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(64);
-  const view = new DataView(bytes.buffer);
-  bytes[0] = family === 4 ? 8 : 128;
-  view.setUint16(4, id);
-  view.setUint16(6, sequence);
-  // The kernel fills in ICMPv6's checksum itself.
-  if (family === 4) view.setUint16(2, checksum(bytes));
-  return bytes;
-}
+import { echoRequest, ICMP, ICMPV6, readEchoReply } from "../net/icmp.ts";
 
 let lastId = Math.floor(Math.random() * 0x8000);
 
@@ -50,18 +30,15 @@ export class Pinger {
 
   #receive({ ip, bytes }: Datagram): void {
     if (!sameIp(ip, this.target)) return;
-    const at = this.target.family === 4 ? (bytes[0] & 15) * 4 : 0;
-    const reply = this.target.family === 4 ? 0 : 129;
-    if (bytes.length < at + 8 || bytes[at] !== reply) return;
-    const view = new DataView(bytes.buffer, at);
-    if (view.getUint16(4) !== this.#id) return;
-    this.#answered.add(view.getUint16(6));
-    this.#heard?.(view.getUint16(6));
+    const reply = readEchoReply(this.target.family, bytes);
+    if (reply?.id !== this.#id) return;
+    this.#answered.add(reply.sequence);
+    this.#heard?.(reply.sequence);
   }
 
   #send(): number {
     const sequence = this.#sent++ & 0xffff;
-    this.#socket.send(this.target, 0, echo(this.target.family, this.#id, sequence));
+    this.#socket.send(this.target, 0, echoRequest(this.target.family, this.#id, sequence));
     return sequence;
   }
 

@@ -4,13 +4,15 @@
  */
 import { call, type Methods, RpcError } from "../rpc/method.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
-import { formatPrefix, parsePrefix } from "../net/mod.ts";
+import { formatIp, formatPrefix, parsePrefix } from "../net/mod.ts";
 import type { PeerStatus, RouteStatus } from "../../bgp/config.ts";
 import type { Agent } from "./agent.ts";
 import type { BgpPart } from "./bgp.ts";
 import type { NodeConfig } from "./config.ts";
 import type { FelixParameters } from "./felix.ts";
 import type { Kernel } from "./kernel.ts";
+import type { PathVerdict } from "./path_mtu.ts";
+import type { PathProbe } from "./path_probe.ts";
 import { type EndpointState, peerType } from "./reporter.ts";
 import type { ClusterState } from "./state.ts";
 
@@ -23,6 +25,7 @@ export interface ApiParts {
   readonly kernel: Kernel;
   readonly bgp?: BgpPart;
   readonly engine: PolicyEngine;
+  readonly paths: PathProbe;
   readonly felix: () => FelixParameters;
 }
 
@@ -47,6 +50,14 @@ export interface NodeStatus {
     readonly state: EndpointState;
   }[];
   readonly blocks: readonly string[];
+  /** The ways to the other nodes' addresses, as far as they have been measured; bytes. */
+  readonly paths: readonly {
+    readonly node: string;
+    readonly address: string;
+    readonly configuredMtu: number;
+    readonly pathMtu?: number;
+    readonly verdict: PathVerdict;
+  }[];
   readonly memoryBytes: number;
 }
 
@@ -70,7 +81,7 @@ export function endpointFaults({ kernel, state }: Pick<ApiParts, "kernel" | "sta
 }
 
 export function nodeStatusOf(parts: ApiParts): NodeStatus {
-  const { agent, state, engine, kernel, config, felix } = parts;
+  const { agent, state, engine, kernel, config, felix, paths } = parts;
   const report = agent.report();
   return {
     node: config.nodeName,
@@ -88,6 +99,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,
+      ...paths.warnings(),
     ],
     peers: (parts.bgp?.peers() ?? []).map((p) => ({ ...p, type: peerType(p.name) })),
     endpoints: [...state.endpoints].map(([key, { metadata, spec }]) => ({
@@ -98,6 +110,13 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       state: endpointState(parts, key),
     })),
     blocks: state.ownBlocks().map(formatPrefix),
+    paths: paths.results().map(({ peer, result }) => ({
+      node: peer.node,
+      address: formatIp(peer.ip),
+      configuredMtu: result.configured,
+      pathMtu: result.measured,
+      verdict: result.verdict,
+    })),
     memoryBytes: Deno.memoryUsage().rss,
   };
 }

@@ -53,6 +53,8 @@ export interface NodeConfig {
   pool: { 4?: DefaultPool; 6?: DefaultPool };
   /** FELIX_ parameters, names lower case without prefix. */
   felix: Map<string, string>;
+  /** Milliseconds between two looks at the path MTU to another node; 0: none. */
+  pathMtuInterval: number;
   /** 0: off. */
   healthPort: number;
   healthHost: string;
@@ -201,6 +203,7 @@ export function nodeConfig(
     return text ? parseInteger(name, text, 0, 65535) : fallback;
   };
   const holdTime = env("TORTIE_BGP_HOLD_TIME");
+  const pathMtu = env("TORTIE_PATH_MTU_INTERVAL");
   return {
     nodeName,
     runDir: env("TORTIE_RUN_DIR") || "/run/tortie",
@@ -222,6 +225,8 @@ export function nodeConfig(
     bgpHoldTime: holdTime ? parseInteger("TORTIE_BGP_HOLD_TIME", holdTime, 3, 65535) : 240,
     pool: { 4: defaultPool(env, 4), 6: defaultPool(env, 6) },
     felix,
+    pathMtuInterval: 1000 *
+      (pathMtu ? parseInteger("TORTIE_PATH_MTU_INTERVAL", pathMtu, 0, 86_400) : 300),
     healthPort: port("TORTIE_HEALTH_PORT", 9099),
     healthHost: env("FELIX_HEALTHHOST") || "127.0.0.1",
     metricsPort: port("TORTIE_METRICS_PORT", 9091),

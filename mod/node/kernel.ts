@@ -254,7 +254,7 @@ export class Kernel implements NodeKernel {
         node: state.nodes.get(state.nodeName),
         pools: state.poolPrefixes(),
         parameters: this.felix,
-        hostMtu: hostMtu(this.#links.all(), this.felix.mtuInterfacePattern),
+        hostMtu: this.wireMtu(),
         interfaceOf: (ip) => {
           addresses ??= this.#socket.addresses();
           return addresses.find((a) => sameIp(a.ip, ip))?.index;
@@ -419,10 +419,14 @@ export class Kernel implements NodeKernel {
     )?.ip;
   }
 
-  /** Bytes of a pod's packets. */
+  /** Bytes of the widest packet to another node: those of the narrowest interface that leads there. */
+  wireMtu(): number {
+    return hostMtu(this.#links.all(), this.felix.mtuInterfacePattern);
+  }
+
+  /** Bytes of a pod's packets: what the wire takes, less tunnels. */
   podMtu(state: ClusterState): number {
-    const host = hostMtu(this.#links.all(), this.felix.mtuInterfacePattern);
-    return podMtu(host, state.poolPrefixes(), this.felix);
+    return podMtu(this.wireMtu(), state.poolPrefixes(), this.felix);
   }
 }
 

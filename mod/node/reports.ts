@@ -11,7 +11,7 @@ import {
   statusKeyOf,
 } from "./reporter.ts";
 
-export interface ReportsParts extends Omit<ApiParts, "engine"> {
+export interface ReportsParts extends Omit<ApiParts, "engine" | "paths"> {
   readonly store: Store;
   readonly resources: Resources;
   readonly log: Log;

@@ -33,6 +33,7 @@ import { Later } from "./later.ts";
 import { type Log, logger, startLogging } from "./log.ts";
 import { EngineDataplane } from "./nft/engine_dataplane.ts";
 import { openNftDataplane } from "./nft/open.ts";
+import { PathProbe } from "./path_probe.ts";
 import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ensureFelixConfiguration, ensurePools, registerNode } from "./startup.ts";
@@ -149,6 +150,7 @@ export class NodeService {
   #agent: Agent | undefined;
   #bgp: BgpPart | undefined;
   #reports: Reports | undefined;
+  #paths: PathProbe | undefined;
   #snapshot: Snapshot | undefined;
   #closeDataplane: (() => Promise<void>) | undefined;
   readonly #servers: (() => Promise<void>)[] = [];
@@ -299,6 +301,13 @@ export class NodeService {
       bgp.onConverged = () => kernel.sweepLearned();
       kernel.onPaths = () => bgp.nextHopsChanged();
     }
+    const paths = new PathProbe({
+      state: this.#state,
+      wireMtu: () => kernel.wireMtu(),
+      interval: config.pathMtuInterval,
+      log: logger("path"),
+    });
+    this.#paths = paths;
     const cni = new CniServer({
       store,
       ipam,
@@ -323,6 +332,7 @@ export class NodeService {
           kernel,
           bgp,
           engine,
+          paths,
           felix: () => this.#felix(),
         }),
       },
@@ -363,6 +373,7 @@ export class NodeService {
       log: logger("report"),
     });
     this.#reports.start();
+    paths.start();
     this.#notify("STATUS=running");
     log.info("node service started", { node: config.nodeName, version: this.info.version });
   }
@@ -441,6 +452,7 @@ export class NodeService {
     if (!agent!.store.ok) reasons.push(`the datastore is away: ${agent!.store.error}`);
     reasons.push(...agent!.errors, ...this.#bgp?.warnings() ?? []);
     if (this.#addressFault) reasons.push(this.#addressFault);
+    reasons.push(...this.#paths?.warnings() ?? []);
     if (this.#kernel) reasons.push(...endpointFaults({ kernel: this.#kernel, state: this.#state }));
     return { ok: true, reasons: ["ready", ...reasons.map((r) => `warning: ${r}`)] };
   }
@@ -460,6 +472,19 @@ export class NodeService {
       m.reset("tortie_bgp_peers");
       for (const { state } of this.#bgp?.peers() ?? []) m.add("tortie_bgp_peers", 1, { state });
     });
+    m.declare("tortie_path_mtu_bytes", "gauge", "The widest packet that passes to a node.", () => {
+      m.reset("tortie_path_mtu_bytes");
+      for (const { peer, result } of this.#paths?.results() ?? []) {
+        const labels = { node: peer.node, address: formatIp(peer.ip) };
+        if (result.measured) m.set("tortie_path_mtu_bytes", result.measured, labels);
+      }
+    });
+    m.declare(
+      "tortie_path_mtu_mismatches",
+      "gauge",
+      "Paths to other nodes that lose what this node may send.",
+      () => m.set("tortie_path_mtu_mismatches", this.#paths?.warnings().length ?? 0),
+    );
     m.declare("process_resident_memory_bytes", "gauge", "Resident memory.", () => {
       m.set("process_resident_memory_bytes", Deno.memoryUsage().rss);
     });
@@ -482,6 +507,7 @@ export class NodeService {
     this.#notify("STOPPING=1");
     this.#reports?.stop();
     this.#addressRetry.cancel();
+    this.#paths?.stop();
     await this.#socket?.close();
     await this.#agent?.stop();
     this.#snapshot?.close();

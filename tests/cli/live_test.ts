@@ -53,6 +53,17 @@ const status: NodeStatus = {
     state: "up",
   }],
   blocks: ["10.244.1.0/26"],
+  paths: [
+    { node: "node2", address: "10.10.1.12", configuredMtu: 1500, pathMtu: 1500, verdict: "ok" },
+    {
+      node: "node3",
+      address: "10.10.2.11",
+      configuredMtu: 1500,
+      pathMtu: 1300,
+      verdict: "too narrow",
+    },
+    { node: "node4", address: "10.10.2.12", configuredMtu: 1500, verdict: "no answer" },
+  ],
   memoryBytes: 100 * 1048576,
 };
 
