@@ -21,7 +21,7 @@ import type { ClusterState } from "./state.ts";
 
 const IP_HEADER = { 4: 20, 6: 40 } as const;
 /** A size is given up after so many packets, each waited for so long. */
-const TRIES = 3, WAIT = 500;
+const TRIES = 3, WAIT = 300;
 /** Milliseconds until a path that is not good is looked at again, at most. */
 const SOON = 15_000;
 /** When nobody is there to be asked. */

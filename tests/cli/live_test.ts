@@ -129,6 +129,8 @@ test(
     assert.match(out, /No IPv6 peers found/);
     assert.match(out, /\| shop +\| web-0 +\| cali123 +\| 10\.244\.1\.7\/32 \| up/);
     assert.match(out, /Blocks: 10\.244\.1\.0\/26/);
+    assert.match(out, /\| node3 \| 10\.10\.2\.11 +\| 1500 +\| 1300 +\| too narrow \|/);
+    assert.match(out, /\| node4 \| 10\.10\.2\.12 +\| 1500 +\| unknown +\| no answer +\|/);
     assert.match(out, /Warnings:\n {2}IPPool bad/);
     assert.match(
       out,
