@@ -105,7 +105,14 @@ export class RoutePart {
               "another metric",
           ),
         ]);
-      } else wanted.set(toRoute(desired), key);
+        continue;
+      }
+      // The kernel looks the far end of an IPv6 tunnel up in the table, where the block's former way
+      // leads elsewhere: it would refuse the gateway as being on another device.
+      const leadsElsewhere = actual && desired.prefix.ip.family === 6 &&
+        desired.hops.some((hop) => hop.onlink && actual.hops.some((old) => old.oif !== hop.oif));
+      if (leadsElsewhere) gone(() => this.#links.socket.deleteRoute(toRoute(actual)));
+      wanted.set(toRoute(desired), key);
     }
     for (const { item, error } of this.#links.socket.putRoutes([...wanted.keys()])) {
       failed.push([wanted.get(item)!, error]);
