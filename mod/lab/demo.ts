@@ -14,6 +14,7 @@ import { LabError } from "./workloads.ts";
 
 /** The demo's manifests ask for addresses of this pool by name. */
 const POOL = "10.244.0.0/16";
+const POOL6 = "fd00:10:244::/64";
 
 export interface DemoOptions {
   readonly megabytes: number;
@@ -70,10 +71,11 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   const name = `demo${Deno.pid}`;
   const before = traces(name);
   const began = performance.now();
-  const plan = layout(name, parseSubnets("2,1"));
+  const plan = layout(name, parseSubnets("2,1"), [4, 6]);
   const say = (text: string) => io.stdout(`${text}\n`);
   let failed = 0, checked = 0;
-  say("tortie: three nodes on this machine, node1 and node2 on one subnet, node3 behind a router");
+  say("tortie: three nodes on this machine, node1 and node2 on one subnet, node3 behind a router;");
+  say("IPv4 and IPv6 everywhere");
   const wished = Deno.env.get("CALICO_IPV4POOL_CIDR");
   if (wished && wished !== POOL) {
     say(
@@ -83,7 +85,7 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   }
   try {
     const record = await labUp(plan, {
-      env: { CALICO_IPV4POOL_CIDR: POOL },
+      env: { CALICO_IPV4POOL_CIDR: POOL, CALICO_IPV6POOL_CIDR: POOL6 },
     });
     const lab = new Lab(record);
     try {

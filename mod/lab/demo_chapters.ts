@@ -4,16 +4,24 @@ import { RouteSocket } from "../../ffi/route/socket.ts";
 import { RT_TABLE_MAIN } from "../../ffi/route/route.ts";
 import { signal } from "../../ffi/process.ts";
 import { tabbed } from "../cli/tables.ts";
-import { formatIp, formatPrefix, mustIp, mustPrefix, prefixContains } from "../net/mod.ts";
+import {
+  type Family,
+  formatIp,
+  formatPrefix,
+  mustIp,
+  mustPrefix,
+  prefixContains,
+} from "../net/mod.ts";
 import { netnsPath, startNode, waitReady, withNetns } from "./cluster.ts";
 import type { Narrator } from "./demo.ts";
 import * as manifests from "./demo_manifests.ts";
 import type { RunningPod } from "./lab.ts";
-import { matrix, type Reach } from "./matrix.ts";
+import { addressOf, matrix, pingMatrix, type Reach } from "./matrix.ts";
 import { CniRefusal } from "./pods.ts";
 import { ping, Pinger } from "./probe.ts";
-import { transfer } from "./transfer.ts";
 import type { PodRecord } from "./record.ts";
+import { transfer } from "./transfer.ts";
+import { LabError } from "./workloads.ts";
 
 type Chapter = (n: Narrator) => Promise<void>;
 
@@ -39,11 +47,11 @@ async function pingsFrom(namespace: string, to: string): Promise<boolean> {
 }
 
 /** The routes of a node that are ours, as `ip route` prints them. */
-function routesOf(n: Narrator, node: string): string[] {
+function routesOf(n: Narrator, node: string, family: Family = 4): string[] {
   return withNetns(n.lab.node(node).namespace, (netns) => {
     using socket = RouteSocket.open(netns);
     const names = new Map(socket.links().map((l) => [l.index, l.name]));
-    return socket.routes({ family: 4, table: RT_TABLE_MAIN })
+    return socket.routes({ family, table: RT_TABLE_MAIN })
       .filter((r) => r.protocol === 80 || r.protocol === 81)
       .map((r) => {
         const hops = (r.hops ?? []).map((h) =>
@@ -62,7 +70,7 @@ const connectivity: Chapter = async (n) => {
   for (const [i, name] of ["one", "two", "three"].entries()) {
     const [pod] = await n.lab.run(manifests.PLAIN(name), { node: `node${i + 1}` });
     plain.set(name, pod);
-    n.say(`  pod ${name} on ${pod.node} has ${pod.addresses[0]}`);
+    n.say(`  pod ${name} on ${pod.node} has ${pod.addresses.join(" and ")}`);
   }
   const [one, two, three] = [...plain.values()];
   const learned = () => routesOf(n, "node1").filter((r) => r.includes("proto 81")).length === 2;
@@ -75,6 +83,11 @@ const connectivity: Chapter = async (n) => {
     "pods of node1 and node2 ping each other",
     await pings(one, two.addresses[0]) &&
       await pings(two, one.addresses[0]),
+  );
+  const six = formatIp(addressOf(two, 6));
+  n.check(
+    "over IPv6 as well, each through the link-local gateway on its node",
+    await soon(() => pings(one, six)),
   );
   const [address] = three.addresses;
   n.check(
@@ -94,6 +107,52 @@ const connectivity: Chapter = async (n) => {
     "    Why: the pool has no encapsulation, and the router between the subnets knows the nodes",
   );
   n.say("    but no pods. node1's route to node3's block leads to that router, which drops it.");
+};
+
+/** Every pair, both ways; `undefined` where all reach all, else who does not. */
+async function unreached(pods: readonly RunningPod[], family: Family): Promise<string | undefined> {
+  const reach = await pingMatrix(pods, family);
+  const silent = pods.flatMap((from, i) =>
+    pods.filter((_, j) => !reach[i][j]).map((to) => `${from.name} does not reach ${to.name}`)
+  );
+  return silent.length === 0 ? undefined : silent.join(", ");
+}
+
+const crossSubnet: Chapter = async (n) => {
+  const pods = [...plain.values()];
+  const patch = async (pool: string) => {
+    const change = '{"spec":{"vxlanMode":"CrossSubnet"}}';
+    const { exit, stderr } = await n.lab.tortie(["patch", "ippool", pool, "-p", change]);
+    if (exit !== 0) throw new LabError(stderr.trim());
+    n.say(`    $ tortie patch ippool ${pool} -p '${change}'`);
+  };
+  const settled = async (family: Family) => {
+    let missing: string | undefined = "nobody was asked";
+    await soon(async () => (missing = await unreached(pods, family)) === undefined);
+    return missing;
+  };
+  for (const [family, pool] of [[4, "default-ipv4-ippool"], [6, "default-ipv6-ippool"]] as const) {
+    await patch(pool);
+    const missing = await settled(family);
+    n.check(
+      `over IPv${family} all three pods ping each other now, the third node's too`,
+      missing === undefined,
+      missing,
+    );
+    const [, two, three] = pods;
+    const towards = (pod: RunningPod) =>
+      routesOf(n, "node1", family).find((r) => {
+        const prefix = r.split(" ")[0];
+        return !r.startsWith("blackhole") &&
+          prefixContains(mustPrefix(prefix), addressOf(pod, family));
+      }) ?? "no route";
+    const [near, far] = [towards(two), towards(three)];
+    n.check(
+      "node1 sends to node3 through the tunnel, and to node2 on its own subnet without",
+      / dev vxlan/.test(far) && / dev eth0/.test(near),
+    );
+    n.show(`${near}\n${far}`);
+  }
 };
 
 const fixedAddresses: Chapter = async (n) => {
@@ -190,14 +249,8 @@ const pools: Chapter = async (n) => {
 };
 
 const policy: Chapter = async (n) => {
-  const pods = await n.lab.run(manifests.COLOURS, { node: undefined });
-  // Two nodes that reach each other; the third would only be silent.
-  const local = [...pods];
-  for (const [i, pod] of local.entries()) {
-    if (pod.node !== "node3") continue;
-    await n.lab.remove(pod);
-    local[i] = await n.lab.start(pod.manifest, n.lab.node("node1"));
-  }
+  // On all three nodes.
+  const local = await n.lab.run(manifests.COLOURS);
   const name = (pod: RunningPod) => `${pod.namespace}/${pod.name}`;
   const blue = local.findIndex((p) => name(p) === "default/blue");
   /** Everything is open but blue, which lets in whom `admits` says. */
@@ -252,12 +305,13 @@ const policy: Chapter = async (n) => {
 };
 
 const restarts: Chapter = async (n) => {
-  const [one, two] = [...plain.values()];
+  const [one, two, three] = [...plain.values()];
   const { megabytes } = n.options;
   using from = Netns.open(netnsPath(one.netns));
   using to = Netns.open(netnsPath(two.netns));
-  const pinger = new Pinger(mustIp(two.addresses[0]), from);
-  pinger.start(10);
+  const pingers = [addressOf(two, 4), addressOf(three, 4), addressOf(two, 6), addressOf(three, 6)]
+    .map((ip) => new Pinger(ip, from));
+  for (const pinger of pingers) pinger.start(10);
   // Paced, so that the kills fall into it.
   const moving = transfer(from, to, mustIp(two.addresses[0]), megabytes * 1e6, 25e6);
   const node = n.lab.node("node1");
@@ -271,11 +325,13 @@ const restarts: Chapter = async (n) => {
     await waitReady(n.lab.record);
   }
   const moved = await moving;
-  const { sent, lost } = await pinger.stop();
+  const stopped = await Promise.all(pingers.map((pinger) => pinger.stop()));
+  const sent = stopped.reduce((sum, p) => sum + p.sent, 0);
+  const lost = stopped.flatMap((p) => p.lost);
   n.check("node1's service was killed with -9 five times, and took over each time", kills === 5);
   n.check(
-    `${sent} pings, a hundred a second: none lost`,
-    sent > 100 && lost.length === 0,
+    `${sent} pings to node2 and through the tunnel to node3, IPv4 and IPv6: none lost`,
+    sent > 400 && lost.length === 0,
     `lost ${lost.length}: ${lost.slice(0, 10).join(", ")}`,
   );
   n.check(
@@ -289,8 +345,9 @@ const restarts: Chapter = async (n) => {
 
 export const CHAPTERS: readonly (readonly [string, Chapter])[] = [
   ["1. Addresses from IPAM, routes by BGP", connectivity],
-  ["2. Addresses of one's own choice", fixedAddresses],
-  ["3. Pools", pools],
-  ["4. NetworkPolicy", policy],
-  ["5. The node service dies, the network does not", restarts],
+  ["2. A tunnel where it is needed: VXLAN, CrossSubnet", crossSubnet],
+  ["3. Addresses of one's own choice", fixedAddresses],
+  ["4. Pools", pools],
+  ["5. NetworkPolicy", policy],
+  ["6. The node service dies, the network does not", restarts],
 ];
