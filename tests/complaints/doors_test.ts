@@ -122,7 +122,8 @@ Deno.test("50: no pod is taken for a router, by the host nor by other pods", opt
       await until("the echo is heard", 3000, () => heard.get("host")!.includes(128));
       assert.deepEqual(heard.get("host")!.filter((type) => type === 134 || type === 137), []);
       assert.equal(await routers(), "");
-      // On to another pod: as forwarded by a host that knows the way.
+      // On to another pod: as forwarded by a host that knows the way, and forwards IPv6 for others.
+      await tool(ns, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1");
       await tool(a.netns, "ip", "-6", "addr", "add", "fd00:a::1/128", "dev", "eth0", "nodad");
       await tool(b.netns, "ip", "-6", "addr", "add", "fd00:a::2/128", "dev", "eth0", "nodad");
       const [{ dev: devB }] = JSON.parse(
