@@ -15,6 +15,8 @@ import type { PathVerdict } from "./path_mtu.ts";
 import type { PathProbe } from "./path_probe.ts";
 import { type EndpointState, peerType } from "./reporter.ts";
 import type { ClusterState } from "./state.ts";
+import { tunnels } from "./vxlan.ts";
+import { poolFinder } from "./vxlan_plan.ts";
 
 export interface ApiParts {
   readonly config: NodeConfig;
@@ -126,6 +128,18 @@ function bgpOf(parts: ApiParts): BgpPart {
   throw new RpcError("unavailable", "this node speaks no BGP (CALICO_NETWORKING_BACKEND)");
 }
 
+/** Says of routes that BGP has chosen and a VXLAN pool keeps from the kernel what becomes of them. */
+function inTunnels(routes: readonly RouteStatus[], state: ClusterState): RouteStatus[] {
+  const poolOf = poolFinder(state.poolPrefixes());
+  return routes.map((route) => {
+    const prefix = route.peer && (route.best || route.used) ? parsePrefix(route.prefix) : undefined;
+    const pool = prefix && poolOf(prefix);
+    if (!pool || !tunnels(pool)) return route;
+    const why = `not put into the kernel: pool ${pool.metadata.name} goes by VXLAN`;
+    return { ...route, reason: route.reason ? `${route.reason}; ${why}` : why };
+  });
+}
+
 /** The methods, to be spread into the socket's table. */
 export function localApi(parts: ApiParts): Methods {
   return {
@@ -135,7 +149,7 @@ export function localApi(parts: ApiParts): Methods {
       const text = (params as { prefix?: unknown } | undefined)?.prefix;
       const prefix = typeof text === "string" ? parsePrefix(text) : undefined;
       if (text !== undefined && !prefix) throw new RpcError("invalid", `"${text}" is not a CIDR`);
-      return bgpOf(parts).routes(prefix);
+      return inTunnels(bgpOf(parts).routes(prefix), parts.state);
     }),
   };
 }

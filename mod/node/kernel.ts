@@ -9,6 +9,7 @@
  *                   needed towards a pod, whatever becomes of the host side's own link-local address)
  *                   and each far tunnel address
  *   routes          `route_plan.ts`, with what `vxlan_plan.ts` adds
+ *   plan            what all of these should hold
  *
  * A turn brings the devices up first, since all the rest names interfaces by index; then everything is
  * planned and mended. A notification only corrects the picture of what the kernel holds; the next turn
@@ -16,47 +17,41 @@
  */
 import type { Address } from "../../ffi/route/address.ts";
 import { type RouteEvent, watchRoutes } from "../../ffi/route/events.ts";
+import type { Netns } from "../../ffi/netns.ts";
 import type { Link } from "../../ffi/route/link.ts";
 import { type Route, RT_TABLE_MAIN } from "../../ffi/route/route.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import type { BestRouteChange } from "../../bgp/config.ts";
-import { HOST_MAC } from "../../cni/kernel.ts";
-import {
-  addressBits,
-  formatPrefix,
-  type Ip,
-  type Prefix,
-  prefixContains,
-  prefixOf,
-  sameIp,
-} from "../net/mod.ts";
+import { formatPrefix, type Ip, sameIp } from "../net/mod.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import type { NodeKernel } from "./agent.ts";
-import type { Host, HostInterface } from "./autodetect.ts";
+import type { Host } from "./autodetect.ts";
 import { endpointFacts } from "./endpoint_facts.ts";
 import type { FelixParameters } from "./felix.ts";
 import { addressKey, concernsAddresses, tunnelAddresses } from "./kernel/addresses.ts";
-import { endpointLinks, type LinkState, linkState } from "./kernel/endpoint_links.ts";
+import { endpointLinks, linkState } from "./kernel/endpoint_links.ts";
 import { forwarding, forwardingHost, forwardingKey } from "./kernel/forwarding.ts";
+import { readHost } from "./kernel/host.ts";
 import { LinkTable } from "./kernel/link_table.ts";
 import { concernsNeighbours, neighbourKey, neighbours, permanentMac } from "./kernel/neighbours.ts";
+import { type DevicesPlan, planDevices, planKernel } from "./kernel/plan.ts";
 import { RoutePart } from "./kernel/routes.ts";
-import { GLOBAL_SYSCTLS, IPV6_FORWARDING, sysctls, sysctlsOf } from "./kernel/sysctls.ts";
+import { sysctls, sysctlsOf } from "./kernel/sysctls.ts";
 import { TunnelLinks } from "./kernel/tunnel_links.ts";
 import type { Log } from "./log.ts";
 import { hostMtu, podMtu } from "./mtu.ts";
 import type { Failure } from "./reconciler.ts";
 import { fromRoute } from "./route_forms.ts";
-import {
-  type PlannedRoute,
-  planRoutes,
-  PROTOCOL_BGP,
-  PROTOCOL_OWN,
-  resolveNextHop,
-} from "./route_plan.ts";
+import { PROTOCOL_BGP, PROTOCOL_OWN, resolveNextHop } from "./route_plan.ts";
 import type { ClusterState, Topic } from "./state.ts";
-import { FAMILIES, tunnels, VXLAN_DEVICES } from "./vxlan.ts";
-import { planDevice, planTunnels, poolFinder, type VxlanDevice } from "./vxlan_plan.ts";
+import { FAMILIES, VXLAN_DEVICES } from "./vxlan.ts";
+
+export interface KernelOptions {
+  /** Whose; absent: the calling thread's. */
+  readonly netns?: Netns;
+  /** Milliseconds that a VXLAN device stays when nobody wants it any more. */
+  readonly linger?: number;
+}
 
 export class Kernel implements NodeKernel {
   readonly #socket: RouteSocket;
@@ -72,6 +67,8 @@ export class Kernel implements NodeKernel {
   #unresolved: readonly string[] = [];
   /** Why a VXLAN device that is wanted cannot be. */
   #faults: Failure[] = [];
+  /** Those that can be, by name. */
+  #devices: DevicesPlan["devices"] = new Map();
   /** The plan no longer fits: links, addresses, paths or learned routes have changed. */
   #stale = true;
   /** Something has changed that was not our doing: a turn is wanted. */
@@ -82,17 +79,18 @@ export class Kernel implements NodeKernel {
   /** Whether learned routes that nobody announces any more may go. */
   converged: () => boolean = () => true;
 
-  constructor(readonly felix: FelixParameters, readonly log: Log) {
-    this.#socket = RouteSocket.open();
+  constructor(readonly felix: FelixParameters, readonly log: Log, options: KernelOptions = {}) {
+    const { netns } = options;
+    this.#socket = RouteSocket.open(netns);
     this.#links = new LinkTable(this.#socket, felix.interfacePrefixes, felix.ipv6);
     this.#events = watchRoutes(
-      { groups: ["link", "address", "route", "neighbour"] },
+      { groups: ["link", "address", "route", "neighbour"], netns },
       (event) => this.#event(event),
     );
     this.#links.read();
     this.#endpointLinks = endpointLinks(this.#links);
-    this.#sysctls = sysctls(this.#links);
-    this.#tunnelLinks = new TunnelLinks(this.#links, () => this.onChange());
+    this.#sysctls = sysctls(this.#links, netns);
+    this.#tunnelLinks = new TunnelLinks(this.#links, () => this.onChange(), options.linger);
     this.#addresses = tunnelAddresses(this.#links);
     this.#neighbours = neighbours(this.#links);
     this.#forwarding = forwarding(this.#links);
@@ -244,117 +242,39 @@ export class Kernel implements NodeKernel {
   }
 
   #planDevices(state: ClusterState): void {
-    const devices = new Map<string, VxlanDevice>();
-    this.#faults = [];
     let addresses: readonly Address[] | undefined;
-    for (const family of FAMILIES) {
-      const name = VXLAN_DEVICES[family];
-      const wanted = planDevice(family, {
-        nodeName: state.nodeName,
-        node: state.nodes.get(state.nodeName),
-        pools: state.poolPrefixes(),
-        parameters: this.felix,
-        hostMtu: this.wireMtu(),
-        interfaceOf: (ip) => {
-          addresses ??= this.#socket.addresses();
-          return addresses.find((a) => sameIp(a.ip, ip))?.index;
-        },
-      });
-      if (!wanted) continue;
-      if ("device" in wanted) devices.set(name, wanted.device);
-      else {
-        const error = new Error(wanted.fault);
-        this.#faults.push({ kind: "tunnel device", key: name, error });
-      }
-    }
+    const { devices, faults } = planDevices({
+      state,
+      felix: this.felix,
+      wireMtu: this.wireMtu(),
+      interfaceOf: (ip) => {
+        addresses ??= this.#socket.addresses();
+        return addresses.find((a) => sameIp(a.ip, ip))?.index;
+      },
+    });
+    this.#faults = [...faults].map(([key, why]) => {
+      return { kind: "tunnel device", key, error: new Error(why) };
+    });
     this.#tunnelLinks.setDesired(devices);
     this.#devices = devices;
   }
 
-  #devices: ReadonlyMap<string, VxlanDevice> = new Map();
-
   #plan(state: ClusterState): void {
-    const links = new Map<string, LinkState>();
-    const sysctls = new Map<string, string>(Object.entries(GLOBAL_SYSCTLS));
-    const neighbours = new Map<string, string>();
-    const endpoints: { prefix: Prefix; oif: number }[] = [];
-    const handled = (prefix: Prefix) => this.felix.ipv6 || prefix.ip.family === 4;
-    for (const endpoint of state.endpoints.values()) {
-      const { spec } = endpoint;
-      const link = this.#links.byName(spec.interfaceName ?? "");
-      if (!link) continue; // not made yet: its coming is an event
-      links.set(link.name, { up: true, mac: HOST_MAC });
-      const facts = endpointFacts(endpoint);
-      for (const [name, value] of facts.sysctls) {
-        if (this.felix.ipv6 || !name.startsWith("net/ipv6/") || name.endsWith("/accept_ra")) {
-          sysctls.set(name, value);
-        }
-      }
-      // A link that is down takes no route; its coming up is an event.
-      if (!link.up) continue;
-      const mac = spec.mac?.toLowerCase();
-      for (const prefix of facts.prefixes.filter(handled)) {
-        endpoints.push({ prefix, oif: link.index });
-        if (mac) neighbours.set(neighbourKey(link.index, prefix.ip), mac);
-      }
-    }
-    if (endpoints.some(isIpv6) || (this.felix.ipv6 && state.poolPrefixes().some(isIpv6))) {
-      sysctls.set(IPV6_FORWARDING, "1");
-    }
-    const tunnelled = this.#planTunnels(state, neighbours);
-    this.#endpointLinks.setDesired(links);
-    this.#sysctls.setDesired(sysctls);
-    this.#neighbours.setDesired(neighbours);
-    const paths = this.#routes.paths();
-    const poolOf = poolFinder(state.poolPrefixes());
-    const { routes, unresolved } = planRoutes({
-      endpoints,
-      ownBlocks: state.ownBlocks().filter(handled),
+    const plan = planKernel({
+      state,
+      felix: this.felix,
       learned: this.learned(),
-      tunnels: tunnelled.routes,
-      takesLearned: (prefix) => {
-        const pool = poolOf(prefix);
-        return !pool || !tunnels(pool);
-      },
-      resolve: (nextHop) => resolveNextHop(paths, nextHop),
+      paths: this.#routes.paths(),
+      devices: this.#devices,
+      linkOf: (name) => this.#links.byName(name),
     });
-    this.#unresolved = unresolved;
-    this.#routes.setDesired(routes, tunnelled.awaited);
-  }
-
-  /** Adds to the neighbours, and gives the routes. */
-  #planTunnels(state: ClusterState, neighbours: Map<string, string>) {
-    const addresses = new Map<string, true>();
-    const entries = new Map<string, string>();
-    const routes = new Map<string, PlannedRoute>();
-    const awaited = new Set<string>();
-    const paths = this.#routes.paths();
-    for (const family of FAMILIES) {
-      const name = VXLAN_DEVICES[family];
-      const wanted = this.#devices.has(name);
-      const link = wanted ? this.#links.byName(name) : undefined;
-      const plan = planTunnels(family, {
-        nodeName: state.nodeName,
-        nodes: state.nodes,
-        pools: state.poolPrefixes(),
-        blocks: state.blocks.values(),
-        device: link,
-        resolve: (nextHop) => resolveNextHop(paths, nextHop),
-      });
-      for (const [key, route] of plan.routes) routes.set(key, route);
-      for (const key of plan.awaited) awaited.add(key);
-      if (!link) continue;
-      const { index } = link;
-      if (plan.address) {
-        const length = addressBits(family);
-        addresses.set(addressKey({ index, ip: plan.address, length }), true);
-      }
-      for (const [ip, mac] of plan.neighbours) neighbours.set(neighbourKey(index, ip), mac);
-      for (const [mac, host] of plan.forwarding) entries.set(forwardingKey(index, mac), host);
-    }
-    this.#addresses.setDesired(addresses);
-    this.#forwarding.setDesired(entries);
-    return { routes, awaited };
+    this.#endpointLinks.setDesired(plan.links);
+    this.#sysctls.setDesired(plan.sysctls);
+    this.#addresses.setDesired(plan.addresses);
+    this.#neighbours.setDesired(plan.neighbours);
+    this.#forwarding.setDesired(plan.forwarding);
+    this.#routes.setDesired(plan.routes, plan.awaited);
+    this.#unresolved = plan.unresolved;
   }
 
   /** Why an endpoint's traffic cannot pass, though its policy is in place; undefined where it can. */
@@ -395,28 +315,7 @@ export class Kernel implements NodeKernel {
 
   /** Interfaces and addresses, for the choice of the node's own. */
   host(): Host {
-    this.#links.read();
-    const interfaces = new Map<number, HostInterface>();
-    for (const link of this.#links.all().sort((a, b) => a.index - b.index)) {
-      const { name, up, mtu } = link;
-      interfaces.set(link.index, { name, up, mtu, addresses: [] });
-    }
-    for (const { index, ip, length } of this.#socket.addresses()) {
-      interfaces.get(index)?.addresses.push({ ip, length });
-    }
-    return {
-      interfaces: [...interfaces.values()],
-      sourceTowards: (destination) => this.#sourceTowards(destination),
-    };
-  }
-
-  #sourceTowards(destination: Ip): Ip | undefined {
-    const hop = resolveNextHop(this.#routes.paths(), destination);
-    if (!hop?.gateway) return undefined;
-    return this.#socket.addresses().find((a) =>
-      a.index === hop.oif && a.ip.family === destination.family &&
-      prefixContains(prefixOf(a.ip, a.length), hop.gateway!)
-    )?.ip;
+    return readHost(this.#links, () => this.#routes.paths());
   }
 
   /** Bytes of the widest packet to another node: those of the narrowest interface that leads there. */
@@ -429,8 +328,6 @@ export class Kernel implements NodeKernel {
     return podMtu(this.wireMtu(), state.poolPrefixes(), this.felix);
   }
 }
-
-const isIpv6 = ({ prefix }: { prefix: Prefix }) => prefix.ip.family === 6;
 
 /** Topics from which links, sysctls, neighbours and routes follow. */
 const PLANNED_FROM: readonly Topic[] = ["endpoints", "blocks", "pools", "nodes"];

@@ -124,9 +124,20 @@ export interface TunnelPlan {
   readonly awaited: ReadonlySet<string>;
 }
 
+const nothing: TunnelPlan = {
+  neighbours: new Map(),
+  forwarding: new Map(),
+  routes: new Map(),
+  awaited: new Set(),
+};
+
 /** Everything but the device. */
 export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
   const { nodeName, nodes, device, resolve } = inputs;
+  const tunnelled = inputs.pools.some(({ prefix, pool }) =>
+    prefix.ip.family === family && tunnels(pool)
+  );
+  if (!device && !tunnelled) return nothing;
   const self = nodes.get(nodeName);
   const poolOf = poolFinder(inputs.pools);
   const vteps = remoteVteps(nodes.values(), nodeName, family);
@@ -165,7 +176,7 @@ export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
       if (vtep && prefixContains(prefix, vtep.tunnel)) covered.add(node);
     }
   }
-  if (!device) return { neighbours: new Map(), forwarding: new Map(), routes, awaited };
+  if (!device) return { ...nothing, routes, awaited };
   // A tunnel address that no block of its node stands for (of another pool, or a static one).
   for (const { node, tunnel } of vteps.values()) {
     if (ready && !covered.has(node)) put(hostPrefix(tunnel), { oif: device.index });

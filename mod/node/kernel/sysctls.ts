@@ -1,5 +1,6 @@
 /** Forwarding, proxy ARP and their like. No notification tells of them: the resync mends them. */
 import { isKernelError } from "../../../ffi/errors.ts";
+import type { Netns } from "../../../ffi/netns.ts";
 import { readSysctl, writeSysctl } from "../../../ffi/sysctl.ts";
 import type { Family } from "../../net/mod.ts";
 import { hostInterfaceSysctls } from "../interface_settings.ts";
@@ -21,7 +22,8 @@ export const IPV6_FORWARDING = "net/ipv6/conf/all/forwarding";
 export const sysctlsOf = (interfaceName: string): string[] =>
   Object.keys(hostInterfaceSysctls(interfaceName, BOTH));
 
-export function sysctls(links: LinkTable): Reconciler<string> {
+/** `netns`: absent, the calling thread's. */
+export function sysctls(links: LinkTable, netns?: Netns): Reconciler<string> {
   return new Reconciler<string>({
     name: "sysctl",
     read() {
@@ -33,7 +35,7 @@ export function sysctls(links: LinkTable): Reconciler<string> {
       const values = new Map<string, string>();
       for (const name of names) {
         try {
-          const value = readSysctl(name);
+          const value = readSysctl(name, netns);
           if (value !== undefined) values.set(name, value);
         } catch (error) {
           if (!isKernelError(error, "ENOENT")) throw error;
@@ -44,7 +46,7 @@ export function sysctls(links: LinkTable): Reconciler<string> {
     same: (a, b) => a === b,
     put(name, value) {
       try {
-        writeSysctl(name, value);
+        writeSysctl(name, value, netns);
       } catch (error) {
         // A kernel without IPv6, or an interface that has just gone.
         if (!isKernelError(error, "ENOENT")) throw error;

@@ -1,0 +1,171 @@
+/**
+ * Everything that the node's kernel should hold but for the VXLAN devices themselves, in the forms of
+ * the reconcilers beside this file. Pure: from the cluster's state, the links that are there, and ways
+ * to next hops. An interface that is not there yet has nothing planned: its coming is an event.
+ */
+import type { Link } from "../../../ffi/route/link.ts";
+import type { BestRouteChange } from "../../../bgp/config.ts";
+import { HOST_MAC } from "../../../cni/kernel.ts";
+import { addressBits, type Ip, type Prefix } from "../../net/mod.ts";
+import { endpointFacts } from "../endpoint_facts.ts";
+import type { FelixParameters } from "../felix.ts";
+import { type KernelPath, type PlannedRoute, planRoutes, resolveNextHop } from "../route_plan.ts";
+import type { ClusterState } from "../state.ts";
+import { FAMILIES, tunnels, VXLAN_DEVICES } from "../vxlan.ts";
+import { planDevice, planTunnels, poolFinder, type VxlanDevice } from "../vxlan_plan.ts";
+import { addressKey } from "./addresses.ts";
+import type { LinkState } from "./endpoint_links.ts";
+import { forwardingKey } from "./forwarding.ts";
+import { neighbourKey } from "./neighbours.ts";
+import { GLOBAL_SYSCTLS, IPV6_FORWARDING } from "./sysctls.ts";
+
+export interface DevicesInputs {
+  readonly state: ClusterState;
+  readonly felix: FelixParameters;
+  readonly wireMtu: number;
+  /** The interface that has an address. */
+  interfaceOf(ip: Ip): number | undefined;
+}
+
+export interface DevicesPlan {
+  /** By name. */
+  readonly devices: ReadonlyMap<string, VxlanDevice>;
+  /** By name: why one that is wanted cannot be. */
+  readonly faults: ReadonlyMap<string, string>;
+}
+
+const families = (felix: FelixParameters) => FAMILIES.filter((f) => f === 4 || felix.ipv6);
+
+export function planDevices(inputs: DevicesInputs): DevicesPlan {
+  const { state, felix, wireMtu } = inputs;
+  const devices = new Map<string, VxlanDevice>();
+  const faults = new Map<string, string>();
+  const pools = state.poolPrefixes();
+  for (const family of families(felix)) {
+    const wanted = planDevice(family, {
+      nodeName: state.nodeName,
+      node: state.nodes.get(state.nodeName),
+      pools,
+      parameters: felix,
+      hostMtu: wireMtu,
+      interfaceOf: (ip) => inputs.interfaceOf(ip),
+    });
+    const name = VXLAN_DEVICES[family];
+    if (!wanted) continue;
+    if ("device" in wanted) devices.set(name, wanted.device);
+    else faults.set(name, wanted.fault);
+  }
+  return { devices, faults };
+}
+
+export interface KernelInputs {
+  readonly state: ClusterState;
+  readonly felix: FelixParameters;
+  readonly learned: readonly BestRouteChange[];
+  readonly paths: readonly KernelPath[];
+  /** VXLAN devices that are wanted, by name. */
+  readonly devices: ReadonlyMap<string, unknown>;
+  linkOf(name: string): Pick<Link, "index" | "name" | "up"> | undefined;
+}
+
+export interface KernelPlan {
+  readonly links: Map<string, LinkState>;
+  readonly sysctls: Map<string, string>;
+  readonly neighbours: Map<string, string>;
+  readonly addresses: Map<string, true>;
+  readonly forwarding: Map<string, string>;
+  readonly routes: ReadonlyMap<string, PlannedRoute>;
+  /** Prefixes that get a tunnel which is not ready. */
+  readonly awaited: ReadonlySet<string>;
+  /** Learned prefixes whose next hop no route leads to. */
+  readonly unresolved: readonly string[];
+}
+
+const isIpv6 = ({ prefix }: { prefix: Prefix }) => prefix.ip.family === 6;
+
+export function planKernel(inputs: KernelInputs): KernelPlan {
+  const { state, felix, paths } = inputs;
+  const pools = state.poolPrefixes();
+  const handled = (prefix: Prefix) => felix.ipv6 || prefix.ip.family === 4;
+  const endpoints = planEndpoints(inputs, handled);
+  const { sysctls, neighbours } = endpoints;
+  if (endpoints.routes.some(isIpv6) || (felix.ipv6 && pools.some(isIpv6))) {
+    sysctls.set(IPV6_FORWARDING, "1");
+  }
+  const tunnelled = planVxlan(inputs, pools);
+  for (const [key, mac] of tunnelled.neighbours) neighbours.set(key, mac);
+  const poolOf = poolFinder(pools);
+  const { routes, unresolved } = planRoutes({
+    endpoints: endpoints.routes,
+    ownBlocks: state.ownBlocks().filter(handled),
+    learned: inputs.learned,
+    tunnels: tunnelled.routes,
+    takesLearned: (prefix) => {
+      const pool = poolOf(prefix);
+      return !pool || !tunnels(pool);
+    },
+    resolve: (nextHop) => resolveNextHop(paths, nextHop),
+  });
+  const { addresses, forwarding, awaited } = tunnelled;
+  const { links } = endpoints;
+  return { links, sysctls, neighbours, addresses, forwarding, routes, awaited, unresolved };
+}
+
+function planEndpoints(inputs: KernelInputs, handled: (prefix: Prefix) => boolean) {
+  const { state, felix } = inputs;
+  const links = new Map<string, LinkState>();
+  const sysctls = new Map<string, string>(Object.entries(GLOBAL_SYSCTLS));
+  const neighbours = new Map<string, string>();
+  const routes: { prefix: Prefix; oif: number }[] = [];
+  for (const endpoint of state.endpoints.values()) {
+    const { spec } = endpoint;
+    const link = inputs.linkOf(spec.interfaceName ?? "");
+    if (!link) continue;
+    links.set(link.name, { up: true, mac: HOST_MAC });
+    const facts = endpointFacts(endpoint);
+    for (const [name, value] of facts.sysctls) {
+      if (felix.ipv6 || !name.startsWith("net/ipv6/") || name.endsWith("/accept_ra")) {
+        sysctls.set(name, value);
+      }
+    }
+    // A link that is down takes no route; its coming up is an event.
+    if (!link.up) continue;
+    const mac = spec.mac?.toLowerCase();
+    for (const prefix of facts.prefixes.filter(handled)) {
+      routes.push({ prefix, oif: link.index });
+      if (mac) neighbours.set(neighbourKey(link.index, prefix.ip), mac);
+    }
+  }
+  return { links, sysctls, neighbours, routes };
+}
+
+function planVxlan(inputs: KernelInputs, pools: ReturnType<ClusterState["poolPrefixes"]>) {
+  const { state, felix, paths, devices, linkOf } = inputs;
+  const addresses = new Map<string, true>();
+  const neighbours = new Map<string, string>();
+  const forwarding = new Map<string, string>();
+  const routes = new Map<string, PlannedRoute>();
+  const awaited = new Set<string>();
+  for (const family of families(felix)) {
+    const name = VXLAN_DEVICES[family];
+    const link = devices.has(name) ? linkOf(name) : undefined;
+    const plan = planTunnels(family, {
+      nodeName: state.nodeName,
+      nodes: state.nodes,
+      pools,
+      blocks: state.blocks.values(),
+      device: link,
+      resolve: (nextHop) => resolveNextHop(paths, nextHop),
+    });
+    for (const [key, route] of plan.routes) routes.set(key, route);
+    for (const key of plan.awaited) awaited.add(key);
+    if (!link) continue;
+    const { index } = link;
+    if (plan.address) {
+      addresses.set(addressKey({ index, ip: plan.address, length: addressBits(family) }), true);
+    }
+    for (const [ip, mac] of plan.neighbours) neighbours.set(neighbourKey(index, ip), mac);
+    for (const [mac, host] of plan.forwarding) forwarding.set(forwardingKey(index, mac), host);
+  }
+  return { addresses, neighbours, forwarding, routes, awaited };
+}
