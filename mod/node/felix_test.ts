@@ -34,6 +34,25 @@ Deno.test("what cannot be understood is named and passed over", () => {
   assert.match(felix.problems.join(), /burn/);
 });
 
+Deno.test("VXLAN's settings are Calico's, with its defaults", () => {
+  const none = felixParameters("a", new Map(), new Map());
+  const { vxlanEnabled, vxlanPort, vxlanVni, vxlanMtu, ipipMtu } = none;
+  assert.deepEqual([vxlanEnabled, vxlanPort, vxlanVni, vxlanMtu, ipipMtu], [
+    undefined,
+    4789,
+    4096,
+    { 4: 0, 6: 0 },
+    0,
+  ]);
+  const spec = { vxlanEnabled: false, vxlanVNI: 7, vxlanPort: 8472, vxlanMTU: 1400, ipipMTU: 1440 };
+  const all = new Map([["default", configuration({ ...spec, vxlanMTUV6: 1380 })]]);
+  const set = felixParameters("a", new Map([["vxlanvni", "16777216"]]), all);
+  assert.equal(set.vxlanEnabled, false);
+  assert.deepEqual([set.vxlanPort, set.vxlanVni, set.ipipMtu], [8472, 7, 1440]);
+  assert.deepEqual(set.vxlanMtu, { 4: 1400, 6: 1380 });
+  assert.match(set.problems.join(), /FELIX_VXLANVNI="16777216" is not understood/);
+});
+
 Deno.test("durations are Go's", () => {
   for (
     const [text, want] of [["1m30s", 90], ["1h", 3600], ["250ms", 0.25], ["15", 15], [

@@ -65,3 +65,29 @@ Deno.test("endpoints win over blocks, blocks over peers", () => {
   assert.equal(routes.get("10.244.9.9/32"), undefined);
   assert.deepEqual(unresolved, ["10.244.3.0/26"]);
 });
+
+Deno.test("blocks win over tunnels, tunnels over peers, who have no say in tunnelled pools", () => {
+  const learned = (prefix: string) => ({
+    prefix: mustPrefix(prefix),
+    paths: [{ nextHop: mustIp("192.0.2.12"), peer: "p", attributes: {} as never }],
+  });
+  const tunnel = (prefix: string): [string, PlannedRoute] => [prefix, {
+    prefix: mustPrefix(prefix),
+    protocol: 80,
+    type: "unicast",
+    hops: [{ gateway: mustIp("10.244.2.0"), oif: 5, onlink: true }],
+  }];
+  const { routes, unresolved } = planRoutes({
+    endpoints: [],
+    ownBlocks: [mustPrefix("10.244.1.0/26")],
+    learned: [learned("10.244.2.0/26"), learned("10.244.3.0/26"), learned("10.9.0.0/26")],
+    tunnels: new Map([tunnel("10.244.1.0/26"), tunnel("10.244.2.0/26")]),
+    takesLearned: ({ ip }) => !formatIp(ip).startsWith("10.244."),
+    resolve: (n) => resolveNextHop(table, n),
+  });
+  assert.equal(text(routes.get("10.244.1.0/26")), "blackhole 80 ");
+  assert.equal(text(routes.get("10.244.2.0/26")), "unicast 80 10.244.2.0@5");
+  assert.equal(routes.get("10.244.3.0/26"), undefined);
+  assert.equal(text(routes.get("10.9.0.0/26")), "unicast 81 192.0.2.12@2");
+  assert.deepEqual(unresolved, []);
+});

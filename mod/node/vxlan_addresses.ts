@@ -10,16 +10,17 @@
  * names or one that fits is kept, others go back. The decision is pure and is made from the state that
  * the agent follows, so that nothing is asked of the datastore while all is as it should be.
  */
-import { holderOf } from "../ipam/block.ts";
+import { handleOf, ordinalsOf } from "../ipam/block.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import { readPool, selectsNode } from "../ipam/pools.ts";
+import type { AllocationBlock } from "../model/ipam_block.ts";
 import { type Node, nodeKind } from "../model/node.ts";
 import {
   type Family,
   formatIp,
   formatPrefix,
   type Ip,
-  ordinalOf,
+  ipAt,
   parseStrictPrefix,
   type Prefix,
   prefixContains,
@@ -49,15 +50,33 @@ export function tunnelPools(family: Family, state: ClusterState, node: Node): Pr
   return found;
 }
 
-/** Whether the address is on record as this node's, as far as the state tells. */
-function onRecord(family: Family, state: ClusterState, ip: Ip): boolean {
-  for (const block of state.blocks.values()) {
-    const prefix = parseStrictPrefix(block.cidr);
-    if (!prefix || !prefixContains(prefix, ip)) continue;
-    const holder = holderOf(block, Number(ordinalOf(prefix, ip)));
-    return holder?.handle === tunnelHandle(family, state.nodeName);
+const known = new WeakMap<AllocationBlock, ReadonlyMap<string, readonly string[]>>();
+
+/** What a block holds for tunnels, by handle. Blocks are replaced when they change: each is read once. */
+function tunnelHolders(block: AllocationBlock): ReadonlyMap<string, readonly string[]> {
+  let holders = known.get(block);
+  if (!holders) {
+    const found = new Map<string, string[]>();
+    const prefix = parseStrictPrefix(block.cidr ?? "");
+    // A damaged record holds nothing; IPAM itself says so to whoever works on it.
+    const whole = prefix && Array.isArray(block.attributes) && Array.isArray(block.allocations) &&
+      block.attributes.every((attribute) => attribute);
+    for (const attribute of whole ? block.attributes : []) {
+      const handle = handleOf(attribute);
+      if (!handle || !FAMILIES.some((f) => handle.startsWith(RECORDS[f].handle))) continue;
+      found.set(handle, ordinalsOf(block, handle).map((n) => formatIp(ipAt(prefix!, n))));
+    }
+    known.set(block, holders = found);
   }
-  return false;
+  return holders;
+}
+
+/** Addresses that are on record as this node's tunnel's, as far as the state tells. */
+function onRecord(family: Family, state: ClusterState): string[] {
+  const handle = tunnelHandle(family, state.nodeName);
+  const held: string[] = [];
+  for (const block of state.blocks.values()) held.push(...tunnelHolders(block).get(handle) ?? []);
+  return held;
 }
 
 /** What has to be done for one family: nothing, to have an address of these pools, or to have none. */
@@ -71,9 +90,12 @@ export function addressTasks(state: ClusterState): AddressTask[] {
   return FAMILIES.flatMap((family): AddressTask[] => {
     const pools = tunnelPools(family, state, node);
     const address = tunnelAddress(node, family);
-    if (pools.length === 0) return address ? [{ family, task: "release" }] : [];
+    const held = onRecord(family, state);
+    if (pools.length === 0) {
+      return address || held.length > 0 ? [{ family, task: "release" }] : [];
+    }
     const kept = address && pools.some((pool) => prefixContains(pool, address)) &&
-      onRecord(family, state, address);
+      held.join() === formatIp(address);
     return kept ? [] : [{ family, task: "assign", pools }];
   });
 }

@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import type { AllocationBlock } from "../model/ipam_block.ts";
+import { formatPrefix } from "../net/mod.ts";
+import { locatedIn } from "./block_owners.ts";
+import { block } from "./testing/world.ts";
+
+const located = (value: unknown) =>
+  locatedIn(value as AllocationBlock).map(({ prefix, node }) => `${formatPrefix(prefix)} ${node}`);
+
+Deno.test("a block stands for its addresses, but for those that another node has borrowed", () => {
+  const given = { "10.0.0.3": "a", "10.0.0.4": "b", "10.0.0.9": "c" };
+  assert.deepEqual(located(block("10.0.0.0/26", { node: "a", given })), [
+    "10.0.0.0/26 a",
+    "10.0.0.4/32 b",
+    "10.0.0.9/32 c",
+  ]);
+  assert.deepEqual(located(block("fd00::/122", { node: "a", given: { "fd00::7": "b" } })), [
+    "fd00::/122 a",
+    "fd00::7/128 b",
+  ]);
+});
+
+Deno.test("of a block that is nobody's any more each address stands for itself", () => {
+  const given = { "10.0.0.3": "a", "10.0.0.4": "b" };
+  assert.deepEqual(located(block("10.0.0.0/26", { given })), ["10.0.0.3/32 a", "10.0.0.4/32 b"]);
+  assert.deepEqual(located({ ...block("10.0.0.0/26", {}), affinity: "virtual:load-balancer" }), []);
+});
+
+Deno.test("very old owners count, released addresses and rubbish do not", () => {
+  const old = { ...block("10.0.0.0/26", {}), affinity: undefined, hostAffinity: "a" };
+  assert.deepEqual(located(old), ["10.0.0.0/26 a"]);
+  const cooling = block("10.0.0.0/26", { node: "a", given: { "10.0.0.3": "b" } });
+  Object.assign(cooling.attributes[0], { releasedAt: "2026-11-25T00:00:00Z" });
+  assert.deepEqual(located(cooling), ["10.0.0.0/26 a"]);
+  assert.deepEqual(located({ ...block("10.0.0.0/26", { node: "a" }), allocations: "x" }), [
+    "10.0.0.0/26 a",
+  ]);
+  assert.deepEqual(located({ ...block("10.0.0.0/26", { node: "a" }), allocations: [7, "x"] }), [
+    "10.0.0.0/26 a",
+  ]);
+  assert.deepEqual(located({ ...block("10.0.0.0/26", { node: "a" }), cidr: "nonsense" }), []);
+});

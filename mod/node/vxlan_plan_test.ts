@@ -1,0 +1,233 @@
+import assert from "node:assert/strict";
+import { formatIp, formatPrefix, type Ip, mustIp, mustPrefix } from "../net/mod.ts";
+import { felixParameters } from "./felix.ts";
+import { type PlannedRoute, resolveNextHop } from "./route_plan.ts";
+import { StateWorld } from "./testing/world.ts";
+import { vtepMac } from "./vxlan.ts";
+import { planDevice, planTunnels } from "./vxlan_plan.ts";
+
+const ETH0 = 2, DEVICE = 5;
+
+const paths = [
+  { prefix: mustPrefix("192.0.2.0/24"), oif: ETH0, protocol: 2, metric: 0 },
+  {
+    prefix: mustPrefix("0.0.0.0/0"),
+    oif: ETH0,
+    gateway: mustIp("192.0.2.1"),
+    protocol: 3,
+    metric: 0,
+  },
+  { prefix: mustPrefix("2001:db8::/64"), oif: ETH0, protocol: 2, metric: 256 },
+];
+
+function text({ prefix, type, protocol, hops }: PlannedRoute): string {
+  const ways = hops.map(({ gateway, oif, onlink }) =>
+    `${gateway ? `via ${formatIp(gateway)} ` : ""}dev ${oif === ETH0 ? "eth0" : "vxlan"}${
+      onlink ? " onlink" : ""
+    }`
+  );
+  assert.equal(`${type} ${protocol}`, "unicast 80");
+  return `${formatPrefix(prefix)} ${ways.join(", ")}`;
+}
+
+function plan(world: StateWorld, device: { index: number; up: boolean } | null = up) {
+  const made = planTunnels(4, {
+    nodeName: world.nodeName,
+    nodes: world.state.nodes,
+    pools: world.state.poolPrefixes(),
+    blocks: world.state.blocks.values(),
+    device: device ?? undefined,
+    resolve: (nextHop: Ip) => resolveNextHop(paths, nextHop),
+  });
+  return {
+    address: made.address && formatIp(made.address),
+    routes: [...made.routes.values()].map(text).sort(),
+    neighbours: Object.fromEntries(made.neighbours),
+    forwarding: Object.fromEntries(made.forwarding),
+    awaited: [...made.awaited],
+  };
+}
+
+const up = { index: DEVICE, up: true };
+
+/** Two nodes of one subnet, a third elsewhere. */
+function cluster(mode: string): StateWorld {
+  const world = new StateWorld("node1");
+  world.pool("p", { cidr: "10.244.0.0/16", vxlanMode: mode });
+  const node = (n: number, address: string) =>
+    world.node(`node${n}`, {
+      bgp: { ipv4Address: address },
+      ipv4VXLANTunnelAddr: `10.244.${n}.0`,
+    });
+  node(1, "192.0.2.11/24");
+  node(2, "192.0.2.12/24");
+  node(3, "198.51.100.13/24");
+  for (const n of [1, 2, 3]) world.block(`10.244.${n}.0/26`, { node: `node${n}` });
+  return world;
+}
+
+Deno.test("Always: every block behind its node's tunnel address", () => {
+  assert.deepEqual(plan(cluster("Always")), {
+    address: "10.244.1.0",
+    routes: [
+      "10.244.2.0/26 via 10.244.2.0 dev vxlan onlink",
+      "10.244.3.0/26 via 10.244.3.0 dev vxlan onlink",
+    ],
+    neighbours: {
+      "10.244.2.0": vtepMac("node2", 4),
+      "10.244.3.0": vtepMac("node3", 4),
+    },
+    forwarding: {
+      [vtepMac("node2", 4)]: "192.0.2.12",
+      [vtepMac("node3", 4)]: "198.51.100.13",
+    },
+    awaited: [],
+  });
+});
+
+Deno.test("CrossSubnet: a node of our subnet without a tunnel, and never onlink", () => {
+  assert.deepEqual(plan(cluster("CrossSubnet")).routes, [
+    "10.244.2.0/26 via 192.0.2.12 dev eth0",
+    "10.244.3.0/26 via 10.244.3.0 dev vxlan onlink",
+  ]);
+  // A prefix length that says nothing of a subnet: nobody is beside us.
+  const world = cluster("CrossSubnet");
+  const spec = { bgp: { ipv4Address: "192.0.2.11/32" }, ipv4VXLANTunnelAddr: "10.244.1.0" };
+  world.node("node1", spec);
+  assert.deepEqual(plan(world).routes.length, 2);
+  assert.ok(plan(world).routes.every((r) => r.endsWith("onlink")));
+});
+
+Deno.test("Never: nothing", () => {
+  const made = plan(cluster("Never"), null);
+  assert.deepEqual([made.routes, made.awaited, made.neighbours], [[], [], {}]);
+});
+
+Deno.test("a way through tunnels begins when both ends have an address and the device is up", () => {
+  const blocks = ["10.244.2.0/26", "10.244.3.0/26"];
+  const own = { bgp: { ipv4Address: "192.0.2.11/24" } };
+  const world = cluster("Always");
+  assert.deepEqual(plan(world, { index: DEVICE, up: false }).awaited, blocks);
+  assert.deepEqual(plan(world, null).awaited, blocks);
+  world.node("node1", own);
+  assert.deepEqual(plan(world).awaited, blocks, "our own address is missing");
+  assert.deepEqual(plan(world).routes, []);
+  const lacking = cluster("Always");
+  lacking.node("node3", { bgp: { ipv4Address: "198.51.100.13/24" } });
+  assert.deepEqual(plan(lacking).awaited, ["10.244.3.0/26"], "theirs is missing");
+  assert.deepEqual(plan(lacking).routes, ["10.244.2.0/26 via 10.244.2.0 dev vxlan onlink"]);
+  lacking.node("node3", undefined);
+  assert.deepEqual(
+    plan(lacking).awaited,
+    ["10.244.3.0/26"],
+    "the node has gone, its block has not",
+  );
+});
+
+Deno.test("borrowed addresses go to who has them; so do those of nobody's block", () => {
+  const world = cluster("Always");
+  world.block("10.244.2.0/26", {
+    node: "node2",
+    given: { "10.244.2.5": "node3", "10.244.2.6": "node1", "10.244.2.7": "node2" },
+  });
+  world.block("10.244.9.0/26", { given: { "10.244.9.1": "node2", "10.244.9.2": "node1" } });
+  assert.deepEqual(plan(world).routes, [
+    "10.244.2.0/26 via 10.244.2.0 dev vxlan onlink",
+    "10.244.2.5/32 via 10.244.3.0 dev vxlan onlink",
+    "10.244.3.0/26 via 10.244.3.0 dev vxlan onlink",
+    "10.244.9.1/32 via 10.244.2.0 dev vxlan onlink",
+  ]);
+});
+
+Deno.test("a tunnel address outside of its node's blocks is on the device itself", () => {
+  const world = cluster("Always");
+  world.node("node2", {
+    bgp: { ipv4Address: "192.0.2.12/24" },
+    ipv4VXLANTunnelAddr: "10.244.3.9", // borrowed
+  });
+  world.block("10.244.3.0/26", { node: "node3", given: { "10.244.3.9": "node2" } });
+  world.node("node4", { bgp: { ipv4Address: "192.0.2.14/24" }, ipv4VXLANTunnelAddr: "10.99.0.1" });
+  assert.deepEqual(plan(world).routes, [
+    "10.244.2.0/26 via 10.244.3.9 dev vxlan onlink",
+    "10.244.3.0/26 via 10.244.3.0 dev vxlan onlink",
+    "10.244.3.9/32 dev vxlan",
+    "10.99.0.1/32 dev vxlan",
+  ]);
+});
+
+Deno.test("the narrowest pool decides; other families' and other pools' blocks are not ours", () => {
+  const world = cluster("Always");
+  world.pool("narrow", { cidr: "10.244.3.0/24", vxlanMode: "Never" });
+  world.pool("six", { cidr: "fd00::/48", vxlanMode: "Always" });
+  world.block("fd00::/122", { node: "node2" });
+  world.block("10.50.0.0/26", { node: "node2" });
+  const made = plan(world);
+  assert.deepEqual(made.routes, [
+    "10.244.2.0/26 via 10.244.2.0 dev vxlan onlink",
+    "10.244.3.0/32 dev vxlan",
+  ]);
+  assert.deepEqual(made.awaited, []);
+});
+
+Deno.test("a MAC that the Node names counts; of two ends that are the same the first does", () => {
+  const world = cluster("Always");
+  const end = (tunnel: string, more = {}) => ({
+    bgp: { ipv4Address: "192.0.2.12/24" },
+    ipv4VXLANTunnelAddr: tunnel,
+    ...more,
+  });
+  world.node("node2", end("10.244.2.0", { vxlanTunnelMACAddr: "66:AA:bb:cc:dd:ee" }));
+  assert.equal(plan(world).neighbours["10.244.2.0"], "66:aa:bb:cc:dd:ee");
+  world.node("node0", end("10.244.2.0"));
+  assert.equal(plan(world).neighbours["10.244.2.0"], vtepMac("node0", 4));
+  assert.equal(plan(world).forwarding["66:aa:bb:cc:dd:ee"], undefined);
+});
+
+Deno.test("MACs follow from the node's name", () => {
+  // printf a | sha1sum; printf a-v6 | sha1sum
+  assert.equal(vtepMac("a", 4), "66:86:f7:e4:37:fa");
+  assert.equal(vtepMac("a", 6), "66:b0:25:93:68:b9");
+});
+
+Deno.test("the device is as FelixConfiguration and the host have it, or a fault says why not", () => {
+  const felix = (environment: Record<string, string> = {}) =>
+    felixParameters("node1", new Map(Object.entries(environment)), new Map());
+  const device = (world: StateWorld, parameters = felix(), family: 4 | 6 = 4) =>
+    planDevice(family, {
+      nodeName: "node1",
+      node: world.state.nodes.get("node1"),
+      pools: world.state.poolPrefixes(),
+      parameters,
+      hostMtu: 1500,
+      interfaceOf: (ip) => formatIp(ip) === "192.0.2.11" ? ETH0 : undefined,
+    });
+  const made = {
+    vni: 4096,
+    port: 4789,
+    local: mustIp("192.0.2.11"),
+    parentIndex: ETH0,
+    learning: false,
+    mac: vtepMac("node1", 4),
+    mtu: 1450,
+    up: true,
+  };
+  assert.deepEqual(device(cluster("Always")), { device: made });
+  assert.equal(device(cluster("Never")), undefined);
+  assert.equal(device(cluster("Always"), felix({ vxlanenabled: "false" })), undefined);
+  assert.ok(device(cluster("Never"), felix({ vxlanenabled: "true" })));
+  const others = felix({ vxlanvni: "42", vxlanport: "8472", vxlanmtu: "1400" });
+  assert.deepEqual(device(cluster("CrossSubnet"), others), {
+    device: { ...made, vni: 42, port: 8472, mtu: 1400 },
+  });
+  const moved = cluster("Always");
+  moved.node("node1", { bgp: { ipv4Address: "192.0.2.99/24" } });
+  assert.deepEqual(device(moved), {
+    fault: 'no interface has 192.0.2.99, the address of the Node "node1"',
+  });
+  const six = cluster("Never");
+  six.pool("six", { cidr: "fd00::/48", vxlanMode: "Always" });
+  assert.deepEqual(device(six, felix(), 6), {
+    fault: 'the Node "node1" has no IPv6 address for VXLAN to use',
+  });
+  assert.equal(device(six), undefined, "an IPv6 pool wants no IPv4 tunnels");
+});
