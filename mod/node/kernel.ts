@@ -147,6 +147,8 @@ export class Kernel implements NodeKernel {
     else this.#links.saw(link);
     if (endpoint) this.#endpointLinks.observed(link.name, gone ? undefined : linkState(link));
     if (tunnel) this.#tunnelLinks.observed(link, gone);
+    // Somebody has given it another name: under its own there is nothing now.
+    if (before && before.name !== link.name) this.#tunnelLinks.observed(before, true);
     if (endpoint && !before && !gone) {
       // New sysctls, none of which has been read.
       for (const name of sysctlsOf(link.name)) this.#sysctls.observed(name, undefined);
@@ -171,6 +173,12 @@ export class Kernel implements NodeKernel {
   #addressEvent(address: Address, gone: boolean): void {
     if (concernsAddresses(this.#links, address)) {
       this.#addresses.observed(addressKey(address), gone ? undefined : true);
+    }
+    // With an interface's last IPv4 address go its IPv4 routes, and the kernel tells nobody.
+    if (gone && address.ip.family === 4) {
+      this.#routes.reconciler.forget((_key, route) =>
+        route.prefix.ip.family === 4 && route.hops.some((hop) => hop.oif === address.index)
+      );
     }
     this.#stale = true;
     this.#pathsChanged();

@@ -42,6 +42,7 @@ export function forwarding(links: LinkTable): Reconciler<string> {
     },
     same: (a, b) => a === b,
     put: (key, host) => socket.replaceNeighbour(entryOf(key, host)),
-    remove: (key, host) => gone(() => socket.deleteNeighbour(entryOf(key, host))),
+    // Without a host: all destinations that a MAC has been given go at once.
+    remove: (key) => gone(() => socket.deleteNeighbour(entryOf(key))),
   });
 }

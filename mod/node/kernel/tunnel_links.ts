@@ -5,6 +5,7 @@
  * A device that nobody wants any more stays for a few seconds: other nodes hear of the change a moment
  * later than we do, and what they send meanwhile still arrives.
  */
+import { KernelError } from "../../../ffi/errors.ts";
 import { addLink, type Link, setLink } from "../../../ffi/route/link.ts";
 import { sameIp } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
@@ -104,10 +105,25 @@ export class TunnelLinks {
         parentIndex,
         learning,
       };
-      socket.run(...addLink(spec), setLink(name, { up }));
+      try {
+        socket.run(...addLink(spec), setLink(name, { up }));
+      } catch (error) {
+        throw this.#explained(error, desired);
+      }
     }
     const link = socket.link(name);
     if (link) this.links.saw(link);
+  }
+
+  /** The kernel's "exists already" does not say what does. */
+  #explained(error: unknown, { vni, port }: VxlanDevice): unknown {
+    if (!(error instanceof KernelError) || error.code !== "EEXIST") return error;
+    const other = this.links.all().find(({ vxlan }) => vxlan?.vni === vni && vxlan.port === port);
+    if (!other) return error;
+    return new Error(
+      `the interface ${other.name} has the VNI ${vni} on port ${port} already; remove it, or set ` +
+        "another vxlanVNI or vxlanPort in the FelixConfiguration",
+    );
   }
 
   async #delete(name: string): Promise<void> {
