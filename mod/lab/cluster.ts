@@ -17,7 +17,7 @@ import { closeFd, O_APPEND, O_CREAT, O_WRONLY } from "../../ffi/libc.ts";
 import { openFd } from "../../ffi/file.ts";
 import { IFA_F_NODAD } from "../../ffi/route/address.ts";
 import { writeSysctl } from "../../ffi/sysctl.ts";
-import { type Family, mustPrefix, parseCidr } from "../net/mod.ts";
+import { type Family, formatIp, mustPrefix, parseCidr } from "../net/mod.ts";
 import { connectUnix } from "../rpc/connect.ts";
 import { RpcClient } from "../rpc/client.ts";
 import type { NodeStatus } from "../node/api.ts";
@@ -59,7 +59,7 @@ function address(text: string) {
 }
 
 /** Addresses on a link, usable at once: nobody else in the lab has them. */
-function addAddresses(socket: RouteSocket, link: string, texts: readonly string[]): void {
+export function addAddresses(socket: RouteSocket, link: string, texts: readonly string[]): void {
   const { index } = socket.link(link)!;
   for (const text of texts) {
     const { ip, length } = address(text);
@@ -86,28 +86,36 @@ function makeRouter(layout: LabLayout): void {
   });
 }
 
-function makeNode(layout: LabLayout, node: LabNode): void {
-  createNetns(node.namespace);
-  const subnet = layout.subnets[node.subnet];
-  withNetns(node.namespace, (netns) =>
+/** A member of a subnet: a namespace, its wire to the bridge, its addresses and default routes. */
+export function joinSubnet(
+  layout: LabLayout,
+  member: Pick<LabNode, "name" | "namespace" | "subnet" | "addresses">,
+): void {
+  createNetns(member.namespace);
+  const subnet = layout.subnets[member.subnet];
+  withNetns(member.namespace, (netns) =>
     withNetns(layout.routerNamespace, (router) => {
       using inRouter = RouteSocket.open(router);
-      using inNode = RouteSocket.open(netns);
-      inRouter.addLink({ kind: "veth", name: node.name, peer: { name: "eth0", netns } });
-      inRouter.setLink(node.name, {
+      using inMember = RouteSocket.open(netns);
+      inRouter.addLink({ kind: "veth", name: member.name, peer: { name: "eth0", netns } });
+      inRouter.setLink(member.name, {
         masterIndex: inRouter.link(subnet.bridge)!.index,
         up: true,
       });
-      inNode.setLink("lo", { up: true });
-      inNode.setLink("eth0", { up: true });
-      addAddresses(inNode, "eth0", node.addresses);
+      inMember.setLink("lo", { up: true });
+      inMember.setLink("eth0", { up: true });
+      addAddresses(inMember, "eth0", member.addresses);
       for (const gateway of subnet.routers.map((text) => address(text).ip)) {
-        inNode.addRoute({
+        inMember.addRoute({
           destination: EVERYTHING[gateway.family],
-          hops: [{ gateway, oif: inNode.link("eth0")!.index }],
+          hops: [{ gateway, oif: inMember.link("eth0")!.index }],
         });
       }
     }));
+}
+
+function makeNode(layout: LabLayout, node: LabNode): void {
+  joinSubnet(layout, node);
   for (const folder of ["run", "state", "calico", "net.d"]) {
     Deno.mkdirSync(`${node.directory}/${folder}`, { recursive: true });
   }
@@ -155,9 +163,19 @@ export function startProcess(
   log: string,
   netns?: Netns,
 ): ProcessIdentity {
+  return startProgram(executable(), args, env, log, netns);
+}
+
+/** Starts a program, its output appended to a file. It outlives us. */
+export function startProgram(
+  path: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  log: string,
+  netns?: Netns,
+): ProcessIdentity {
   const output = openFd(log, O_WRONLY | O_CREAT | O_APPEND, 0o600);
   try {
-    const path = executable();
     const pid = spawn({
       path,
       argv: [path, ...args],
@@ -168,7 +186,7 @@ export function startProcess(
       detached: true,
     });
     const identity = identify(pid);
-    if (!identity) throw new LabError(`${args.join(" ")} ended at once; see ${log}`);
+    if (!identity) throw new LabError(`${path} ${args.join(" ")} ended at once; see ${log}`);
     return identity;
   } finally {
     closeFd(output);
@@ -225,7 +243,7 @@ export async function askNode<T>(node: LabNode, method: string, params?: unknown
 }
 
 /** Waits until it is so; on failure the end of the log says more. */
-async function until(
+export async function until(
   what: string,
   milliseconds: number,
   log: string,
@@ -262,12 +280,14 @@ async function lastLines(log: string): Promise<string> {
  */
 export async function waitReady(record: LabRecord, options: { mesh?: boolean } = {}) {
   const { nodes, families } = record.layout;
+  const ours = new Set(nodes.flatMap((n) => n.addresses.map((text) => formatIp(address(text).ip))));
   for (const node of nodes) {
     await until(node.name, 20_000, `${node.directory}/node.log`, async () => {
       const status = await askNode<NodeStatus>(node, "node.status");
       if (!status.ready) return false;
-      const up = status.peers.filter((p) => p.state === "Established").length;
-      return !options.mesh || up === (nodes.length - 1) * families.length;
+      // Members that are not ours come and go as they like.
+      const up = status.peers.filter((p) => p.state === "Established" && ours.has(p.address));
+      return !options.mesh || up.length === (nodes.length - 1) * families.length;
     });
   }
 }

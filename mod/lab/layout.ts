@@ -14,9 +14,12 @@ import {
   addToIp,
   type Family,
   formatIp,
+  formatPrefix,
   mustPrefix,
+  parseCidr,
   parsePrefix,
   type Prefix,
+  prefixContains,
 } from "../net/mod.ts";
 import { LabError } from "./workloads.ts";
 
@@ -107,6 +110,24 @@ function subnetPrefix(cidr: Prefix, number: number, family: Family): Prefix {
   return family === 4 ? cidr : mustPrefix(`fd00:10:10:${(number + 1).toString(16)}::/64`);
 }
 
+/** The address that is written .11 or ::11 in a subnet, with prefix length. */
+function hostAddress({ ip, length }: Prefix, last: number): string {
+  const number = ip.family === 4 ? last : parseInt(`${last}`, 16);
+  return `${formatIp(addToIp(ip, number))}/${length}`;
+}
+
+/** The addresses of a host number in a subnet that is laid out: one for each of its families. */
+export function hostAddresses(subnet: LabSubnet, last: number): string[] {
+  return subnet.routers.map((text) => {
+    const { prefix } = parseCidr(text)!;
+    const host = hostAddress(prefix, last);
+    if (last < 2 || !prefixContains(prefix, parseCidr(host)!.ip)) {
+      throw new LabError(`the subnet ${formatPrefix(prefix)} has no host number ${last}`);
+    }
+    return host;
+  });
+}
+
 export function layout(
   name: string,
   subnets: readonly { cidr: Prefix; nodes: number }[],
@@ -120,13 +141,8 @@ export function layout(
     );
   }
   const directory = `${root}/${name}`;
-  /** The address that is written .11 or ::11 in a subnet, of each family. */
   const addresses = (subnet: number, last: number) =>
-    families.map((family) => {
-      const { ip, length } = subnetPrefix(subnets[subnet].cidr, subnet, family);
-      const number = family === 4 ? last : parseInt(`${last}`, 16);
-      return `${formatIp(addToIp(ip, number))}/${length}`;
-    });
+    families.map((family) => hostAddress(subnetPrefix(subnets[subnet].cidr, subnet, family), last));
   const nodes: LabNode[] = [];
   subnets.forEach(({ nodes: count }, subnet) => {
     for (let i = 0; i < count; i++) {

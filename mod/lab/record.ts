@@ -111,9 +111,11 @@ export function listPods(record: LabRecord): PodRecord[] {
     .sort((a, b) => `${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1);
 }
 
-/** Notes a process of the lab (`store` or a node) for `listProcesses`. */
+export const processFile = (directory: string, name: string) => `${directory}/${name}.process`;
+
+/** Notes a process of the lab (`store`, a node, another member) for `listProcesses`. */
 export function saveProcess(directory: string, name: string, process: ProcessIdentity): void {
-  writeJson(`${directory}/${name}.process`, process);
+  writeJson(processFile(directory, name), process);
 }
 
 /** All processes of which a readable file in the lab's directory tells. */
