@@ -1,6 +1,6 @@
 /**
  * Starting other processes: for the lab alone, which starts copies of its own executable and what the
- * user typed behind `lab exec`. posix_spawn makes the child in the network namespace in which the
+ * user typed: the command behind `lab exec`, the BIRD of a mesh member. posix_spawn makes the child in the network namespace in which the
  * calling thread is, so a namespace is a matter of `inNetns`.
  *
  * A process is known by its pid together with its start time: a pid alone may be somebody else's by

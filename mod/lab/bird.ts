@@ -15,13 +15,22 @@
 import { deleteNetns, listNetns, type Netns } from "../../ffi/netns.ts";
 import { isAlive, type ProcessIdentity, signal } from "../../ffi/process.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
+import { IpamError } from "../ipam/errors.ts";
 import { Ipam } from "../ipam/ipam.ts";
 import { DEFAULT_AS_NUMBER } from "../model/bgp_configuration.ts";
 import { nodeKind } from "../model/node.ts";
 import { formatIp, formatPrefix, ipAt, parseCidr, type Prefix } from "../net/mod.ts";
 import { connectUnix } from "../rpc/connect.ts";
 import { birdConfig, type BirdSettings } from "./bird_config.ts";
-import { addAddresses, endProcess, joinSubnet, startProgram, until, withNetns } from "./cluster.ts";
+import {
+  addAddresses,
+  deleteWire,
+  endProcess,
+  joinSubnet,
+  startProgram,
+  until,
+  withNetns,
+} from "./cluster.ts";
 import type { Lab } from "./lab.ts";
 import { hostAddresses, namespacePrefix } from "./layout.ts";
 import { processFile, saveLab, saveProcess } from "./record.ts";
@@ -50,6 +59,12 @@ export async function addBirdMember(lab: Lab, options: BirdOptions): Promise<Bir
   const { name = "bird", host = 40, program, blocks } = options;
   const addresses = hostAddresses(layout.subnets[0], host);
   const namespace = namespacePrefix(layout.name) + name;
+  // The wire to the bridge bears the name.
+  if (!/^[a-z][a-z0-9]{0,14}$/.test(name)) {
+    throw new LabError(
+      `the member name "${name}" is not allowed: want at most 15 lower-case letters and digits`,
+    );
+  }
   if (!program.startsWith("/")) {
     throw new LabError(`"${program}" is not the path of a program; give BIRD's, as /usr/sbin/bird`);
   }
@@ -133,12 +148,7 @@ export class BirdMember {
   /** For `addBirdMember`. */
   async make(): Promise<void> {
     const { place, lab: { record: { layout } } } = this;
-    for (const block of place.blocks) {
-      const { failed } = await this.#ipam.claimAffinity(block, place.name);
-      if (failed.length === 0) continue;
-      const names = failed.map(formatPrefix).join(", ");
-      throw new LabError(`the block ${names} is another node's; give ${place.name} another one`);
-    }
+    for (const block of place.blocks) await this.#claim(block);
     joinSubnet(layout, { ...place, subnet: 0 });
     withNetns(place.namespace, (netns) => {
       using socket = RouteSocket.open(netns);
@@ -147,6 +157,20 @@ export class BirdMember {
     Deno.mkdirSync(place.directory, { recursive: true });
     this.#write();
     await this.register();
+  }
+
+  async #claim(block: Prefix): Promise<void> {
+    const { name } = this.place;
+    try {
+      const { failed } = await this.#ipam.claimAffinity(block, name);
+      if (failed.length === 0) return;
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+      throw new LabError(`${name} cannot have the block ${formatPrefix(block)}: ${error.message}`);
+    }
+    throw new LabError(
+      `the block ${formatPrefix(block)} is another node's; give ${name} another one`,
+    );
   }
 
   /** Writes the Node object: from now on our nodes peer with this member. */
@@ -258,7 +282,11 @@ export class BirdMember {
     await this.stop();
     if (await this.lab.resources.get(nodeKind, name)) await this.deregister();
     await this.#ipam.removeHost(name);
-    if (listNetns().includes(namespace)) deleteNetns(namespace);
+    if (listNetns().includes(namespace)) {
+      deleteNetns(namespace);
+      // The kernel takes the namespace's links away in its own time; the name shall be free now.
+      await deleteWire(record.layout, name);
+    }
     delete record.processes[name];
     saveLab(record);
     removeFile(processFile(record.layout.directory, name));

@@ -1,7 +1,7 @@
 /**
  * Bringing a lab up and down: the router, the nodes' namespaces, the datastore's process and the
  * nodes' services. Everything is made by netlink and posix_spawn; the only programs that are started
- * are copies of this executable.
+ * are copies of this executable, and one that the caller names by its path (bird.ts).
  */
 import {
   createNetns,
@@ -11,6 +11,7 @@ import {
   Netns,
   netnsDirectory,
 } from "../../ffi/netns.ts";
+import { isKernelError } from "../../ffi/errors.ts";
 import { identify, isAlive, type ProcessIdentity, signal, spawn } from "../../ffi/process.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { closeFd, O_APPEND, O_CREAT, O_WRONLY } from "../../ffi/libc.ts";
@@ -75,8 +76,11 @@ function makeRouter(layout: LabLayout): void {
   withNetns(layout.routerNamespace, (netns) => {
     using socket = RouteSocket.open(netns);
     socket.setLink("lo", { up: true });
-    for (const subnet of layout.subnets) {
-      socket.addLink({ kind: "bridge", name: subnet.bridge });
+    for (const [i, subnet] of layout.subnets.entries()) {
+      // A bridge without a MAC of its own takes over its ports' lowest: a member that joins later
+      // would change it, and everybody's neighbour entry for the gateway would lead nowhere.
+      const mac = `02:00:00:00:00:${(i + 1).toString(16).padStart(2, "0")}`;
+      socket.addLink({ kind: "bridge", name: subnet.bridge, mac });
       addAddresses(socket, subnet.bridge, subnet.routers);
       socket.setLink(subnet.bridge, { up: true });
     }
@@ -112,6 +116,17 @@ export function joinSubnet(
         });
       }
     }));
+}
+
+/** Takes a member's wire from the bridge; that it is gone is no error. */
+export async function deleteWire(layout: LabLayout, member: string): Promise<void> {
+  using router = Netns.open(netnsPath(layout.routerNamespace));
+  using socket = RouteSocket.open(router);
+  try {
+    await socket.deleteLink(member);
+  } catch (error) {
+    if (!(isKernelError(error) && error.code === "ENODEV")) throw error;
+  }
 }
 
 function makeNode(layout: LabLayout, node: LabNode): void {

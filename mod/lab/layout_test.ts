@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { formatPrefix } from "../net/mod.ts";
-import { layout, parseFamilies, parseSubnets } from "./layout.ts";
+import { hostAddresses, layout, parseFamilies, parseSubnets } from "./layout.ts";
 import { LabError } from "./workloads.ts";
 
 const read = (text: string, nodes?: number) =>
@@ -61,5 +61,14 @@ Deno.test("with IPv6 every subnet has a /64 too, or that alone", () => {
       () => parseFamilies(text as string),
       (e) => e instanceof LabError && (message as RegExp).test(e.message),
     );
+  }
+});
+
+Deno.test("a host number is an address of each family in its subnet", () => {
+  const { subnets } = layout("x", parseSubnets("2,192.168.5.64/28:1"), [4, 6]);
+  assert.deepEqual(hostAddresses(subnets[0], 40), ["10.10.1.40/24", "fd00:10:10:1::40/64"]);
+  assert.deepEqual(hostAddresses(subnets[1], 14), ["192.168.5.78/28", "fd00:10:10:2::14/64"]);
+  for (const [n, last] of [[0, 1], [0, 256], [1, 16]]) {
+    assert.throws(() => hostAddresses(subnets[n], last), LabError);
   }
 });

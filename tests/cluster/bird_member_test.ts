@@ -6,16 +6,18 @@
  */
 import assert from "node:assert/strict";
 import { identify, isAlive, signal } from "../../ffi/process.ts";
-import { addBirdMember, type BirdMember } from "../../mod/lab/bird.ts";
+import { addBirdMember, type BirdMember, type BirdOptions } from "../../mod/lab/bird.ts";
 import { askNode, netnsPath, startNode, waitReady } from "../../mod/lab/cluster.ts";
 import type { Lab, RunningPod } from "../../mod/lab/lab.ts";
 import { findLab, listProcesses } from "../../mod/lab/record.ts";
 import { Pinger } from "../../mod/lab/probe.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
 import type { RouteStatus } from "../../bgp/config.ts";
+import { LabError } from "../../mod/lab/workloads.ts";
 import { formatIp, mustIp, mustPrefix } from "../../mod/net/mod.ts";
 import { Netns, pause, pod, tool, until, withLab } from "./harness.ts";
 
+const SIGCONT = 18, SIGSTOP = 19;
 const PROGRAM = "/usr/sbin/bird";
 
 function missing(): string | undefined {
@@ -154,11 +156,33 @@ const env = { TORTIE_BGP_HOLD_TIME: "6" };
 const name = reason === undefined ? title : `${title} (skipped: ${reason})`;
 
 Deno.test(name, options, async (t) => {
+  let left: BirdMember | undefined;
   await withLab({ subnets: "2,1", families: "IPv4,IPv6", env }, async (lab) => {
     const { record } = lab;
     const pods: RunningPod[] = [];
     for (const n of [1, 2, 3]) pods.push((await lab.run(pod(`p${n}`), { node: `node${n}` }))[0]);
-    const [p1] = pods;
+    await t.step("a member that cannot be is refused, and leaves nothing", async () => {
+      const netns = await tool(undefined, "ip", "netns", "list");
+      const refused = (options: Partial<BirdOptions>, why: RegExp) =>
+        assert.rejects(
+          addBirdMember(lab, { program: PROGRAM, blocks: [], ...options }),
+          (e) => e instanceof LabError && why.test(e.message),
+        );
+      await refused({ program: "bird" }, /"bird" is not the path of a program/);
+      await refused({ program: "/nowhere/bird" }, /no program at \/nowhere\/bird/);
+      await refused({ name: "Bird 1" }, /name "Bird 1" is not allowed/);
+      await refused({ host: 11 }, /node1 has the address 10\.10\.1\.11/);
+      await refused({ host: 300 }, /no host number 300/);
+      await refused({ name: "node1" }, /has a member "node1" already/);
+      const [{ blocks: [taken] }] = await new Mesh(lab, undefined!, pods).status();
+      await refused({ blocks: [mustPrefix(taken)] }, /is another node's/);
+      await refused({ blocks: [mustPrefix("192.168.7.0/26")] }, /192\.168\.7\.0\/26/);
+      assert.equal(await tool(undefined, "ip", "netns", "list"), netns);
+      assert.doesNotMatch((await lab.tortie(["get", "nodes", "-o", "name"])).stdout, /bird/);
+    });
+
+    const gateway = () => tool(record.layout.routerNamespace, "cat", "/sys/class/net/br1/address");
+    const mac = await gateway();
     const bird = await addBirdMember(lab, {
       program: PROGRAM,
       blocks: all,
@@ -169,6 +193,8 @@ Deno.test(name, options, async (t) => {
     const mesh = new Mesh(lab, bird, pods);
     await tellRouter(lab, pods);
     const { namespace } = bird.place;
+
+    assert.equal(await gateway(), mac, "who joins does not change the gateway's address");
 
     await t.step("its blocks are in every kernel when it announces them, not before", async () => {
       await until(
@@ -293,6 +319,21 @@ Deno.test(name, options, async (t) => {
       assert.deepEqual(await mesh.picture(), before);
     });
 
+    await t.step(
+      "killed, and back with less to say: only that goes which it has not said",
+      async () => {
+        await bird.kill();
+        bird.configure({ announce: blocks(BLOCK4, MORE6) });
+        await pause(300);
+        await mesh.settled("BIRD is away", [BLOCK4, BLOCK6], 1000);
+        await bird.start();
+        await mesh.settled("BIRD is back", [BLOCK4, MORE6]);
+        bird.configure({ announce: blocks(BLOCK4, BLOCK6) });
+        await mesh.settled("as before", [BLOCK4, BLOCK6]);
+        await mesh.sessionsUp("as before");
+      },
+    );
+
     await t.step("kill -9 of a node's service: no ping from behind BIRD is lost", async () => {
       const end = mesh.traffic();
       const service = identify((await askNode<NodeStatus>(mesh.nodes[0], "node.status")).pid)!;
@@ -351,6 +392,23 @@ Deno.test(name, options, async (t) => {
       assert.deepEqual(await mesh.picture(), before, "no service and no other session restarted");
     });
 
+    await t.step("silent for the hold time: we tell it so, and its routes go at once", async () => {
+      const process = record.processes.bird;
+      const began = performance.now();
+      signal(process, SIGSTOP);
+      try {
+        await mesh.settled("BIRD is silent", [], 12_000);
+      } finally {
+        signal(process, SIGCONT);
+      }
+      assert.ok(performance.now() - began > 3000, "not before the hold time");
+      const [{ peers }] = await mesh.status();
+      const silent = peers.find((p) => p.address === "10.10.1.42")!;
+      assert.match(silent.lastError!.text, /hold timer/i);
+      await mesh.sessionsUp("BIRD speaks again");
+      await mesh.settled("BIRD speaks again", [BLOCK4, BLOCK6]);
+    });
+
     await t.step("SIGTERM (NOTIFICATION): its routes go at once", async () => {
       const sessions = await mesh.birdSessions();
       assert.equal(sessions, 6);
@@ -396,7 +454,10 @@ Deno.test(name, options, async (t) => {
       const { stdout } = await lab.tortie(["get", "nodes", "-o", "name"]);
       assert.doesNotMatch(stdout, /bird/);
       await bird.remove(); // a second time is no error
-      void p1;
+      left = await addBirdMember(lab, { program: PROGRAM, blocks: all });
+      await left.start();
     });
   });
+  assert.ok(left && !left.running, "the lab is down, and the member with it");
+  assert.ok(!(await tool(undefined, "ip", "netns", "list")).includes(left.place.namespace));
 });
