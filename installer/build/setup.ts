@@ -30,7 +30,7 @@ export const NEEDS: Need[] = [
   { package: "iptables", files: ["/usr/sbin/iptables-nft-save"], purpose: "test" },
   { package: "ipset", files: ["/usr/sbin/ipset", "/sbin/ipset"], purpose: "test" },
   { package: "containernetworking-plugins", files: ["/usr/lib/cni/bridge"], purpose: "test" },
-  { package: "bird2", files: ["/usr/sbin/bird"], purpose: "test" },
+  { package: "bird2", files: ["/usr/sbin/bird"], purpose: "demo" },
   { package: "strace", files: ["/usr/bin/strace"], purpose: "test" },
 ];
 

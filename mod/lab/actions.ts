@@ -194,6 +194,7 @@ export async function demo(call: Call): Promise<number> {
     runDemo(call.io, {
       megabytes: wholeNumber(call, "megabytes", 200, 100_000),
       keep: call.options.keep === true,
+      bird: textOption(call, "bird"),
     })
   );
 }

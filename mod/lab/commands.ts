@@ -126,6 +126,7 @@ export const LAB_COMMANDS: readonly CommandSpec[] = [
         flags: "--megabytes <n>",
         description: "size of the transfer over restarts (default: 200)",
       },
+      { flags: "--bird <path>", description: "BIRD 2's executable, for a member that is not ours" },
       { flags: "--keep", description: "leave the lab up at the end" },
     ],
     load: action("demo"),

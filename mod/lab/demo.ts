@@ -19,6 +19,8 @@ const POOL6 = "fd00:10:244::/64";
 export interface DemoOptions {
   readonly megabytes: number;
   readonly keep: boolean;
+  /** BIRD 2's executable, for the chapter with a member that is not ours. */
+  readonly bird?: string;
 }
 
 /** What a chapter tells with. */

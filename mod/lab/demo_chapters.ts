@@ -12,7 +12,9 @@ import {
   mustPrefix,
   prefixContains,
 } from "../net/mod.ts";
-import { netnsPath, startNode, waitReady, withNetns } from "./cluster.ts";
+import type { NodeStatus } from "../node/api.ts";
+import { addBirdMember } from "./bird.ts";
+import { askNode, netnsPath, startNode, waitReady, withNetns } from "./cluster.ts";
 import type { Narrator } from "./demo.ts";
 import * as manifests from "./demo_manifests.ts";
 import type { RunningPod } from "./lab.ts";
@@ -117,6 +119,75 @@ async function unreached(pods: readonly RunningPod[], family: Family): Promise<s
   );
   return silent.length === 0 ? undefined : silent.join(", ");
 }
+
+/** The member's blocks, of the two pools. */
+const BIRD_BLOCKS = ["10.244.200.0/26", "fd00:10:244:0:200::/122"];
+
+const foreignMember: Chapter = async (n) => {
+  const { bird: program } = n.options;
+  if (!program) {
+    n.say("  (left out: no BIRD was named; with it: tortie lab demo --bird /usr/sbin/bird)");
+    return;
+  }
+  const nodes = n.lab.record.layout.nodes.map((node) => node.name);
+  const inEveryKernel = (there: boolean) =>
+    nodes.every((node) =>
+      BIRD_BLOCKS.map(mustPrefix).every((block) =>
+        routesOf(n, node, block.ip.family).some((r) =>
+          r.startsWith(`${formatPrefix(block)} `) && r.endsWith("proto 81")
+        ) === there
+      )
+    );
+  const bird = await addBirdMember(n.lab, { program, blocks: BIRD_BLOCKS.map(mustPrefix) });
+  try {
+    n.check(
+      "without BIRD's announcements no kernel has routes to its blocks",
+      inEveryKernel(false),
+    );
+    await bird.start();
+    n.check(
+      "BIRD, a member by its Node object, announces two blocks: every kernel has them",
+      await soon(() => inEveryKernel(true)),
+    );
+    n.show(
+      BIRD_BLOCKS.map(mustPrefix).flatMap((block) =>
+        routesOf(n, "node1", block.ip.family).filter((r) => r.startsWith(formatPrefix(block)))
+      ).join("\n"),
+    );
+    const [one] = [...plain.values()];
+    const hosts = bird.hosts.map((ip) => formatIp(ip));
+    const reached = async () => {
+      for (const host of hosts) if (!await pings(one, host)) return false;
+      return true;
+    };
+    const back = async () => {
+      for (const address of one.addresses) {
+        if (!await pingsFrom(bird.place.namespace, address)) return false;
+      }
+      return true;
+    };
+    n.check(
+      "pod one and the host behind BIRD ping each other, IPv4 and IPv6",
+      await soon(async () => await reached() && await back()),
+    );
+    await bird.kill();
+    await pause(500);
+    n.check(
+      "killed with -9, BIRD's routes stay for its restart time (graceful restart)",
+      inEveryKernel(true) && await reached(),
+    );
+    await bird.start();
+    const node1 = n.lab.node("node1");
+    const met = async () =>
+      (await askNode<NodeStatus>(node1, "node.status")).peers
+        .every((peer) => peer.state === "Established");
+    n.check("started again, it is back in the mesh", await soon(met) && inEveryKernel(true));
+    await bird.stop();
+    n.check("ended in good order, its routes go at once", await soon(() => inEveryKernel(false)));
+  } finally {
+    await bird.remove();
+  }
+};
 
 const crossSubnet: Chapter = async (n) => {
   const pods = [...plain.values()];
@@ -345,9 +416,10 @@ const restarts: Chapter = async (n) => {
 
 export const CHAPTERS: readonly (readonly [string, Chapter])[] = [
   ["1. Addresses from IPAM, routes by BGP", connectivity],
-  ["2. A tunnel where it is needed: VXLAN, CrossSubnet", crossSubnet],
-  ["3. Addresses of one's own choice", fixedAddresses],
-  ["4. Pools", pools],
-  ["5. NetworkPolicy", policy],
-  ["6. The node service dies, the network does not", restarts],
+  ["2. A member of the mesh that is not ours: BIRD", foreignMember],
+  ["3. A tunnel where it is needed: VXLAN, CrossSubnet", crossSubnet],
+  ["4. Addresses of one's own choice", fixedAddresses],
+  ["5. Pools", pools],
+  ["6. NetworkPolicy", policy],
+  ["7. The node service dies, the network does not", restarts],
 ];
