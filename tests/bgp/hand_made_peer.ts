@@ -1,0 +1,106 @@
+/** A peer made by hand over real TCP: it says what the test tells it to, and keeps what it is told. */
+import { encodeKeepalive } from "../../bgp/message/frame.ts";
+import { Framer, NOTIFICATION, UPDATE } from "../../bgp/message/framer.ts";
+import { encodeOpen } from "../../bgp/message/open.ts";
+import type { BgpTransport, Connection } from "../../bgp/transport.ts";
+import { mustIp } from "../../mod/net/mod.ts";
+import { sleep, until } from "./harness.ts";
+
+export interface Identity {
+  readonly source: string;
+  readonly as: number;
+  /** As an IPv4 address. */
+  readonly routerId: string;
+}
+
+export class HandMadePeer {
+  #connection: Connection | undefined;
+  notification: readonly [code: number, subcode: number] | undefined;
+  /** Why the connection ended. */
+  ended: string | undefined;
+  readonly types: number[] = [];
+
+  constructor(readonly transport: BgpTransport, readonly who: Identity, readonly to: string) {}
+
+  /** Calls until the speaker takes the call and has said its OPEN: after an error it waits a while. */
+  async call(): Promise<void> {
+    await until(`${this.to} to take a call from ${this.who.source}`, () => this.#try());
+  }
+
+  #try(): Promise<boolean> {
+    this.close();
+    this.notification = this.ended = undefined;
+    this.types.length = 0;
+    return new Promise((resolve) => {
+      this.transport.connect({
+        remote: { address: mustIp(this.to), port: 179 },
+        source: mustIp(this.who.source),
+        timeout: 2000,
+      }, {
+        onFailed: () => resolve(false),
+        onConnected: (connection) => {
+          this.#connection = connection;
+          const framer = new Framer({
+            onMessage: (type, body) => {
+              this.types.push(type);
+              if (type === NOTIFICATION) this.notification = [body[0], body[1]];
+              // Its OPEN; a NOTIFICATION instead says that it wants no call yet.
+              if (this.types.length === 1) resolve(type === 1);
+            },
+            onError: (error) => this.ended = `the speaker sent garbage: ${error.text}`,
+          });
+          connection.start({
+            onData: (bytes) => framer.push(bytes),
+            onDrain: () => {},
+            onEnd: (failure) => {
+              this.ended ??= failure.message;
+              resolve(false);
+            },
+          });
+        },
+      });
+    });
+  }
+
+  open(holdTime = 90): void {
+    const { as } = this.who;
+    const id = mustIp(this.who.routerId).bytes;
+    this.send(encodeOpen({
+      as,
+      holdTime,
+      routerId: new DataView(id.buffer, id.byteOffset).getUint32(0),
+      capabilities: [
+        { kind: "multiprotocol", afi: 1, safi: 1 },
+        { kind: "multiprotocol", afi: 2, safi: 1 },
+        { kind: "route-refresh" },
+        { kind: "four-octet-as", as },
+      ],
+    }));
+  }
+
+  keepalive(): void {
+    this.send(encodeKeepalive());
+  }
+
+  send(bytes: Uint8Array): void {
+    this.#connection!.send(bytes);
+  }
+
+  /** The same, a byte in a packet. */
+  async trickle(bytes: Uint8Array): Promise<void> {
+    for (const byte of bytes) {
+      this.send(new Uint8Array([byte]));
+      await sleep(1);
+    }
+  }
+
+  /** UPDATEs that have come. */
+  get updates(): number {
+    return this.types.filter((type) => type === UPDATE).length;
+  }
+
+  close(): void {
+    this.#connection?.close();
+    this.#connection = undefined;
+  }
+}
