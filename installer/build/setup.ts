@@ -10,7 +10,7 @@ interface Need {
   /** Any of these files shows that it is there. */
   files: string[];
   /** What it is for. */
-  purpose: "build" | "demo" | "test";
+  purpose: "build" | "demo" | "test" | "bench";
 }
 
 const ARCH = `${Deno.build.arch}-linux-gnu`;
@@ -32,6 +32,8 @@ export const NEEDS: Need[] = [
   { package: "containernetworking-plugins", files: ["/usr/lib/cni/bridge"], purpose: "test" },
   { package: "bird2", files: ["/usr/sbin/bird"], purpose: "demo" },
   { package: "strace", files: ["/usr/bin/strace"], purpose: "test" },
+  { package: "frr", files: ["/usr/lib/frr/bgpd"], purpose: "bench" },
+  { package: "gobgpd", files: ["/usr/bin/gobgpd"], purpose: "bench" },
 ];
 
 async function exists(path: string): Promise<boolean> {

@@ -1,237 +1,182 @@
 /**
- * BGP at ten thousand /26 routes: from a test injector over TCP into our table, and, with the same
- * injector in the same run, into BIRD 2's; the time to tell one more peer; memory. Needs root, and bird2
- * for the comparison (left out where it is missing).
+ * BGP at ten thousand /26 routes: from a test injector over TCP into the speaker's table (seen by a
+ * collector to which it passes them on) and into the kernel (seen by its notifications), for the node
+ * service, BIRD 2, FRR and GoBGP with the same bytes, in the same run, taking turns (`bgp_wire.ts`,
+ * `bgp_daemons.ts`). Each time is from the injector's first octet to the last prefix:
  *
- *     deno run -A --v8-flags=--expose-gc tests/bench/bgp.ts [routes] [repetitions]
+ *   first      into a process that was just started
+ *   withdrawn  all of it taken back by UPDATEs
+ *   again      the same once more
+ *   one        one prefix more, and taken back, in the full table: middle of all
+ *   dropped    the injector's connection ends
+ *
+ *     deno task bench bgp
  */
-import { encodeKeepalive } from "../../bgp/message/frame.ts";
-import { Writer } from "../../bgp/message/bytes.ts";
-import type { Attributes } from "../../bgp/message/attributes.ts";
-import { encodeOpen } from "../../bgp/message/open.ts";
+import { BIRD, type Daemon, FRR, GOBGP, Running, TORTIE } from "./bgp_daemons.ts";
 import {
-  encodeAttributes,
-  writeAnnouncements,
-  writeEndOfRib,
-} from "../../bgp/message/update_encode.ts";
-import { Speaker } from "../../bgp/speaker.ts";
-import { FakeClock, FakeNet } from "../../bgp/testing/fake_net.ts";
-import { RawPeer } from "../../bgp/testing/raw_peer.ts";
-import { mustIp } from "../../mod/net/mod.ts";
-import { NodeTransport } from "../../mod/node/bgp_transport.ts";
-import { Bird, missing, Ours, until, Wire } from "../bgp/harness.ts";
+  announcements,
+  COLLECTOR,
+  COLLECTOR_AS,
+  endOfRib,
+  INJECTOR,
+  INJECTOR_AS,
+  KernelWatch,
+  pause,
+  Wire,
+  WirePeer,
+  withdrawals,
+} from "./bgp_wire.ts";
+import { ms, type Outcome, ratio, spread, type Table } from "./report.ts";
 
-const AS = 64512;
-
-/** What the injector sends, made beforehand: packed UPDATEs, or one for each route. */
-function updates(count: number, packed: boolean): Uint8Array {
-  const out = new Writer(1 << 20);
-  const keys = Array.from({ length: count }, (_, i) => (0x0a000000 + i * 64) * 64 + 26);
-  const attributes = (i: number): Attributes => ({
-    origin: 0,
-    asPath: [],
-    nextHop: mustIp("10.9.0.77"),
-    localPref: 100,
-    // One for each route: every block has its own node in a large mesh's reflector.
-    ...(packed ? {} : { originatorId: 0x0a010000 + i % 250, clusterList: [1] }),
-  });
-  const groups = packed ? [keys] : keys.map((key) => [key]);
-  groups.forEach((group, i) => {
-    const a = attributes(i);
-    writeAnnouncements(out, "ipv4", a, encodeAttributes(a, { asSize: 4 }), group);
-  });
-  writeEndOfRib(out, "ipv4");
-  return out.done();
-}
-
-/** Calls a speaker in the wire's other namespace, greets it, and sends everything at once. */
-function inject(wire: Wire, from: "ours" | "theirs", bytes: Uint8Array) {
-  const [source, remote] = from === "ours" ? ["10.9.0.1", "10.9.0.2"] : ["10.9.0.2", "10.9.0.1"];
-  const transport = new NodeTransport(from === "ours" ? wire.ours : wire.theirs);
-  return new Promise<{ close(): void; started: number }>((resolve, reject) => {
-    let greeted = false;
-    transport.connect({
-      remote: { address: mustIp(remote), port: 179 },
-      source: mustIp(source),
-      timeout: 5000,
-    }, {
-      onFailed: (failure) => reject(new Error(failure.message)),
-      onConnected(connection) {
-        connection.start({
-          onDrain: () => {},
-          onEnd: () => {},
-          onData() {
-            if (greeted) return;
-            greeted = true;
-            connection.send(encodeKeepalive());
-            const started = performance.now();
-            connection.send(bytes);
-            resolve({ close: () => connection.close(), started });
-          },
-        });
-        connection.send(encodeOpen({
-          as: AS,
-          holdTime: 0,
-          routerId: 0x0a090009,
-          capabilities: [
-            { kind: "multiprotocol", afi: 1, safi: 1 },
-            { kind: "four-octet-as", as: AS },
-          ],
-        }));
-      },
-    });
-  });
-}
-
-/** Milliseconds from the injector's first byte to the full table of ours. */
-async function intoOurs(bytes: Uint8Array, count: number): Promise<number> {
-  const wire = await Wire.open();
-  try {
-    const ours = new Ours(wire);
-    ours.speaker.setPeers([{
-      name: "injector",
-      address: mustIp("10.9.0.2"),
-      remoteAs: AS,
-      passive: true,
-      gracefulRestart: false,
-    }]);
-    const full = new Promise<number>((resolve) => {
-      ours.speaker.onRoutes(() => {
-        if (ours.kernel.size === count) resolve(performance.now());
-      });
-    });
-    ours.speaker.start();
-    const injector = await inject(wire, "theirs", bytes);
-    const end = await full;
-    injector.close();
-    return end - injector.started;
-  } finally {
-    await wire.close();
-  }
-}
-
-/** The same into BIRD, asked through its socket. */
-async function intoBird(bytes: Uint8Array, count: number): Promise<number> {
-  const wire = await Wire.open();
-  try {
-    const bird = new Bird(wire);
-    await bird.start(`
-router id 10.9.0.2;
-protocol device { }
-protocol direct { ipv4; interface "w0"; }
-protocol bgp injector {
-  local 10.9.0.2 as ${AS}; neighbor 10.9.0.1 as ${AS}; multihop; passive on; hold time 0;
-  ipv4 { import all; export none; };
-}
-`);
-    const injector = await inject(wire, "ours", bytes);
-    await until("BIRD's table", async () => {
-      const text = await bird.ctl("show", "route", "count", "protocol", "injector");
-      return text.includes(`${count} of `);
-    }, { step: 5 });
-    const end = performance.now();
-    injector.close();
-    return end - injector.started;
-  } finally {
-    await wire.close();
-  }
-}
-
-/** In one process without sockets: what decoding, deciding and telling one more peer cost. */
-function inProcess(bytes: Uint8Array, count: number) {
-  const clock = new FakeClock();
-  const net = new FakeNet(clock, 0);
-  const us = mustIp("10.9.0.100");
-  const speaker = new Speaker(
-    { as: AS, routerId: us, listen: [{ family: 4, port: 179 }] },
-    { transport: net.transport(us), clock },
-  );
-  const peers = ["10.9.0.1", "10.9.0.2"].map(mustIp);
-  speaker.setPeers(peers.map((address, i) => ({
-    name: `peer${i}`,
-    address,
-    source: us,
-    remoteAs: AS,
-    passive: true,
-    routeReflectorClient: true,
-  })));
-  let told = 0;
-  speaker.onRoutes((changes) => told += changes.length);
-  speaker.start();
-  const collect = (globalThis as { gc?: () => void }).gc;
-  const injector = new RawPeer(net, peers[0], AS, 1);
-  injector.establish(us);
-  collect?.();
-  const before = Deno.memoryUsage().heapUsed;
-  const copy = bytes.slice();
-  let start = performance.now();
-  injector.send(copy);
-  clock.advance(10);
-  const table = performance.now() - start;
-  if (told !== count) throw new Error(`${told} of ${count} routes`);
-  collect?.();
-  const memory = Deno.memoryUsage().heapUsed - before - copy.length;
-  const reader = new RawPeer(net, peers[1], AS, 2);
-  start = performance.now();
-  reader.establish(us);
-  const reflected = performance.now() - start;
-  const sent = speaker.peers()[1].prefixes.sent;
-  if (sent !== count) throw new Error(`${sent} of ${count} routes reflected`);
-  return { table, reflected, memory: collect ? memory : NaN };
-}
-
-const least = (all: number[]) => Math.min(...all);
-
-/** Milliseconds and bytes, the least of the repetitions; `over TCP` figures are missing where BIRD is. */
-export interface BgpFigures {
-  readonly routes: number;
-  /** Octets of the injector's UPDATEs. */
-  readonly octets: number;
+/** Milliseconds; NaN for the kernel of a speaker that does not write into it. */
+export interface Reached {
   readonly table: number;
-  readonly reflected: number;
-  /** Heap bytes a route; NaN without --expose-gc. */
-  readonly heap: number;
-  readonly tcp?: { readonly ours: number; readonly bird: number };
+  readonly kernel: number;
 }
 
+export interface Life {
+  readonly first: Reached;
+  readonly withdrawn: Reached;
+  readonly again: Reached;
+  readonly one: Reached;
+  readonly dropped: Reached;
+  /** Processor time of the first, milliseconds. */
+  readonly busy: number;
+  /** MB: resident with the full table, and how much of it is more than before. */
+  readonly resident: number;
+  readonly grown: number;
+}
+
+/** Prefixes beyond all others, for single changes. */
+const EXTRA = 200_000;
+const SINGLE_CHANGES = 40;
+
+/** One process of a speaker from its start to the end of the injector's session. */
+export async function life(
+  daemon: Daemon,
+  { count, packed }: { count: number; packed: boolean },
+): Promise<Life> {
+  const wire = await Wire.open(`bgp-bench-${Deno.pid}`);
+  const ends: (() => unknown)[] = [() => wire.close()];
+  try {
+    const running = await Running.start(daemon, wire.speakerName);
+    ends.push(async () => {
+      const said = await running.stop();
+      if (said && Deno.env.has("TORTIE_BENCH_VERBOSE")) console.error(said);
+    });
+    const kernel = new KernelWatch(wire.speaker);
+    ends.push(() => kernel.close());
+    const collector = await WirePeer.establish(wire.tester, COLLECTOR, COLLECTOR_AS);
+    ends.push(() => collector.close());
+    collector.send(endOfRib());
+    const injector = await WirePeer.establish(wire.tester, INJECTOR, INJECTOR_AS);
+    ends.push(() => injector.close());
+    await pause(1500); // what a speaker does at first with an empty table is over
+
+    const reached = async (act: () => void, target: number, extra?: number): Promise<Reached> => {
+      const so = (seen: typeof collector.told) => () =>
+        extra === undefined ? seen.count === target : seen.has(extra) === (target === 1);
+      const what = `${daemon.name}: ${target} prefixes`;
+      const table = collector.told.when(`${what} at the collector`, so(collector.told));
+      const routes = daemon.kernel
+        ? kernel.routes.when(`${what} in the kernel`, so(kernel.routes))
+        : Promise.resolve(NaN);
+      const began = performance.now();
+      act();
+      const [toldAt, routesAt] = await Promise.all([table, routes]);
+      return { table: toldAt - began, kernel: routesAt - began };
+    };
+
+    const all = announcements(0, count, packed), none = withdrawals(0, count);
+    const before = await running.resident();
+    const idle = await running.busy();
+    const first = await reached(() => injector.send(all), count);
+    await pause(500);
+    const busy = await running.busy() - idle;
+    const resident = await running.resident();
+    const withdrawn = await reached(() => injector.send(none), 0);
+    await pause(500);
+    const again = await reached(() => injector.send(all), count);
+    await pause(500);
+    const singles: Reached[] = [];
+    const up = announcements(EXTRA, EXTRA + 1, packed), down = withdrawals(EXTRA, EXTRA + 1);
+    for (let i = 0; i < SINGLE_CHANGES; i++) {
+      const present = 1 - i % 2;
+      singles.push(await reached(() => injector.send(present ? up : down), present, EXTRA));
+      await pause(10);
+    }
+    const one = {
+      table: spread(singles.map((s) => s.table)).p50,
+      kernel: spread(singles.map((s) => s.kernel)).p50,
+    };
+    const dropped = await reached(() => injector.close(), 0);
+    return { first, withdrawn, again, one, dropped, busy, resident, grown: resident - before };
+  } finally {
+    for (const end of ends.reverse()) await end();
+  }
+}
+
+const ROWS = ["first", "withdrawn", "again", "one", "dropped"] as const;
+
+/** The lives of each, by its name. */
 export async function measure(
-  packed: boolean,
-  count = 10_000,
-  repetitions = 5,
-): Promise<BgpFigures> {
-  const bytes = updates(count, packed);
-  const runs = Array.from({ length: repetitions }, () => inProcess(bytes, count));
-  const figures = {
-    routes: count,
-    octets: bytes.length,
-    table: least(runs.map((r) => r.table)),
-    reflected: least(runs.map((r) => r.reflected)),
-    heap: least(runs.map((r) => r.memory)) / count,
-  };
-  if (missing() !== undefined) return figures;
-  const ours: number[] = [], bird: number[] = [];
-  for (let i = 0; i < repetitions; i++) {
-    ours.push(await intoOurs(bytes, count));
-    bird.push(await intoBird(bytes, count));
+  options: { count: number; packed: boolean },
+  rounds = 5,
+  daemons: readonly Daemon[] = [TORTIE, BIRD, FRR, GOBGP],
+): Promise<Map<Daemon, Life[]>> {
+  const lives = new Map<Daemon, Life[]>(daemons.map((daemon) => [daemon, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < daemons.length; i++) {
+      const daemon = daemons[(round + i) % daemons.length];
+      lives.get(daemon)!.push(await life(daemon, options));
+    }
   }
-  return { ...figures, tcp: { ours: least(ours), bird: least(bird) } };
+  return lives;
 }
 
-if (import.meta.main) {
-  const [count = 10_000, repetitions = 5] = Deno.args.map(Number);
-  for (const packed of [true, false]) {
-    const f = await measure(packed, count, repetitions);
-    console.log(
-      `${count} /26 routes, ${packed ? "packed" : "one UPDATE each"}, ${f.octets} octets:\n` +
-        `  in process: table ${f.table.toFixed(1)} ms, told to one more peer (and read there) ` +
-        `${f.reflected.toFixed(1)} ms, heap ${f.heap.toFixed(0)} bytes a route`,
-    );
-    console.log(
-      f.tcp
-        ? `  over TCP: ours ${f.tcp.ours.toFixed(0)} ms, BIRD 2 ${f.tcp.bird.toFixed(0)} ms, ` +
-          `ratio ${(f.tcp.ours / f.tcp.bird).toFixed(2)}`
-        : `  over TCP: left out, BIRD ${missing()}`,
-    );
-  }
-  Deno.exit(0);
+function table(title: string, lives: ReadonlyMap<Daemon, readonly Life[]>): Table {
+  const [ours] = lives.values();
+  const rows = ROWS.flatMap((row) =>
+    [...lives].flatMap(([{ name, kernel }, theirs]) => {
+      const cell = (of: readonly Life[], where: keyof Reached) =>
+        spread(of.map((one) => one[row][where]));
+      const [t, k] = [cell(theirs, "table"), cell(theirs, "kernel")];
+      const against = (where: keyof Reached, s: { p50: number }) =>
+        theirs === ours ? "" : ratio(cell(ours, where).p50, s.p50);
+      return [[
+        `${row}, ${name}`,
+        ...[ms(t.p50), ms(t.min), against("table", t)],
+        ...(kernel ? [ms(k.p50), ms(k.min), against("kernel", k)] : ["-", "-", "-"]),
+      ]];
+    })
+  );
+  const memory = [...lives].map(([{ name }, all]) =>
+    `${name} ${ms(spread(all.map((l) => l.resident)).p50)} (+${
+      ms(spread(all.map((l) => l.grown)).p50)
+    })`
+  );
+  const busy = [...lives].map(([{ name }, all]) =>
+    `${name} ${ms(spread(all.map((l) => l.busy)).p50)}`
+  );
+  return {
+    title,
+    columns: ["ms; ratio: ours to theirs", "table", "min", "ratio", "kernel", "min", "ratio"],
+    rows,
+    notes: [
+      `Processor time of the first, ms: ${busy.join(", ")}.`,
+      `Resident with the full table, MB (more than before): ${memory.join(", ")}.`,
+    ],
+  };
+}
+
+export async function run(count = 10_000, rounds = 5): Promise<Outcome> {
+  const packed = await measure({ count, packed: true }, rounds);
+  const single = await measure({ count, packed: false }, rounds);
+  const title = `${count} /26 routes by BGP to the table and to the kernel, `;
+  return {
+    tables: [
+      table(`${title}packed UPDATEs, ${rounds} lives each`, packed),
+      table(`${title}one UPDATE a route, 250 sets of attributes`, single),
+    ],
+  };
 }

@@ -9,6 +9,8 @@
  */
 import { openKv } from "../../mod/store/kv.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
+import { setup } from "../../installer/build/setup.ts";
+import * as bgp from "./bgp.ts";
 import * as coldStart from "./cold_start.ts";
 import * as cni from "./cni.ts";
 import * as demo from "./demo.ts";
@@ -47,6 +49,11 @@ const BENCHMARKS: Record<string, Benchmark> = {
   },
   "cold-start": { what: "start of the service with 250 pods", usual: true, run: coldStart.run },
   route: { what: "rtnetlink by each carrier", usual: false, run: runRoute },
+  bgp: {
+    what: "10,000 routes by BGP to table and kernel, BIRD, FRR, GoBGP beside",
+    usual: false,
+    run: runBgp,
+  },
 };
 
 async function runIpam(): Promise<Outcome> {
@@ -165,6 +172,11 @@ async function runRoute(): Promise<Outcome> {
     [name, f],
   ) => [name, ms(f.min), ms(f.median)]);
   return { tables: [{ title: "rtnetlink, ms", columns: ["", "min", "median"], rows }] };
+}
+
+async function runBgp(): Promise<Outcome> {
+  await setup(["test", "bench"]);
+  return await bgp.run();
 }
 
 const RESULTS = new URL("RESULTS.md", import.meta.url);
