@@ -10,6 +10,7 @@
 import { isKernelError } from "../errors.ts";
 import { NETLINK_ROUTE } from "../netlink/constants.ts";
 import { MessageCursor } from "../netlink/decoder.ts";
+import { attachFilter, passOverProgram } from "../netlink/filter.ts";
 import { NetlinkSocket } from "../netlink/socket.ts";
 import type { Transport } from "../netlink/transport.ts";
 import { inNetns, type Netns } from "../netns.ts";
@@ -138,6 +139,8 @@ export interface WatchOptions {
   readonly netns?: Netns;
   /** Bytes of the receive buffer. Default 16 MiB: some ten thousand events at once. */
   readonly receiveBuffer?: number;
+  /** Routes of these protocols that this port's socket has written: the kernel does not tell of them. */
+  readonly passOver?: { readonly port: number; readonly protocols: readonly number[] };
   readonly reactor?: Reactor;
 }
 
@@ -150,6 +153,10 @@ export function watchRoutes(
   const receiveBuffer = options.receiveBuffer ?? 16 << 20;
   const make = () => new NetlinkSocket(NETLINK_ROUTE, { groups, receiveBuffer });
   const socket = options.netns ? inNetns(options.netns, make) : make();
+  if (options.passOver) {
+    const types = [RTM_NEWROUTE, RTM_DELROUTE];
+    attachFilter(socket.fd, passOverProgram({ ...options.passOver, types }));
+  }
   let closed = false;
   const registration = (options.reactor ?? reactor()).add(socket.fd, { read: true }, () => {
     if (closed) return;

@@ -193,3 +193,38 @@ test("an address of its own is heard by the socket of its namespace alone", asyn
     watches.forEach((watch) => watch.close());
   }
 });
+
+test("routes that one's own socket has written are not told of, all others are", async () => {
+  using a = new Scratch();
+  using ours = RouteSocket.open(a.netns);
+  using other = RouteSocket.open(a.netns);
+  ours.setLink("lo", { up: true });
+  const told: string[] = [];
+  const passOver = { port: ours.port, protocols: [80, 81] };
+  const watch = watchRoutes({ groups: ["route", "link"], netns: a.netns, passOver }, (event) => {
+    if (event.kind === "route") {
+      told.push(`${event.gone ? "-" : "+"}${formatPrefix(event.route.destination)}`);
+    } else told.push(event.kind);
+  });
+  try {
+    const put = (socket: RouteSocket, n: number, protocol: number, family: 4 | 6 = 4) => {
+      const destination = mustPrefix(family === 4 ? `10.0.${n}.0/24` : `fd00:${n}::/32`);
+      socket.putRoutes([{ destination, protocol, hops: [{ oif: 1 }] }]);
+      socket.deleteRoutes([{ destination, protocol, hops: [{ oif: 1 }] }]);
+    };
+    put(ours, 1, 80);
+    put(ours, 2, 81);
+    put(ours, 3, 82);
+    put(ours, 4, 80, 6);
+    put(other, 5, 80);
+    put(other, 6, 81);
+    ours.setLink("lo", { mtu: 1400 });
+    const all = ["+10.0.3.0/24", "-10.0.3.0/24", "+10.0.5.0/24", "-10.0.5.0/24"];
+    all.push("+10.0.6.0/24", "-10.0.6.0/24", "link");
+    await until("the link", () => told.includes("link"));
+    assert.deepEqual(told.filter((one) => !one.includes(":")), all);
+    assert.ok(!told.some((one) => one.includes("fd00:4:")), told.join());
+  } finally {
+    watch.close();
+  }
+});
