@@ -35,8 +35,10 @@ export class BgpPart implements BgpService {
   #told = false;
   #routerId = "";
   #warnings: string[] = [];
-  /** Learned routes, or convergence, have changed: a turn is wanted. */
+  /** All learned routes are others now: a turn is wanted. */
   onChange: () => void = () => {};
+  /** Learned routes have changed under these keys: a turn is wanted. */
+  onLearned: (keys: readonly string[]) => void = () => {};
 
   constructor(
     readonly config: NodeConfig,
@@ -110,22 +112,23 @@ export class BgpPart implements BgpService {
     });
     this.#speaker = speaker;
     speaker.onRoutes((changes) => {
+      const keys: string[] = [];
       for (const change of changes) {
         const key = formatPrefix(change.prefix);
+        keys.push(key);
         if (change.paths.length === 0) this.#learned.delete(key);
         else this.#learned.set(key, change);
       }
-      this.onChange();
+      this.onLearned(keys);
     });
     speaker.onConverged(() => {
       this.log.info("BGP has converged");
       this.onConverged();
-      this.onChange();
     });
     speaker.start();
   }
 
-  /** Learned routes of the process before us that nobody announced again may go now. */
+  /** Learned routes of the process before us that nobody announced again may go now, in a turn. */
   onConverged: () => void = () => {};
 
   #end(why: string): void {
@@ -144,8 +147,9 @@ export class BgpPart implements BgpService {
     this.#speaker = undefined;
   }
 
-  learned(): readonly BestRouteChange[] {
-    return [...this.#learned.values()];
+  /** By canonical prefix, as it is from now on. */
+  learned(): ReadonlyMap<string, BestRouteChange> {
+    return this.#learned;
   }
 
   converged(): boolean {

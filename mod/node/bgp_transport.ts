@@ -7,6 +7,7 @@
  * closed and read to its end for a moment: a close with unread bytes would be a reset, and a
  * reset makes the peer's kernel forget what it has not handed over yet.
  */
+import { clearImmediate, setImmediate } from "node:timers";
 import type {
   BgpTransport,
   Clock,
@@ -277,6 +278,11 @@ export const systemClock: Clock = {
   wallTime: () => Date.now(),
   random: () => Math.random(),
   after(ms, call) {
+    if (ms === 0) {
+      // A timer of nothing takes a millisecond.
+      const immediate = setImmediate(call);
+      return { cancel: () => clearImmediate(immediate) };
+    }
     const timer = setTimeout(call, ms);
     return { cancel: () => clearTimeout(timer) };
   },

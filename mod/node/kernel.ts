@@ -42,7 +42,7 @@ import type { Log } from "./log.ts";
 import { hostMtu, podMtu } from "./mtu.ts";
 import type { Failure } from "./reconciler.ts";
 import { fromRoute } from "./route_forms.ts";
-import { PROTOCOL_BGP, PROTOCOL_OWN, resolveNextHop } from "./route_plan.ts";
+import { PROTOCOL_BGP, PROTOCOL_OWN, resolveNextHop, RoutePlan } from "./route_plan.ts";
 import type { ClusterState, Topic } from "./state.ts";
 import { FAMILIES, VXLAN_DEVICES } from "./vxlan.ts";
 
@@ -55,6 +55,7 @@ export interface KernelOptions {
 
 export class Kernel implements NodeKernel {
   readonly #socket: RouteSocket;
+  readonly #port: number;
   readonly #events: { close(): void };
   readonly #links: LinkTable;
   readonly #endpointLinks;
@@ -64,27 +65,34 @@ export class Kernel implements NodeKernel {
   readonly #neighbours;
   readonly #forwarding;
   readonly #routes: RoutePart;
-  #unresolved: readonly string[] = [];
+  readonly #plan = new RoutePlan();
+  /** Prefixes of which BGP has learned something new since the last turn. */
+  #news = new Set<string>();
   /** Why a VXLAN device that is wanted cannot be. */
   #faults: Failure[] = [];
   /** Those that can be, by name. */
   #devices: DevicesPlan["devices"] = new Map();
-  /** The plan no longer fits: links, addresses, paths or learned routes have changed. */
+  /** The plan no longer fits: links, addresses or paths have changed. */
   #stale = true;
   /** Something has changed that was not our doing: a turn is wanted. */
   onChange: () => void = () => {};
   /** Next hops may resolve otherwise now. */
   onPaths: () => void = () => {};
-  learned: () => readonly BestRouteChange[] = () => [];
+  learned: () => ReadonlyMap<string, BestRouteChange> = () => new Map();
   /** Whether learned routes that nobody announces any more may go. */
   converged: () => boolean = () => true;
 
   constructor(readonly felix: FelixParameters, readonly log: Log, options: KernelOptions = {}) {
     const { netns } = options;
     this.#socket = RouteSocket.open(netns);
+    const port = this.#port = this.#socket.port;
     this.#links = new LinkTable(this.#socket, felix.interfacePrefixes, felix.ipv6);
     this.#events = watchRoutes(
-      { groups: ["link", "address", "route", "neighbour"], netns },
+      {
+        groups: ["link", "address", "route", "neighbour"],
+        passOver: { port, protocols: [PROTOCOL_OWN, PROTOCOL_BGP] },
+        netns,
+      },
       (event) => this.#event(event),
     );
     this.#links.read();
@@ -107,7 +115,7 @@ export class Kernel implements NodeKernel {
   // Events.
 
   #event(event: RouteEvent): void {
-    const own = "port" in event && event.port === this.#socket.port;
+    const own = "port" in event && event.port === this.#port;
     switch (event.kind) {
       case "overflow":
         this.resync();
@@ -209,9 +217,14 @@ export class Kernel implements NodeKernel {
 
   // The node's kernel, as the agent sees it.
 
-  /** Learned routes have changed. */
+  /** Learned routes are others altogether. */
   replan(): void {
     this.#stale = true;
+  }
+
+  /** Learned routes have changed under these keys. */
+  learnedChanged(keys: Iterable<string>): void {
+    for (const key of keys) this.#news.add(key);
   }
 
   resync(): void {
@@ -227,15 +240,22 @@ export class Kernel implements NodeKernel {
   }
 
   async apply(state: ClusterState, topics: ReadonlySet<Topic>): Promise<Failure[]> {
-    // With ten thousand routes a plan takes milliseconds: not for a changed label.
+    // With ten thousand routes a plan takes milliseconds: not for one of them, nor for a label.
     const planned = this.#stale || PLANNED_FROM.some((topic) => topics.has(topic));
-    if (planned) this.#planDevices(state);
-    const failures = await this.#tunnelLinks.apply();
-    // A device that was made just now has its index only now.
-    if (planned || this.#stale) {
+    const failures: Failure[] = [];
+    try {
+      if (planned) this.#planDevices(state);
+      failures.push(...await this.#tunnelLinks.apply());
+      // A device that was made just now has its index only now.
+      if (planned || this.#stale) this.#planAll(state, this.#stale || topics.has("pools"));
       this.#stale = false;
-      this.#plan(state);
+    } catch (error) {
+      // The topics will not come again.
+      this.#stale = true;
+      throw error;
     }
+    for (const key of this.#news) this.#routes.reconciler.want(key, this.#plan.at(key));
+    this.#news = new Set();
     return [
       ...this.#faults,
       ...failures,
@@ -267,11 +287,11 @@ export class Kernel implements NodeKernel {
     this.#devices = devices;
   }
 
-  #plan(state: ClusterState): void {
+  /** `whole` false: what others and BGP have to do with the routes is as it was. */
+  #planAll(state: ClusterState, whole: boolean): void {
     const plan = planKernel({
       state,
       felix: this.felix,
-      learned: this.learned(),
       paths: this.#routes.paths(),
       devices: this.#devices,
       linkOf: (name) => this.#links.byName(name),
@@ -281,8 +301,18 @@ export class Kernel implements NodeKernel {
     this.#addresses.setDesired(plan.addresses);
     this.#neighbours.setDesired(plan.neighbours);
     this.#forwarding.setDesired(plan.forwarding);
-    this.#routes.setDesired(plan.routes, plan.awaited);
-    this.#unresolved = plan.unresolved;
+    this.#routes.setAwaited(plan.awaited);
+    const { reconciler } = this.#routes;
+    if (!whole) {
+      for (const key of this.#plan.changeOwn(plan.own)) reconciler.want(key, this.#plan.at(key));
+      return;
+    }
+    reconciler.setDesired(this.#plan.whole(plan.own, {
+      learned: this.learned(),
+      takesLearned: plan.takesLearned,
+      resolve: (nextHop) => this.#routes.resolve(nextHop),
+    }));
+    this.#news.clear();
   }
 
   /** Why an endpoint's traffic cannot pass, though its policy is in place; undefined where it can. */
@@ -309,7 +339,7 @@ export class Kernel implements NodeKernel {
 
   /** Learned prefixes whose next hop no route leads to. */
   get unresolved(): readonly string[] {
-    return this.#unresolved;
+    return [...this.#plan.unresolved];
   }
 
   /** All learned routes may be removed now if nobody announces them. */

@@ -1,3 +1,11 @@
+/** When: after a while, or when everything else that is due has had its turn. */
+import { setImmediate } from "node:timers";
+
+/** Resolves when timers, sockets and other people's promises have had their turn. */
+export function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
+}
+
 /** Something to be looked at again after a while: one timer, however often it is asked for. */
 export class Later {
   #timer: number | undefined;

@@ -1,7 +1,7 @@
 /**
  * Desired, actual, difference: the one way in which the node service changes the kernel.
  *
- *     desired  what the resources say should be          setDesired, want, unwant
+ *     desired  what the resources say should be          setDesired, want
  *     actual   what the kernel was last seen to hold      read (resync), observed (notification)
  *     apply    brings every key whose two sides differ to the desired one
  *
@@ -9,9 +9,14 @@
  * sides differ and `apply` mends it. Keys that failed stay different and are tried again at the next
  * `apply`. What is nobody's desire is removed only where the kind says that it is ours.
  *
+ * Many objects are changed a thousand at a time, with a turn of the event loop after each thousand, so
+ * that ten thousand routes do not hold up sessions, endpoints and events; what is desired or seen
+ * meanwhile counts from the next thousand on.
+ *
  * Kinds of kernel objects (`Kind` below) are small tables of functions; see links.ts, routes.ts,
  * neighbours.ts, sysctls.ts.
  */
+import { eventLoopTurn } from "./later.ts";
 
 /** One kind of kernel object, keyed by text. */
 export interface ObjectKind<V> {
@@ -29,7 +34,12 @@ export interface ObjectKind<V> {
   putMany?(
     items: [key: string, desired: V, actual: V | undefined][],
   ): [key: string, error: Error][];
+  /** Several removals at once; gives back what failed. */
+  removeMany?(items: [key: string, actual: V][]): [key: string, error: Error][];
 }
+
+/** Objects that are changed without a pause. */
+const CHUNK = 1000;
 
 export interface Failure {
   readonly kind: string;
@@ -39,7 +49,7 @@ export interface Failure {
 
 export class Reconciler<V> {
   readonly #kind: ObjectKind<V>;
-  #desired: ReadonlyMap<string, V> = new Map();
+  #desired = new Map<string, V>();
   #actual = new Map<string, V>();
   /** Keys whose sides may differ. */
   #dirty = new Set<string>();
@@ -49,14 +59,25 @@ export class Reconciler<V> {
     this.#kind = kind;
   }
 
-  /** The whole desired state, in place of the former one. */
-  setDesired(desired: ReadonlyMap<string, V>): void {
+  /** The whole desired state, in place of the former one. The map is the reconciler's from now on. */
+  setDesired(desired: Map<string, V>): void {
     for (const [key, value] of desired) {
       const before = this.#desired.get(key);
       if (before === undefined || !this.#kind.same(value, before)) this.#dirty.add(key);
     }
     for (const key of this.#desired.keys()) if (!desired.has(key)) this.#dirty.add(key);
     this.#desired = desired;
+  }
+
+  /** What is desired under one key; undefined: nothing. */
+  want(key: string, value: V | undefined): void {
+    const before = this.#desired.get(key);
+    if (value === undefined) this.#desired.delete(key);
+    else this.#desired.set(key, value);
+    if (before === undefined && value === undefined) return;
+    if (before === undefined || value === undefined || !this.#kind.same(value, before)) {
+      this.#dirty.add(key);
+    }
   }
 
   /** Reads the kernel anew: the next `apply` mends whatever differs. */
@@ -105,24 +126,55 @@ export class Reconciler<V> {
     const failures: Failure[] = [];
     const todo = [...this.#dirty];
     this.#dirty = new Set();
-    const fail = (key: string, error: unknown) => {
+    const fail: Fail = (key, error) => {
       this.#dirty.add(key);
-      failures.push({ kind: this.#kind.name, key, error: error as Error });
+      failures.push({ kind: this.#kind.name, key, error });
     };
-    // Removals first: a new object may need the place of an old one.
-    for (const key of todo) {
+    try {
+      // Removals first: a new object may need the place of an old one.
+      for (const step of [this.#remove, this.#put]) {
+        for (let at = 0; at < todo.length; at += CHUNK) {
+          const some = await step.call(this, todo.slice(at, at + CHUNK), fail);
+          if (some && todo.length > CHUNK) await eventLoopTurn();
+        }
+      }
+    } catch (error) {
+      // Nobody knows how far it came.
+      this.#readOnce = false;
+      throw error;
+    }
+    return failures;
+  }
+
+  /** Whether there was something to do. */
+  async #remove(keys: readonly string[], fail: Fail): Promise<boolean> {
+    const gone: [string, V][] = [];
+    for (const key of keys) {
       const actual = this.#actual.get(key);
       if (this.#desired.has(key) || actual === undefined) continue;
       if (this.#kind.ours && !this.#kind.ours(key, actual)) continue;
-      try {
-        await this.#kind.remove(key, actual);
-        this.#actual.delete(key);
-      } catch (error) {
-        fail(key, error);
+      gone.push([key, actual]);
+    }
+    const done = (key: string) => this.#actual.delete(key);
+    if (this.#kind.removeMany && gone.length > 1) {
+      share(gone, this.#kind.removeMany(gone), done, fail);
+    } else {
+      for (const [key, actual] of gone) {
+        try {
+          await this.#kind.remove(key, actual);
+          done(key);
+        } catch (error) {
+          fail(key, error as Error);
+        }
       }
     }
+    return gone.length > 0;
+  }
+
+  /** Whether there was something to do. */
+  async #put(keys: readonly string[], fail: Fail): Promise<boolean> {
     const puts: [string, V, V | undefined][] = [];
-    for (const key of todo) {
+    for (const key of keys) {
       const desired = this.#desired.get(key);
       if (desired === undefined) continue;
       const actual = this.#actual.get(key);
@@ -130,23 +182,36 @@ export class Reconciler<V> {
         puts.push([key, desired, actual]);
       }
     }
+    const done = (key: string, desired: V) => this.#actual.set(key, desired);
     if (this.#kind.putMany && puts.length > 1) {
-      const failed = new Map(this.#kind.putMany(puts));
-      for (const [key, desired] of puts) {
-        const error = failed.get(key);
-        if (error) fail(key, error);
-        else this.#actual.set(key, desired);
-      }
-      return failures;
-    }
-    for (const [key, desired, actual] of puts) {
-      try {
-        await this.#kind.put(key, desired, actual);
-        this.#actual.set(key, desired);
-      } catch (error) {
-        fail(key, error);
+      share(puts, this.#kind.putMany(puts), done, fail);
+    } else {
+      for (const [key, desired, actual] of puts) {
+        try {
+          await this.#kind.put(key, desired, actual);
+          done(key, desired);
+        } catch (error) {
+          fail(key, error as Error);
+        }
       }
     }
-    return failures;
+    return puts.length > 0;
+  }
+}
+
+type Fail = (key: string, error: Error) => void;
+
+/** Tells of each of many whether it was done. */
+function share<V>(
+  items: readonly [key: string, value: V, ...unknown[]][],
+  refused: readonly [key: string, error: Error][],
+  done: (key: string, value: V) => void,
+  fail: Fail,
+): void {
+  const failed = new Map(refused);
+  for (const [key, value] of items) {
+    const error = failed.get(key);
+    if (error) fail(key, error);
+    else done(key, value);
   }
 }

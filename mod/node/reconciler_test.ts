@@ -83,3 +83,76 @@ Deno.test("from any state to any other, whatever happened between", async () => 
     },
   ));
 });
+
+Deno.test("single keys are wanted and given up beside the whole", async () => {
+  const { kernel, log, reconciler } = world();
+  reconciler.setDesired(map({ a: "1", b: "2" }));
+  await reconciler.apply();
+  reconciler.want("a", "1");
+  reconciler.want("nobody's", undefined);
+  assert.equal(reconciler.pending, false);
+  reconciler.want("b", undefined);
+  reconciler.want("c", "3");
+  assert.deepEqual(await reconciler.apply(), []);
+  assert.deepEqual(kernel, map({ a: "1", c: "3" }));
+  assert.deepEqual(log, ["put a", "put b", "remove b", "put c"]);
+});
+
+Deno.test("thousands are changed in bulk, and others have their turn between", async () => {
+  const kernel = new Map<string, string>();
+  let bulks = 0, turns = 0;
+  const many = new Reconciler<string>({
+    name: "thing",
+    read: () => new Map(kernel),
+    same: (a, b) => a === b,
+    put: () => assert.fail("one by one"),
+    putMany(items) {
+      bulks++;
+      for (const [key, value] of items) if (key !== "7") kernel.set(key, value);
+      return items.filter(([key]) => key === "7").map(([key]) => [key, new Error("refused")]);
+    },
+    remove: () => assert.fail("one by one"),
+    removeMany(items) {
+      bulks++;
+      for (const [key] of items) if (key !== "8") kernel.delete(key);
+      return items.filter(([key]) => key === "8").map(([key]) => [key, new Error("refused")]);
+    },
+  });
+  const all = Array.from({ length: 3500 }, (_, i): [string, string] => [`${i}`, "x"]);
+  many.setDesired(new Map(all));
+  const timer = setInterval(() => turns++, 0);
+  const applying = many.apply();
+  many.want("3499", "y"); // after the apply has begun: it counts all the same
+  assert.deepEqual((await applying).map((f) => f.key), ["7"]);
+  assert.equal(kernel.size, 3499);
+  assert.equal(kernel.get("3499"), "y");
+  assert.equal(bulks, 4);
+  many.setDesired(new Map());
+  assert.deepEqual((await many.apply()).map((f) => f.key), ["8"]);
+  clearInterval(timer);
+  assert.deepEqual([...kernel.keys()], ["8"]);
+  assert.ok(turns > 0, "a timer has fired meanwhile");
+});
+
+Deno.test("after a failure that leaves all in the dark, the kernel is read again", async () => {
+  const kernel = new Map<string, string>();
+  let lost = true;
+  const many = new Reconciler<string>({
+    name: "thing",
+    read: () => new Map(kernel),
+    same: (a, b) => a === b,
+    put: () => assert.fail("one by one"),
+    putMany(items) {
+      kernel.set(items[0][0], items[0][1]);
+      if (lost) throw new Error("the answers were lost");
+      for (const [key, value] of items) kernel.set(key, value);
+      return [];
+    },
+    remove: (key) => void kernel.delete(key),
+  });
+  many.setDesired(map({ a: "1", b: "2", c: "3" }));
+  await assert.rejects(many.apply(), /were lost/);
+  lost = false;
+  assert.deepEqual(await many.apply(), []);
+  assert.deepEqual(kernel, map({ a: "1", b: "2", c: "3" }));
+});

@@ -4,7 +4,7 @@
  */
 import { type Route, RT_TABLE_MAIN } from "../../ffi/route/route.ts";
 import { compareIp, type Family, type Ip } from "../net/mod.ts";
-import type { KernelPath, PlannedRoute } from "./route_plan.ts";
+import { type KernelPath, type PlannedRoute, PROTOCOL_BGP } from "./route_plan.ts";
 
 /** The metric under which our routes stand. */
 const METRIC: Record<Family, number> = { 4: 0, 6: 1024 };
@@ -54,7 +54,9 @@ function byGateway(a: { gateway?: Ip }, b: { gateway?: Ip }): number {
   return a.gateway && b.gateway ? compareIp(a.gateway, b.gateway) : 0;
 }
 
+/** A route that next hops may be resolved through: none that BGP itself put there. */
 export function toPath(route: Route): KernelPath | undefined {
+  if (route.protocol === PROTOCOL_BGP) return undefined;
   const hop = route.hops?.[0];
   if ((route.type ?? "unicast") !== "unicast" || hop?.oif === undefined) return undefined;
   return {

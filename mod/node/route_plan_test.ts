@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { formatIp, mustIp, mustPrefix } from "../net/mod.ts";
-import { type KernelPath, type PlannedRoute, planRoutes, resolveNextHop } from "./route_plan.ts";
+import { formatIp, formatPrefix, type Ip, mustIp, mustPrefix } from "../net/mod.ts";
+import { type KernelPath, type PlannedRoute, resolveNextHop, RoutePlan } from "./route_plan.ts";
 
 const path = (
   prefix: string,
@@ -43,51 +43,102 @@ Deno.test("a next hop is reached on its link, or through the route to it", () =>
   assert.equal(resolveNextHop([], mustIp("10.0.0.1")), undefined);
 });
 
+const learned = (prefix: string, ...nextHops: string[]) => ({
+  prefix: mustPrefix(prefix),
+  paths: nextHops.map((n) => ({ nextHop: mustIp(n), peer: n, attributes: {} as never })),
+});
+
+/** What BGP has learned, with 203.0.113.1 as a next hop that nothing leads to. */
+function inputs(...changes: ReturnType<typeof learned>[]) {
+  return {
+    learned: new Map(changes.map((change) => [formatPrefix(change.prefix), change])),
+    resolve: (n: Ip) => formatIp(n) === "203.0.113.1" ? undefined : resolveNextHop(table, n),
+  };
+}
+
+const own = {
+  endpoints: [{ prefix: mustPrefix("10.244.1.7/32"), oif: 7 }],
+  ownBlocks: [mustPrefix("10.244.1.0/26"), mustPrefix("10.244.9.9/32")],
+};
+
 Deno.test("endpoints win over blocks, blocks over peers", () => {
-  const learned = (prefix: string, ...nextHops: string[]) => ({
-    prefix: mustPrefix(prefix),
-    paths: nextHops.map((n) => ({ nextHop: mustIp(n), peer: n, attributes: {} as never })),
-  });
-  const { routes, unresolved } = planRoutes({
-    endpoints: [{ prefix: mustPrefix("10.244.1.7/32"), oif: 7 }],
-    ownBlocks: [mustPrefix("10.244.1.0/26"), mustPrefix("10.244.9.9/32")],
-    learned: [
+  const plan = new RoutePlan();
+  const routes = plan.whole(
+    own,
+    inputs(
       learned("10.244.1.0/26", "192.0.2.12"),
       learned("10.244.1.7/32", "192.0.2.12"),
       learned("10.244.2.0/26", "192.0.2.12", "192.0.2.13", "192.0.2.12"),
       learned("10.244.3.0/26", "203.0.113.1"),
-    ],
-    resolve: (n) => formatIp(n) === "203.0.113.1" ? undefined : resolveNextHop(table, n),
-  });
+    ),
+  );
   assert.equal(text(routes.get("10.244.1.7/32")), "unicast 80 -@7");
   assert.equal(text(routes.get("10.244.1.0/26")), "blackhole 80 ");
   assert.equal(text(routes.get("10.244.2.0/26")), "unicast 81 192.0.2.12@2,192.0.2.13@2");
   assert.equal(routes.get("10.244.9.9/32"), undefined);
-  assert.deepEqual(unresolved, ["10.244.3.0/26"]);
+  assert.deepEqual([...plan.unresolved], ["10.244.3.0/26"]);
+});
+
+Deno.test("asked for the keys that changed, the plan is as if it had been made anew", () => {
+  const plan = new RoutePlan();
+  const from = inputs(
+    learned("10.244.1.0/26", "192.0.2.12"),
+    learned("10.244.2.0/26", "192.0.2.12"),
+  );
+  const routes = plan.whole(own, from);
+  const settle = (keys: Iterable<string>) => {
+    for (const key of keys) {
+      const route = plan.at(key);
+      if (route) routes.set(key, route);
+      else routes.delete(key);
+    }
+  };
+  const check = (now: typeof own) => {
+    const other = new RoutePlan();
+    assert.deepEqual(
+      [...routes].map(([key, r]) => [key, text(r)]).sort(),
+      [...other.whole(now, from)].map(([key, r]) => [key, text(r)]).sort(),
+    );
+    assert.deepEqual(plan.unresolved, other.unresolved);
+  };
+  // What BGP has to say.
+  from.learned.delete("10.244.2.0/26");
+  from.learned.set("10.244.3.0/26", learned("10.244.3.0/26", "203.0.113.1"));
+  from.learned.set("10.244.4.0/26", learned("10.244.4.0/26", "192.0.2.13"));
+  settle(["10.244.2.0/26", "10.244.3.0/26", "10.244.4.0/26"]);
+  check(own);
+  from.learned.delete("10.244.3.0/26");
+  settle(["10.244.3.0/26"]);
+  check(own);
+  // A block of ours is given up: a peer's route to it was there all the time. A pod moves.
+  const later = { endpoints: [{ prefix: mustPrefix("10.244.1.7/32"), oif: 8 }], ownBlocks: [] };
+  settle(plan.changeOwn(later));
+  check(later);
+  assert.equal(text(routes.get("10.244.1.0/26")), "unicast 81 192.0.2.12@2");
+  settle(plan.changeOwn(own));
+  check(own);
 });
 
 Deno.test("blocks win over tunnels, tunnels over peers, who have no say in tunnelled pools", () => {
-  const learned = (prefix: string) => ({
-    prefix: mustPrefix(prefix),
-    paths: [{ nextHop: mustIp("192.0.2.12"), peer: "p", attributes: {} as never }],
-  });
   const tunnel = (prefix: string): [string, PlannedRoute] => [prefix, {
     prefix: mustPrefix(prefix),
     protocol: 80,
     type: "unicast",
     hops: [{ gateway: mustIp("10.244.2.0"), oif: 5, onlink: true }],
   }];
-  const { routes, unresolved } = planRoutes({
+  const plan = new RoutePlan();
+  const peers = ["10.244.2.0/26", "10.244.3.0/26", "10.9.0.0/26"];
+  const routes = plan.whole({
     endpoints: [],
     ownBlocks: [mustPrefix("10.244.1.0/26")],
-    learned: [learned("10.244.2.0/26"), learned("10.244.3.0/26"), learned("10.9.0.0/26")],
     tunnels: new Map([tunnel("10.244.1.0/26"), tunnel("10.244.2.0/26")]),
+  }, {
+    ...inputs(...peers.map((prefix) => learned(prefix, "192.0.2.12"))),
     takesLearned: ({ ip }) => !formatIp(ip).startsWith("10.244."),
-    resolve: (n) => resolveNextHop(table, n),
   });
   assert.equal(text(routes.get("10.244.1.0/26")), "blackhole 80 ");
   assert.equal(text(routes.get("10.244.2.0/26")), "unicast 80 10.244.2.0@5");
   assert.equal(routes.get("10.244.3.0/26"), undefined);
   assert.equal(text(routes.get("10.9.0.0/26")), "unicast 81 192.0.2.12@2");
-  assert.deepEqual(unresolved, []);
+  assert.deepEqual([...plan.unresolved], []);
 });

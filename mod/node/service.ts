@@ -239,7 +239,7 @@ export class NodeService {
       ? new BgpPart(config, logger("bgp"), () => kernel)
       : undefined;
     this.#bgp = bgp;
-    kernel.learned = () => bgp?.learned() ?? [];
+    if (bgp) kernel.learned = () => bgp.learned();
     kernel.converged = () => bgp?.converged() ?? true;
     const labels = coalesced(
       () => copyLabels(this.#state, resources),
@@ -282,8 +282,8 @@ export class NodeService {
         this.#metrics.add("felix_int_dataplane_apply_time_seconds_count");
         if (report.errors.length > 0) this.#metrics.add("felix_int_dataplane_failures");
         this.#writeMtu();
-        const differs = structural(this.#felix()) !== structural(felix);
-        if (report.topics.has("felix") && differs) {
+        const differs = () => structural(this.#felix()) !== structural(felix);
+        if (report.topics.has("felix") && differs()) {
           log.info("settings have changed that want a new start");
           this.#renew(this.#state.felixConfigurations);
         }
@@ -298,7 +298,14 @@ export class NodeService {
         kernel.replan();
         agent.touch();
       };
-      bgp.onConverged = () => kernel.sweepLearned();
+      bgp.onLearned = (keys) => {
+        kernel.learnedChanged(keys);
+        agent.touch();
+      };
+      bgp.onConverged = () => {
+        kernel.sweepLearned();
+        agent.touch();
+      };
       kernel.onPaths = () => bgp.nextHopsChanged();
     }
     const paths = new PathProbe({

@@ -38,7 +38,7 @@ const ROOMS: Record<string, Room> = {
   "bgp": { imports: ["mod/net"], types: ["ffi"] },
   "mod/node": {
     imports: ["bgp", "policy", "cni", "ffi", ...BELOW],
-    packages: ["@logtape/logtape", "node:crypto"],
+    packages: ["@logtape/logtape", "node:crypto", "node:timers"],
   },
   "mod/controllers": { imports: ["bgp", "policy", "cni", "ffi", "mod/node", ...BELOW] },
   "mod/lab": {

@@ -1,15 +1,20 @@
 /**
  * Everything that the node's kernel should hold but for the VXLAN devices themselves, in the forms of
- * the reconcilers beside this file. Pure: from the cluster's state, the links that are there, and ways
- * to next hops. An interface that is not there yet has nothing planned: its coming is an event.
+ * the reconcilers beside this file; of routes what this node has to say, to which `route_plan.ts` adds
+ * what BGP has learned. Pure: from the cluster's state, the links that are there, and ways to next hops.
+ * An interface that is not there yet has nothing planned: its coming is an event.
  */
 import type { Link } from "../../../ffi/route/link.ts";
-import type { BestRouteChange } from "../../../bgp/config.ts";
 import { HOST_MAC } from "../../../cni/kernel.ts";
 import { addressBits, type Ip, type Prefix } from "../../net/mod.ts";
 import { endpointFacts } from "../endpoint_facts.ts";
 import type { FelixParameters } from "../felix.ts";
-import { type KernelPath, type PlannedRoute, planRoutes, resolveNextHop } from "../route_plan.ts";
+import {
+  type KernelPath,
+  type OwnInputs,
+  type PlannedRoute,
+  resolveNextHop,
+} from "../route_plan.ts";
 import type { ClusterState } from "../state.ts";
 import { FAMILIES, tunnels, VXLAN_DEVICES } from "../vxlan.ts";
 import { planDevice, planTunnels, poolFinder, type VxlanDevice } from "../vxlan_plan.ts";
@@ -29,7 +34,7 @@ export interface DevicesInputs {
 
 export interface DevicesPlan {
   /** By name. */
-  readonly devices: ReadonlyMap<string, VxlanDevice>;
+  readonly devices: Map<string, VxlanDevice>;
   /** By name: why one that is wanted cannot be. */
   readonly faults: ReadonlyMap<string, string>;
 }
@@ -61,7 +66,6 @@ export function planDevices(inputs: DevicesInputs): DevicesPlan {
 export interface KernelInputs {
   readonly state: ClusterState;
   readonly felix: FelixParameters;
-  readonly learned: readonly BestRouteChange[];
   readonly paths: readonly KernelPath[];
   /** VXLAN devices that are wanted, by name. */
   readonly devices: ReadonlyMap<string, unknown>;
@@ -74,17 +78,18 @@ export interface KernelPlan {
   readonly neighbours: Map<string, string>;
   readonly addresses: Map<string, true>;
   readonly forwarding: Map<string, string>;
-  readonly routes: ReadonlyMap<string, PlannedRoute>;
+  /** What goes into the table whatever BGP says. */
+  readonly own: OwnInputs;
   /** Prefixes that get a tunnel which is not ready. */
   readonly awaited: ReadonlySet<string>;
-  /** Learned prefixes whose next hop no route leads to. */
-  readonly unresolved: readonly string[];
+  /** Whether BGP has a say about a prefix; follows from the pools alone. */
+  takesLearned(prefix: Prefix): boolean;
 }
 
 const isIpv6 = ({ prefix }: { prefix: Prefix }) => prefix.ip.family === 6;
 
 export function planKernel(inputs: KernelInputs): KernelPlan {
-  const { state, felix, paths } = inputs;
+  const { state, felix } = inputs;
   const pools = state.poolPrefixes();
   const handled = (prefix: Prefix) => felix.ipv6 || prefix.ip.family === 4;
   const endpoints = planEndpoints(inputs, handled);
@@ -95,20 +100,17 @@ export function planKernel(inputs: KernelInputs): KernelPlan {
   const tunnelled = planVxlan(inputs, pools);
   for (const [key, mac] of tunnelled.neighbours) neighbours.set(key, mac);
   const poolOf = poolFinder(pools);
-  const { routes, unresolved } = planRoutes({
-    endpoints: endpoints.routes,
-    ownBlocks: state.ownBlocks().filter(handled),
-    learned: inputs.learned,
-    tunnels: tunnelled.routes,
-    takesLearned: (prefix) => {
+  const { addresses, forwarding, awaited } = tunnelled;
+  const { links } = endpoints;
+  const ownBlocks = state.ownBlocks().filter(handled);
+  return {
+    ...{ links, sysctls, neighbours, addresses, forwarding, awaited },
+    own: { endpoints: endpoints.routes, ownBlocks, tunnels: tunnelled.routes },
+    takesLearned(prefix) {
       const pool = poolOf(prefix);
       return !pool || !tunnels(pool);
     },
-    resolve: (nextHop) => resolveNextHop(paths, nextHop),
-  });
-  const { addresses, forwarding, awaited } = tunnelled;
-  const { links } = endpoints;
-  return { links, sysctls, neighbours, addresses, forwarding, routes, awaited, unresolved };
+  };
 }
 
 function planEndpoints(inputs: KernelInputs, handled: (prefix: Prefix) => boolean) {

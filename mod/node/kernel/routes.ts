@@ -7,17 +7,19 @@
  * to get a tunnel that is not ready.
  */
 import { type Route, RT_TABLE_MAIN, RTPROT_KERNEL } from "../../../ffi/route/route.ts";
-import { formatPrefix } from "../../net/mod.ts";
+import { formatPrefix, type Ip } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
 import { fromRoute, toPath, toRoute } from "../route_forms.ts";
 import {
+  type Hop,
   type KernelPath,
   type PlannedRoute,
   PROTOCOL_BGP,
   PROTOCOL_OWN,
+  resolveNextHop,
   sameRoute,
 } from "../route_plan.ts";
-import { gone } from "./gone.ts";
+import { gone, isGone } from "./gone.ts";
 import { Later } from "../later.ts";
 import type { LinkTable } from "./link_table.ts";
 
@@ -31,6 +33,7 @@ export class RoutePart {
   readonly #links: LinkTable;
   readonly #later: Later;
   #paths: KernelPath[] | undefined;
+  #hops = new WeakMap<Ip, Hop | null>();
   #awaited: ReadonlySet<string> = new Set();
   /** When a route was first seen whose tunnel is awaited. */
   readonly #awaitedSince = new Map<string, number>();
@@ -51,6 +54,7 @@ export class RoutePart {
       },
       putMany: (items) => this.#put(items),
       remove: (_key, actual) => gone(() => links.socket.deleteRoute(toRoute(actual))),
+      removeMany: (items) => this.#remove(items),
       ours: (key, actual) => this.#mayRemove(key, actual),
     });
   }
@@ -59,12 +63,12 @@ export class RoutePart {
     this.#later.cancel();
   }
 
-  setDesired(routes: ReadonlyMap<string, PlannedRoute>, awaited: ReadonlySet<string>): void {
+  /** Blocks that are about to get a tunnel. */
+  setAwaited(awaited: ReadonlySet<string>): void {
     this.#awaited = awaited;
     for (const key of this.#awaitedSince.keys()) {
       if (!awaited.has(key)) this.#awaitedSince.delete(key);
     }
-    this.reconciler.setDesired(routes);
   }
 
   /** Ways to next hops, as the table has them. */
@@ -76,6 +80,16 @@ export class RoutePart {
   /** Somebody else's routes have changed. */
   pathsChanged(): void {
     this.#paths = undefined;
+    this.#hops = new WeakMap();
+  }
+
+  /** How to reach a next hop. Thousands of routes share one. */
+  resolve(nextHop: Ip): Hop | undefined {
+    let hop = this.#hops.get(nextHop);
+    if (hop === undefined) {
+      this.#hops.set(nextHop, hop = resolveNextHop(this.paths(), nextHop) ?? null);
+    }
+    return hop ?? undefined;
   }
 
   #read(): Map<string, PlannedRoute> {
@@ -87,8 +101,16 @@ export class RoutePart {
       const path = toPath(route);
       if (path) paths.push(path);
     }
+    this.pathsChanged();
     this.#paths = paths;
     return routes;
+  }
+
+  #remove(items: [key: string, actual: PlannedRoute][]): [string, Error][] {
+    const keys = new Map(items.map(([key, actual]) => [toRoute(actual), key]));
+    return this.#links.socket.deleteRoutes([...keys.keys()])
+      .filter(({ error }) => !isGone(error))
+      .map(({ item, error }) => [keys.get(item)!, error]);
   }
 
   #put(items: Put[]): [string, Error][] {

@@ -55,7 +55,7 @@ export class TunnelLinks {
     this.#later.cancel();
   }
 
-  setDesired(devices: ReadonlyMap<string, VxlanDevice>): void {
+  setDesired(devices: Map<string, VxlanDevice>): void {
     for (const name of devices.keys()) this.#unwanted.delete(name);
     this.#reconciler.setDesired(devices);
   }
