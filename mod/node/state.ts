@@ -14,7 +14,7 @@ import {
   parseResourceKey,
   type ResourceKey,
 } from "../model/keys.ts";
-import { formatPrefix, mustPrefix, type Prefix } from "../net/mod.ts";
+import { formatPrefix, parseCidr, type Prefix } from "../net/mod.ts";
 import type { BGPConfiguration } from "../model/bgp_configuration.ts";
 import type { BGPFilter } from "../model/bgp_filter.ts";
 import type { BGPPeer } from "../model/bgp_peer.ts";
@@ -183,9 +183,13 @@ export class ClusterState {
     return mine;
   }
 
-  /** Pools as prefixes, whatever host bits a stored one carries. */
+  /** Pools as prefixes, whatever host bits a stored one carries; without those that have none. */
   poolPrefixes(): { prefix: Prefix; pool: IPPool }[] {
-    return [...this.pools.values()].map((pool) => ({ prefix: mustPrefix(pool.spec.cidr), pool }));
+    return [...this.pools.values()].flatMap((pool) => {
+      const { cidr } = pool.spec ?? {};
+      const prefix = typeof cidr === "string" ? parseCidr(cidr)?.prefix : undefined;
+      return prefix ? [{ prefix, pool }] : [];
+    });
   }
 }
 

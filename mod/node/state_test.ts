@@ -128,3 +128,13 @@ Deno.test("the last state on disk gives the same announcements; another node's o
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("a pool whose CIDR cannot be read is none, and in no other's way", () => {
+  for (const cidr of ["garbage", "10.244.0.0/99", 7, null, undefined]) {
+    const state = stateOf(
+      [`${V3}ippools/bad`, object("IPPool", "bad", { cidr })],
+      pool("good", "10.244.0.0/16"),
+    );
+    assert.deepEqual(state.poolPrefixes().map((p) => formatPrefix(p.prefix)), ["10.244.0.0/16"]);
+  }
+});

@@ -52,17 +52,17 @@ export interface Vtep {
   readonly mac: string;
 }
 
-/** The address by which a node is reached, with the network that it lies in (/32 where not known). */
+/** The address by which a node is reached, with the network that it lies in where that is known. */
 export function hostAddress(
   node: Node | undefined,
   family: Family,
 ): { ip: Ip; network?: Prefix } | undefined {
-  const bgp = family === 4 ? node?.spec.bgp?.ipv4Address : node?.spec.bgp?.ipv6Address;
-  const others = (node?.spec.addresses ?? [])
-    .filter((a) => a.type === "CalicoNodeIP" || a.type === "InternalIP")
+  const { bgp, addresses } = node?.spec ?? {};
+  const others = (Array.isArray(addresses) ? addresses : [])
+    .filter((a) => a?.type === "CalicoNodeIP" || a?.type === "InternalIP")
     .map((a) => a.address);
-  for (const text of [bgp, ...others]) {
-    if (!text) continue;
+  for (const text of [family === 4 ? bgp?.ipv4Address : bgp?.ipv6Address, ...others]) {
+    if (typeof text !== "string") continue; // written past all checks, perhaps
     const cidr = parseCidr(text);
     const ip = cidr?.ip ?? parseIp(text);
     if (ip?.family === family) return { ip, network: cidr?.prefix };
@@ -72,14 +72,19 @@ export function hostAddress(
 
 /** The tunnel address that a Node names. */
 export function tunnelAddress(node: Node | undefined, family: Family): Ip | undefined {
-  const text = family === 4 ? node?.spec.ipv4VXLANTunnelAddr : node?.spec.ipv6VXLANTunnelAddr;
-  const ip = text ? parseIp(text) : undefined;
+  const { ipv4VXLANTunnelAddr, ipv6VXLANTunnelAddr } = node?.spec ?? {};
+  const text: unknown = family === 4 ? ipv4VXLANTunnelAddr : ipv6VXLANTunnelAddr;
+  const ip = typeof text === "string" ? parseIp(text) : undefined;
   return ip?.family === family ? ip : undefined;
 }
 
+const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
+
+/** All nodes judge a stored MAC alike: by one that is none they take the one of the name. */
 export function macOf(node: Node | undefined, nodeName: string, family: Family): string {
-  const stored = family === 4 ? node?.spec.vxlanTunnelMACAddr : node?.spec.vxlanTunnelMACAddrV6;
-  return (stored || vtepMac(nodeName, family)).toLowerCase();
+  const { vxlanTunnelMACAddr, vxlanTunnelMACAddrV6 } = node?.spec ?? {};
+  const mac = `${family === 4 ? vxlanTunnelMACAddr : vxlanTunnelMACAddrV6}`.toLowerCase();
+  return MAC.test(mac) ? mac : vtepMac(nodeName, family);
 }
 
 /** A node's VTEP; undefined while its addresses are not known. */
@@ -91,16 +96,21 @@ export function vtepOf(node: Node, family: Family): Vtep | undefined {
   return { node: name, host, tunnel, mac: macOf(node, name, family) };
 }
 
-/** By node, but this one. Of two with one tunnel address or one MAC the first by name counts. */
+/**
+ * By node, but this one. Of two with one tunnel address or one MAC the first by name counts, and none
+ * that has ours: its packets would end here.
+ */
 export function remoteVteps(
-  nodes: Iterable<Node>,
+  nodes: ReadonlyMap<string, Node>,
   self: string,
   family: Family,
 ): Map<string, Vtep> {
-  const ends = [...nodes].filter((node) => node.metadata.name !== self)
+  const ends = [...nodes.values()].filter((node) => node.metadata.name !== self)
     .map((node) => vtepOf(node, family)).filter((vtep) => vtep !== undefined)
     .sort((a, b) => a.node < b.node ? -1 : 1);
-  const taken = new Set<string>();
+  const node = nodes.get(self);
+  const own = tunnelAddress(node, family);
+  const taken = new Set([macOf(node, self, family), ...(own ? [formatIp(own)] : [])]);
   const vteps = new Map<string, Vtep>();
   for (const vtep of ends) {
     const [tunnel, mac] = [formatIp(vtep.tunnel), vtep.mac];

@@ -38,14 +38,24 @@ const FIELDS = { 4: "ipv4VXLANTunnelAddr", 6: "ipv6VXLANTunnelAddr" } as const;
 
 export const tunnelHandle = (family: Family, node: string): string => RECORDS[family].handle + node;
 
-/** Pools that may give this node its tunnel address. */
-export function tunnelPools(family: Family, state: ClusterState, node: Node): Prefix[] {
-  const found: Prefix[] = [];
+/**
+ * Pools that may give this node its tunnel address. Where all are disabled, they still keep the one
+ * that they gave: the pods of a disabled pool go on, and so must its tunnels.
+ */
+export function tunnelPools(
+  family: Family,
+  state: ClusterState,
+  node: Node,
+): { open: Prefix[]; disabled: Prefix[] } {
+  const found = { open: [] as Prefix[], disabled: [] as Prefix[] };
   for (const object of state.pools.values()) {
     const pool = readPool(object);
-    if (!pool || pool.closed || pool.prefix.ip.family !== family || !tunnels(object)) continue;
+    if (!pool || pool.prefix.ip.family !== family || !tunnels(object)) continue;
     if (!pool.uses.includes("Tunnel") || !selectsNode(pool, node.metadata.labels ?? {})) continue;
-    found.push(pool.prefix);
+    if (!pool.closed) found.open.push(pool.prefix);
+    else if (object.spec.disabled && !object.metadata.deletionTimestamp) {
+      found.disabled.push(pool.prefix);
+    }
   }
   return found;
 }
@@ -88,15 +98,15 @@ export function addressTasks(state: ClusterState): AddressTask[] {
   const node = state.nodes.get(state.nodeName);
   if (!node) return []; // deleted: its addresses have gone with it
   return FAMILIES.flatMap((family): AddressTask[] => {
-    const pools = tunnelPools(family, state, node);
+    const { open, disabled } = tunnelPools(family, state, node);
+    const pools = open.length > 0 ? open : disabled;
     const address = tunnelAddress(node, family);
     const held = onRecord(family, state);
-    if (pools.length === 0) {
-      return address || held.length > 0 ? [{ family, task: "release" }] : [];
-    }
     const kept = address && pools.some((pool) => prefixContains(pool, address)) &&
       held.join() === formatIp(address);
-    return kept ? [] : [{ family, task: "assign", pools }];
+    if (kept) return [];
+    if (open.length > 0) return [{ family, task: "assign", pools: open }];
+    return address || held.length > 0 ? [{ family, task: "release" }] : [];
   });
 }
 

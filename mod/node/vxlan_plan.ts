@@ -29,7 +29,7 @@ import {
   prefixContains,
   prefixCovers,
 } from "../net/mod.ts";
-import { locatedIn } from "./block_owners.ts";
+import { type Located, locatedIn } from "./block_owners.ts";
 import { tunnelMtu } from "./mtu.ts";
 import { type Hop, type PlannedRoute, PROTOCOL_OWN } from "./route_plan.ts";
 import {
@@ -131,6 +131,27 @@ const nothing: TunnelPlan = {
   awaited: new Set(),
 };
 
+/**
+ * Where other nodes' addresses in VXLAN pools are, by canonical prefix. Two blocks that overlap (nobody
+ * should have made them) may disagree: then the first node by name counts, in whatever order they came.
+ */
+function tunnelledBlocks(family: Family, { nodeName, pools, blocks }: TunnelInputs) {
+  const poolOf = poolFinder(pools);
+  const found = new Map<string, Located & { crossSubnet: boolean }>();
+  for (const block of blocks) {
+    for (const { prefix, node } of locatedIn(block)) {
+      if (prefix.ip.family !== family || node === nodeName) continue;
+      const pool = poolOf(prefix);
+      if (!pool || !tunnels(pool)) continue;
+      const key = formatPrefix(prefix);
+      const rival = found.get(key);
+      if (rival && rival.node <= node) continue;
+      found.set(key, { prefix, node, crossSubnet: pool.spec.vxlanMode === "CrossSubnet" });
+    }
+  }
+  return found;
+}
+
 /** Everything but the device. */
 export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
   const { nodeName, nodes, device, resolve } = inputs;
@@ -139,8 +160,7 @@ export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
   );
   if (!device && !tunnelled) return nothing;
   const self = nodes.get(nodeName);
-  const poolOf = poolFinder(inputs.pools);
-  const vteps = remoteVteps(nodes.values(), nodeName, family);
+  const vteps = remoteVteps(nodes, nodeName, family);
   const address = tunnelAddress(self, family);
   const subnet = hostAddress(self, family)?.network;
   const routes = new Map<string, PlannedRoute>();
@@ -160,26 +180,22 @@ export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
     return host && subnet && prefixContains(subnet, host) ? resolve(host) : undefined;
   };
   const covered = new Set<string>();
-  for (const block of inputs.blocks) {
-    for (const { prefix, node } of locatedIn(block)) {
-      if (prefix.ip.family !== family || node === nodeName) continue;
-      const pool = poolOf(prefix);
-      if (!pool || !tunnels(pool)) continue;
-      const vtep = vteps.get(node);
-      const isTunnelAddress = vtep &&
-        formatPrefix(hostPrefix(vtep.tunnel)) === formatPrefix(prefix);
-      const hop = pool.spec.vxlanMode === "CrossSubnet" ? direct(node) : undefined;
-      if (hop) put(prefix, hop);
-      else if (!vtep || !ready) awaited.add(formatPrefix(prefix));
-      else if (isTunnelAddress) put(prefix, { oif: device.index });
-      else put(prefix, { gateway: vtep.tunnel, oif: device.index, onlink: true });
-      if (vtep && prefixContains(prefix, vtep.tunnel)) covered.add(node);
-    }
+  for (const [key, { prefix, node, crossSubnet }] of tunnelledBlocks(family, inputs)) {
+    const vtep = vteps.get(node);
+    const isTunnelAddress = vtep && formatPrefix(hostPrefix(vtep.tunnel)) === key;
+    const hop = crossSubnet ? direct(node) : undefined;
+    if (hop) put(prefix, hop);
+    else if (!vtep || !ready) awaited.add(key);
+    else if (isTunnelAddress) put(prefix, { oif: device.index });
+    else put(prefix, { gateway: vtep.tunnel, oif: device.index, onlink: true });
+    if (vtep && prefixContains(prefix, vtep.tunnel)) covered.add(node);
   }
   if (!device) return { ...nothing, routes, awaited };
   // A tunnel address that no block of its node stands for (of another pool, or a static one).
   for (const { node, tunnel } of vteps.values()) {
-    if (ready && !covered.has(node)) put(hostPrefix(tunnel), { oif: device.index });
+    if (!ready || covered.has(node)) continue;
+    put(hostPrefix(tunnel), { oif: device.index });
+    awaited.delete(formatPrefix(hostPrefix(tunnel)));
   }
   return {
     address,
