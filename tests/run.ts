@@ -49,7 +49,7 @@ const GROUPS: Group[] = [
     name: "unit",
     run: { test: ["mod", "ffi", "cni", "bgp", "policy", "installer"], parallel: true },
   },
-  { name: "kernel", run: { test: ["tests/ffi", "tests/nft"] } },
+  { name: "kernel", run: { test: ["tests/ffi", "tests/nft", "tests/node"] } },
   { name: "store", run: { test: ["tests/store"] } },
   { name: "commands", run: { test: ["tests/cli"] }, binary: true },
   { name: "cni", run: { test: ["tests/cni"] }, binary: true },

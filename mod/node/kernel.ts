@@ -51,6 +51,8 @@ export interface KernelOptions {
   readonly netns?: Netns;
   /** Milliseconds that a VXLAN device stays when nobody wants it any more. */
   readonly linger?: number;
+  /** Milliseconds that routes stay which may be of use still (`kernel/routes.ts`). */
+  readonly grace?: number;
 }
 
 export class Kernel implements NodeKernel {
@@ -102,7 +104,12 @@ export class Kernel implements NodeKernel {
     this.#addresses = tunnelAddresses(this.#links);
     this.#neighbours = neighbours(this.#links);
     this.#forwarding = forwarding(this.#links);
-    this.#routes = new RoutePart(this.#links, () => this.converged(), () => this.onChange());
+    this.#routes = new RoutePart(
+      this.#links,
+      () => this.converged(),
+      () => this.onChange(),
+      options.grace,
+    );
   }
 
   close(): void {

@@ -23,7 +23,10 @@ import { gone, isGone } from "./gone.ts";
 import { Later } from "../later.ts";
 import type { LinkTable } from "./link_table.ts";
 
-/** An interface so young may have routes of an endpoint that we have not heard of yet (Felix: 10 s). */
+/**
+ * Milliseconds. An interface so young may have routes of an endpoint that we have not heard of yet
+ * (Felix: 10 s); a block keeps its former way so long while its tunnel is not ready.
+ */
 const GRACE = 10_000;
 
 type Put = [key: string, desired: PlannedRoute, actual: PlannedRoute | undefined];
@@ -38,7 +41,12 @@ export class RoutePart {
   /** When a route was first seen whose tunnel is awaited. */
   readonly #awaitedSince = new Map<string, number>();
 
-  constructor(links: LinkTable, readonly converged: () => boolean, onDue: () => void) {
+  constructor(
+    links: LinkTable,
+    readonly converged: () => boolean,
+    onDue: () => void,
+    readonly grace = GRACE,
+  ) {
     this.#links = links;
     this.#later = new Later(() => {
       this.reconciler.touchAll();
@@ -162,8 +170,8 @@ export class RoutePart {
     for (const { oif } of route.hops) {
       if (!this.#links.isEndpoint(oif)) continue;
       const age = this.#links.age(oif);
-      if (age >= GRACE) continue;
-      this.#later.in(GRACE - age);
+      if (age >= this.grace) continue;
+      this.#later.in(this.grace - age);
       return false;
     }
     return true;
@@ -174,8 +182,8 @@ export class RoutePart {
     const now = performance.now();
     const since = this.#awaitedSince.get(key) ?? now;
     this.#awaitedSince.set(key, since);
-    if (now - since >= GRACE) return false;
-    this.#later.in(GRACE - (now - since));
+    if (now - since >= this.grace) return false;
+    this.#later.in(this.grace - (now - since));
     return true;
   }
 }

@@ -118,6 +118,7 @@ export class TunnelLinks {
   /** The kernel's "exists already" does not say what does. */
   #explained(error: unknown, { vni, port }: VxlanDevice): unknown {
     if (!(error instanceof KernelError) || error.code !== "EEXIST") return error;
+    this.links.read(); // it may have come just now
     const other = this.links.all().find(({ vxlan }) => vxlan?.vni === vni && vxlan.port === port);
     if (!other) return error;
     return new Error(

@@ -1,0 +1,379 @@
+/**
+ * The node's part of the kernel on a real one: a `Kernel` in a namespace of its own, fed with states of
+ * a cluster, judged by what ip and bridge show. Whatever state came before and whatever somebody has
+ * broken by hand, it ends where a clean start ends. Needs root, ip and bridge.
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { readSysctl } from "../../ffi/sysctl.ts";
+import { affinityKey } from "../../mod/model/keys.ts";
+import { mustPrefix } from "../../mod/net/mod.ts";
+import { felixParameters } from "../../mod/node/felix.ts";
+import { Kernel } from "../../mod/node/kernel.ts";
+import { StateWorld } from "../../mod/node/testing/world.ts";
+import { vtepMac } from "../../mod/node/vxlan.ts";
+import { pause, Scratch } from "../ffi/scratch.ts";
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+const options = { sanitizeResources: false, sanitizeOps: false };
+const none: ReadonlySet<never> = new Set();
+
+/** A node's namespace with an interface to the others, and a kernel that mends itself as a node's. */
+class Bench {
+  readonly scratch = new Scratch();
+  kernel!: Kernel;
+  errors: string[] = [];
+  #state: StateWorld | undefined;
+  #turn: Promise<void> = Promise.resolve();
+  #closed = false;
+  #held = false;
+
+  static async open(): Promise<Bench> {
+    const bench = new Bench();
+    await bench.scratch.run(
+      "sh",
+      "-ec",
+      "ip link add eth0 type veth peer name wire; ip link set wire up; ip link set eth0 up; ip link set lo up; " +
+        "ip addr add 192.0.2.11/24 dev eth0; ip addr add 2001:db8::11/64 nodad dev eth0; " +
+        "ip route add default via 192.0.2.1",
+    );
+    bench.start();
+    return bench;
+  }
+
+  /** A fresh process takes over what the kernel holds. */
+  start(environment: Record<string, string> = {}): void {
+    this.kernel?.close();
+    const felix = felixParameters("node1", new Map(Object.entries(environment)), new Map());
+    const { netns } = this.scratch;
+    this.kernel = new Kernel(felix, silent, { netns, linger: 0, grace: 0 });
+    this.kernel.onChange = () => this.#run();
+    this.kernel.resync();
+  }
+
+  #run(): Promise<void> {
+    return this.#turn = this.#turn.then(async () => {
+      if (this.#closed || this.#held || !this.#state) return;
+      const failures = await this.kernel.apply(this.#state.state, none);
+      this.errors = failures.map(({ kind, key, error }) => `${kind} ${key}: ${error.message}`);
+    });
+  }
+
+  /** A state of the cluster, in place of the former one. */
+  async become(world: StateWorld): Promise<void> {
+    this.#state = world;
+    this.kernel.replan();
+    await this.#run();
+  }
+
+  /** Does something while no turn runs, as if it had been done in one moment; what is held then. */
+  async atOnce(script: string): Promise<string[]> {
+    await this.#turn;
+    this.#held = true;
+    try {
+      await this.scratch.run("sh", "-ec", script);
+      return await this.holds();
+    } finally {
+      this.#held = false;
+      this.#run();
+    }
+  }
+
+  /** Everything that is ours, or stands where ours would, without indices. */
+  async holds(): Promise<string[]> {
+    const shown = await this.scratch.run(
+      "sh",
+      "-c",
+      "for d in vxlan.calico vxlan-v6.calico; do ip -d -o link show $d; ip -o addr show $d scope global; " +
+        "bridge fdb show dev $d; ip -4 neigh show dev $d nud permanent; " +
+        "ip -6 neigh show dev $d nud permanent; done 2>/dev/null; ip route; " +
+        "ip -6 route | grep -v 'fe80\\|ff00'; true",
+    );
+    return shown.split("\n").map((line) =>
+      line.replace(/^\d+: /, "").replace(/ +(promiscuity|numtxqueues).*$/, "").replace(/\\ +/g, " ")
+        .replace(/ +(pref medium|qlen \d+|link-netnsid \d+)/g, "").trim()
+    ).filter(Boolean).sort();
+  }
+
+  /** Waits until it holds that, and for long enough that nothing more happens. */
+  async settles(want: readonly string[], what: string): Promise<void> {
+    const end = performance.now() + 10_000;
+    for (;;) {
+      const held = await this.holds();
+      if (held.join("\n") === want.join("\n")) return;
+      if (performance.now() > end) assert.deepEqual(held, want, `${what}; ${this.errors.join()}`);
+      await pause(10);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#turn;
+    this.kernel.close();
+    this.scratch[Symbol.dispose]();
+  }
+}
+
+async function onBench(test: (bench: Bench) => Promise<void>): Promise<void> {
+  const bench = await Bench.open();
+  try {
+    await test(bench);
+  } finally {
+    await bench.close();
+  }
+}
+
+interface Wishes {
+  /** Of the IPv4 pool, and of the IPv6 one; absent: there is none. */
+  four?: "Never" | "Always" | "CrossSubnet";
+  six?: "Never" | "Always" | "CrossSubnet";
+  /** Whether this node has its tunnel addresses. */
+  own?: boolean;
+  peers?: { n: number; far?: boolean; tunnel?: boolean; mac?: string; moved?: boolean }[];
+}
+
+function world({ four, six, own = true, peers = [] }: Wishes): StateWorld {
+  const world = new StateWorld("node1");
+  if (four) world.pool("four", { cidr: "10.244.0.0/16", vxlanMode: four });
+  if (six) world.pool("six", { cidr: "fd00::/48", vxlanMode: six });
+  const node = (n: number, last: number, far: boolean, tunnel: boolean, mac?: string) => {
+    world.node(`node${n}`, {
+      bgp: {
+        ipv4Address: `${far ? "198.51.100" : "192.0.2"}.${last}/24`,
+        ipv6Address: `2001:db8:${far ? "f::" : ":"}${last}/64`,
+      },
+      ...(tunnel && { ipv4VXLANTunnelAddr: `10.244.${n}.1`, ipv6VXLANTunnelAddr: `fd00::${n}:1` }),
+      ...(mac && { vxlanTunnelMACAddr: mac }),
+    });
+    world.block(`10.244.${n}.0/26`, { node: `node${n}` });
+    world.block(`fd00::${n}:0/122`, { node: `node${n}` });
+    for (const block of [`10.244.${n}.0/26`, `fd00::${n}:0/122`]) {
+      const owner = { type: "host", name: `node${n}` } as const;
+      world.put(affinityKey(owner, mustPrefix(block)), { state: "confirmed" });
+    }
+  };
+  node(1, 11, false, own);
+  for (const { n, far = false, tunnel = true, mac, moved } of peers) {
+    node(n, 10 + n + (moved ? 100 : 0), far, tunnel, mac);
+  }
+  return world;
+}
+
+const usual: Wishes = {
+  four: "CrossSubnet",
+  six: "Always",
+  peers: [{ n: 2 }, { n: 3, far: true }],
+};
+
+const m = (n: number, family: 4 | 6) => vtepMac(`node${n}`, family);
+
+Deno.test("the kernel holds what Felix would have put there", options, async () => {
+  await onBench(async (bench) => {
+    await bench.become(world(usual));
+    assert.deepEqual(bench.errors, []);
+    const held = await bench.holds();
+    const has = (line: string) => assert.ok(held.includes(line), `${line} in\n${held.join("\n")}`);
+    // As `ip -d` shows Felix's own device, but for the addresses.
+    const device = (name: string, mac: string, mtu: number) => {
+      const line = held.find((l) => l.startsWith(`${name}: <`))!;
+      assert.match(line, new RegExp(`<BROADCAST,MULTICAST,UP,LOWER_UP> mtu ${mtu} `));
+      assert.ok(line.includes(`link/ether ${mac} brd`), line);
+    };
+    device("vxlan.calico", m(1, 4), 1450);
+    device("vxlan-v6.calico", m(1, 6), 1430);
+    const details = await bench.scratch.run("ip", "-d", "link", "show", "vxlan.calico");
+    assert.match(
+      details,
+      /vxlan id 4096 local 192\.0\.2\.11 dev eth0 srcport 0 0 dstport 4789 nolearning ttl auto ageing 300 udpcsum noudp6zerocsumtx noudp6zerocsumrx/,
+    );
+    has(`${m(3, 4)} dst 198.51.100.13 self permanent`);
+    has(`10.244.3.1 lladdr ${m(3, 4)} PERMANENT`);
+    has("10.244.3.0/26 via 10.244.3.1 dev vxlan.calico proto 80 onlink");
+    has("10.244.2.0/26 via 192.0.2.12 dev eth0 proto 80");
+    has("blackhole 10.244.1.0/26 proto 80");
+    has(`${m(2, 6)} dst 2001:db8::12 self permanent`);
+    has(`fd00::2:1 lladdr ${m(2, 6)} PERMANENT`);
+    has("fd00::2:0/122 via fd00::2:1 dev vxlan-v6.calico proto 80 metric 1024 onlink");
+    assert.equal(readSysctl("net/ipv4/ip_forward", bench.scratch.netns), "1");
+    // Nothing but a direct way is `onlink` on the wire.
+    assert.deepEqual(held.filter((l) => /eth0.*onlink/.test(l)), []);
+    // A second process finds all as it should be, and keeps the device.
+    const index = async () => (await bench.scratch.json("link", "show", "vxlan.calico"))[0].ifindex;
+    const before = await index();
+    bench.start();
+    await bench.become(world(usual));
+    await bench.settles(held, "the same after a restart");
+    assert.equal(await index(), before);
+    // Other settings are a new start.
+    bench.start({ vxlanvni: "77", vxlanmtu: "1400" });
+    await bench.become(world(usual));
+    const link = (await bench.scratch.json("-d", "link", "show", "vxlan.calico"))[0];
+    assert.deepEqual([link.linkinfo.info_data.id, link.mtu], [77, 1400]);
+  });
+});
+
+/** By hand: what somebody, or something, does to what is ours. */
+const DAMAGES: Record<string, string> = {
+  "device deleted": "ip link del vxlan.calico",
+  "device down": "ip link set vxlan.calico down",
+  "device of another VNI":
+    "ip link del vxlan.calico; ip link add vxlan.calico type vxlan id 9 dev " +
+    "eth0 dstport 4789 local 192.0.2.11",
+  "device of another port":
+    "ip link del vxlan.calico; ip link add vxlan.calico type vxlan id 4096 " +
+    "dev eth0 dstport 8472 local 192.0.2.11",
+  "device without parent":
+    "ip link del vxlan.calico; ip link add vxlan.calico type vxlan id 4096 " +
+    "dstport 4789 local 192.0.2.11",
+  "no tunnel at all in its place": "ip link del vxlan.calico; ip link add vxlan.calico type bridge",
+  "MTU": "ip link set vxlan.calico mtu 1300",
+  "MAC": "ip link set vxlan.calico address 66:00:00:00:00:01",
+  "address deleted": "ip addr flush dev vxlan.calico scope global",
+  "address added": "ip addr add 10.99.0.1/32 dev vxlan.calico",
+  "IPv6 address deleted": "ip -6 addr flush dev vxlan-v6.calico scope global",
+  "forwarding entries deleted":
+    "bridge fdb show dev vxlan.calico | while read mac rest; do bridge " +
+    "fdb del $mac dev vxlan.calico $rest || true; done",
+  "forwarding entry to elsewhere": `bridge fdb replace ${m(3, 4)} dev vxlan.calico dst 203.0.113.9`,
+  "stale forwarding entry": "bridge fdb add 66:00:00:00:00:02 dev vxlan.calico dst 203.0.113.9",
+  "neighbours deleted": "ip neigh flush dev vxlan.calico nud permanent",
+  "neighbour with another MAC": "ip neigh replace 10.244.3.1 lladdr 66:00:00:00:00:03 dev " +
+    "vxlan.calico nud permanent",
+  "stale neighbour":
+    "ip neigh add 10.244.9.1 lladdr 66:00:00:00:00:04 dev vxlan.calico nud permanent",
+  "IPv6 neighbour deleted": "ip -6 neigh flush dev vxlan-v6.calico nud permanent",
+  "route deleted": "ip route del 10.244.3.0/26",
+  "route to elsewhere": "ip route replace 10.244.3.0/26 via 192.0.2.77 dev eth0",
+  "stray route on the device": "ip route add 10.244.8.0/26 dev vxlan.calico",
+  "IPv6 route deleted": "ip -6 route del fd00::2:0/122",
+  "IPv6 device deleted": "ip link del vxlan-v6.calico",
+  "all at once":
+    "ip link del vxlan-v6.calico; ip link del vxlan.calico; ip route flush proto 80; " +
+    "ip -6 route flush proto 80",
+};
+
+Deno.test("damage done by hand is mended", options, async (t) => {
+  await onBench(async (bench) => {
+    await bench.become(world(usual));
+    const whole = await bench.holds();
+    for (const [name, command] of Object.entries(DAMAGES)) {
+      await t.step(name, async () => {
+        assert.notDeepEqual(await bench.atOnce(command), whole, "there is damage");
+        await bench.settles(whole, name);
+        assert.deepEqual(bench.errors, []);
+      });
+    }
+  });
+});
+
+Deno.test(
+  "a node that came back with another MAC and address leaves no trace",
+  options,
+  async () => {
+    await onBench(async (bench) => {
+      const peers = (mac: string, moved: boolean) =>
+        world({ four: "Always", peers: [{ n: 2, mac, moved }] });
+      for (
+        const [mac, moved, host] of [
+          ["66:11:11:11:11:11", false, "192.0.2.12"],
+          ["66:22:22:22:22:22", false, "192.0.2.12"],
+          ["66:22:22:22:22:22", true, "192.0.2.112"],
+          ["66:11:11:11:11:11", true, "192.0.2.112"],
+        ] as const
+      ) {
+        await bench.become(peers(mac, moved));
+        const fdb = (await bench.holds()).filter((l) => / self permanent$/.test(l));
+        assert.deepEqual(fdb, [`${mac} dst ${host} self permanent`]);
+        const neighbours = (await bench.holds()).filter((l) => /lladdr/.test(l));
+        assert.deepEqual(neighbours, [`10.244.2.1 lladdr ${mac} PERMANENT`]);
+      }
+    });
+  },
+);
+
+const mode = fc.constantFrom("Never" as const, "Always" as const, "CrossSubnet" as const);
+const anyWishes: fc.Arbitrary<Wishes> = fc.record({
+  four: fc.option(mode, { nil: undefined }),
+  six: fc.option(mode, { nil: undefined }),
+  own: fc.boolean(),
+  peers: fc.uniqueArray(
+    fc.record({
+      n: fc.integer({ min: 2, max: 5 }),
+      far: fc.boolean(),
+      tunnel: fc.boolean(),
+      mac: fc.constantFrom(undefined, "66:aa:aa:aa:aa:aa", "66:bb:bb:bb:bb:bb"),
+      moved: fc.boolean(),
+    }),
+    { selector: ({ n }) => n },
+  ),
+});
+
+Deno.test("from any state to any other, it ends as if it had begun there", options, async () => {
+  // Each state on a kernel that has been through the others, and on one that has seen nothing else.
+  const states = fc.sample(anyWishes, { numRuns: 12, seed: 45 });
+  await onBench(async (walked) => {
+    for (const wishes of states) {
+      await walked.become(world(wishes));
+      await onBench(async (fresh) => {
+        await fresh.become(world(wishes));
+        await walked.settles(await fresh.holds(), JSON.stringify(wishes));
+      });
+    }
+  });
+});
+
+Deno.test("what is not ours is left alone", options, async () => {
+  await onBench(async (bench) => {
+    const { scratch } = bench;
+    await scratch.run(
+      "sh",
+      "-ec",
+      "ip link add flannel.1 type vxlan id 1 dev eth0 dstport 8472 local 192.0.2.11; " +
+        "ip link set flannel.1 up; ip addr add 10.42.0.0/32 dev flannel.1; " +
+        "bridge fdb add 5a:00:00:00:00:01 dev flannel.1 dst 192.0.2.12; " +
+        "ip neigh add 10.42.1.0 lladdr 5a:00:00:00:00:01 dev flannel.1 nud permanent; " +
+        "ip route add 10.42.1.0/24 via 10.42.1.0 dev flannel.1 onlink; " +
+        "ip route add 10.50.0.0/16 via 192.0.2.9",
+    );
+    const theirs = async () =>
+      await scratch.run(
+        "sh",
+        "-c",
+        "ip addr show flannel.1 scope global; bridge fdb show dev flannel.1; ip -4 neigh show dev " +
+          "flannel.1; ip route show dev flannel.1; ip route show 10.50.0.0/16",
+      );
+    const before = await theirs();
+    await bench.become(world(usual));
+    await bench.become(world({}));
+    bench.kernel.resync();
+    await bench.become(world({ four: "Always", peers: [{ n: 2 }] }));
+    assert.equal(await theirs(), before);
+    assert.deepEqual(bench.errors, []);
+  });
+});
+
+Deno.test("what stands in the way is named, and mended when it has gone", options, async () => {
+  await onBench(async (bench) => {
+    await bench.scratch.run(
+      ...["ip", "link", "add", "other", "type", "vxlan", "id", "4096", "dev", "eth0"],
+      ...["dstport", "4789", "local", "192.0.2.11"],
+    );
+    await bench.become(world({ four: "Always", peers: [{ n: 2 }] }));
+    assert.match(bench.errors.join(), /other has the VNI 4096 on port 4789 already; remove it/);
+    await bench.scratch.run("ip", "link", "del", "other");
+    await bench.settles(
+      await (async () => {
+        const fresh = await Bench.open();
+        await fresh.become(world({ four: "Always", peers: [{ n: 2 }] }));
+        const held = await fresh.holds();
+        await fresh.close();
+        return held;
+      })(),
+      "the device can be made now",
+    );
+    const lost = world({ four: "Always" });
+    lost.node("node1", { bgp: { ipv4Address: "192.0.2.200/24" } });
+    await bench.become(lost);
+    assert.match(bench.errors.join(), /no interface has 192\.0\.2\.200/);
+  });
+});
