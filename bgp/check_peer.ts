@@ -27,6 +27,7 @@ export function checkPeer(peer: PeerConfig, speakerAs: number): string | undefin
     ttlSecurity,
     holdTime = 90,
     keepaliveTime,
+    sendHoldTime = 480,
     gracefulRestart = 120,
   } = peer;
   const bytes = address.bytes;
@@ -56,6 +57,7 @@ export function checkPeer(peer: PeerConfig, speakerAs: number): string | undefin
   if (keepaliveTime !== undefined && !(keepaliveTime > 0)) {
     return `a keepalive time of ${keepaliveTime} s is not above 0`;
   }
+  if (!(sendHoldTime > 0)) return `a send hold time of ${sendHoldTime} s is not above 0`;
   if (gracefulRestart !== false && !between(gracefulRestart, 0, 4095)) {
     return `a restart time of ${gracefulRestart} s is not 0 to 4095`;
   }

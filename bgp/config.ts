@@ -11,6 +11,7 @@
 import type { Ip, Prefix } from "../mod/net/mod.ts";
 import type { Attributes } from "./message/attributes.ts";
 import type { SessionState } from "./session/session.ts";
+import type { Stranger } from "./strangers.ts";
 
 /** Address families that the speaker carries: AFI 1 and 2, SAFI 1 (unicast). */
 export type AddressFamily = "ipv4" | "ipv6";
@@ -71,6 +72,8 @@ export interface PeerConfig {
   readonly holdTime?: number;
   /** Seconds between KEEPALIVEs. A third of the negotiated hold time. */
   readonly keepaliveTime?: number;
+  /** Seconds in which a peer must read something of what waits for it (RFC 9687). 480. */
+  readonly sendHoldTime?: number;
   /** Seconds between two calls; the first calls are repeated after 1, 2 and 4. 5. */
   readonly connectRetryTime?: number;
   /** Seconds after an error before the session starts again: doubled from the first to the second. */
@@ -254,4 +257,6 @@ export interface BgpSpeaker {
   best(): BestRouteChange[];
   /** Sockets that could not be had, in words. */
   listenErrors(): string[];
+  /** Callers of the last minutes that were refused because no peer has their address. */
+  strangers(): Stranger[];
 }

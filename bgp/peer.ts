@@ -35,6 +35,8 @@ const DEFAULTS = {
   holdTime: 90,
   connectRetryTime: 5,
   errorWait: [5, 30] as const,
+  /** RFC 9687 section 4.3: eight minutes, or twice the hold time if that is more. */
+  sendHoldTime: 480,
   restartTime: 120,
 };
 
@@ -163,13 +165,15 @@ export class Peer implements TrackHost {
     const { config, host } = this;
     const restarting = host.restarting();
     if (this.#sessionConfig?.restarting === restarting) return this.#sessionConfig;
+    const holdTime = config.holdTime ?? DEFAULTS.holdTime;
     return this.#sessionConfig = {
       localAs: this.localAs,
       remoteAs: config.remoteAs,
       routerId: host.routerId,
       families: familiesOf(config),
       passive: config.passive ?? false,
-      holdTime: config.holdTime ?? DEFAULTS.holdTime,
+      holdTime,
+      sendHoldTime: config.sendHoldTime ?? Math.max(DEFAULTS.sendHoldTime, 2 * holdTime),
       keepaliveTime: config.keepaliveTime,
       connectRetryTime: config.connectRetryTime ?? DEFAULTS.connectRetryTime,
       errorWait: config.errorWait ?? DEFAULTS.errorWait,

@@ -24,7 +24,8 @@ import { judgeImport } from "./rib/import.ts";
 import type { LocRib } from "./rib/loc_rib.ts";
 import type { RouteSource } from "./rib/route.ts";
 import type { Negotiated } from "./session/session.ts";
-import type { BgpTransport, Clock, Connection, Timer } from "./transport.ts";
+import { StaleRoutes } from "./stale_routes.ts";
+import type { BgpTransport, Clock, Connection } from "./transport.ts";
 
 /** What peers ask of their speaker. */
 export interface PeerHost {
@@ -52,9 +53,6 @@ const FAMILIES = ["ipv4", "ipv6"] as const;
 /** Bytes in a connection's queue beyond which nothing more is made for it. */
 const QUEUE_LIMIT = 256 * 1024;
 
-/** Milliseconds after which stale routes go even if End-of-RIB has not come. */
-const STALE_LIMIT = 360_000;
-
 /** The session that is up. */
 export interface Link {
   readonly negotiated: Negotiated;
@@ -67,14 +65,10 @@ export class PeerRoutes {
   out: AdjRibOut | undefined;
   /** Families whose End-of-RIB has come in this session. */
   readonly endOfRib = new Set<AddressFamily>();
-  /** Clock time until which stale routes are kept at most. */
-  staleUntil: number | undefined;
+  readonly #stale: StaleRoutes;
   #source: RouteSource | undefined;
   #self: Ip | undefined;
   #link: Link | undefined;
-  #staleTimer: Timer | undefined;
-  /** By when the peer must be back with its table, counted from the first loss. */
-  #deadline = 0;
   #class: ExportClass | undefined;
   #rules: ImportRules | undefined;
   /** Families whose End-of-RIB, or end of refresh, is to be sent when all is told. */
@@ -82,6 +76,12 @@ export class PeerRoutes {
 
   constructor(private readonly host: PeerHost, public config: PeerConfig) {
     this.received = new AdjRibIn(host.table);
+    this.#stale = new StaleRoutes(this.received, host.clock, () => host.schedule());
+  }
+
+  /** Clock time until which routes of a session that is over are kept at most. */
+  get staleUntil(): number | undefined {
+    return this.#stale.until;
   }
 
   get #localAs(): number {
@@ -102,9 +102,7 @@ export class PeerRoutes {
       if (!negotiated.families.has(family)) this.received.clear(family);
       else if (!kept) this.received.sweep(family);
     }
-    this.#staleTimer?.cancel();
-    this.staleUntil = undefined;
-    if (this.received.stale > 0) this.#keepStale(STALE_LIMIT);
+    this.#stale.back();
     this.out = new AdjRibOut(
       negotiated.families,
       { asSize: negotiated.asSize },
@@ -118,40 +116,18 @@ export class PeerRoutes {
   down(keepRoutes: boolean, negotiated: Negotiated): void {
     this.#link = undefined;
     this.out = undefined;
-    const seconds = keepRoutes ? negotiated.restart?.time ?? 0 : 0;
-    const now = this.host.clock.now();
-    if (this.received.stale === 0) this.#deadline = now + 1000 * seconds;
-    for (const family of FAMILIES) {
-      if (seconds > 0 && negotiated.restart?.families.has(family)) {
-        this.received.markStale(family);
-      } else this.received.clear(family);
-    }
-    // A peer that is lost again before it has told its table (a restart loop, two quick kills) must not
-    // lose what the first loss has left it. RFC 4724 4.2 has such routes deleted at once, lest they be
-    // renewed for ever; here they keep their first deadline, which serves the same end and lets the
-    // traffic through meanwhile.
-    if (this.received.stale > 0) this.#keepStale(Math.max(0, this.#deadline - now));
+    const { restart } = negotiated;
+    this.#stale.lost(new Set(restart?.families.keys()), keepRoutes ? restart?.time ?? 0 : 0);
     this.host.schedule();
   }
 
   /** The peer is no peer any more. */
   forget(): void {
-    this.#staleTimer?.cancel();
-    this.staleUntil = undefined;
+    this.#stale.forget();
     this.received.clear();
     this.out = undefined;
     this.#link = undefined;
     this.host.schedule();
-  }
-
-  #keepStale(ms: number): void {
-    this.#staleTimer?.cancel();
-    this.staleUntil = this.host.clock.now() + ms;
-    this.#staleTimer = this.host.clock.after(ms, () => {
-      this.staleUntil = undefined;
-      for (const family of FAMILIES) this.received.sweep(family);
-      this.host.schedule();
-    });
   }
 
   /** Takes an UPDATE in; returns what is wrong with the number of prefixes. */
@@ -177,13 +153,11 @@ export class PeerRoutes {
     return undefined;
   }
 
+  /** The first one of a session counts; what is stale later is so by a refresh. */
   #endOfRib(family: AddressFamily): void {
+    if (this.endOfRib.has(family)) return;
     this.endOfRib.add(family);
-    this.received.sweep(family);
-    if (this.received.stale === 0) {
-      this.#staleTimer?.cancel();
-      this.staleUntil = undefined;
-    }
+    this.#stale.told(family);
   }
 
   /** RFC 2918 and RFC 7313. */
@@ -193,13 +167,19 @@ export class PeerRoutes {
     if (!family || !link?.negotiated.families.has(family)) return;
     const enhanced = link.negotiated.enhancedRouteRefresh;
     if (subtype === 0) {
-      if (enhanced) {
+      // No begin before End-of-RIB, and one for all wishes that come before the end: a peer that asks and
+      // asks without reading does not fill the queue.
+      if (enhanced && !this.#owed.has(family)) {
         link.send(encodeRouteRefresh(family, 1), 1);
         this.#owed.set(family, "end-of-refresh");
       }
       this.out!.force(family);
-    } else if (subtype === 1 && enhanced) this.received.markStale(family);
-    else if (subtype === 2 && enhanced) this.received.sweep(family);
+    } else if (!enhanced) return;
+    else if (subtype === 1) {
+      // A table that is being told for the first time after a restart is not being refreshed.
+      if (link.negotiated.restart && !this.endOfRib.has(family)) return;
+      this.#stale.refreshBegins(family);
+    } else if (subtype === 2) this.#stale.refreshEnds(family);
     this.host.schedule();
   }
 

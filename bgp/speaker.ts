@@ -34,6 +34,7 @@ import { ExportClass, type ExportRules } from "./rib/export.ts";
 import { type Change, LocRib } from "./rib/loc_rib.ts";
 import type { Route } from "./rib/route.ts";
 import { bestRoute, peerStatus, routeStatus } from "./status.ts";
+import { type Stranger, Strangers } from "./strangers.ts";
 import { type BgpTransport, type Clock, type Connection, type Timer } from "./transport.ts";
 
 export * from "./config.ts";
@@ -61,6 +62,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   readonly #leaving = new Map<string, Peer>();
   #awaited = new Set<Peer>();
   readonly #listeners: Listeners;
+  readonly #strangers: Strangers;
   #metrics = new Map<string, { metric: number } | undefined>();
   readonly #classes = new Map<string, ExportClass>();
   readonly #routeCalls = new Set<(changes: readonly BestRouteChange[]) => void>();
@@ -81,6 +83,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
       multipath: config.multipath ?? true,
     });
     this.#own = new OwnRoutes(this.table);
+    this.#strangers = new Strangers(deps.clock);
     this.#listeners = new Listeners(
       deps.transport,
       (connection) => this.#incoming(connection),
@@ -168,6 +171,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     if (reflectionBefore !== this.#clients()) {
       for (const peer of this.#all()) peer.routes.reexport();
     }
+    this.#strangers.welcome(peers.map((peer) => peer.address));
     this.#guard();
     this.schedule();
   }
@@ -224,6 +228,11 @@ export class Speaker implements BgpSpeaker, PeerHost {
 
   listenErrors(): string[] {
     return this.#listeners.errors();
+  }
+
+  /** Callers of the last minutes that were refused because no peer has their address. */
+  strangers(): Stranger[] {
+    return this.#strangers.list();
   }
 
   // What peers ask (PeerHost).
@@ -416,8 +425,9 @@ export class Speaker implements BgpSpeaker, PeerHost {
       peer.incoming(connection);
       return;
     }
-    this.log("warning", `a connection from ${formatIp(address)}, which is no peer, is refused`);
     connection.close();
+    if (!this.#strangers.refused(address)) return;
+    this.log("warning", `a connection from ${formatIp(address)}, which is no peer, is refused`);
   }
 }
 

@@ -39,6 +39,8 @@ export const HOLD_TIMER_EXPIRED = 4;
 export const FSM_ERROR = 5;
 export const CEASE = 6;
 export const REFRESH_ERROR = 7;
+/** RFC 9687. */
+export const SEND_HOLD_TIMER_EXPIRED = 8;
 
 /** Subcodes of Cease (RFC 4486, RFC 8538). */
 export const CEASE_MAX_PREFIXES = 1;
@@ -138,6 +140,7 @@ const NAMES: Record<number, { name: string; subcodes: Record<number, string> }> 
     name: "ROUTE-REFRESH Message Error",
     subcodes: { 1: "Invalid Message Length" },
   },
+  [SEND_HOLD_TIMER_EXPIRED]: { name: "Send Hold Timer Expired", subcodes: {} },
 };
 
 /** `Cease: Administrative Shutdown`. */

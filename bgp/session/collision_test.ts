@@ -22,6 +22,7 @@ const config: SessionConfig = {
   holdTime: 90,
   connectRetryTime: 5,
   errorWait: [5, 30],
+  sendHoldTime: 480,
   restartTime: 120,
   restarting: false,
 };

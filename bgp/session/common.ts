@@ -5,6 +5,7 @@ import {
   HOLD_TIMER_EXPIRED,
   type ProtocolError,
   protocolError,
+  SEND_HOLD_TIMER_EXPIRED,
 } from "../message/error.ts";
 import { describeNotification, type Notification } from "../message/frame.ts";
 import type { Effect, Failures, Session, SessionEvent, Step, StepContext } from "./session.ts";
@@ -96,6 +97,7 @@ export function giveUp(session: Session, context: StepContext, ending: Ending): 
     { do: "stop-timer", timer: "connect-retry" },
     { do: "stop-timer", timer: "hold" },
     { do: "stop-timer", timer: "keepalive" },
+    { do: "stop-timer", timer: "send-hold" },
   );
   if (session.state === "Established") {
     effects.push({
@@ -125,7 +127,7 @@ export function stop(session: Session, event: SessionEvent & { type: "stop" }): 
     session.state === "Established";
   if (connected && event.error) effects.push({ do: "send-notification", error: event.error });
   effects.push({ do: "cancel-connect" }, { do: "close" });
-  for (const timer of ["connect-retry", "hold", "keepalive", "idle-hold"] as const) {
+  for (const timer of ["connect-retry", "hold", "keepalive", "send-hold", "idle-hold"] as const) {
     effects.push({ do: "stop-timer", timer });
   }
   if (session.state === "Established") {
@@ -163,6 +165,17 @@ export function holdExpired(session: Session, context: StepContext, seconds: num
   return giveUp(session, context, {
     reason: text,
     notify: protocolError(HOLD_TIMER_EXPIRED, 0, text),
+    mayCall: true,
+  });
+}
+
+/** RFC 9687: a peer that lives but reads nothing holds our routes of an hour ago for true. */
+export function sendHoldExpired(session: Session, context: StepContext): Step {
+  const text =
+    `send hold timer expired: the peer has read nothing for ${context.config.sendHoldTime} s`;
+  return giveUp(session, context, {
+    reason: text,
+    notify: protocolError(SEND_HOLD_TIMER_EXPIRED, 0, text),
     mayCall: true,
   });
 }

@@ -5,6 +5,7 @@ import {
   holdExpired,
   lost,
   received,
+  sendHoldExpired,
   stay,
   stop,
   unexpected,
@@ -41,6 +42,7 @@ export function established(
     case "timer":
       if (event.timer === "keepalive") return stay(session, keepaliveDue(negotiated));
       if (event.timer === "hold") return holdExpired(session, context, negotiated.holdTime);
+      if (event.timer === "send-hold") return sendHoldExpired(session, context);
       return stay(session);
     case "disconnected":
       return lost(session, context, event.failure.message);

@@ -14,6 +14,7 @@ const CONFIG: SessionConfig = {
   holdTime: 90,
   connectRetryTime: 5,
   errorWait: [5, 30],
+  sendHoldTime: 480,
   restartTime: 120,
   restarting: true,
 };

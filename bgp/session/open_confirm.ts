@@ -5,6 +5,7 @@ import {
   holdExpired,
   lost,
   received,
+  sendHoldExpired,
   stay,
   stop,
   unexpected,
@@ -34,6 +35,7 @@ export function openConfirm(
     case "timer":
       if (event.timer === "keepalive") return stay(session, keepaliveDue(negotiated));
       if (event.timer === "hold") return holdExpired(session, context, negotiated.holdTime);
+      if (event.timer === "send-hold") return sendHoldExpired(session, context);
       return stay(session);
     case "disconnected":
       return lost(session, context, `${event.failure.message} before it confirmed our OPEN`);

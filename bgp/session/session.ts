@@ -95,13 +95,15 @@ export interface SessionConfig {
   readonly connectRetryTime: number;
   /** Seconds in Idle after an error, first and most. */
   readonly errorWait: readonly [first: number, most: number];
+  /** Seconds for which a peer may take nothing of what we send. */
+  readonly sendHoldTime: number;
   /** Seconds for which the peer shall keep our routes; false: no graceful restart. */
   readonly restartTime: number | false;
   /** The Restart State bit of our OPEN. */
   readonly restarting: boolean;
 }
 
-export type TimerName = "connect-retry" | "hold" | "keepalive" | "idle-hold";
+export type TimerName = "connect-retry" | "hold" | "keepalive" | "idle-hold" | "send-hold";
 
 export type SessionEvent =
   /** Begin (ManualStart, AutomaticStart). */

@@ -12,6 +12,7 @@ import {
   type SessionConfig,
   type SessionEvent,
   STOPPED,
+  type TimerName,
 } from "./session.ts";
 import { step } from "./step.ts";
 
@@ -24,6 +25,7 @@ const CONFIG: SessionConfig = {
   holdTime: 90,
   connectRetryTime: 5,
   errorWait: [5, 30],
+  sendHoldTime: 480,
   restartTime: 120,
   restarting: false,
 };
@@ -104,13 +106,21 @@ function short(effect: Effect): string {
   }
 }
 
-const GIVE_UP = ["cancel-connect", "close", "stop connect-retry", "stop hold", "stop keepalive"];
+const GIVE_UP = [
+  "cancel-connect",
+  "close",
+  "stop connect-retry",
+  "stop hold",
+  "stop keepalive",
+  "stop send-hold",
+];
 const STOP = [
   "cancel-connect",
   "close",
   "stop connect-retry",
   "stop hold",
   "stop keepalive",
+  "stop send-hold",
   "stop idle-hold",
 ];
 const GREET = ["stop connect-retry", "stop idle-hold", "send-open", "start hold 240"];
@@ -125,7 +135,7 @@ type Row = [
   config?: SessionConfig,
 ];
 
-const timer = (name: "connect-retry" | "hold" | "keepalive" | "idle-hold"): SessionEvent => ({
+const timer = (name: TimerName): SessionEvent => ({
   type: "timer",
   timer: name,
 });
@@ -239,6 +249,12 @@ const ROWS: Row[] = [
     "down, drop",
     "start idle-hold 5",
   ], /hold timer expired: nothing heard from the peer for 30 s/],
+  ["a peer that does not read", graceful, timer("send-hold"), "Idle", [
+    "notify 8/0",
+    ...GIVE_UP,
+    "down, drop",
+    "start idle-hold 5",
+  ], /the peer has read nothing for 480 s/],
   ["lost", graceful, { type: "disconnected", failure: closed }, "Idle", [
     ...GIVE_UP,
     "down, keep",
@@ -331,6 +347,7 @@ const anyEvent: fc.Arbitrary<SessionEvent> = fc.constantFrom<SessionEvent>(
   timer("hold"),
   timer("keepalive"),
   timer("idle-hold"),
+  timer("send-hold"),
   { type: "connected", direction: "out" },
   { type: "connected", direction: "in" },
   { type: "connect-failed", failure: refused },

@@ -41,6 +41,10 @@ export class Timers {
     this.#arm(name, deadline);
   }
 
+  running(name: TimerName): boolean {
+    return this.#running.has(name);
+  }
+
   stop(name: TimerName): void {
     this.#running.get(name)?.timer.cancel();
     this.#running.delete(name);

@@ -48,9 +48,15 @@ export class Track {
   #framer: Framer | undefined;
   readonly #timers: Timers;
   #context: UpdateContext | undefined;
+  /** Bytes given to the connection, and how many of them the kernel had taken at the last look. */
+  #given = 0;
+  #taken = 0;
 
   constructor(private readonly host: TrackHost, public session: Session) {
-    this.#timers = new Timers(host.clock, (timer) => this.feed({ type: "timer", timer }));
+    this.#timers = new Timers(host.clock, (timer) => {
+      if (timer === "send-hold" && this.#moves()) return;
+      this.feed({ type: "timer", timer });
+    });
   }
 
   feed(event: SessionEvent): void {
@@ -95,7 +101,12 @@ export class Track {
 
   /** Sends whole messages. */
   send(bytes: Uint8Array, messages: number): void {
-    this.connection?.send(bytes);
+    const { connection } = this;
+    if (connection) {
+      connection.send(bytes);
+      this.#given += bytes.length;
+      this.#watchQueue(connection.queued);
+    }
     for (let i = 0; i < messages; i++) this.host.counted("sent");
   }
 
@@ -105,6 +116,24 @@ export class Track {
     this.#attempt?.cancel();
     this.#attempt = undefined;
     this.#close();
+  }
+
+  /** The peer has from now on to read something, if anything waits for it (RFC 9687). */
+  #watchQueue(queued: number): void {
+    const taken = this.#given - queued;
+    if (queued === 0) this.#timers.stop("send-hold");
+    else if (taken !== this.#taken || !this.#timers.running("send-hold")) {
+      this.#timers.start("send-hold", this.host.sessionConfig().sendHoldTime, false);
+    }
+    this.#taken = taken;
+  }
+
+  /** Whether the peer has read something since the last look; the watch goes on then. */
+  #moves(): boolean {
+    const queued = this.connection?.queued ?? 0;
+    if (queued > 0 && this.#given - queued === this.#taken) return false;
+    this.#watchQueue(queued);
+    return true;
   }
 
   #message(type: number, body: Uint8Array): void {
@@ -209,6 +238,7 @@ export class Track {
     this.#framer?.stop();
     this.#framer = undefined;
     this.#context = undefined;
+    this.#given = 0;
     this.connection?.close();
     this.connection = undefined;
   }

@@ -178,6 +178,10 @@ export class BgpPart implements BgpService {
     return [
       ...this.#warnings,
       ...this.#speaker?.listenErrors() ?? [],
+      ...this.#speaker?.strangers().map(({ address, calls }) =>
+        `BGP calls from ${address}, which is no peer of this node, are refused (${calls} so far); ` +
+        "if it is to be one, give the BGPPeer or Node that address"
+      ) ?? [],
       ...down.map((p) => {
         const why = p.configError ?? p.lastError?.text ?? p.reason;
         return `BGP with ${p.address} is ${p.state}: ${why}`;
