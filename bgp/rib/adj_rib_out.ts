@@ -40,6 +40,8 @@ export class AdjRibOut {
   readonly #pending = new Set<PrefixKey>();
   /** Marked prefixes that are told again even if the peer knows them. */
   readonly #forced = new Set<PrefixKey>();
+  /** Families forced since the last flush: to be asked again and again costs nothing. */
+  readonly #wholly = new Set<AddressFamily>();
 
   constructor(
     readonly families: ReadonlySet<AddressFamily>,
@@ -62,6 +64,8 @@ export class AdjRibOut {
 
   /** Everything of the family is told again (route refresh). */
   force(family: AddressFamily): void {
+    if (this.#wholly.has(family)) return;
+    this.#wholly.add(family);
     for (const key of this.#sent.keys()) {
       if (keyFamily(key) !== family) continue;
       this.#forced.add(key);
@@ -74,6 +78,7 @@ export class AdjRibOut {
     const gone: Record<AddressFamily, PrefixKey[]> = { ipv4: [], ipv6: [] };
     const groups = new Map<Attributes, Record<AddressFamily, PrefixKey[]>>();
     let looked = 0;
+    this.#wholly.clear();
     for (const key of this.#pending) {
       if (looked++ >= BATCH) break;
       this.#pending.delete(key);
