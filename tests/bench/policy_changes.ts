@@ -57,7 +57,9 @@ export interface ChangeFigures {
 class Commits {
   readonly #events: NftEvents;
   readonly #registration: { close(): void };
-  #waiting: { families: Set<Family>; resolve: (at: number) => void } | undefined;
+  #waiting:
+    | { families: Set<Family>; resolve: (at: number) => void; reject: (error: Error) => void }
+    | undefined;
   #touched = new Set<Family>();
 
   constructor(netns: Netns) {
@@ -78,9 +80,8 @@ class Commits {
         this.#waiting.resolve(performance.now());
         this.#waiting = undefined;
       },
-      lost: () => {
-        throw new Error("notifications were lost");
-      },
+      // While the world comes in, nobody waits for any.
+      lost: () => this.#waiting?.reject(new Error("notifications of commits were lost")),
     });
   }
 
@@ -90,6 +91,7 @@ class Commits {
       const timer = setTimeout(() => reject(new Error("no commit within 30 s")), 30_000);
       this.#waiting = {
         families: new Set(families),
+        reject,
         resolve: (at) => {
           clearTimeout(timer);
           resolve(at);
