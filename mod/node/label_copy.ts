@@ -10,18 +10,23 @@ import {
   workloadEndpointKind,
 } from "../model/workload_endpoint.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
-import type { ClusterState } from "./state.ts";
+import type { ClusterState, PodFacts } from "./state.ts";
+
+/** The pod of an endpoint, where it has one that is known. */
+function podOf(state: ClusterState, { metadata, spec }: WorkloadEndpoint): PodFacts | undefined {
+  if (spec.orchestrator !== "k8s") return undefined;
+  const { namespace = "default" } = metadata;
+  return state.pods.get(`${KUBERNETES_RESOURCES}pods/${namespace}/${spec.pod}`);
+}
 
 /** The labels that an endpoint should have; undefined where its pod is not known. */
 export function wantedLabels(
   state: ClusterState,
   endpoint: WorkloadEndpoint,
 ): Record<string, string> | undefined {
-  const { metadata: { namespace = "default" }, spec: { orchestrator, pod: name } } = endpoint;
-  const pod = state.pods.get(`${KUBERNETES_RESOURCES}pods/${namespace}/${name}`);
-  return orchestrator === "k8s" && pod
-    ? endpointLabels(pod.labels, namespace, orchestrator, pod.account)
-    : undefined;
+  const pod = podOf(state, endpoint);
+  const { metadata: { namespace = "default" } } = endpoint;
+  return pod && endpointLabels(pod.labels, namespace, "k8s", pod.account);
 }
 
 function same(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
@@ -29,11 +34,19 @@ function same(a: Readonly<Record<string, string>>, b: Readonly<Record<string, st
   return names.length === Object.keys(b).length && names.every((n) => a[n] === b[n]);
 }
 
+/** Endpoints whose copy was found right for a pod as it still is. */
+const right = new WeakMap<WorkloadEndpoint, PodFacts>();
+
 /** Brings the copies up to date, one after the other; throws what the datastore refuses. */
 export async function copyLabels(state: ClusterState, resources: Resources): Promise<void> {
   for (const endpoint of [...state.endpoints.values()]) {
-    const labels = wantedLabels(state, endpoint);
-    if (!labels || same(labels, endpoint.metadata.labels ?? {})) continue;
+    const pod = podOf(state, endpoint);
+    if (!pod || right.get(endpoint) === pod) continue;
+    const labels = wantedLabels(state, endpoint)!;
+    if (same(labels, endpoint.metadata.labels ?? {})) {
+      right.set(endpoint, pod);
+      continue;
+    }
     const { name, namespace } = endpoint.metadata;
     try {
       await resources.modify(

@@ -63,6 +63,7 @@ export class Reconciler<V> {
   setDesired(desired: Map<string, V>): void {
     for (const [key, value] of desired) {
       const before = this.#desired.get(key);
+      if (value === before) continue;
       if (before === undefined || !this.#kind.same(value, before)) this.#dirty.add(key);
     }
     for (const key of this.#desired.keys()) if (!desired.has(key)) this.#dirty.add(key);
