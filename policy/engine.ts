@@ -38,7 +38,7 @@ import { Output } from "./output.ts";
 import { defaultParameters, type PolicyParameters } from "./parameters.ts";
 import type { SubjectNumber } from "./policy_classes.ts";
 import { RuleChains } from "./rule_chains.ts";
-import type { Family, PolicyId, Ruleset, RulesetDelta } from "./rules.ts";
+import type { Family, PolicyId, Ruleset, RulesetDelta, RulesView } from "./rules.ts";
 import { ServiceSlices } from "./service_slices.ts";
 import { type Contribution, SetRegistry } from "./set_registry.ts";
 import { StaticOutput } from "./static_chains.ts";
@@ -113,6 +113,12 @@ export class PolicyEngine {
     });
     this.update([]);
   }
+
+  /**
+   * False while more updates are to come that belong together with those before: then what the rules
+   * say is nobody's policy yet.
+   */
+  isWhole = true;
 
   /** Counts updates; what a delta or a ruleset was made of. */
   get revision(): number {
@@ -242,6 +248,16 @@ export class PolicyEngine {
     const sets = this.#sets.snapshot(family);
     for (const map of this.#output.maps()) sets.set(map.name, map);
     return { family, revision: this.#revision, chains: this.#output.chains(family), sets };
+  }
+
+  /**
+   * The same to be asked and not to be kept: nothing is copied but what is asked for, and what it says
+   * holds until the next update.
+   */
+  live(family: Family): RulesView {
+    const set = this.#sets.byName(family);
+    const get = (name: string) => this.#output.liveMap(name) ?? set(name);
+    return { family, chains: this.#output.liveChains(family), sets: { get } };
   }
 
   /**

@@ -234,3 +234,26 @@ Deno.test("any way to a set of objects gives the rulesets of that set, and delta
     { numRuns: 120 },
   );
 });
+
+Deno.test("the live view says what a copy of the ruleset says", () => {
+  const engine = new PolicyEngine({ nodeName: "node1" });
+  const from = (app: string) => ({ from: [{ podSelector: { matchLabels: { app } } }] });
+  const steps: PolicyObject[] = [
+    endpoint("n", "a", ["10.0.0.1", "fd00::1"], { labels: { app: "a" } }),
+    endpoint("n", "b", ["10.0.0.2"], { node: "node2", labels: { app: "b" } }),
+    kubernetesPolicy("n", "p", { podSelector: {}, ingress: [from("b")] }),
+    endpoint("n", "c", ["10.0.0.3"], { node: "node2", labels: { app: "b" } }),
+    kubernetesPolicy("n", "p", { podSelector: {}, ingress: [from("a"), from("c")] }),
+  ];
+  for (const put of steps) {
+    engine.update([{ put }]);
+    for (const family of [4, 6] as const) {
+      const copy = engine.ruleset(family), live = engine.live(family);
+      assert.deepEqual(new Map(live.chains), copy.chains);
+      for (const [name, set] of copy.sets) {
+        assert.deepEqual(live.sets.get(name), set);
+        assert.equal(live.sets.get(`${name}x`), undefined);
+      }
+    }
+  }
+});

@@ -19,7 +19,7 @@ import {
   type Match,
   portProtocols,
   type Rule,
-  type Ruleset,
+  type RulesView,
   type SetDef,
 } from "./rules.ts";
 
@@ -87,7 +87,7 @@ export class Evaluator {
   readonly #texts = new WeakMap<Ip, string>();
   readonly #nets = new WeakMap<Ip, string[]>();
 
-  constructor(readonly ruleset: Ruleset) {}
+  constructor(readonly ruleset: RulesView) {}
 
   /** Runs the packet from the beginning of a chain; a chain that ends without verdict accepts. */
   run(chainName: string, packet: Packet, trace = false): Run {

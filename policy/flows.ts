@@ -14,6 +14,7 @@
  * one answer serves them all.
  */
 import { type Ip, ipKey, mustIp } from "../mod/net/mod.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { PolicyEngine } from "./engine.ts";
 import { Evaluator, type Packet } from "./evaluate.ts";
 import { chains } from "./names.ts";
@@ -43,19 +44,34 @@ const MOST_ANSWERS = 20_000;
 
 interface Rules {
   readonly evaluator: Evaluator;
-  /** Whether a rule asks for the client's port. */
-  readonly bySourcePort: boolean;
+  /** Whether a rule asks for the client's port; undefined: nobody wanted to know yet. */
+  bySourcePort?: boolean;
   readonly answers: Map<string, boolean>;
 }
 
-/** The policy of an engine's node at one moment. Make a new one after an update. */
+/** Addresses of endpoints, read once; an endpoint that changes is another object. */
+const addressesOf = new WeakMap<Endpoint, readonly Ip[]>();
+
+function readAddresses(endpoint: Endpoint): readonly Ip[] {
+  let addresses = addressesOf.get(endpoint);
+  if (!addresses) {
+    addresses = [...endpoint.addresses[4], ...endpoint.addresses[6]].map(mustIp);
+    addressesOf.set(endpoint, addresses);
+  }
+  return addresses;
+}
+
+/**
+ * The policy of an engine's node at one moment. Make a new one after an update. Cheap to make: a change
+ * of one element must not cost what the whole ruleset weighs.
+ */
 export class FlowJudge {
   readonly revision: number;
   readonly #rules: Record<Family, Rules>;
   /** Local endpoints: address -> interface. */
   readonly #interfaces = new Map<string, string>();
   /** And interface -> addresses. */
-  readonly #addresses = new Map<string, Ip[]>();
+  readonly #addresses = new Map<string, readonly Ip[]>();
   readonly #host: ReadonlySet<string>;
 
   constructor(engine: PolicyEngine, hostAddresses: Iterable<Ip>) {
@@ -64,9 +80,12 @@ export class FlowJudge {
     this.#host = new Set([...hostAddresses].map(ipKey));
     for (const endpoint of engine.endpoints()) {
       if (!engine.isLocal(endpoint)) continue;
-      const addresses = [...endpoint.addresses[4], ...endpoint.addresses[6]].map(mustIp);
-      const others = this.#addresses.get(endpoint.interfaceName) ?? [];
-      this.#addresses.set(endpoint.interfaceName, [...others, ...addresses]);
+      const addresses = readAddresses(endpoint);
+      const others = this.#addresses.get(endpoint.interfaceName);
+      this.#addresses.set(
+        endpoint.interfaceName,
+        others ? [...others, ...addresses] : addresses,
+      );
       for (const ip of addresses) this.#interfaces.set(ipKey(ip), endpoint.interfaceName);
     }
   }
@@ -85,12 +104,14 @@ export class FlowJudge {
     const iifname = this.#interfaces.get(client), oifname = this.#interfaces.get(server);
     if ((iifname === undefined && oifname === undefined) || this.#host.has(client)) return true;
     const { protocol, icmp, sourcePort } = original;
-    const { evaluator, bySourcePort, answers } = this.#rules[original.source.family];
+    const rules = this.#rules[original.source.family];
+    const { evaluator, answers } = rules;
+    rules.bySourcePort ??= [...evaluator.ruleset.chains.values()].some(asksForSourcePort);
     // Other protocols that are tracked by numbers (GRE's keys) have none that rules ask for.
     const hasPorts = portProtocols.has(protocol);
     const port = hasPorts ? reply.sourcePort ?? original.destinationPort : undefined;
     const key = `${client}${server} ${protocol} ${port ?? `${icmp?.type} ${icmp?.code}`}${
-      bySourcePort ? ` ${sourcePort}` : ""
+      rules.bySourcePort ? ` ${sourcePort}` : ""
     }`;
     let allowed = answers.get(key);
     if (allowed === undefined) {
@@ -115,19 +136,20 @@ export class FlowJudge {
 }
 
 function rulesOf(engine: PolicyEngine, family: Family): Rules {
-  const ruleset = engine.ruleset(family);
-  return {
-    evaluator: new Evaluator(ruleset),
-    bySourcePort: [...ruleset.chains.values()].some(asksForSourcePort),
-    answers: new Map(),
-  };
+  return { evaluator: new Evaluator(engine.live(family)), answers: new Map() };
 }
 
-function asksForSourcePort({ rules }: Chain): boolean {
-  return rules.some(({ statements }) =>
+const asking = new WeakMap<Chain, boolean>();
+
+function asksForSourcePort(chain: Chain): boolean {
+  const known = asking.get(chain);
+  if (known !== undefined) return known;
+  const asks = chain.rules.some(({ statements }) =>
     statements.some((s) =>
       "match" in s &&
       (s.match === "sport" || (s.match === "address-port" && s.side === "source"))
     )
   );
+  asking.set(chain, asks);
+  return asks;
 }

@@ -60,6 +60,17 @@ export class Output {
     return new Map(this.#chains[family]);
   }
 
+  /** The chains themselves, which go on changing. */
+  liveChains(family: Family): ReadonlyMap<string, Chain> {
+    return this.#chains[family];
+  }
+
+  /** A dispatch map itself, which goes on changing. */
+  liveMap(name: string): SetDef | undefined {
+    const members = this.#maps.get(name);
+    return members && { name, kind: "verdict-map", members };
+  }
+
   *maps(): Generator<SetDef> {
     for (const [name, members] of this.#maps) {
       yield { name, kind: "verdict-map", members: new Map(members) };

@@ -6,7 +6,7 @@
 import { directions } from "./effective.ts";
 import { chains } from "./names.ts";
 import { dispatchMaps } from "./render_endpoint.ts";
-import type { Chain, Family, Ruleset, RulesetDelta } from "./rules.ts";
+import type { Chain, Family, RulesetDelta, RulesView } from "./rules.ts";
 
 /** Chains and sets of one family that have changed. */
 export interface TouchedNames {
@@ -57,7 +57,7 @@ const shared: readonly string[] = [
 ];
 
 /** Local interfaces whose rules meet a changed chain or set. */
-export function touchedInterfaces(ruleset: Ruleset, touched: TouchedNames): Set<string> {
+export function touchedInterfaces(ruleset: RulesView, touched: TouchedNames): Set<string> {
   const result = new Set<string>();
   if (touched.chains.size + touched.sets.size === 0) return result;
   const all = shared.some((name) => touched.chains.has(name));
@@ -83,13 +83,33 @@ export function touchedInterfaces(ruleset: Ruleset, touched: TouchedNames): Set<
 }
 
 function meets(
-  { rules }: Chain,
+  chain: Chain,
   sets: ReadonlySet<string>,
   isTouched: (chain: string) => boolean,
 ): boolean {
-  return rules.some(({ statements }) =>
-    statements.some((s) =>
-      ("set" in s && sets.has(s.set)) || ("do" in s && "chain" in s && isTouched(s.chain))
-    )
-  );
+  const named = namesIn(chain);
+  return named.sets.some((name) => sets.has(name)) || named.chains.some(isTouched);
+}
+
+interface Named {
+  readonly sets: readonly string[];
+  readonly chains: readonly string[];
+}
+
+/** Chains are values: what one names is looked up once, and thousands are asked at each change. */
+const known = new WeakMap<Chain, Named>();
+
+function namesIn(chain: Chain): Named {
+  let named = known.get(chain);
+  if (!named) {
+    const sets = new Set<string>(), chains = new Set<string>();
+    for (const { statements } of chain.rules) {
+      for (const s of statements) {
+        if ("set" in s) sets.add(s.set);
+        else if ("do" in s && "chain" in s) chains.add(s.chain);
+      }
+    }
+    known.set(chain, named = { sets: [...sets], chains: [...chains] });
+  }
+  return named;
 }

@@ -184,6 +184,13 @@ export interface Ruleset {
   readonly sets: ReadonlyMap<string, SetDef>;
 }
 
+/** What asking rules needs of a ruleset; sets may be made only when they are asked for. */
+export interface RulesView {
+  readonly family: Family;
+  readonly chains: ReadonlyMap<string, Chain>;
+  readonly sets: Pick<ReadonlyMap<string, SetDef>, "get">;
+}
+
 /** How a set changed since the last delta. */
 export type SetChange =
   /** With all its members; in place of what may have stood under the name. */

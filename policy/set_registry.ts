@@ -159,6 +159,21 @@ export class SetRegistry {
     return result;
   }
 
+  /** The sets of a family by name, each copied when it is asked for. To be used until the next change. */
+  byName(family: Family): (name: string) => SetDef | undefined {
+    let index: Map<string, Members> | undefined;
+    const copies = new Map<string, SetDef>();
+    return (name) => {
+      const copy = copies.get(name);
+      if (copy) return copy;
+      const members = (index ??= new Map(this.#all(family))).get(name);
+      if (!members) return undefined;
+      const set: SetDef = { name, kind: members.kind, members: members.snapshot() };
+      copies.set(name, set);
+      return set;
+    };
+  }
+
   /** What a set holds, in words. */
   describe(family: Family, name: string): string | undefined {
     for (const { id, spec } of this.#sets.values()) {

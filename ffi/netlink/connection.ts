@@ -108,6 +108,7 @@ export class Connection {
     while (true) {
       const step = steps.next();
       if (step.done) return step.value;
+      if (step.value) this.transport.send(step.value);
     }
   }
 
@@ -131,8 +132,11 @@ export class Connection {
         this.#busy = false;
         const step = steps.next();
         if (step.done) return step.value;
+        // The kernel makes the first part of the answer while the request is sent, and may have to go
+        // through a large and nearly empty table for it.
+        if (step.value) await this.#sendAsync(step.value);
         this.#busy = true;
-        await pause();
+        if (!step.value) await pause();
         if (this.#closed) throw new KernelError(9, operation);
       }
     } finally {
@@ -140,7 +144,7 @@ export class Connection {
     }
   }
 
-  /** The attempts at a dump; stops after each datagram. */
+  /** The attempts at a dump; stops with each request to be sent, and after each datagram read. */
   *#dumpSteps<T>(
     operation: string,
     type: number,
@@ -148,7 +152,7 @@ export class Connection {
     decode: (message: MessageCursor) => T | undefined,
     flags: number,
     keepInterrupted = false,
-  ): Generator<void, T[]> {
+  ): Generator<Bytes | undefined, T[]> {
     for (let attempt = 1;; attempt++) {
       const answer = yield* this.#dumpOnce(
         operation,
@@ -285,9 +289,9 @@ export class Connection {
     decode: (message: MessageCursor) => T | undefined,
     flags: number,
     keepInterrupted: boolean,
-  ): Generator<void, T[] | "interrupted" | "lost"> {
+  ): Generator<Bytes | undefined, T[] | "interrupted" | "lost"> {
     const sequence = this.#write(type, flags | NLM_F_REQUEST | NLM_F_DUMP, write);
-    this.transport.send(this.#encoder.finish());
+    yield this.#encoder.finish();
     const objects: T[] = [];
     const message = this.#cursor;
     let interrupted = false, lost = false;
@@ -315,7 +319,7 @@ export class Connection {
         const object = decode(message);
         if (object !== undefined) objects.push(object);
       }
-      yield;
+      yield undefined;
     }
   }
 

@@ -132,7 +132,11 @@ export class FlowCutter {
     const began = performance.now();
     const pass = { seen: 0, cut: 0, restored: 0, milliseconds: 0 };
     try {
-      for (const family of [4, 6] as const) await this.#look(family, touched, pass);
+      let complete = true;
+      for (const family of [4, 6] as const) {
+        if (!await this.#look(family, touched, pass)) complete = false;
+      }
+      if (!complete) this.#fresh.add(touched);
       pass.milliseconds = performance.now() - began;
       this.#restUntil = performance.now() + Math.min(pass.milliseconds / 2, LONGEST_REST);
       if (pass.cut + pass.restored > 0) {
@@ -148,22 +152,39 @@ export class FlowCutter {
     }
   }
 
+  #judge: { readonly judge: FlowJudge; readonly host: string } | undefined;
+
+  /** One for all passes, as long as neither policy nor the host's addresses change. */
+  #judgeOf(hostAddresses: readonly Ip[]): FlowJudge {
+    const { engine } = this.#parts;
+    const host = hostAddresses.map(ipKey).sort().join();
+    if (this.#judge?.judge.revision !== engine.revision || this.#judge.host !== host) {
+      this.#judge = { judge: new FlowJudge(engine, hostAddresses), host };
+    }
+    return this.#judge.judge;
+  }
+
+  /** Whether all has been looked at. */
   async #look(
     family: Family,
     touched: Touched,
     pass: { seen: number; cut: number; restored: number },
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { engine, reading, writing, hostAddresses } = this.#parts;
     const names = touched.of(family);
-    if (names.chains.size + names.sets.size === 0) return;
+    if (names.chains.size + names.sets.size === 0) return true;
+    if (!engine.isWhole) return false;
     const host = [...hostAddresses()];
-    let judge = new FlowJudge(engine, host);
+    let judge = this.#judgeOf(host);
     const addresses = judge.addressesBehind(family, names);
-    if (addresses.length === 0) return;
+    if (addresses.length === 0) return true;
+    let complete = true;
     const visit = (flows: Flow[]) => {
       if (this.#closed) throw new Error("closed");
       // Policy has moved on: what it says now counts. Who was judged before is judged again soon.
-      if (judge.revision !== engine.revision) judge = new FlowJudge(engine, host);
+      // In the midst of many changes nothing can be said of these: they are looked at again.
+      if (!engine.isWhole) return void (complete = false);
+      judge = this.#judgeOf(host);
       const cut: Flow[] = [], restored: Flow[] = [];
       for (const flow of flows) {
         pass.seen++;
@@ -180,6 +201,7 @@ export class FlowCutter {
     for (const wish of wishesOf(family, addresses)) {
       await reading.visitFlows(family, wish, visit, pause);
     }
+    return complete;
   }
 }
 

@@ -15,16 +15,21 @@ const SLICE = 64;
 
 /** `pause` is called between slices; it waits where others have waited long enough. */
 export async function feed(
-  engine: Pick<PolicyEngine, "update">,
+  engine: Pick<PolicyEngine, "update" | "isWhole">,
   changes: readonly Change[],
   nodeName: string,
   pause: () => Promise<void> | void,
 ): Promise<void> {
   if (changes.length <= SLICE) return engine.update(changes);
   const ordered = inOrder(changes, nodeName);
-  for (let at = 0; at < ordered.length; at += SLICE) {
-    engine.update(ordered.slice(at, at + SLICE));
-    await pause();
+  engine.isWhole = false;
+  try {
+    for (let at = 0; at < ordered.length; at += SLICE) {
+      if (at > 0) await pause();
+      engine.update(ordered.slice(at, at + SLICE));
+    }
+  } finally {
+    engine.isWhole = true;
   }
 }
 

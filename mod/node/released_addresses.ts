@@ -67,7 +67,8 @@ export class ReleasedAddresses {
   async settle(endpoints: Iterable<WorkloadEndpoint>): Promise<void> {
     const now = leasesOf(endpoints);
     for (const [address, lease] of this.#leases) {
-      if (!isSame(lease, now.get(address))) this.#over.set(address, lease);
+      const next = now.get(address);
+      if (next !== lease && !isSame(lease, next)) this.#over.set(address, lease);
     }
     this.#leases = now;
     if (this.#over.size === 0) return;
@@ -129,10 +130,22 @@ function isSame(a: Lease, b: Lease | undefined): boolean {
 function leasesOf(endpoints: Iterable<WorkloadEndpoint>): Map<string, Lease> {
   const leases = new Map<string, Lease>();
   for (const endpoint of endpoints) {
+    for (const [address, lease] of leasesOfOne(endpoint)) leases.set(address, lease);
+  }
+  return leases;
+}
+
+/** An endpoint that changes is another object. */
+const known = new WeakMap<WorkloadEndpoint, readonly (readonly [string, Lease])[]>();
+
+function leasesOfOne(endpoint: WorkloadEndpoint): readonly (readonly [string, Lease])[] {
+  let leases = known.get(endpoint);
+  if (!leases) {
     const { containerID = "", interfaceName = "" } = endpoint.spec;
-    for (const { ip } of endpointFacts(endpoint).prefixes) {
-      leases.set(formatIp(ip), { ip, container: containerID, interfaceName });
-    }
+    leases = endpointFacts(endpoint).prefixes.map(({ ip }) =>
+      [formatIp(ip), { ip, container: containerID, interfaceName }] as const
+    );
+    known.set(endpoint, leases);
   }
   return leases;
 }
