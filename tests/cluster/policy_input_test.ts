@@ -150,7 +150,7 @@ Deno.test("large and odd policy", options, async (t) => {
           await nft("get", "element", "ip", "calico", set, `{ ${address} }`);
           return true;
         };
-        await until("the last of them is in the kernel", 60_000, () => has(net(4 * PER - 1)));
+        await until("the last of them is in the kernel", 120_000, () => has(net(4 * PER - 1)));
         await has(net(0));
         const took = performance.now() - began;
         assert.equal((await httpGet(namespace, 9099, "/liveness")).status, 200);
