@@ -70,6 +70,8 @@ function familyPart(input: BirdConfigInput, family: 4 | 6): string[] {
     // `persist`: routes stay in the kernel when BIRD ends, as forwarding does on a node of ours.
     `protocol kernel kernel${family} {`,
     `  learn; persist; scan time 2;`,
+    // Without this the kernel would lose what the sessions have not told again yet.
+    ...input.restartTime === "off" ? [] : [`  graceful restart on;`],
     `  ipv${family} { import all; export filter {`,
     `    if source = RTS_STATIC then accept;`,
     `    if source != RTS_BGP then reject;`,

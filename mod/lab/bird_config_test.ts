@@ -48,6 +48,7 @@ Deno.test("blocks are announced by their families, with the attributes that they
     part(text, "to_mesh6"),
     /if net = fd01::\/122 then \{ bgp_next_hop = fd00::41; bgp_med = 7; bgp_local_pref = 150; \}/,
   );
+  assert.match(part(text, "kernel4"), /learn; persist; scan time 2; graceful restart on; ipv4/);
   assert.match(part(text, "kernel4"), /krt_prefsrc = 10\.244\.200\.1;/);
 });
 
