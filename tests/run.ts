@@ -54,7 +54,7 @@ const GROUPS: Group[] = [
   { name: "commands", run: { test: ["tests/cli"] }, binary: true },
   { name: "cni", run: { test: ["tests/cni"] }, binary: true },
   { name: "data", run: { test: ["tests/data"] }, binary: true },
-  { name: "bgp", run: { test: ["tests/bgp"] } },
+  { name: "bgp", run: { test: ["tests/bgp"] }, binary: true },
   { name: "policy", run: { test: ["tests/policy"] }, binary: true },
   { name: "cluster", run: { test: ["tests/cluster"] }, binary: true },
   { name: "complaints", run: { test: ["tests/complaints"] }, binary: true },

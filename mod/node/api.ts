@@ -102,6 +102,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,
       ...paths.warnings(),
+      ...parts.bgp?.problems() ?? [],
     ],
     peers: (parts.bgp?.peers() ?? []).map((p) => ({ ...p, type: peerType(p.name) })),
     endpoints: [...state.endpoints].map(([key, { metadata, spec }]) => ({

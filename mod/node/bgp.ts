@@ -172,9 +172,8 @@ export class BgpPart implements BgpService {
     return this.#routerId;
   }
 
-  /** Peers that are down and settings that cannot be, in words. */
-  warnings(): string[] {
-    const down = this.peers().filter((p) => p.state !== "Established");
+  /** What is wrong besides peers that are down: settings that cannot be, ports, strangers. */
+  problems(): string[] {
     return [
       ...this.#warnings,
       ...this.#speaker?.listenErrors() ?? [],
@@ -182,10 +181,19 @@ export class BgpPart implements BgpService {
         `BGP calls from ${address}, which is no peer of this node, are refused (${calls} so far); ` +
         "if it is to be one, give the BGPPeer or Node that address"
       ) ?? [],
-      ...down.map((p) => {
-        const why = p.configError ?? p.lastError?.text ?? p.reason;
-        return `BGP with ${p.address} is ${p.state}: ${why}`;
-      }),
     ];
   }
+
+  /** All of that, and the peers that are down, in words. */
+  warnings(): string[] {
+    const down = this.peers().filter((p) => p.state !== "Established");
+    return [...this.problems(), ...down.map(downText)];
+  }
+}
+
+/** `BGP with 10.0.0.2 (from 10.0.0.1) is Active: TCP refused: …`. */
+function downText(peer: PeerStatus): string {
+  const { address, localAddress, state, configError, lastError, reason } = peer;
+  const from = localAddress ? ` (from ${localAddress})` : "";
+  return `BGP with ${address}${from} is ${state}: ${configError ?? lastError?.text ?? reason}`;
 }
