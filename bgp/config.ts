@@ -28,7 +28,8 @@ export interface SpeakerConfig {
   /**
    * This process takes over from one that died or was replaced, and the kernel has gone on
    * forwarding: the Restart State bit is set in the OPENs of the first `restartTime` seconds, and
-   * `converged` waits for the peers' End-of-RIB (RFC 4724 section 4.1).
+   * `converged` waits for the peers' End-of-RIB (RFC 4724 section 4.1). false: a cold start, after
+   * which nothing has gone on; absent: nothing is known.
    */
   readonly restarting?: boolean;
   /** Seconds after the start at which `converged` is reported whoever is missing. 120. */

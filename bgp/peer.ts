@@ -163,8 +163,9 @@ export class Peer implements TrackHost {
 
   sessionConfig(): SessionConfig {
     const { config, host } = this;
-    const restarting = host.restarting();
-    if (this.#sessionConfig?.restarting === restarting) return this.#sessionConfig;
+    const [restarting, forwarding] = [host.restarting(), host.forwarding()];
+    const known = this.#sessionConfig;
+    if (known?.restarting === restarting && known.forwarding === forwarding) return known;
     const holdTime = config.holdTime ?? DEFAULTS.holdTime;
     return this.#sessionConfig = {
       localAs: this.localAs,
@@ -179,6 +180,7 @@ export class Peer implements TrackHost {
       errorWait: config.errorWait ?? DEFAULTS.errorWait,
       restartTime: config.gracefulRestart ?? DEFAULTS.restartTime,
       restarting,
+      forwarding,
     };
   }
 

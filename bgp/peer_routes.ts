@@ -38,6 +38,8 @@ export interface PeerHost {
   readonly clusterId: number;
   /** The Restart State bit of OPENs that go out now. */
   restarting(): boolean;
+  /** The Forwarding State bit of OPENs that go out now. */
+  forwarding(): boolean;
   /** End-of-RIB is to wait. */
   holdsEndOfRib(): boolean;
   exportClass(rules: ExportRules): ExportClass;

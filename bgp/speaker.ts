@@ -254,6 +254,11 @@ export class Speaker implements BgpSpeaker, PeerHost {
     return this.#config.restarting === true && !this.#converged;
   }
 
+  forwarding(): boolean {
+    // After a cold start the bit would be a lie; in later sessions of the same process it is none.
+    return this.#config.restarting !== false || this.#converged;
+  }
+
   holdsEndOfRib(): boolean {
     if (!this.restarting()) return false;
     const passesOn = [...this.#peers.values()].some((peer) =>

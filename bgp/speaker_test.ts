@@ -542,6 +542,22 @@ Deno.test("a speaker without peers has converged; one whose peer stays away wait
   assert.equal(told, 1);
 });
 
+Deno.test("a cold start says so in its OPEN, and holds no End-of-RIB back for who is missing", () => {
+  const start = (restarting: boolean, deferralTime?: number) => {
+    const cluster = new Cluster();
+    for (const n of [1, 2]) cluster.add(n, n === 1 ? { restarting, deferralTime } : {});
+    // One peer that passes nothing on and is not there, of another AS: what it would say would be told.
+    const missing = { name: "missing", address: mustIp("10.9.9.9"), remoteAs: 64999 };
+    cluster.nodes.get(1)!.speaker.setPeers([...meshPeers(1, [1, 2]), missing]);
+    cluster.nodes.get(2)!.speaker.setPeers(meshPeers(2, [1, 2]));
+    cluster.clock.advance(3_000);
+    const [seen] = cluster.nodes.get(2)!.speaker.peers();
+    return [seen.state, seen.endOfRib.length, seen.capabilities.some((c) => /restarting/.test(c))];
+  };
+  assert.deepEqual(start(false, 2), ["Established", 1, false]);
+  assert.deepEqual(start(true), ["Established", 0, true]);
+});
+
 Deno.test("lost again before it has told its table: a peer's routes keep their first deadline", () => {
   const { clock, speaker, her, net } = stage();
   her.capabilities.push({

@@ -25,6 +25,7 @@ const config: SessionConfig = {
   sendHoldTime: 480,
   restartTime: 120,
   restarting: false,
+  forwarding: true,
 };
 
 const open = (routerId: number, ...capabilities: Capability[]): Open => ({

@@ -38,7 +38,7 @@ export function openOf(config: SessionConfig): Omit<Open, "version" | "headerAs"
       families: config.families.map((family) => ({
         afi: afiOf(family),
         safi: SAFI_UNICAST,
-        forwarding: true,
+        forwarding: config.forwarding,
       })),
     });
   }

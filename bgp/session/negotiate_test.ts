@@ -17,6 +17,7 @@ const CONFIG: SessionConfig = {
   sendHoldTime: 480,
   restartTime: 120,
   restarting: true,
+  forwarding: true,
 };
 
 /** Our OPEN as the peer reads it. */

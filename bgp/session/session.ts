@@ -101,6 +101,8 @@ export interface SessionConfig {
   readonly restartTime: number | false;
   /** The Restart State bit of our OPEN. */
   readonly restarting: boolean;
+  /** The Forwarding State bit: routes that we have announced before still lead somewhere. */
+  readonly forwarding: boolean;
 }
 
 export type TimerName = "connect-retry" | "hold" | "keepalive" | "idle-hold" | "send-hold";

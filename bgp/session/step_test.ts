@@ -28,6 +28,7 @@ const CONFIG: SessionConfig = {
   sendHoldTime: 480,
   restartTime: 120,
   restarting: false,
+  forwarding: true,
 };
 const PASSIVE: SessionConfig = { ...CONFIG, passive: true };
 

@@ -4,7 +4,10 @@
  *
  * After a start the kernel still holds what the process before us had learned. Those routes stay until
  * the speaker has converged (every peer has told its table, or the deferral is over): a restart
- * withdraws nothing.
+ * withdraws nothing. What a peer has said to this process and takes back goes at once all the same.
+ *
+ * Where the kernel holds nothing of ours (a machine that has been booted), nothing is taken over: peers
+ * are not told of a restart, and nobody waits for anybody.
  */
 import { Speaker } from "../../bgp/speaker.ts";
 import type { BestRouteChange, PeerStatus, RouteStatus, SpeakerConfig } from "../../bgp/config.ts";
@@ -21,6 +24,9 @@ import type { ClusterState, Topic } from "./state.ts";
 /** Topics from which peers and announcements follow. */
 const CONCERNING: readonly Topic[] = ["nodes", "bgp", "blocks", "pools", "endpoints"];
 
+/** Seconds after a cold start in which peers may still come before the table counts as whole. */
+const COLD_DEFERRAL = 2;
+
 /** What the speaker asks of the kernel's side. */
 export interface NextHops {
   resolve(nextHop: Ip): { metric: number } | undefined;
@@ -30,6 +36,8 @@ export class BgpPart implements BgpService {
   #speaker: Speaker | undefined;
   #config = "";
   #learned = new Map<string, BestRouteChange>();
+  /** Keys that this process has learned before it had converged. */
+  readonly #heard = new Set<string>();
   #started = false;
   /** Some state has been taken in. */
   #told = false;
@@ -44,6 +52,8 @@ export class BgpPart implements BgpService {
     readonly config: NodeConfig,
     readonly log: Log,
     readonly nextHops: () => NextHops,
+    /** The kernel has gone on forwarding what a process before us had written. */
+    readonly takesOver: boolean,
   ) {}
 
   /** From now on `update` makes and feeds the speaker. */
@@ -95,7 +105,8 @@ export class BgpPart implements BgpService {
     const plain = { as, routerId, clusterId, listen };
     const config: SpeakerConfig = {
       ...plain,
-      restarting: true,
+      restarting: this.takesOver,
+      deferralTime: this.takesOver ? undefined : COLD_DEFERRAL,
       resolveNextHop: (nextHop) => this.nextHops().resolve(nextHop),
     };
     const text = JSON.stringify(plain, (_k, v) => v instanceof Uint8Array ? [...v] : v);
@@ -116,6 +127,7 @@ export class BgpPart implements BgpService {
       for (const change of changes) {
         const key = formatPrefix(change.prefix);
         keys.push(key);
+        if (!speaker.converged) this.#heard.add(key);
         if (change.paths.length === 0) this.#learned.delete(key);
         else this.#learned.set(key, change);
       }
@@ -123,6 +135,7 @@ export class BgpPart implements BgpService {
     });
     speaker.onConverged(() => {
       this.log.info("BGP has converged");
+      this.#heard.clear();
       this.onConverged();
     });
     speaker.start();
@@ -152,8 +165,9 @@ export class BgpPart implements BgpService {
     return this.#learned;
   }
 
-  converged(): boolean {
-    return this.#speaker?.converged ?? false;
+  /** Whether a learned route may leave the kernel when nobody announces it. */
+  mayForget(key: string): boolean {
+    return this.#speaker !== undefined && (this.#speaker.converged || this.#heard.has(key));
   }
 
   nextHopsChanged(): void {

@@ -81,8 +81,8 @@ export class Kernel implements NodeKernel {
   /** Next hops may resolve otherwise now. */
   onPaths: () => void = () => {};
   learned: () => ReadonlyMap<string, BestRouteChange> = () => new Map();
-  /** Whether learned routes that nobody announces any more may go. */
-  converged: () => boolean = () => true;
+  /** Whether a learned route that nobody announces any more may go. */
+  mayForget: (key: string) => boolean = () => true;
 
   constructor(readonly felix: FelixParameters, readonly log: Log, options: KernelOptions = {}) {
     const { netns } = options;
@@ -106,9 +106,16 @@ export class Kernel implements NodeKernel {
     this.#forwarding = forwarding(this.#links);
     this.#routes = new RoutePart(
       this.#links,
-      () => this.converged(),
+      (key) => this.mayForget(key),
       () => this.onChange(),
       options.grace,
+    );
+  }
+
+  /** Whether the kernel forwards by routes of ours: of a process before us, if asked at the start. */
+  forwards(): boolean {
+    return this.#routes.paths().some(({ protocol }) =>
+      protocol === PROTOCOL_OWN || protocol === PROTOCOL_BGP
     );
   }
 

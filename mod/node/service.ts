@@ -236,11 +236,11 @@ export class NodeService {
       await nft.close();
     };
     const bgp = config.backend === "bgp"
-      ? new BgpPart(config, logger("bgp"), () => kernel)
+      ? new BgpPart(config, logger("bgp"), () => kernel, kernel.forwards())
       : undefined;
     this.#bgp = bgp;
     if (bgp) kernel.learned = () => bgp.learned();
-    kernel.converged = () => bgp?.converged() ?? true;
+    kernel.mayForget = (key) => bgp?.mayForget(key) ?? true;
     const labels = coalesced(
       () => copyLabels(this.#state, resources),
       (error) => log.warn("cannot copy a pod's labels to its endpoint", { error }),

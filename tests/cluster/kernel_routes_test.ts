@@ -42,7 +42,7 @@ class World {
     const felix = felixParameters("a", new Map(Object.entries(environment)), new Map());
     this.kernel = new Kernel(felix, log, { netns: scratch.netns });
     this.kernel.learned = () => this.learned;
-    this.kernel.converged = () => this.converged;
+    this.kernel.mayForget = () => this.converged;
     this.kernel.onChange = () => this.wanted++;
     return this;
   }

@@ -2,7 +2,7 @@
  * The main table as far as it is ours: protocols 80 and 81, and whatever stands on pods' interfaces
  * and VXLAN devices. What BGP has learned does not overwrite a route that somebody else set.
  *
- * Three reasons let a route stay that nobody desires: BGP has not converged yet (a former process
+ * Three reasons let a route stay that nobody desires: BGP may not forget it yet (a former process
  * learned it), its interface is so young that its endpoint may not be known yet, or its block is about
  * to get a tunnel that is not ready.
  */
@@ -43,7 +43,7 @@ export class RoutePart {
 
   constructor(
     links: LinkTable,
-    readonly converged: () => boolean,
+    readonly mayForget: (key: string) => boolean,
     onDue: () => void,
     readonly grace = GRACE,
   ) {
@@ -164,7 +164,7 @@ export class RoutePart {
 
   #mayRemove(key: string, route: PlannedRoute): boolean {
     if (this.#awaited.has(key) && this.#awaits(key)) return false;
-    if (route.protocol === PROTOCOL_BGP) return this.converged();
+    if (route.protocol === PROTOCOL_BGP) return this.mayForget(key);
     if (route.protocol === RTPROT_KERNEL || !this.#isOurs(route)) return false;
     if (!this.#links.ipv6 && route.prefix.ip.family === 6) return false;
     for (const { oif } of route.hops) {
