@@ -183,6 +183,7 @@ export class BirdMember {
         bgp: {
           ipv4Address: this.#addresses.find((a) => !a.includes(":")),
           ipv6Address: this.#addresses.find((a) => a.includes(":")),
+          asNumber: this.settings.as,
         },
       },
     });
@@ -213,7 +214,7 @@ export class BirdMember {
     const ipOf = (text: string) => parseCidr(text)!.ip;
     const text = birdConfig({
       ...settings,
-      as: DEFAULT_AS_NUMBER,
+      meshAs: DEFAULT_AS_NUMBER,
       log: `${place.directory}/bird.log`,
       addresses: this.#addresses.map(ipOf),
       hosts: this.hosts,

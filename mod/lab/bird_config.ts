@@ -23,10 +23,13 @@ export interface BirdSettings {
   readonly restartTime: number | "off";
   /** Seconds. */
   readonly holdTime: number;
+  /** Its AS number; absent: that of the mesh. */
+  readonly as?: number;
 }
 
 export interface BirdConfigInput extends BirdSettings {
-  readonly as: number;
+  /** The AS number of the nodes. */
+  readonly meshAs: number;
   readonly log: string;
   /** The member's addresses, one of each family at most; the first IPv4 one is the router ID. */
   readonly addresses: readonly Ip[];
@@ -98,7 +101,7 @@ function attributes({ block, nextHop, med, localPref }: AnnouncedBlock): string[
 }
 
 function session(
-  { as, addresses, restartTime, holdTime }: BirdConfigInput,
+  { meshAs, as = meshAs, addresses, restartTime, holdTime }: BirdConfigInput,
   { name, address }: { readonly name: string; readonly address: Ip },
 ): string {
   const { family } = address;
@@ -106,7 +109,7 @@ function session(
   return [
     `protocol bgp ${name}_${family} {`,
     `  local ${local} as ${as};`,
-    `  neighbor ${remote} as ${as};`,
+    `  neighbor ${remote} as ${meshAs};`,
     `  multihop;`,
     ...local < remote ? [`  passive on;`] : [],
     `  hold time ${holdTime};`,

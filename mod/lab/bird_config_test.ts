@@ -3,7 +3,7 @@ import { mustIp, mustPrefix } from "../net/mod.ts";
 import { birdConfig, type BirdConfigInput } from "./bird_config.ts";
 
 const input: BirdConfigInput = {
-  as: 64512,
+  meshAs: 64512,
   log: "/tmp/bird.log",
   addresses: [mustIp("10.10.1.40"), mustIp("fd00::40")],
   hosts: [mustIp("10.244.200.1"), mustIp("fd01::1")],
