@@ -49,13 +49,11 @@ export function statusText(status: NodeStatus, now: number): string {
   }
   parts.push(`\nBlocks: ${status.blocks.length === 0 ? "none" : status.blocks.join(", ")}\n`);
   parts.push(pathsText(status));
-  const lastErrors = status.peers.flatMap((peer) =>
-    peer.configError
-      ? [`peer ${peer.address}: ${peer.configError}`]
-      : peer.lastError
-      ? [`peer ${peer.address}: ${peer.lastError.text} (${sinceText(peer.lastError.at, now)})`]
-      : []
-  );
+  const lastErrors = status.peers.flatMap(({ address, way, configError, lastError }) => {
+    const who = way ? `peer ${address} (${way})` : `peer ${address}`;
+    if (configError) return [`${who}: ${configError}`];
+    return lastError ? [`${who}: ${lastError.text} (${sinceText(lastError.at, now)})`] : [];
+  });
   parts.push(listText("Errors", errors), listText("Warnings", warnings));
   parts.push(listText("Last errors of peers", lastErrors));
   return parts.join("");

@@ -43,7 +43,11 @@ export interface NodeStatus {
   readonly errors: readonly string[];
   /** Objects of the datastore that could not be understood. */
   readonly warnings: readonly string[];
-  readonly peers: readonly (PeerStatus & { readonly type: string })[];
+  readonly peers: readonly (PeerStatus & {
+    readonly type: string;
+    /** `from 10.0.0.1 by eth0`: how we reach it. */
+    readonly way?: string;
+  })[];
   readonly endpoints: readonly {
     readonly namespace: string;
     readonly workload: string;
@@ -104,7 +108,11 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...paths.warnings(),
       ...parts.bgp?.problems() ?? [],
     ],
-    peers: (parts.bgp?.peers() ?? []).map((p) => ({ ...p, type: peerType(p.name) })),
+    peers: (parts.bgp?.peers() ?? []).map((p) => ({
+      ...p,
+      type: peerType(p.name),
+      way: parts.bgp!.wayTo(p),
+    })),
     endpoints: [...state.endpoints].map(([key, { metadata, spec }]) => ({
       namespace: metadata.namespace ?? "default",
       workload: spec.pod ?? spec.containerID ?? spec.workload ?? "",

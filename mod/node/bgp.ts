@@ -11,7 +11,7 @@
  */
 import { Speaker } from "../../bgp/speaker.ts";
 import type { BestRouteChange, PeerStatus, RouteStatus, SpeakerConfig } from "../../bgp/config.ts";
-import { formatIp, formatPrefix, type Ip, type Prefix } from "../net/mod.ts";
+import { formatIp, formatPrefix, type Ip, mustIp, type Prefix } from "../net/mod.ts";
 import { localRoutes } from "./announce.ts";
 import { NodeTransport, systemClock } from "./bgp_transport.ts";
 import type { BgpService } from "./agent.ts";
@@ -30,6 +30,7 @@ const COLD_DEFERRAL = 2;
 /** What the speaker asks of the kernel's side. */
 export interface NextHops {
   resolve(nextHop: Ip): { metric: number } | undefined;
+  interfaceTo(address: Ip): string | undefined;
 }
 
 export class BgpPart implements BgpService {
@@ -201,13 +202,22 @@ export class BgpPart implements BgpService {
   /** All of that, and the peers that are down, in words. */
   warnings(): string[] {
     const down = this.peers().filter((p) => p.state !== "Established");
-    return [...this.problems(), ...down.map(downText)];
+    return [...this.problems(), ...down.map((peer) => this.#downText(peer))];
   }
-}
 
-/** `BGP with 10.0.0.2 (from 10.0.0.1) is Active: TCP refused: …`. */
-function downText(peer: PeerStatus): string {
-  const { address, localAddress, state, configError, lastError, reason } = peer;
-  const from = localAddress ? ` (from ${localAddress})` : "";
-  return `BGP with ${address}${from} is ${state}: ${configError ?? lastError?.text ?? reason}`;
+  /** `BGP with 10.0.0.2 (from 10.0.0.1 by eth0) is Active: TCP refused: …`. */
+  #downText(peer: PeerStatus): string {
+    const { address, state, configError, lastError, reason } = peer;
+    const way = `${address} (${this.wayTo(peer)})`;
+    return `BGP with ${way} is ${state}: ${configError ?? lastError?.text ?? reason}`;
+  }
+
+  /** The address and the interface that we call a peer with: `from 10.0.0.1 by eth0`. */
+  wayTo({ address, localAddress }: PeerStatus): string {
+    const link = this.nextHops().interfaceTo(mustIp(address));
+    return [
+      ...localAddress ? [`from ${localAddress}`] : [],
+      link ? `by ${link}` : "no route leads there",
+    ].join(" ");
+  }
 }

@@ -365,6 +365,12 @@ export class Kernel implements NodeKernel {
     return resolveNextHop(this.#routes.paths(), nextHop) && { metric: 0 };
   }
 
+  /** The interface by which an address is reached now. */
+  interfaceTo(address: Ip): string | undefined {
+    const hop = resolveNextHop(this.#routes.paths(), address);
+    return hop && this.#links.get(hop.oif)?.name;
+  }
+
   /** Interfaces and addresses, for the choice of the node's own. */
   host(): Host {
     return readHost(this.#links, () => this.#routes.paths());

@@ -1,12 +1,16 @@
 /** What users complain about at BGP: 11, 12, 13, 19 of our list. */
 import assert from "node:assert/strict";
 import { signal } from "../../ffi/process.ts";
-import { askNode, startNode, waitReady } from "../../mod/lab/cluster.ts";
+import { Speaker } from "../../bgp/speaker.ts";
+import { Ipam } from "../../mod/ipam/ipam.ts";
+import { askNode, netnsPath, startNode, waitReady } from "../../mod/lab/cluster.ts";
 import type { Lab } from "../../mod/lab/lab.ts";
 import { bgpPeerKind } from "../../mod/model/bgp_peer.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
-import { httpGet, pod, tool, until, withLab } from "../cluster/harness.ts";
+import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
+import { NodeTransport, systemClock } from "../../mod/node/bgp_transport.ts";
+import { binary, httpGet, Netns, pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 
@@ -19,6 +23,37 @@ const peer = (name: string, spec: Record<string, unknown>) =>
   });
 
 const status = (lab: Lab, node = "node1") => askNode<NodeStatus>(lab.node(node), "node.status");
+
+/** A speaker that is no node of the lab: it calls node1 from an address of the router's. */
+class OtherSpeaker {
+  private constructor(readonly speaker: Speaker, readonly netns: Netns) {}
+
+  static async start(lab: Lab, address: string, as: number): Promise<OtherSpeaker> {
+    const { routerNamespace } = lab.record.layout;
+    await tool(routerNamespace, "ip", "address", "add", `${address}/24`, "dev", "br1");
+    const netns = Netns.open(netnsPath(routerNamespace));
+    const speaker = new Speaker(
+      { as, routerId: mustIp(address) },
+      { transport: new NodeTransport(netns), clock: systemClock },
+    );
+    speaker.announce([{ prefix: mustPrefix(`10.245.${address.split(".")[3]}.0/26`) }]);
+    speaker.setPeers([{
+      name: "node1",
+      address: mustIp("10.10.1.11"),
+      source: mustIp(address),
+      remoteAs: 64512,
+      connectRetryTime: 1,
+      errorWait: [1, 2],
+    }]);
+    speaker.start();
+    return new OtherSpeaker(speaker, netns);
+  }
+
+  stop(): void {
+    this.speaker.stop({ graceful: false, reason: "the test is over" });
+    this.netns.close();
+  }
+}
 
 /** The mesh's sessions: their peers, and since when each stands. */
 async function mesh(lab: Lab): Promise<string> {
@@ -35,17 +70,60 @@ Deno.test(
     // calico#2561 and its kin: "BIRD is not ready: BGP not established with ...", and no more.
     await withLab({ subnets: "2" }, async (lab) => {
       const before = await mesh(lab);
-      // The router listens on no port; nobody has the other address.
-      await lab.apply(peer("refuses", { peerIP: "10.10.1.1" }));
-      await lab.apply(peer("silent", { peerIP: "10.10.1.99" }));
       const { namespace } = lab.node("node1");
-      await until("both are told of, with their reasons", 20_000, async () => {
-        const { status: code, body } = await httpGet(namespace, 9099, "/readiness");
-        assert.equal(code, 200, body);
-        return /10\.10\.1\.1 .*refused/.test(body) &&
-          /10\.10\.1\.99 .*(route|reach|answer)/.test(body);
-      });
-      assert.equal(await mesh(lab), before);
+      // The router listens on no port; nobody has the next address; one says nothing, for a firewall of
+      // its own; one is there and is another AS than it is said to be.
+      await tool(
+        lab.record.layout.routerNamespace,
+        "ip",
+        "address",
+        "add",
+        "10.10.1.2/24",
+        "dev",
+        "br1",
+      );
+      const filter =
+        "add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }; " +
+        "add rule ip deaf in ip daddr 10.10.1.2 tcp dport 179 drop";
+      await tool(lab.record.layout.routerNamespace, "nft", filter);
+      const unlike = await OtherSpeaker.start(lab, "10.10.1.60", 64901);
+      try {
+        await lab.apply(peer("refuses", { peerIP: "10.10.1.1" }));
+        await lab.apply(peer("nobody", { peerIP: "10.10.1.99" }));
+        await lab.apply(peer("silent", { peerIP: "10.10.1.2" }));
+        await lab.apply(peer("unlike", { peerIP: "10.10.1.60" }));
+        const way = "\\(from 10\\.10\\.1\\.11 by eth0\\) is \\w+: ";
+        const reasons: [address: string, reason: string][] = [
+          ["10.10.1.1", "TCP refused: nothing at 10\\.10\\.1\\.1:179 accepts BGP connections"],
+          ["10.10.1.99", "(cannot call 10\\.10\\.1\\.99:179|TCP timeout: no answer)"],
+          ["10.10.1.2", "TCP timeout: no answer in \\d+ s"],
+          [
+            "10.10.1.60",
+            "OPEN mismatch: the peer says it is AS 64901, it is configured as AS 64999",
+          ],
+        ];
+        for (const [address, reason] of reasons) {
+          const line = new RegExp(`BGP with ${address.replaceAll(".", "\\.")} ${way}${reason}`);
+          await until(`readiness says ${line}`, 30_000, async () => {
+            const began = performance.now();
+            const { status: code, body } = await httpGet(namespace, 9099, "/readiness");
+            assert.equal(code, 200, body);
+            assert.ok(performance.now() - began < 2000, "no probe waits for a peer");
+            return line.test(body);
+          });
+        }
+        // The same for people, at the command line.
+        const { stdout } = await new Deno.Command("ip", {
+          args: ["netns", "exec", namespace, binary(), "node", "status"],
+          env: { TORTIE_RUN_DIR: `${lab.node("node1").directory}/run` },
+        }).output();
+        const text = new TextDecoder().decode(stdout);
+        assert.match(text, /peer 10\.10\.1\.60 \(from 10\.10\.1\.11 by eth0\): OPEN mismatch/);
+        assert.match(text, /peer 10\.10\.1\.1 \(from 10\.10\.1\.11 by eth0\): TCP refused/);
+        assert.equal(await mesh(lab), before);
+      } finally {
+        unlike.stop();
+      }
     });
   },
 );
@@ -55,12 +133,43 @@ Deno.test("12: peers come and go in a running service", options, async () => {
   await withLab({ subnets: "2" }, async (lab) => {
     const before = await mesh(lab);
     const { pid } = await status(lab);
-    const named = async () => (await status(lab)).peers.some((p) => p.address === "10.10.1.50");
-    await lab.apply(peer("more", { peerIP: "10.10.1.50" }));
-    await until("the peer is there", 5000, named);
-    const deleted = await lab.tortie(["delete", "bgppeer", "more"]);
-    assert.equal(deleted.exit, 0, deleted.stderr);
-    await until("the peer is gone", 5000, async () => !await named());
+    const { namespace } = lab.node("node1");
+    const peerAt = async (address: string) =>
+      (await status(lab)).peers.find((p) => p.address === address);
+    const calls = /calls from 10\.10\.1\.60, which is no peer of this node, are refused/;
+    const warned = async () =>
+      (await status(lab)).warnings.some((w) => calls.test(w)) &&
+      calls.test((await httpGet(namespace, 9099, "/readiness")).body);
+    const other = await OtherSpeaker.start(lab, "10.10.1.60", 64999);
+    try {
+      await until("the unknown caller is named", 15_000, warned);
+      assert.equal(await peerAt("10.10.1.60"), undefined);
+      // "Unexpected connect from unknown address" until the operator restarted something: not here.
+      for (let i = 0; i < 3; i++) {
+        await lab.apply(peer("more", { peerIP: "10.10.1.60" }));
+        await until(
+          "a session",
+          20_000,
+          async () => (await peerAt("10.10.1.60"))?.state === "Established",
+        );
+        await until("its route", 5000, async () =>
+          /10\.245\.60\.0\/26 via 10\.10\.1\.60/.test(
+            await tool(namespace, "ip", "route", "show", "proto", "81"),
+          ));
+        assert.equal(await warned(), false);
+        const deleted = await lab.tortie(["delete", "bgppeer", "more"]);
+        assert.equal(deleted.exit, 0, deleted.stderr);
+        await until(
+          "no peer, and no route",
+          5000,
+          async () =>
+            await peerAt("10.10.1.60") === undefined &&
+            !/10\.245\.60/.test(await tool(namespace, "ip", "route", "show", "proto", "81")),
+        );
+      }
+    } finally {
+      other.stop();
+    }
     assert.equal((await status(lab)).pid, pid);
     assert.equal(await mesh(lab), before);
   });
@@ -73,24 +182,61 @@ Deno.test(
     // bird#28, calico#3785: one line that BIRD does not understand, and the whole file is refused.
     await withLab({ subnets: "2" }, async (lab) => {
       const before = await mesh(lab);
-      // One that somebody wrote past all checks, and one without its Secret.
-      await lab.store.put(
-        resourceKey(bgpPeerKind, "nonsense"),
-        JSON.parse(peer("nonsense", { peerIP: "10.10.1.51.7" })),
-      );
-      await lab.apply(peer("no-secret", {
-        peerIP: "10.10.1.52",
-        password: { secretKeyRef: { name: "nowhere", key: "password" } },
-      }));
-      await lab.apply(peer("sound", { peerIP: "10.10.1.53" }));
-      const { namespace } = lab.node("node1");
-      await until("both are named", 10_000, async () => {
-        const { status: code, body } = await httpGet(namespace, 9099, "/readiness");
-        assert.equal(code, 200, body);
-        return body.includes("nonsense") && body.includes("no-secret");
-      });
-      assert.ok((await status(lab)).peers.some((p) => p.address === "10.10.1.53"));
-      assert.equal(await mesh(lab), before);
+      const other = await OtherSpeaker.start(lab, "10.10.1.60", 64999);
+      try {
+        // What somebody wrote past all checks.
+        const wrong: Record<string, unknown> = {
+          "five-octets": JSON.parse(peer("five-octets", { peerIP: "10.10.1.51.7" })),
+          "as-of-letters": JSON.parse(
+            peer("as-of-letters", { peerIP: "10.10.1.52", asNumber: "abc" }),
+          ),
+          "as-too-high": JSON.parse(
+            peer("as-too-high", { peerIP: "10.10.1.52", asNumber: 4294967296 }),
+          ),
+          "half-a-selector": JSON.parse(peer("half-a-selector", { peerSelector: "rack ==" })),
+          "no-duration": JSON.parse(
+            peer("no-duration", { peerIP: "10.10.1.52", keepaliveTime: "often" }),
+          ),
+          "no-spec": { ...JSON.parse(peer("no-spec", {})), spec: null },
+          "no-object": "peer 10.10.1.52",
+          "no-filter": JSON.parse(
+            peer("no-filter", { peerIP: "10.10.1.54", filters: ["nowhere"] }),
+          ),
+        };
+        for (const [name, value] of Object.entries(wrong)) {
+          await lab.store.put(resourceKey(bgpPeerKind, name), value);
+        }
+        // What passes all checks and cannot be: one without its Secret, one at no host.
+        await lab.apply(peer("no-secret", {
+          peerIP: "10.10.1.53",
+          password: { secretKeyRef: { name: "nowhere", key: "password" } },
+        }));
+        await lab.apply(peer("no-host", { peerIP: "0.0.0.0" }));
+        await lab.apply(peer("sound", { peerIP: "10.10.1.60" }));
+        const { namespace } = lab.node("node1");
+        const names = [...Object.keys(wrong), "no-secret"];
+        await until("each is named, by readiness and by node status", 15_000, async () => {
+          const { status: code, body } = await httpGet(namespace, 9099, "/readiness");
+          assert.equal(code, 200, body);
+          const { warnings } = await status(lab);
+          const missing = names.filter((name) => !warnings.some((w) => w.includes(name)));
+          if (missing.length > 0) throw new Error(`not named: ${missing}`);
+          return ["no-secret", "no-filter", "0.0.0.0"].every((name) => body.includes(name));
+        });
+        await until(
+          "the sound peer's session",
+          20_000,
+          async () =>
+            (await status(lab)).peers.some((p) =>
+              p.address === "10.10.1.60" && p.state === "Established"
+            ),
+        );
+        const nobody = (await status(lab)).peers.find((p) => p.address === "0.0.0.0");
+        assert.match(nobody?.configError ?? "", /0\.0\.0\.0 is not the address of a host/);
+        assert.equal(await mesh(lab), before);
+      } finally {
+        other.stop();
+      }
     });
   },
 );
@@ -101,16 +247,54 @@ Deno.test(
   async () => {
     // kube-router#1323: with graceful restart on, nothing was announced for the deferral's six minutes.
     await withLab({ subnets: "2" }, async (lab) => {
-      await lab.apply(peer("never-there", { peerIP: "10.10.1.99" }));
-      signal(lab.record.processes.node1, 9);
-      startNode(lab.record, lab.node("node1"));
-      await waitReady(lab.record);
       const [a] = await lab.run(pod("a"), { node: "node1" });
-      const there = async () => {
-        const text = await tool(lab.node("node2").namespace, "ip", "route", "get", a.addresses[0]);
-        return text.includes("via 10.10.1.11");
-      };
-      await until("the session, and the new block's route at node2", 10_000, there);
+      const [b] = await lab.run(pod("b"), { node: "node2" });
+      const [node1, node2] = lab.record.layout.nodes;
+      // Of another AS: what it would have said would be passed on, and End-of-RIB would have to wait.
+      await lab.apply(peer("never-there", { peerIP: "10.10.1.99" }));
+      const routes = () => tool(node2.namespace, "ip", "route", "show", "proto", "81");
+      await until(
+        "the block at node2",
+        10_000,
+        async () => /via 10\.10\.1\.11/.test(await routes()),
+      );
+      const seen = async () =>
+        (await status(lab, "node2")).peers.find((p) => p.address === "10.10.1.11")!;
+      for (const cold of [false, true]) {
+        const before = (await seen()).established;
+        signal(lab.record.processes.node1, 9);
+        if (cold) {
+          // As after a boot: nothing of ours is left in the kernel, and the peer's patience is over.
+          for (const protocol of ["80", "81"]) {
+            await tool(node1.namespace, "ip", "route", "flush", "proto", protocol);
+          }
+        }
+        startNode(lab.record, node1);
+        await until("a new session", 15_000, async () => (await seen()).established > before);
+        const { since } = await seen();
+        await until(
+          "the block at node2",
+          5000,
+          async () => /via 10\.10\.1\.11/.test(await routes()),
+        );
+        const took = Date.now() - since;
+        assert.ok(took < 2000, `announced ${took} ms after the session was up`);
+        if (cold) {
+          // With a peer away, only a start from nothing may say so soon that it has told all.
+          await until("End-of-RIB", 3000, async () => {
+            const { prefixes, endOfRib } = await seen();
+            return prefixes.stale === 0 && endOfRib.length === 1;
+          });
+        }
+        await waitReady(lab.record);
+        await until("a pod is reached", 5000, () => podPings(b, a.addresses[0]));
+      }
+      // A block that is new after the start, too.
+      const block = "10.244.250.0/26";
+      const began = performance.now();
+      await new Ipam(lab.store).claimAffinity(block, "node1");
+      await until("the new block", 2000, async () => (await routes()).includes(block));
+      assert.ok(performance.now() - began < 2000);
     });
   },
 );
