@@ -177,10 +177,13 @@ const foreignMember: Chapter = async (n) => {
       inEveryKernel(true) && await reached(),
     );
     await bird.start();
-    const node1 = n.lab.node("node1");
-    const met = async () =>
-      (await askNode<NodeStatus>(node1, "node.status")).peers
-        .every((peer) => peer.state === "Established");
+    // At all nodes: one that it has not met again yet cannot be told that it ends, and waits for it.
+    const met = async () => {
+      const states = await Promise.all(
+        n.lab.record.layout.nodes.map((node) => askNode<NodeStatus>(node, "node.status")),
+      );
+      return states.flatMap(({ peers }) => peers).every((peer) => peer.state === "Established");
+    };
     n.check("started again, it is back in the mesh", await soon(met) && inEveryKernel(true));
     await bird.stop();
     n.check("ended in good order, its routes go at once", await soon(() => inEveryKernel(false)));

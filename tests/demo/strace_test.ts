@@ -22,7 +22,9 @@ Deno.test("the demo is all true, and starts nothing but its own executable", asy
     const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
     assert.equal(code, 0, said);
     assert.match(said, /All \d+ statements were true/);
-    const calls = (await Deno.readTextFile(trace)).split("\n").filter((l) => /execve/.test(l));
+    // A call that another one interrupts in the trace is told in two lines; the second names nothing.
+    const calls = (await Deno.readTextFile(trace)).split("\n")
+      .filter((l) => /execve(?:at)?\(/.test(l));
     const programs = calls.map((l) => /execve(?:at)?\((?:\S+, )?"([^"]*)"/.exec(l)?.[1]);
     assert.ok(calls.length > 30, `only ${calls.length} executions were seen`);
     assert.deepEqual([...new Set(programs)].sort(), [binary, bird].sort());
