@@ -110,6 +110,9 @@ async function inScene(test: (scene: Scene) => Promise<void>): Promise<void> {
 }
 
 async function bring(peer: HandMadePeer, scene: Scene, to: string): Promise<void> {
+  // A call beside a session that has not been seen to end loses to it (RFC 4271 6.8).
+  const held = () => ["OpenSent", "OpenConfirm", "Established"].includes(scene.status("bad").state);
+  await until("the former session to end", () => !held(), { step: 5 });
   await peer.call();
   if (to === "OpenSent") return;
   peer.open();

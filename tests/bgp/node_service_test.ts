@@ -16,6 +16,8 @@ const options = { sanitizeOps: false, sanitizeResources: false, ignore: Deno.uid
 const AS = 65002;
 const NODE = "10.10.1.11";
 
+const HELD = ["OpenSent", "OpenConfirm", "Established"];
+
 Deno.test(
   "the node service among peers that say wrong things, all at once",
   options,
@@ -51,6 +53,8 @@ Deno.test(
         )
       );
       const bring = async (i: number, to: string) => {
+        // A call beside a session that has not been seen to end loses to it (RFC 4271 6.8).
+        await until(`${i} free`, 10_000, async () => !HELD.includes(await state(i) ?? ""));
         await peers[i].call();
         if (to === "OpenSent") return;
         peers[i].open();
@@ -99,6 +103,11 @@ Deno.test(
         ...objects[0],
         spec: { ...objects[0].spec, asNumber: 64512 },
       }));
+      // The change itself ends what session there is (Cease 6): the twin calls after it.
+      await until("the other AS", 10_000, async () =>
+        (await status()).peers.find((p) =>
+          p.address === address(0)
+        )?.remoteAs === 64512);
       const twin = new HandMadePeer(
         new NodeTransport(router),
         { source: address(0), as: 64512, routerId: NODE },
