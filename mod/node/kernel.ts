@@ -114,9 +114,7 @@ export class Kernel implements NodeKernel {
 
   /** Whether the kernel forwards by routes of ours: of a process before us, if asked at the start. */
   forwards(): boolean {
-    return this.#routes.paths().some(({ protocol }) =>
-      protocol === PROTOCOL_OWN || protocol === PROTOCOL_BGP
-    );
+    return this.#routes.holdsOurs();
   }
 
   close(): void {

@@ -126,8 +126,10 @@ test("what is learned while thousands of routes are written is in the table at t
 test("routes of the process before us stay until BGP has converged, whatever was said meanwhile", async () => {
   using world = await new World().open();
   const ip = (line: string) => world.scratch.run("ip", ...line.split(" "));
-  for (const n of [1, 2, 3]) await ip(`route add 10.9.${n}.0/24 via 192.0.2.10 proto 81`);
   await ip("route add 10.9.9.0/24 via 192.0.2.10 proto static");
+  assert.equal(world.kernel.forwards(), false);
+  for (const n of [1, 2, 3]) await ip(`route add 10.9.${n}.0/24 via 192.0.2.10 proto 81`);
+  assert.equal(world.kernel.forwards(), true);
   world.converged = false;
   assert.deepEqual(await world.turn(), []);
   const all = [1, 2, 3].map((n) => `10.9.${n}.0/24 81 192.0.2.10`);

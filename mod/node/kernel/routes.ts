@@ -79,6 +79,13 @@ export class RoutePart {
     }
   }
 
+  /** Whether the table holds a route of ours, of either protocol: `paths` leaves out what BGP learned. */
+  holdsOurs(): boolean {
+    return this.#links.socket.routes({ table: RT_TABLE_MAIN }).some(({ protocol }) =>
+      protocol === PROTOCOL_OWN || protocol === PROTOCOL_BGP
+    );
+  }
+
   /** Ways to next hops, as the table has them. */
   paths(): readonly KernelPath[] {
     return this.#paths ??= this.#links.socket.routes({ table: RT_TABLE_MAIN }).map(toPath)
