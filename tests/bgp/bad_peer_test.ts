@@ -3,11 +3,9 @@
  * its answer, the peer may come again, and another session does not notice.
  */
 import assert from "node:assert/strict";
-import { fromHex, Writer } from "../../bgp/message/bytes.ts";
+import { fromHex } from "../../bgp/message/bytes.ts";
 import { encodeRouteRefresh } from "../../bgp/message/frame.ts";
-import { encodeAttributes, writeAnnouncements } from "../../bgp/message/update_encode.ts";
-import { keyFamily, keyOf } from "../../bgp/prefix_key.ts";
-import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
+import { mustIp } from "../../mod/net/mod.ts";
 import { NodeTransport } from "../../mod/node/bgp_transport.ts";
 import type { ErrorCase } from "../data/bgp_errors.ts";
 import { BAD_MESSAGES } from "./bad_messages.ts";
@@ -20,27 +18,12 @@ const OUR_AS = 65001;
 const GOOD = { source: "10.9.0.2", as: 65009, routerId: "10.9.0.2" };
 const BAD = { source: "10.9.0.3", as: 65002, routerId: "10.9.0.3" };
 
-/** The MULTI_EXIT_DISC of routes that were announced in order, by which they are known. */
+/** The MULTI_EXIT_DISC of the route that was announced in order, by which it is known. */
 const OF_BEFORE = 7;
 
 /** What every wrong UPDATE speaks of, and what a good one does. */
 const SPOKEN_OF = "203.0.113.0/24";
 const FINE = "192.0.2.0/24";
-
-/** One UPDATE with routes of a peer's own. */
-function announcement(as: number, nextHop: string, ...prefixes: string[]): Uint8Array {
-  const out = new Writer();
-  const attributes = {
-    origin: 0 as const,
-    med: OF_BEFORE,
-    asPath: [{ type: "sequence" as const, asns: [as] }],
-    nextHop: mustIp(nextHop),
-  };
-  const keys = prefixes.map((text) => keyOf(mustPrefix(text)));
-  const encoded = encodeAttributes(attributes, { asSize: 4 });
-  writeAnnouncements(out, keyFamily(keys[0]), attributes, encoded, keys);
-  return out.done();
-}
 
 class Scene {
   readonly good: HandMadePeer;
@@ -81,7 +64,7 @@ class Scene {
     await this.good.call();
     this.good.open();
     this.good.keepalive();
-    this.good.send(announcement(GOOD.as, GOOD.source, "198.51.100.0/24"));
+    this.good.announce(["198.51.100.0/24"]);
     await until("the good peer's route", () => this.ours.kernel.has("198.51.100.0/24"));
     this.#beat = setInterval(() => this.good.keepalive(), 10_000);
   }
@@ -193,7 +176,7 @@ Deno.test(
         const peer = scene.bad();
         await bring(peer, scene, state);
         if (state === "Established") {
-          peer.send(announcement(BAD.as, BAD.source, SPOKEN_OF));
+          peer.announce([SPOKEN_OF], { med: OF_BEFORE });
           await until("a good route first", () => kernel.has(SPOKEN_OF), { step: 5 });
         }
         const became = await fate(peer, scene, hex, state);
@@ -204,7 +187,7 @@ Deno.test(
             wrong.push(`${what}: its route is ${used ? "lost" : "used"}`);
           }
           // And goes on: the next message is understood.
-          peer.send(announcement(BAD.as, BAD.source, FINE));
+          peer.announce([FINE]);
           await until(`a route after: ${what}`, () => kernel.has(FINE), { step: 5 });
         }
         await scene.gone(peer);
@@ -333,8 +316,8 @@ Deno.test(
       brief.close();
       const slow = scene.bad();
       await bring(slow, scene, "Established");
-      await slow.trickle(announcement(BAD.as, BAD.source, "192.0.2.0/24"));
-      await until("its route", () => scene.ours.kernel.has("192.0.2.0/24"));
+      await slow.trickle(slow.announcement([FINE]));
+      await until("its route", () => scene.ours.kernel.has(FINE));
       slow.close();
       scene.unharmed(since, "a slow peer");
     }),

@@ -1,9 +1,13 @@
 /** A peer made by hand over real TCP: it says what the test tells it to, and keeps what it is told. */
 import { encodeKeepalive } from "../../bgp/message/frame.ts";
 import { Framer, NOTIFICATION, UPDATE } from "../../bgp/message/framer.ts";
+import type { Attributes } from "../../bgp/message/attributes.ts";
+import { Writer } from "../../bgp/message/bytes.ts";
 import { encodeOpen } from "../../bgp/message/open.ts";
-import type { BgpTransport, Connection } from "../../bgp/transport.ts";
-import { mustIp } from "../../mod/net/mod.ts";
+import { encodeAttributes, writeAnnouncements } from "../../bgp/message/update_encode.ts";
+import { keyFamily, keyOf } from "../../bgp/prefix_key.ts";
+import type { BgpTransport, Connection, Listener } from "../../bgp/transport.ts";
+import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
 import { sleep, until } from "./harness.ts";
 
 export interface Identity {
@@ -38,27 +42,39 @@ export class HandMadePeer {
         timeout: 2000,
       }, {
         onFailed: () => resolve(false),
-        onConnected: (connection) => {
-          this.#connection = connection;
-          const framer = new Framer({
-            onMessage: (type, body) => {
-              this.types.push(type);
-              if (type === NOTIFICATION) this.notification = [body[0], body[1]];
-              // Its OPEN; a NOTIFICATION instead says that it wants no call yet.
-              if (this.types.length === 1) resolve(type === 1);
-            },
-            onError: (error) => this.ended = `the speaker sent garbage: ${error.text}`,
-          });
-          connection.start({
-            onData: (bytes) => framer.push(bytes),
-            onDrain: () => {},
-            onEnd: (failure) => {
-              this.ended ??= failure.message;
-              resolve(false);
-            },
-          });
-        },
+        onConnected: (connection) => this.#take(connection, resolve),
       });
+    });
+  }
+
+  /** Answers every call with an OPEN, and keeps what is said to it. */
+  listen(): Listener {
+    const address = mustIp(this.who.source);
+    return this.transport.listen({ address, family: address.family, port: 179 }, (connection) => {
+      this.#take(connection, () => {});
+      this.open();
+    });
+  }
+
+  /** `spoken` is told of the first message, or of an end without one: whether it was an OPEN. */
+  #take(connection: Connection, spoken: (open: boolean) => void): void {
+    this.#connection = connection;
+    const framer = new Framer({
+      onMessage: (type, body) => {
+        this.types.push(type);
+        if (type === NOTIFICATION) this.notification = [body[0], body[1]];
+        // Its OPEN; a NOTIFICATION instead says that it wants no call yet.
+        if (this.types.length === 1) spoken(type === 1);
+      },
+      onError: (error) => this.ended = `the speaker sent garbage: ${error.text}`,
+    });
+    connection.start({
+      onData: (bytes) => framer.push(bytes),
+      onDrain: () => {},
+      onEnd: (failure) => {
+        this.ended ??= failure.message;
+        spoken(false);
+      },
     });
   }
 
@@ -86,7 +102,27 @@ export class HandMadePeer {
     this.#connection!.send(bytes);
   }
 
-  /** The same, a byte in a packet. */
+  /** Routes of its own, by itself. */
+  announce(prefixes: readonly string[], more: Partial<Attributes> = {}): void {
+    this.send(this.announcement(prefixes, more));
+  }
+
+  announcement(prefixes: readonly string[], more: Partial<Attributes> = {}): Uint8Array {
+    const { as, source } = this.who;
+    const out = new Writer();
+    const attributes: Attributes = {
+      origin: 0,
+      asPath: [{ type: "sequence", asns: [as] }],
+      nextHop: mustIp(source),
+      ...more,
+    };
+    const keys = prefixes.map((text) => keyOf(mustPrefix(text)));
+    const encoded = encodeAttributes(attributes, { asSize: 4 });
+    writeAnnouncements(out, keyFamily(keys[0]), attributes, encoded, keys);
+    return out.done();
+  }
+
+  /** Says it a byte in a packet. */
   async trickle(bytes: Uint8Array): Promise<void> {
     for (const byte of bytes) {
       this.send(new Uint8Array([byte]));

@@ -10,6 +10,7 @@ import { resourceKey } from "../../mod/model/keys.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
 import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
 import { NodeTransport, systemClock } from "../../mod/node/bgp_transport.ts";
+import { HandMadePeer } from "../bgp/hand_made_peer.ts";
 import { binary, httpGet, Netns, pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
@@ -55,6 +56,25 @@ class OtherSpeaker {
   }
 }
 
+/** What is said of a peer that has node1's router ID. */
+const TWIN = "the peer has our own router ID 10\\.10\\.1\\.11";
+
+/** Answers calls of node1 with node1's own router ID and AS number. */
+async function twinOfNode1(lab: Lab, source: string) {
+  const { routerNamespace } = lab.record.layout;
+  await tool(routerNamespace, "ip", "address", "add", `${source}/24`, "dev", "br1");
+  const netns = Netns.open(netnsPath(routerNamespace));
+  const who = { source, as: 64512, routerId: "10.10.1.11" };
+  const peer = new HandMadePeer(new NodeTransport(netns), who, "10.10.1.11");
+  const listener = peer.listen();
+  const stop = () => {
+    listener.close();
+    peer.close();
+    netns.close();
+  };
+  return { peer, stop };
+}
+
 /** The mesh's sessions: their peers, and since when each stands. */
 async function mesh(lab: Lab): Promise<string> {
   const { peers } = await status(lab);
@@ -87,11 +107,13 @@ Deno.test(
         "add rule ip deaf in ip daddr 10.10.1.2 tcp dport 179 drop";
       await tool(lab.record.layout.routerNamespace, "nft", filter);
       const unlike = await OtherSpeaker.start(lab, "10.10.1.60", 64901);
+      const twin = await twinOfNode1(lab, "10.10.1.61");
       try {
         await lab.apply(peer("refuses", { peerIP: "10.10.1.1" }));
         await lab.apply(peer("nobody", { peerIP: "10.10.1.99" }));
         await lab.apply(peer("silent", { peerIP: "10.10.1.2" }));
         await lab.apply(peer("unlike", { peerIP: "10.10.1.60" }));
+        await lab.apply(peer("twin", { peerIP: "10.10.1.61", asNumber: 64512 }));
         const way = "\\(from 10\\.10\\.1\\.11 by eth0\\) is \\w+: ";
         const reasons: [address: string, reason: string][] = [
           ["10.10.1.1", "TCP refused: nothing at 10\\.10\\.1\\.1:179 accepts BGP connections"],
@@ -101,6 +123,7 @@ Deno.test(
             "10.10.1.60",
             "OPEN mismatch: the peer says it is AS 64901, it is configured as AS 64999",
           ],
+          ["10.10.1.61", `OPEN mismatch: ${TWIN}`],
         ];
         for (const [address, reason] of reasons) {
           const line = new RegExp(`BGP with ${address.replaceAll(".", "\\.")} ${way}${reason}`);
@@ -113,16 +136,25 @@ Deno.test(
           });
         }
         // The same for people, at the command line.
-        const { stdout } = await new Deno.Command("ip", {
-          args: ["netns", "exec", namespace, binary(), "node", "status"],
-          env: { TORTIE_RUN_DIR: `${lab.node("node1").directory}/run` },
-        }).output();
-        const text = new TextDecoder().decode(stdout);
+        const onNode1 = async (...args: string[]) => {
+          const { stdout } = await new Deno.Command("ip", {
+            args: ["netns", "exec", namespace, binary(), ...args],
+            env: { TORTIE_RUN_DIR: `${lab.node("node1").directory}/run` },
+          }).output();
+          return new TextDecoder().decode(stdout);
+        };
+        const text = await onNode1("node", "status");
         assert.match(text, /peer 10\.10\.1\.60 \(from 10\.10\.1\.11 by eth0\): OPEN mismatch/);
         assert.match(text, /peer 10\.10\.1\.1 \(from 10\.10\.1\.11 by eth0\): TCP refused/);
+        for (const all of [text, await onNode1("bgp", "peers")]) {
+          assert.match(all, new RegExp(`10\\.10\\.1\\.61 .*${TWIN}`));
+        }
+        // And it has been told: Bad BGP Identifier.
+        assert.deepEqual(twin.peer.notification, [2, 3]);
         assert.equal(await mesh(lab), before);
       } finally {
         unlike.stop();
+        twin.stop();
       }
     });
   },
@@ -247,21 +279,30 @@ Deno.test(
   async () => {
     // kube-router#1323: with graceful restart on, nothing was announced for the deferral's six minutes.
     await withLab({ subnets: "2" }, async (lab) => {
-      const [a] = await lab.run(pod("a"), { node: "node1" });
       const [b] = await lab.run(pod("b"), { node: "node2" });
       const [node1, node2] = lab.record.layout.nodes;
       // Of another AS: what it would have said would be passed on, and End-of-RIB would have to wait.
       await lab.apply(peer("never-there", { peerIP: "10.10.1.99" }));
-      const routes = () => tool(node2.namespace, "ip", "route", "show", "proto", "81");
-      await until(
-        "the block at node2",
-        10_000,
-        async () => /via 10\.10\.1\.11/.test(await routes()),
-      );
+      const routes = (node = node2) => tool(node.namespace, "ip", "route", "show", "proto", "81");
       const seen = async () =>
         (await status(lab, "node2")).peers.find((p) => p.address === "10.10.1.11")!;
-      for (const cold of [false, true]) {
+      const startAnew = async () => {
         const before = (await seen()).established;
+        startNode(lab.record, node1);
+        await until("a new session", 15_000, async () => (await seen()).established > before);
+        return await seen();
+      };
+      const saysRestart = /graceful restart \d+ s, restarting/;
+
+      // A node without pods: all that it forwards by is what it has learned, and that is kept, too.
+      await until("b's block", 10_000, async () => /via 10\.10\.1\.12/.test(await routes(node1)));
+      signal(lab.record.processes.node1, 9);
+      assert.match((await startAnew()).capabilities.join(", "), saysRestart);
+      await waitReady(lab.record);
+
+      const [a] = await lab.run(pod("a"), { node: "node1" });
+      await until("a's block", 10_000, async () => /via 10\.10\.1\.11/.test(await routes()));
+      for (const cold of [false, true]) {
         signal(lab.record.processes.node1, 9);
         if (cold) {
           // As after a boot: nothing of ours is left in the kernel, and the peer's patience is over.
@@ -269,19 +310,18 @@ Deno.test(
             await tool(node1.namespace, "ip", "route", "flush", "proto", protocol);
           }
         }
-        startNode(lab.record, node1);
-        await until("a new session", 15_000, async () => (await seen()).established > before);
-        const { since } = await seen();
+        const { since, capabilities } = await startAnew();
+        assert.equal(saysRestart.test(capabilities.join(", ")), !cold);
         await until(
           "the block at node2",
           5000,
           async () => /via 10\.10\.1\.11/.test(await routes()),
         );
         const took = Date.now() - since;
-        assert.ok(took < 2000, `announced ${took} ms after the session was up`);
+        assert.ok(took < 10_000, `announced ${took} ms after the session was up`);
         if (cold) {
           // With a peer away, only a start from nothing may say so soon that it has told all.
-          await until("End-of-RIB", 3000, async () => {
+          await until("End-of-RIB", 20_000, async () => {
             const { prefixes, endOfRib } = await seen();
             return prefixes.stale === 0 && endOfRib.length === 1;
           });
@@ -291,10 +331,8 @@ Deno.test(
       }
       // A block that is new after the start, too.
       const block = "10.244.250.0/26";
-      const began = performance.now();
       await new Ipam(lab.store).claimAffinity(block, "node1");
-      await until("the new block", 2000, async () => (await routes()).includes(block));
-      assert.ok(performance.now() - began < 2000);
+      await until("the new block", 10_000, async () => (await routes()).includes(block));
     });
   },
 );
