@@ -2,7 +2,13 @@
 import { formatIp, formatPrefix } from "../mod/net/mod.ts";
 import { familiesOf } from "./check_peer.ts";
 import type { BestPath, BestRouteChange, PeerStatus, RouteStatus } from "./config.ts";
-import { formatAsPath, formatCommunity, formatId, ORIGIN_NAMES } from "./message/attributes.ts";
+import {
+  type Attributes,
+  formatAsPath,
+  formatCommunity,
+  formatId,
+  ORIGIN_NAMES,
+} from "./message/attributes.ts";
 import { describeCapability } from "./message/capability.ts";
 import type { Peer } from "./peer.ts";
 import { prefixOfKey } from "./prefix_key.ts";
@@ -88,13 +94,24 @@ export function routeStatus(
   });
 }
 
-/** The learned ways to a prefix, as the kernel's reconciler takes them. */
-export function bestRoute(destination: Destination): BestRouteChange {
-  const paths: BestPath[] = destination.used.map(({ attributes, source }) => ({
+/** The only way of routes with these attributes: one object for all of a peer that has announced them. */
+const ONLY = new WeakMap<Attributes, readonly BestPath[]>();
+
+function bestPath({ attributes, source }: Route): BestPath {
+  return {
     nextHop: attributes.nextHop!,
     linkLocal: attributes.linkLocal,
     peer: source.name,
     attributes,
-  }));
-  return { prefix: prefixOfKey(destination.key), paths };
+  };
+}
+
+/** The learned ways to a prefix, as the kernel's reconciler takes them. */
+export function bestRoute({ key, used }: Destination): BestRouteChange {
+  const prefix = prefixOfKey(key);
+  if (used.length !== 1) return { prefix, paths: used.map(bestPath) };
+  const [{ attributes, source }] = used;
+  let paths = ONLY.get(attributes);
+  if (paths?.[0].peer !== source.name) ONLY.set(attributes, paths = [bestPath(used[0])]);
+  return { prefix, paths: paths! };
 }

@@ -46,7 +46,7 @@ export function toRoute(planned: PlannedRoute): Route {
     protocol: planned.protocol,
     type: planned.type,
     priority: METRIC[planned.prefix.ip.family],
-    hops: [...planned.hops].sort(byGateway),
+    hops: planned.hops.length > 1 ? [...planned.hops].sort(byGateway) : planned.hops,
   };
 }
 

@@ -99,6 +99,8 @@ export interface LearnedInputs {
 export class RoutePlan {
   #own: ReadonlyMap<string, PlannedRoute> = new Map();
   #from: LearnedInputs | undefined;
+  /** Thousands of learned routes share their ways. */
+  #hops = new WeakMap<BestRouteChange["paths"], readonly Hop[]>();
   /** Learned prefixes that no link leads to. */
   readonly unresolved = new Set<string>();
 
@@ -106,6 +108,7 @@ export class RoutePlan {
   whole(own: OwnInputs, learned: LearnedInputs): Map<string, PlannedRoute> {
     this.#own = ownRoutes(own);
     this.#from = learned;
+    this.#hops = new WeakMap();
     this.unresolved.clear();
     const routes = new Map<string, PlannedRoute>();
     for (const key of learned.learned.keys()) {
@@ -135,15 +138,22 @@ export class RoutePlan {
     const { prefix, paths } = change;
     const { takesLearned, resolve } = this.#from!;
     if (takesLearned && !takesLearned(prefix)) return undefined;
-    const hops: Hop[] = [];
-    for (const path of paths) {
-      const hop = resolve(path.nextHop);
-      if (hop && !hops.some((h) => sameHop(h, hop))) hops.push(hop);
-    }
+    let hops = this.#hops.get(paths);
+    if (!hops) this.#hops.set(paths, hops = hopsOf(paths, resolve));
     if (hops.length > 0) return { prefix, protocol: PROTOCOL_BGP, type: "unicast", hops };
     this.unresolved.add(key);
     return undefined;
   }
+}
+
+/** One for each way that leads somewhere. */
+function hopsOf(paths: BestRouteChange["paths"], resolve: LearnedInputs["resolve"]): Hop[] {
+  const hops: Hop[] = [];
+  for (const { nextHop } of paths) {
+    const hop = resolve(nextHop);
+    if (hop && !hops.some((h) => sameHop(h, hop))) hops.push(hop);
+  }
+  return hops;
 }
 
 function ownRoutes({ endpoints, ownBlocks, tunnels }: OwnInputs): Map<string, PlannedRoute> {
@@ -175,6 +185,7 @@ function sameHop(a: Hop, b: Hop): boolean {
 }
 
 export function sameRoute(a: PlannedRoute, b: PlannedRoute): boolean {
-  return a.protocol === b.protocol && a.type === b.type && a.hops.length === b.hops.length &&
-    a.hops.every((hop) => b.hops.some((other) => sameHop(hop, other)));
+  if (a.protocol !== b.protocol || a.type !== b.type) return false;
+  return a.hops === b.hops || (a.hops.length === b.hops.length &&
+    a.hops.every((hop) => b.hops.some((other) => sameHop(hop, other))));
 }

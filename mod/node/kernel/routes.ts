@@ -122,10 +122,9 @@ export class RoutePart {
   }
 
   #remove(items: [key: string, actual: PlannedRoute][]): [string, Error][] {
-    const keys = new Map(items.map(([key, actual]) => [toRoute(actual), key]));
-    return this.#links.socket.deleteRoutes([...keys.keys()])
-      .filter(({ error }) => !isGone(error))
-      .map(({ item, error }) => [keys.get(item)!, error]);
+    const routes = items.map(([, actual]) => toRoute(actual));
+    return this.#links.socket.deleteRoutes(routes).filter(({ error }) => !isGone(error))
+      .map(({ item, error }) => [items[routes.indexOf(item)][0], error]);
   }
 
   #put(items: Put[]): [string, Error][] {
