@@ -76,6 +76,8 @@ export class Kernel implements NodeKernel {
   #devices: DevicesPlan["devices"] = new Map();
   /** The plan no longer fits: links, addresses or paths have changed. */
   #stale = true;
+  /** Only what this node itself has in the plan no longer fits: its pods' links, or a tunnel. */
+  #ownStale = false;
   /** Something has changed that was not our doing: a turn is wanted. */
   onChange: () => void = () => {};
   /** Next hops may resolve otherwise now. */
@@ -159,7 +161,6 @@ export class Kernel implements NodeKernel {
   }
 
   #linkEvent(link: Link, gone: boolean): void {
-    this.#stale = true;
     const before = this.#links.get(link.index);
     const endpoint = this.#links.isEndpointName(link.name);
     const tunnel = FAMILIES.some((family) => VXLAN_DEVICES[family] === link.name);
@@ -186,7 +187,11 @@ export class Kernel implements NodeKernel {
         this.#forwarding.forget(onLink);
       }
     }
-    if (!endpoint && !tunnel) this.#pathsChanged();
+    if (endpoint || tunnel) this.#ownStale = true;
+    else {
+      this.#stale = true;
+      this.#pathsChanged();
+    }
     this.onChange();
   }
 
@@ -253,14 +258,17 @@ export class Kernel implements NodeKernel {
 
   async apply(state: ClusterState, topics: ReadonlySet<Topic>): Promise<Failure[]> {
     // With ten thousand routes a plan takes milliseconds: not for one of them, nor for a label.
-    const planned = this.#stale || PLANNED_FROM.some((topic) => topics.has(topic));
+    const planned = this.#stale || this.#ownStale ||
+      PLANNED_FROM.some((topic) => topics.has(topic));
     const failures: Failure[] = [];
     try {
       if (planned) this.#planDevices(state);
       failures.push(...await this.#tunnelLinks.apply());
       // A device that was made just now has its index only now.
-      if (planned || this.#stale) this.#planAll(state, this.#stale || topics.has("pools"));
-      this.#stale = false;
+      if (planned || this.#stale || this.#ownStale) {
+        this.#planAll(state, this.#stale || topics.has("pools"));
+      }
+      this.#stale = this.#ownStale = false;
     } catch (error) {
       // The topics will not come again.
       this.#stale = true;
