@@ -16,8 +16,6 @@ const options = { sanitizeOps: false, sanitizeResources: false, ignore: Deno.uid
 const AS = 65002;
 const NODE = "10.10.1.11";
 
-const HELD = ["OpenSent", "OpenConfirm", "Established"];
-
 Deno.test(
   "the node service among peers that say wrong things, all at once",
   options,
@@ -53,15 +51,13 @@ Deno.test(
         )
       );
       const bring = async (i: number, to: string) => {
-        // A call beside a session that has not been seen to end loses to it (RFC 4271 6.8).
-        await until(`${i} free`, 10_000, async () => !HELD.includes(await state(i) ?? ""));
         await peers[i].call();
         if (to === "OpenSent") return;
         peers[i].open();
-        await until(`${i} in OpenConfirm`, 10_000, async () => await state(i) === "OpenConfirm");
+        await until(`${i} in OpenConfirm`, 30_000, async () => await state(i) === "OpenConfirm");
         if (to === "OpenConfirm") return;
         peers[i].keepalive();
-        await until(`${i} in Established`, 10_000, async () => await state(i) === "Established");
+        await until(`${i} in Established`, 30_000, async () => await state(i) === "Established");
       };
       await Promise.all(BAD_MESSAGES.map(async (bad, i) => {
         await bring(i, bad.state);
@@ -69,7 +65,7 @@ Deno.test(
         peers[i].send(fromHex(bad.hex.replaceAll("0a090001", "0a0a010b")));
       }));
       const wrong: string[] = [];
-      await until("every answer", 10_000, () => {
+      await until("every answer", 30_000, () => {
         wrong.length = 0;
         for (const [i, { what, then }] of BAD_MESSAGES.entries()) {
           const became = peers[i].notification?.join() ?? "stands";
@@ -94,10 +90,13 @@ Deno.test(
       assert.deepEqual(prefixes, ["203.0.113.0/24"]);
       assert.equal(await mesh(), before);
       // All of them again, in good order.
-      await Promise.all(BAD_MESSAGES.map(async (_, i) => {
-        peers[i].close();
-        await bring(i, "Established");
-      }));
+      for (const peer of peers) peer.close();
+      // A call that comes before the end of the former session is seen would lose against that.
+      await until("the ends of all sessions", 30_000, async () => {
+        const up = (await status()).peers.filter((p) => /^Open|^Established/.test(p.state));
+        return up.length === 1;
+      });
+      await Promise.all(BAD_MESSAGES.map((_, i) => bring(i, "Established")));
       const { peers: all } = await status();
       assert.equal(all.filter((p) => p.state === "Established").length, BAD_MESSAGES.length + 1);
       for (const peer of peers) peer.close();
@@ -107,11 +106,10 @@ Deno.test(
         ...objects[0],
         spec: { ...objects[0].spec, asNumber: 64512 },
       }));
-      // The change itself ends what session there is (Cease 6): the twin calls after it.
-      await until("the other AS", 10_000, async () =>
-        (await status()).peers.find((p) =>
-          p.address === address(0)
-        )?.remoteAs === 64512);
+      await until("the change of its AS number", 10_000, async () => {
+        const found = (await status()).peers.find((p) => p.address === address(0));
+        return found?.remoteAs === 64512 && !/^Open|^Established/.test(found.state);
+      });
       const twin = new HandMadePeer(
         new NodeTransport(router),
         { source: address(0), as: 64512, routerId: NODE },
