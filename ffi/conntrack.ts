@@ -1,7 +1,7 @@
 /**
- * Tracked connections (ctnetlink, linux/netfilter/nfnetlink_conntrack.h): list them, and end the
- * tracking of some, so that the next packet of a connection is judged anew. The node needs it when an
- * address changes hands and when policy forbids what it had allowed.
+ * Tracked connections (ctnetlink, linux/netfilter/nfnetlink_conntrack.h): list them, mark some (the
+ * node does it to those that policy no longer allows), and end the tracking of some, so that the next
+ * packet of a connection is judged anew (when an address changes hands).
  *
  * DELETE without a tuple and without a filter ends every connection of the machine. So there is no
  * way here to say that: a selection without a condition is refused before a byte is written, and

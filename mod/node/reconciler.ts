@@ -13,8 +13,7 @@
  * that ten thousand routes do not hold up sessions, endpoints and events; what is desired or seen
  * meanwhile counts from the next thousand on.
  *
- * Kinds of kernel objects (`Kind` below) are small tables of functions; see links.ts, routes.ts,
- * neighbours.ts, sysctls.ts.
+ * Kinds of kernel objects (`ObjectKind` below) are small tables of functions: see `kernel/`.
  */
 import { eventLoopTurn } from "./later.ts";
 

@@ -17,22 +17,16 @@
  * What the former process of this node had seen is the beginning (`seed`), so that pods which went
  * while nobody ran are cleared after too.
  */
-import type { Flow, FlowWish } from "../../ffi/conntrack.ts";
+import type { Flow } from "../../ffi/conntrack.ts";
 import { inTurns } from "../../ffi/nft/client.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
-import { type Family, formatIp, type Ip } from "../net/mod.ts";
+import { formatIp, type Ip } from "../net/mod.ts";
 import { endpointFacts } from "./endpoint_facts.ts";
-import { wishesOf } from "./flow_cutter.ts";
+import { type FlowTable, wishesOf } from "./flow_cutter.ts";
 import type { Log } from "./log.ts";
 
 /** The kernel's table of connections, as far as it is needed here (ffi's Conntrack). */
-export interface ForgettingTable {
-  visitFlows(
-    family: Family,
-    wish: FlowWish,
-    visit: (flows: Flow[]) => void,
-    pause: () => Promise<void> | void,
-  ): Promise<void>;
+export interface ForgettingTable extends Pick<FlowTable, "visitFlows"> {
   forget(flows: readonly Flow[]): number;
 }
 
