@@ -83,6 +83,7 @@ export class PolicyEngine {
   readonly #dirtySubjects = new Set<SubjectNumber>();
 
   #revision = 0;
+  #localRevision = 0;
   readonly #taken: Record<Family, number> = { 4: 0, 6: 0 };
 
   constructor(parameters: Partial<PolicyParameters> = {}) {
@@ -123,6 +124,11 @@ export class PolicyEngine {
   /** Counts updates; what a delta or a ruleset was made of. */
   get revision(): number {
     return this.#revision;
+  }
+
+  /** Another number where an endpoint of this node has come, changed or gone. */
+  get localRevision(): number {
+    return this.#localRevision;
   }
 
   /** Takes changes of objects in; the rulesets are up to date when it returns. */
@@ -315,7 +321,9 @@ export class PolicyEngine {
     }
     if (!after) this.#contributions.delete(key);
 
-    this.#local.set(key, after && this.isLocal(after) ? after : undefined);
+    const local = after && this.isLocal(after) ? after : undefined;
+    if (local || (before && this.isLocal(before))) this.#localRevision++;
+    this.#local.set(key, local);
   }
 
   #settlePolicy(key: string, policy: EffectivePolicy | undefined): void {

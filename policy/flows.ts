@@ -61,6 +61,35 @@ function readAddresses(endpoint: Endpoint): readonly Ip[] {
   return addresses;
 }
 
+/** The endpoints of a node. */
+interface Local {
+  readonly revision: number;
+  /** Address -> interface. */
+  readonly interfaces: ReadonlyMap<string, string>;
+  /** Interface -> addresses. */
+  readonly addresses: ReadonlyMap<string, readonly Ip[]>;
+}
+
+/** Most changes leave the endpoints as they are, and a thousand of them weigh more than a change may. */
+const locals = new WeakMap<PolicyEngine, Local>();
+
+function localOf(engine: PolicyEngine): Local {
+  const known = locals.get(engine);
+  if (known?.revision === engine.localRevision) return known;
+  const interfaces = new Map<string, string>(), addresses = new Map<string, readonly Ip[]>();
+  for (const endpoint of engine.endpoints()) {
+    if (!engine.isLocal(endpoint)) continue;
+    const { interfaceName } = endpoint;
+    const own = readAddresses(endpoint);
+    const others = addresses.get(interfaceName);
+    addresses.set(interfaceName, others ? [...others, ...own] : own);
+    for (const ip of own) interfaces.set(ipKey(ip), interfaceName);
+  }
+  const local = { revision: engine.localRevision, interfaces, addresses };
+  locals.set(engine, local);
+  return local;
+}
+
 /**
  * The policy of an engine's node at one moment. Make a new one after an update. Cheap to make: a change
  * of one element must not cost what the whole ruleset weighs.
@@ -68,40 +97,29 @@ function readAddresses(endpoint: Endpoint): readonly Ip[] {
 export class FlowJudge {
   readonly revision: number;
   readonly #rules: Record<Family, Rules>;
-  /** Local endpoints: address -> interface. */
-  readonly #interfaces = new Map<string, string>();
-  /** And interface -> addresses. */
-  readonly #addresses = new Map<string, readonly Ip[]>();
+  readonly #local: Local;
   readonly #host: ReadonlySet<string>;
 
   constructor(engine: PolicyEngine, hostAddresses: Iterable<Ip>) {
     this.revision = engine.revision;
     this.#rules = { 4: rulesOf(engine, 4), 6: rulesOf(engine, 6) };
     this.#host = new Set([...hostAddresses].map(ipKey));
-    for (const endpoint of engine.endpoints()) {
-      if (!engine.isLocal(endpoint)) continue;
-      const addresses = readAddresses(endpoint);
-      const others = this.#addresses.get(endpoint.interfaceName);
-      this.#addresses.set(
-        endpoint.interfaceName,
-        others ? [...others, ...addresses] : addresses,
-      );
-      for (const ip of addresses) this.#interfaces.set(ipKey(ip), endpoint.interfaceName);
-    }
+    this.#local = localOf(engine);
   }
 
   /** Addresses of the local endpoints that changed chains or sets lead to. */
   addressesBehind(family: Family, names: TouchedNames): Ip[] {
     const { ruleset } = this.#rules[family].evaluator;
     return [...touchedInterfaces(ruleset, names)]
-      .flatMap((name) => this.#addresses.get(name) ?? [])
+      .flatMap((name) => this.#local.addresses.get(name) ?? [])
       .filter((ip) => ip.family === family);
   }
 
   /** Whether the connection would be allowed if it began now. */
   isAllowed({ original, reply }: TrackedFlow): boolean {
     const client = ipKey(original.source), server = ipKey(reply.source);
-    const iifname = this.#interfaces.get(client), oifname = this.#interfaces.get(server);
+    const iifname = this.#local.interfaces.get(client);
+    const oifname = this.#local.interfaces.get(server);
     if ((iifname === undefined && oifname === undefined) || this.#host.has(client)) return true;
     const { protocol, icmp, sourcePort } = original;
     const rules = this.#rules[original.source.family];

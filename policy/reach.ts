@@ -61,23 +61,28 @@ export function touchedInterfaces(ruleset: RulesView, touched: TouchedNames): Se
   const result = new Set<string>();
   if (touched.chains.size + touched.sets.size === 0) return result;
   const all = shared.some((name) => touched.chains.has(name));
+  // Of chains that several lead to. An interface's own is met once: nothing is kept of it, for this is
+  // done at each change, among thousands.
   const known = new Map<string, boolean>();
   const isTouched = (name: string): boolean => {
     const before = known.get(name);
     if (before !== undefined) return before;
     known.set(name, false); // chains do not call themselves; a broken ruleset must not hang us
-    const chain = ruleset.chains.get(name);
-    const found = touched.chains.has(name) ||
-      (chain !== undefined && meets(chain, touched.sets, isTouched));
+    const found = isMet(name);
     known.set(name, found);
     return found;
+  };
+  const isMet = (name: string): boolean => {
+    if (touched.chains.has(name)) return true;
+    const chain = ruleset.chains.get(name);
+    return chain !== undefined && meets(chain, touched.sets, isTouched);
   };
   for (const direction of directions) {
     const map = ruleset.sets.get(dispatchMaps[direction]);
     if (map?.kind !== "verdict-map") continue;
-    for (const [name, verdict] of map.members) {
-      if (all || ("chain" in verdict && isTouched(verdict.chain))) result.add(name);
-    }
+    map.members.forEach((verdict, name) => {
+      if (all || ("chain" in verdict && isMet(verdict.chain))) result.add(name);
+    });
   }
   return result;
 }

@@ -59,7 +59,7 @@ export interface AgentParts {
   readonly kernel: NodeKernel;
   readonly bgp?: BgpService;
   /** Forgets connections of addresses that endpoints have lost: `released_addresses.ts`. */
-  readonly released?: { settle(endpoints: Iterable<WorkloadEndpoint>): Promise<void> };
+  readonly released?: { settle(endpoints: ReadonlyMap<string, WorkloadEndpoint>): Promise<void> };
   readonly log: Log;
   /** Seconds between two full looks at the kernel; 0: none. */
   readonly resyncSeconds?: () => number;
@@ -103,7 +103,9 @@ export class Agent {
   #timer: number | undefined;
   readonly #waiters = new Map<string, Set<Waiter>>();
   /** What turns have put into the kernel, by endpoint key. */
-  readonly #programmed = new Map<string, WorkloadEndpoint>();
+  #programmed: ReadonlyMap<string, WorkloadEndpoint> = new Map();
+  /** The endpoints as they were at the beginning of the last turn that had to do with them. */
+  #endpoints: ReadonlyMap<string, WorkloadEndpoint> | undefined;
   #synced = false;
   #store: { ok: boolean; error?: string } = { ok: false, error: "not read yet" };
   #errors: readonly string[] = [];
@@ -218,7 +220,9 @@ export class Agent {
     this.#topics = new Set();
     this.#resync = false;
     // What this turn will have programmed when it ends, as of now.
-    const endpoints = new Map(state.endpoints);
+    // A copy of thousands is not made for a change of something else.
+    if (!this.#endpoints || topics.has("endpoints")) this.#endpoints = new Map(state.endpoints);
+    const endpoints = this.#endpoints;
     const errors: string[] = [];
     let policyDone = false;
     try {
@@ -227,7 +231,7 @@ export class Agent {
       else await dataplane.apply(engine);
       policyDone = true;
       try {
-        await released?.settle(endpoints.values());
+        await released?.settle(endpoints);
       } catch (error) {
         errors.push(`connections of released addresses: ${(error as Error).message}`);
       }
@@ -263,11 +267,11 @@ export class Agent {
   }
 
   #settle(endpoints: ReadonlyMap<string, WorkloadEndpoint>): void {
-    this.#programmed.clear();
-    for (const [key, endpoint] of endpoints) {
-      this.#programmed.set(key, endpoint);
-      for (const waiter of this.#waiters.get(key) ?? []) {
-        if (sameAttachment(waiter.endpoint, endpoint)) waiter.resolve();
+    this.#programmed = endpoints;
+    for (const [key, waiters] of [...this.#waiters]) {
+      const endpoint = endpoints.get(key);
+      for (const waiter of endpoint ? [...waiters] : []) {
+        if (sameAttachment(waiter.endpoint, endpoint!)) waiter.resolve();
       }
     }
   }

@@ -30,17 +30,18 @@ import { endpointFacts } from "./endpoint_facts.ts";
 import type { FelixParameters } from "./felix.ts";
 import { addressKey, concernsAddresses, tunnelAddresses } from "./kernel/addresses.ts";
 import { endpointLinks, linkState } from "./kernel/endpoint_links.ts";
+import { EndpointParts } from "./kernel/endpoint_parts.ts";
 import { forwarding, forwardingHost, forwardingKey } from "./kernel/forwarding.ts";
 import { readHost } from "./kernel/host.ts";
 import { LinkTable } from "./kernel/link_table.ts";
 import { concernsNeighbours, neighbourKey, neighbours, permanentMac } from "./kernel/neighbours.ts";
-import { type DevicesPlan, planDevices, planKernel } from "./kernel/plan.ts";
+import { type DevicesPlan, type KernelPlan, planDevices, planKernel } from "./kernel/plan.ts";
 import { RoutePart } from "./kernel/routes.ts";
 import { sysctls, sysctlsOf } from "./kernel/sysctls.ts";
 import { TunnelLinks } from "./kernel/tunnel_links.ts";
 import type { Log } from "./log.ts";
 import { hostMtu, podMtu } from "./mtu.ts";
-import type { Failure } from "./reconciler.ts";
+import type { Failure, Reconciler } from "./reconciler.ts";
 import { fromRoute } from "./route_forms.ts";
 import { PROTOCOL_BGP, PROTOCOL_OWN, resolveNextHop, RoutePlan } from "./route_plan.ts";
 import type { ClusterState, Topic } from "./state.ts";
@@ -68,6 +69,12 @@ export class Kernel implements NodeKernel {
   readonly #forwarding;
   readonly #routes: RoutePart;
   readonly #plan = new RoutePlan();
+  readonly #endpointParts: EndpointParts;
+  /** What is wanted beside the endpoints' parts. */
+  #common: Pick<KernelPlan, "sysctls" | "neighbours"> = {
+    sysctls: new Map(),
+    neighbours: new Map(),
+  };
   /** Prefixes of which BGP has learned something new since the last turn. */
   #news = new Set<string>();
   /** Why a VXLAN device that is wanted cannot be. */
@@ -100,6 +107,7 @@ export class Kernel implements NodeKernel {
       (event) => this.#event(event),
     );
     this.#links.read();
+    this.#endpointParts = new EndpointParts(felix.ipv6);
     this.#endpointLinks = endpointLinks(this.#links);
     this.#sysctls = sysctls(this.#links, netns);
     this.#tunnelLinks = new TunnelLinks(this.#links, () => this.onChange(), options.linger);
@@ -309,20 +317,30 @@ export class Kernel implements NodeKernel {
 
   /** `whole` false: what others and BGP have to do with the routes is as it was. */
   #planAll(state: ClusterState, whole: boolean): void {
+    const linkOf = (name: string) => this.#links.byName(name);
+    const { reconciler } = this.#routes;
+    const wishes = this.#endpointParts.update({ endpoints: state.endpoints, linkOf });
+    wishes.links.forEach((link, name) => this.#endpointLinks.want(name, link));
+    wishes.sysctls.forEach((value, name) => this.#sysctls.want(name, value));
+    wishes.neighbours.forEach((mac, key) => this.#neighbours.want(key, mac));
+    wishes.routes.forEach((route, key) => {
+      this.#plan.changeEndpoint(key, route);
+      reconciler.want(key, this.#plan.at(key));
+    });
     const plan = planKernel({
       state,
       felix: this.felix,
       paths: this.#routes.paths(),
       devices: this.#devices,
-      linkOf: (name) => this.#links.byName(name),
+      ipv6Endpoints: this.#endpointParts.hasIpv6,
+      linkOf,
     });
-    this.#endpointLinks.setDesired(plan.links);
-    this.#sysctls.setDesired(plan.sysctls);
+    replaceWishes(this.#sysctls, this.#common.sysctls, plan.sysctls);
+    replaceWishes(this.#neighbours, this.#common.neighbours, plan.neighbours);
+    this.#common = plan;
     this.#addresses.setDesired(plan.addresses);
-    this.#neighbours.setDesired(plan.neighbours);
     this.#forwarding.setDesired(plan.forwarding);
     this.#routes.setAwaited(plan.awaited);
-    const { reconciler } = this.#routes;
     if (!whole) {
       for (const key of this.#plan.changeOwn(plan.own)) reconciler.want(key, this.#plan.at(key));
       return;
@@ -395,3 +413,13 @@ export class Kernel implements NodeKernel {
 
 /** Topics from which links, sysctls, neighbours and routes follow. */
 const PLANNED_FROM: readonly Topic[] = ["endpoints", "blocks", "pools", "nodes"];
+
+/** Wishes in place of former ones, beside those of others in the same reconciler. */
+function replaceWishes<V>(
+  reconciler: Pick<Reconciler<V>, "want">,
+  former: ReadonlyMap<string, V>,
+  now: ReadonlyMap<string, V>,
+): void {
+  for (const key of former.keys()) if (!now.has(key)) reconciler.want(key, undefined);
+  for (const [key, value] of now) if (former.get(key) !== value) reconciler.want(key, value);
+}

@@ -48,6 +48,7 @@ export class ReleasedAddresses {
   readonly #parts: ReleasedAddressesParts;
   /** By address. */
   #leases: ReadonlyMap<string, Lease>;
+  #endpoints: ReadonlyMap<string, WorkloadEndpoint> | undefined;
   /** Leases that are over by the datastore's word, and not cleared after yet. */
   readonly #over = new Map<string, Lease>();
 
@@ -57,14 +58,18 @@ export class ReleasedAddresses {
     this.#leases = leasesOf(seed);
   }
 
-  /** Takes the endpoints of this node as they are now. */
-  async settle(endpoints: Iterable<WorkloadEndpoint>): Promise<void> {
-    const now = leasesOf(endpoints);
-    for (const [address, lease] of this.#leases) {
-      const next = now.get(address);
-      if (next !== lease && !isSame(lease, next)) this.#over.set(address, lease);
+  /** Takes the endpoints of this node as they are now, by key; the same map: nothing has changed. */
+  async settle(endpoints: ReadonlyMap<string, WorkloadEndpoint>): Promise<void> {
+    if (endpoints !== this.#endpoints) {
+      const now = leasesOf(endpoints.values());
+      this.#leases.forEach((lease, address) => {
+        const next = now.get(address);
+        if (next !== lease && !isSame(lease, next)) this.#over.set(address, lease);
+      });
+      this.#leases = now;
+      this.#endpoints = endpoints;
     }
-    this.#leases = now;
+    const now = this.#leases;
     if (this.#over.size === 0) return;
     const due = new Map<string, Ip>();
     for (const [address, lease] of this.#over) {

@@ -23,6 +23,9 @@ function endpoint(pod: string, container: string, ...ips: string[]): WorkloadEnd
   };
 }
 
+const byKey = (endpoints: WorkloadEndpoint[]) =>
+  new Map(endpoints.map((one) => [one.metadata.name, one]));
+
 function world(seed: WorkloadEndpoint[] = []) {
   const flow = (from: string, to: string): Flow => {
     const [source, destination] = [mustIp(from), mustIp(to)];
@@ -82,16 +85,16 @@ Deno.test("connections go with the lease of their address, and no others", async
   const { w, released } = world();
   const [a, b] = [endpoint("a", "c1", "10.0.0.1", "fd00::1"), endpoint("b", "c2", "10.0.0.2")];
   w.links.set("calia", true).set("calib", true);
-  await released.settle([a, b]);
+  await released.settle(byKey([a, b]));
   w.add("10.0.0.1", "10.9.9.9");
   w.add("10.9.9.9", "10.0.0.1");
   w.add("fd00::1", "fd09::9");
   w.add("10.0.0.2", "10.9.9.9");
   // Labels, ports, the object written anew: the same lease.
-  await released.settle([{ ...a, metadata: { ...a.metadata, labels: { x: "y" } } }, b]);
+  await released.settle(byKey([{ ...a, metadata: { ...a.metadata, labels: { x: "y" } } }, b]));
   assert.equal(w.flows.length, 4);
   w.links.delete("calia");
-  await released.settle([b]);
+  await released.settle(byKey([b]));
   assert.deepEqual(w.names(), ["10.0.0.2 10.9.9.9"]);
 });
 
@@ -99,35 +102,35 @@ Deno.test("an object that is gone and comes back while the interface stands has 
   const { w, released } = world();
   const a = endpoint("a", "c1", "10.0.0.1");
   w.links.set("calia", true);
-  await released.settle([a]);
+  await released.settle(byKey([a]));
   w.add("10.0.0.1", "10.9.9.9");
-  await released.settle([]);
+  await released.settle(byKey([]));
   assert.equal(w.flows.length, 1);
-  await released.settle([a]);
-  await released.settle([]);
+  await released.settle(byKey([a]));
+  await released.settle(byKey([]));
   assert.equal(w.flows.length, 1);
   // Gone in earnest: told by the interface, in whatever turn that is seen.
   w.links.delete("calia");
-  await released.settle([]);
+  await released.settle(byKey([]));
   assert.equal(w.flows.length, 0);
 });
 
 Deno.test("the next holder of an address starts clean, and loses nothing once it runs", async () => {
   const { w, released } = world();
   w.links.set("calia", true);
-  await released.settle([endpoint("a", "c1", "10.0.0.1")]);
+  await released.settle(byKey([endpoint("a", "c1", "10.0.0.1")]));
   w.add("10.0.0.1", "10.9.9.9");
   // One turn sees both: the old one gone, the new one not up yet.
   w.links.delete("calia");
-  await released.settle([endpoint("b", "c2", "10.0.0.1")]);
+  await released.settle(byKey([endpoint("b", "c2", "10.0.0.1")]));
   assert.equal(w.flows.length, 0);
   w.links.set("calib", true);
   w.add("10.0.0.1", "10.9.9.9");
-  await released.settle([endpoint("b", "c2", "10.0.0.1")]);
+  await released.settle(byKey([endpoint("b", "c2", "10.0.0.1")]));
   assert.equal(w.flows.length, 1);
   // The same pod's next sandbox, under the same interface's name.
   w.links.set("calib", false);
-  await released.settle([endpoint("b", "c3", "10.0.0.1")]);
+  await released.settle(byKey([endpoint("b", "c3", "10.0.0.1")]));
   assert.equal(w.flows.length, 0);
 });
 
@@ -139,17 +142,17 @@ Deno.test("what went while nobody ran is cleared after; who is up already keeps 
   ]);
   w.links.set("calib", true).set("calid", true);
   for (const n of [1, 2, 3]) w.add(`10.0.0.${n}`, "10.9.9.9");
-  await released.settle([endpoint("b", "c2", "10.0.0.2"), endpoint("d", "c4", "10.0.0.3")]);
+  await released.settle(byKey([endpoint("b", "c2", "10.0.0.2"), endpoint("d", "c4", "10.0.0.3")]));
   assert.deepEqual(w.names(), ["10.0.0.2 10.9.9.9", "10.0.0.3 10.9.9.9"]);
 });
 
 Deno.test("what could not be cleared is cleared at the next call", async () => {
   const { w, released } = world();
-  await released.settle([endpoint("a", "c1", "10.0.0.1")]);
+  await released.settle(byKey([endpoint("a", "c1", "10.0.0.1")]));
   w.add("10.0.0.1", "10.9.9.9");
   w.failing = true;
-  await assert.rejects(released.settle([]), /no room/);
+  await assert.rejects(released.settle(byKey([])), /no room/);
   w.failing = false;
-  await released.settle([]);
+  await released.settle(byKey([]));
   assert.equal(w.flows.length, 0);
 });

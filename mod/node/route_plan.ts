@@ -71,10 +71,8 @@ export function resolveNextHop(paths: readonly KernelPath[], nextHop: Ip): Hop |
   return best && { gateway: best.gateway ?? nextHop, oif: best.oif };
 }
 
-/** What this node puts into the table of itself. */
+/** What this node puts into the table of itself, beside its endpoints' routes. */
 export interface OwnInputs {
-  /** Addresses of this node's endpoints, with the index of the interface they are behind. */
-  readonly endpoints: readonly { readonly prefix: Prefix; readonly oif: number }[];
   readonly ownBlocks: readonly Prefix[];
   /** Routes that tunnels want, by canonical prefix. */
   readonly tunnels?: ReadonlyMap<string, PlannedRoute>;
@@ -97,6 +95,8 @@ export interface LearnedInputs {
  * peer withdraws, costs the same in a table of ten thousand routes as in an empty one.
  */
 export class RoutePlan {
+  /** Of endpoints, by canonical prefix. */
+  readonly #endpoints = new Map<string, PlannedRoute>();
   #own: ReadonlyMap<string, PlannedRoute> = new Map();
   #from: LearnedInputs | undefined;
   /** Thousands of learned routes share their ways. */
@@ -116,7 +116,14 @@ export class RoutePlan {
       if (route) routes.set(key, route);
     }
     for (const [key, route] of this.#own) routes.set(key, route);
+    for (const [key, route] of this.#endpoints) routes.set(key, route);
     return routes;
+  }
+
+  /** An endpoint's route, or none any more: the plan may be another at the key now. */
+  changeEndpoint(key: string, route: PlannedRoute | undefined): void {
+    if (route) this.#endpoints.set(key, route);
+    else this.#endpoints.delete(key);
   }
 
   /** This node's own part anew; the keys at which the plan may be another now. */
@@ -129,7 +136,7 @@ export class RoutePlan {
   /** The route that should be there under the key now. */
   at(key: string): PlannedRoute | undefined {
     this.unresolved.delete(key);
-    return this.#own.get(key) ?? this.#learnedAt(key);
+    return this.#endpoints.get(key) ?? this.#own.get(key) ?? this.#learnedAt(key);
   }
 
   #learnedAt(key: string): PlannedRoute | undefined {
@@ -156,7 +163,7 @@ function hopsOf(paths: BestRouteChange["paths"], resolve: LearnedInputs["resolve
   return hops;
 }
 
-function ownRoutes({ endpoints, ownBlocks, tunnels }: OwnInputs): Map<string, PlannedRoute> {
+function ownRoutes({ ownBlocks, tunnels }: OwnInputs): Map<string, PlannedRoute> {
   const routes = new Map<string, PlannedRoute>(tunnels);
   for (const prefix of ownBlocks) {
     // A block of one address has no blackhole: it would hide the endpoint that holds it elsewhere.
@@ -166,14 +173,6 @@ function ownRoutes({ endpoints, ownBlocks, tunnels }: OwnInputs): Map<string, Pl
       protocol: PROTOCOL_OWN,
       type: "blackhole",
       hops: [],
-    });
-  }
-  for (const { prefix, oif } of endpoints) {
-    routes.set(formatPrefix(prefix), {
-      prefix,
-      protocol: PROTOCOL_OWN,
-      type: "unicast",
-      hops: [{ oif }],
     });
   }
   return routes;

@@ -56,13 +56,19 @@ function inputs(...changes: ReturnType<typeof learned>[]) {
   };
 }
 
+const endpointRoute = (prefix: string, oif: number): PlannedRoute => ({
+  prefix: mustPrefix(prefix),
+  protocol: 80,
+  type: "unicast",
+  hops: [{ oif }],
+});
 const own = {
-  endpoints: [{ prefix: mustPrefix("10.244.1.7/32"), oif: 7 }],
   ownBlocks: [mustPrefix("10.244.1.0/26"), mustPrefix("10.244.9.9/32")],
 };
 
 Deno.test("endpoints win over blocks, blocks over peers", () => {
   const plan = new RoutePlan();
+  plan.changeEndpoint("10.244.1.7/32", endpointRoute("10.244.1.7/32", 7));
   const routes = plan.whole(
     own,
     inputs(
@@ -85,6 +91,8 @@ Deno.test("asked for the keys that changed, the plan is as if it had been made a
     learned("10.244.1.0/26", "192.0.2.12"),
     learned("10.244.2.0/26", "192.0.2.12"),
   );
+  let oif = 7;
+  plan.changeEndpoint("10.244.1.7/32", endpointRoute("10.244.1.7/32", oif));
   const routes = plan.whole(own, from);
   const settle = (keys: Iterable<string>) => {
     for (const key of keys) {
@@ -95,6 +103,7 @@ Deno.test("asked for the keys that changed, the plan is as if it had been made a
   };
   const check = (now: typeof own) => {
     const other = new RoutePlan();
+    other.changeEndpoint("10.244.1.7/32", endpointRoute("10.244.1.7/32", oif));
     assert.deepEqual(
       [...routes].map(([key, r]) => [key, text(r)]).sort(),
       [...other.whole(now, from)].map(([key, r]) => [key, text(r)]).sort(),
@@ -111,8 +120,11 @@ Deno.test("asked for the keys that changed, the plan is as if it had been made a
   settle(["10.244.3.0/26"]);
   check(own);
   // A block of ours is given up: a peer's route to it was there all the time. A pod moves.
-  const later = { endpoints: [{ prefix: mustPrefix("10.244.1.7/32"), oif: 8 }], ownBlocks: [] };
+  const later = { ownBlocks: [] };
   settle(plan.changeOwn(later));
+  oif = 8;
+  plan.changeEndpoint("10.244.1.7/32", endpointRoute("10.244.1.7/32", oif));
+  settle(["10.244.1.7/32"]);
   check(later);
   assert.equal(text(routes.get("10.244.1.0/26")), "unicast 81 192.0.2.12@2");
   settle(plan.changeOwn(own));
@@ -129,7 +141,6 @@ Deno.test("blocks win over tunnels, tunnels over peers, who have no say in tunne
   const plan = new RoutePlan();
   const peers = ["10.244.2.0/26", "10.244.3.0/26", "10.9.0.0/26"];
   const routes = plan.whole({
-    endpoints: [],
     ownBlocks: [mustPrefix("10.244.1.0/26")],
     tunnels: new Map([tunnel("10.244.1.0/26"), tunnel("10.244.2.0/26")]),
   }, {

@@ -1,13 +1,11 @@
 /**
- * Everything that the node's kernel should hold but for the VXLAN devices themselves, in the forms of
- * the reconcilers beside this file; of routes what this node has to say, to which `route_plan.ts` adds
- * what BGP has learned. Pure: from the cluster's state, the links that are there, and ways to next hops.
- * An interface that is not there yet has nothing planned: its coming is an event.
+ * Everything that the node's kernel should hold but for the VXLAN devices themselves and what single
+ * endpoints want (`endpoint_parts.ts`), in the forms of the reconcilers beside this file; of routes what
+ * this node has to say, to which `route_plan.ts` adds what BGP has learned. Pure: from the cluster's
+ * state, the links that are there, and ways to next hops.
  */
 import type { Link } from "../../../ffi/route/link.ts";
-import { HOST_MAC } from "../../../cni/kernel.ts";
 import { addressBits, type Ip, type Prefix } from "../../net/mod.ts";
-import { endpointFacts } from "../endpoint_facts.ts";
 import type { FelixParameters } from "../felix.ts";
 import {
   type KernelPath,
@@ -19,7 +17,6 @@ import type { ClusterState } from "../state.ts";
 import { FAMILIES, tunnels, VXLAN_DEVICES } from "../vxlan.ts";
 import { planDevice, planTunnels, poolFinder, type VxlanDevice } from "../vxlan_plan.ts";
 import { addressKey } from "./addresses.ts";
-import type { LinkState } from "./endpoint_links.ts";
 import { forwardingKey } from "./forwarding.ts";
 import { neighbourKey } from "./neighbours.ts";
 import { GLOBAL_SYSCTLS, IPV6_FORWARDING } from "./sysctls.ts";
@@ -69,11 +66,12 @@ export interface KernelInputs {
   readonly paths: readonly KernelPath[];
   /** VXLAN devices that are wanted, by name. */
   readonly devices: ReadonlyMap<string, unknown>;
+  /** Whether an endpoint has an address of IPv6. */
+  readonly ipv6Endpoints: boolean;
   linkOf(name: string): Pick<Link, "index" | "name" | "up"> | undefined;
 }
 
 export interface KernelPlan {
-  readonly links: Map<string, LinkState>;
   readonly sysctls: Map<string, string>;
   readonly neighbours: Map<string, string>;
   readonly addresses: Map<string, true>;
@@ -92,53 +90,22 @@ export function planKernel(inputs: KernelInputs): KernelPlan {
   const { state, felix } = inputs;
   const pools = state.poolPrefixes();
   const handled = (prefix: Prefix) => felix.ipv6 || prefix.ip.family === 4;
-  const endpoints = planEndpoints(inputs, handled);
-  const { sysctls, neighbours } = endpoints;
-  if (endpoints.routes.some(isIpv6) || (felix.ipv6 && pools.some(isIpv6))) {
+  const sysctls = new Map<string, string>(Object.entries(GLOBAL_SYSCTLS));
+  if (inputs.ipv6Endpoints || (felix.ipv6 && pools.some(isIpv6))) {
     sysctls.set(IPV6_FORWARDING, "1");
   }
   const tunnelled = planVxlan(inputs, pools);
-  for (const [key, mac] of tunnelled.neighbours) neighbours.set(key, mac);
   const poolOf = poolFinder(pools);
-  const { addresses, forwarding, awaited } = tunnelled;
-  const { links } = endpoints;
+  const { addresses, neighbours, forwarding, awaited } = tunnelled;
   const ownBlocks = state.ownBlocks().filter(handled);
   return {
-    ...{ links, sysctls, neighbours, addresses, forwarding, awaited },
-    own: { endpoints: endpoints.routes, ownBlocks, tunnels: tunnelled.routes },
+    ...{ sysctls, neighbours, addresses, forwarding, awaited },
+    own: { ownBlocks, tunnels: tunnelled.routes },
     takesLearned(prefix) {
       const pool = poolOf(prefix);
       return !pool || !tunnels(pool);
     },
   };
-}
-
-function planEndpoints(inputs: KernelInputs, handled: (prefix: Prefix) => boolean) {
-  const { state, felix } = inputs;
-  const links = new Map<string, LinkState>();
-  const sysctls = new Map<string, string>(Object.entries(GLOBAL_SYSCTLS));
-  const neighbours = new Map<string, string>();
-  const routes: { prefix: Prefix; oif: number }[] = [];
-  for (const endpoint of state.endpoints.values()) {
-    const { spec } = endpoint;
-    const link = inputs.linkOf(spec.interfaceName ?? "");
-    if (!link) continue;
-    links.set(link.name, { up: true, mac: HOST_MAC });
-    const facts = endpointFacts(endpoint);
-    for (const [name, value] of facts.sysctls) {
-      if (felix.ipv6 || !name.startsWith("net/ipv6/") || name.endsWith("/accept_ra")) {
-        sysctls.set(name, value);
-      }
-    }
-    // A link that is down takes no route; its coming up is an event.
-    if (!link.up) continue;
-    const mac = spec.mac?.toLowerCase();
-    for (const prefix of facts.prefixes.filter(handled)) {
-      routes.push({ prefix, oif: link.index });
-      if (mac) neighbours.set(neighbourKey(link.index, prefix.ip), mac);
-    }
-  }
-  return { links, sysctls, neighbours, routes };
 }
 
 function planVxlan(inputs: KernelInputs, pools: ReturnType<ClusterState["poolPrefixes"]>) {

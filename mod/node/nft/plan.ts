@@ -237,9 +237,9 @@ export function applyPlan(kernel: KernelTable, plan: TablePlan): KernelTable {
     sets.set(kernelName(name), { kind, members: undefined });
   }
   // What was read and found right is as wanted, too.
-  for (const [name, { kind, members }] of sets) {
+  sets.forEach(({ kind, members }, name) => {
     if (members) sets.set(name, { kind, members: undefined });
-  }
+  });
   return { exists: true, dormant: false, chains, sets };
 }
 
