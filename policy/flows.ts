@@ -49,13 +49,21 @@ interface Rules {
   readonly answers: Map<string, boolean>;
 }
 
-/** Addresses of endpoints, read once; an endpoint that changes is another object. */
-const addressesOf = new WeakMap<Endpoint, readonly Ip[]>();
+interface OwnAddress {
+  readonly ip: Ip;
+  readonly key: string;
+}
 
-function readAddresses(endpoint: Endpoint): readonly Ip[] {
+/** Addresses of endpoints, read once; an endpoint that changes is another object. */
+const addressesOf = new WeakMap<Endpoint, readonly OwnAddress[]>();
+
+function readAddresses(endpoint: Endpoint): readonly OwnAddress[] {
   let addresses = addressesOf.get(endpoint);
   if (!addresses) {
-    addresses = [...endpoint.addresses[4], ...endpoint.addresses[6]].map(mustIp);
+    addresses = [...endpoint.addresses[4], ...endpoint.addresses[6]].map((text) => {
+      const ip = mustIp(text);
+      return { ip, key: ipKey(ip) };
+    });
     addressesOf.set(endpoint, addresses);
   }
   return addresses;
@@ -67,7 +75,7 @@ interface Local {
   /** Address -> interface. */
   readonly interfaces: ReadonlyMap<string, string>;
   /** Interface -> addresses. */
-  readonly addresses: ReadonlyMap<string, readonly Ip[]>;
+  readonly addresses: ReadonlyMap<string, readonly OwnAddress[]>;
 }
 
 /** Most changes leave the endpoints as they are, and a thousand of them weigh more than a change may. */
@@ -76,14 +84,15 @@ const locals = new WeakMap<PolicyEngine, Local>();
 function localOf(engine: PolicyEngine): Local {
   const known = locals.get(engine);
   if (known?.revision === engine.localRevision) return known;
-  const interfaces = new Map<string, string>(), addresses = new Map<string, readonly Ip[]>();
+  const interfaces = new Map<string, string>(),
+    addresses = new Map<string, readonly OwnAddress[]>();
   for (const endpoint of engine.endpoints()) {
     if (!engine.isLocal(endpoint)) continue;
     const { interfaceName } = endpoint;
     const own = readAddresses(endpoint);
     const others = addresses.get(interfaceName);
     addresses.set(interfaceName, others ? [...others, ...own] : own);
-    for (const ip of own) interfaces.set(ipKey(ip), interfaceName);
+    for (const { key } of own) interfaces.set(key, interfaceName);
   }
   const local = { revision: engine.localRevision, interfaces, addresses };
   locals.set(engine, local);
@@ -112,7 +121,7 @@ export class FlowJudge {
     const { ruleset } = this.#rules[family].evaluator;
     return [...touchedInterfaces(ruleset, names)]
       .flatMap((name) => this.#local.addresses.get(name) ?? [])
-      .filter((ip) => ip.family === family);
+      .map(({ ip }) => ip).filter((ip) => ip.family === family);
   }
 
   /** Whether the connection would be allowed if it began now. */

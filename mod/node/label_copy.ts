@@ -12,11 +12,18 @@ import {
 import { ResourceError, type Resources } from "../store/resources.ts";
 import type { ClusterState, PodFacts } from "./state.ts";
 
+/** Keys of endpoints' pods; an endpoint that changes is another object. */
+const podKeys = new WeakMap<WorkloadEndpoint, string>();
+
 /** The pod of an endpoint, where it has one that is known. */
-function podOf(state: ClusterState, { metadata, spec }: WorkloadEndpoint): PodFacts | undefined {
+function podOf(state: ClusterState, endpoint: WorkloadEndpoint): PodFacts | undefined {
+  const { metadata: { namespace = "default" }, spec } = endpoint;
   if (spec.orchestrator !== "k8s") return undefined;
-  const { namespace = "default" } = metadata;
-  return state.pods.get(`${KUBERNETES_RESOURCES}pods/${namespace}/${spec.pod}`);
+  let key = podKeys.get(endpoint);
+  if (!key) {
+    podKeys.set(endpoint, key = `${KUBERNETES_RESOURCES}pods/${namespace}/${spec.pod}`);
+  }
+  return state.pods.get(key);
 }
 
 /** The labels that an endpoint should have; undefined where its pod is not known. */
@@ -39,9 +46,12 @@ const right = new WeakMap<WorkloadEndpoint, PodFacts>();
 
 /** Brings the copies up to date, one after the other; throws what the datastore refuses. */
 export async function copyLabels(state: ClusterState, resources: Resources): Promise<void> {
-  for (const endpoint of [...state.endpoints.values()]) {
+  const others: [WorkloadEndpoint, PodFacts][] = [];
+  state.endpoints.forEach((endpoint) => {
     const pod = podOf(state, endpoint);
-    if (!pod || right.get(endpoint) === pod) continue;
+    if (pod && right.get(endpoint) !== pod) others.push([endpoint, pod]);
+  });
+  for (const [endpoint, pod] of others) {
     const labels = wantedLabels(state, endpoint)!;
     if (same(labels, endpoint.metadata.labels ?? {})) {
       right.set(endpoint, pod);

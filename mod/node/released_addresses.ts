@@ -19,7 +19,8 @@
  */
 import type { Flow } from "../../ffi/conntrack.ts";
 import { inTurns } from "../../ffi/nft/client.ts";
-import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
+import { resourceKey } from "../model/keys.ts";
+import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { formatIp, type Ip } from "../net/mod.ts";
 import { endpointFacts } from "./endpoint_facts.ts";
 import { type FlowTable, wishesOf } from "./flow_cutter.ts";
@@ -47,33 +48,27 @@ export interface ReleasedAddressesParts {
 export class ReleasedAddresses {
   readonly #parts: ReleasedAddressesParts;
   /** By address. */
-  #leases: ReadonlyMap<string, Lease>;
-  #endpoints: ReadonlyMap<string, WorkloadEndpoint> | undefined;
+  readonly #leases = new Map<string, Lease>();
+  #endpoints: ReadonlyMap<string, WorkloadEndpoint>;
   /** Leases that are over by the datastore's word, and not cleared after yet. */
   readonly #over = new Map<string, Lease>();
 
   /** `seed`: endpoints of this node as a former process has seen them. */
   constructor(parts: ReleasedAddressesParts, seed: Iterable<WorkloadEndpoint> = []) {
     this.#parts = parts;
-    this.#leases = leasesOf(seed);
+    this.#endpoints = new Map([...seed].map((endpoint) => [keyOf(endpoint), endpoint]));
+    for (const endpoint of this.#endpoints.values()) {
+      for (const [address, lease] of leasesOf(endpoint)) this.#leases.set(address, lease);
+    }
   }
 
   /** Takes the endpoints of this node as they are now, by key; the same map: nothing has changed. */
   async settle(endpoints: ReadonlyMap<string, WorkloadEndpoint>): Promise<void> {
-    if (endpoints !== this.#endpoints) {
-      const now = leasesOf(endpoints.values());
-      this.#leases.forEach((lease, address) => {
-        const next = now.get(address);
-        if (next !== lease && !isSame(lease, next)) this.#over.set(address, lease);
-      });
-      this.#leases = now;
-      this.#endpoints = endpoints;
-    }
-    const now = this.#leases;
+    if (endpoints !== this.#endpoints) this.#take(endpoints);
     if (this.#over.size === 0) return;
     const due = new Map<string, Ip>();
     for (const [address, lease] of this.#over) {
-      switch (this.#judge(lease, now.get(address))) {
+      switch (this.#judge(lease, this.#leases.get(address))) {
         case "not over":
         case "too late":
           this.#over.delete(address);
@@ -92,6 +87,34 @@ export class ReleasedAddresses {
       addresses: due.size,
       connections: forgotten,
     });
+  }
+
+  /** Only what has changed is read: one pod more must not cost what thousands weigh. */
+  #take(endpoints: ReadonlyMap<string, WorkloadEndpoint>): void {
+    const former = this.#endpoints;
+    this.#endpoints = endpoints;
+    const gone = new Map<string, Lease>();
+    former.forEach((endpoint, key) => {
+      if (endpoints.get(key) === endpoint) return;
+      for (const [address, lease] of leasesOf(endpoint)) {
+        if (this.#leases.get(address) !== lease) continue;
+        gone.set(address, lease);
+        this.#leases.delete(address);
+      }
+    });
+    endpoints.forEach((endpoint, key) => {
+      if (former.get(key) === endpoint && gone.size === 0) return;
+      for (const [address, lease] of leasesOf(endpoint)) {
+        // One that two claimed is the other's now.
+        if (former.get(key) === endpoint && !gone.has(address)) continue;
+        const before = this.#leases.get(address);
+        if (before && before !== lease && !gone.has(address)) gone.set(address, before);
+        this.#leases.set(address, lease);
+      }
+    });
+    for (const [address, lease] of gone) {
+      if (!isSame(lease, this.#leases.get(address))) this.#over.set(address, lease);
+    }
   }
 
   #judge(lease: Lease, now: Lease | undefined): "not over" | "too late" | "clear" | "wait" {
@@ -126,18 +149,14 @@ function isSame(a: Lease, b: Lease | undefined): boolean {
   return a.container === b?.container && a.interfaceName === b.interfaceName;
 }
 
-function leasesOf(endpoints: Iterable<WorkloadEndpoint>): Map<string, Lease> {
-  const leases = new Map<string, Lease>();
-  for (const endpoint of endpoints) {
-    for (const [address, lease] of leasesOfOne(endpoint)) leases.set(address, lease);
-  }
-  return leases;
+function keyOf({ metadata: { name, namespace } }: WorkloadEndpoint): string {
+  return resourceKey(workloadEndpointKind, name, namespace ?? "default");
 }
 
 /** An endpoint that changes is another object. */
 const known = new WeakMap<WorkloadEndpoint, readonly (readonly [string, Lease])[]>();
 
-function leasesOfOne(endpoint: WorkloadEndpoint): readonly (readonly [string, Lease])[] {
+function leasesOf(endpoint: WorkloadEndpoint): readonly (readonly [string, Lease])[] {
   let leases = known.get(endpoint);
   if (!leases) {
     const { containerID = "", interfaceName = "" } = endpoint.spec;

@@ -156,3 +156,18 @@ Deno.test("what could not be cleared is cleared at the next call", async () => {
   await released.settle(byKey([]));
   assert.equal(w.flows.length, 0);
 });
+
+Deno.test("an address that two claimed is the other's when one goes, with its connections", async () => {
+  const { w, released } = world();
+  const [a, b] = [endpoint("a", "c1", "10.0.0.1"), endpoint("b", "c2", "10.0.0.1", "10.0.0.2")];
+  w.links.set("calia", true).set("calib", true);
+  await released.settle(byKey([a, b]));
+  w.add("10.0.0.1", "10.9.9.9");
+  w.add("10.0.0.2", "10.9.9.9");
+  w.links.delete("calib");
+  await released.settle(byKey([a]));
+  assert.deepEqual(w.names(), ["10.0.0.1 10.9.9.9"]);
+  w.links.delete("calia");
+  await released.settle(byKey([]));
+  assert.deepEqual(w.names(), []);
+});
