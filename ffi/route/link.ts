@@ -9,7 +9,7 @@
  * killed at any moment leaves both or neither.
  */
 
-import type { Ip } from "../../mod/net/mod.ts";
+import { formatIp, type Ip } from "../../mod/net/mod.ts";
 import { KernelError } from "../errors.ts";
 import { AttributeCursor, type MessageCursor } from "../netlink/decoder.ts";
 import type { MessageEncoder } from "../netlink/encoder.ts";
@@ -24,6 +24,7 @@ const IFLA_LINK_NETNSID = 37;
 const IFLA_INFO_KIND = 1, IFLA_INFO_DATA = 2, VETH_INFO_PEER = 1;
 const INET6_ADDR_GEN_MODE = 8, AF_INET6 = 10;
 const VXLAN_ID = 1, VXLAN_LINK = 3, VXLAN_LOCAL = 4, VXLAN_LEARNING = 7, VXLAN_PORT = 15;
+const VXLAN_GROUP = 2, VXLAN_GROUP6 = 16, VXLAN_TTL = 5, VXLAN_TOS = 6;
 const VXLAN_LOCAL6 = 17;
 const IPTUN_LINK = 1, IPTUN_LOCAL = 2, IPTUN_REMOTE = 3, IPTUN_TTL = 4, IPTUN_TOS = 5;
 const IPTUN_PROTO = 9, IPTUN_PMTUDISC = 10, IPTUN_ENCAP_TYPE = 15, IPTUN_ENCAP_FLAGS = 16;
@@ -33,6 +34,7 @@ const IPTUN_ENCAP_SPORT = 17, IPTUN_ENCAP_DPORT = 18, IPTUN_FWMARK = 20;
 export const IFF_UP = 0x1;
 export const IFF_LOOPBACK = 0x8;
 export const IFF_RUNNING = 0x40;
+export const IFF_NOARP = 0x80;
 
 /** Leave statistics out: a link is a third smaller then. */
 export const RTEXT_FILTER_SKIP_STATS = 8;
@@ -52,6 +54,8 @@ export interface VxlanDetails {
   /** Index of the interface that carries the tunnel. */
   readonly parentIndex?: number;
   readonly learning: boolean;
+  /** What we never set and somebody else has, in words (`ttl 1`). */
+  readonly astray?: string;
 }
 
 /** An interface as the kernel shows it. */
@@ -281,6 +285,7 @@ function readInfo(info: AttributeCursor, link: Writable<Link>): void {
 
 function readVxlan(data: AttributeCursor): VxlanDetails {
   const details: Writable<VxlanDetails> = { vni: 0, port: 0, learning: false };
+  const astray: string[] = [];
   while (data.next()) {
     switch (data.type) {
       case VXLAN_ID:
@@ -299,8 +304,21 @@ function readVxlan(data: AttributeCursor): VxlanDetails {
       case VXLAN_LEARNING:
         details.learning = data.u8() !== 0;
         break;
+      case VXLAN_GROUP:
+      case VXLAN_GROUP6: {
+        const group = ipOf(data.bytes());
+        if (group) astray.push(`remote ${formatIp(group)}`);
+        break;
+      }
+      case VXLAN_TTL:
+        if (data.u8() !== 0) astray.push(`ttl ${data.u8()}`);
+        break;
+      case VXLAN_TOS:
+        if (data.u8() !== 0) astray.push(`tos ${data.u8()}`);
+        break;
     }
   }
+  if (astray.length > 0) details.astray = astray.join(", ");
   return details;
 }
 

@@ -19,7 +19,7 @@ import {
 } from "./command.ts";
 import { familyNumber, ipOf, macBytes, macText } from "./values.ts";
 
-const NDA_DST = 1, NDA_LLADDR = 2, NDA_IFINDEX = 8;
+const NDA_DST = 1, NDA_LLADDR = 2, NDA_PORT = 6, NDA_VNI = 7, NDA_IFINDEX = 8;
 const NTF_SELF = 0x02, NTF_PROXY = 0x08;
 const AF_BRIDGE = 7;
 const HEADER = 12;
@@ -51,6 +51,10 @@ export type Neighbour =
     readonly ip?: Ip;
     /** NUD_…; default NUD_PERMANENT with NUD_NOARP, as bridge(8) says it. */
     readonly state?: number;
+    /** UDP port, VNI and outgoing interface, where they are not the device's own. Read only. */
+    readonly port?: number;
+    readonly vni?: number;
+    readonly viaIndex?: number;
   };
 
 /** EEXIST if there is an entry for the same address (or MAC) on the interface. */
@@ -154,15 +158,25 @@ export function decodeNeighbour(message: MessageCursor): Neighbour | undefined {
   const family = message.u8(0), index = message.u32(4), state = message.u16(8);
   const flags = message.u8(10);
   let ip: Ip | undefined, mac: string | undefined;
+  let port: number | undefined, vni: number | undefined, viaIndex: number | undefined;
   const attributes = message.attributesInto(cursor, HEADER);
   while (attributes.next()) {
     if (attributes.type === NDA_DST) ip = ipOf(attributes.bytes());
     else if (attributes.type === NDA_LLADDR) mac = macText(attributes.bytes());
+    else if (attributes.type === NDA_PORT) port = attributes.be16();
+    else if (attributes.type === NDA_VNI) vni = attributes.u32();
+    else if (attributes.type === NDA_IFINDEX) viaIndex = attributes.u32();
   }
   if (family === AF_BRIDGE) {
     // Without SELF it is an entry of the bridge that the device is a port of.
     if (!mac || !(flags & NTF_SELF)) return undefined;
-    return { kind: "fdb", index, mac, state, ...(ip && { ip }) };
+    return {
+      ...{ kind: "fdb", index, mac, state },
+      ...(ip && { ip }),
+      ...(port !== undefined && { port }),
+      ...(vni !== undefined && { vni }),
+      ...(viaIndex !== undefined && { viaIndex }),
+    };
   }
   if (!ip || (family !== 2 && family !== 10)) return undefined;
   if (flags & NTF_PROXY) return { kind: "proxy", index, ip };

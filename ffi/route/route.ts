@@ -335,9 +335,10 @@ function makeHop(gateway?: Ip, oif?: number, onlink?: boolean, weight?: number):
   };
 }
 
-function readMtu(metrics: AttributeCursor): number | undefined {
+/** The MTU; 0 where there are only other metrics. */
+function readMtu(metrics: AttributeCursor): number {
   while (metrics.next()) if (metrics.type === RTAX_MTU) return metrics.u32();
-  return undefined;
+  return 0;
 }
 
 function readHops(attribute: AttributeCursor): NextHop[] {

@@ -71,6 +71,11 @@ function traces(lab: string): string {
 
 export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   const name = `demo${Deno.pid}`;
+  // Listened to from the start: whoever stops the demo wants nothing of it left.
+  const { signal } = io;
+  const goOn = () => {
+    if (signal.aborted) throw new LabError("stopped by a signal");
+  };
   const before = traces(name);
   const began = performance.now();
   const plan = layout(name, parseSubnets("2,1"), [4, 6]);
@@ -91,7 +96,9 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
     });
     const lab = new Lab(record);
     try {
+      goOn();
       await waitReady(record, { mesh: true });
+      goOn();
       const narrator = new Narrator(io, lab, options);
       for (const [title, chapter] of CHAPTERS) {
         const started = performance.now();
@@ -102,7 +109,7 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
           if (!(error instanceof Error)) throw error;
           narrator.check("this chapter came to its end", false, error.message);
         }
-        if (io.signal.aborted) throw new LabError("stopped by a signal");
+        goOn();
         say(`    (${((performance.now() - started) / 1000).toFixed(1)} s)`);
       }
       failed = narrator.failed;

@@ -120,8 +120,8 @@ export class Agent {
   start(): void {
     const { store, log } = this.#parts;
     this.#following = follow(store, "/", {
-      put: (entry) => this.#put(entry),
-      delete: (key, revision) => this.#delete(key, revision),
+      put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
+      delete: (key, revision) => this.#guarded(key, () => this.#delete(key, revision)),
       synced: () => {
         this.#synced = true;
         this.#store = { ok: true };
@@ -133,8 +133,21 @@ export class Agent {
         this.#store = { ok: false, error: error.message };
       },
     }, { signal: this.#abort.signal });
-    this.#following.catch((error) => log.error("following the datastore failed", { error }));
+    this.#following.catch((error) => {
+      log.error("following the datastore failed", { error });
+      this.#store = { ok: false, error: (error as Error).message };
+    });
     this.#scheduleResync();
+  }
+
+  /** Whatever one change does to us, the next ones are followed: a node is never deaf for a bad key. */
+  #guarded(key: string, take: () => Promise<void> | void): Promise<void> | void {
+    try {
+      return take();
+    } catch (error) {
+      this.#parts.log.error("a change of the datastore could not be taken", { key, error });
+      this.#parts.state.broken.set(key, (error as Error).message);
+    }
   }
 
   /** Stops following; the kernel keeps what it has. */
@@ -176,7 +189,8 @@ export class Agent {
     for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
       this.#topics.add(topic);
     }
-    if (parseResourceKey(entry.key)) this.#changes.push({ put: entry.value as object });
+    if (!isObject(entry.value)) return this.#remove(entry.key);
+    if (parseResourceKey(entry.key)) this.#changes.push({ put: entry.value });
     if (this.#synced) this.#want();
     // The first list is long, and probes do not wait for its end.
     else return this.#pause();
@@ -185,6 +199,10 @@ export class Agent {
   #delete(key: string, revision: string): void {
     this.#parts.snapshot?.note(key, undefined);
     for (const topic of this.#parts.state.apply(key, undefined, revision)) this.#topics.add(topic);
+    this.#remove(key);
+  }
+
+  #remove(key: string): void {
     const at = parseResourceKey(key);
     const kind = at && kinds.get(`${at.home}/${at.plural}`);
     if (at && kind) {
@@ -341,4 +359,9 @@ function sameAttachment(a: WorkloadEndpoint, b: WorkloadEndpoint): boolean {
   return a.spec.containerID === b.spec.containerID &&
     a.spec.interfaceName === b.spec.interfaceName &&
     JSON.stringify(a.spec.ipNetworks ?? []) === JSON.stringify(b.spec.ipNetworks ?? []);
+}
+
+/** Whatever somebody wrote under a key of ours. */
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }

@@ -137,3 +137,40 @@ Deno.test("endpoints of other nodes are no business of this one", async () => {
   assert.equal(w.agent.programmedEndpoints.size, 0);
   await w.end();
 });
+
+Deno.test("what is no object is as if it were not there, told, and in nobody's way", async () => {
+  const state = new ClusterState("node1");
+  const w = world({ state });
+  const other = endpoint("b"), block = "/calico/ipam/v2/assignment/ipv4/block/10.244.0.0-26";
+  await w.store.put(keyOf(endpoint("a")), endpoint("a"));
+  await soon(() => state.endpoints.size === 1);
+  for (const value of [null, 1, "x", true]) {
+    await w.store.put(keyOf(endpoint("a")), value);
+    await w.store.put(block, value);
+    await w.store.put("/calico/resources/v3/projectcalico.org/globalnetworkpolicies/p", value);
+  }
+  await w.store.put(keyOf(other), other);
+  await soon(() => state.endpoints.has(keyOf(other)));
+  assert.deepEqual([...state.endpoints.keys()], [keyOf(other)]);
+  assert.equal(state.broken.get(block), "the value is no object");
+  assert.ok(w.agent.report().store.ok);
+  await w.end();
+});
+
+Deno.test("a change that makes us stumble is told, and the next one is taken", async () => {
+  const state = new ClusterState("node1");
+  const snapshot = {
+    note(key: string) {
+      if (key.endsWith("/poison")) throw new Error("stumbled");
+    },
+    complete() {},
+  };
+  const w = world({ state, snapshot });
+  const poison = "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/poison";
+  await w.store.put(poison, {});
+  await w.store.put(keyOf(endpoint("a")), endpoint("a"));
+  await soon(() => state.endpoints.size === 1);
+  assert.equal(state.broken.get(poison), "stumbled");
+  assert.ok(w.agent.report().store.ok);
+  await w.end();
+});

@@ -37,7 +37,13 @@ import { LinkTable } from "./kernel/link_table.ts";
 import { concernsNeighbours, neighbourKey, neighbours, permanentMac } from "./kernel/neighbours.ts";
 import { type DevicesPlan, type KernelPlan, planDevices, planKernel } from "./kernel/plan.ts";
 import { RoutePart } from "./kernel/routes.ts";
-import { sysctls, sysctlsOf } from "./kernel/sysctls.ts";
+import {
+  GLOBAL_SYSCTLS,
+  IPV6_FORWARDING,
+  sysctls,
+  sysctlsOf,
+  SysctlWatch,
+} from "./kernel/sysctls.ts";
 import { TunnelLinks } from "./kernel/tunnel_links.ts";
 import type { Log } from "./log.ts";
 import { hostMtu, podMtu } from "./mtu.ts";
@@ -63,6 +69,7 @@ export class Kernel implements NodeKernel {
   readonly #links: LinkTable;
   readonly #endpointLinks;
   readonly #sysctls;
+  readonly #sysctlWatch: SysctlWatch;
   readonly #tunnelLinks: TunnelLinks;
   readonly #addresses;
   readonly #neighbours;
@@ -110,6 +117,21 @@ export class Kernel implements NodeKernel {
     this.#endpointParts = new EndpointParts(felix.ipv6);
     this.#endpointLinks = endpointLinks(this.#links);
     this.#sysctls = sysctls(this.#links, netns);
+    const disabled = `net/ipv6/conf/${VXLAN_DEVICES[6]}/disable_ipv6`;
+    this.#sysctlWatch = new SysctlWatch(
+      () => [
+        ...Object.keys(GLOBAL_SYSCTLS),
+        ...(felix.ipv6 ? [IPV6_FORWARDING] : []),
+        ...(this.#devices.has(VXLAN_DEVICES[6]) ? [disabled] : []),
+      ],
+      (name, value) => {
+        // With IPv6 all that the device had of it is gone, and its coming back brings nothing.
+        if (name === disabled) this.resync();
+        this.#sysctls.observed(name, value);
+        this.onChange();
+      },
+      netns,
+    );
     this.#tunnelLinks = new TunnelLinks(this.#links, () => this.onChange(), options.linger);
     this.#addresses = tunnelAddresses(this.#links);
     this.#neighbours = neighbours(this.#links);
@@ -128,6 +150,7 @@ export class Kernel implements NodeKernel {
   }
 
   close(): void {
+    this.#sysctlWatch.close();
     this.#tunnelLinks.close();
     this.#routes.close();
     this.#events.close();

@@ -32,6 +32,7 @@ export function fromRoute(route: Route): PlannedRoute | undefined {
     prefix: destination,
     protocol: route.protocol ?? 0,
     type,
+    ...((route.source || route.mtu !== undefined) && { astray: true }),
     // The kernel shows a blackhole of IPv6 on lo.
     hops: type !== "unicast"
       ? []

@@ -46,6 +46,8 @@ export interface PlannedRoute {
   readonly type: "unicast" | "blackhole" | "unreachable" | "prohibit" | "throw";
   /** Empty for all but unicast. */
   readonly hops: readonly Hop[];
+  /** In the kernel with a source address or metrics, which we never set. */
+  readonly astray?: boolean;
 }
 
 /** A route of the kernel that next hops may be resolved through. */
@@ -184,7 +186,7 @@ function sameHop(a: Hop, b: Hop): boolean {
 }
 
 export function sameRoute(a: PlannedRoute, b: PlannedRoute): boolean {
-  if (a.protocol !== b.protocol || a.type !== b.type) return false;
+  if (a.protocol !== b.protocol || a.type !== b.type || !a.astray !== !b.astray) return false;
   return a.hops === b.hops || (a.hops.length === b.hops.length &&
     a.hops.every((hop) => b.hops.some((other) => sameHop(hop, other))));
 }

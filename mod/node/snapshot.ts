@@ -32,24 +32,25 @@ export class Snapshot {
     readonly onError: (error: Error) => void,
   ) {}
 
-  #concerns(key: string, value: unknown): boolean {
+  #concerns(key: string, value: object): boolean {
     const resource = parseResourceKey(key);
     if (resource) {
       if (resource.home !== "calico" || !PLURALS.has(resource.plural)) return false;
-      if (resource.plural !== "workloadendpoints" || value === undefined) return true;
+      if (resource.plural !== "workloadendpoints") return true;
       return (value as { spec?: { node?: string } }).spec?.node === this.nodeName;
     }
     const affinity = parseAffinityKey(key);
     if (affinity) return affinity.owner.name === this.nodeName;
     if (!parseBlockKey(key)) return false;
-    return value === undefined ||
-      (value as { affinity?: string }).affinity === `host:${this.nodeName}`;
+    return (value as { affinity?: string }).affinity === `host:${this.nodeName}`;
   }
 
   /** Takes note of one change. */
   note(key: string, entry: Entry | undefined): void {
-    if (entry && this.#concerns(key, entry.value)) this.#entries.set(key, entryText(entry));
-    else if (!this.#entries.delete(key)) return;
+    const value = entry?.value;
+    if (entry && isObject(value) && this.#concerns(key, value)) {
+      this.#entries.set(key, entryText(entry));
+    } else if (!this.#entries.delete(key)) return;
     if (this.#complete) this.#schedule();
   }
 
@@ -84,6 +85,11 @@ export class Snapshot {
       this.onError(error as Error);
     }
   }
+}
+
+/** Whatever somebody wrote under a key of ours. */
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function entryText(entry: Entry): string {

@@ -91,6 +91,12 @@ export class ClusterState {
   apply(key: string, value: unknown, revision: Revision): Topic[] {
     this.revision = revision;
     this.broken.delete(key);
+    if (value !== undefined && (value === null || typeof value !== "object")) {
+      // As if it were not there, as Calico does: what holds must not depend on what stood there before.
+      const topics = this.apply(key, undefined, revision);
+      this.broken.set(key, "the value is no object");
+      return topics;
+    }
     try {
       const resource = parseResourceKey(key);
       return resource ? this.#resource(key, resource, value) : this.#ipam(key, value);

@@ -53,6 +53,8 @@ export interface VxlanDevice {
   readonly mac: string;
   readonly mtu: number;
   readonly up: boolean;
+  /** What somebody else has set of a device that is there, in words; never wanted. */
+  readonly astray?: string;
 }
 
 /** The narrowest pool that holds a prefix decides how it travels. */

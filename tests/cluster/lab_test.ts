@@ -41,6 +41,22 @@ Deno.test("lab down cleans up after a lab up that was killed with -9", options, 
   }
 });
 
+Deno.test(
+  "a demo that is stopped while its lab comes up leaves nothing behind",
+  options,
+  async () => {
+    const demo = tortie("lab", "demo");
+    const name = `demo${demo.pid}`;
+    await until("a node has begun", 10_000, () => traces(name).length >= 2);
+    demo.kill("SIGINT");
+    const { code, stderr } = await demo.output();
+    assert.equal(code, 1);
+    assert.match(new TextDecoder().decode(stderr), /stopped by a signal/);
+    assert.deepEqual(traces(name), []);
+    assert.deepEqual(listProcesses(layout(name, []).directory), []);
+  },
+);
+
 Deno.test("the lab's commands do what they say, and say what is wrong", options, async () => {
   const name = labName();
   const lab = (...args: string[]) => run("lab", args[0], "--lab", name, ...args.slice(1));

@@ -41,6 +41,9 @@ class Bench {
     return bench;
   }
 
+  /** Whether settings under /proc/sys count as held. */
+  settings = false;
+
   /** A fresh process takes over what the kernel holds. */
   start(environment: Record<string, string> = {}): void {
     this.kernel?.close();
@@ -87,10 +90,12 @@ class Bench {
       "for d in vxlan.calico vxlan-v6.calico; do ip -d -o link show $d; ip -o addr show $d scope global; " +
         "bridge fdb show dev $d; ip -4 neigh show dev $d nud permanent; " +
         "ip -6 neigh show dev $d nud permanent; done 2>/dev/null; ip route; " +
+        (this.settings ? `sysctl ${SETTINGS} 2>/dev/null; ` : "") +
         "ip -6 route | grep -v 'fe80\\|ff00'; true",
     );
     return shown.split("\n").map((line) =>
-      line.replace(/^\d+: /, "").replace(/ +(promiscuity|numtxqueues).*$/, "").replace(/\\ +/g, " ")
+      line.replace(/^\d+: /, "").replace(/ +promiscuity.*?(?= vxlan id|$)/, "")
+        .replace(/ +(addrgenmode|numtxqueues).*$/, "").replace(/\\ +/g, " ")
         .replace(/ +(pref medium|qlen \d+|link-netnsid \d+)/g, "").trim()
     ).filter(Boolean).sort();
   }
@@ -113,6 +118,10 @@ class Bench {
     this.scratch[Symbol.dispose]();
   }
 }
+
+/** Once wanted, forwarding stays on: others may rely on it. */
+const SETTINGS = "net.ipv4.ip_forward net.ipv6.conf.all.forwarding " +
+  "net.ipv6.conf.vxlan-v6/calico.disable_ipv6";
 
 async function onBench(test: (bench: Bench) => Promise<void>): Promise<void> {
   const bench = await Bench.open();
@@ -236,6 +245,25 @@ const DAMAGES: Record<string, string> = {
     "fdb del $mac dev vxlan.calico $rest || true; done",
   "forwarding entry to elsewhere": `bridge fdb replace ${m(3, 4)} dev vxlan.calico dst 203.0.113.9`,
   "stale forwarding entry": "bridge fdb add 66:00:00:00:00:02 dev vxlan.calico dst 203.0.113.9",
+  "forwarding entry to another port": `bridge fdb replace ${
+    m(3, 4)
+  } dev vxlan.calico dst 198.51.100.13 port 9999`,
+  "forwarding entry of another VNI": `bridge fdb replace ${
+    m(3, 4)
+  } dev vxlan.calico dst 198.51.100.13 vni 77`,
+  "forwarding entry by another interface": `bridge fdb replace ${
+    m(3, 4)
+  } dev vxlan.calico dst 198.51.100.13 via lo`,
+  "device with another TTL": "ip link set vxlan.calico type vxlan ttl 1",
+  "device without ARP": "ip link set vxlan.calico arp off",
+  "device in a bridge": "ip link add stray0 type bridge; ip link set vxlan.calico master stray0",
+  "IPv4 forwarding off": "sysctl -qw net.ipv4.ip_forward=0",
+  "IPv6 forwarding off": "sysctl -qw net.ipv6.conf.all.forwarding=0",
+  "IPv6 off on the device": "sysctl -qw net.ipv6.conf.vxlan-v6/calico.disable_ipv6=1",
+  "route with an MTU": "ip route replace 10.244.3.0/26 via 10.244.3.1 dev vxlan.calico onlink " +
+    "proto 80 mtu lock 600",
+  "route with a source": "ip route change 10.244.3.0/26 via 10.244.3.1 dev vxlan.calico onlink " +
+    "proto 80 src 10.244.1.1",
   "neighbours deleted": "ip neigh flush dev vxlan.calico nud permanent",
   "neighbour with another MAC": "ip neigh replace 10.244.3.1 lladdr 66:00:00:00:00:03 dev " +
     "vxlan.calico nud permanent",
@@ -254,6 +282,7 @@ const DAMAGES: Record<string, string> = {
 
 Deno.test("damage done by hand is mended", options, async (t) => {
   await onBench(async (bench) => {
+    bench.settings = true;
     await bench.become(world(usual));
     const whole = await bench.holds();
     for (const [name, command] of Object.entries(DAMAGES)) {

@@ -14,10 +14,15 @@ type ForwardingEntry = Extract<Neighbour, { kind: "fdb" }>;
 
 export const forwardingKey = (index: number, mac: string): string => `${index} ${mac}`;
 
-/** The host of an entry that stands for good. */
+/**
+ * The host of an entry that stands for good. With another port, VNI or interface than the device's own
+ * it is no entry that any node is reached by, and reads otherwise.
+ */
 export function forwardingHost(entry: ForwardingEntry): string | undefined {
-  const lasting = (entry.state ?? NUD_PERMANENT) & (NUD_PERMANENT | NUD_NOARP);
-  return lasting && entry.ip ? formatIp(entry.ip) : undefined;
+  const { state = NUD_PERMANENT, ip, port, vni, viaIndex } = entry;
+  if (!ip || !(state & (NUD_PERMANENT | NUD_NOARP))) return undefined;
+  const astray = Object.entries({ port, vni, viaIndex }).filter(([, value]) => value !== undefined);
+  return [formatIp(ip), ...astray.map(([name, value]) => `${name} ${value}`)].join(" ");
 }
 
 function entryOf(key: string, host?: string): ForwardingEntry {
@@ -41,7 +46,11 @@ export function forwarding(links: LinkTable): Reconciler<string> {
       return mine;
     },
     same: (a, b) => a === b,
-    put: (key, host) => socket.replaceNeighbour(entryOf(key, host)),
+    put(key, host, actual) {
+      // A replacement that does not name them leaves port, VNI and interface as they are.
+      if (actual?.includes(" ")) gone(() => socket.deleteNeighbour(entryOf(key)));
+      socket.replaceNeighbour(entryOf(key, host));
+    },
     // Without a host: all destinations that a MAC has been given go at once.
     remove: (key) => gone(() => socket.deleteNeighbour(entryOf(key))),
   });

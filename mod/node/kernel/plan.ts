@@ -94,6 +94,9 @@ export function planKernel(inputs: KernelInputs): KernelPlan {
   if (inputs.ipv6Endpoints || (felix.ipv6 && pools.some(isIpv6))) {
     sysctls.set(IPV6_FORWARDING, "1");
   }
+  if (inputs.devices.has(VXLAN_DEVICES[6])) {
+    sysctls.set(`net/ipv6/conf/${VXLAN_DEVICES[6]}/disable_ipv6`, "0");
+  }
   const tunnelled = planVxlan(inputs, pools);
   const poolOf = poolFinder(pools);
   const { addresses, neighbours, forwarding, awaited } = tunnelled;

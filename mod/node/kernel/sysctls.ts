@@ -1,4 +1,7 @@
-/** Forwarding, proxy ARP and their like. No notification tells of them: the resync mends them. */
+/**
+ * Forwarding, proxy ARP and their like. No notification tells of them: the resync mends those of
+ * interfaces; the few that everybody's packets depend on are looked at each second.
+ */
 import { isKernelError } from "../../../ffi/errors.ts";
 import type { Netns } from "../../../ffi/netns.ts";
 import { readSysctl, writeSysctl } from "../../../ffi/sysctl.ts";
@@ -55,4 +58,45 @@ export function sysctls(links: LinkTable, netns?: Netns): Reconciler<string> {
     remove: () => {},
     ours: () => false,
   });
+}
+
+/** Milliseconds between two looks at what is watched. */
+const WATCH = 1000;
+
+/** Reads a few settings each second, and tells of those that are not as they were at the last look. */
+export class SysctlWatch {
+  readonly #seen = new Map<string, string | undefined>();
+  readonly #timer: number;
+
+  constructor(
+    readonly names: () => readonly string[],
+    readonly changed: (name: string, value: string | undefined) => void,
+    readonly netns?: Netns,
+  ) {
+    this.#timer = setInterval(() => this.#look(), WATCH);
+    Deno.unrefTimer(this.#timer);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    for (const name of this.names()) {
+      const value = current(name, this.netns);
+      const known = this.#seen.has(name), before = this.#seen.get(name);
+      this.#seen.set(name, value);
+      if (known && before !== value) this.changed(name, value);
+    }
+  }
+}
+
+/** undefined: there is none such, or none that can be read. */
+function current(name: string, netns?: Netns): string | undefined {
+  try {
+    return readSysctl(name, netns);
+  } catch (error) {
+    if (isKernelError(error)) return undefined;
+    throw error;
+  }
 }

@@ -1,12 +1,12 @@
 /**
  * The VXLAN devices. What a device is made with (VNI, port, parent, local address, no learning) cannot
- * be changed: it is made anew then. MTU, MAC and being up are set in place.
+ * be changed, and what somebody else has set of it is not worth a way back: it is made anew then. MTU, MAC and being up are set in place.
  *
  * A device that nobody wants any more stays for a few seconds: other nodes hear of the change a moment
  * later than we do, and what they send meanwhile still arrives.
  */
 import { KernelError } from "../../../ffi/errors.ts";
-import { addLink, type Link, setLink } from "../../../ffi/route/link.ts";
+import { addLink, IFF_NOARP, type Link, setLink } from "../../../ffi/route/link.ts";
 import { sameIp } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
 import type { VxlanDevice } from "../vxlan_plan.ts";
@@ -20,13 +20,21 @@ const LINGER = 5000;
 /** A link under a name of ours; of another kind it is no device of any VNI. */
 export function deviceState(link: Link): VxlanDevice {
   const { mac = "", mtu, up, vxlan } = link;
-  return { ...(vxlan ?? { vni: -1, port: 0, learning: false }), mac, mtu, up };
+  const astray = [
+    vxlan?.astray,
+    link.flags & IFF_NOARP ? "arp off" : undefined,
+    link.masterIndex ? "part of a bridge" : undefined,
+  ].filter((word) => word !== undefined).join(", ");
+  return {
+    ...(vxlan ?? { vni: -1, port: 0, learning: false }),
+    ...{ mac, mtu, up, astray: astray || undefined },
+  };
 }
 
 /** Whether one can become the other in place. */
 function sameMaking(a: VxlanDevice, b: VxlanDevice): boolean {
   return a.vni === b.vni && a.port === b.port && a.learning === b.learning &&
-    a.parentIndex === b.parentIndex &&
+    a.parentIndex === b.parentIndex && a.astray === b.astray &&
     (a.local && b.local ? sameIp(a.local, b.local) : a.local === b.local);
 }
 
