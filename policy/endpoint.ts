@@ -2,8 +2,9 @@
  * A workload endpoint as policy sees it: WorkloadEndpoint, Pod, and what its profiles hand down,
  * joined. While its Pod exists, labels, account and ports are the Pod's, whatever copy stands in the
  * WorkloadEndpoint; without one (plain CNI, or the Pod is not there yet) they are the endpoint's
- * own. Calico's three labels (namespace, orchestrator, service account) cannot be overwritten; own
- * labels win over inherited ones, and an earlier profile's over a later one's.
+ * own. Calico's three labels (namespace, orchestrator, service account) cannot be overwritten, nor can a
+ * pod's own labels stand in for those of its namespace or account; otherwise own labels win over
+ * inherited ones, and an earlier profile's over a later one's.
  */
 import { addressBits, formatIp, formatPrefix, parsePrefix } from "../mod/net/mod.ts";
 import type { EffectiveProfile } from "./effective.ts";
@@ -17,7 +18,13 @@ import {
 } from "./inputs.ts";
 import { protocolNumber } from "./protocol.ts";
 import type { Family } from "./rules.ts";
-import { NAMESPACE_LABEL, ORCHESTRATOR_LABEL, SERVICE_ACCOUNT_LABEL } from "./selectors.ts";
+import {
+  NAMESPACE_LABEL,
+  NAMESPACE_PREFIX,
+  ORCHESTRATOR_LABEL,
+  SERVICE_ACCOUNT_LABEL,
+  SERVICE_ACCOUNT_PREFIX,
+} from "./selectors.ts";
 
 /** A named port of an endpoint. */
 export interface EndpointPort {
@@ -137,6 +144,9 @@ function accountOf(workload: WorkloadFacts, pod: PodFacts | undefined): string {
   return pod?.account || workload.account || "default";
 }
 
+const isInherited = (label: string) =>
+  label.startsWith(NAMESPACE_PREFIX) || label.startsWith(SERVICE_ACCOUNT_PREFIX);
+
 /** Joins the parts. `profile` gives the profiles that exist. */
 export function joinEndpoint(
   workload: WorkloadFacts,
@@ -146,11 +156,17 @@ export function joinEndpoint(
   const { key, namespace, node, interfaceName, addresses, spoofing } = workload;
   const profiles = profilesOf(workload, pod);
   const labels = new Map<string, string>();
+  const kubernetes = pod !== undefined || workload.orchestrator === "k8s";
   // From the weakest to the strongest.
   for (const name of profiles.toReversed()) {
     for (const [label, value] of profile(name)?.labels ?? []) labels.set(label, value);
   }
-  for (const [label, value] of (pod ?? workload).labels) labels.set(label, value);
+  for (const [label, value] of (pod ?? workload).labels) {
+    // Calico lets an endpoint's own label win. But a namespaceSelector of Kubernetes asks the Namespace:
+    // whoever may label a pod must not label it into another one.
+    if (kubernetes && isInherited(label)) continue;
+    labels.set(label, value);
+  }
   labels.set(NAMESPACE_LABEL, namespace);
   if (workload.orchestrator !== "") labels.set(ORCHESTRATOR_LABEL, workload.orchestrator);
   if (workload.orchestrator === "k8s") {

@@ -92,6 +92,19 @@ Deno.test("own labels win over profiles', earlier profiles' over later ones'", (
   });
 });
 
+Deno.test("a pod's own labels never stand in for its namespace's or its account's", () => {
+  const forged = { "pcns.team": "admin", "pcsa.role": "admin", mine: "1" };
+  const engine = new PolicyEngine({ nodeName: "node1" });
+  engine.update(puts(namespace("x", { team: "guest" }), pod("x", "p", forged)));
+  engine.update(puts(endpoint("x", "p", ["10.0.0.1"])));
+  const { mine, "pcns.team": team, "pcsa.role": role } = labelsOf(engine);
+  assert.deepEqual([mine, team, role], ["1", "guest", undefined]);
+  // Nor do they by way of the copy in the endpoint, when the Pod is gone.
+  engine.update([{ remove: { apiVersion: "v1", kind: "Pod", namespace: "x", name: "p" } }]);
+  engine.update(puts(endpoint("x", "p", ["10.0.0.1"], { labels: forged })));
+  assert.equal(labelsOf(engine)["pcns.team"], "guest");
+});
+
 Deno.test("a Namespace's profile wins over a stored copy; the copy serves without it", () => {
   const engine = new PolicyEngine({ nodeName: "node1" });
   const copy = calico("Profile", "kns.x", { labelsToApply: { "pcns.team": "copy" } });

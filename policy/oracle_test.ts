@@ -160,7 +160,8 @@ function labelsAt(w: CalicoWorld, ip: string, p: WorldPod | undefined): Record<s
     ...inherited,
     "pcns.projectcalico.org/name": p.ns,
     "pcns.kubernetes.io/metadata.name": p.ns,
-    ...p.labels,
+    // Of the pod's own those that speak of its namespace count for nothing.
+    ...Object.fromEntries(Object.entries(p.labels).filter(([name]) => !name.startsWith("pcns."))),
     "projectcalico.org/namespace": p.ns,
     "projectcalico.org/orchestrator": "k8s",
     "projectcalico.org/serviceaccount": p.account,

@@ -36,7 +36,8 @@ export const world: fc.Arbitrary<World> = fc.record({
   pods: fc.array(
     fc.record({
       ns: fc.constantFrom("n1", "n2"),
-      labels,
+      // One of them pretends to be the namespace's.
+      labels: fc.dictionary(fc.constantFrom("a", "b", "pcns.a"), fc.constantFrom("x", "y")),
       account: fc.constantFrom("default", "sa"),
       // Most have both names, of any protocol.
       ports: fc.dictionary(
