@@ -1,0 +1,335 @@
+/**
+ * The resources that a cluster has without a CustomResourceDefinition, as far as a network needs them,
+ * and the few rules that each adds to the common ones: the defaults of its fields, and what may not be
+ * changed. Workload kinds (Deployment …) are stored and nothing more: no controller runs here.
+ */
+import type { KubeObject } from "./object.ts";
+import { isMap, same } from "./object.ts";
+import type { ResourceKind } from "./resource_kind.ts";
+import { type FieldError, forbiddenField, invalidValue, notSupported, required } from "./status.ts";
+
+type Line = Pick<ResourceKind, "plural" | "singular" | "kind"> & Partial<ResourceKind>;
+
+function resource(line: Line): ResourceKind {
+  return {
+    group: "",
+    version: "v1",
+    namespaced: true,
+    names: "subdomain",
+    status: false,
+    generation: false,
+    unconditionalUpdate: true,
+    fields: [],
+    ...line,
+  };
+}
+
+const fill = (object: any, defaults: Record<string, unknown>) => {
+  for (const [field, value] of Object.entries(defaults)) object[field] ??= value;
+};
+
+const namespaces = resource({
+  plural: "namespaces",
+  singular: "namespace",
+  kind: "Namespace",
+  shortNames: ["ns"],
+  namespaced: false,
+  names: "label",
+  status: true,
+  fields: ["status.phase"],
+  deleteAnswersObject: true,
+  prepare(object, old) {
+    const { metadata } = object;
+    metadata.labels = { ...metadata.labels, "kubernetes.io/metadata.name": metadata.name };
+    object.spec ??= {};
+    if (old) object.spec.finalizers = old.spec?.finalizers;
+    else {
+      object.spec.finalizers = ["kubernetes"];
+      object.status = { phase: "Active" };
+    }
+    if (object.spec.finalizers === undefined) delete object.spec.finalizers;
+  },
+});
+
+const nodes = resource({
+  plural: "nodes",
+  singular: "node",
+  kind: "Node",
+  shortNames: ["no"],
+  namespaced: false,
+  status: true,
+  fields: ["spec.unschedulable"],
+  prepare(object) {
+    object.spec ??= {};
+    object.status ??= {};
+  },
+  check(object, old) {
+    const was = old?.spec?.podCIDR;
+    if (was && object.spec.podCIDR !== was) {
+      return [
+        forbiddenField("spec.podCIDRs", 'node updates may not change podCIDR except from ""'),
+      ];
+    }
+    return [];
+  },
+});
+
+function preparePod(object: KubeObject, old: KubeObject | undefined): void {
+  const spec = object.spec ??= {};
+  fill(spec, {
+    restartPolicy: "Always",
+    dnsPolicy: "ClusterFirst",
+    schedulerName: "default-scheduler",
+    securityContext: {},
+    terminationGracePeriodSeconds: 30,
+    enableServiceLinks: true,
+  });
+  spec.serviceAccountName ??= spec.serviceAccount ?? "default";
+  spec.serviceAccount = spec.serviceAccountName;
+  for (const container of [...(spec.containers ?? []), ...(spec.initContainers ?? [])]) {
+    if (!isMap(container)) continue;
+    fill(container, {
+      resources: {},
+      imagePullPolicy: "IfNotPresent",
+      terminationMessagePath: "/dev/termination-log",
+      terminationMessagePolicy: "File",
+    });
+    for (const port of (container.ports ?? []) as any[]) {
+      fill(port, { protocol: "TCP" });
+      if (spec.hostNetwork) fill(port, { hostPort: port.containerPort });
+    }
+  }
+  if (!old) object.status = { phase: "Pending", qosClass: "BestEffort" };
+}
+
+/** What of a pod's spec may still be changed. */
+function mutable(spec: any): unknown {
+  const { activeDeadlineSeconds: _a, tolerations: _t, terminationGracePeriodSeconds: _g, ...rest } =
+    spec;
+  const images = (list: any[] | undefined) => list?.map(({ image: _, ...container }) => container);
+  return {
+    ...rest,
+    containers: images(spec.containers),
+    initContainers: images(spec.initContainers),
+  };
+}
+
+const pods = resource({
+  plural: "pods",
+  singular: "pod",
+  kind: "Pod",
+  shortNames: ["po"],
+  categories: ["all"],
+  status: true,
+  generation: true,
+  deleteAnswersObject: true,
+  fields: [
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.nominatedNodeName",
+  ],
+  prepare: preparePod,
+  check(object, old) {
+    const faults: FieldError[] = [];
+    const containers = object.spec.containers;
+    if (!Array.isArray(containers) || containers.length === 0) {
+      faults.push(required("spec.containers"));
+    } else {
+      containers.forEach((container, i) => {
+        if (!container?.name) faults.push(required(`spec.containers[${i}].name`));
+        if (!container?.image) faults.push(required(`spec.containers[${i}].image`));
+        (container?.ports ?? []).forEach((port: any, j: number) => {
+          const field = `spec.containers[${i}].ports[${j}].containerPort`;
+          const n = port.containerPort;
+          if (n === undefined) faults.push(required(field));
+          else if (!Number.isInteger(n) || n < 1 || n > 65535) {
+            faults.push(invalidValue(field, n, "must be between 1 and 65535, inclusive"));
+          }
+        });
+      });
+    }
+    if (old && !same(mutable(object.spec), mutable(old.spec))) {
+      faults.push(
+        forbiddenField(
+          "spec",
+          "pod updates may not change fields other than `spec.containers[*].image`, " +
+            "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` " +
+            "(only additions to existing tolerations), `spec.terminationGracePeriodSeconds`",
+        ),
+      );
+    }
+    return faults;
+  },
+});
+
+const services = resource({
+  plural: "services",
+  singular: "service",
+  kind: "Service",
+  shortNames: ["svc"],
+  categories: ["all"],
+  names: "service",
+  status: true,
+  createOnUpdate: true,
+  deleteAnswersObject: true,
+  fields: ["spec.clusterIP", "spec.type"],
+  prepare(object, old, world) {
+    const spec = object.spec ??= {};
+    fill(spec, { type: "ClusterIP", sessionAffinity: "None" });
+    for (const port of spec.ports ?? []) {
+      fill(port, { protocol: "TCP" });
+      fill(port, { targetPort: port.port });
+    }
+    object.status ??= { loadBalancer: {} };
+    if (spec.type === "ExternalName") return;
+    fill(spec, { internalTrafficPolicy: "Cluster" });
+    if (!spec.clusterIP) spec.clusterIP = old?.spec?.clusterIP ?? world.freeClusterIp();
+    fill(spec, { clusterIPs: [spec.clusterIP], ipFamilyPolicy: "SingleStack" });
+    fill(spec, { ipFamilies: [spec.clusterIP.includes(":") ? "IPv6" : "IPv4"] });
+  },
+  check(object, old) {
+    const faults: FieldError[] = [];
+    const was = old?.spec?.clusterIP;
+    if (was && was !== "None" && object.spec.clusterIP !== was) {
+      faults.push(
+        invalidValue("spec.clusterIPs[0]", object.spec.clusterIP, "may not change once set"),
+      );
+    }
+    const headless = object.spec.clusterIP === "None" || object.spec.type === "ExternalName";
+    if (!headless && !(object.spec.ports?.length > 0)) faults.push(required("spec.ports"));
+    return faults;
+  },
+});
+
+const networkPolicies = resource({
+  group: "networking.k8s.io",
+  plural: "networkpolicies",
+  singular: "networkpolicy",
+  kind: "NetworkPolicy",
+  shortNames: ["netpol"],
+  generation: true,
+  prepare(object) {
+    const spec = object.spec ??= {};
+    spec.podSelector ??= {};
+    if (!spec.policyTypes || spec.policyTypes.length === 0) {
+      spec.policyTypes = spec.egress?.length > 0 ? ["Ingress", "Egress"] : ["Ingress"];
+    }
+    for (const rule of [...(spec.ingress ?? []), ...(spec.egress ?? [])]) {
+      for (const port of rule?.ports ?? []) fill(port, { protocol: "TCP" });
+    }
+  },
+  check(object) {
+    return (object.spec.policyTypes as unknown[]).flatMap((type, i) =>
+      type === "Ingress" || type === "Egress"
+        ? []
+        : [notSupported(`spec.policyTypes[${i}]`, type, ["Egress", "Ingress"])]
+    );
+  },
+});
+
+const endpointSlices = resource({
+  group: "discovery.k8s.io",
+  plural: "endpointslices",
+  singular: "endpointslice",
+  kind: "EndpointSlice",
+  generation: true,
+  check(object, old) {
+    const types = ["FQDN", "IPv4", "IPv6"];
+    const faults: FieldError[] = [];
+    if (object.addressType === undefined) faults.push(required("addressType"));
+    else if (!types.includes(object.addressType)) {
+      faults.push(notSupported("addressType", object.addressType, types));
+    }
+    if (old && old.addressType !== object.addressType) {
+      faults.push(invalidValue("addressType", object.addressType, "field is immutable"));
+    }
+    return faults;
+  },
+});
+
+const secrets = resource({
+  plural: "secrets",
+  singular: "secret",
+  kind: "Secret",
+  fields: ["type"],
+  prepare(object, old) {
+    object.type ??= old?.type ?? "Opaque";
+    // `stringData` is for writing alone.
+    for (const [key, value] of Object.entries(object.stringData ?? {})) {
+      const bytes = new TextEncoder().encode(String(value));
+      (object.data ??= {})[key] = btoa(String.fromCharCode(...bytes));
+    }
+    delete object.stringData;
+  },
+  check(object, old) {
+    return old && old.type !== object.type
+      ? [invalidValue("type", object.type, "field is immutable")]
+      : [];
+  },
+});
+
+const plain: Line[] = [
+  {
+    plural: "serviceaccounts",
+    singular: "serviceaccount",
+    kind: "ServiceAccount",
+    shortNames: ["sa"],
+  },
+  { plural: "configmaps", singular: "configmap", kind: "ConfigMap", shortNames: ["cm"] },
+  {
+    plural: "events",
+    singular: "event",
+    kind: "Event",
+    shortNames: ["ev"],
+    createOnUpdate: true,
+    fields: [
+      "involvedObject.kind",
+      "involvedObject.namespace",
+      "involvedObject.name",
+      "involvedObject.uid",
+      "reason",
+      "type",
+    ],
+  },
+  {
+    group: "coordination.k8s.io",
+    plural: "leases",
+    singular: "lease",
+    kind: "Lease",
+    createOnUpdate: true,
+    unconditionalUpdate: false,
+  },
+];
+
+const workloads: Line[] = [
+  { plural: "deployments", singular: "deployment", kind: "Deployment", shortNames: ["deploy"] },
+  { plural: "statefulsets", singular: "statefulset", kind: "StatefulSet", shortNames: ["sts"] },
+  { plural: "replicasets", singular: "replicaset", kind: "ReplicaSet", shortNames: ["rs"] },
+  { plural: "daemonsets", singular: "daemonset", kind: "DaemonSet", shortNames: ["ds"] },
+];
+
+export const CORE_KINDS: readonly ResourceKind[] = [
+  namespaces,
+  nodes,
+  pods,
+  services,
+  secrets,
+  networkPolicies,
+  endpointSlices,
+  ...plain.map(resource),
+  ...workloads.map((line) =>
+    resource({ ...line, group: "apps", status: true, generation: true, categories: ["all"] })
+  ),
+  resource({
+    group: "apps",
+    plural: "controllerrevisions",
+    singular: "controllerrevision",
+    kind: "ControllerRevision",
+  }),
+];
