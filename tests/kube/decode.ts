@@ -4,7 +4,7 @@
  * is a 422 of later steps. As a typed server does, nulls are dropped from kinds of our own; custom
  * resources keep theirs for their schema to judge.
  */
-import { isMap, type KubeObject, type Metadata } from "./object.ts";
+import { fromJson, isMap, type KubeObject, type Metadata } from "./object.ts";
 import { apiVersionOf, type ResourceKind } from "./resource_kind.ts";
 import { badRequest } from "./status.ts";
 
@@ -32,8 +32,9 @@ const isText = (x: unknown) => typeof x === "string";
 function hasType(value: unknown, type: Type): boolean {
   switch (type) {
     case "string":
+      return isText(value);
     case "number":
-      return typeof value === type;
+      return typeof value === "number";
     case "strings":
       return Array.isArray(value) && value.every(isText);
     case "objects":
@@ -79,7 +80,7 @@ function dropNulls(value: any): void {
 
 export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return fromJson(text);
   } catch (error) {
     throw badRequest(`error decoding from json: ${(error as Error).message}`);
   }

@@ -52,13 +52,37 @@ export interface KubeObject {
 
 export type Json = null | boolean | number | string | Json[] | { [field: string]: Json };
 
+/**
+ * JSON with integers of 64 bits: those beyond 2^53 are read as bigint and written as they were, as a
+ * server does that keeps int64.
+ */
+export function fromJson(text: string): unknown {
+  if (!/\d{16}/.test(text)) return JSON.parse(text);
+  const exact = (_: string, value: unknown, context?: { source: string }) =>
+    typeof value === "number" && !Number.isSafeInteger(value) &&
+      /^-?\d+$/.test(context?.source ?? "")
+      ? BigInt(context!.source)
+      : value;
+  return JSON.parse(text, exact as (key: string, value: unknown) => unknown);
+}
+
+export function toJson(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    // There are big integers in it.
+    const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+    return JSON.stringify(value, (_, v) => typeof v === "bigint" ? rawJSON(String(v)) : v);
+  }
+}
+
 const texts = new WeakMap<object, string>();
 
 /** The object's JSON, made once for each object. */
 export function jsonOf(object: object): string {
   let text = texts.get(object);
   if (text === undefined) {
-    text = JSON.stringify(object);
+    text = toJson(object);
     texts.set(object, text);
   }
   return text;

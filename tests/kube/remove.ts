@@ -105,6 +105,7 @@ function removeNamespace(cluster: Cluster, old: KubeObject, options: DeleteOptio
   }
   if (old.metadata.deletionTimestamp) return { object: old, done: false };
   const { metadata } = markDeleted(old, 0, cluster.now());
+  delete metadata.deletionGracePeriodSeconds;
   const marked = { ...old, metadata, status: { ...old.status, phase: "Terminating" } };
   return { object: options.dryRun ? marked : cluster.store(NAMESPACES, marked), done: false };
 }

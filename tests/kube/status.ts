@@ -3,6 +3,7 @@
  * message and details, as "Response Status Kind" of the API conventions lists them. Each function makes
  * one kind of failure; `ApiError` carries it through the server to the one place that answers.
  */
+import { toJson } from "./object.ts";
 import type { ResourceKind } from "./resource_kind.ts";
 
 export interface Cause {
@@ -172,18 +173,18 @@ export const required = (field: string, detail = ""): FieldError => ({
 export const invalidValue = (field: string, value: unknown, detail: string): FieldError => ({
   reason: "FieldValueInvalid",
   field,
-  message: `Invalid value: ${JSON.stringify(value)}: ${detail}`,
+  message: `Invalid value: ${toJson(value)}: ${detail}`,
 });
 export const typeInvalid = (field: string, value: unknown, detail: string): FieldError => ({
   reason: "FieldValueTypeInvalid",
   field,
-  message: `Invalid value: ${JSON.stringify(value)}: ${detail}`,
+  message: `Invalid value: ${toJson(value)}: ${detail}`,
 });
 export const notSupported = (field: string, value: unknown, allowed: unknown[]): FieldError => ({
   reason: "FieldValueNotSupported",
   field,
-  message: `Unsupported value: ${JSON.stringify(value)}: supported values: ${
-    allowed.map((a) => JSON.stringify(a)).join(", ")
+  message: `Unsupported value: ${toJson(value)}: supported values: ${
+    allowed.map((a) => toJson(a)).join(", ")
   }`,
 });
 export const forbiddenField = (field: string, detail: string): FieldError => ({
