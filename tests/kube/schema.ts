@@ -206,7 +206,7 @@ function validateList(
   }
   if (schema.maxItems !== undefined && list.length > schema.maxItems) {
     faults.push({
-      reason: "FieldValueTooLong",
+      reason: "FieldValueTooMany",
       field: name,
       message: `Too many: ${list.length}: must have at most ${schema.maxItems} items`,
     });

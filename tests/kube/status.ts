@@ -159,6 +159,7 @@ export interface FieldError {
     | "FieldValueForbidden"
     | "FieldValueDuplicate"
     | "FieldValueTooLong"
+    | "FieldValueTooMany"
     | "FieldValueTypeInvalid";
   field: string;
   /** With the words of the reason: `Required value`, `Invalid value: "x": must be …`. */
