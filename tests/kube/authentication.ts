@@ -26,9 +26,12 @@ export class Authentication {
     return this.users.get(token) ?? this.tokens.user(token, audiences);
   }
 
-  /** `peer` is whom the client certificate names. Throws 401. */
-  identify(authorization: string | null, peer: User | undefined): User {
-    if (authorization === null) return peer ?? ANONYMOUS;
+  /** `peer` is whom the client certificate names; "unknown" where we do not trust it. Throws 401. */
+  identify(authorization: string | null, peer: User | "unknown" | undefined): User {
+    if (authorization === null) {
+      if (peer === "unknown") throw unauthorized();
+      return peer ?? ANONYMOUS;
+    }
     const token = authorization.match(/^Bearer\s+(\S+)\s*$/i)?.[1];
     const user = token === undefined ? undefined : this.ofToken(token);
     if (!user) throw unauthorized();

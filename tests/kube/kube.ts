@@ -24,6 +24,8 @@ import { Client, type Outcome, type WatchStream } from "./client.ts";
 import { Cluster } from "./cluster.ts";
 import { Faults } from "./faults.ts";
 import type { KubeObject } from "./object.ts";
+import { subjectOf } from "./peer_certificate.ts";
+import type { PeerCertificate } from "./tls/accept.ts";
 import type { Snapshot } from "./revisions.ts";
 import { Server, type ServerOptions } from "./server.ts";
 import { Tokens, type User } from "./tokens.ts";
@@ -85,14 +87,25 @@ export class Kube {
     this.#inner = Deno.serve({
       hostname: "127.0.0.1",
       port: 0,
-      cert: identity.certificate,
-      key: identity.key,
       onListen: () => {},
     }, (request, info) => {
       const { port } = info.remoteAddr as Deno.NetAddr;
-      return this.server.handle(request, { drop: () => this.#wire.drop(port) });
+      return this.server.handle(request, {
+        user: this.#peerUser(this.#wire.peer(port)),
+        drop: () => this.#wire.drop(port),
+      });
     });
-    this.#wire = new Wire(this.host, options.port ?? 0, this.#inner.addr.port);
+    this.#wire = new Wire(this.host, options.port ?? 0, this.#inner.addr.port, {
+      ...identity,
+      clientKey: (der) => subjectOf(der, this.ca, this.cluster.now())?.key,
+    });
+  }
+
+  #peerUser(peer: PeerCertificate): User | "unknown" | undefined {
+    if (peer.state === "none") return undefined;
+    const subject = peer.state === "known" && subjectOf(peer.der, this.ca, this.cluster.now());
+    if (!subject) return "unknown";
+    return { name: subject.name, groups: [...subject.groups, "system:authenticated"] };
   }
 
   get url(): string {
@@ -112,6 +125,10 @@ export class Kube {
     return this.#who.grants;
   }
 
+  get adminToken(): string {
+    return this.#adminToken;
+  }
+
   get revision(): number {
     return this.cluster.revisions.revision;
   }
@@ -123,6 +140,9 @@ export class Kube {
   /** Begins to answer, after `stop` in the same state or in an older one. */
   async start(state?: Snapshot): Promise<void> {
     if (state) this.cluster.restore(state);
+    // The connections of our own client are broken too.
+    this.#client?.close();
+    this.#client = undefined;
     this.#wire.open();
     const every = this.options.bookmarks ?? 1000;
     if (every > 0 && this.#bookmarks === undefined) {
@@ -169,6 +189,11 @@ export class Kube {
   /** A token of a service account that is there. */
   accountToken(namespace: string, name: string, seconds = 3600): string {
     return this.tokens.issue(namespace, name, seconds).token;
+  }
+
+  /** A client certificate; its time may be over already (`days` negative). */
+  certificate(user: string, groups: string[] = [], days?: number): Identity {
+    return this.authority.client(user, groups, days);
   }
 
   /** YAML; the admin's where neither token nor certificate is given. */

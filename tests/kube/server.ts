@@ -41,7 +41,8 @@ export interface ServerOptions {
 
 /** One connection's facts. */
 export interface Peer {
-  user?: User;
+  /** Whom the client's certificate names. */
+  user?: User | "unknown";
   drop(): void;
 }
 

@@ -1,17 +1,32 @@
 /**
  * The connections of the server, owned here so that a test can break them: clients connect to this
- * listener, which passes their bytes to the HTTP server behind it and back. A connection can be broken
+ * listener, which does TLS and passes their bytes to the HTTP server behind it and back. A connection can be broken
  * at any moment, all of them with the listener gone (the server is away), and the same port be opened
  * again. The HTTP server tells the connections apart by the port that they have on the inner side.
  */
+import { accept, type PeerCertificate, type TlsConn, type TlsOptions } from "./tls/accept.ts";
+
+interface Connection {
+  outer: Deno.Conn;
+  inner: Deno.Conn;
+  peer: PeerCertificate;
+}
+
 export class Wire {
   #listener?: Deno.TcpListener;
-  #connections = new Map<number, [Deno.Conn, Deno.Conn]>();
+  #connections = new Map<number, Connection>();
+  /** Connections whose handshake is not done. */
+  #greeting = new Set<Deno.Conn>();
   #work = new Set<Promise<void>>();
   #port: number;
 
   /** `inner` is the port of the server behind. */
-  constructor(readonly host: string, port: number, private readonly inner: number) {
+  constructor(
+    readonly host: string,
+    port: number,
+    private readonly inner: number,
+    private readonly tls: TlsOptions,
+  ) {
     this.#port = port;
   }
 
@@ -32,11 +47,20 @@ export class Wire {
 
   /** Breaks the connection with this port on the inner side. */
   drop(innerPort: number): void {
-    for (const conn of this.#connections.get(innerPort) ?? []) shut(conn);
+    const connection = this.#connections.get(innerPort);
+    if (!connection) return;
+    shut(connection.outer);
+    shut(connection.inner);
     this.#connections.delete(innerPort);
   }
 
+  /** Whose connection it is. */
+  peer(innerPort: number): PeerCertificate {
+    return this.#connections.get(innerPort)?.peer ?? { state: "none" };
+  }
+
   dropAll(): void {
+    for (const conn of this.#greeting) shut(conn);
     for (const port of [...this.#connections.keys()]) this.drop(port);
   }
 
@@ -70,24 +94,37 @@ export class Wire {
 
   async #serve(outer: Deno.TcpConn, listener: Deno.TcpListener): Promise<void> {
     outer.setNoDelay(true);
+    this.#greeting.add(outer);
+    let secure: TlsConn;
     let inner: Deno.TcpConn;
     try {
+      secure = await accept(outer, this.tls);
       inner = await Deno.connect({ hostname: "127.0.0.1", port: this.inner });
     } catch {
+      // It speaks no TLS, or does not trust us: such a client knows more of it than we do.
       shut(outer);
       return;
+    } finally {
+      this.#greeting.delete(outer);
     }
     inner.setNoDelay(true);
     const port = (inner.localAddr as Deno.NetAddr).port;
-    this.#connections.set(port, [outer, inner]);
+    this.#connections.set(port, { outer, inner, peer: secure.peer });
     if (this.#listener !== listener) this.drop(port);
-    await Promise.all([pass(outer, inner), pass(inner, outer)]);
+    await Promise.all([pass(secure, inner), pass(inner, secure)]);
     this.drop(port);
   }
 }
 
-async function pass(from: Deno.Conn, to: Deno.TcpConn): Promise<void> {
-  const buffer = new Uint8Array(64 * 1024);
+interface End {
+  read(into: Uint8Array): Promise<number | null>;
+  write(bytes: Uint8Array): Promise<number>;
+  closeWrite(): Promise<void>;
+  close(): void;
+}
+
+async function pass(from: End, to: End): Promise<void> {
+  const buffer = new Uint8Array(256 * 1024);
   try {
     for (;;) {
       const n = await from.read(buffer);
@@ -102,7 +139,7 @@ async function pass(from: Deno.Conn, to: Deno.TcpConn): Promise<void> {
   }
 }
 
-function shut(conn: Deno.Conn): void {
+function shut(conn: { close(): void }): void {
   try {
     conn.close();
   } catch {
