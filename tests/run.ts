@@ -50,6 +50,7 @@ const GROUPS: Group[] = [
     run: { test: ["mod", "ffi", "cni", "bgp", "policy", "installer"], parallel: true },
   },
   { name: "kernel", run: { test: ["tests/ffi", "tests/nft", "tests/node"] } },
+  { name: "kube", run: { test: ["tests/kube"] } },
   { name: "store", run: { test: ["tests/store"] } },
   { name: "commands", run: { test: ["tests/cli"] }, binary: true },
   { name: "cni", run: { test: ["tests/cni"] }, binary: true },

@@ -10,6 +10,7 @@ import { parseJson } from "./decode.ts";
 import { apiGroup, apiGroups, apiResources, apiVersions, SERVER_VERSION } from "./discovery.ts";
 import { type Call, type Fault, faultError, type Faults } from "./faults.ts";
 import { listOptions, parseRevision } from "./list_options.ts";
+import { openapiDocument, openapiRoot } from "./openapi.ts";
 import { parsePath, type ResourcePath, verbOf } from "./request_info.ts";
 import { answerResource } from "./resource_requests.ts";
 import type { ResourceKind } from "./resource_kind.ts";
@@ -152,8 +153,11 @@ export class Server {
         return jsonOrMissing(apiGroup(target.group, kinds));
       case "resources":
         return jsonOrMissing(apiResources(target.group, target.version, kinds));
-      case "other":
-        return missing();
+      case "other": {
+        if (target.path === "/openapi/v3") return json(openapiRoot(kinds));
+        const root = target.path.match(/^\/openapi\/v3\/(.+)$/)?.[1];
+        return root === undefined ? missing() : jsonOrMissing(openapiDocument(root, kinds));
+      }
     }
   }
 
