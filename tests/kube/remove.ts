@@ -64,7 +64,8 @@ export function remove(
     throw conflict(
       kind,
       name,
-      `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${metadata.uid}`,
+      `the UID in the precondition (${options.uid}) does not match the UID in record ` +
+        `(${metadata.uid}). The object might have been deleted and then recreated`,
     );
   }
   const wanted = options.resourceVersion;
@@ -72,8 +73,8 @@ export function remove(
     throw conflict(
       kind,
       name,
-      `Precondition failed: ResourceVersion in precondition: ${wanted}, ResourceVersion in object ` +
-        `meta: ${metadata.resourceVersion}`,
+      `the ResourceVersion in the precondition (${wanted}) does not match the ResourceVersion in ` +
+        `record (${metadata.resourceVersion}). The object might have been modified`,
     );
   }
   if (kind === NAMESPACES) return removeNamespace(cluster, old, options);

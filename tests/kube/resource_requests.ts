@@ -15,7 +15,7 @@ import { render, renderItem } from "./render.ts";
 import type { ResourcePath } from "./request_info.ts";
 import { apiVersionOf, type ResourceKind } from "./resource_kind.ts";
 import { strategicMerge } from "./strategic_merge.ts";
-import { create, update, type WriteOptions, type Written } from "./write.ts";
+import { create, update, type WriteOptions, type Written, wrongUid } from "./write.ts";
 import {
   badRequest,
   conflict,
@@ -158,9 +158,10 @@ function put(cluster: Cluster, call: ResourceCall): Written {
   const options = writeOptions(call);
   const object = decodeObject(jsonBody(call), kind);
   const there = cluster.get(kind, path.namespace, path.name);
+  const { uid } = object.metadata;
+  if (!there && uid !== undefined) throw wrongUid(kind, path.namespace, path.name, uid);
   if (!there && kind.createOnUpdate && path.subresource === "") {
     if (object.metadata.name === "") object.metadata.name = path.name;
-    if (object.metadata.uid !== undefined) throw notFound(kind, path.name);
     delete object.metadata.resourceVersion;
     return create(cluster, kind, path.namespace, object, options);
   }
@@ -243,7 +244,15 @@ function apply(cluster: Cluster, call: ResourceCall): Written {
   const force = query.get("force") === "true";
   const make = (live?: KubeObject) => applied(kind, copy(wanted), live, writer, force);
   if (!cluster.get(kind, path.namespace, path.name)) {
-    if (path.subresource !== "" || wanted.metadata.uid) throw notFound(kind, path.name);
+    if (path.subresource !== "") throw notFound(kind, path.name);
+    const { uid } = wanted.metadata;
+    if (uid !== undefined) {
+      throw conflict(
+        kind,
+        path.name,
+        `uid mismatch: the provided object specified uid ${uid}, and no existing object was found`,
+      );
+    }
     if (wanted.metadata.name !== path.name) {
       throw badRequest(
         `the name of the object (${wanted.metadata.name}) does not match the name on the URL ` +

@@ -9,7 +9,7 @@
  *   changes nothing makes no new revision; the last finalizer's removal ends a deletion.
  */
 import { copy, type KubeObject, same, timestamp } from "./object.ts";
-import { apiVersionOf, type ResourceKind } from "./resource_kind.ts";
+import { apiVersionOf, bucketOf, keyOf, type ResourceKind } from "./resource_kind.ts";
 import { type Cluster, NAMESPACES, PODS } from "./cluster.ts";
 import { afterUpdate, type Writer } from "./managed_fields.ts";
 import { generatedName, metadataFaults } from "./names.ts";
@@ -18,6 +18,7 @@ import {
   alreadyExists,
   badRequest,
   conflict,
+  failure,
   type FieldError,
   forbidden,
   forbiddenField,
@@ -113,7 +114,7 @@ export function create(
   const { metadata } = object;
   placeIn(kind, object, namespace);
   if (metadata.resourceVersion !== undefined) {
-    throw badRequest("resourceVersion should not be set on objects to be created");
+    throw failure(500, "", "resourceVersion should not be set on objects to be created");
   }
   if (kind.namespaced) admitToNamespace(cluster, kind, object, namespace);
   if (metadata.name === "" && metadata.generateName) {
@@ -236,6 +237,24 @@ function finish(
   return { object, created: false, warnings };
 }
 
+/** A uid in a body that replaces is a precondition, also where nothing is there to have one. */
+export const wrongUid = (
+  kind: ResourceKind,
+  namespace: string,
+  name: string,
+  wanted: string,
+  found = "",
+) =>
+  conflict(
+    kind,
+    name,
+    `StorageError: invalid object, Code: 4, Key: /registry/${bucketOf(kind)}/` +
+      `${
+        keyOf(namespace, name)
+      }, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID ` +
+      `in precondition: ${wanted}, UID in object meta: ${found}`,
+  );
+
 function checkIdentity(
   kind: ResourceKind,
   next: KubeObject,
@@ -253,19 +272,25 @@ function checkIdentity(
   }
   placeIn(kind, next, namespace);
   if (metadata.uid !== undefined && metadata.uid !== old.metadata.uid) {
-    throw conflict(
-      kind,
-      name,
-      `Precondition failed: UID in precondition: ${metadata.uid}, UID in object meta: ` +
-        old.metadata.uid,
-    );
+    if (replaces) throw wrongUid(kind, namespace, name, metadata.uid, old.metadata.uid);
+    throw invalid(kind.group, kind.kind, name, [
+      invalidValue("metadata.uid", metadata.uid, "field is immutable"),
+    ]);
+  }
+  if (metadata.deletionTimestamp !== undefined && !old.metadata.deletionTimestamp) {
+    throw invalid(kind.group, kind.kind, name, [
+      invalidValue("metadata.deletionTimestamp", metadata.deletionTimestamp, "field is immutable"),
+    ]);
   }
   const version = metadata.resourceVersion;
   if (version === undefined || version === "0") {
     if (replaces && !kind.unconditionalUpdate) {
-      throw invalid(kind.group, kind.kind, name, [
-        invalidValue("metadata.resourceVersion", 0, "must be specified for an update"),
-      ]);
+      // Said by the store, which knows the resource and not its kind.
+      throw invalid(kind.group, kind.plural, name, [{
+        reason: "FieldValueInvalid",
+        field: "metadata.resourceVersion",
+        message: "Invalid value: 0x0: must be specified for an update",
+      }]);
     }
   } else if (version !== old.metadata.resourceVersion) throw stale(kind, name);
 }

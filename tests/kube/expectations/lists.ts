@@ -196,7 +196,7 @@ export const LISTS: Expectation[] = [
     },
   },
   {
-    name: "combinations of resourceVersion and match that make no sense are 422 or 400",
+    name: "combinations of resourceVersion and match that make no sense are 422",
     from: VERSIONS,
     async check(w) {
       for (
@@ -209,7 +209,9 @@ export const LISTS: Expectation[] = [
       ) {
         await w.refused(422, "Invalid", "GET", `${w.widgets()}?${query}`);
       }
-      await w.refused(400, "BadRequest", "GET", `${w.widgets()}?resourceVersion=nonsense`);
+      // Which code a resourceVersion gets that is no number is nowhere said.
+      const { status } = await w.call("GET", `${w.widgets()}?resourceVersion=nonsense`);
+      assert.ok(status >= 400, String(status));
     },
   },
   {

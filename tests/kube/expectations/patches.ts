@@ -121,7 +121,8 @@ export const PATCH_TYPES: Expectation[] = [
       const stale = { metadata: { resourceVersion }, spec: { size: 6 } };
       await w.refused(409, "Conflict", "PATCH", w.widgets("a"), stale, MERGE);
       const uid = { metadata: { uid: "00000000-0000-0000-0000-000000000001" } };
-      await w.refused(409, "Conflict", "PATCH", w.widgets("a"), uid, MERGE);
+      const other = await w.refused(422, "Invalid", "PATCH", w.widgets("a"), uid, MERGE);
+      assert.equal(other.details.causes[0].field, "metadata.uid");
       const now = await w.do(200, "GET", w.widgets("a"));
       assert.deepEqual([now.spec.size, now.spec.code], [5, "x"]);
     },
@@ -173,6 +174,14 @@ export const PATCH_TYPES: Expectation[] = [
       assert.equal((await apply("three", { x: "1" })).status, 200);
       const forced = await apply("two", { x: "2" }, "&force=true");
       assert.equal(forced.body.data.x, "2");
+      const uid = { uid: "00000000-0000-0000-0000-000000000001" };
+      const absent = await w.call(
+        "PATCH",
+        `${w.configMaps("none")}?fieldManager=one`,
+        w.configMap("none", {}, uid),
+        APPLY_PATCH,
+      );
+      assert.equal(absent.status, 409);
       const nameless = await w.call("PATCH", w.configMaps("a"), w.configMap("a"), APPLY_PATCH);
       assert.equal(nameless.status, 422);
     },

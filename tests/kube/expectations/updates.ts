@@ -88,10 +88,14 @@ export const UPDATES: Expectation[] = [
       const uid = "00000000-0000-0000-0000-000000000001";
       const other = w.configMap("a", { k: "v" }, { uid });
       await w.refused(409, "Conflict", "PUT", w.configMaps("a"), other);
+      // Also where nothing is there: the object with that uid is not.
+      const gone = w.configMap("b", {}, { uid });
+      await w.refused(409, "Conflict", "PUT", w.configMaps("b"), gone);
     },
   },
   {
-    name: "creationTimestamp, uid and deletionTimestamp stay as the server has them",
+    name:
+      "creationTimestamp and uid stay as the server has them, deletionTimestamp is not set (422)",
     from: `${CONVENTIONS}, Metadata`,
     async check(w) {
       const made = await w.do(201, "POST", w.configMaps(), w.configMap("a"));
@@ -101,11 +105,11 @@ export const UPDATES: Expectation[] = [
         w.configMaps("a"),
         w.configMap("a", { k: "v" }, {
           creationTimestamp: "2001-01-01T00:00:00Z",
-          deletionTimestamp: "2001-01-01T00:00:00Z",
         }),
       );
       assert.equal(next.metadata.creationTimestamp, made.metadata.creationTimestamp);
-      assert.equal(next.metadata.deletionTimestamp, undefined);
+      const ending = w.configMap("a", {}, { deletionTimestamp: "2001-01-01T00:00:00Z" });
+      await w.invalid(["metadata.deletionTimestamp"], "PUT", w.configMaps("a"), ending);
       assert.equal(next.metadata.uid, made.metadata.uid);
     },
   },
