@@ -22,6 +22,8 @@ export const FIRST_NAMESPACES = ["default", "kube-node-lease", "kube-public", "k
 
 export class Cluster implements World {
   readonly revisions: Revisions;
+  /** The revision at which a cache that lags behind answers reads of "any" state; undefined: now. */
+  cacheRevision?: number;
   #kinds = new Map<string, ResourceKind>();
   #clock: () => number;
   #nextClusterIp = 0;
@@ -47,8 +49,17 @@ export class Cluster implements World {
     return this.#kinds.get(`${group}/${version}/${plural}`);
   }
 
-  get(kind: ResourceKind, namespace: string, name: string): KubeObject | undefined {
-    return this.revisions.get(bucketOf(kind), keyOf(namespace, name));
+  get(
+    kind: ResourceKind,
+    namespace: string,
+    name: string,
+    revision?: number,
+  ): KubeObject | undefined {
+    const key = keyOf(namespace, name);
+    if (revision === undefined) return this.revisions.get(bucketOf(kind), key);
+    for (const [found, object] of this.revisions.list(bucketOf(kind), key, key, revision)) {
+      if (found === key) return object;
+    }
   }
 
   exists(group: string, plural: string, namespace: string, name: string): boolean {
@@ -88,6 +99,12 @@ export class Cluster implements World {
     return gone;
   }
 
+  /** Revision of the answer to a read that takes any state. */
+  get anyRevision(): number | undefined {
+    const lagging = this.cacheRevision;
+    return lagging !== undefined && lagging >= this.revisions.compacted ? lagging : undefined;
+  }
+
   snapshot(): Snapshot {
     return this.revisions.snapshot();
   }
@@ -96,6 +113,7 @@ export class Cluster implements World {
     for (const kind of this.kinds()) {
       if (kind.custom) this.#kinds.delete(`${kind.group}/${kind.version}/${kind.plural}`);
     }
+    this.cacheRevision = undefined;
     this.revisions.restore(snapshot);
     for (const definition of this.#all(definitionKind, "")) {
       for (const kind of resourcesOf(definition)) this.#serve(kind);

@@ -3,30 +3,10 @@
  * and the few rules that each adds to the common ones: the defaults of its fields, and what may not be
  * changed. Workload kinds (Deployment …) are stored and nothing more: no controller runs here.
  */
-import type { KubeObject } from "./object.ts";
-import { isMap, same } from "./object.ts";
 import type { ResourceKind } from "./resource_kind.ts";
+import { fill, type Line, resource } from "./kind_line.ts";
+import { pods } from "./pods_kind.ts";
 import { type FieldError, forbiddenField, invalidValue, notSupported, required } from "./status.ts";
-
-type Line = Pick<ResourceKind, "plural" | "singular" | "kind"> & Partial<ResourceKind>;
-
-function resource(line: Line): ResourceKind {
-  return {
-    group: "",
-    version: "v1",
-    namespaced: true,
-    names: "subdomain",
-    status: false,
-    generation: false,
-    unconditionalUpdate: true,
-    fields: [],
-    ...line,
-  };
-}
-
-const fill = (object: any, defaults: Record<string, unknown>) => {
-  for (const [field, value] of Object.entries(defaults)) object[field] ??= value;
-};
 
 const namespaces = resource({
   plural: "namespaces",
@@ -71,100 +51,6 @@ const nodes = resource({
       ];
     }
     return [];
-  },
-});
-
-function preparePod(object: KubeObject, old: KubeObject | undefined): void {
-  const spec = object.spec ??= {};
-  fill(spec, {
-    restartPolicy: "Always",
-    dnsPolicy: "ClusterFirst",
-    schedulerName: "default-scheduler",
-    securityContext: {},
-    terminationGracePeriodSeconds: 30,
-    enableServiceLinks: true,
-  });
-  spec.serviceAccountName ??= spec.serviceAccount ?? "default";
-  spec.serviceAccount = spec.serviceAccountName;
-  for (const container of [...(spec.containers ?? []), ...(spec.initContainers ?? [])]) {
-    if (!isMap(container)) continue;
-    fill(container, {
-      resources: {},
-      imagePullPolicy: "IfNotPresent",
-      terminationMessagePath: "/dev/termination-log",
-      terminationMessagePolicy: "File",
-    });
-    for (const port of (container.ports ?? []) as any[]) {
-      fill(port, { protocol: "TCP" });
-      if (spec.hostNetwork) fill(port, { hostPort: port.containerPort });
-    }
-  }
-  if (!old) object.status = { phase: "Pending", qosClass: "BestEffort" };
-}
-
-/** What of a pod's spec may still be changed. */
-function mutable(spec: any): unknown {
-  const { activeDeadlineSeconds: _a, tolerations: _t, terminationGracePeriodSeconds: _g, ...rest } =
-    spec;
-  const images = (list: any[] | undefined) => list?.map(({ image: _, ...container }) => container);
-  return {
-    ...rest,
-    containers: images(spec.containers),
-    initContainers: images(spec.initContainers),
-  };
-}
-
-const pods = resource({
-  plural: "pods",
-  singular: "pod",
-  kind: "Pod",
-  shortNames: ["po"],
-  categories: ["all"],
-  status: true,
-  generation: true,
-  deleteAnswersObject: true,
-  fields: [
-    "spec.nodeName",
-    "spec.restartPolicy",
-    "spec.schedulerName",
-    "spec.serviceAccountName",
-    "spec.hostNetwork",
-    "status.phase",
-    "status.podIP",
-    "status.podIPs",
-    "status.nominatedNodeName",
-  ],
-  prepare: preparePod,
-  check(object, old) {
-    const faults: FieldError[] = [];
-    const containers = object.spec.containers;
-    if (!Array.isArray(containers) || containers.length === 0) {
-      faults.push(required("spec.containers"));
-    } else {
-      containers.forEach((container, i) => {
-        if (!container?.name) faults.push(required(`spec.containers[${i}].name`));
-        if (!container?.image) faults.push(required(`spec.containers[${i}].image`));
-        (container?.ports ?? []).forEach((port: any, j: number) => {
-          const field = `spec.containers[${i}].ports[${j}].containerPort`;
-          const n = port.containerPort;
-          if (n === undefined) faults.push(required(field));
-          else if (!Number.isInteger(n) || n < 1 || n > 65535) {
-            faults.push(invalidValue(field, n, "must be between 1 and 65535, inclusive"));
-          }
-        });
-      });
-    }
-    if (old && !same(mutable(object.spec), mutable(old.spec))) {
-      faults.push(
-        forbiddenField(
-          "spec",
-          "pod updates may not change fields other than `spec.containers[*].image`, " +
-            "`spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` " +
-            "(only additions to existing tolerations), `spec.terminationGracePeriodSeconds`",
-        ),
-      );
-    }
-    return faults;
   },
 });
 

@@ -49,6 +49,18 @@ Deno.test("a pod is bound once, and needs its service account", async () => {
   assert.match(refused.body.message, /serviceaccount "x" not found/);
 });
 
+Deno.test("podIP and podIPs say the same, whichever is written", async () => {
+  await using kube = await startKube();
+  const pod = { metadata: { name: "a" }, spec: { containers: [{ name: "c", image: "i" }] } };
+  await kube.call("POST", `${DEFAULT}/pods`, pod);
+  const merge = { "content-type": "application/merge-patch+json" };
+  const patch = async (status: object) =>
+    (await kube.call("PATCH", `${DEFAULT}/pods/a/status`, { status }, merge)).body.status;
+  const both = [{ ip: "10.0.0.1" }, { ip: "fd00::1" }];
+  assert.equal((await patch({ podIPs: both })).podIP, "10.0.0.1");
+  assert.deepEqual((await patch({ podIP: "10.0.0.2" })).podIPs, [{ ip: "10.0.0.2" }]);
+});
+
 Deno.test("items of a typed list say no kind, those of custom resources do", async () => {
   await using kube = await startKube();
   const list = (await kube.call("GET", "/api/v1/namespaces")).body;

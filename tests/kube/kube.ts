@@ -11,22 +11,23 @@
  *     await kube.stop(); await kube.start()    away and back on the same port
  *
  * How a request travels: wire.ts (connections) → server.ts (HTTP, who, faults) → resource_requests.ts →
- * write.ts, remove.ts, list.ts, watch.ts → cluster.ts → revisions.ts. It is no scheduler, no kubelet and
+ * create.ts, update.ts, remove.ts, list.ts, watch.ts → cluster.ts → revisions.ts. It is no scheduler, no kubelet and
  * no controller: pods stay Pending until the test binds them and writes their status, and owners'
  * dependents stay when the owner goes. Its weak sides: fields of Kubernetes' own kinds are stored as
  * they come (unknown ones too), expressions in CRD schemas are not evaluated.
  */
-import { stringify } from "yaml";
 import { ADMIN, Authentication } from "./authentication.ts";
 import type { Grant } from "./access.ts";
 import { Authority, type Identity } from "./certificates.ts";
 import { Client, type Outcome, type WatchStream } from "./client.ts";
 import { Cluster } from "./cluster.ts";
 import { Faults } from "./faults.ts";
+import { kubeconfigText } from "./kubeconfig.ts";
 import type { KubeObject } from "./object.ts";
 import { subjectOf } from "./peer_certificate.ts";
-import type { PeerCertificate } from "./tls/accept.ts";
+import type { PeerCertificate } from "./tls/conn.ts";
 import type { Snapshot } from "./revisions.ts";
+import { keyOf } from "./resource_kind.ts";
 import { Server, type ServerOptions } from "./server.ts";
 import { Tokens, type User } from "./tokens.ts";
 import { tooOld, type Watch } from "./watch.ts";
@@ -198,31 +199,8 @@ export class Kube {
 
   /** YAML; the admin's where neither token nor certificate is given. */
   kubeconfig(as: { token?: string; certificate?: Identity; namespace?: string } = {}): string {
-    const base64 = (text: string) => btoa(text);
-    const user = as.certificate
-      ? {
-        "client-certificate-data": base64(as.certificate.certificate),
-        "client-key-data": base64(as.certificate.key),
-      }
-      : { token: as.token ?? this.#adminToken };
-    return stringify({
-      apiVersion: "v1",
-      kind: "Config",
-      clusters: [{
-        name: "test",
-        cluster: { server: this.url, "certificate-authority-data": base64(this.ca) },
-      }],
-      users: [{ name: "test", user }],
-      contexts: [{
-        name: "test",
-        context: {
-          cluster: "test",
-          user: "test",
-          ...(as.namespace ? { namespace: as.namespace } : {}),
-        },
-      }],
-      "current-context": "test",
-    });
+    const token = as.token ?? this.#adminToken;
+    return kubeconfigText(this.url, this.ca, as.certificate ? as : { ...as, token });
   }
 
   /** Writes what a pod finds of its service account (token, ca.crt, namespace) into a folder. */
@@ -264,14 +242,25 @@ export class Kube {
 
   /** What the store holds, past the API. */
   get(group: string, plural: string, namespace: string, name: string): KubeObject | undefined {
-    return this.cluster.revisions.get(
-      `${group}/${plural}`,
-      namespace === "" ? name : `${namespace}/${name}`,
-    );
+    return this.cluster.revisions.get(`${group}/${plural}`, keyOf(namespace, name));
   }
 
   all(group: string, plural: string): KubeObject[] {
     return [...this.cluster.revisions.list(`${group}/${plural}`, "", "")].map(([, o]) => o);
+  }
+
+  /** Puts an object past all rules: one that an older or a foreign writer left. */
+  put(group: string, plural: string, object: KubeObject): KubeObject {
+    const { name, namespace = "" } = object.metadata;
+    return this.cluster.revisions.put(`${group}/${plural}`, keyOf(namespace, name), object);
+  }
+
+  /** From now on reads of any state (resourceVersion 0) see that of now, until it is ended. */
+  lag(): () => void {
+    this.cluster.cacheRevision = this.revision;
+    return () => {
+      this.cluster.cacheRevision = undefined;
+    };
   }
 
   /** Forgets the history up to a revision (all of it); watches that are open go on. */

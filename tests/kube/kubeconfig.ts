@@ -1,9 +1,36 @@
 /**
- * A client from a kubeconfig file, for runs against a real API: its current context, with a token or a
- * client certificate (in the file or beside it). Credential plugins are not run.
+ * Kubeconfig files: written for clients of the tests' API, and read for runs against a real one (its
+ * current context, with a token or a client certificate, in the file or beside it; credential plugins
+ * are not run).
  */
-import { parse } from "yaml";
+import { parse, stringify } from "yaml";
+import type { Identity } from "./certificates.ts";
 import { Client } from "./client.ts";
+
+export interface Credentials {
+  token?: string;
+  certificate?: Identity;
+  /** Of the context. */
+  namespace?: string;
+}
+
+export function kubeconfigText(server: string, ca: string, as: Credentials): string {
+  const user = as.certificate
+    ? {
+      "client-certificate-data": btoa(as.certificate.certificate),
+      "client-key-data": btoa(as.certificate.key),
+    }
+    : { token: as.token };
+  const namespace = as.namespace ? { namespace: as.namespace } : {};
+  return stringify({
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [{ name: "test", cluster: { server, "certificate-authority-data": btoa(ca) } }],
+    users: [{ name: "test", user }],
+    contexts: [{ name: "test", context: { cluster: "test", user: "test", ...namespace } }],
+    "current-context": "test",
+  });
+}
 
 const named = (list: any[] | undefined, name: string, field: string): any =>
   list?.find((entry) => entry.name === name)?.[field] ?? {};

@@ -40,7 +40,8 @@ function startOf(cluster: Cluster, options: ListOptions, prefix: string): Start 
   }
   const exact = match === "Exact" || (match === "" && options.limit > 0 && resourceVersion);
   if (exact) return { from: prefix, at: resourceVersion, shown: resourceVersion! };
-  return { from: prefix, shown: now };
+  const at = resourceVersion === 0 ? cluster.anyRevision : undefined;
+  return { from: prefix, at, shown: at ?? now };
 }
 
 /** The body of the answer. Throws 400 and 410. */

@@ -140,10 +140,14 @@ export class Watch {
       const { revisions } = this.cluster;
       if (initial) {
         const now: Uint8Array[] = [];
-        for (const [, object] of revisions.list(bucketOf(kind), prefix, "")) {
+        const at = options.resourceVersion === 0 ? this.cluster.anyRevision : undefined;
+        for (const [, object] of revisions.list(bucketOf(kind), prefix, "", at)) {
           if (matches(object)) now.push(renderEvent("ADDED", kind, object));
         }
         if (now.length > 0) this.#send(joined(now));
+        if (at !== undefined) {
+          for (const change of revisions.since(bucketOf(kind), at)) tell(change);
+        }
         if (options.sendInitialEvents) this.bookmark(true);
       } else if (from > 0) {
         for (const change of revisions.since(bucketOf(kind), from)) tell(change);

@@ -4,7 +4,8 @@
  * at any moment, all of them with the listener gone (the server is away), and the same port be opened
  * again. The HTTP server tells the connections apart by the port that they have on the inner side.
  */
-import { accept, type PeerCertificate, type TlsConn, type TlsOptions } from "./tls/accept.ts";
+import { accept, type TlsOptions } from "./tls/accept.ts";
+import type { PeerCertificate, TlsConn } from "./tls/conn.ts";
 
 interface Connection {
   outer: Deno.Conn;

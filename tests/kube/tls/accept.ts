@@ -18,13 +18,12 @@ import {
 } from "node:crypto";
 import { Buffer } from "node:buffer";
 import { type Bytes, concat, Reader, text, u16, u8, vector } from "./bytes.ts";
+import { type PeerCertificate, TlsConn, writeAll } from "./conn.ts";
 import { finished, KeySchedule, type Secrets, sha256 } from "./key_schedule.ts";
 import {
-  ALERT,
   APPLICATION_DATA,
   CHANGE_CIPHER_SPEC,
   HANDSHAKE,
-  LARGEST,
   plain,
   Protection,
   RecordReader,
@@ -56,9 +55,6 @@ export interface TlsOptions {
   /** Judges a client's certificate (DER): the key that must have signed, or undefined: not known. */
   clientKey(certificate: Bytes): KeyObject | undefined;
 }
-
-/** What the client said of itself. */
-export type PeerCertificate = { state: "none" } | { state: "known" | "unknown"; der: Bytes };
 
 const message = (type: number, ...parts: Bytes[]) => concat(u8(type), vector(3, ...parts));
 const extension = (type: number, ...parts: Bytes[]) => concat(u16(type), vector(2, ...parts));
@@ -251,66 +247,4 @@ class Handshake {
       this.#pending = concat(this.#pending, record.content);
     }
   }
-}
-
-/** A connection whose handshake is done. */
-export class TlsConn {
-  readonly #opening: Protection;
-  readonly #sealing: Protection;
-  #rest: Bytes = new Uint8Array();
-  #ended = false;
-
-  constructor(
-    private readonly conn: Deno.Conn,
-    private readonly records: RecordReader,
-    secrets: Secrets,
-    readonly peer: PeerCertificate,
-  ) {
-    this.#opening = new Protection(secrets.client);
-    this.#sealing = new Protection(secrets.server);
-  }
-
-  async read(into: Bytes): Promise<number | null> {
-    while (this.#rest.length === 0) {
-      if (this.#ended) return null;
-      const sealed = await this.records.next();
-      if (!sealed) return null;
-      if (sealed.type === CHANGE_CIPHER_SPEC) continue;
-      const { type, content } = this.#opening.open(sealed.content);
-      if (type === APPLICATION_DATA) this.#rest = content;
-      // close_notify, or a fault that ends the connection as well
-      else if (type === ALERT) this.#ended = true;
-      else throw new Error("new keys in a connection are not supported");
-    }
-    const n = Math.min(into.length, this.#rest.length);
-    into.set(this.#rest.subarray(0, n));
-    this.#rest = this.#rest.subarray(n);
-    return n;
-  }
-
-  /** Writes all of it. */
-  async write(bytes: Bytes): Promise<number> {
-    if (bytes.length <= LARGEST) {
-      await writeAll(this.conn, this.#sealing.seal(APPLICATION_DATA, bytes));
-      return bytes.length;
-    }
-    const parts: Bytes[] = [];
-    for (let at = 0; at < bytes.length; at += LARGEST) parts.push(bytes.subarray(at, at + LARGEST));
-    await writeAll(this.conn, concat(...await this.#sealing.sealAll(parts)));
-    return bytes.length;
-  }
-
-  /** Says that nothing more comes. */
-  async closeWrite(): Promise<void> {
-    await writeAll(this.conn, this.#sealing.seal(ALERT, Uint8Array.of(1, 0)));
-    await (this.conn as Deno.TcpConn).closeWrite();
-  }
-
-  close(): void {
-    this.conn.close();
-  }
-}
-
-async function writeAll(conn: Deno.Conn, bytes: Bytes): Promise<void> {
-  for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
 }
