@@ -38,6 +38,8 @@ export interface KubeOptions extends Partial<ServerOptions> {
   host?: string;
   /** 0 or absent: any. */
   port?: number;
+  /** False: HTTP/1.1 alone; else clients that can share one connection do, as with a real server. */
+  http2?: boolean;
   /** Names and addresses in the server's certificate, beside the usual. */
   names?: string[];
   /** The revision before the first. */
@@ -98,6 +100,7 @@ export class Kube {
     });
     this.#wire = new Wire(this.host, options.port ?? 0, this.#inner.addr.port, {
       ...identity,
+      protocols: options.http2 === false ? ["http/1.1"] : ["h2", "http/1.1"],
       clientKey: (der) => subjectOf(der, this.ca, this.cluster.now())?.key,
     });
   }

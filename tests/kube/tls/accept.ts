@@ -1,7 +1,7 @@
 /**
  * The server's side of TLS 1.3 (RFC 8446) for tests, because the runtime's own TLS listener cannot ask
  * for client certificates: one cipher suite (TLS_AES_128_GCM_SHA256), key exchange on X25519, ECDSA on
- * P-256, HTTP/1.1 by ALPN; no resumption, no early data. A client's certificate is asked for and not
+ * P-256; no resumption, no early data. A client's certificate is asked for and not
  * required: who sends none may still have a token.
  *
  * `accept` does the handshake and gives a connection of plain bytes.
@@ -52,6 +52,8 @@ export interface TlsOptions {
   /** PEM. */
   certificate: string;
   key: string;
+  /** Names of ALPN, the preferred one first. */
+  protocols: string[];
   /** Judges a client's certificate (DER): the key that must have signed, or undefined: not known. */
   clientKey(certificate: Bytes): KeyObject | undefined;
 }
@@ -66,7 +68,8 @@ function derOf(pem: string): Bytes {
 interface Hello {
   session: Bytes;
   share: Bytes;
-  http1: boolean;
+  /** Names of ALPN. */
+  protocols: string[];
 }
 
 function parseHello(bytes: Bytes): Hello {
@@ -80,7 +83,7 @@ function parseHello(bytes: Bytes): Hello {
   const extensions = new Reader(r.vector(2));
   let share: Bytes | undefined;
   let version = false;
-  let http1 = false;
+  const protocols: string[] = [];
   while (extensions.left > 0) {
     const type = extensions.number(2);
     const e = new Reader(extensions.vector(2));
@@ -96,15 +99,13 @@ function parseHello(bytes: Bytes): Hello {
       }
     } else if (type === ALPN) {
       const list = new Reader(e.vector(2));
-      while (list.left > 0) {
-        http1 = new TextDecoder().decode(list.vector(1)) === "http/1.1" || http1;
-      }
+      while (list.left > 0) protocols.push(new TextDecoder().decode(list.vector(1)));
     }
   }
   if (!offered || !version || !share) {
     throw new Error("the client does not offer TLS 1.3 with X25519 and AES-128-GCM");
   }
-  return { session, share, http1 };
+  return { session, share, protocols };
 }
 
 function exchange(share: Bytes): { own: Bytes; shared: Bytes } {
@@ -184,7 +185,8 @@ class Handshake {
       sent.push(bytes);
       this.#transcript.push(bytes);
     };
-    const alpn = hello.http1 ? [extension(ALPN, vector(2, vector(1, text("http/1.1"))))] : [];
+    const protocol = this.options.protocols.find((p) => hello.protocols.includes(p));
+    const alpn = protocol ? [extension(ALPN, vector(2, vector(1, text(protocol))))] : [];
     add(message(ENCRYPTED_EXTENSIONS, vector(2, ...alpn)));
     const algorithms = extension(SIGNATURE_ALGORITHMS, vector(2, u16(ECDSA_P256)));
     add(message(CERTIFICATE_REQUEST, vector(1), vector(2, algorithms)));
