@@ -10,6 +10,7 @@
 import type { KubeObject } from "./object.ts";
 import { apiVersionOf, bucketOf, type ResourceKind } from "./resource_kind.ts";
 import type { Cluster } from "./cluster.ts";
+import { EventQueue, joined } from "./event_queue.ts";
 import type { ListOptions } from "./list_options.ts";
 import { type Change, Compacted } from "./revisions.ts";
 import { renderEvent } from "./render.ts";
@@ -31,10 +32,9 @@ export interface WatchRequest {
 
 /** A watch that is being served. */
 export class Watch {
-  readonly body: ReadableStream<Uint8Array>;
+  readonly #queue = new EventQueue(() => this.#stop());
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
-  #controller!: ReadableStreamDefaultController<Uint8Array>;
   #held?: Uint8Array[];
   #closed = false;
   #unfollow: () => void = () => {};
@@ -43,13 +43,11 @@ export class Watch {
 
   constructor(private readonly cluster: Cluster, readonly request: WatchRequest) {
     this.ended = new Promise((resolve) => this.#finish = resolve);
-    this.body = new ReadableStream({
-      start: (controller) => {
-        this.#controller = controller;
-      },
-      cancel: () => this.#stop(),
-    });
     this.#begin();
+  }
+
+  get body(): ReadableStream<Uint8Array> {
+    return this.#queue.body;
   }
 
   get kind(): ResourceKind {
@@ -64,14 +62,14 @@ export class Watch {
   end(): void {
     if (this.#closed) return;
     this.#stop();
-    this.#controller.close();
+    this.#queue.close();
   }
 
   /** Ends it in the middle, so that the client sees a broken connection. */
   cut(): void {
     if (this.#closed) return;
     this.#stop();
-    this.#controller.error(new Error("the watch was cut"));
+    this.#queue.break();
   }
 
   /** Sends nothing from now on, and stays open. */
@@ -119,8 +117,8 @@ export class Watch {
       this.#held.push(bytes);
       return;
     }
-    this.#controller.enqueue(bytes);
-    if ((this.#controller.desiredSize ?? 0) < -this.request.buffer) this.end();
+    this.#queue.push(bytes);
+    if (this.#queue.backlog > this.request.buffer) this.end();
   }
 
   #begin(): void {
@@ -173,16 +171,6 @@ export class Watch {
 
 export const tooOld = (cluster: Cluster, from: number) =>
   expired(`too old resource version: ${from} (${cluster.revisions.compacted})`);
-
-function joined(parts: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
 
 interface Event {
   type: "ADDED" | "MODIFIED" | "DELETED";
