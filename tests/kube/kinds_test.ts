@@ -1,6 +1,6 @@
 /** Rules of single kinds, Calico's definitions, and sizes. */
 import assert from "node:assert/strict";
-import { calicoDefinitions, clusterNetworkPolicyDefinition } from "./calico_definitions.ts";
+import { clusterNetworkPolicyDefinition } from "./calico_definitions.ts";
 import { startKube } from "./kube.ts";
 
 const DEFAULT = "/api/v1/namespaces/default";
@@ -66,7 +66,7 @@ Deno.test("items of a typed list say no kind, those of custom resources do", asy
   const list = (await kube.call("GET", "/api/v1/namespaces")).body;
   assert.equal(list.items[0].kind, undefined);
   assert.equal(list.items[0].metadata.name, "default");
-  await kube.crds(calicoDefinitions());
+  await kube.crds();
   await kube.call("POST", `${CALICO}/tiers`, calico("Tier", "a", { order: 1.5 }));
   const tiers = (await kube.call("GET", `${CALICO}/tiers`)).body;
   assert.deepEqual([tiers.kind, tiers.items[0].kind], ["TierList", "Tier"]);
@@ -81,7 +81,7 @@ Deno.test("the first namespaces cannot be deleted", async () => {
 
 Deno.test("all of Calico's kinds are served, in the scope that they have", async () => {
   await using kube = await startKube();
-  await kube.crds(calicoDefinitions());
+  await kube.crds();
   const { resources } = (await kube.call("GET", CALICO)).body;
   const inNamespaces = resources.filter((r: any) => r.namespaced).map((r: any) => r.name);
   assert.deepEqual(inNamespaces.sort(), [
@@ -118,7 +118,7 @@ Deno.test("all of Calico's kinds are served, in the scope that they have", async
 
 Deno.test("Calico's kinds have schemas: pruned, defaulted, refused", async () => {
   await using kube = await startKube();
-  await kube.crds(calicoDefinitions());
+  await kube.crds();
   const pool = calico("IPPool", "p", { cidr: "10.0.0.0/16", mystery: true });
   const { body } = await kube.call("POST", `${CALICO}/ippools`, pool);
   assert.deepEqual(body.spec, {

@@ -5,7 +5,7 @@
  *     await using kube = await startKube();
  *     kube.url                                 https://127.0.0.1:…
  *     kube.kubeconfig()                        text, as the cluster's admin
- *     await kube.crds(DEFINITIONS)             serves custom resources
+ *     await kube.crds()                        serves Calico's custom resources
  *     await kube.call("POST", "/api/v1/namespaces", { … })
  *     kube.faults.add({ match, status: 429, retryAfter: 1, times: 2 })
  *     await kube.stop(); await kube.start()    away and back on the same port
@@ -216,8 +216,9 @@ export class Kube {
     return { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: String(this.port) };
   }
 
-  /** Creates definitions over the API. */
-  async crds(definitions: readonly object[]): Promise<void> {
+  /** Creates definitions over the API; Calico's, where none are named. */
+  async crds(definitions?: readonly object[]): Promise<void> {
+    definitions ??= (await import("./calico_definitions.ts")).calicoDefinitions();
     const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     for (const definition of definitions) {
       const { status, body } = await this.call("POST", path, definition);
