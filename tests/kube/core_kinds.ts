@@ -98,6 +98,7 @@ const networkPolicies = resource({
   plural: "networkpolicies",
   singular: "networkpolicy",
   kind: "NetworkPolicy",
+  top: ["spec"],
   shortNames: ["netpol"],
   generation: true,
   prepare(object) {
@@ -124,6 +125,7 @@ const endpointSlices = resource({
   plural: "endpointslices",
   singular: "endpointslice",
   kind: "EndpointSlice",
+  top: ["addressType", "endpoints", "ports"],
   generation: true,
   check(object, old) {
     const types = ["FQDN", "IPv4", "IPv6"];
@@ -143,6 +145,7 @@ const secrets = resource({
   plural: "secrets",
   singular: "secret",
   kind: "Secret",
+  top: ["data", "stringData", "type", "immutable"],
   fields: ["type"],
   prepare(object, old) {
     object.type ??= old?.type ?? "Opaque";
@@ -165,13 +168,21 @@ const plain: Line[] = [
     plural: "serviceaccounts",
     singular: "serviceaccount",
     kind: "ServiceAccount",
+    top: ["secrets", "imagePullSecrets", "automountServiceAccountToken"],
     shortNames: ["sa"],
   },
-  { plural: "configmaps", singular: "configmap", kind: "ConfigMap", shortNames: ["cm"] },
+  {
+    plural: "configmaps",
+    singular: "configmap",
+    kind: "ConfigMap",
+    shortNames: ["cm"],
+    top: ["data", "binaryData", "immutable"],
+  },
   {
     plural: "events",
     singular: "event",
     kind: "Event",
+    top: undefined,
     shortNames: ["ev"],
     createOnUpdate: true,
     fields: [
@@ -217,5 +228,6 @@ export const CORE_KINDS: readonly ResourceKind[] = [
     plural: "controllerrevisions",
     singular: "controllerrevision",
     kind: "ControllerRevision",
+    top: ["data", "revision"],
   }),
 ];

@@ -13,6 +13,7 @@ export function resource(line: Line): ResourceKind {
     generation: false,
     unconditionalUpdate: true,
     fields: [],
+    top: ["spec", "status"],
     ...line,
   };
 }

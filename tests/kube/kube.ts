@@ -11,10 +11,12 @@
  *     await kube.stop(); await kube.start()    away and back on the same port
  *
  * How a request travels: wire.ts (connections) → server.ts (HTTP, who, faults) → resource_requests.ts →
- * create.ts, update.ts, remove.ts, list.ts, watch.ts → cluster.ts → revisions.ts. It is no scheduler, no kubelet and
- * no controller: pods stay Pending until the test binds them and writes their status, and owners'
- * dependents stay when the owner goes. Its weak sides: fields of Kubernetes' own kinds are stored as
- * they come (unknown ones too), expressions in CRD schemas are not evaluated.
+ * create.ts, update.ts, remove.ts, list.ts, watch.ts → cluster.ts → revisions.ts.
+ *
+ * It is no scheduler, no kubelet and no controller: pods stay Pending until the test binds them and
+ * writes their status, and owners' dependents stay when the owner goes. Its weak sides: what stands
+ * within spec and status of Kubernetes' own kinds is stored as it comes, expressions in CRD schemas are
+ * not evaluated, and server-side apply takes lists whole.
  */
 import { ADMIN, Authentication } from "./authentication.ts";
 import type { Grant } from "./access.ts";
@@ -25,10 +27,10 @@ import { Faults } from "./faults.ts";
 import { kubeconfigText } from "./kubeconfig.ts";
 import type { KubeObject } from "./object.ts";
 import { subjectOf } from "./peer_certificate.ts";
-import type { PeerCertificate } from "./tls/conn.ts";
-import type { Snapshot } from "./revisions.ts";
 import { keyOf } from "./resource_kind.ts";
+import type { Snapshot } from "./revisions.ts";
 import { Server, type ServerOptions } from "./server.ts";
+import type { PeerCertificate } from "./tls/conn.ts";
 import { Tokens, type User } from "./tokens.ts";
 import { tooOld, type Watch } from "./watch.ts";
 import { Wire } from "./wire.ts";
@@ -36,6 +38,8 @@ import { Wire } from "./wire.ts";
 export interface KubeOptions extends Partial<ServerOptions> {
   /** Where to listen; 127.0.0.1 where absent. */
   host?: string;
+  /** Under which address clients find it, if not `host`. */
+  advertise?: string;
   /** 0 or absent: any. */
   port?: number;
   /** False: HTTP/1.1 alone; else clients that can share one connection do, as with a real server. */
@@ -86,7 +90,8 @@ export class Kube {
       goneAs: options.goneAs ?? "event",
     });
     const names = ["127.0.0.1", "::1", "localhost", "kubernetes.default.svc", "kubernetes"];
-    const identity = this.authority.server([...names, ...options.names ?? []]);
+    const more = [this.host, options.advertise ?? this.host, ...options.names ?? []];
+    const identity = this.authority.server([...new Set([...names, ...more])]);
     this.#inner = Deno.serve({
       hostname: "127.0.0.1",
       port: 0,
@@ -113,7 +118,8 @@ export class Kube {
   }
 
   get url(): string {
-    return `https://${this.host === "0.0.0.0" ? "127.0.0.1" : this.host}:${this.#wire.port}`;
+    const host = this.options.advertise ?? (this.host === "0.0.0.0" ? "127.0.0.1" : this.host);
+    return `https://${host}:${this.#wire.port}`;
   }
 
   get port(): number {

@@ -37,6 +37,8 @@ export interface ResourceKind {
   readonly createOnUpdate?: boolean;
   /** Fields beside metadata.name and metadata.namespace that a field selector may name. */
   readonly fields: readonly string[];
+  /** Fields beside apiVersion, kind and metadata; unknown ones are dropped. Absent: any. */
+  readonly top?: readonly string[];
   /** DELETE answers with the object rather than with a Status. */
   readonly deleteAnswersObject?: boolean;
   /** A resource of a CustomResourceDefinition. */

@@ -1,11 +1,13 @@
 /**
  * The Kubernetes API of the tests as a program, for labs whose parts are processes of their own:
  *
- *     deno run -A tests/kube/serve.ts [--port N] [--host ADDRESS] [--folder DIR] [--calico]
+ *     deno run -A tests/kube/serve.ts [--port N] [--host ADDRESS] [--advertise ADDRESS] [--folder DIR]
+ *                                     [--calico]
  *
  * Serves until it is told to end (SIGTERM, SIGINT). In the folder (a new one, where none is named) stand
  * `kubeconfig` (the admin's) and `ca.crt`; one line on standard output says where, once it serves.
- * `--calico` serves Calico's kinds and ClusterNetworkPolicy too.
+ * `--advertise` is the address by which the kubeconfig finds the server, where that is not the one to
+ * listen on. `--calico` serves Calico's kinds and ClusterNetworkPolicy too.
  */
 import { parseArgs } from "node:util";
 import { calicoDefinitions, clusterNetworkPolicyDefinition } from "./calico_definitions.ts";
@@ -16,6 +18,7 @@ const { values } = parseArgs({
   options: {
     port: { type: "string", default: "0" },
     host: { type: "string", default: "127.0.0.1" },
+    advertise: { type: "string" },
     folder: { type: "string" },
     calico: { type: "boolean", default: false },
   },
@@ -24,7 +27,7 @@ const { values } = parseArgs({
 const kube = await startKube({
   host: values.host,
   port: Number(values.port),
-  names: [values.host!],
+  advertise: values.advertise,
 });
 if (values.calico) await kube.crds([...calicoDefinitions(), clusterNetworkPolicyDefinition()]);
 const folder = values.folder ?? await Deno.makeTempDir({ prefix: "kube-" });

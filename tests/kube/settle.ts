@@ -37,6 +37,14 @@ export function placeIn(kind: ResourceKind, object: KubeObject, namespace: strin
   }
 }
 
+function dropUnknown(object: KubeObject, known: readonly string[] | undefined): string[] {
+  if (!known) return [];
+  const all = ["apiVersion", "kind", "metadata", ...known];
+  const unknown = Object.keys(object).filter((field) => !all.includes(field));
+  for (const field of unknown) delete object[field];
+  return unknown;
+}
+
 /** Prunes, fills in and judges. Throws 400 (strict) and 422. Gives warnings. */
 export function settle(
   cluster: Cluster,
@@ -46,17 +54,18 @@ export function settle(
   options: WriteOptions,
 ): string[] {
   const warnings: string[] = [];
-  if (kind.custom) {
-    const gone = prune(object, kind.custom.schema).map((path) => `unknown field "${path}"`);
-    if (gone.length > 0 && options.fieldValidation === "Strict") {
+  const unknown = kind.custom ? prune(object, kind.custom.schema) : dropUnknown(object, kind.top);
+  if (unknown.length > 0) {
+    const gone = unknown.map((path) => `unknown field "${path}"`);
+    if (options.fieldValidation === "Strict") {
       throw badRequest(
         `${kind.kind} in version "${kind.version}" cannot be handled as a ${kind.kind}: strict ` +
           `decoding error: ${gone.join(", ")}`,
       );
     }
     if (options.fieldValidation === "Warn") warnings.push(...gone);
-    fillDefaults(object, kind.custom.schema);
   }
+  if (kind.custom) fillDefaults(object, kind.custom.schema);
   kind.prepare?.(object, old, cluster);
   const faults: FieldError[] = metadataFaults(object.metadata, kind.names);
   if (kind.custom) faults.push(...validate(object, kind.custom.schema));

@@ -184,6 +184,19 @@ export const OBJECTS: Expectation[] = [
     },
   },
   {
+    name: "a kind of Kubernetes' own takes no fields that it does not have",
+    from: `${CONCEPTS}, Field validation`,
+    async check(w) {
+      const body = { ...w.configMap("a", { k: "v" }), colour: "red" };
+      const strict = `${w.configMaps()}?fieldValidation=Strict`;
+      await w.refused(400, "BadRequest", "POST", strict, body);
+      const made = await w.call("POST", w.configMaps(), body);
+      assert.equal(made.status, 201);
+      assert.match(made.headers.get("warning") ?? "", /unknown field \\"colour\\"/);
+      assert.equal((await w.do(200, "GET", w.configMaps("a"))).colour, undefined);
+    },
+  },
+  {
     name: "a dry run does everything but store",
     from: `${CONCEPTS}, Dry-run`,
     async check(w) {
