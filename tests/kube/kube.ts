@@ -23,38 +23,23 @@ import type { Grant } from "./access.ts";
 import { Authority, type Identity } from "./certificates.ts";
 import { Client, type Outcome, type WatchStream } from "./client.ts";
 import { Cluster } from "./cluster.ts";
+import type { KubeOptions } from "./kube_options.ts";
+import { create } from "./create.ts";
+import { definitionKind } from "./custom_resources.ts";
+import { decodeObject } from "./decode.ts";
 import { Faults } from "./faults.ts";
 import { kubeconfigText } from "./kubeconfig.ts";
-import type { KubeObject } from "./object.ts";
+import { copy, type KubeObject } from "./object.ts";
 import { subjectOf } from "./peer_certificate.ts";
 import { keyOf } from "./resource_kind.ts";
 import type { Snapshot } from "./revisions.ts";
-import { Server, type ServerOptions } from "./server.ts";
+import { Server } from "./server.ts";
 import type { PeerCertificate } from "./tls/conn.ts";
 import { Tokens, type User } from "./tokens.ts";
 import { tooOld, type Watch } from "./watch.ts";
 import { Wire } from "./wire.ts";
 
-export interface KubeOptions extends Partial<ServerOptions> {
-  /** Where to listen; 127.0.0.1 where absent. */
-  host?: string;
-  /** Under which address clients find it, if not `host`. */
-  advertise?: string;
-  /** 0 or absent: any. */
-  port?: number;
-  /** False: HTTP/1.1 alone; else clients that can share one connection do, as with a real server. */
-  http2?: boolean;
-  /** Names and addresses in the server's certificate, beside the usual. */
-  names?: string[];
-  /** The revision before the first. */
-  revision?: number;
-  /** Milliseconds between bookmarks; 0: none but at a watch's end. */
-  bookmarks?: number;
-  /** Milliseconds since 1970; the clock of deletions and token expiry. */
-  now?: () => number;
-  /** What users and groups may do; more can be added to `kube.grants`. */
-  grants?: Grant[];
-}
+export type { KubeOptions };
 
 export async function startKube(options: KubeOptions = {}): Promise<Kube> {
   const kube = new Kube(options);
@@ -105,7 +90,7 @@ export class Kube {
     });
     this.#wire = new Wire(this.host, options.port ?? 0, this.#inner.addr.port, {
       ...identity,
-      protocols: options.http2 === false ? ["http/1.1"] : ["h2", "http/1.1"],
+      protocols: options.http2 ? ["h2", "http/1.1"] : ["http/1.1"],
       clientKey: (der) => subjectOf(der, this.ca, this.cluster.now())?.key,
     });
   }
@@ -222,13 +207,18 @@ export class Kube {
     return { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: String(this.port) };
   }
 
-  /** Creates definitions over the API; Calico's, where none are named. */
+  /** Creates definitions, by the API's rules; Calico's, where none are named. */
   async crds(definitions?: readonly object[]): Promise<void> {
     definitions ??= (await import("./calico_definitions.ts")).calicoDefinitions();
-    const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    const options = { dryRun: false, manager: "test", fieldValidation: "Strict" } as const;
     for (const definition of definitions) {
-      const { status, body } = await this.call("POST", path, definition);
-      if (status !== 201) throw new Error(`the definition is refused: ${body.message}`);
+      create(
+        this.cluster,
+        definitionKind,
+        "",
+        decodeObject(copy(definition), definitionKind),
+        options,
+      );
     }
   }
 

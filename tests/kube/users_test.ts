@@ -127,8 +127,14 @@ Deno.test("a client certificate names user and groups; one that is not ours or i
   assert.equal((await other.call("GET", MAPS, undefined, headers)).status, 200);
 });
 
-Deno.test("bodies of all sizes pass through TLS unchanged, both ways", async () => {
-  await using kube = await startKube();
+Deno.test("bodies of all sizes pass through TLS unchanged, both ways", async (t) => {
+  for (const http2 of [false, true]) {
+    await t.step(http2 ? "HTTP/2" : "HTTP/1.1", () => passBodies(http2));
+  }
+});
+
+async function passBodies(http2: boolean): Promise<void> {
+  await using kube = await startKube({ http2 });
   for (const size of [0, 1, 1000, 16_383, 16_384, 16_385, 100_000, 1_000_000, 2_900_000]) {
     const text = Array.from({ length: size }, (_, i) => "abcdefghij"[i % 10]).join("");
     const map = { metadata: { name: `m${size}` }, data: { text } };
@@ -136,4 +142,4 @@ Deno.test("bodies of all sizes pass through TLS unchanged, both ways", async () 
     const { body } = await kube.call("GET", `${MAPS}/m${size}`);
     assert.ok(body.data.text === text, String(size));
   }
-});
+}
