@@ -5,6 +5,7 @@
 import { type Manifest, parseManifest } from "../model/manifest.ts";
 import { formatIssues, ModelError } from "../model/validate.ts";
 import { CliError, EXIT, type Io } from "./io.ts";
+import { otherNamespace } from "./kind_argument.ts";
 import type { SourceObject } from "./documents.ts";
 
 export interface CheckedObject extends Manifest {
@@ -53,6 +54,6 @@ function namespaceFaults(
   if (namespace === undefined || !kind.namespaced || own === namespace) return [];
   return [
     `${source.at("metadata.namespace")}: ${kind.kind} "${object.metadata.name}": ` +
-    `metadata.namespace: "${own}" is not the namespace "${namespace}" of --namespace`,
+    `metadata.namespace: ${otherNamespace(own ?? "", namespace)}`,
   ];
 }

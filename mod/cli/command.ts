@@ -4,6 +4,20 @@
  * list, so that help and parser cannot differ, and imports the one action that was asked for.
  */
 import type { Io } from "./io.ts";
+import type { Program } from "./voice.ts";
+
+/**
+ * What a word of the command line is, for completion: one of a list, a name from the datastore, a
+ * file, or nothing that can be guessed.
+ */
+export type Completes =
+  | readonly string[]
+  | "kind"
+  | "name"
+  | "namespace"
+  | "node"
+  | "file"
+  | "nothing";
 
 export interface OptionSpec {
   /** commander's notation: `-o, --output <format>`, `--show-blocks`. */
@@ -13,6 +27,10 @@ export interface OptionSpec {
   /** May be given several times; the action gets a list. */
   readonly repeat?: boolean;
   readonly hidden?: boolean;
+  /** The only values that it takes; another is refused, with the nearest of these. */
+  readonly values?: readonly string[];
+  /** What its value is, where `values` does not say. */
+  readonly completes?: Completes;
 }
 
 /** What an action gets: options by their long name in camel case. */
@@ -20,18 +38,24 @@ export interface Call {
   readonly args: readonly string[];
   readonly options: Readonly<Record<string, unknown>>;
   readonly io: Io;
-  /** As the program was called: `tortie` or `calicoctl`. */
-  readonly program: string;
+  /** As the program was called. */
+  readonly program: Program;
 }
 
 /** Returns the exit code. */
 export type Action = (call: Call) => Promise<number>;
 
+export interface ArgSpec {
+  /** commander's notation: `[kind]`, `<name>`, `[names...]`. */
+  readonly name: string;
+  readonly description: string;
+  readonly completes?: Completes;
+}
+
 export interface CommandSpec {
   /** Words after the program's name: `get`, `ipam show`. */
   readonly name: string;
-  /** commander's notation: `[kind]`, `[names...]`. */
-  readonly args?: readonly { readonly name: string; readonly description: string }[];
+  readonly args?: readonly ArgSpec[];
   readonly summary: string;
   /** More than the summary, for the command's own help. */
   readonly description?: string;

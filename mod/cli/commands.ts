@@ -9,10 +9,12 @@ const STORE: readonly OptionSpec[] = [
   {
     flags: "--store <where>",
     description: "the datastore: a served store's socket, or kv:PATH (default: the node's)",
+    completes: "file",
   },
   {
     flags: "-c, --config <file>",
     description: "configuration that names the datastore (default: /etc/tortie/config.yaml)",
+    completes: "file",
   },
   { flags: "--context <name>", description: "kubeconfig context", hidden: true },
   {
@@ -25,12 +27,14 @@ const STORE: readonly OptionSpec[] = [
 const NAMESPACE: OptionSpec = {
   flags: "-n, --namespace <name>",
   description: "namespace of the resources (default: default)",
+  completes: "namespace",
 };
 const FILES: readonly OptionSpec[] = [
   {
     flags: "-f, --filename <file>",
     description: "file or directory of resources, YAML or JSON; - for standard input",
     repeat: true,
+    completes: "file",
   },
   { flags: "-R, --recursive", description: "directories of -f with those below them" },
   { flags: "--skip-empty", description: "files without resources are no fault" },
@@ -38,6 +42,7 @@ const FILES: readonly OptionSpec[] = [
 const LIVE_OUTPUT: OptionSpec = {
   flags: "-o, --output <format>",
   description: "ps, wide or json",
+  values: ["ps", "wide", "json"],
 };
 const kinds = async () => (await import("./kind_argument.ts")).kindTable();
 
@@ -45,8 +50,16 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: "get",
     args: [
-      { name: "[kind]", description: "kind of resource, such as ippool, node, networkpolicy, knp" },
-      { name: "[names...]", description: "names; all of the kind where none is given" },
+      {
+        name: "[kind]",
+        description: "kind of resource, such as ippool, node, networkpolicy, knp",
+        completes: "kind",
+      },
+      {
+        name: "[names...]",
+        description: "names; all of the kind where none is given",
+        completes: "name",
+      },
     ],
     summary: "show resources",
     description: "Shows resources: all of a kind, some by name, or those that a file names. " +
@@ -55,6 +68,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       {
         flags: "-o, --output <format>",
         description: "ps, wide, yaml, json, name or custom-columns=NAME,CIDR",
+        completes: ["ps", "wide", "yaml", "json", "name", "custom-columns="],
       },
       NAMESPACE,
       { flags: "-A, --all-namespaces", description: "of all namespaces" },
@@ -108,8 +122,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: "patch",
     args: [
-      { name: "<kind>", description: "kind of resource" },
-      { name: "<name>", description: "its name" },
+      { name: "<kind>", description: "kind of resource", completes: "kind" },
+      { name: "<name>", description: "its name", completes: "name" },
     ],
     summary: "change fields of one resource",
     options: [
@@ -117,6 +131,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       {
         flags: "-t, --type <type>",
         description: "strategic, merge (RFC 7386) or json (RFC 6902); strategic is a merge here",
+        values: ["strategic", "merge", "json"],
       },
       NAMESPACE,
       ...STORE,
@@ -129,8 +144,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: "label",
     args: [
-      { name: "<kind>", description: "kind of resource" },
-      { name: "<name>", description: "its name" },
+      { name: "<kind>", description: "kind of resource", completes: "kind" },
+      { name: "<name>", description: "its name", completes: "name" },
       { name: "<label>", description: "key=value, or a key with --remove" },
     ],
     summary: "set or remove a label of a resource",
@@ -150,8 +165,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: "delete",
     args: [
-      { name: "[kind]", description: "kind of resource" },
-      { name: "[names...]", description: "names of those to delete" },
+      { name: "[kind]", description: "kind of resource", completes: "kind" },
+      { name: "[names...]", description: "names of those to delete", completes: "name" },
     ],
     summary: "delete resources",
     description:
@@ -184,7 +199,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: "--show-blocks", description: "the blocks of each pool too" },
       { flags: "--show-borrowed", description: "addresses given in blocks of other nodes" },
       { flags: "--show-configuration", description: "the settings" },
-      { flags: "-o, --output <format>", description: "ps or json" },
+      { flags: "-o, --output <format>", description: "ps or json", values: ["ps", "json"] },
       ...STORE,
     ],
     examples: [
@@ -212,7 +227,11 @@ export const COMMANDS: readonly CommandSpec[] = [
   {
     name: "node status",
     summary: "what this machine's node service does: peers, endpoints, errors",
-    options: [{ flags: "-o, --output <format>", description: "ps or json" }],
+    options: [{
+      flags: "-o, --output <format>",
+      description: "ps or json",
+      values: ["ps", "json"],
+    }],
     examples: [["For people", "node status"], ["For programs", "node status -o json"]],
     load: () => import("./node_status.ts"),
   },
@@ -239,8 +258,12 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: "--to <side>", description: "the server: NAMESPACE/POD or an address" },
       { flags: "--port <port>", description: "the server's port: 80/tcp, dns/udp, icmp" },
       { flags: "--source-port <port>", description: "the client's port" },
-      { flags: "--family <4|6>", description: "IPv4 or IPv6 where both sides have both" },
-      { flags: "-o, --output <format>", description: "text or json" },
+      {
+        flags: "--family <4|6>",
+        description: "IPv4 or IPv6 where both sides have both",
+        values: ["4", "6"],
+      },
+      { flags: "-o, --output <format>", description: "text or json", values: ["text", "json"] },
       ...FILES.slice(0, 2),
       ...STORE,
     ],
@@ -258,8 +281,16 @@ export const COMMANDS: readonly CommandSpec[] = [
     summary: "who reaches whom",
     options: [
       { flags: "--port <port>", description: "the port, as 80/tcp; may be repeated", repeat: true },
-      { flags: "--family <4|6>", description: "IPv4 (default) or IPv6 where both sides have both" },
-      { flags: "-o, --output <format>", description: "table or json" },
+      {
+        flags: "--family <4|6>",
+        description: "IPv4 (default) or IPv6 where both sides have both",
+        values: ["4", "6"],
+      },
+      {
+        flags: "-o, --output <format>",
+        description: "table or json",
+        values: ["table", "json"],
+      },
       ...FILES.slice(0, 2),
       ...STORE,
     ],
@@ -272,20 +303,49 @@ export const COMMANDS: readonly CommandSpec[] = [
     name: "datastore serve",
     summary: "own the embedded store and serve it over a socket",
     options: [
-      { flags: "--path <file>", description: "the store's file ($TORTIE_STATE_DIR/store.kv)" },
-      { flags: "--socket <path>", description: "the socket ($TORTIE_RUN_DIR/store.sock)" },
+      {
+        flags: "--path <file>",
+        description: "the store's file ($TORTIE_STATE_DIR/store.kv)",
+        completes: "file",
+      },
+      {
+        flags: "--socket <path>",
+        description: "the socket ($TORTIE_RUN_DIR/store.sock)",
+        completes: "file",
+      },
     ],
     examples: [["For a lab", "datastore serve --path /tmp/lab.kv --socket /tmp/lab.sock"]],
     load: () => import("./datastore_serve.ts"),
   },
   ...LAB_COMMANDS,
   {
+    name: "completion",
+    args: [{
+      name: "<shell>",
+      description: "bash, zsh or fish",
+      completes: ["bash", "zsh", "fish"],
+    }],
+    summary: "print the script by which a shell completes tortie's command lines",
+    description: "Prints the script by which a shell completes tortie's command lines: commands, " +
+      "flags, kinds, and names out of the datastore.",
+    examples: [
+      ["For this bash", "completion bash > /etc/bash_completion.d/tortie"],
+      ["For zsh", "completion zsh > /usr/local/share/zsh/site-functions/_tortie"],
+      ["For fish", "completion fish > ~/.config/fish/completions/tortie.fish"],
+    ],
+    load: () => import("./completion/script.ts"),
+  },
+  {
     name: "version",
     summary: "version of this executable, and of the cluster",
     options: [
       { flags: "--client", description: "of this executable alone" },
       { flags: "--licenses", description: "licences of the libraries that it carries" },
-      { flags: "-o, --output <format>", description: "text, json or yaml" },
+      {
+        flags: "-o, --output <format>",
+        description: "text, json or yaml",
+        values: ["text", "json", "yaml"],
+      },
       ...STORE,
     ],
     examples: [["For programs", "version -o json"]],

@@ -35,7 +35,7 @@ export async function run(call: Call): Promise<number> {
       }
     }
     if (done.length > 0) io.stdout(success("deleted", done));
-    return reportFailures(io, failures);
+    return reportFailures(call, failures);
   });
 }
 

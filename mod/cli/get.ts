@@ -24,7 +24,8 @@ export async function run(call: Call): Promise<number> {
   const wanted = files.length > 0 ? await identify(call, files) : named(call);
   return await withResources(call, async (resources) => {
     const failures: unknown[] = [];
-    const groups = await fetchAll(resources, wanted, failures, io.stderr);
+    const together = call.program !== "calicoctl";
+    const groups = await fetchAll(resources, wanted, failures, io.stderr, together);
     const context = needsContext(output, groups)
       ? { asNumber: await clusterAsNumber(resources) }
       : undefined;
@@ -32,13 +33,16 @@ export async function run(call: Call): Promise<number> {
     if (groups.length > 0) {
       io.stdout(
         await print(output, groups, {
-          namespaces: flagOption(call, "allNamespaces"),
-          exported: flagOption(call, "export"),
+          namespaces: flagOption(call, "allNamespaces") ||
+            textOption(call, "namespace") !== undefined,
+          // As calicoctl, of objects by name; a whole list is printed as it is.
+          exported: flagOption(call, "export") && files.length === 0 &&
+            wanted.every(({ name }) => name !== undefined),
           context,
         }),
       );
     }
-    return failures.length > 0 ? reportFailures(io, failures) : EXIT.ok;
+    return failures.length > 0 ? reportFailures(call, failures) : EXIT.ok;
   });
 }
 
@@ -65,6 +69,7 @@ async function fetchAll(
   wanted: readonly Wanted[],
   failures: unknown[],
   warn: (text: string) => void,
+  together: boolean,
 ): Promise<Group[]> {
   const groups: { kind: AnyKind; objects: Resource[]; whole: boolean; revision?: string }[] = [];
   for (const { kind, namespace, name } of wanted) {
@@ -77,7 +82,8 @@ async function fetchAll(
     try {
       const object = await resources.mustGet(kind, name, namespace);
       const last = groups.at(-1);
-      if (last?.kind === kind && !last.whole) last.objects.push(object);
+      // calicoctl makes a table of its own for each.
+      if (together && last?.kind === kind && !last.whole) last.objects.push(object);
       else groups.push({ kind, objects: [object], whole: false });
     } catch (error) {
       failures.push(error);

@@ -5,6 +5,7 @@ import { ModelError } from "../model/validate.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT } from "./io.ts";
+import { otherNamespace } from "./kind_argument.ts";
 
 export interface Identity {
   readonly kind: AnyKind;
@@ -34,10 +35,9 @@ export async function identify(call: Call, files: readonly string[]): Promise<Id
       const own = typeof namespace === "string" && namespace !== "" ? namespace : undefined;
       if (wished && own && wished !== own && kind.namespaced) {
         faults.push(
-          `${
-            source.at("metadata.namespace")
-          }: ${kind.kind} "${name}": metadata.namespace: "${own}" ` +
-            `is not the namespace "${wished}" of --namespace`,
+          `${source.at("metadata.namespace")}: ${kind.kind} "${name}": metadata.namespace: ${
+            otherNamespace(own, wished)
+          }`,
         );
       }
       identities.push({

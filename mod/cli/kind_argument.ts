@@ -10,9 +10,9 @@ export function kindOf(name: string): AnyKind {
   if (kind) return kind;
   const near = nearest(name.toLowerCase(), KINDS.flatMap((k) => [...k.names]));
   throw usageError(
-    `there is no kind "${name}"${
+    `resource type '${name}' is not supported${
       near ? ` (did you mean ${near}?)` : ""
-    }; \`get --help\` lists them`,
+    }; want one of ${KINDS.map((k) => k.names[0]).join(", ")}`,
   );
 }
 
@@ -21,7 +21,7 @@ export function kindAndNames(args: readonly string[]): { kind: AnyKind; names: s
   const [first, ...rest] = args;
   const slash = first.indexOf("/");
   const names = slash < 0 ? rest : [first.slice(slash + 1), ...rest];
-  if (names.some((name) => name === "")) throw usageError("a resource's name may not be empty");
+  if (names.some((name) => name === "")) throw usageError("resource name may not be empty");
   return { kind: kindOf(slash < 0 ? first : first.slice(0, slash)), names };
 }
 
@@ -32,13 +32,20 @@ export function kindAndNames(args: readonly string[]): { kind: AnyKind; names: s
 export function namespaceOf(call: Call, kind: AnyKind): string | undefined {
   const namespace = textOption(call, "namespace");
   const all = flagOption(call, "allNamespaces");
-  if (all && namespace) throw usageError("-A and -n cannot stand together; want one of them");
+  if (all && namespace) {
+    throw usageError("cannot use both --namespace and --all-namespaces flags at the same time");
+  }
   if (kind.namespaced) return all ? undefined : namespace ?? "default";
   if (namespace) {
-    throw usageError(`-n ${namespace} has no meaning: ${kind.plural} are not namespaced`);
+    throw usageError(`${kind.kind} is not namespaced: -n ${namespace} has no meaning`);
   }
-  if (all) throw usageError(`-A has no meaning: ${kind.plural} are not namespaced`);
+  if (all) throw usageError(`${kind.kind} is not namespaced: -A has no meaning`);
   return undefined;
+}
+
+/** What is said where a file names another namespace than the command. */
+export function otherNamespace(own: string, wished: string): string {
+  return `resource namespace does not match client namespace. ${own} != ${wished}`;
 }
 
 /** For help: every kind with its names. */

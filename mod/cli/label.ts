@@ -38,7 +38,9 @@ export async function run(call: Call): Promise<number> {
       }
       return { ...object, metadata: { ...object.metadata, labels } };
     });
-    call.io.stdout(`Successfully ${did} ${kind.kind} ${name}\n`);
+    // calicoctl says the kind as it was typed.
+    const shown = call.program === "calicoctl" ? call.args[0] : kind.kind;
+    call.io.stdout(`Successfully ${did} ${shown} ${name}\n`);
     return EXIT.ok;
   });
 }

@@ -4,11 +4,15 @@
  * one sentence on standard error and an exit code:
  *
  *   0 done   1 failed, or faults were found   2 called wrongly   3 datastore or service out of reach
+ *
+ * Under the name calicoctl the command line is calicoctl's (`calicoctl/`).
  */
 import { Command, CommanderError, Option } from "commander";
 import type { Call, CommandSpec } from "./command.ts";
 import { COMMANDS, GROUPS } from "./commands.ts";
-import { CliError, EXIT, type Io, processIo } from "./io.ts";
+import { nearest } from "../model/nearest.ts";
+import { EXIT, type Io, processIo, usageError } from "./io.ts";
+import type { Program } from "./voice.ts";
 
 export interface RunOptions {
   /** As the program was called; `calicoctl` is this command line under its own name. */
@@ -19,7 +23,16 @@ export interface RunOptions {
 /** Runs one command line (without the program's name) and returns its exit code. Never rejects. */
 export async function run(argv: readonly string[], options: RunOptions = {}): Promise<number> {
   const io = options.io ?? processIo();
-  const program = options.name === "calicoctl" ? "calicoctl" : "tortie";
+  if (argv[0] === "__complete") {
+    const { runComplete } = await import("./completion/run.ts");
+    const name = options.name === "calicoctl" ? "calicoctl" : "tortie";
+    return await runComplete(argv.slice(1), io, name).catch(() => EXIT.ok);
+  }
+  if (options.name === "calicoctl") {
+    const { runCalicoctl } = await import("./calicoctl/main.ts");
+    return await runCalicoctl(argv, io);
+  }
+  const program = "tortie";
   try {
     let exit: number = EXIT.ok;
     const root = await build(program, io, argv, (code) => exit = code);
@@ -30,37 +43,22 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
     await root.parseAsync([...argv], { from: "user" });
     return exit;
   } catch (error) {
-    return await endOf(error, io, program);
+    return await endOf(error, io);
   }
 }
 
 /** What is said of an error, and the exit code that it means. */
-async function endOf(error: unknown, io: Io, program: string): Promise<number> {
+async function endOf(error: unknown, io: Io): Promise<number> {
   if (error instanceof CommanderError) {
     // commander has said it already; help that was asked for is no error.
     return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   }
-  const { exitOf } = await import("./report.ts");
-  const exit = exitOf(error);
-  if (exit !== undefined) {
-    const { message } = error as Error;
-    for (const line of message.split("\n")) io.stderr(`error: ${line}\n`);
-    if (error instanceof CliError && exit === EXIT.usage) {
-      io.stderr(`(\`${program} --help\` and \`${program} COMMAND --help\` tell more)\n`);
-    }
-    return exit;
-  }
-  if (error instanceof Error && error.name === "IpamError") {
-    io.stderr(`error: ${error.message}\n`);
-    return EXIT.failed;
-  }
-  const stack = error instanceof Error ? error.stack ?? error.message : String(error);
-  io.stderr(`error: this is a bug in ${program}: ${stack}\n`);
-  return EXIT.failed;
+  const { tellEnd } = await import("./report.ts");
+  return tellEnd(error, io, "tortie");
 }
 
 async function build(
-  program: string,
+  program: Program,
   io: Io,
   argv: readonly string[],
   done: (exit: number) => void,
@@ -117,7 +115,7 @@ function prepare(command: Command, io: Io): void {
 
 interface Parts {
   readonly io: Io;
-  readonly program: string;
+  readonly program: Program;
   readonly done: (exit: number) => void;
   readonly more?: string;
 }
@@ -143,9 +141,24 @@ function add(parent: Command, spec: CommandSpec, { io, program, done, more }: Pa
     const options = { ...command.opts() };
     if (options.a === true) options.allNamespaces = true;
     const call: Call = { args: command.args, options, io, program };
+    checkValues(spec, options);
     const { run } = await spec.load();
     done(await run(call));
   });
+}
+
+/** An option of few values that has another is refused, with the nearest of them. */
+function checkValues(spec: CommandSpec, options: Record<string, unknown>): void {
+  for (const { flags, values } of spec.options ?? []) {
+    const name = new Option(flags).attributeName();
+    const value = options[name];
+    if (!values || typeof value !== "string" || values.includes(value)) continue;
+    const near = value.length > 1 ? nearest(value, values) : undefined;
+    const want = `${values.slice(0, -1).join(", ")} or ${values.at(-1)}`;
+    throw usageError(
+      `${new Option(flags).long} ${value}: want ${want}${near ? ` (did you mean ${near}?)` : ""}`,
+    );
+  }
 }
 
 function sentence(text: string): string {

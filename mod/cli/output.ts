@@ -16,7 +16,10 @@ export type Output =
   | { readonly format: "ps" | "wide" | "yaml" | "json" | "name" }
   | { readonly format: "custom-columns"; readonly headings: readonly string[] };
 
-const FORMATS = ["ps", "wide", "yaml", "json", "name", "custom-columns=A,B"];
+/** Templates in Go's language need its interpreter and the fields of Go's types, which are not here. */
+const TEMPLATES = ["go-template", "go-template-file"];
+
+export const FORMATS = ["ps", "wide", "yaml", "json", "name", "custom-columns=A,B"];
 
 /** Reads `-o`. */
 export function parseOutput(text: string | undefined): Output {
@@ -39,9 +42,15 @@ export function parseOutput(text: string | undefined): Output {
       throw usageError("-o custom-columns needs headings; want custom-columns=NAME,CIDR");
     }
   }
+  if (TEMPLATES.includes(format)) {
+    throw usageError(
+      `-o ${format} is not supported: templates in Go's language need Go; want ` +
+        "custom-columns=NAME,CIDR for columns of your choice, or json for jq and its like",
+    );
+  }
   const near = nearest(format, FORMATS);
   throw usageError(
-    `-o ${text} is not an output format${near ? ` (did you mean ${near}?)` : ""}; want ` +
+    `unrecognized output format '${text}'${near ? ` (did you mean ${near}?)` : ""}; want ` +
       FORMATS.join(", "),
   );
 }

@@ -1,13 +1,24 @@
 /** What commands say of what they did, in calicoctl's words, and of what went wrong. */
 import { ResourceError } from "../store/resource_error.ts";
 import { StoreError } from "../store/store.ts";
+import type { Call } from "./command.ts";
 import { CliError, EXIT, type Io } from "./io.ts";
+import { type Program, told } from "./voice.ts";
 
 /** `Successfully applied 2 'IPPool' resource(s)`; without the kind where there are several. */
 export function success(done: string, kinds: readonly string[]): string {
+  return `Successfully ${done} ${kinds.length} ${quoted(kinds)}resource(s)\n`;
+}
+
+/** `Partial success: applied the first 1 out of 2 'IPPool' resources:`, above the failure. */
+export function partialSuccess(done: string, count: number, kinds: readonly string[]): string {
+  return `Partial success: ${done} the first ${count} out of ${kinds.length} ` +
+    `${quoted(kinds)}resources:\n`;
+}
+
+function quoted(kinds: readonly string[]): string {
   const [kind] = kinds;
-  const one = kinds.every((k) => k === kind);
-  return `Successfully ${done} ${kinds.length} ${one ? `'${kind}' ` : ""}resource(s)\n`;
+  return kinds.every((k) => k === kind) ? `'${kind}' ` : "";
 }
 
 /** The exit code that an error means; undefined for a bug. */
@@ -19,14 +30,33 @@ export function exitOf(error: unknown): number | undefined {
   return undefined;
 }
 
+/** Tells what ended a command, and gives the exit code that it means. */
+export function tellEnd(error: unknown, io: Io, program: Program): number {
+  const ipam = error instanceof Error && error.name === "IpamError";
+  const exit = exitOf(error) ?? (ipam ? EXIT.failed : undefined);
+  if (exit === undefined) {
+    const stack = error instanceof Error ? error.stack ?? error.message : String(error);
+    io.stderr(`error: this is a bug in ${program}: ${stack}\n`);
+    return EXIT.failed;
+  }
+  io.stderr(told(error as Error, program));
+  if (program === "tortie" && error instanceof CliError && exit === EXIT.usage) {
+    io.stderr(`(\`${program} --help\` and \`${program} COMMAND --help\` tell more)\n`);
+  }
+  return exit;
+}
+
 /** Tells each failure on a line of its own; a bug among them is thrown. Returns the exit code. */
-export function reportFailures(io: Io, failures: readonly unknown[]): number {
+export function reportFailures(
+  { io, program }: Call,
+  failures: readonly unknown[],
+): number {
   let exit: number = EXIT.ok;
   for (const error of failures) {
     const code = exitOf(error);
     if (code === undefined) throw error;
     exit = Math.max(exit, code);
-    io.stderr(`error: ${(error as Error).message}\n`);
+    io.stderr(told(error as Error, program));
   }
   return exit;
 }

@@ -1,8 +1,11 @@
 /**
  * `create`, `apply` and `replace`: everything in the files is parsed and checked before anything is
  * written, then written in the order of the files; the first that the datastore refuses ends it, and
- * what was written before it stays and is counted.
+ * what was written before it stays and is counted. (calicoctl writes what it can and goes on:
+ * `calicoctl/write.ts`.)
  */
+import type { AnyKind } from "../model/kinds.ts";
+import type { Manifest } from "../model/manifest.ts";
 import type { Resource } from "../model/resource.ts";
 import { ResourceError } from "../store/resource_error.ts";
 import type { Resources, WriteMode } from "../store/resources.ts";
@@ -11,25 +14,26 @@ import { withResources } from "./context.ts";
 import { checkAll, type CheckedObject } from "./checked.ts";
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT, usageError } from "./io.ts";
-import { exitOf, success } from "./report.ts";
+import { exitOf, partialSuccess, success } from "./report.ts";
 
-interface Verb {
+export interface Verb {
   readonly word: "create" | "apply" | "replace";
   readonly past: string;
-  write(resources: Resources, object: CheckedObject, mode: WriteMode): Promise<Resource>;
+  write(resources: Resources, object: Manifest, mode: WriteMode): Promise<Resource>;
 }
 
-const VERBS: Record<Verb["word"], Verb> = {
+export const VERBS: Record<Verb["word"], Verb> = {
   create: {
     word: "create",
     past: "created",
-    write: (resources, { kind, object }, mode) => resources.create(kind, object, mode),
+    write: (resources, { kind, object }, mode) =>
+      resources.create(kind, withUsersMetadata(kind, object), mode),
   },
   apply: {
     word: "apply",
     past: "applied",
     write: async (resources, { kind, object }, mode) =>
-      (await resources.apply(kind, object, mode)).object,
+      (await resources.apply(kind, withUsersMetadata(kind, object), mode)).object,
   },
   replace: {
     word: "replace",
@@ -37,6 +41,25 @@ const VERBS: Record<Verb["word"], Verb> = {
     write: (resources, { kind, object }, mode) => resources.replace(kind, object, mode),
   },
 };
+
+/**
+ * Of an object's metadata what is the user's: as in calicoctl, a file that was printed by another
+ * cluster brings no uid, no finalizers and no times along.
+ */
+function withUsersMetadata(kind: AnyKind, object: Resource): Resource {
+  if (kind.home !== "calico") return object;
+  const { name, namespace, resourceVersion, labels, annotations } = object.metadata;
+  return {
+    ...object,
+    metadata: {
+      name,
+      ...namespace && { namespace },
+      ...resourceVersion && { resourceVersion },
+      ...labels && { labels },
+      ...annotations && { annotations },
+    },
+  };
+}
 
 export function verb(word: Verb["word"]): (call: Call) => Promise<number> {
   return (call) => writeFiles(call, VERBS[word]);
@@ -57,6 +80,7 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
         readOnly.kind.readOnly,
     );
   }
+  const kinds = checked.map(({ kind }) => kind.kind);
   return await withResources(call, async (resources) => {
     let done = 0;
     for (const object of checked) {
@@ -65,28 +89,22 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
       } catch (error) {
         const exists = error instanceof ResourceError && error.kind === "exists";
         if (!(exists && flagOption(call, "skipExists"))) {
-          throw partial(error, object, done, checked.length, past);
+          if (done > 0) io.stdout(partialSuccess(past, done, kinds));
+          throw placed(error, object);
         }
       }
       done++;
     }
-    io.stdout(success(past, checked.map(({ kind }) => kind.kind)));
+    io.stdout(success(past, kinds));
     return EXIT.ok;
   });
 }
 
-/** The error of one object, with its place and with what was done before it. */
-function partial(
-  error: unknown,
-  object: CheckedObject,
-  done: number,
-  all: number,
-  past: string,
-): unknown {
+/** The error of one object, with its place. */
+function placed(error: unknown, object: CheckedObject): unknown {
   const exit = exitOf(error);
   if (exit === undefined) return error;
-  const before = done === 0 ? "" : ` (the first ${done} of ${all} resources were ${past})`;
-  return new CliError(exit, `${object.source.where}: ${(error as Error).message}${before}`);
+  return new CliError(exit, `${object.source.where}: ${(error as Error).message}`);
 }
 
 /** Everything that -f names, checked; a usage error where it names nothing. */

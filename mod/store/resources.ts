@@ -252,7 +252,10 @@ export class Resources {
         if (await this.get(kind, metadata.name, metadata.namespace)) {
           return { object: await this.replace(kind, input, mode), created: false };
         }
-        return { object: await this.create(kind, input, mode), created: true };
+        // What was read once and is gone since has a resourceVersion that means nothing now.
+        const fresh = { ...input as Resource, metadata: { ...(input as Resource).metadata } };
+        delete fresh.metadata.resourceVersion;
+        return { object: await this.create(kind, fresh as unknown as I, mode), created: true };
       } catch (error) {
         const raced = error instanceof ResourceError &&
           (error.kind === "exists" || error.kind === "notFound") && attempt < RETRIES;

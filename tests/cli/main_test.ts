@@ -48,12 +48,6 @@ Deno.test("slips are usage errors with the nearest word", async () => {
   }
 });
 
-Deno.test("under the name calicoctl it speaks of itself by that name", async () => {
-  const { out } = await command(["get", "--help"], { name: "calicoctl" });
-  assert.match(out, /Usage: calicoctl get/);
-  assert.match(out, /calicoctl get ippools -o wide/);
-});
-
 Deno.test("version says what it is, for people and programs, without a datastore", async () => {
   const env = { TORTIE_RUN_DIR: "/nowhere", TORTIE_STATE_DIR: "/nowhere" };
   const json = JSON.parse((await command(["version", "-o", "json"], { env })).out);

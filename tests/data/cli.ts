@@ -1,10 +1,13 @@
 /**
  * calicoctl's own tables: the names that each kind answers to, the columns of both tables, and two
- * whole tables of its system tests, to the last blank.
+ * whole tables of its system tests, to the last blank; its usage texts (`cli_usage.ts`) and its system
+ * tests themselves (`cli_system.ts`).
  */
 import { kindByName } from "../../mod/model/kinds.ts";
 import { parseManifest } from "../../mod/model/manifest.ts";
 import { print } from "../../mod/cli/output.ts";
+import { run as runSystem } from "./cli_system.ts";
+import { run as runUsage } from "./cli_usage.ts";
 import type { FileResult } from "./selector.ts";
 
 interface ColumnCase {
@@ -24,7 +27,7 @@ interface TableCase {
 
 /** Runs the cases under `dir` (the folder that holds `cli/`). */
 export async function run(dir: string): Promise<FileResult[]> {
-  return [await columns(dir), await tables(dir)];
+  return [await columns(dir), await tables(dir), await runUsage(dir), await runSystem(dir)];
 }
 
 async function lines<T>(path: string): Promise<T[]> {

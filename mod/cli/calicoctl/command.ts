@@ -1,0 +1,88 @@
+/**
+ * calicoctl's commands as data. Names, order, flags with letters, types and defaults, and the usage
+ * lines are calicoctl's (3.32: a tree of commands with GNU-like flags); what they say of themselves
+ * is ours. `parse.ts` reads a command line by this table, `help.ts` prints it, `../completion` completes by
+ * it: no second list can differ.
+ */
+import type { Action, Completes } from "../command.ts";
+
+export interface Flag {
+  /** Long name without dashes; the action gets it in camel case. */
+  readonly name: string;
+  readonly short?: string;
+  readonly type: "bool" | "string" | "int" | "stringArray";
+  readonly usage: string;
+  readonly default?: string | number;
+  readonly hidden?: boolean;
+  /** What its value is, for completion. */
+  readonly completes?: Completes;
+}
+
+export interface CalicoctlCommand {
+  /** Words after the program's name: `get`, `datastore migrate export`; "" for the program itself. */
+  readonly name: string;
+  /** What stands behind the name in the usage line: `[KIND [NAME...]]`. */
+  readonly operands?: string;
+  readonly short: string;
+  readonly long: string;
+  /** Whole command lines without the program's name, each with what it does. */
+  readonly examples?: readonly (readonly [what: string, line: string])[];
+  readonly flags?: readonly Flag[];
+  /** Least and most operands. */
+  readonly count?: readonly [least: number, most: number];
+  /** What each operand is, for completion; the last one is for all that follow. */
+  readonly completes?: readonly Completes[];
+  /** Absent: the action of the command of that name in `../commands.ts`. */
+  load?(): Promise<{ run: Action }>;
+}
+
+/** Flags of every command. */
+export const GLOBAL_FLAGS: readonly Flag[] = [
+  {
+    name: "allow-version-mismatch",
+    type: "bool",
+    usage: "Do not compare the versions of client and cluster",
+  },
+  { name: "context", type: "string", usage: "The context of the kubeconfig" },
+  {
+    name: "log-level",
+    short: "l",
+    type: "string",
+    default: "panic",
+    usage: "What is logged: panic, fatal, error, warn, info or debug",
+    completes: ["panic", "fatal", "error", "warn", "info", "debug"],
+  },
+];
+
+/** The last word of a command's name. */
+export function lastWord(name: string): string {
+  return name.slice(name.lastIndexOf(" ") + 1);
+}
+
+/** The name of the command above; undefined for the program itself. */
+export function parentName(name: string): string | undefined {
+  if (name === "") return undefined;
+  return name.slice(0, Math.max(0, name.lastIndexOf(" ")));
+}
+
+/** The commands right below one. */
+export function childrenOf(
+  name: string,
+  all: readonly CalicoctlCommand[],
+): readonly CalicoctlCommand[] {
+  return all.filter((command) => parentName(command.name) === name);
+}
+
+/** All flags that a command takes: its own, the global ones, and help. */
+export function flagsOf(command: CalicoctlCommand): readonly Flag[] {
+  return [...command.flags ?? [], helpFlag(command), ...GLOBAL_FLAGS];
+}
+
+export function helpFlag(command: CalicoctlCommand): Flag {
+  return {
+    name: "help",
+    short: "h",
+    type: "bool",
+    usage: `Help for ${lastWord(command.name) || "calicoctl"}`,
+  };
+}

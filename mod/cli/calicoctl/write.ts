@@ -1,0 +1,143 @@
+/**
+ * `create`, `apply`, `replace` and `validate` as calicoctl does them: a file that cannot be read or
+ * decoded ends it before anything is written; then each object is checked and written at its turn,
+ * and one that is refused keeps none of the others from being written. (tortie's own verbs check all
+ * before they write any.)
+ */
+import { type Manifest, parseManifest, resolveKind } from "../../model/manifest.ts";
+import type { AnyKind } from "../../model/kinds.ts";
+import { ModelError } from "../../model/validate.ts";
+import { ResourceError } from "../../store/resource_error.ts";
+import type { Resources } from "../../store/resources.ts";
+import { type Action, type Call, flagOption, listOption, textOption } from "../command.ts";
+import { withResources } from "../context.ts";
+import { readObjects, type SourceObject } from "../documents.ts";
+import { CliError, EXIT, failure } from "../io.ts";
+import { otherNamespace } from "../kind_argument.ts";
+import { exitOf, partialSuccess, success } from "../report.ts";
+import { calicoctlText } from "../voice.ts";
+import { VERBS } from "../write.ts";
+
+type Word = "create" | "apply" | "replace" | "validate";
+
+export const create: Action = (call) => run(call, "create");
+export const apply: Action = (call) => run(call, "apply");
+export const replace: Action = (call) => run(call, "replace");
+export const validate: Action = (call) => run(call, "validate");
+
+interface Decoded {
+  readonly source: SourceObject;
+  readonly kind: AnyKind;
+}
+
+async function run(call: Call, word: Word): Promise<number> {
+  const objects = await decode(call);
+  if (objects.length === 0) {
+    call.io.stdout("No resources specified\n");
+    return EXIT.ok;
+  }
+  const failures: Error[] = [];
+  const each = async (resources?: Resources) => {
+    for (const object of objects) {
+      try {
+        const manifest = check(call, word, object);
+        if (resources && word !== "validate") {
+          await VERBS[word].write(resources, manifest, { crd: manifest.crd });
+        }
+      } catch (error) {
+        const exists = error instanceof ResourceError && error.kind === "exists";
+        if (exists && flagOption(call, "skipExists")) continue;
+        if (!(error instanceof ModelError) && exitOf(error) === undefined) throw error;
+        failures.push(error as Error);
+      }
+    }
+  };
+  await (word === "validate" ? each() : withResources(call, each));
+  return report(call, word, objects.map(({ kind }) => kind.kind), failures);
+}
+
+/** All objects of the file; what has no known kind or holds a field that nobody knows ends it here. */
+async function decode(call: Call): Promise<Decoded[]> {
+  const files = listOption(call, "filename");
+  if (files.length === 0) {
+    throw failure("no resources specified: want -f with a file, a folder, or - for standard input");
+  }
+  let sources: SourceObject[];
+  try {
+    sources = await readObjects(files, call.io, {
+      recursive: flagOption(call, "recursive"),
+      skipEmpty: flagOption(call, "skipEmpty"),
+    });
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error;
+    throw failure(`failed to execute command: ${error.message}`);
+  }
+  return sources.map((source) => {
+    try {
+      const { kind } = resolveKind(source.value);
+      const strange = strangeField(source);
+      if (strange === undefined) return { source, kind };
+      throw failure(
+        `failed to execute command: ${source.at(strange)}: field in document is not recognized ` +
+          `or is in the wrong location: ${strange}`,
+      );
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      throw failure(`failed to execute command: ${source.where}: ${error.message}`);
+    }
+  });
+}
+
+/** The path of a field that the object's kind does not know. */
+function strangeField(source: SourceObject): string | undefined {
+  try {
+    parseManifest(source.value);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return error.issues.find(({ message }) => message.startsWith("unknown field"))?.path;
+  }
+}
+
+function check(call: Call, word: Word, { source, kind }: Decoded): Manifest {
+  const wished = textOption(call, "namespace");
+  if (wished && !kind.namespaced) throw failure(`${kind.kind} is not namespaced`);
+  const manifest = parseManifest(source.value, { namespace: wished });
+  const { name, namespace } = manifest.object.metadata;
+  if (wished && namespace !== wished) throw failure(otherNamespace(namespace ?? "", wished));
+  if (kind.readOnly && word !== "validate") {
+    throw failure(
+      `operation ${word} is not supported on ${kind.kind}(${name}): resource is readonly, ` +
+        kind.readOnly,
+    );
+  }
+  for (const warning of manifest.warnings) call.io.stderr(`warning: ${source.where}: ${warning}\n`);
+  return manifest;
+}
+
+const PAST = { create: "created", apply: "applied", replace: "replaced", validate: "validated" };
+
+function report(
+  { io }: Call,
+  word: Word,
+  kinds: readonly string[],
+  failures: readonly Error[],
+): number {
+  const past = PAST[word];
+  if (failures.length === 0) {
+    io.stdout(success(past, kinds));
+    return EXIT.ok;
+  }
+  const done = kinds.length - failures.length;
+  const list = `[${failures.map(calicoctlText).join(" ")}]`;
+  if (done > 0) {
+    io.stdout(partialSuccess(past, done, kinds));
+    throw failure(`hit error: ${list}`);
+  }
+  const one = kinds.every((kind) => kind === kinds[0]);
+  throw failure(
+    kinds.length === 1
+      ? `failed to ${word} '${kinds[0]}' resource: ${list}`
+      : `failed to ${word} any ${one ? `'${kinds[0]}' ` : ""}resources: ${list}`,
+  );
+}

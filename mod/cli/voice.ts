@@ -1,0 +1,38 @@
+/**
+ * How a failure is told: in tortie's own words after `error: `, or as calicoctl does, whose scripts look
+ * for `resource does not exist`, `resource already exists`, `update conflict`.
+ */
+import { ResourceError } from "../store/resource_error.ts";
+
+export type Program = "tortie" | "calicoctl";
+
+/** The lines for standard error, each with its line end. */
+export function told(error: Error, program: Program): string {
+  if (program === "calicoctl") return `${calicoctlText(error)}\n`;
+  return error.message.split("\n").map((line) => `error: ${line}\n`).join("");
+}
+
+/** A failure in calicoctl's words. */
+export function calicoctlText(error: Error): string {
+  if (!(error instanceof ResourceError)) return error.message;
+  const id = identifier(error.resource);
+  switch (error.kind) {
+    case "exists":
+      return `resource already exists: ${id}`;
+    case "notFound":
+      return `resource does not exist: ${id}`;
+    case "conflict":
+      return `update conflict: ${id} (${remedy(error)})`;
+    default:
+      return error.message;
+  }
+}
+
+/** `IPPool "p"` as Calico writes it: `IPPool(p)`. */
+function identifier(resource: string): string {
+  return resource.replace(/^(\w+) "(.*)"$/s, "$1($2)");
+}
+
+function remedy({ resource, message }: ResourceError): string {
+  return message.startsWith(`${resource} `) ? message.slice(resource.length + 1) : message;
+}
