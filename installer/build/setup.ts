@@ -31,6 +31,8 @@ export const NEEDS: Need[] = [
   { package: "ipset", files: ["/usr/sbin/ipset", "/sbin/ipset"], purpose: "test" },
   { package: "containernetworking-plugins", files: ["/usr/lib/cni/bridge"], purpose: "test" },
   { package: "bird2", files: ["/usr/sbin/bird"], purpose: "demo" },
+  { package: "zsh", files: ["/usr/bin/zsh", "/bin/zsh"], purpose: "test" },
+  { package: "fish", files: ["/usr/bin/fish"], purpose: "test" },
   { package: "strace", files: ["/usr/bin/strace"], purpose: "test" },
   { package: "frr", files: ["/usr/lib/frr/bgpd"], purpose: "bench" },
   { package: "gobgpd", files: ["/usr/bin/gobgpd"], purpose: "bench" },

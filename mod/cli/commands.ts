@@ -130,7 +130,7 @@ export const COMMANDS: readonly CommandSpec[] = [
       { flags: "-p, --patch <change>", description: "the change, as JSON or YAML" },
       {
         flags: "-t, --type <type>",
-        description: "strategic, merge (RFC 7386) or json (RFC 6902); strategic is a merge here",
+        description: "strategic (default), merge (RFC 7386) or json (RFC 6902)",
         values: ["strategic", "merge", "json"],
       },
       NAMESPACE,

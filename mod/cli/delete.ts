@@ -35,7 +35,9 @@ export async function run(call: Call): Promise<number> {
       }
     }
     if (done.length > 0) io.stdout(success("deleted", done));
-    return reportFailures(call, failures);
+    const kinds = new Set(wanted.map(({ kind }) => kind.kind));
+    const of = kinds.size === 1 ? `'${wanted[0].kind.kind}' ` : "";
+    return reportFailures(call, failures, `Failed to delete ${of}resource: `);
   });
 }
 

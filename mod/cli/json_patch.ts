@@ -1,6 +1,8 @@
 /**
- * Patches: a merge patch (RFC 7386: objects are joined, null removes, everything else replaces) and a
- * JSON patch (RFC 6902: a list of operations). Pure; the argument is not changed.
+ * Patches: a merge patch (RFC 7386: objects are joined, null removes, everything else replaces), a
+ * JSON patch (RFC 6902: a list of operations), and Kubernetes' strategic merge patch, which is a merge
+ * patch with directives (the fields of Calico's kinds have no merge keys: a list replaces a list). Pure;
+ * the argument is not changed.
  */
 
 /** A patch that cannot be applied; the message says which operation and why. */
@@ -10,19 +12,52 @@ export class PatchError extends Error {
 
 export function mergePatch(target: unknown, patch: unknown): unknown {
   if (!isObject(patch)) return patch;
-  const result: Record<string, unknown> = isObject(target) ? { ...target } : {};
+  let result: Record<string, unknown> = isObject(target) ? target : {};
   for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete result[key];
-    else {
-      Object.defineProperty(result, key, {
-        value: mergePatch(Object.hasOwn(result, key) ? result[key] : undefined, value),
-        writable: true,
-        enumerable: true,
-        configurable: true,
-      });
-    }
+    const own = Object.hasOwn(result, key) ? result[key] : undefined;
+    result = mergeOne(result, key, value === null ? null : mergePatch(own, value));
   }
-  return result;
+  return result === target ? { ...result } : result;
+}
+
+/** A copy in which a member has a new value; without it where that is null. */
+function mergeOne(target: unknown, key: string, value: unknown): Record<string, unknown> {
+  const copy: Record<string, unknown> = isObject(target) ? { ...target } : {};
+  if (value === null) delete copy[key];
+  else {
+    Object.defineProperty(copy, key, {
+      value,
+      writable: true,
+      enumerable: true,
+      configurable: true,
+    });
+  }
+  return copy;
+}
+
+/** As mergePatch; in an object `$patch: replace` puts it in the old one's place, `delete` removes it. */
+export function strategicPatch(target: unknown, patch: unknown): unknown {
+  const removed: unique symbol = Symbol();
+  const join = (old: unknown, change: unknown): unknown => {
+    if (!isObject(change)) return change;
+    const { $patch, ...rest } = change;
+    const strange = Object.keys(rest).find((key) => key.startsWith("$"));
+    if (strange !== undefined) throw new PatchError(`the directive ${strange} is not supported`);
+    if ($patch === "delete") return removed;
+    if (!["merge", "replace", undefined].includes($patch as string | undefined)) {
+      throw new PatchError(`$patch: ${JSON.stringify($patch)}: want merge, replace or delete`);
+    }
+    let result: unknown = isObject(old) && $patch !== "replace" ? old : {};
+    for (const [key, value] of Object.entries(rest)) {
+      const own = isObject(result) && Object.hasOwn(result, key) ? result[key] : undefined;
+      const next = isObject(value) ? join(own, value) : value;
+      result = mergeOne(result, key, next === removed ? null : next);
+    }
+    return result;
+  };
+  const whole = join(target, patch);
+  if (whole === removed) throw new PatchError("$patch: delete of the whole object; delete it");
+  return whole;
 }
 
 export function jsonPatch(target: unknown, operations: unknown): unknown {

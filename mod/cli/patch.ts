@@ -5,9 +5,17 @@ import { encodeObject, formatIssues, unknownFields } from "../model/validate.ts"
 import { type Call, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
 import { CliError, EXIT, failure, usageError } from "./io.ts";
-import { jsonPatch, mergePatch, PatchError } from "./json_patch.ts";
+import { jsonPatch, mergePatch, PatchError, strategicPatch } from "./json_patch.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
 import { parseYaml, YamlError } from "./yaml.ts";
+
+type Patch = (target: unknown, change: unknown) => unknown;
+
+const PATCHES: Readonly<Record<string, Patch>> = {
+  strategic: strategicPatch,
+  merge: mergePatch,
+  json: jsonPatch,
+};
 
 export async function run(call: Call): Promise<number> {
   const { kind, names } = kindAndNames(call.args);
@@ -18,9 +26,8 @@ export async function run(call: Call): Promise<number> {
   const text = textOption(call, "patch");
   if (text === undefined) throw usageError("patch needs -p with the change, as JSON or YAML");
   const type = textOption(call, "type") ?? "strategic";
-  // Kinds that are not Kubernetes' own have no strategic merge; there it is a merge.
-  if (!["strategic", "merge", "json"].includes(type)) {
-    throw usageError(`-t ${type} is not a type of patch; want strategic, merge or json`);
+  if (!Object.hasOwn(PATCHES, type)) {
+    throw usageError(`--type ${type}: want strategic, merge or json`);
   }
   const change = parsePatch(text);
   const namespace = namespaceOf(call, kind);
@@ -29,7 +36,7 @@ export async function run(call: Call): Promise<number> {
       kind,
       names[0],
       namespace,
-      (stored) => patched(kind, stored, change, type === "json"),
+      (stored) => patched(kind, stored, change, PATCHES[type]),
     );
     call.io.stdout(`Successfully patched 1 '${kind.kind}' resource\n`);
     return EXIT.ok;
@@ -47,12 +54,12 @@ function parsePatch(text: string): unknown {
   throw usageError("the patch of -p must be one document");
 }
 
-function patched(kind: AnyKind, stored: Resource, change: unknown, json: boolean): Resource {
+function patched(kind: AnyKind, stored: Resource, change: unknown, patch: Patch): Resource {
   const { resourceVersion, uid, name, namespace } = stored.metadata;
   const plain = JSON.parse(JSON.stringify(encodeObject(kind, stored)));
   let next: any;
   try {
-    next = json ? jsonPatch(plain, change) : mergePatch(plain, change);
+    next = patch(plain, change);
   } catch (error) {
     if (!(error instanceof PatchError)) throw error;
     throw new CliError(

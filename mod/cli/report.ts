@@ -46,17 +46,21 @@ export function tellEnd(error: unknown, io: Io, program: Program): number {
   return exit;
 }
 
-/** Tells each failure on a line of its own; a bug among them is thrown. Returns the exit code. */
+/**
+ * Tells each failure on a line of its own; a bug among them is thrown. Returns the exit code. Under
+ * the name calicoctl `prefix` stands in front of each.
+ */
 export function reportFailures(
   { io, program }: Call,
   failures: readonly unknown[],
+  prefix = "",
 ): number {
   let exit: number = EXIT.ok;
   for (const error of failures) {
     const code = exitOf(error);
     if (code === undefined) throw error;
     exit = Math.max(exit, code);
-    io.stderr(told(error as Error, program));
+    io.stderr((program === "calicoctl" ? prefix : "") + told(error as Error, program));
   }
   return exit;
 }

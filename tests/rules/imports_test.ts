@@ -48,7 +48,7 @@ const ROOMS: Record<string, Room> = {
   "mod/cli": {
     imports: ["bgp", "policy", "cni", "ffi", "mod/node", "mod/lab", "mod/controllers", "installer"]
       .concat(BELOW),
-    packages: ["commander", "yaml", "picocolors", "string-width", "@bomb.sh/tab/commander"],
+    packages: ["commander", "yaml", "picocolors", "string-width"],
   },
   "installer": {
     imports: ["bgp", "policy", "cni", "ffi", "mod/node", "mod/cli", "mod/lab", ...BELOW],

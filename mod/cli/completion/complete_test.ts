@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { CALICOCTL_COMMANDS } from "../calicoctl/commands.ts";
+import { COMMANDS, GROUPS } from "../commands.ts";
+import { complete } from "./complete.ts";
+import { calicoctlTree, tortieTree } from "./tree.ts";
+
+const tortie = tortieTree(COMMANDS, GROUPS);
+const calicoctl = calicoctlTree(CALICOCTL_COMMANDS);
+
+/** The candidates of a line whose last word is half typed; a blank at its end begins a new word. */
+const words = (line: string, root = tortie) =>
+  complete(root, line.split(" ")).candidates.map(({ word }) => word);
+const ask = (line: string) => complete(tortie, line.split(" ")).ask;
+
+Deno.test("commands, groups and what is below them", () => {
+  assert.deepEqual(words("ge"), ["get"]);
+  assert.ok(words("").includes("ipam") && words("").includes("completion"));
+  assert.deepEqual(words("ipam sh"), ["show"]);
+  assert.deepEqual(words("datastore migrate ", calicoctl), ["export", "import", "lock", "unlock"]);
+  assert.deepEqual(words("nothing "), []);
+});
+
+Deno.test("flags where a dash is typed, without those that are hidden", () => {
+  assert.deepEqual(words("get --ou"), ["--output"]);
+  assert.deepEqual(words("get ippools pool-a --all"), ["--all-namespaces"]);
+  assert.deepEqual(words("get --allow"), []);
+  assert.deepEqual(words("--ver"), ["--version"]);
+  assert.deepEqual(words("get --context", calicoctl), ["--context"]);
+});
+
+Deno.test("values of flags, behind a blank, an = and a letter", () => {
+  assert.deepEqual(words("get np -o js"), ["json"]);
+  assert.deepEqual(words("get np --output js"), ["json"]);
+  assert.deepEqual(words("get np --output=js"), ["--output=json"]);
+  assert.deepEqual(words("get np -ojs"), ["-ojson"]);
+  assert.deepEqual(words("get np -Ao y"), ["yaml"]);
+  assert.deepEqual(words("patch node n -t "), ["strategic", "merge", "json"]);
+  assert.deepEqual(words("version -o "), ["text", "json", "yaml"]);
+  assert.equal(complete(tortie, ["apply", "-f", ""]).files, true);
+  assert.equal(complete(tortie, ["apply", "--filename=a"]).files, true);
+});
+
+Deno.test("kinds by their shortest fitting name, then their names out of the datastore", () => {
+  assert.deepEqual(words("get ippo"), ["ippool"]);
+  assert.deepEqual(words("get pool"), ["pool"]);
+  assert.deepEqual(words("get knp"), ["knp"]);
+  const { what, kind, without, partial } = ask("delete ippool a b p")!;
+  assert.deepEqual([what, kind, without, partial], ["names", "ippool", ["a", "b"], "p"]);
+  assert.deepEqual(ask("get np -n shop --store /x ")!.options, { namespace: "shop", store: "/x" });
+  assert.equal(ask("get np -n ")!.what, "namespaces");
+  assert.equal(ask("get np --namespace=s")!.prefix, "--namespace=");
+  assert.equal(ask("get -- np ")!.what, "names");
+});
+
+Deno.test("every command of both command lines is found word by word", () => {
+  for (const [root, list] of [[tortie, COMMANDS], [calicoctl, CALICOCTL_COMMANDS]] as const) {
+    for (const { name, ...rest } of list) {
+      if (name === "" || (rest as { hidden?: boolean }).hidden) continue;
+      const parts = name.split(" ");
+      const before = parts.slice(0, -1);
+      const found = complete(root, [...before, parts.at(-1)!.slice(0, 2)]).candidates;
+      assert.ok(found.some(({ word }) => word === parts.at(-1)), name);
+    }
+  }
+});
+
+Deno.test("no line breaks it, and each candidate begins with what was typed", () => {
+  const word = fc.oneof(
+    fc.constantFrom("get", "-o", "--output=", "--", "-", "ippool", "-n", "$(x)", "=", "ipam"),
+    fc.string({ maxLength: 6 }),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(word, { maxLength: 6 }),
+      fc.constantFrom(tortie, calicoctl),
+      (line, root) => {
+        for (const { word } of complete(root, line).candidates) {
+          assert.ok(
+            word.toLowerCase().startsWith((line.at(-1) ?? "").toLowerCase()),
+            `${line}: ${word}`,
+          );
+        }
+      },
+    ),
+  );
+});

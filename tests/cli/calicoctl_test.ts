@@ -1,0 +1,192 @@
+/** The command line under the name calicoctl: its words, its outputs, its exit codes. */
+import assert from "node:assert/strict";
+import { type Cluster, command, test as withCluster } from "./harness.ts";
+import { CALICOCTL_COMMANDS } from "../../mod/cli/calicoctl/commands.ts";
+
+const name = "calicoctl";
+const v3 = (kind: string, name: string, spec: unknown) => ({
+  apiVersion: "projectcalico.org/v3",
+  kind,
+  metadata: { name },
+  spec,
+});
+const POOLS = [
+  v3("IPPool", "pool-a", { cidr: "10.1.0.0/16" }),
+  v3("IPPool", "pool-b", { cidr: "10.2.0.0/16" }),
+];
+
+type Run = (line: string, stdin?: unknown) => Promise<[exit: number, out: string, err: string]>;
+
+const test = (what: string, body: (run: Run, cluster: Cluster) => Promise<void>) =>
+  withCluster(what, async (cluster) => {
+    const run: Run = async (line, stdin) => {
+      const text = typeof stdin === "string" ? stdin : JSON.stringify(stdin);
+      const { exit, out, err } = await cluster.run(line, { name, stdin: text });
+      return [exit, out, err];
+    };
+    await body(run, cluster);
+  });
+
+Deno.test("help: of the program, of a group, of a command, and by help", async () => {
+  const root = await command([], { name });
+  assert.equal(root.exit, 0);
+  assert.match(root.out, /^Usage:\n {2}calicoctl \[command\]\n\nAvailable Commands:\n {2}apply /m);
+  assert.equal((await command(["help"], { name })).out, root.out);
+  assert.match((await command(["ipam"], { name })).out, /calicoctl ipam \[command\]/);
+  for (const { name: words } of CALICOCTL_COMMANDS.filter(({ name }) => name !== "")) {
+    const help = await command([...words.split(" "), "-h"], { name });
+    assert.deepEqual([help.exit, help.err], [0, ""], words);
+    assert.deepEqual(await command(["help", ...words.split(" ")], { name }), help);
+  }
+});
+
+Deno.test("mistakes are on standard error, without an `error:`, and exit 1", async () => {
+  for (const [line, err] of [["-m", "unknown shorthand flag: 'm' in -m\n"], ["get", undefined]]) {
+    const answer = await command([line!], { name });
+    assert.deepEqual([answer.exit, answer.out], [1, ""]);
+    if (err) assert.equal(answer.err, err);
+  }
+  assert.match(
+    (await command(["get", "no", "-l", "loud"], { name })).err,
+    /^unknown log level: loud/,
+  );
+});
+
+test("create, get, apply, replace, delete say what calicoctl says", async (run) => {
+  assert.deepEqual(await run("create -f -", POOLS), [
+    0,
+    "Successfully created 2 'IPPool' resource(s)\n",
+    "",
+  ]);
+  assert.deepEqual(await run("create -f -", POOLS[0]), [
+    1,
+    "",
+    "failed to create 'IPPool' resource: [resource already exists: IPPool(pool-a)]\n",
+  ]);
+  assert.deepEqual(await run("create --skip-exists -f -", POOLS), [
+    0,
+    "Successfully created 2 'IPPool' resource(s)\n",
+    "",
+  ]);
+  const head = "NAME     CIDR          SELECTOR   \n";
+  assert.deepEqual(await run("get ippools"), [
+    0,
+    `${head}pool-a   10.1.0.0/16   all()      \npool-b   10.2.0.0/16   all()      \n\n`,
+    "",
+  ]);
+  // A table of its own for each name.
+  assert.deepEqual(await run("get ippool pool-a pool-b nope"), [
+    1,
+    `${head}pool-a   10.1.0.0/16   all()      \n\n${head}pool-b   10.2.0.0/16   all()      \n\n`,
+    "resource does not exist: IPPool(nope)\n",
+  ]);
+  assert.match((await run("apply -f -", [...POOLS, v3("Tier", "t", {})]))[1], /applied 3 resource/);
+  const [, yaml] = await run("get ippool pool-a -o json");
+  assert.equal((await run("replace -f -", yaml))[0], 0);
+  const [exit, , err] = await run("replace -f -", yaml);
+  assert.deepEqual(
+    [exit, err.slice(0, 80)],
+    [
+      1,
+      "failed to replace 'IPPool' resource: [update conflict: IPPool(pool-a) (was changed by",
+    ].map((part) => typeof part === "string" ? part.slice(0, 80) : part),
+  );
+  assert.deepEqual(await run("delete ippool pool-a pool-b nope"), [
+    1,
+    "Successfully deleted 2 'IPPool' resource(s)\n",
+    "Failed to delete 'IPPool' resource: resource does not exist: IPPool(nope)\n",
+  ]);
+});
+
+test("one that is refused keeps none of the others from being written", async (run) => {
+  const list = [POOLS[0], v3("IPPool", "bad", { cidr: "10.9.0.1/16" }), POOLS[1]];
+  const [exit, out, err] = await run("apply -f -", list);
+  assert.deepEqual([exit, out], [
+    1,
+    "Partial success: applied the first 2 out of 3 'IPPool' resources:\n",
+  ]);
+  assert.match(err, /^hit error: \[IPPool "bad": spec\.cidr: .*\]\n$/);
+  assert.match((await run("get ippool"))[1], /pool-a[^]*pool-b/);
+  assert.match((await run("create -f -", [list[1], list[1]]))[2], /^failed to create any 'IPPool'/);
+});
+
+test("a file that cannot be decoded ends it before anything is written", async (run) => {
+  for (
+    const [text, message] of [
+      ["kind: [", /^failed to execute command: standard input:\d+/],
+      [
+        JSON.stringify([POOLS[0], v3("IPPool", "x", { cidr: "10.3.0.0/16", colour: 1 })]),
+        /^failed to execute command: .*field in document is not recognized .*: spec\.colour/,
+      ],
+      [JSON.stringify([POOLS[0], { kind: "Nothing" }]), /^failed to execute command: .*Nothing/],
+    ] as const
+  ) {
+    const [exit, out, err] = await run("apply -f -", text);
+    assert.deepEqual([exit, out], [1, ""]);
+    assert.match(err, message);
+  }
+  assert.equal((await run("get ippool"))[1], "NAME   CIDR   SELECTOR   \n\n");
+});
+
+test("what is read-only, and namespaces", async (run) => {
+  await run("create -f -", POOLS);
+  const [, info] = await run("get clusterinfo default -o json");
+  assert.match(
+    (await run("apply -f -", info))[2],
+    /operation apply is not supported on ClusterInformation\(default\): resource is readonly/,
+  );
+  assert.match((await run("get pools -n shop"))[2], /^IPPool is not namespaced/);
+  assert.match(
+    (await run("get np -A -n shop"))[2],
+    /^cannot use both --namespace and --all-namesp/,
+  );
+  const policy = { ...v3("NetworkPolicy", "p", {}), metadata: { name: "p", namespace: "a" } };
+  assert.match(
+    (await run("create -n b -f -", policy))[2],
+    /does not match client namespace. a != b/,
+  );
+  assert.equal((await run("create -f -", policy))[0], 0);
+  const table = "NAMESPACE   NAME   TIER      \na           p      default   \n\n";
+  assert.equal((await run("get np -a"))[1], table);
+  assert.equal((await run("get np -n a"))[1], table);
+  assert.equal((await run("get np p"))[2], "resource does not exist: NetworkPolicy(default/p)\n");
+  assert.match((await run("get foo"))[2], /^resource type 'foo' is not supported/);
+  assert.match((await run("get np -o tree"))[2], /^unrecognized output format 'tree'/);
+  assert.match((await run("get np -o go-template={{.}}"))[2], /go-template is not supported/);
+});
+
+test("patch and label", async (run) => {
+  await run("create -f -", POOLS);
+  assert.equal(
+    (await run('patch ippool pool-a -p={"spec":{"disabled":true}}'))[1],
+    "Successfully patched 1 'IPPool' resource\n",
+  );
+  assert.match((await run("get ippool pool-a -o yaml"))[1], /disabled: true/);
+  assert.match(
+    (await run('patch ippool pool-a -p={"spec":{"cidr":"x"}}'))[2],
+    /^hit error: .*spec\.cidr/,
+  );
+  assert.equal(
+    (await run("label pools pool-a a=b"))[1],
+    "Successfully set label a on pools pool-a\n",
+  );
+});
+
+Deno.test("a datastore out of reach is exit 1 under this name", async () => {
+  const env = { TORTIE_RUN_DIR: "/nowhere", TORTIE_STATE_DIR: "/nowhere" };
+  const answer = await command(["get", "nodes"], { name, env });
+  assert.equal(answer.exit, 1);
+  assert.match(answer.err, /^the datastore cannot be reached/);
+  const version = await command(["version"], { name, env });
+  assert.equal(version.exit, 0);
+  assert.match(version.out, /^Client Version: {4}\S+\nGit commit: {8}\S+\nUnable to detect/);
+});
+
+test("version tells the cluster's", async (run) => {
+  await run("create -f -", POOLS);
+  const [exit, out] = await run("version");
+  assert.equal(exit, 0);
+  assert.match(out, /Cluster Version: +unknown\nCluster Type: +unknown\n$/);
+  assert.doesNotMatch((await run("version --client"))[1], /Cluster/);
+  assert.match((await run("version --poll soon"))[2], /^invalid poll duration specified: soon/);
+});
