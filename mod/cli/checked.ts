@@ -3,7 +3,9 @@
  * must not leave the first ones written. All faults of all documents are told at once.
  */
 import { type Manifest, parseManifest } from "../model/manifest.ts";
-import { formatIssues, ModelError } from "../model/validate.ts";
+import { formatIssues, ModelError, unknownFields } from "../model/validate.ts";
+import { resourceName } from "../store/resource_error.ts";
+import type { Resources } from "../store/resources.ts";
 import { CliError, EXIT, type Io } from "./io.ts";
 import { otherNamespace } from "./kind_argument.ts";
 import type { SourceObject } from "./documents.ts";
@@ -16,13 +18,13 @@ export interface CheckedObject extends Manifest {
 export function checkAll(
   sources: readonly SourceObject[],
   io: Io,
-  options: { namespace?: string } = {},
+  options: { namespace?: string; keepUnknown?: boolean } = {},
 ): CheckedObject[] {
   const checked: CheckedObject[] = [];
   const faults: string[] = [];
   for (const source of sources) {
     try {
-      const manifest = parseManifest(source.value, { namespace: options.namespace });
+      const manifest = parseManifest(source.value, options);
       faults.push(...namespaceFaults(manifest, source, options.namespace));
       checked.push({ ...manifest, source });
     } catch (error) {
@@ -35,6 +37,29 @@ export function checkAll(
     for (const warning of warnings) io.stderr(`warning: ${source.where}: ${warning}\n`);
   }
   return checked;
+}
+
+/**
+ * Refuses fields that nobody knows, but for those that the stored object has: a newer version wrote
+ * them, and what get printed must go through apply unharmed. Nothing is asked of the datastore where no
+ * object has such a field.
+ */
+export async function refuseStrangeFields(
+  objects: readonly CheckedObject[],
+  resources: Resources,
+): Promise<void> {
+  const faults: string[] = [];
+  for (const { kind, object, unknown, source } of objects) {
+    if (unknown.length === 0) continue;
+    const { name, namespace } = object.metadata;
+    const stored = await resources.get(kind, name, namespace);
+    const known = new Set(stored ? unknownFields(kind, stored).map(({ path }) => path) : []);
+    const id = resourceName(kind.kind, name, namespace);
+    for (const issue of unknown.filter(({ path }) => !known.has(path))) {
+      faults.push(`${source.at(issue.path)}: ${id}: ${formatIssues([issue])}`);
+    }
+  }
+  if (faults.length > 0) throw new CliError(EXIT.failed, faults.join("\n"));
 }
 
 /** With the line of the first fault, and each further one on a line of its own. */

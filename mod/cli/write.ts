@@ -11,7 +11,7 @@ import { ResourceError } from "../store/resource_error.ts";
 import type { Resources, WriteMode } from "../store/resources.ts";
 import { type Call, flagOption, listOption, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
-import { checkAll, type CheckedObject } from "./checked.ts";
+import { checkAll, type CheckedObject, refuseStrangeFields } from "./checked.ts";
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT, usageError } from "./io.ts";
 import { exitOf, partialSuccess, success } from "./report.ts";
@@ -82,10 +82,11 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
   }
   const kinds = checked.map(({ kind }) => kind.kind);
   return await withResources(call, async (resources) => {
+    await refuseStrangeFields(checked, resources);
     let done = 0;
     for (const object of checked) {
       try {
-        await write(resources, object, { crd: object.crd });
+        await write(resources, object, { crd: object.crd, keepUnknown: object.unknown.length > 0 });
       } catch (error) {
         const exists = error instanceof ResourceError && error.kind === "exists";
         if (!(exists && flagOption(call, "skipExists"))) {
@@ -117,5 +118,9 @@ export async function readChecked(call: Call, word: string): Promise<CheckedObje
     recursive: flagOption(call, "recursive"),
     skipEmpty: flagOption(call, "skipEmpty"),
   });
-  return checkAll(sources, call.io, { namespace: textOption(call, "namespace") });
+  return checkAll(sources, call.io, {
+    namespace: textOption(call, "namespace"),
+    // What is stored may have fields that only a newer version knows (refuseStrangeFields).
+    keepUnknown: word === "apply" || word === "replace",
+  });
 }

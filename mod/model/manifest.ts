@@ -9,7 +9,8 @@ import { type AnyKind, KINDS } from "./kinds.ts";
 import { nearest } from "./nearest.ts";
 import type { Resource } from "./resource.ts";
 import { show } from "./show.ts";
-import { ModelError, parseObject } from "./validate.ts";
+import { ModelError, parseObject, unknownFields } from "./validate.ts";
+import type { Issue } from "./kind.ts";
 
 export const CALICO_API = "projectcalico.org/v3";
 export const CRD_API = "crd.projectcalico.org/v1";
@@ -65,11 +66,15 @@ export interface Manifest {
   readonly crd: boolean;
   readonly object: Resource;
   readonly warnings: readonly string[];
+  /** Fields that the kind does not know, each as a fault (only with `keepUnknown`). */
+  readonly unknown: readonly Issue[];
 }
 
 export interface ManifestOptions {
   /** For namespaced objects that name none; "default" where this is not given. */
   readonly namespace?: string;
+  /** Fields that the kind does not know are kept, and told in `unknown`; else they are refused. */
+  readonly keepUnknown?: boolean;
 }
 
 /** Checks one object of a manifest, wholly but for what is stored beside it. Throws ModelError. */
@@ -79,9 +84,11 @@ export function parseManifest(value: unknown, options: ManifestOptions = {}): Ma
   const warnings: string[] = [];
   const object = parseObject(kind, withNamespace(input, kind, options), {
     crd,
+    unknownFields: options.keepUnknown ? "keep" : "refuse",
     warn: (warning) => warnings.push(`${warning} (read as such)`),
   });
-  return { kind, crd, object, warnings };
+  const unknown = options.keepUnknown && !kind.open ? unknownFields(kind, input) : [];
+  return { kind, crd, object, warnings, unknown };
 }
 
 function withNamespace(input: Resource, kind: AnyKind, options: ManifestOptions): unknown {

@@ -114,6 +114,19 @@ export function attachUnknown(
   }
 }
 
+/**
+ * Puts what the schema does not know of an old object into a new one that says nothing of it: a newer
+ * version wrote it, and an older file must not take it away. Lists are replaced whole.
+ */
+export function carryUnknown(schema: any, old: unknown, next: unknown): void {
+  schema = unwrap(schema);
+  if (!schema.entries || !isPlain(old) || !isPlain(next)) return;
+  for (const [key, member] of Object.entries(old)) {
+    if (Object.hasOwn(schema.entries, key)) carryUnknown(schema.entries[key], member, next[key]);
+    else if (!Object.hasOwn(next, key)) put(next, key, structuredClone(member));
+  }
+}
+
 /** A copy in the order of the schema, without zero values that Go leaves out; maps sorted by key. */
 export function dropZero(schema: any, value: unknown): unknown {
   schema = unwrap(schema);

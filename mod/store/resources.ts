@@ -17,6 +17,7 @@ import {
   parseObject,
   readObject,
 } from "../model/validate.ts";
+import { carryUnknown } from "../model/shape.ts";
 import { clusterInformationKind } from "../model/cluster_information.ts";
 import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
 import { type Entry, type Revision, type Store, StoreError } from "./store.ts";
@@ -228,10 +229,11 @@ export class Resources {
       delete kept.annotations;
       if (metadata.labels) kept.labels = metadata.labels;
       if (metadata.annotations) kept.annotations = metadata.annotations;
-      const next = { ...object, metadata: kept };
+      const next = { ...structuredClone(object), metadata: kept };
+      carryUnknown(kind.schema, stored, next);
       if (object.status === undefined && stored.status !== undefined) next.status = stored.status;
       try {
-        return await this.update(kind, next as unknown as I, mode);
+        return await this.update(kind, next as unknown as I, { ...mode, keepUnknown: true });
       } catch (error) {
         const again = error instanceof ResourceError && error.kind === "conflict" &&
           !metadata.resourceVersion && attempt < RETRIES;

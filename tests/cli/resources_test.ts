@@ -349,3 +349,48 @@ test("label and patch change one thing", async (cluster) => {
     assert.match(answer.err, message);
   }
 });
+
+test("fields of a newer version survive every rewrite, and slips are still slips", async (cluster) => {
+  const stdin = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, " +
+    "metadata: {name: p}, spec: {order: 1, ingress: [{action: Allow}]}}";
+  await cluster.run("apply -f -", { stdin });
+  const { entries: [{ key, value, revision }] } = await cluster.store.list(
+    "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/",
+  );
+  const newer = structuredClone(value) as any;
+  newer.spec.depth = { level: 3 };
+  newer.spec.ingress[0].mirror = "eth9";
+  newer.phase = "new";
+  await cluster.store.update(key, newer, revision);
+  const stored = async () => (await cluster.store.get(key))!.value as any;
+  const survived = async (what: string, list = true) => {
+    const { spec, phase } = await stored();
+    assert.deepEqual([spec.depth, phase], [{ level: 3 }, "new"], what);
+    if (list) assert.equal(spec.ingress[0].mirror, "eth9", what);
+  };
+  const ok = async (line: string, text?: string) => {
+    const answer = await cluster.run(line, { stdin: text });
+    assert.deepEqual([answer.exit, answer.err], [0, ""], line);
+    return answer.out;
+  };
+  await ok("label gnp p a=b");
+  await survived("label");
+  await ok('patch gnp p -p {"spec":{"order":2}}');
+  await survived("patch");
+  for (const line of ["apply -f -", "replace -f -"]) {
+    for (const name of ["tortie", "calicoctl"]) {
+      const printed = await ok("get gnp p -o yaml");
+      const { exit, err } = await cluster.run(line, { name, stdin: printed });
+      assert.deepEqual([exit, err], [0, ""], `${name} ${line}`);
+      await survived(`${name} ${line} of what get printed`);
+      const slip = await cluster.run(line, { name, stdin: printed.replace("depth:", "dephts:") });
+      assert.equal(slip.exit, 1);
+      assert.match(slip.err, /spec\.dephts/);
+      await survived(`${name} ${line} of a slip`);
+    }
+  }
+  // A file of today's fields; a list is replaced whole.
+  await ok("apply -f -", stdin);
+  await survived("apply of an older file", false);
+  assert.equal((await stored()).spec.order, 1);
+});

@@ -6,7 +6,8 @@
  */
 import { type Manifest, parseManifest, resolveKind } from "../../model/manifest.ts";
 import type { AnyKind } from "../../model/kinds.ts";
-import { ModelError } from "../../model/validate.ts";
+import type { Resource } from "../../model/resource.ts";
+import { ModelError, unknownFields } from "../../model/validate.ts";
 import { ResourceError } from "../../store/resource_error.ts";
 import type { Resources } from "../../store/resources.ts";
 import { type Action, type Call, flagOption, listOption, textOption } from "../command.ts";
@@ -38,11 +39,13 @@ async function run(call: Call, word: Word): Promise<number> {
   }
   const failures: Error[] = [];
   const each = async (resources?: Resources) => {
+    await refuseStrangeFields(objects, resources);
     for (const object of objects) {
       try {
         const manifest = check(call, word, object);
         if (resources && word !== "validate") {
-          await VERBS[word].write(resources, manifest, { crd: manifest.crd });
+          const keepUnknown = manifest.unknown.length > 0;
+          await VERBS[word].write(resources, manifest, { crd: manifest.crd, keepUnknown });
         }
       } catch (error) {
         const exists = error instanceof ResourceError && error.kind === "exists";
@@ -56,7 +59,7 @@ async function run(call: Call, word: Word): Promise<number> {
   return report(call, word, objects.map(({ kind }) => kind.kind), failures);
 }
 
-/** All objects of the file; what has no known kind or holds a field that nobody knows ends it here. */
+/** All objects of the file; one of no known kind ends it here. */
 async function decode(call: Call): Promise<Decoded[]> {
   const files = listOption(call, "filename");
   if (files.length === 0) {
@@ -74,13 +77,7 @@ async function decode(call: Call): Promise<Decoded[]> {
   }
   return sources.map((source) => {
     try {
-      const { kind } = resolveKind(source.value);
-      const strange = strangeField(source);
-      if (strange === undefined) return { source, kind };
-      throw failure(
-        `failed to execute command: ${source.at(strange)}: field in document is not recognized ` +
-          `or is in the wrong location: ${strange}`,
-      );
+      return { source, kind: resolveKind(source.value).kind };
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       throw failure(`failed to execute command: ${source.where}: ${error.message}`);
@@ -88,21 +85,34 @@ async function decode(call: Call): Promise<Decoded[]> {
   });
 }
 
-/** The path of a field that the object's kind does not know. */
-function strangeField(source: SourceObject): string | undefined {
-  try {
-    parseManifest(source.value);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof ModelError)) throw error;
-    return error.issues.find(({ message }) => message.startsWith("unknown field"))?.path;
+/**
+ * A field that an object's kind does not know ends it before anything is written, unless the stored
+ * object has it (a newer version wrote it, and get printed it).
+ */
+async function refuseStrangeFields(
+  objects: readonly Decoded[],
+  resources: Resources | undefined,
+): Promise<void> {
+  for (const { source, kind } of objects) {
+    const metadata = (source.value as Partial<Resource>).metadata;
+    const strange = kind.open ? [] : unknownFields(kind, source.value);
+    if (strange.length === 0) continue;
+    const namespace = kind.namespaced ? metadata?.namespace ?? "default" : undefined;
+    const stored = await resources?.get(kind, String(metadata?.name), namespace);
+    const known = new Set(stored ? unknownFields(kind, stored).map(({ path }) => path) : []);
+    const field = strange.find(({ path }) => !known.has(path));
+    if (!field) continue;
+    throw failure(
+      `failed to execute command: ${source.at(field.path)}: field in document is not recognized ` +
+        `or is in the wrong location: ${field.path}`,
+    );
   }
 }
 
 function check(call: Call, word: Word, { source, kind }: Decoded): Manifest {
   const wished = textOption(call, "namespace");
   if (wished && !kind.namespaced) throw failure(`${kind.kind} is not namespaced`);
-  const manifest = parseManifest(source.value, { namespace: wished });
+  const manifest = parseManifest(source.value, { namespace: wished, keepUnknown: true });
   const { name, namespace } = manifest.object.metadata;
   if (wished && namespace !== wished) throw failure(otherNamespace(namespace ?? "", wished));
   if (kind.readOnly && word !== "validate") {
