@@ -16,7 +16,9 @@ const asNumbers = v.pipe(
 
 const operation = v.object({
   addCommunity: v.optional(v.object({ value: community })),
-  prependASPath: v.optional(v.object({ prefix: asNumbers })),
+  prependASPath: v.optional(v.object({
+    prefix: v.pipe(asNumbers, v.check((list) => list.length <= 10, "at most 10")),
+  })),
   setPriority: v.optional(v.object({ value: priority })),
 });
 

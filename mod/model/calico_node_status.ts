@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { integer, nameText, oneOf, text } from "./fields.ts";
+import { integer, ipText, nameText, oneOf, text } from "./fields.ts";
 import { column, joined, nameColumn } from "./columns.ts";
 import { show } from "./show.ts";
 
@@ -14,7 +14,7 @@ const bird = v.object({
   lastReconfigurationTime: v.optional(text),
 });
 const peer = v.object({
-  peerIP: v.optional(text),
+  peerIP: v.optional(ipText),
   type: v.optional(oneOf("NodeMesh", "NodePeer", "GlobalPeer")),
   state: v.optional(
     oneOf("Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established", "Close"),

@@ -129,6 +129,11 @@ export const netText = checkedText(
   (s) => s.includes("/") ? parseStrictPrefix(s) !== undefined : parseIp(s) !== undefined,
   "a CIDR without host bits or an address, such as 10.0.0.0/24 or 10.0.0.1",
 );
+/** As netText, or "". */
+export const netOrEmpty = checkedText(
+  (s) => s === "" || (s.includes("/") ? parseStrictPrefix(s) : parseIp(s)) !== undefined,
+  "a CIDR without host bits or an address, such as 10.0.0.0/24 or 10.0.0.1",
+);
 /** A CIDR without host bits. */
 export const strictCidrText = checkedText(
   (s) => parseStrictPrefix(s) !== undefined,
@@ -144,10 +149,12 @@ export const macText = matching(
 /** A DNS-1123 subdomain: the name of most objects. */
 export const NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 export const LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
-export const nameText = matching(
-  NAME,
-  "a name of lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
-);
+const isName = (s: string) => NAME.test(s) && s.length <= 253;
+const WANT_NAME = "a name of at most 253 lower-case letters, digits, '-' and '.', beginning and " +
+  "ending with a letter or digit";
+export const nameText = checkedText(isName, WANT_NAME);
+/** As nameText, or "". */
+export const nameOrEmpty = checkedText((s) => s === "" || isName(s), WANT_NAME);
 /** Whether a text is a port's name (Kubernetes' IANA_SVC_NAME). */
 function isPortName(s: string): boolean {
   return LABEL.test(s) && s.length <= 15 && /[a-z]/.test(s) && !s.includes("--");
@@ -200,6 +207,12 @@ export function isLabelValue(value: string): boolean {
 export const labelMap = v.record(
   checkedText(isLabelKey, `a key such as ${WANT_LABEL_KEY}`),
   checkedText(isLabelValue, WANT_LABEL_VALUE),
+);
+
+/** As Kubernetes, which compares an annotation's key in lower case. */
+export const annotationMap = v.record(
+  checkedText((key) => isLabelKey(key.toLowerCase()), `a key such as ${WANT_LABEL_KEY}`),
+  v.string(),
 );
 
 // Selectors

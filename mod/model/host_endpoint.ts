@@ -7,10 +7,10 @@ import {
   integer,
   interfaceNameText,
   ipText,
+  nameOrEmpty,
   nameText,
   portNameText,
   protocolValue,
-  text,
 } from "./fields.ts";
 import { column, joined, nameColumn } from "./columns.ts";
 
@@ -22,7 +22,7 @@ export const endpointPort = v.object({
 
 const schema = objectSchema("HostEndpoint", "projectcalico.org/v3", {
   spec: v.object({
-    node: v.optional(text, ""),
+    node: v.optional(nameOrEmpty, ""),
     /** `*`: all interfaces of the node. */
     interfaceName: v.optional(interfaceNameText),
     expectedIPs: v.optional(v.array(ipText)),

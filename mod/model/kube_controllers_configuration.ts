@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import {
+  annotationMap,
   cidrText,
   durationText,
   integer,
@@ -39,7 +40,7 @@ const spec = v.object({
             interfaceCIDRs: v.optional(v.array(cidrText)),
             interfacePattern: v.optional(regexpText),
             labels: v.optional(labelMap),
-            annotations: v.optional(stringMap),
+            annotations: v.optional(annotationMap),
             nodeSelector: v.optional(selectorText),
           }))),
         })),

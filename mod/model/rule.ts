@@ -4,6 +4,7 @@
  */
 import * as v from "valibot";
 import {
+  annotationMap,
   atMost,
   integer,
   nameText,
@@ -50,7 +51,7 @@ export const ruleSchema = v.object({
       atMost(20, v.object({ exact: v.optional(text), prefix: v.optional(text) })),
     ),
   })),
-  metadata: v.optional(v.object({ annotations: v.optional(v.record(v.string(), v.string())) })),
+  metadata: v.optional(v.object({ annotations: v.optional(annotationMap) })),
 });
 export type Rule = v.InferOutput<typeof ruleSchema>;
 export type RuleInput = v.InferInput<typeof ruleSchema>;

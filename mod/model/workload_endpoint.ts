@@ -16,10 +16,10 @@ import {
   macText,
   matching,
   nameText,
+  netOrEmpty,
   netText,
   portNameOrEmpty,
   protocolValue,
-  text,
 } from "./fields.ts";
 import { addressBits, parseIp, parsePrefix, prefixContains } from "../net/mod.ts";
 import { column, joined, nameColumn } from "./columns.ts";
@@ -58,7 +58,7 @@ const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
       protocol: protocolValue,
       port: integer(1, 65535),
       hostPort: v.optional(integer(0, 65535), 0),
-      hostIP: v.optional(text, ""),
+      hostIP: v.optional(netOrEmpty, ""),
     }))),
     allowSpoofedSourcePrefixes: v.optional(v.array(cidrText)),
     qosControls: v.optional(v.object({
