@@ -6,6 +6,7 @@ import { identify, type Identity } from "./identify.ts";
 import { CliError, EXIT, usageError } from "./io.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
 import { reportFailures, success } from "./report.ts";
+import { progress } from "./terminal.ts";
 
 export async function run(call: Call): Promise<number> {
   const { io } = call;
@@ -24,6 +25,7 @@ export async function run(call: Call): Promise<number> {
   return await withResources(call, async (resources) => {
     const done: string[] = [];
     const failures: unknown[] = [];
+    const line = progress(io, "deleted", wanted.length);
     for (const { kind, name, namespace } of wanted) {
       try {
         await resources.delete(kind, name, namespace);
@@ -33,7 +35,9 @@ export async function run(call: Call): Promise<number> {
         if (absent && flagOption(call, "skipNotExists")) done.push(kind.kind);
         else failures.push(error);
       }
+      line.at(done.length);
     }
+    line.end();
     if (done.length > 0) io.stdout(success("deleted", done));
     const kinds = new Set(wanted.map(({ kind }) => kind.kind));
     const of = kinds.size === 1 ? `'${wanted[0].kind.kind}' ` : "";

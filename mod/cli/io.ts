@@ -12,6 +12,8 @@ export interface Io {
   env(name: string): string | undefined;
   /** Aborted by SIGINT and SIGTERM, for commands that serve or watch. */
   readonly signal: AbortSignal;
+  /** Standard error is a terminal: somebody sees progress and colours. */
+  readonly terminal?: boolean;
 }
 
 /** How a command ended; the number is the process's exit code. */
@@ -62,6 +64,7 @@ export function processIo(): Io {
     stderr: (text) => write(Deno.stderr, text),
     stdin: () => readAll(Deno.stdin.readable),
     env: (name) => Deno.env.get(name),
+    terminal: Deno.stderr.isTerminal(),
     get signal() {
       return processSignal();
     },

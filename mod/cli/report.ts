@@ -39,7 +39,7 @@ export function tellEnd(error: unknown, io: Io, program: Program): number {
     io.stderr(`error: this is a bug in ${program}: ${stack}\n`);
     return EXIT.failed;
   }
-  io.stderr(told(error as Error, program));
+  io.stderr(told(error as Error, program, io));
   if (program === "tortie" && error instanceof CliError && exit === EXIT.usage) {
     io.stderr(`(\`${program} --help\` and \`${program} COMMAND --help\` tell more)\n`);
   }
@@ -60,7 +60,7 @@ export function reportFailures(
     const code = exitOf(error);
     if (code === undefined) throw error;
     exit = Math.max(exit, code);
-    io.stderr((program === "calicoctl" ? prefix : "") + told(error as Error, program));
+    io.stderr((program === "calicoctl" ? prefix : "") + told(error as Error, program, io));
   }
   return exit;
 }

@@ -2,14 +2,17 @@
  * How a failure is told: in tortie's own words after `error: `, or as calicoctl does, whose scripts look
  * for `resource does not exist`, `resource already exists`, `update conflict`.
  */
+import type { Io } from "./io.ts";
+import { colours } from "./terminal.ts";
 import { ResourceError } from "../store/resource_error.ts";
 
 export type Program = "tortie" | "calicoctl";
 
 /** The lines for standard error, each with its line end. */
-export function told(error: Error, program: Program): string {
+export function told(error: Error, program: Program, io: Io): string {
   if (program === "calicoctl") return `${calicoctlText(error)}\n`;
-  return error.message.split("\n").map((line) => `error: ${line}\n`).join("");
+  const word = colours(io).red("error:");
+  return error.message.split("\n").map((line) => `${word} ${line}\n`).join("");
 }
 
 /** A failure in calicoctl's words. */

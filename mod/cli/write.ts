@@ -14,6 +14,7 @@ import { withResources } from "./context.ts";
 import { checkAll, type CheckedObject, refuseStrangeFields } from "./checked.ts";
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT, usageError } from "./io.ts";
+import { progress } from "./terminal.ts";
 import { exitOf, partialSuccess, success } from "./report.ts";
 
 export interface Verb {
@@ -84,18 +85,21 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
   return await withResources(call, async (resources) => {
     await refuseStrangeFields(checked, resources);
     let done = 0;
+    const line = progress(io, past, checked.length);
     for (const object of checked) {
       try {
         await write(resources, object, { crd: object.crd, keepUnknown: object.unknown.length > 0 });
       } catch (error) {
         const exists = error instanceof ResourceError && error.kind === "exists";
         if (!(exists && flagOption(call, "skipExists"))) {
+          line.end();
           if (done > 0) io.stdout(partialSuccess(past, done, kinds));
           throw placed(error, object);
         }
       }
-      done++;
+      line.at(++done);
     }
+    line.end();
     io.stdout(success(past, kinds));
     return EXIT.ok;
   });

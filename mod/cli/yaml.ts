@@ -3,7 +3,16 @@
  * dates and no sexagesimal numbers), and YAML that all of its readers read alike. JSON texts go to
  * JSON.parse. What comes in is not trusted: its size and the growth through aliases are bounded.
  */
-import { type Document, isNode, LineCounter, parseAllDocuments, stringify, type Tags } from "yaml";
+import {
+  type Document,
+  isCollection,
+  isNode,
+  LineCounter,
+  parseAllDocuments,
+  stringify,
+  type Tags,
+  visit,
+} from "yaml";
 
 /** Text that is not YAML or JSON, or more than we read. The message begins with file and line. */
 export class YamlError extends Error {
@@ -76,6 +85,12 @@ export function parseYaml(text: string, name: string): YamlDocument[] {
       const what = fault.message.split("\n")[0].replace(/ at line \d+, column \d+:?$/, "");
       throw new YamlError(`${name}:${line}: document ${i + 1} is not YAML: ${what}`);
     }
+    const strange = collectionKey(document);
+    if (strange !== undefined) {
+      throw new YamlError(
+        `${name}:${lineAt(strange)}: document ${i + 1}: a key is a list or an object; want a text`,
+      );
+    }
     const line = lineAt(document.contents?.range?.[0]);
     const value = toValue(document, `${name}:${line}: document ${i + 1}`);
     if (value === null || value === undefined) return;
@@ -112,6 +127,19 @@ function toValue(document: Document, where: string): unknown {
   } catch (error) {
     throw new YamlError(`${where}: ${(error as Error).message}`);
   }
+}
+
+/** Where a key begins that is no scalar, which YAML allows and no object of ours has. */
+function collectionKey(document: Document): number | undefined {
+  let offset: number | undefined;
+  visit(document, {
+    Pair(_, { key }) {
+      if (!isCollection(key)) return undefined;
+      offset = key.range?.[0] ?? 0;
+      return visit.BREAK;
+    },
+  });
+  return offset;
 }
 
 /** Where a path, or its nearest parent that is there, begins in the text. */

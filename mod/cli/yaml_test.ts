@@ -107,3 +107,12 @@ Deno.test("keys are written in order, lists at the depth of their key", () => {
     "kind: K\nspec:\n  a: 1\n  b:\n  - x\n  - z\n",
   );
 });
+
+Deno.test("a key that is a list or an object is refused with its line", () => {
+  for (const text of ["a: 1\n? [b]\n: c\n", "a: 1\nx: {{b: 1}: c}\n"]) {
+    assert.throws(
+      () => parseYaml(text, "f"),
+      (error: Error) => /^f:2: document 1: a key/.test(error.message),
+    );
+  }
+});

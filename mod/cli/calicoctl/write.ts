@@ -16,6 +16,7 @@ import { readObjects, type SourceObject } from "../documents.ts";
 import { CliError, EXIT, failure } from "../io.ts";
 import { otherNamespace } from "../kind_argument.ts";
 import { exitOf, partialSuccess, success } from "../report.ts";
+import { progress } from "../terminal.ts";
 import { calicoctlText } from "../voice.ts";
 import { VERBS } from "../write.ts";
 
@@ -40,7 +41,9 @@ async function run(call: Call, word: Word): Promise<number> {
   const failures: Error[] = [];
   const each = async (resources?: Resources) => {
     await refuseStrangeFields(objects, resources);
-    for (const object of objects) {
+    const line = progress(call.io, PAST[word], objects.length);
+    for (const [i, object] of objects.entries()) {
+      line.at(i);
       try {
         const manifest = check(call, word, object);
         if (resources && word !== "validate") {
@@ -54,6 +57,7 @@ async function run(call: Call, word: Word): Promise<number> {
         failures.push(error as Error);
       }
     }
+    line.end();
   };
   await (word === "validate" ? each() : withResources(call, each));
   return report(call, word, objects.map(({ kind }) => kind.kind), failures);
