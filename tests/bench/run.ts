@@ -15,6 +15,7 @@ import * as coldStart from "./cold_start.ts";
 import * as cni from "./cni.ts";
 import * as demo from "./demo.ts";
 import * as flows from "./flows.ts";
+import * as help from "./help.ts";
 import * as ipam from "./ipam.ts";
 import * as memory from "./memory.ts";
 import * as nft from "./nft.ts";
@@ -34,6 +35,7 @@ interface Benchmark {
 
 const BENCHMARKS: Record<string, Benchmark> = {
   start: { what: "start of the plugin, an empty module beside it", usual: true, run: start.run },
+  help: { what: "help and completion, an empty module beside it", usual: true, run: help.run },
   cni: { what: "ADD and DEL, stock ptp and bridge beside them", usual: true, run: cni.run },
   ipam: { what: "IPAM assignments a second", usual: true, run: runIpam },
   memory: { what: "the node service at 10 and 250 pods", usual: true, run: memory.run },
