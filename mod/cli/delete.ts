@@ -26,9 +26,9 @@ export async function run(call: Call): Promise<number> {
     const done: string[] = [];
     const failures: unknown[] = [];
     const line = progress(io, "deleted", wanted.length);
-    for (const { kind, name, namespace } of wanted) {
+    for (const { kind, name, namespace, resourceVersion } of wanted) {
       try {
-        await resources.delete(kind, name, namespace);
+        await resources.delete(kind, name, namespace, { resourceVersion });
         done.push(kind.kind);
       } catch (error) {
         const absent = error instanceof ResourceError && error.kind === "notFound";

@@ -11,6 +11,8 @@ export interface Identity {
   readonly kind: AnyKind;
   readonly name: string;
   readonly namespace?: string;
+  /** The file's: an object that was changed since it was printed is another one. */
+  readonly resourceVersion?: string;
 }
 
 /** All objects of the files; CliError that names those without kind or name. */
@@ -25,9 +27,8 @@ export async function identify(call: Call, files: readonly string[]): Promise<Id
   for (const source of sources) {
     try {
       const { kind } = resolveKind(source.value);
-      const metadata = (source.value as { metadata?: { name?: unknown; namespace?: unknown } })
-        .metadata;
-      const { name, namespace } = metadata ?? {};
+      const { name, namespace, resourceVersion } =
+        (source.value as { metadata?: Record<string, unknown> }).metadata ?? {};
       if (typeof name !== "string" || name === "") {
         faults.push(`${source.where}: ${kind.kind}: metadata.name: is missing`);
         continue;
@@ -44,6 +45,7 @@ export async function identify(call: Call, files: readonly string[]): Promise<Id
         kind,
         name,
         namespace: kind.namespaced ? own ?? wished ?? "default" : undefined,
+        ...typeof resourceVersion === "string" && resourceVersion !== "" && { resourceVersion },
       });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;

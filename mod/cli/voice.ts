@@ -26,6 +26,8 @@ export function calicoctlText(error: Error): string {
       return `resource does not exist: ${id}`;
     case "conflict":
       return `update conflict: ${id} (${remedy(error)})`;
+    case "refused":
+      return `operation is not supported on ${id}: ${remedy(error)}`;
     default:
       return error.message;
   }

@@ -10,6 +10,7 @@
 import * as v from "valibot";
 import { parseCidr, parseIp, parseStrictPrefix } from "../net/mod.ts";
 import { parseSelector, SelectorError } from "../selector/selector.ts";
+import { nearest } from "./nearest.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 
 /** Marks a field that is left out of storage while it is false, 0 or "" (Go's omitempty). */
@@ -65,7 +66,7 @@ export const anyInteger = v.pipe(
 );
 
 export function oneOf<const T extends readonly string[]>(...values: T) {
-  return v.picklist(values, words(values));
+  return v.picklist(values, ({ input }) => words(values) + hint(input, values));
 }
 
 /** As oneOf, in any case; after reading in the case of the list. */
@@ -73,8 +74,13 @@ export function oneOfAnyCase<const T extends readonly string[]>(...values: T) {
   return canonical<string, T[number]>(
     v.string(),
     (s) => values.find((value) => value.toLowerCase() === s.toLowerCase()),
-    words(values),
+    (value) => words(values) + hint(value, values),
   );
+}
+
+function hint(value: unknown, values: readonly string[]): string {
+  const near = typeof value === "string" ? nearest(value, values) : undefined;
+  return near ? ` (did you mean ${near}?)` : "";
 }
 
 function words(values: readonly string[]): string {
@@ -85,14 +91,14 @@ function words(values: readonly string[]): string {
 function canonical<In, Out>(
   schema: v.GenericSchema<In>,
   read: (value: In) => Out | undefined,
-  want: string,
+  want: string | ((value: In) => string),
 ) {
   return v.pipe(
     schema,
     v.rawTransform(({ dataset, addIssue, NEVER }): Out => {
       const value = read(dataset.value);
       if (value !== undefined) return value;
-      addIssue({ message: want });
+      addIssue({ message: typeof want === "string" ? want : want(dataset.value) });
       return NEVER;
     }),
   );

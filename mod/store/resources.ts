@@ -238,6 +238,7 @@ export class Resources {
         const again = error instanceof ResourceError && error.kind === "conflict" &&
           !metadata.resourceVersion && attempt < RETRIES;
         if (!again) throw error;
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS << attempt));
       }
     }
   }
@@ -429,6 +430,8 @@ function storeKey(kind: AnyKind, name: string, namespace?: string): string {
 
 /** How often a write is tried again when someone else was quicker (Calico tries 5 times, 1 s apart). */
 const RETRIES = 5;
+/** Before the first retry of a replace; twice as long before each further one. */
+const RETRY_MS = 10;
 const MODIFY_RETRIES = 100;
 
 function finish<T extends Resource>(kind: Kind<T, any>, object: T): T {

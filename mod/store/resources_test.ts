@@ -13,7 +13,7 @@ import { profileKind } from "../model/profile.ts";
 import { tierKind } from "../model/tier.ts";
 import { workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { memoryStore } from "./memory.ts";
-import type { Store } from "./store.ts";
+import { type Store, StoreError } from "./store.ts";
 import {
   ResourceError,
   type ResourceErrorKind,
@@ -159,6 +159,37 @@ test("apply creates, then replaces the spec whole and of the metadata labels and
     resources.replace(ippoolKind, pool("q", { cidr: "11.0.0.0/8" })),
   );
 });
+
+test(
+  "a replace that others are quicker than is tried five times, but not at a revision that the file names",
+  async (resources, store) => {
+    const input = pool("p", { cidr: "10.0.0.0/16" });
+    const { metadata } = await resources.create(ippoolKind, input);
+    let left = 0;
+    let tried = 0;
+    const racing = new Resources({
+      ...store,
+      get: (key: string) => store.get(key),
+      list: (prefix: string) => store.list(prefix),
+      create: (...args: Parameters<Store["create"]>) => store.create(...args),
+      update: (...args: Parameters<Store["update"]>) => {
+        tried++;
+        if (left-- > 0) return Promise.reject(new StoreError("conflict", "quicker"));
+        return store.update(...args);
+      },
+    } as Store);
+    left = 4;
+    await racing.replace(ippoolKind, input);
+    assert.equal(tried, 5);
+    [left, tried] = [5, 0];
+    await refused("conflict", /changed by someone else/, racing.replace(ippoolKind, input));
+    assert.equal(tried, 5);
+    [left, tried] = [1, 0];
+    const named = pool("p", { cidr: "10.0.0.0/16" }, { resourceVersion: metadata.resourceVersion });
+    await refused("conflict", /changed by someone else/, racing.apply(ippoolKind, named));
+    assert.equal(tried, 1);
+  },
+);
 
 test("pools may not overlap, unless kubectl writes them", async (resources) => {
   await resources.create(ippoolKind, pool("wide", { cidr: "10.244.0.0/16" }));

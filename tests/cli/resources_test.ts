@@ -194,6 +194,45 @@ test("a directory is read in order, with -R those below it", async (cluster) => 
   assert.match((await cluster.run(["get", "-f", dir])).out, /^NAME +\none +\ntwo +\n/);
 });
 
+test("several files at once, JSON and YAML, one of them standard input", async (cluster) => {
+  const set = (name: string) => ({
+    apiVersion: "projectcalico.org/v3",
+    kind: "GlobalNetworkSet",
+    metadata: { name },
+  });
+  const json = await cluster.file("a.json", JSON.stringify([set("a"), set("b")]));
+  const yaml = await cluster.file("c.yaml", `--- \n${JSON.stringify(set("c"))}\n---\n---\n`);
+  const words = ["apply", "-f", json, "-f", yaml, "--filename=-"];
+  const answer = await cluster.run(words, { stdin: JSON.stringify(set("d")) });
+  assert.equal(answer.out, "Successfully applied 4 'GlobalNetworkSet' resource(s)\n");
+  const names = (await cluster.run("get gnetsets -o name")).out;
+  assert.equal(names, ["a", "b", "c", "d"].map((n) => `globalnetworkset/${n}\n`).join(""));
+});
+
+test("delete of what was printed and changed since is a conflict", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: POOLS });
+  const printed = (await cluster.run("get ippool pool-a -o yaml")).out;
+  await cluster.run("label ippool pool-a a=b");
+  for (const name of ["tortie", "calicoctl"]) {
+    const stale = await cluster.run("delete -f -", { stdin: printed, name });
+    assert.equal(stale.exit, 1);
+    assert.match(stale.err, /changed by someone else/);
+  }
+  const latest = (await cluster.run("get ippool pool-a -o yaml")).out;
+  assert.equal((await cluster.run("delete -f -", { stdin: latest })).exit, 0);
+});
+
+test("slips in values of fields are told with the nearest that is allowed", async (cluster) => {
+  const stdin = POOLS.replace("natOutgoing: true", "ipipMode: allways, vxlanMode: Sometimes");
+  const { exit, err } = await cluster.run("validate -f -", { stdin });
+  assert.equal(exit, 1);
+  assert.match(
+    err,
+    /spec\.ipipMode: "allways" .*want one of Never, Always, CrossSubnet \(did you mean Always\?\)/,
+  );
+  assert.match(err, /spec\.vxlanMode: "Sometimes" .*CrossSubnet\n/);
+});
+
 test("files that are not there, empty, URLs: each is said", async (cluster) => {
   const empty = await cluster.file("empty.yaml", "# nothing\n");
   const cases: [words: string[], exit: number, message: RegExp][] = [
