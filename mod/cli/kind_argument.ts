@@ -11,8 +11,8 @@ export function kindOf(name: string): AnyKind {
   const near = nearest(name.toLowerCase(), KINDS.flatMap((k) => [...k.names]));
   throw usageError(
     `resource type '${name}' is not supported${
-      near ? ` (did you mean ${near}?)` : ""
-    }; want one of ${KINDS.map((k) => k.names[0]).join(", ")}`,
+      near ? ` (did you mean ${near}?)` : `; want one of ${KINDS.map((k) => k.names[0]).join(", ")}`
+    }`,
   );
 }
 

@@ -52,6 +52,14 @@ Deno.test("mistakes are on standard error, without an `error:`, and exit 1", asy
   );
 });
 
+Deno.test("a flag that would do nothing is refused, with what to do instead", async () => {
+  for (const flag of ["--dryrun", "--as=64512", "--node-image=x", "--ip-autodetection-method=x"]) {
+    const { exit, err } = await command(["node", "run", flag], { name });
+    assert.equal(exit, 1);
+    assert.match(err, /^--[\w-]+ is not taken by calicoctl node run here: /);
+  }
+});
+
 test("create, get, apply, replace, delete say what calicoctl says", async (run) => {
   assert.deepEqual(await run("create -f -", POOLS), [
     0,

@@ -16,6 +16,10 @@ export interface Flag {
   readonly hidden?: boolean;
   /** What its value is, for completion. */
   readonly completes?: Completes;
+  /** The name under which the action has it, where that is another. */
+  readonly option?: string;
+  /** It is refused, since it does nothing here; this is what to do instead. */
+  readonly instead?: string;
 }
 
 export interface CalicoctlCommand {

@@ -23,6 +23,7 @@ export async function runCalicoctl(words: readonly string[], io: Io): Promise<nu
       return EXIT.ok;
     }
     checkLogLevel(parsed);
+    checkTaken(parsed);
     const action = await actionOf(command);
     return await action(await callOf(parsed, io)) === EXIT.ok ? EXIT.ok : EXIT.failed;
   } catch (error) {
@@ -48,6 +49,14 @@ function checkLogLevel({ flags }: Parsed): void {
   );
 }
 
+/** A flag that would do nothing is not passed over. */
+function checkTaken({ command, flags }: Parsed): void {
+  for (const { name, instead } of command.flags ?? []) {
+    if (instead === undefined || !flags.has(name) || flags.get(name) === false) continue;
+    throw new ParseError(`--${name} is not taken by ${PROGRAM} ${command.name} here: ${instead}`);
+  }
+}
+
 async function actionOf(command: CalicoctlCommand): Promise<Action> {
   const load = command.load ?? (await tortieCommand(command.name))?.load;
   if (load) return (await load()).run;
@@ -68,7 +77,8 @@ async function callOf({ command, flags, operands }: Parsed, io: Io): Promise<Cal
     const repeated = own?.options?.some((option) =>
       option.repeat && new RegExp(`--${name}(?![\\w-])`).test(option.flags)
     );
-    const key = name.replace(/-([a-z0-9])/g, (_, letter) => letter.toUpperCase());
+    const as = command.flags?.find((flag) => flag.name === name)?.option ?? name;
+    const key = as.replace(/-([a-z0-9])/g, (_, letter) => letter.toUpperCase());
     options[key] = repeated && !Array.isArray(value)
       ? [value]
       : typeof value === "number"
