@@ -16,7 +16,8 @@ async function screen(words: string[], env: Record<string, string> = {}): Promis
 
 Deno.test("errors are red at a terminal, but not with NO_COLOR, and not in a pipe", async () => {
   const terminal = ["script", "-qec", `${BINARY} apply`, "/dev/null"];
-  assert.match(await screen(terminal), /\x1b\[31merror:\x1b\[39m apply needs -f/);
+  const red = (await screen(terminal)).startsWith("\x1b[31merror:\x1b[39m apply needs -f");
+  assert.ok(red);
   assert.match(await screen(terminal, { NO_COLOR: "1" }), /^error: apply needs -f/);
   assert.match(await screen(["sh", "-c", `${BINARY} apply 2>&1`]), /^error: apply needs -f/);
 });
@@ -24,7 +25,7 @@ Deno.test("errors are red at a terminal, but not with NO_COLOR, and not in a pip
 Deno.test("long work says how far it is at a terminal, and leaves nothing behind", async () => {
   const folder = await Deno.makeTempDir({ prefix: "tortie-cli-" });
   try {
-    const sets = Array.from({ length: 4000 }, (_, i) => ({
+    const sets = Array.from({ length: 2000 }, (_, i) => ({
       apiVersion: "projectcalico.org/v3",
       kind: "GlobalNetworkSet",
       metadata: { name: `set-${i}` },
@@ -33,10 +34,11 @@ Deno.test("long work says how far it is at a terminal, and leaves nothing behind
     await Deno.writeTextFile(`${folder}/sets.json`, JSON.stringify(sets));
     const apply = `${BINARY} apply --store kv:${folder}/s.kv -f ${folder}/sets.json`;
     const shown = await screen(["script", "-qec", `stty cols 200; ${apply}`, "/dev/null"]);
-    assert.match(shown, /\rapplied \d+ of 4000 resources/);
-    assert.match(shown, /\r +\rSuccessfully applied 4000 'GlobalNetworkSet' resource\(s\)\r\n$/);
+    assert.match(shown, /\rapplied \d+ of 2000 resources/);
+    assert.match(shown, /\r +\rSuccessfully applied 2000 'GlobalNetworkSet' resource\(s\)\r\n$/);
+    await Deno.writeTextFile(`${folder}/sets.json`, JSON.stringify(sets.slice(0, 600)));
     const piped = await screen(["sh", "-c", `${apply} 2>&1`]);
-    assert.equal(piped, "Successfully applied 4000 'GlobalNetworkSet' resource(s)\n");
+    assert.equal(piped, "Successfully applied 600 'GlobalNetworkSet' resource(s)\n");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
