@@ -21,6 +21,8 @@ interface ColumnCase {
 
 interface TableCase {
   id: string;
+  /** Names of the objects among those of the system tests; not all of them are given. */
+  objects: string[];
   /** Without the blanks at its very end. */
   table: string;
 }
@@ -62,10 +64,18 @@ function judgeColumns(test: ColumnCase): string | undefined {
 
 async function tables(dir: string): Promise<FileResult> {
   const file = "cli/calicoctl-get-tables.jsonl";
-  const result: FileResult = { file, passed: 0, failed: 0, skipped: 0, failures: [] };
+  const reasons: string[] = [];
+  const result: FileResult = { file, passed: 0, failed: 0, skipped: 0, failures: [], reasons };
+  const shared = await lines<{ name: string; object: any }>(
+    `${dir}/manifests/calicoctl-crud-objects.jsonl`,
+  );
   for (const test of await lines<TableCase>(`${dir}/${file}`)) {
-    const shown = await poolTable(test.table);
-    if (shown.trimEnd() === test.table) result.passed++;
+    const given = shared.filter(({ name }) => test.objects.includes(name));
+    const shown = await tableOf(test.table, given.map(({ object }) => object));
+    if (shown === undefined) {
+      result.skipped++;
+      reasons.push(`${test.id}: its objects are not given`);
+    } else if (shown.trimEnd() === test.table) result.passed++;
     else {
       result.failed++;
       result.failures.push(`${test.id}: have\n${shown}\nwant\n${test.table}`);
@@ -74,17 +84,26 @@ async function tables(dir: string): Promise<FileResult> {
   return result;
 }
 
-/** The table of the pools that a table's own cells name: those objects are not all given. */
-async function poolTable(table: string): Promise<string> {
-  const [, ...rows] = table.split("\n").map((line) => line.split(/ {3,}/));
-  const manifests = rows.map(([name, cidr, nodeSelector]) =>
-    parseManifest({
+/**
+ * The table of the objects that its rows name: those that are given, else pools made of the cells of
+ * their own rows. undefined where an object of another kind is not given.
+ */
+async function tableOf(table: string, given: any[]): Promise<string | undefined> {
+  const [headings, ...rows] = table.split("\n").map((line) => line.trimEnd().split(/ {3,}/));
+  const isPool = headings.join() === "NAME,CIDR,SELECTOR";
+  const manifests = rows.filter(([name]) => name !== "").map(([name, cidr, nodeSelector]) => {
+    const object = given.find(({ metadata }) => metadata.name === name);
+    if (object || !isPool) return object && parseManifest(object);
+    return parseManifest({
       apiVersion: "projectcalico.org/v3",
       kind: "IPPool",
       metadata: { name },
       spec: { cidr, nodeSelector },
-    })
-  );
+    });
+  });
+  if (manifests.length === 0 || manifests.includes(undefined)) return undefined;
+  const [{ kind }] = manifests;
+  const wide = headings.join() !== kind.columns.map((column: any) => column.heading).join();
   const objects = manifests.map(({ object }) => object);
-  return await print({ format: "ps" }, [{ kind: manifests[0].kind, objects, whole: true }]);
+  return await print({ format: wide ? "wide" : "ps" }, [{ kind, objects, whole: true }]);
 }
