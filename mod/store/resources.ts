@@ -230,7 +230,8 @@ export class Resources {
       if (metadata.labels) kept.labels = metadata.labels;
       if (metadata.annotations) kept.annotations = metadata.annotations;
       const next = { ...structuredClone(object), metadata: kept };
-      carryUnknown(kind.schema, stored, next);
+      // Of an open kind we read a part alone: what the file leaves out of the rest is gone.
+      if (!kind.open) carryUnknown(kind.schema, stored, next);
       if (object.status === undefined && stored.status !== undefined) next.status = stored.status;
       try {
         return await this.update(kind, next as unknown as I, { ...mode, keepUnknown: true });

@@ -428,6 +428,13 @@ test("fields of a newer version survive every rewrite, and slips are still slips
       await survived(`${name} ${line} of a slip`);
     }
   }
+  // Of a Pod we read a part alone; all of it is the file's.
+  const pod = (more: string) =>
+    `{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: []${more}}}`;
+  await ok("apply -f -", pod(", volumes: [{name: v}]"));
+  assert.match(await ok("get pod p -o yaml"), /volumes/);
+  await ok("apply -f -", pod(""));
+  assert.doesNotMatch(await ok("get pod p -o yaml"), /volumes/);
   // A file of today's fields; a list is replaced whole.
   await ok("apply -f -", stdin);
   await survived("apply of an older file", false);
