@@ -65,7 +65,7 @@ export function readBlock(value: unknown, prefix: Prefix): AllocationBlock {
   if (!Array.isArray(raw.allocations) || raw.allocations.length !== size) {
     throw bad(`it does not have ${size} allocations`);
   }
-  let attributes: AllocationAttribute[] = Array.isArray(raw.attributes) ? raw.attributes : [];
+  let attributes = (Array.isArray(raw.attributes) ? raw.attributes : []).map(readAttribute);
   const known = attributes.length;
   const allocations = raw.allocations.map((index) => {
     if (index === null || index === undefined) return null;
@@ -85,6 +85,15 @@ export function readBlock(value: unknown, prefix: Prefix): AllocationBlock {
     sequenceNumberForAllocation: raw.sequenceNumberForAllocation ?? {},
     deleted: raw.deleted ?? false,
   };
+}
+
+/** An attribute that is none says nothing about whose the address is. */
+function readAttribute(value: unknown): AllocationAttribute {
+  if (typeof value !== "object" || value === null) return {};
+  const attribute = value as AllocationAttribute;
+  const { handle_id: handle } = attribute;
+  if (handle === undefined || handle === null || typeof handle === "string") return attribute;
+  return { ...attribute, handle_id: null };
 }
 
 /** The queue as it is where it holds every free ordinal once, else mended, its order kept. */

@@ -1,0 +1,120 @@
+/** Addresses beside those who use them: given and used by nobody, used and not given, or by another. */
+import { formatPrefix, parseIp, prefixContains } from "../../net/mod.ts";
+import type { Pool } from "../pools.ts";
+import { type Allocation, blockName, GATEWAY_TYPE, WINDOWS_RESERVED } from "./allocations.ts";
+import type { Finding, FindingKind } from "./finding.ts";
+import { isKept } from "./kept.ts";
+import { type AddressUser, isPod, type Users } from "./users.ts";
+
+/** An allocation, with who uses the address. */
+export interface UsedAllocation extends Allocation {
+  readonly owners: readonly string[];
+}
+
+/** The allocations with their users; a reserved or kept address is in use without anybody's doing. */
+export function withUsers(allocations: readonly Allocation[], users: Users): UsedAllocation[] {
+  return allocations.map((allocation) => {
+    const owners = (users.get(allocation.address) ?? []).map((user) => user.name);
+    const reserve = reserveName(allocation, allocations);
+    return { ...allocation, owners: reserve && owners.length === 0 ? [reserve] : owners };
+  });
+}
+
+function reserveName(allocation: Allocation, all: readonly Allocation[]): string | undefined {
+  if (allocation.handle === WINDOWS_RESERVED) return "Reserved for Windows";
+  const kept = isKept(allocation);
+  if (kept) return kept;
+  if (allocation.attributes.type !== GATEWAY_TYPE) return undefined;
+  const inBlock = blockName(allocation);
+  const serves = all.some((other) =>
+    other.attributes.type !== GATEWAY_TYPE && other.node === allocation.node &&
+    blockName(other) === inBlock
+  );
+  return serves ? `Gateway(${allocation.node})` : undefined;
+}
+
+export interface AddressCheck {
+  readonly findings: Finding[];
+  readonly leaked: UsedAllocation[];
+  readonly notInPool: string[];
+  readonly notAllocated: string[];
+}
+
+export function examineAddresses(
+  allocations: readonly UsedAllocation[],
+  users: Users,
+  pools: readonly Pool[],
+): AddressCheck {
+  const findings: Finding[] = [];
+  const say = (kind: FindingKind, subject: string, what: string) =>
+    findings.push({ kind, subject, message: `${subject} ${what}` });
+  const given = new Map<string, UsedAllocation[]>();
+  for (const allocation of allocations) {
+    const list = given.get(allocation.address) ?? [];
+    list.push(allocation);
+    given.set(allocation.address, list);
+  }
+  for (const [address, list] of given) {
+    if (list.length > 1) {
+      say("addressTwice", address, `was given by ${list.map(blockName).join(" and by ")}`);
+    }
+  }
+  const leaked = allocations.filter(({ owners }) => owners.length === 0);
+  for (const { address, handle, attributes, node } of leaked) {
+    const { pod, namespace, type } = attributes;
+    const whom = pod
+      ? `pod ${namespace}/${pod}`
+      : type ?? (handle ? `handle ${handle}` : "nobody known");
+    say("leak", address, `is given to ${whom}${node && ` of node ${node}`}, and nobody uses it`);
+  }
+  const check = { findings, leaked, notInPool: [] as string[], notAllocated: [] as string[] };
+  for (const [address, list] of users) {
+    const names = list.map((user) => user.name).join(" and ");
+    if (list.length > 1) say("usedTwice", address, `is used by ${names}`);
+    const records = given.get(address);
+    if (records) {
+      for (const user of list) {
+        const wrong = records.every((record) => isAnothers(record, user));
+        if (wrong) {
+          say("wrongUser", address, `is used by ${user.name}, and given to ${nameOf(records[0])}`);
+        }
+      }
+      continue;
+    }
+    const ip = parseIp(address)!;
+    if (pools.some((pool) => pool.closed === undefined && prefixContains(pool.prefix, ip))) {
+      check.notAllocated.push(address);
+      say(
+        "notAllocated",
+        address,
+        `is used by ${names}, lies in an active pool, and is given to nobody`,
+      );
+    } else {
+      check.notInPool.push(address);
+      const closed = pools.find((pool) => prefixContains(pool.prefix, ip));
+      const where = closed
+        ? `pool ${closed.name} (${formatPrefix(closed.prefix)}) gives nothing`
+        : "no pool has it";
+      say("notInPool", address, `is used by ${names}, and is in no active pool: ${where}`);
+    }
+  }
+  return check;
+}
+
+/** Whether the record names another pod, node or container than the user is. */
+function isAnothers({ attributes, handle }: Allocation, user: AddressUser): boolean {
+  const { pod, namespace = "", node } = attributes;
+  if (pod && user.pod && !isPod(user, { namespace, name: pod })) return true;
+  if (pod && user.name.startsWith("Node(")) return true;
+  if (node && user.node && node !== user.node) return true;
+  // Only a handle that ends with a whole container ID says whose it is.
+  const container = /\.([0-9a-f]{64})(\.[^.]+)?$/.exec(handle ?? "")?.[1];
+  return container !== undefined && user.containerId !== undefined &&
+    /^[0-9a-f]{64}$/.test(user.containerId) && container !== user.containerId;
+}
+
+function nameOf({ attributes, handle, node }: Allocation): string {
+  const { pod, namespace, type } = attributes;
+  const what = pod ? `pod ${namespace}/${pod}` : type ?? `handle ${handle ?? "none"}`;
+  return node ? `${what} of node ${node}` : what;
+}

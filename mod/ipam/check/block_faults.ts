@@ -1,0 +1,123 @@
+/** What can be wrong with one block by itself. The stored value is looked at, not what reading mends. */
+import { formatPrefix, type Prefix } from "../../net/mod.ts";
+import type { AllocationAttribute, AllocationBlock } from "../../model/ipam_block.ts";
+import { isEmpty, readBlock } from "../block.ts";
+import { IpamError } from "../errors.ts";
+import type { Finding, FindingKind } from "./finding.ts";
+
+/** Clocks of two machines may differ by so much without anybody's fault. */
+const CLOCKS_DIFFER_MS = 3_600_000;
+
+/** The block as IPAM reads it, where it can, and its faults. */
+export function examineBlock(
+  prefix: Prefix,
+  value: unknown,
+  now: number,
+): { block?: AllocationBlock; findings: Finding[] } {
+  const cidr = formatPrefix(prefix);
+  let block: AllocationBlock;
+  try {
+    block = readBlock(value, prefix);
+  } catch (error) {
+    // Members of other types than they should be end up as a TypeError, a bad number as a SyntaxError.
+    const why = error instanceof IpamError ? error.message : (error as Error).message;
+    return {
+      findings: [{ kind: "blockBroken", subject: cidr, message: `${cidr} cannot be read: ${why}` }],
+    };
+  }
+  const raw = value as AllocationBlock;
+  const findings: Finding[] = [];
+  const say = (kind: FindingKind, what: string) =>
+    findings.push({ kind, subject: cidr, message: `${cidr} ${what}` });
+  const queue = queueFault(raw);
+  if (queue) say("freeQueue", queue);
+  for (const fault of attributeFaults(raw)) say(...fault);
+  const sequence = sequenceFault(raw);
+  if (sequence) say("sequence", sequence);
+  const cooling = coolingFault(raw.attributes ?? [], now);
+  if (cooling) say("coolingTime", cooling);
+  if (raw.deleted === true) say("halfDeleted", "is marked as deleted");
+  if (!block.affinity && isEmpty(block)) say("blockOrphan", "has no owner and no addresses in use");
+  return { block, findings };
+}
+
+/** Every free ordinal stands in the queue once, and nothing else does. */
+function queueFault({ allocations, unallocated }: AllocationBlock): string | undefined {
+  if (!Array.isArray(unallocated)) return "has no queue of free addresses";
+  const counts = new Map<number, number>();
+  for (const ordinal of unallocated) counts.set(ordinal, (counts.get(ordinal) ?? 0) + 1);
+  const strange = [...counts.keys()].filter((o) => !(o in allocations));
+  const taken = [...counts.keys()].filter((o) => o in allocations && allocations[o] !== null);
+  const double = [...counts].filter(([, n]) => n > 1).map(([o]) => o);
+  const lost = [...allocations.keys()].filter((o) => allocations[o] === null && !counts.has(o));
+  const faults = [
+    taken.length > 0 && `offers ${ordinals(taken)}, which are taken`,
+    lost.length > 0 && `never offers ${ordinals(lost)}, which are free`,
+    double.length > 0 && `offers ${ordinals(double)} more than once`,
+    strange.length > 0 && `offers ${ordinals(strange)}, which it does not have`,
+  ].filter((fault) => fault !== false);
+  return faults.length > 0
+    ? `has a wrong queue of free addresses: it ${faults.join("; it ")}`
+    : undefined;
+}
+
+function attributeFaults({ allocations, attributes }: AllocationBlock): [FindingKind, string][] {
+  const count = attributes?.length ?? 0;
+  const referred = new Set(allocations);
+  const faults: [FindingKind, string][] = [];
+  const missing = [...allocations.keys()].filter((o) => {
+    const index = allocations[o];
+    return index !== null && index !== undefined &&
+      !(Number.isInteger(index) && index >= 0 && index < count);
+  });
+  if (missing.length > 0) {
+    faults.push([
+      "attributeMissing",
+      `gave ${ordinals(missing)} to an attribute that is not there`,
+    ]);
+  }
+  const broken = [...Array(count).keys()].filter((index) => !isAttribute(attributes[index]));
+  if (broken.length > 0) {
+    faults.push(["attributeMissing", `has attributes that say nothing: ${broken.join(", ")}`]);
+  }
+  const unused = [...Array(count).keys()].filter((index) => !referred.has(index));
+  if (unused.length > 0) {
+    faults.push([
+      "attributeUnused",
+      `has attributes that no address refers to: ${unused.join(", ")}`,
+    ]);
+  }
+  return faults;
+}
+
+function isAttribute(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { handle_id: handle } = value as AllocationAttribute;
+  return handle === undefined || handle === null || typeof handle === "string";
+}
+
+/** An allocation cannot be younger than the block. Blocks of old versions have no numbers at all. */
+function sequenceFault(block: AllocationBlock): string | undefined {
+  const { allocations, sequenceNumber, sequenceNumberForAllocation: numbers = {} } = block;
+  const wrong = Object.entries(numbers ?? {}).filter(([ordinal, number]) =>
+    !(Number(ordinal) in allocations) || BigInt(number) > BigInt(sequenceNumber ?? 0)
+  );
+  if (wrong.length === 0) return undefined;
+  return `is at number ${sequenceNumber}, and has numbers of allocations that cannot be: ` +
+    wrong.map(([ordinal, number]) => `${ordinal} at ${number}`).join(", ");
+}
+
+function coolingFault(attributes: AllocationAttribute[], now: number): string | undefined {
+  const wrong = attributes.filter(isAttribute).flatMap(({ releasedAt }) =>
+    releasedAt && !(Date.parse(releasedAt) <= now + CLOCKS_DIFFER_MS) ? [releasedAt] : []
+  );
+  return wrong.length > 0
+    ? `has addresses that cool down since a time that cannot be: ${wrong.join(", ")}`
+    : undefined;
+}
+
+function ordinals(list: readonly number[]): string {
+  const shown = list.slice(0, 8).join(", ");
+  const more = list.length > 8 ? ` and ${list.length - 8} more` : "";
+  return `ordinal${list.length === 1 ? "" : "s"} ${shown}${more}`;
+}

@@ -1,0 +1,109 @@
+/**
+ * A sound cluster gives no finding, whatever has happened in it; a damaged one gives the finding of
+ * every damage, by its kind and by what it is about.
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { IPAM_PREFIX } from "../../model/keys.ts";
+import { check, checkStore } from "./check.ts";
+import { explain, type FindingKind, FINDINGS } from "./finding.ts";
+import { readRecords } from "./records.ts";
+import { SoundCluster, step } from "./testing/clusters.ts";
+import { type Damage, DAMAGES, furnish, sceneOf } from "./testing/damages.ts";
+
+async function inCluster(run: (cluster: SoundCluster) => Promise<void>): Promise<void> {
+  const cluster = new SoundCluster();
+  try {
+    await cluster.begin();
+    await run(cluster);
+  } finally {
+    await cluster.store.close();
+  }
+}
+
+Deno.test("whatever happens in a sound cluster: nothing is found", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { maxLength: 30 }),
+      fc.constantFrom(0, 60),
+      (steps, ipCooldownSeconds) =>
+        inCluster(async (cluster) => {
+          await cluster.configure({ ipCooldownSeconds });
+          for (const one of steps) await cluster.take(one);
+          const { findings, allocations } = check(await readRecords(cluster.store), cluster.now);
+          assert.deepEqual(findings, []);
+          assert(allocations.every(({ owners }) => owners.length > 0));
+        }),
+    ),
+    { numRuns: 60 },
+  );
+});
+
+/** The damage is done, found under its name, and explained. */
+async function mustFind(cluster: SoundCluster, damage: Damage, seed: number): Promise<void> {
+  const sound = check(await readRecords(cluster.store), cluster.now).findings;
+  assert.deepEqual(sound, []);
+  const subject = await damage.do(sceneOf(cluster, seed));
+  if (subject === undefined) return;
+  const { findings } = await checkStore(cluster.store, () => cluster.now);
+  const found = findings.filter((f) => f.kind === damage.kind && f.subject === subject);
+  assert.equal(found.length, 1, `${damage.kind} of ${subject} in ${JSON.stringify(findings)}`);
+  assert.match(explain(found[0]), /: ./);
+}
+
+for (const damage of DAMAGES) {
+  Deno.test(`damage: ${damage.name}: ${damage.kind}`, async () => {
+    for (let seed = 0; seed < 4; seed++) {
+      await inCluster(async (cluster) => {
+        await furnish(cluster);
+        await mustFind(cluster, damage, seed);
+      });
+    }
+  });
+}
+
+Deno.test("any damage in any cluster is found and named", async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { maxLength: 12 }),
+      fc.constantFrom(...DAMAGES),
+      fc.nat(1000),
+      (steps, damage, seed) =>
+        inCluster(async (cluster) => {
+          await furnish(cluster);
+          for (const one of steps.filter((s) => s.do !== "release")) await cluster.take(one);
+          await mustFind(cluster, damage, seed);
+        }),
+    ),
+    { numRuns: 80 },
+  );
+});
+
+Deno.test("every kind of finding has its damage", () => {
+  const done = new Set(DAMAGES.map(({ kind }) => kind));
+  assert.deepEqual(Object.keys(FINDINGS).filter((kind) => !done.has(kind as FindingKind)), []);
+});
+
+Deno.test("a fault that comes and goes is none", async () => {
+  await inCluster(async (cluster) => {
+    await furnish(cluster);
+    // Between the two looks the ADD ends: its endpoint is there.
+    const pod = cluster.pods[0];
+    const { value } = (await cluster.store.get(pod.key))!;
+    await cluster.store.delete(pod.key);
+    let looks = 0;
+    const { findings, leaked } = await checkStore(
+      {
+        get: (key: string) => cluster.store.get(key),
+        list: async (prefix: string) => {
+          if (prefix === IPAM_PREFIX && ++looks === 2) await cluster.store.put(pod.key, value);
+          return await cluster.store.list(prefix);
+        },
+      } as typeof cluster.store,
+      () => cluster.now,
+    );
+    assert.equal(looks, 2);
+    assert.deepEqual(findings, []);
+    assert.deepEqual(leaked, []);
+  });
+});

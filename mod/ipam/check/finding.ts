@@ -1,0 +1,73 @@
+/**
+ * What a check of IPAM's records can find. Each kind stands once in the table below, with what it means
+ * for the cluster and what helps; a finding is a kind, the thing it is about, and what was seen there.
+ */
+
+export const FINDINGS = {
+  // One block by itself.
+  blockBroken: "IPAM passes over the block; export it, and delete it when no pod has its addresses",
+  freeQueue: "IPAM mends the queue at the block's next change",
+  attributeMissing: "the address stays taken by nobody known; release it if nobody has it",
+  attributeUnused: "harmless; it goes with the block's next release",
+  sequence: "a release by number would refuse; release the address by handle",
+  coolingTime: "the address cannot be used again before that time; correct the clock of its node",
+  blockOrphan:
+    "nobody has it and nobody uses it; it goes with the next release, or delete the record",
+
+  // Blocks beside affinities, nodes and pools.
+  ownerUnknown: "no node can use the block; its addresses can still be released",
+  blockWithoutAffinity:
+    "the node does not route the block; its next request for an address mends it",
+  affinityWithoutBlock:
+    "the node's next request for an address makes the block, or drops the record",
+  affinityWrongOwner:
+    "the node does not own the block; its next request for an address drops the record",
+  affinityPending: "a claim or release was cut off; the node's next request for an address ends it",
+  halfDeleted: "a deletion was cut off; delete the record",
+  blockOutsidePools: "its addresses are given to nobody new; it goes when they are released",
+  blockSize: "it was made for another block size or pool; it goes when its addresses are released",
+  blocksOverlap: "no more is given from either while both are there; release the addresses of one",
+  nodeGone: "run the controllers, or release what is the node's if it will not come back",
+
+  // Pools.
+  poolBroken: "IPAM passes over the pool; correct its CIDR and block size",
+  poolsOverlap: "the longer prefix gives the addresses of both; delete one of the pools",
+
+  // Handles beside blocks.
+  handleBroken: "what it holds cannot be found by it; delete the record",
+  handleLeaked: "harmless; `ipam release --from-report` deletes it",
+  handleOvercount: "harmless; the next release by the handle corrects it",
+  handleUndercount: "a release by the handle would leave addresses behind; release them one by one",
+  handleMissing: "a release by the handle finds nothing; release its addresses one by one",
+
+  // Addresses beside those who use them.
+  leak: "nobody uses it; `ipam release --from-report` releases it",
+  addressTwice: "two blocks gave it; release the one that nobody uses",
+  notAllocated: "it could be given to another; delete its user and let it begin anew",
+  notInPool: "no pool gives it, so nothing keeps others from using it",
+  usedTwice: "only one of them is reached; delete the other",
+  wrongUser: "the record names another than who uses it; delete the user and let it begin anew",
+
+  configBroken: "IPAM takes the defaults; write the configuration anew",
+  strangeRecord: "nobody reads it; delete the record if you do not know it",
+} as const;
+
+export type FindingKind = keyof typeof FINDINGS;
+
+export interface Finding {
+  readonly kind: FindingKind;
+  /** What it is about: an address, a block's CIDR, a handle, a node, a pool, or a key. */
+  readonly subject: string;
+  /** What was seen, as a sentence that begins with the subject. */
+  readonly message: string;
+}
+
+/** The finding as a line for people: what, and what helps. */
+export function explain({ kind, message }: Finding): string {
+  return `${message}: ${FINDINGS[kind]}`;
+}
+
+/** The same fault, seen again. */
+export function findingId({ kind, subject }: Finding): string {
+  return `${kind} ${subject}`;
+}

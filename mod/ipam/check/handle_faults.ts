@@ -1,0 +1,105 @@
+/** Handles beside blocks: what a handle counts, and what the blocks say that it has. */
+import { formatPrefix, parseStrictPrefix } from "../../net/mod.ts";
+import { parseHandleKey } from "../../model/keys.ts";
+import type { Entry, Revision } from "../../store/store.ts";
+import { cleanHandle } from "../block.ts";
+import { type Allocation, WINDOWS_RESERVED } from "./allocations.ts";
+import type { Finding, FindingKind } from "./finding.ts";
+
+/** A handle that has no address. */
+export interface LeakedHandle {
+  readonly id: string;
+  readonly revision: Revision;
+}
+
+export interface HandleCheck {
+  readonly findings: Finding[];
+  readonly leaked: LeakedHandle[];
+  /** Handles that have addresses, by their own records. */
+  readonly good: number;
+  /** Ids that blocks name and that have no record. */
+  readonly missing: string[];
+}
+
+export function examineHandles(
+  entries: readonly Entry[],
+  allocations: readonly Allocation[],
+  blocks: ReadonlySet<string>,
+): HandleCheck {
+  const held = heldByHandle(allocations);
+  const check = { findings: [] as Finding[], leaked: [] as LeakedHandle[], good: 0 };
+  const known = new Set<string>();
+  for (const { key, value, revision } of entries) {
+    const id = parseHandleKey(key) ?? key;
+    known.add(cleanHandle(id));
+    const has = held.get(cleanHandle(id));
+    const counts = countsOf(value);
+    const say = (kind: FindingKind, what: string) =>
+      check.findings.push({ kind, subject: id, message: `handle ${id} ${what}` });
+    if (!has) {
+      check.leaked.push({ id, revision });
+      say("handleLeaked", "has no address in any block");
+      continue;
+    }
+    check.good++;
+    if (!counts) {
+      say("handleBroken", "has no readable counts");
+      continue;
+    }
+    const [over, under] = differences(counts, has, blocks);
+    if (over.length > 0) say("handleOvercount", over.join("; "));
+    if (under.length > 0) say("handleUndercount", under.join("; "));
+  }
+  const missing = [...held.keys()].filter((id) => !known.has(id) && id !== WINDOWS_RESERVED);
+  for (const id of missing) {
+    const cidrs = [...held.get(id)!].map(([cidr, n]) => `${n} in ${cidr}`).join(", ");
+    check.findings.push({
+      kind: "handleMissing",
+      subject: id,
+      message: `handle ${id} has addresses (${cidrs}) and no record`,
+    });
+  }
+  return { ...check, missing };
+}
+
+/** What the counts say too much, and too little, in words. */
+function differences(
+  counts: ReadonlyMap<string, number>,
+  has: ReadonlyMap<string, number>,
+  blocks: ReadonlySet<string>,
+): [over: string[], under: string[]] {
+  const [over, under]: string[][] = [[], []];
+  for (const cidr of new Set([...counts.keys(), ...has.keys()])) {
+    const [counted, held] = [counts.get(cidr) ?? 0, has.get(cidr) ?? 0];
+    const what = `counts ${counted} in ${cidr}, ${
+      blocks.has(cidr) ? `where it has ${held}` : "a block that is not there"
+    }`;
+    if (counted > held) over.push(what);
+    if (counted < held) under.push(what);
+  }
+  return [over, under];
+}
+
+function heldByHandle(allocations: readonly Allocation[]): Map<string, Map<string, number>> {
+  const held = new Map<string, Map<string, number>>();
+  for (const { handle, block } of allocations) {
+    if (!handle) continue;
+    const cidrs = held.get(handle) ?? new Map<string, number>();
+    held.set(handle, cidrs);
+    const cidr = formatPrefix(block);
+    cidrs.set(cidr, (cidrs.get(cidr) ?? 0) + 1);
+  }
+  return held;
+}
+
+/** undefined where the record is none. */
+function countsOf(value: unknown): Map<string, number> | undefined {
+  const block = (value as { block?: unknown } | null)?.block;
+  if (typeof block !== "object" || block === null) return undefined;
+  const counts = new Map<string, number>();
+  for (const [cidr, count] of Object.entries(block)) {
+    const prefix = parseStrictPrefix(cidr);
+    counts.set(prefix ? formatPrefix(prefix) : cidr, Number(count) || 0);
+  }
+  return counts;
+}

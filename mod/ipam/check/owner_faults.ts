@@ -1,0 +1,236 @@
+/** Blocks beside affinities, nodes and pools: who owns a block, and whether anybody may give its addresses. */
+import { formatPrefix, type Prefix, prefixCovers, prefixesOverlap } from "../../net/mod.ts";
+import {
+  type AffinityOwner,
+  formatAffinity,
+  hostMarkerKey,
+  parseAffinityKey,
+  parseResourceKey,
+} from "../../model/keys.ts";
+import type { Entry } from "../../store/store.ts";
+import { ownerOf } from "../block.ts";
+import type { BlockRecord } from "../block_table.ts";
+import { type Pool, readPool } from "../pools.ts";
+import type { Allocation } from "./allocations.ts";
+import type { Finding } from "./finding.ts";
+
+type Block = Pick<BlockRecord, "prefix" | "block">;
+
+interface Affinity {
+  readonly owner: AffinityOwner;
+  readonly block: Prefix;
+  readonly state: string;
+  readonly deleted: boolean;
+}
+
+export function affinityFaults(entries: readonly Entry[], blocks: readonly Block[]): Finding[] {
+  const findings: Finding[] = [];
+  const byCidr = new Map(blocks.map((record) => [formatPrefix(record.prefix), record]));
+  const known = new Set<string>();
+  for (const entry of entries) {
+    const affinity = affinityOf(entry);
+    if (!affinity) {
+      const host = /^\/calico\/ipam\/v2\/host\/([^/]+)$/.exec(entry.key)?.[1];
+      if (host !== undefined && entry.key === hostMarkerKey(host)) continue;
+      findings.push({
+        kind: "strangeRecord",
+        subject: entry.key,
+        message: `${entry.key} is no affinity`,
+      });
+      continue;
+    }
+    const cidr = formatPrefix(affinity.block);
+    const owner = formatAffinity(affinity.owner);
+    known.add(`${owner} ${cidr}`);
+    findings.push(...faultsOf(affinity, owner, cidr, byCidr.get(cidr)));
+  }
+  for (const { prefix, block } of blocks) {
+    if (!block.affinity) continue;
+    const cidr = formatPrefix(prefix);
+    if (!ownerOf(block)) {
+      findings.push({
+        kind: "ownerUnknown",
+        subject: cidr,
+        message: `${cidr} has the owner "${block.affinity}", which is none that we know`,
+      });
+    } else if (!known.has(`${block.affinity} ${cidr}`)) {
+      findings.push({
+        kind: "blockWithoutAffinity",
+        subject: cidr,
+        message: `${cidr} is ${block.affinity}'s by its own word, and no affinity says so`,
+      });
+    }
+  }
+  return findings;
+}
+
+function affinityOf({ key, value }: Entry): Affinity | undefined {
+  const parsed = parseAffinityKey(key);
+  if (!parsed) return undefined;
+  const { state, deleted } = (value ?? {}) as { state?: string; deleted?: boolean | string };
+  return {
+    ...parsed,
+    state: state || "confirmed",
+    deleted: deleted === true || deleted === "true",
+  };
+}
+
+/** The state first: an affinity that is on its way need not agree with the block yet. */
+function faultsOf(
+  { state, deleted }: Affinity,
+  owner: string,
+  cidr: string,
+  record: Block | undefined,
+): Finding[] {
+  const subject = `${owner} ${cidr}`;
+  const affinity = `the affinity of ${owner} for ${cidr}`;
+  const held = record?.block.affinity;
+  if (deleted) {
+    return [{ kind: "halfDeleted", subject, message: `${affinity} is marked as deleted` }];
+  }
+  if (record && held !== owner) {
+    const whose = held ? `${held}'s` : "nobody's";
+    return [{
+      kind: "affinityWrongOwner",
+      subject,
+      message: `${affinity} is ${state}, while the block is ${whose}`,
+    }];
+  }
+  if (state !== "confirmed") {
+    return [{
+      kind: "affinityPending",
+      subject,
+      message: `${affinity} is ${state}, not confirmed`,
+    }];
+  }
+  if (record) return [];
+  const message = `${affinity} is confirmed, and there is no such block`;
+  return [{ kind: "affinityWithoutBlock", subject, message }];
+}
+
+/** Nodes that hold blocks or addresses and have no Node object. */
+export function nodeFaults(
+  nodes: ReadonlySet<string>,
+  affinities: readonly Entry[],
+  blocks: readonly Block[],
+  allocations: readonly Allocation[],
+): Finding[] {
+  const gone = new Map<string, { blocks: Set<string>; addresses: number }>();
+  const of = (node: string) => {
+    if (!gone.has(node)) gone.set(node, { blocks: new Set(), addresses: 0 });
+    return gone.get(node)!;
+  };
+  const held = [
+    ...affinities.map(affinityOf).flatMap((a) => a ? [{ owner: a.owner, cidr: a.block }] : []),
+    ...blocks.flatMap(({ prefix, block }) => {
+      const owner = ownerOf(block);
+      return owner ? [{ owner, cidr: prefix }] : [];
+    }),
+  ];
+  for (const { owner, cidr } of held) {
+    if (owner.type === "host" && !nodes.has(owner.name)) {
+      of(owner.name).blocks.add(formatPrefix(cidr));
+    }
+  }
+  for (const { node } of allocations) {
+    if (node !== "" && !nodes.has(node)) of(node).addresses++;
+  }
+  return [...gone].map(([node, has]) => ({
+    kind: "nodeGone" as const,
+    subject: node,
+    message:
+      `node ${node} has no Node object, and still has ${counted(has.blocks.size, "block")} and ` +
+      counted(has.addresses, "address", "addresses"),
+  }));
+}
+
+function counted(n: number, one: string, many = `${one}s`): string {
+  return `${n} ${n === 1 ? one : many}`;
+}
+
+/** The pools that can be read, and what is wrong with them. */
+export function examinePools(entries: readonly Entry[]): { pools: Pool[]; findings: Finding[] } {
+  const pools: Pool[] = [];
+  const findings: Finding[] = [];
+  for (const { key, value } of entries) {
+    const subject = parseResourceKey(key)?.name ?? key;
+    const { cidr, blockSize } = (value as any)?.spec ?? {};
+    const pool = readPool(value);
+    if (pool) pools.push(pool);
+    else {
+      const message =
+        `pool ${subject} cannot be read: its cidr is ${cidr}, its blockSize ${blockSize}`;
+      findings.push({ kind: "poolBroken", subject, message });
+    }
+  }
+  pools.forEach((pool, i) => {
+    for (const other of pools.slice(i + 1)) {
+      if (!prefixesOverlap(pool.prefix, other.prefix)) continue;
+      findings.push({
+        kind: "poolsOverlap",
+        subject: `${pool.name} ${other.name}`,
+        message: `pool ${pool.name} (${formatPrefix(pool.prefix)}) overlaps pool ${other.name} ` +
+          `(${formatPrefix(other.prefix)})`,
+      });
+    }
+  });
+  return { pools, findings };
+}
+
+/** Blocks that no pool gives addresses from, and blocks in each other's way. */
+export function placeFaults(blocks: readonly Block[], pools: readonly Pool[]): Finding[] {
+  const findings: Finding[] = [];
+  for (const { prefix } of blocks) {
+    const cidr = formatPrefix(prefix);
+    const near = pools.filter((pool) => prefixesOverlap(pool.prefix, prefix));
+    if (
+      near.some((pool) => pool.blockSize === prefix.length && prefixCovers(pool.prefix, prefix))
+    ) {
+      continue;
+    }
+    findings.push(
+      near.length === 0
+        ? { kind: "blockOutsidePools", subject: cidr, message: `${cidr} lies in no pool` }
+        : {
+          kind: "blockSize",
+          subject: cidr,
+          message: `${cidr} is no block of ${
+            near.map((p) => `pool ${p.name} (${formatPrefix(p.prefix)}, blocks of /${p.blockSize})`)
+              .join(" nor of ")
+          }`,
+        },
+    );
+  }
+  for (const [wide, narrow] of overlaps(blocks)) {
+    const [a, b] = [formatPrefix(wide.prefix), formatPrefix(narrow.prefix)];
+    findings.push({
+      kind: "blocksOverlap",
+      subject: `${a} ${b}`,
+      message: `${a} and ${b} are both there and overlap`,
+    });
+  }
+  return findings;
+}
+
+/** Pairs of blocks of which the first covers the second. */
+function overlaps(blocks: readonly Block[]): [Block, Block][] {
+  const pairs: [Block, Block][] = [];
+  for (const family of [4, 6]) {
+    const lengths = new Map<number, Block[]>();
+    for (const record of blocks) {
+      if (record.prefix.ip.family !== family) continue;
+      const { length } = record.prefix;
+      lengths.set(length, [...lengths.get(length) ?? [], record]);
+    }
+    // Prefixes overlap where one covers the other, so those of one length never do.
+    const sorted = [...lengths.entries()].sort(([a], [b]) => a - b);
+    sorted.forEach(([, wide], i) => {
+      for (const [, narrow] of sorted.slice(i + 1)) {
+        for (const a of wide) {
+          for (const b of narrow) if (prefixCovers(a.prefix, b.prefix)) pairs.push([a, b]);
+        }
+      }
+    });
+  }
+  return pairs;
+}

@@ -1,0 +1,493 @@
+/** For tests: everything that can go wrong with IPAM's records, done to a sound cluster. */
+import { formatIp, formatPrefix, ipAt, parsePrefix } from "../../../net/mod.ts";
+import type { AllocationBlock } from "../../../model/ipam_block.ts";
+import type { IpamHandle } from "../../../model/ipam_handle.ts";
+import {
+  affinityKey,
+  blockKey,
+  blockPrefix,
+  handleKey,
+  handlePrefix,
+  IPAM_PREFIX,
+  ipamConfigKey,
+  parseBlockKey,
+  resourceKey,
+} from "../../../model/keys.ts";
+import type { Entry } from "../../../store/store.ts";
+import type { FindingKind } from "../finding.ts";
+import type { SoundCluster } from "./clusters.ts";
+
+const POOLS = { plural: "ippools", home: "calico", namespaced: false } as const;
+const NODES = { plural: "nodes", home: "calico", namespaced: false } as const;
+const ENDPOINTS = { plural: "workloadendpoints", home: "calico", namespaced: true } as const;
+
+/** What a damage needs of the cluster: `n` picks one of many. */
+export interface Scene {
+  readonly cluster: SoundCluster;
+  pick<T>(list: readonly T[]): T;
+  /** Blocks of nodes in which somebody has an address. */
+  used(): Promise<Entry<AllocationBlock>[]>;
+  change(key: string, change: (value: any) => unknown): Promise<void>;
+}
+
+/** Does the damage and says what the finding must be about; undefined where it cannot be done here. */
+export interface Damage {
+  readonly name: string;
+  readonly kind: FindingKind;
+  do(scene: Scene): Promise<string | undefined>;
+}
+
+const cidrOf = (key: string) => formatPrefix(parseBlockKey(key)!);
+
+function ofBlock(
+  name: string,
+  kind: FindingKind,
+  change: (block: any, pick: Scene["pick"]) => unknown,
+): Damage {
+  return {
+    name,
+    kind,
+    async do(scene) {
+      const { key } = scene.pick(await scene.used());
+      await scene.change(key, (block) => change(block, (list) => scene.pick(list)));
+      return cidrOf(key);
+    },
+  };
+}
+
+const taken = (block: AllocationBlock) =>
+  block.allocations.flatMap((index, ordinal) => index === null ? [] : [ordinal]);
+
+/** At least one of every kind of finding. */
+export const DAMAGES: readonly Damage[] = [
+  ofBlock("cidr of another block", "blockBroken", (b) => ({ ...b, cidr: "10.1.1.0/29" })),
+  ofBlock(
+    "an ordinal too few",
+    "blockBroken",
+    (b) => ({ ...b, allocations: b.allocations.slice(1) }),
+  ),
+  ofBlock("no object at all", "blockBroken", () => null),
+  ofBlock("a free address lost from the queue", "freeQueue", (b) => ({
+    ...b,
+    unallocated: b.unallocated.slice(1),
+    ...(b.unallocated.length === 0 && { unallocated: [0] }),
+  })),
+  ofBlock("a taken address in the queue", "freeQueue", (b, pick) => ({
+    ...b,
+    unallocated: [pick(taken(b)), ...b.unallocated],
+  })),
+  ofBlock("an address twice in the queue", "freeQueue", (b) => ({
+    ...b,
+    unallocated: [...b.unallocated, b.unallocated[0] ?? 0],
+  })),
+  ofBlock("an ordinal that is none in the queue", "freeQueue", (b) => ({
+    ...b,
+    unallocated: [...b.unallocated, 4711],
+  })),
+  ofBlock("no queue", "freeQueue", ({ unallocated: _, ...b }) => b),
+  ofBlock("an attribute that is not there", "attributeMissing", (b, pick) => {
+    const allocations = [...b.allocations];
+    allocations[pick(taken(b))] = 99;
+    return { ...b, allocations };
+  }),
+  ofBlock("an attribute that is no object", "attributeMissing", (b) => ({
+    ...b,
+    attributes: [null, ...b.attributes.slice(1)],
+  })),
+  ofBlock("an attribute without address", "attributeUnused", (b) => ({
+    ...b,
+    attributes: [...b.attributes, { handle_id: "nobody" }],
+  })),
+  ofBlock("a number from the future", "sequence", (b, pick) => ({
+    ...b,
+    sequenceNumberForAllocation: {
+      ...b.sequenceNumberForAllocation,
+      [pick(taken(b))]: BigInt(b.sequenceNumber) + 1n,
+    },
+  })),
+  ofBlock("cooling since tomorrow", "coolingTime", (b, pick) => {
+    const allocations = [...b.allocations];
+    allocations[pick(taken(b))] = b.attributes.length;
+    return {
+      ...b,
+      allocations,
+      attributes: [...b.attributes, { releasedAt: "2026-11-24T00:00:00Z" }],
+    };
+  }),
+  ofBlock("marked as deleted", "halfDeleted", (b) => ({ ...b, deleted: true })),
+  ofBlock("an owner of an unknown kind", "ownerUnknown", (b) => ({ ...b, affinity: "robot:r2" })),
+  {
+    name: "nobody's, its affinity left behind",
+    kind: "affinityWrongOwner",
+    async do({ pick, used, change }) {
+      const { key, value } = pick(await used());
+      await change(key, (block) => ({ ...block, affinity: null }));
+      return `${value.affinity} ${cidrOf(key)}`;
+    },
+  },
+  {
+    name: "an empty block of nobody",
+    kind: "blockOrphan",
+    async do({ cluster, used }) {
+      const [one] = await used();
+      const free = await freeBlock(cluster);
+      if (!free) return undefined;
+      const size = one.value.allocations.length;
+      await cluster.store.create(blockKey(free), {
+        ...one.value,
+        cidr: formatPrefix(free),
+        affinity: null,
+        allocations: new Array(size).fill(null),
+        unallocated: [...Array(size).keys()],
+        attributes: [],
+        sequenceNumberForAllocation: {},
+      });
+      return formatPrefix(free);
+    },
+  },
+  {
+    name: "an affinity deleted",
+    kind: "blockWithoutAffinity",
+    async do({ cluster, pick, used }) {
+      const { key, value } = pick(await used());
+      await cluster.store.delete(ownAffinity(key, value));
+      return cidrOf(key);
+    },
+  },
+  {
+    name: "a block deleted",
+    kind: "affinityWithoutBlock",
+    async do({ cluster, pick, used }) {
+      const { key, value } = pick(await used());
+      await cluster.store.delete(key);
+      return `${value.affinity} ${cidrOf(key)}`;
+    },
+  },
+  {
+    name: "an affinity of another node",
+    kind: "affinityWrongOwner",
+    async do({ cluster, pick, used }) {
+      const { key, value } = pick(await used());
+      const other = value.affinity === "host:n0" ? "n1" : "n0";
+      const owner = { type: "host" as const, name: other };
+      await cluster.store.put(affinityKey(owner, parseBlockKey(key)!), { state: "confirmed" });
+      return `host:${other} ${cidrOf(key)}`;
+    },
+  },
+  ...(["pending", "pendingDeletion"] as const).map((state): Damage => ({
+    name: `an affinity left ${state}`,
+    kind: "affinityPending",
+    async do({ cluster, pick, used }) {
+      const { key, value } = pick(await used());
+      await cluster.store.put(ownAffinity(key, value), { state, deleted: false });
+      return `${value.affinity} ${cidrOf(key)}`;
+    },
+  })),
+  {
+    name: "an affinity marked as deleted",
+    kind: "halfDeleted",
+    async do({ cluster, pick, used }) {
+      const { key, value } = pick(await used());
+      await cluster.store.put(ownAffinity(key, value), { state: "confirmed", deleted: true });
+      return `${value.affinity} ${cidrOf(key)}`;
+    },
+  },
+  {
+    name: "a pool deleted under its blocks",
+    kind: "blockOutsidePools",
+    async do({ cluster, pick, used }) {
+      const { key } = pick(await used());
+      await cluster.store.delete(resourceKey(POOLS, key.includes("ipv6") ? "six" : "four"));
+      return cidrOf(key);
+    },
+  },
+  {
+    name: "a pool with another block size",
+    kind: "blockSize",
+    async do({ pick, used, change }) {
+      const { key } = pick(await used());
+      const six = key.includes("ipv6");
+      await change(resourceKey(POOLS, six ? "six" : "four"), (pool) => ({
+        ...pool,
+        spec: { ...pool.spec, blockSize: six ? 123 : 28 },
+      }));
+      return cidrOf(key);
+    },
+  },
+  {
+    name: "a block within a block, and an address of both",
+    kind: "addressTwice",
+    async do({ cluster, pick, used }) {
+      const { key, value } = pick(await used());
+      const prefix = parseBlockKey(key)!;
+      const ordinal = pick(taken(value));
+      const ip = ipAt(prefix, ordinal);
+      const within = parsePrefix(`${formatIp(ip)}/${ip.family === 4 ? 32 : 128}`)!;
+      await cluster.store.put(blockKey(within), {
+        ...value,
+        cidr: formatPrefix(within),
+        allocations: [0],
+        unallocated: [],
+        attributes: [value.attributes[value.allocations[ordinal]!]],
+        sequenceNumberForAllocation: {},
+      });
+      return formatIp(ip);
+    },
+  },
+  {
+    name: "a block within a block",
+    kind: "blocksOverlap",
+    async do(scene) {
+      const within = DAMAGES.find((d) => d.kind === "addressTwice")!;
+      const address = await within.do(scene);
+      const { entries } = await scene.cluster.store.list(
+        blockPrefix(address!.includes(":") ? 6 : 4),
+      );
+      const ip = parsePrefix(address!)!;
+      const wide = entries.map(({ key }) => parseBlockKey(key)!)
+        .find((b) =>
+          b.length < ip.length && formatPrefix({ ...ip, length: ip.length }) !== formatPrefix(b) &&
+          covers(b, ip)
+        )!;
+      return `${formatPrefix(wide)} ${formatPrefix(ip)}`;
+    },
+  },
+  {
+    name: "a node gone",
+    kind: "nodeGone",
+    async do({ cluster, pick, used }) {
+      const { value } = pick(await used());
+      const node = value.affinity!.slice("host:".length);
+      await cluster.store.delete(resourceKey(NODES, node));
+      return node;
+    },
+  },
+  {
+    name: "a pool whose CIDR is none",
+    kind: "poolBroken",
+    async do({ cluster }) {
+      await cluster.pool("odd", "somewhere");
+      return "odd";
+    },
+  },
+  {
+    name: "a pool over another",
+    kind: "poolsOverlap",
+    async do({ cluster }) {
+      await cluster.pool("wide", "10.0.0.0/25");
+      return "four wide";
+    },
+  },
+  ofHandle("a handle that counts too much", "handleOvercount", (counts, cidr) => ({
+    ...counts,
+    [cidr]: counts[cidr] + 1,
+  })),
+  ofHandle("a handle that counts a block that is not there", "handleOvercount", (counts) => ({
+    ...counts,
+    "10.0.0.192/29": 1,
+  })),
+  ofHandle("a handle that counts too little", "handleUndercount", ({ ...counts }, cidr) => {
+    delete counts[cidr];
+    return { ...counts, "10.0.0.192/29": 1 };
+  }),
+  {
+    name: "a handle without counts",
+    kind: "handleBroken",
+    async do({ pick, change, cluster }) {
+      const { handle } = pick(cluster.pods);
+      await change(handleKey(handle), () => ({ block: "none" }));
+      return handle;
+    },
+  },
+  {
+    name: "a handle of nothing",
+    kind: "handleLeaked",
+    async do({ cluster }) {
+      const key = handleKey("net.gone");
+      await cluster.store.put(key, { block: { "10.0.0.0/29": 1 }, deleted: false });
+      return "net.gone";
+    },
+  },
+  {
+    name: "a handle deleted",
+    kind: "handleMissing",
+    async do({ cluster, pick }) {
+      const { handle } = pick(cluster.pods);
+      await cluster.store.delete(handleKey(handle));
+      return handle;
+    },
+  },
+  {
+    name: "a pod that vanished without its addresses",
+    kind: "leak",
+    async do({ cluster, pick }) {
+      const pod = pick(cluster.pods);
+      await cluster.store.delete(pod.key);
+      return pod.addresses[0];
+    },
+  },
+  {
+    name: "a tunnel address that its node does not name",
+    kind: "leak",
+    async do({ cluster, change }) {
+      const key = resourceKey(NODES, "n0");
+      const address = (await cluster.store.get<any>(key))!.value.spec.ipv4VXLANTunnelAddr;
+      await change(key, (node) => ({ ...node, spec: {} }));
+      return address;
+    },
+  },
+  {
+    name: "a block's record of an endpoint lost",
+    kind: "notAllocated",
+    async do({ cluster, pick }) {
+      const pod = pick(cluster.pods);
+      await cluster.ipam.releaseByHandle(pod.handle);
+      return pod.addresses[0];
+    },
+  },
+  {
+    name: "a tunnel address that nobody gave",
+    kind: "notAllocated",
+    async do({ cluster }) {
+      await cluster.ipam.releaseByHandle("vxlan-tunnel-addr-n0");
+      return (await cluster.store.get<any>(resourceKey(NODES, "n0")))!.value.spec
+        .ipv4VXLANTunnelAddr;
+    },
+  },
+  {
+    name: "an endpoint outside of all pools",
+    kind: "notInPool",
+    async do({ pick, change, cluster }) {
+      const pod = pick(cluster.pods.filter(({ key }) => key.includes("workloadendpoints")));
+      await change(pod.key, ({ spec }) => ({ spec: { ...spec, ipNetworks: ["172.31.9.9/32"] } }));
+      return "172.31.9.9";
+    },
+  },
+  {
+    name: "two endpoints of one address",
+    kind: "usedTwice",
+    async do({ cluster, pick }) {
+      const pod = pick(cluster.pods);
+      await cluster.store.put(resourceKey(ENDPOINTS, "n1-k8s-twin-eth0", "blue"), {
+        spec: {
+          orchestrator: "k8s",
+          node: pod.node,
+          pod: "twin",
+          ipNetworks: [pod.addresses[0]],
+        },
+      });
+      return pod.addresses[0];
+    },
+  },
+  {
+    name: "an endpoint of another pod than the record's",
+    kind: "wrongUser",
+    async do({ pick, change, cluster }) {
+      const pod = pick(cluster.pods.filter(({ key }) => key.includes("workloadendpoints")));
+      await change(pod.key, ({ spec }) => ({ spec: { ...spec, pod: "other" } }));
+      return pod.addresses[0];
+    },
+  },
+  {
+    name: "an endpoint on another node than the record's",
+    kind: "wrongUser",
+    async do({ pick, change, cluster }) {
+      const pod = pick(cluster.pods.filter(({ key }) => key.includes("workloadendpoints")));
+      const node = pod.node === "n0" ? "n1" : "n0";
+      await change(pod.key, ({ spec }) => ({ spec: { ...spec, node } }));
+      return pod.addresses[0];
+    },
+  },
+  {
+    name: "an endpoint of another container than the record's",
+    kind: "wrongUser",
+    async do({ pick, change, cluster }) {
+      const pod = pick(cluster.pods.filter(({ key }) => key.includes("workloadendpoints")));
+      await change(pod.key, ({ spec }) => ({ spec: { ...spec, containerID: "f".repeat(64) } }));
+      return pod.addresses[0];
+    },
+  },
+  {
+    name: "a configuration that cannot be",
+    kind: "configBroken",
+    async do({ cluster }) {
+      await cluster.store.put(ipamConfigKey, { maxBlocksPerHost: 4, auto_allocate_blocks: true });
+      return ipamConfigKey;
+    },
+  },
+  ...[`${IPAM_PREFIX}assignment/ipv5/x`, `${blockPrefix(4)}nowhere`, `${IPAM_PREFIX}host/n0/ipv4/x`]
+    .map((key): Damage => ({
+      name: `a record that is none, ${key}`,
+      kind: "strangeRecord",
+      async do({ cluster }) {
+        await cluster.store.put(key, {});
+        return key;
+      },
+    })),
+];
+
+function ofHandle(
+  name: string,
+  kind: FindingKind,
+  change: (counts: Record<string, number>, cidr: string) => Record<string, number>,
+): Damage {
+  return {
+    name,
+    kind,
+    async do({ cluster, pick, change: write }) {
+      const { entries } = await cluster.store.list<IpamHandle>(handlePrefix);
+      const { key, value } = pick(entries);
+      await write(
+        key,
+        () => ({ ...value, block: change(value.block, Object.keys(value.block)[0]) }),
+      );
+      return key.slice(handlePrefix.length);
+    },
+  };
+}
+
+function covers(wide: NonNullable<ReturnType<typeof parsePrefix>>, ip: typeof wide): boolean {
+  return formatPrefix(parsePrefix(`${formatIp(ip.ip)}/${wide.length}`)!) === formatPrefix(wide);
+}
+
+function ownAffinity(key: string, { affinity }: AllocationBlock): string {
+  return affinityKey({ type: "host", name: affinity!.slice("host:".length) }, parseBlockKey(key)!);
+}
+
+async function freeBlock(cluster: SoundCluster) {
+  for (let at = 0; at < 64; at += 8) {
+    const prefix = parsePrefix(`10.0.0.${at}/29`)!;
+    if (!await cluster.store.get(blockKey(prefix))) return prefix;
+  }
+}
+
+/** A cluster in which every damage can be done. */
+export async function furnish(cluster: SoundCluster): Promise<void> {
+  for (const node of ["n0", "n1"]) {
+    for (const six of [false, true]) await cluster.addPod(node, { six });
+    await cluster.addPod(node, { endpoint: false });
+  }
+  await cluster.tunnel("n0");
+  await cluster.service();
+}
+
+export function sceneOf(cluster: SoundCluster, seed: number): Scene {
+  let n = seed;
+  return {
+    cluster,
+    pick: (list) => list[(n = (n * 7 + 3) % 1009) % list.length],
+    async used() {
+      const lists = await Promise.all(
+        ([4, 6] as const).map((f) => cluster.store.list<AllocationBlock>(blockPrefix(f))),
+      );
+      return lists.flatMap(({ entries }) => entries).filter(({ value }) =>
+        value.affinity?.startsWith("host:") && taken(value).length > 0 &&
+        !value.cidr.startsWith("10.8.")
+      );
+    },
+    async change(key, change) {
+      const value = (await cluster.store.get(key))!.value;
+      await cluster.store.put(key, change(structuredClone(value)));
+    },
+  };
+}

@@ -1,0 +1,101 @@
+/**
+ * Who uses addresses, whatever IPAM has on record: nodes their tunnels', endpoints and pods their own,
+ * services those of their load balancer. The names are those that `calicoctl ipam check` prints.
+ */
+import { formatIp, parseCidr, parseIp } from "../../net/mod.ts";
+import type { Entry } from "../../store/store.ts";
+import { parseResourceKey } from "../../model/keys.ts";
+import type { IpamRecords } from "./records.ts";
+
+export interface AddressUser {
+  /** `Node(n1)`, `Workload(ns/name)`, `Pod(ns/name)`, a service's name. */
+  readonly name: string;
+  readonly node?: string;
+  readonly pod?: { readonly namespace: string; readonly name: string };
+  readonly containerId?: string;
+}
+
+/** By address. */
+export type Users = ReadonlyMap<string, readonly AddressUser[]>;
+
+type Loose = any;
+
+export function usersOf(
+  records: Pick<IpamRecords, "nodes" | "endpoints" | "pods" | "services">,
+): Users {
+  const users = new Map<string, AddressUser[]>();
+  const add = (address: unknown, user: AddressUser) => {
+    const ip = typeof address === "string" ? parseCidr(address)?.ip ?? parseIp(address) : undefined;
+    if (!ip) return;
+    const text = formatIp(ip);
+    const list = users.get(text);
+    if (list) list.push(user);
+    else users.set(text, [user]);
+  };
+  for (const { key, value } of records.nodes) {
+    const node = parseResourceKey(key)?.name ?? "";
+    for (const address of tunnelAddresses(value)) add(address, { name: `Node(${node})`, node });
+  }
+  for (const entry of records.endpoints) {
+    const user = endpointUser(entry);
+    for (const net of list((entry.value as Loose)?.spec?.ipNetworks)) add(net, user);
+  }
+  for (const { key, value } of records.pods) {
+    const at = parseResourceKey(key);
+    if (!at?.namespace) continue;
+    const pod = { namespace: at.namespace, name: at.name };
+    const node = (value as Loose)?.spec?.nodeName || undefined;
+    for (const address of podAddresses(value)) {
+      const ip = parseIp(address);
+      const known = ip && users.get(formatIp(ip))?.some((user) => isPod(user, pod));
+      if (!known) add(address, { name: `Pod(${pod.namespace}/${pod.name})`, node, pod });
+    }
+  }
+  for (const { key, value } of records.services) {
+    const service = value as Loose;
+    if (service?.spec?.type !== "LoadBalancer") continue;
+    for (const ingress of list(service?.status?.loadBalancer?.ingress)) {
+      add((ingress as Loose)?.ip, { name: parseResourceKey(key)?.name ?? key });
+    }
+  }
+  return users;
+}
+
+/** A node's tunnels'. */
+export function tunnelAddresses(node: Loose): string[] {
+  const spec = node?.spec ?? {};
+  return [
+    spec.bgp?.ipv4IPIPTunnelAddr,
+    spec.ipv4VXLANTunnelAddr,
+    spec.ipv6VXLANTunnelAddr,
+    spec.wireguard?.interfaceIPv4Address,
+    spec.wireguard?.interfaceIPv6Address,
+  ].filter((address) => typeof address === "string" && address !== "");
+}
+
+/** Those that a pod has of the network: none in the host's, none when it is over. */
+export function podAddresses(pod: Loose): string[] {
+  const { spec = {}, status = {} } = pod ?? {};
+  if (spec.hostNetwork || status.phase === "Failed" || status.phase === "Succeeded") return [];
+  const several = list(status.podIPs).map((p) => (p as Loose)?.ip).filter((ip) => !!ip);
+  return several.length > 0 ? several : status.podIP ? [status.podIP] : [];
+}
+
+function endpointUser({ key, value }: Entry): AddressUser {
+  const { namespace = "", name = "" } = parseResourceKey(key) ?? {};
+  const { orchestrator, pod, node, containerID } = (value as Loose)?.spec ?? {};
+  return {
+    name: `Workload(${namespace}/${name})`,
+    node,
+    containerId: containerID || undefined,
+    ...(orchestrator === "k8s" && pod && { pod: { namespace, name: pod } }),
+  };
+}
+
+export function isPod(user: AddressUser, pod: { namespace: string; name: string }): boolean {
+  return user.pod?.namespace === pod.namespace && user.pod.name === pod.name;
+}
+
+function list(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
