@@ -4,6 +4,7 @@
  */
 import { LAB_COMMANDS } from "../lab/commands.ts";
 import type { CommandSpec, OptionSpec } from "./command.ts";
+import { CONTROLLER_COMMANDS, IPAM_COMMANDS } from "./ipam_commands.ts";
 
 const STORE: readonly OptionSpec[] = [
   {
@@ -208,6 +209,8 @@ export const COMMANDS: readonly CommandSpec[] = [
     ],
     load: () => import("./ipam_show.ts"),
   },
+  ...IPAM_COMMANDS(STORE),
+  ...CONTROLLER_COMMANDS(STORE),
   {
     name: "node run",
     summary: "run the node service: agent, BGP speaker and CNI server",

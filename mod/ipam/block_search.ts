@@ -13,6 +13,7 @@ import type { Facts } from "./facts.ts";
 import { RETRIES } from "./handles.ts";
 import type { Pool } from "./pools.ts";
 import type { Room } from "./room.ts";
+import { cooled } from "./sweep.ts";
 
 /** An empty block is taken from another node only when that one had this long to use it. */
 const RECLAIM_AFTER_MS = 60_000;
@@ -103,14 +104,15 @@ export class BlockSearch {
    * empty only stand in the way; then any block of ours that was freed can be looked for anew.
    */
   async #reclaim(listing: readonly BlockRecord[]): Promise<Prefix | undefined> {
-    const empty = listing.filter((record) => isEmpty(record.block));
+    const cooldown = this.room.cooldown(this.facts.config);
+    const empty = listing.filter(({ block }) => isEmpty(collectCooled(block, cooldown)));
     const strays = empty.filter(({ prefix }) =>
       this.facts.pools.isStray(prefix) &&
       this.pools.some((pool) => prefixesOverlap(pool.prefix, prefix))
     );
     const left = new Set(listing);
     for (const record of strays) {
-      if (await this.room.affinities.releaseEmpty(record)) left.delete(record);
+      if (await this.#release(record)) left.delete(record);
     }
     if (left.size < listing.length) {
       const free = this.#unclaimed([...left]);
@@ -123,9 +125,15 @@ export class BlockSearch {
         const claimed = Date.parse(record.block.affinity_claim_time ?? "");
         // Two nodes would fight over a block, each freeing it before the other can use it.
         if (this.room.now() - claimed < RECLAIM_AFTER_MS) continue;
-        if (await this.room.affinities.releaseEmpty(record)) return record.prefix;
+        if (await this.#release(record)) return record.prefix;
       }
     }
     return undefined;
+  }
+
+  /** Ends whoever's claim on a block that holds at most what has cooled down. */
+  async #release(record: BlockRecord): Promise<boolean> {
+    const empty = await cooled(this.room, record);
+    return empty !== undefined && await this.room.affinities.releaseEmpty(empty);
   }
 }

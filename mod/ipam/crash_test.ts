@@ -1,32 +1,8 @@
 /** The process dies at each write in turn, before or after the store has done it. */
 import assert from "node:assert/strict";
-import type { Ipam } from "./ipam.ts";
 import { checkRecords } from "./testing/checks.ts";
-import { World } from "./testing/world.ts";
-
-/** Kills `work` at every write it makes; `after` says what must be true for the next process. */
-async function killEverywhere(
-  prepare: (world: World) => Promise<void>,
-  work: (ipam: Ipam) => Promise<unknown>,
-  after: (world: World) => Promise<void>,
-): Promise<number> {
-  for (let at = 0;; at++) {
-    for (const reached of [false, true]) {
-      const world = new World();
-      try {
-        await prepare(world);
-        const { ipam, store } = world.process({ crash: { at, reached } });
-        await Promise.race([store.died, work(ipam)]);
-        if (!store.dead) return at;
-        await checkRecords(world.store);
-        await after(world);
-        await checkRecords(world.store);
-      } finally {
-        await world.store.close();
-      }
-    }
-  }
-}
+import { killEverywhere } from "./testing/crash.ts";
+import type { World } from "./testing/world.ts";
 
 async function cluster(world: World): Promise<void> {
   await world.node("n1");

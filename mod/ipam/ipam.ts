@@ -10,6 +10,7 @@
  *     calls   auto_assign.ts    any address           block_search.ts    which block to claim
  *             assign_ip.ts      a certain address     release.ts         giving back
  *             affinity_calls.ts whole ranges          utilization.ts     how full it all is
+ *             sweep.ts          upkeep                check/             what is wrong with all of it
  *
  * It is Calico's IPAM (libcalico-go/lib/ipam), on Calico's records, so that both can work on one
  * datastore. What differs is written where it differs; in short: pools may overlap without harm,
@@ -18,9 +19,14 @@
  * One `Ipam` serves a whole process. Any number of processes may work on one store.
  */
 import { type Ip, ipAt, ordinalOf, parsePrefix, type Prefix } from "../net/mod.ts";
-import { type IpamConfig, storedIpamConfig } from "../model/ipam_config.ts";
+import {
+  type IpamConfig,
+  readIpamConfig,
+  type StoredIpamConfig,
+  storedIpamConfig,
+} from "../model/ipam_config.ts";
 import { ipamConfigKey } from "../model/keys.ts";
-import { type Store, StoreError } from "../store/store.ts";
+import { type Revision, type Store, StoreError } from "../store/store.ts";
 import {
   blocksOf,
   claimAffinity,
@@ -34,10 +40,12 @@ import {
 } from "./affinity_calls.ts";
 import { addressOf, assignIp } from "./assign_ip.ts";
 import { autoAssign, type Progress } from "./auto_assign.ts";
-import { attributeOf, holderOf, ordinalsOf, sequenceOf } from "./block.ts";
-import { IpamError } from "./errors.ts";
+import { attributeOf, holderOf, isEmpty, ordinalsOf, sequenceOf } from "./block.ts";
+import { IpamError, tooManyRetries } from "./errors.ts";
+import { isRaced, RETRIES } from "./handles.ts";
 import { BlockFinder, releaseByHandle, releaseIps } from "./release.ts";
 import { type IpamOptions, Room } from "./room.ts";
+import { cooled, mendHandle, sweepCooled } from "./sweep.ts";
 import type {
   AssignedAddress,
   AssignIpRequest,
@@ -161,6 +169,31 @@ export class Ipam implements IpamClient {
     return await blocksOf(this.#room, hostOwner(host));
   }
 
+  /**
+   * Ends whoever's claim on a block that is empty and has the number that was seen; false where it is
+   * not so any more. An owner of several blocks loses one that he does not need.
+   */
+  async releaseEmptyBlock(
+    cidr: Prefix | string,
+    sequenceNumber: number | bigint,
+  ): Promise<boolean> {
+    const record = await this.#room.blocks.read(networkOf(cidr));
+    if (!record || BigInt(record.block.sequenceNumber) !== BigInt(sequenceNumber)) return false;
+    const empty = await cooled(this.#room, record);
+    return empty !== undefined && isEmpty(empty.block) &&
+      await this.#room.affinities.releaseEmpty(empty);
+  }
+
+  /** Frees addresses that have cooled down in blocks that nobody asks. How many. */
+  sweepCooled(): Promise<number> {
+    return sweepCooled(this.#room);
+  }
+
+  /** Brings a handle's counts to what the blocks hold, where it is still at the revision. */
+  mendHandle(handle: string, revision?: Revision): Promise<"mended" | "changed" | "gone"> {
+    return mendHandle(this.#room, handle, revision);
+  }
+
   /** Of pools by name or CIDR; of all of them, and of blocks in no pool, where none is named. */
   utilization(pools: readonly string[] = []): Promise<PoolUtilization[]> {
     return utilization(this.#room, pools);
@@ -171,13 +204,44 @@ export class Ipam implements IpamClient {
   }
 
   async setIpamConfig(config: IpamConfig): Promise<void> {
-    checkConfig(config);
-    const stored = storedIpamConfig(config);
-    const current = storedIpamConfig(await this.#room.facts.config());
-    if (JSON.stringify(current) === JSON.stringify(stored)) return;
-    await this.#room.store.put(ipamConfigKey, stored);
+    await this.changeIpamConfig(() => config);
+  }
+
+  /** Reads, changes and writes the settings until nobody else wrote in between. What is stored then. */
+  async changeIpamConfig(change: (config: IpamConfig) => IpamConfig): Promise<IpamConfig> {
+    const { store } = this.#room;
+    for (let i = 0; i < RETRIES; i++) {
+      const entry = await store.get<StoredIpamConfig>(ipamConfigKey);
+      const before = readIpamConfig(entry?.value);
+      const next = change(before);
+      checkConfig(next);
+      const stored = storedIpamConfig(next);
+      if (JSON.stringify(storedIpamConfig(before)) === JSON.stringify(stored)) return next;
+      try {
+        if (entry) {
+          await store.update(
+            ipamConfigKey,
+            { ...entry.value, ...unset, ...stored },
+            entry.revision,
+          );
+        } else await store.create(ipamConfigKey, stored);
+        return next;
+      } catch (error) {
+        if (!isRaced(error)) throw error;
+      }
+    }
+    throw tooManyRetries("the IPAM configuration");
   }
 }
+
+/** Zero values are left out; what a newer version wrote stays. */
+const unset: Record<keyof StoredIpamConfig, undefined> = {
+  strict_affinity: undefined,
+  auto_allocate_blocks: undefined,
+  maxBlocksPerHost: undefined,
+  kubeVirtVMAddressPersistence: undefined,
+  ipCooldownSeconds: undefined,
+};
 
 function check(request: AutoAssignRequest): void {
   const { num4 = 0, num6 = 0, host, use } = request;
@@ -196,6 +260,16 @@ function check(request: AutoAssignRequest): void {
 
 /** Calico's rules, in its words. */
 function checkConfig(config: IpamConfig): void {
+  const { maxBlocksPerHost, ipCooldownSeconds } = config;
+  if (!Number.isInteger(maxBlocksPerHost) || maxBlocksPerHost < 0) {
+    throw new IpamError("badRequest", `MaxBlocksPerHost ${maxBlocksPerHost} is not 0 or more`);
+  }
+  if (!Number.isInteger(ipCooldownSeconds) || ipCooldownSeconds < 0 || ipCooldownSeconds > 1200) {
+    throw new IpamError(
+      "badRequest",
+      `IPCooldownSeconds ${ipCooldownSeconds} is not from 0 to 1200`,
+    );
+  }
   if (!config.strictAffinity && !config.autoAllocateBlocks) {
     throw new IpamError(
       "badRequest",

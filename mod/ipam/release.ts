@@ -191,7 +191,11 @@ async function recount(room: Room, handle: string, prefix: Prefix): Promise<void
 }
 
 /** A block that became empty is released where its node is not to use it any more. */
-async function giveUpIfUseless(room: Room, prefix: Prefix, block: AllocationBlock): Promise<void> {
+export async function giveUpIfUseless(
+  room: Room,
+  prefix: Prefix,
+  block: AllocationBlock,
+): Promise<void> {
   const owner = ownerOf(block);
   if (!owner || owner.type !== "host" || !isEmpty(block)) return;
   const [facts, labels] = await Promise.all([

@@ -1,0 +1,178 @@
+/**
+ * `ipam check`: what calicoctl's command of that name says, line by line, then every other fault of
+ * IPAM's records with what helps. Exit 1 where something was found. The report (`-o`) can be given to
+ * `ipam release --from-report`.
+ */
+import { formatPrefix } from "../net/mod.ts";
+import { attributeText } from "../ipam/check/allocations.ts";
+import { type Check, checkStore } from "../ipam/check/check.ts";
+import { explain, type Finding, type FindingKind } from "../ipam/check/finding.ts";
+import { reportOf } from "../ipam/check/report.ts";
+import { buildInfo } from "./build_info.ts";
+import { type Call, flagOption, textOption } from "./command.ts";
+import { withStore } from "./context.ts";
+import { EXIT, failure } from "./io.ts";
+
+/** Told by calicoctl's own lines; there can be very many of them. */
+const COUNTED: readonly FindingKind[] = [
+  "leak",
+  "notAllocated",
+  "notInPool",
+  "handleLeaked",
+  "handleMissing",
+];
+/** The report has all of them. */
+const MOST_LINES = 200;
+const MOST_NODES = 20;
+
+export async function run(call: Call): Promise<number> {
+  const { io } = call;
+  const say = (line = "") => io.stdout(`${line}\n`);
+  const all = flagOption(call, "showAllIps");
+  const problems = all || flagOption(call, "showProblemIps");
+  const file = textOption(call, "output");
+  return await withStore(call, async (store) => {
+    say("Checking IPAM for inconsistencies...");
+    say();
+    const result = await checkStore(store, () => Date.now());
+    tellBlocks(result, say, all);
+    tellUsers(result, say, all);
+    tellNodes(result, say);
+    tellAddresses(result, say, problems);
+    tellHandles(result, say, problems, all);
+    tellOthers(result, say);
+    say(`Check complete; found ${result.findings.length} problems.`);
+    if (file !== undefined) await writeReport(file, reportOf(result, buildInfo().version));
+    return result.findings.length > 0 ? EXIT.failed : EXIT.ok;
+  });
+}
+
+type Say = (line?: string) => void;
+
+function tellBlocks({ blocks, allocations, pools }: Check, say: Say, all: boolean): void {
+  say("Loading all IPAM blocks...");
+  say(`Found ${blocks.length} IPAM blocks.`);
+  for (const { prefix, block } of blocks) {
+    say(` IPAM block ${formatPrefix(prefix)} affinity=${block.affinity ?? "<none>"}:`);
+    if (!all) continue;
+    for (const allocation of allocations) {
+      if (formatPrefix(allocation.block) !== formatPrefix(prefix)) continue;
+      say(`  ${allocation.address} allocated; attrs ${attributeText(allocation)}`);
+    }
+  }
+  say(`IPAM blocks record ${allocations.length} allocations.`);
+  say();
+  say("Loading all IPAM pools...");
+  const active = pools.filter((pool) => pool.closed === undefined);
+  for (const pool of active) say(`  ${formatPrefix(pool.prefix)}`);
+  say(`Found ${active.length} active IP pools.`);
+  say();
+}
+
+function tellUsers(result: Check, say: Say, all: boolean): void {
+  const { users, tunnelCount, endpointAddressCount, loadBalancerCount } = result;
+  const belongs = (wanted: (name: string) => boolean) => {
+    if (!all) return;
+    for (const [address, list] of users) {
+      for (const { name } of list) if (wanted(name)) say(`  ${address} belongs to ${name}`);
+    }
+  };
+  say("Loading all nodes.");
+  belongs((name) => name.startsWith("Node("));
+  say(`Found ${tunnelCount} node tunnel IPs.`);
+  say();
+  say("Loading all service load balancer IPs.");
+  belongs((name) => !name.includes("("));
+  say(`Found ${loadBalancerCount} service load balancer.`);
+  say();
+  say("Loading all workload endpoints.");
+  belongs((name) => name.startsWith("Workload(") || name.startsWith("Pod("));
+  say(`Found ${endpointAddressCount} workload IPs.`);
+  say(`Workloads and nodes are using ${users.size} IPs.`);
+  say();
+}
+
+function tellNodes({ allocations }: Check, say: Say): void {
+  say("Loading all handles");
+  say(`Looking for top (up to ${MOST_NODES}) nodes by allocations...`);
+  const counts = new Map<string, number>();
+  for (const { node } of allocations) counts.set(node, (counts.get(node) ?? 0) + 1);
+  const sorted = [...counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
+  for (const [node, count] of sorted.slice(0, MOST_NODES)) {
+    say(`  ${node} has ${count} allocations`);
+  }
+  if (sorted.length > 0) {
+    const median = sorted[Math.floor(sorted.length / 2)][1];
+    say(`Node with most allocations has ${sorted[0][1]}; median is ${median}`);
+  }
+  say();
+}
+
+function tellAddresses(result: Check, say: Say, problems: boolean): void {
+  say("Scanning for IPs that are allocated but not actually in use...");
+  if (problems) {
+    for (const leak of result.leaked) say(`  ${leak.address} leaked; attrs ${attributeText(leak)}`);
+  }
+  say(`Found ${result.leaked.length} IPs that are allocated in IPAM but not actually in use.`);
+  say("Scanning for IPs that are in use by a workload or node but not allocated in IPAM...");
+  if (problems) {
+    const tell = (addresses: readonly string[], what: string) => {
+      for (const address of addresses) {
+        for (const { name } of result.users.get(address) ?? []) {
+          say(`  ${address} in use by ${name} ${what}`);
+        }
+      }
+    };
+    for (const [address, list] of result.users) {
+      if (list.length > 1) say(`  ${address} has multiple owners.`);
+    }
+    tell(result.notInPool, "is not in any active IP pool.");
+    tell(result.notAllocated, "and in active IPAM pool but has no IPAM allocation.");
+  }
+  say(`Found ${result.notInPool.length} in-use IPs that are not in active IP pools.`);
+  say(
+    `Found ${result.notAllocated.length} in-use IPs that are in active IP pools but have no ` +
+      "corresponding IPAM allocation.",
+  );
+  say();
+}
+
+function tellHandles({ handles }: Check, say: Say, problems: boolean, all: boolean): void {
+  say("Scanning for IPAM handles with no matching IPs...");
+  if (all) { for (const { id } of handles.leaked) say(`  ${id} doesn't have any active IPs.`); }
+  say(
+    `Found ${handles.leaked.length} handles with no matching IPs (and ${handles.good} handles with ` +
+      "matches).",
+  );
+  say("Scanning for IPs with missing handle...");
+  if (problems) {
+    for (const id of handles.missing) say(`  ${id} is in use in a block but doesn't exist.`);
+  }
+  say(
+    `Found ${handles.missing.length} handles mentioned in blocks with no matching handle resource.`,
+  );
+}
+
+function tellOthers({ findings }: Check, say: Say): void {
+  say("Scanning for other inconsistencies...");
+  const others = findings.filter((finding: Finding) => !COUNTED.includes(finding.kind));
+  for (const finding of others.slice(0, MOST_LINES)) say(`  ${explain(finding)}.`);
+  if (others.length > MOST_LINES) {
+    say(`  … and ${others.length - MOST_LINES} more; -o FILE has all`);
+  }
+  say(`Found ${others.length} other inconsistencies.`);
+}
+
+async function writeReport(file: string, report: unknown): Promise<void> {
+  try {
+    await Deno.writeTextFile(file, `${reportText(report)}\n`);
+  } catch (error) {
+    throw failure(`the report cannot be written to ${file}: ${(error as Error).message}`);
+  }
+}
+
+/** Numbers of allocations are beyond what a double holds: they are written as they are. */
+function reportText(report: unknown): string {
+  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+  return JSON.stringify(report, (_key, v) => typeof v === "bigint" ? rawJSON(String(v)) : v, 2);
+}

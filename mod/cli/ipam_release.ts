@@ -1,0 +1,173 @@
+/**
+ * `ipam release`: one address, or what reports of `ipam check` call leaked. In calicoctl's words and
+ * under its conditions: reports of this cluster and this version, one of them up to date, the datastore
+ * locked; --force passes over version and lock. Beyond calicoctl, an address that an endpoint, pod or
+ * node uses is never released from a report, and by itself only with --force.
+ */
+import { formatIp, parseIp } from "../net/mod.ts";
+import { checkStore } from "../ipam/check/check.ts";
+import { commonLeaks, readReport, releaseLeaks, type Report } from "../ipam/check/report.ts";
+import { readRecords } from "../ipam/check/records.ts";
+import { usersOf } from "../ipam/check/users.ts";
+import { Ipam } from "../ipam/ipam.ts";
+import { parseJson } from "../store/json.ts";
+import type { Store } from "../store/store.ts";
+import { buildInfo } from "./build_info.ts";
+import { type Call, flagOption, listOption, textOption } from "./command.ts";
+import { withStore } from "./context.ts";
+import { EXIT, failure, usageError } from "./io.ts";
+
+export async function run(call: Call): Promise<number> {
+  const ip = textOption(call, "ip");
+  const files = listOption(call, "fromReport");
+  if (ip === undefined && files.length === 0) {
+    throw usageError("give --ip ADDRESS, or --from-report FILE once or more");
+  }
+  if (ip !== undefined && files.length > 0) {
+    throw usageError("give --ip or --from-report, not both");
+  }
+  if (ip !== undefined && !parseIp(ip)) {
+    throw usageError(`--ip ${ip} is not an address; want one such as 10.244.1.7`);
+  }
+  const reports = await Promise.all(files.map(readFile));
+  return await withStore(
+    call,
+    (store) =>
+      ip !== undefined
+        ? releaseOne(call, store, formatIp(parseIp(ip)!))
+        : releaseReported(call, store, files, reports),
+  );
+}
+
+async function releaseOne(call: Call, store: Store, address: string): Promise<number> {
+  const { io } = call;
+  const ipam = new Ipam(store);
+  const assignment = await ipam.assignment(address);
+  if (!assignment) throw failure(`IP address ${address} is not assigned`);
+  const users = usersOf(await readRecords(store)).get(address) ?? [];
+  if (users.length > 0 && !flagOption(call, "force")) {
+    const inUse = `IP address ${address} is in use by ${users.map((u) => u.name).join(" and ")}`;
+    if (call.program !== "calicoctl") {
+      throw failure(
+        `${inUse}; delete that first, or release the address all the same with --force, after which ` +
+          "another may be given it",
+      );
+    }
+    io.stderr(`warning: ${inUse}, and may be given to another from now on\n`);
+  }
+  const { handle, sequenceNumber } = assignment;
+  const { released } = await ipam.releaseIps([{ address, handle, sequenceNumber }]);
+  if (released.length === 0) throw failure(`IP address ${address} is not assigned`);
+  io.stdout(`Successfully released IP address ${address}\n`);
+  return EXIT.ok;
+}
+
+async function readFile(file: string): Promise<Report> {
+  let value: unknown;
+  try {
+    value = parseJson(await Deno.readTextFile(file));
+  } catch (error) {
+    throw failure(`the report ${file} cannot be read: ${(error as Error).message}`);
+  }
+  const report = readReport(value);
+  if (typeof report !== "string") return report;
+  throw failure(`the report ${file} is none of \`ipam check\`: ${report}`);
+}
+
+async function releaseReported(
+  call: Call,
+  store: Store,
+  files: readonly string[],
+  reports: readonly Report[],
+): Promise<number> {
+  const { io } = call;
+  const force = flagOption(call, "force");
+  const say = (line: string) => io.stdout(`${line}\n`);
+  const { cluster } = await checkStore(store, () => Date.now());
+  const { version } = buildInfo();
+  reports.forEach((report, i) => {
+    if (report.clusterGUID !== cluster.guid) {
+      throw failure(
+        `cluster does not match the provided report (${files[i]}): mismatched cluster GUID. ` +
+          "Refusing to release",
+      );
+    }
+    if (report.version === version) return;
+    if (!force) {
+      throw failure(
+        `the provided report (${files[i]}) was produced using a different version ` +
+          `(${report.version}) of ${call.program}. Refusing to release`,
+      );
+    }
+    say(
+      `WARNING: Report was produced using a different version of ${call.program}. Ignoring due to ` +
+        "--force option",
+    );
+  });
+  if (!reports.some((report) => report.clusterInformationRevision === cluster.revision)) {
+    throw failure(
+      "the provided reports are all stale - at least one should be up-to-date. Please generate a new " +
+        "report while the data store is locked and try again",
+    );
+  }
+  if (!cluster.locked) {
+    if (!force) {
+      throw failure(
+        "data store is not locked. Either lock the data store, or re-run with --force",
+      );
+    }
+    say("WARNING: Data store is not locked. Ignoring due to --force option");
+  }
+  const leaks = commonLeaks(reports);
+  const failed = await releaseAddresses(say, store, leaks.addresses) +
+    await releaseHandles(say, store, leaks.handles);
+  say("You may now unlock the data store.");
+  return failed > 0 ? EXIT.failed : EXIT.ok;
+}
+
+/** How many could not be released. */
+async function releaseAddresses(
+  say: (line: string) => void,
+  store: Store,
+  leaks: ReturnType<typeof commonLeaks>["addresses"],
+): Promise<number> {
+  if (leaks.length === 0) {
+    say("Report didn't contain any leaked IPs to clean up.");
+    return 0;
+  }
+  say(`Releasing ${leaks.length} old IPs...`);
+  const done = await releaseLeaks(store, new Ipam(store), leaks);
+  say(`Released ${done.released.length} IPs successfully`);
+  if (done.cleanedUp.length > 0) {
+    say(
+      `${done.cleanedUp.length} addresses marked as leaked in the report had already been cleaned up.`,
+    );
+  }
+  for (const { address, by } of done.inUse) say(`${address} is in use by ${by}: not released.`);
+  for (const { address, why } of done.failed) {
+    say(`An error occurred while releasing ${address}: ${why}.`);
+  }
+  return done.failed.length;
+}
+
+async function releaseHandles(
+  say: (line: string) => void,
+  store: Store,
+  handles: ReturnType<typeof commonLeaks>["handles"],
+): Promise<number> {
+  if (handles.length === 0) {
+    say("Report didn't contain any handles to clean up.");
+    return 0;
+  }
+  say(`Deleting ${handles.length} handles...`);
+  say("Key: '.' = Deleted OK; 'x' = skip, handle missing/changed.");
+  const ipam = new Ipam(store);
+  let keys = "";
+  for (const { id, revision } of handles) {
+    keys += await ipam.mendHandle(id, revision) === "mended" ? "." : "x";
+  }
+  say(keys);
+  const released = [...keys].filter((key) => key === ".").length;
+  say(`Released ${released} handles; ${handles.length - released} skipped; 0 errors.`);
+  return 0;
+}

@@ -1,0 +1,200 @@
+/**
+ * The report of a check as a file, in the form of `calicoctl ipam check -o`, and the release of what
+ * reports call leaked. A report is about the past: only what all reports say is released, only while it
+ * is the very allocation that was meant (handle and number), and only after another look at who uses
+ * addresses now. `findings` are ours; calicoctl passes over them.
+ */
+import { formatIp, parseIp } from "../../net/mod.ts";
+import type { Store } from "../../store/store.ts";
+import { IpamError } from "../errors.ts";
+import type { Ipam } from "../ipam.ts";
+import type { UsedAllocation } from "./address_faults.ts";
+import { type Check, check } from "./check.ts";
+import { explain } from "./finding.ts";
+import type { LeakedHandle } from "./handle_faults.ts";
+import { readRecords } from "./records.ts";
+
+export interface ReportedAllocation {
+  ip: string;
+  handle?: string;
+  sequenceNumber?: number | bigint;
+  pod?: string;
+  namespace?: string;
+  node?: string;
+  type?: string;
+  creationTimestamp?: string;
+  inUse: boolean;
+  borrowed?: boolean;
+  owners: string[] | null;
+}
+
+export interface Report {
+  version: string;
+  clusterGUID: string;
+  datastoreLocked: boolean;
+  clusterInformationRevision: string;
+  clusterType: string;
+  allocations: Record<string, ReportedAllocation[]>;
+  /** Members as Go writes a struct that names none. */
+  leakedHandles?: { ID: string; UID: string | null; Revision: string }[];
+  findings?: { kind: string; subject: string; message: string }[];
+}
+
+export function reportOf(result: Check, version: string): Report {
+  const { cluster, findings, handles } = result;
+  const leaked = new Set(result.leaked.map(({ address }) => address));
+  const allocations: Report["allocations"] = {};
+  for (const allocation of result.allocations) {
+    const { address } = allocation;
+    // Of two looks the second may have seen an assignment that was just begun: no leak, see check.ts.
+    const inUse = allocation.owners.length > 0 || !leaked.has(address);
+    (allocations[address] ??= []).push(reported(allocation, inUse));
+  }
+  return {
+    version,
+    clusterGUID: cluster.guid,
+    datastoreLocked: cluster.locked,
+    clusterInformationRevision: cluster.revision,
+    clusterType: cluster.type,
+    allocations,
+    ...(handles.leaked.length > 0 && {
+      leakedHandles: handles.leaked.map(({ id, revision }) => ({
+        ID: id,
+        UID: null,
+        Revision: revision,
+      })),
+    }),
+    findings: findings.map((finding) => ({
+      kind: finding.kind,
+      subject: finding.subject,
+      message: explain(finding),
+    })),
+  };
+}
+
+function reported(allocation: UsedAllocation, inUse: boolean): ReportedAllocation {
+  const { address, handle, sequenceNumber, attributes, node, borrowed, owners } = allocation;
+  const { pod, namespace, type, timestamp } = attributes;
+  return {
+    ip: address,
+    ...(handle && { handle }),
+    sequenceNumber,
+    ...(pod && { pod }),
+    ...(namespace && { namespace }),
+    ...(node && { node }),
+    ...(type && { type }),
+    ...(timestamp && { creationTimestamp: timestamp }),
+    inUse,
+    ...(borrowed && { borrowed }),
+    owners: owners.length > 0 ? [...owners] : null,
+  };
+}
+
+/** Reads a report's JSON; a sentence where it is none. */
+export function readReport(value: unknown): Report | string {
+  if (typeof value !== "object" || value === null) return "it is not a JSON object";
+  const report = value as Partial<Report>;
+  for (const name of ["version", "clusterGUID", "clusterInformationRevision"] as const) {
+    if (typeof report[name] !== "string") return `its ${name} is missing`;
+  }
+  const { allocations = {} } = report;
+  if (typeof allocations !== "object" || allocations === null) {
+    return "its allocations are no object";
+  }
+  for (const [address, list] of Object.entries(allocations)) {
+    const sound = Array.isArray(list) &&
+      list.every((one) =>
+        typeof one?.inUse === "boolean" && typeof one.ip === "string" && parseIp(one.ip) &&
+        (one.sequenceNumber === undefined || isWhole(one.sequenceNumber))
+      );
+    if (!sound) return `its allocations of ${address} cannot be read`;
+  }
+  const handles = report.leakedHandles ?? [];
+  if (!Array.isArray(handles) || handles.some((h) => typeof h?.ID !== "string")) {
+    return "its leakedHandles cannot be read";
+  }
+  return { ...report, allocations, leakedHandles: handles } as Report;
+}
+
+function isWhole(value: unknown): boolean {
+  return typeof value === "bigint" || Number.isInteger(value);
+}
+
+export interface Leaks {
+  readonly addresses: readonly ReportedAllocation[];
+  readonly handles: readonly LeakedHandle[];
+}
+
+/** What every one of the reports calls leaked, unchanged from one to the next. */
+export function commonLeaks(reports: readonly Report[]): Leaks {
+  const common = <T>(lists: T[][], id: (item: T) => string): T[] => {
+    const [first = [], ...others] = lists;
+    const sets = others.map((list) => new Set(list.map(id)));
+    return first.filter((item) => sets.every((set) => set.has(id(item))));
+  };
+  return {
+    addresses: common(
+      reports.map((r) => Object.values(r.allocations).flat().filter((a) => !a.inUse)),
+      (a) => `${a.ip} ${a.handle ?? ""} ${a.sequenceNumber ?? ""}`,
+    ),
+    handles: common(
+      reports.map((r) => (r.leakedHandles ?? []).map((h) => ({ id: h.ID, revision: h.Revision }))),
+      (h) => `${h.id} ${h.revision}`,
+    ),
+  };
+}
+
+export interface ReleasedLeaks {
+  readonly released: string[];
+  /** Free already, or given anew since the report. */
+  readonly cleanedUp: string[];
+  /** Somebody uses them, whatever the reports say. */
+  readonly inUse: { address: string; by: string }[];
+  readonly failed: { address: string; why: string }[];
+}
+
+/** Releases addresses that are leaked still. */
+export async function releaseLeaks(
+  store: Store,
+  ipam: Ipam,
+  leaks: readonly ReportedAllocation[],
+): Promise<ReleasedLeaks> {
+  const done: ReleasedLeaks = { released: [], cleanedUp: [], inUse: [], failed: [] };
+  const now = await currentAllocations(store);
+  for (const leak of leaks) {
+    const address = formatIp(parseIp(leak.ip)!);
+    const current = now.get(address)?.find((a) => isSame(a, leak));
+    if (!current) {
+      done.cleanedUp.push(address);
+      continue;
+    }
+    if (current.owners.length > 0) {
+      done.inUse.push({ address, by: current.owners.join(", ") });
+      continue;
+    }
+    const { handle, sequenceNumber } = current;
+    try {
+      const { unallocated } = await ipam.releaseIps([{ address, handle, sequenceNumber }]);
+      (unallocated.length > 0 ? done.cleanedUp : done.released).push(address);
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+      // Given anew between the look and the release: not what the report meant.
+      if (error.kind === "conflict") done.cleanedUp.push(address);
+      else done.failed.push({ address, why: error.message });
+    }
+  }
+  return done;
+}
+
+function isSame(a: UsedAllocation, b: ReportedAllocation): boolean {
+  return (a.handle ?? "") === (b.handle ?? "") &&
+    (b.sequenceNumber === undefined || a.sequenceNumber === BigInt(b.sequenceNumber));
+}
+
+async function currentAllocations(store: Store): Promise<Map<string, UsedAllocation[]>> {
+  const found = new Map<string, UsedAllocation[]>();
+  for (const allocation of check(await readRecords(store), Date.now()).allocations) {
+    found.set(allocation.address, [...found.get(allocation.address) ?? [], allocation]);
+  }
+  return found;
+}

@@ -1,0 +1,300 @@
+/** The ipam commands: what they say, what they change, and how they end. */
+import assert from "node:assert/strict";
+import { Ipam } from "../../mod/ipam/ipam.ts";
+import type { Report } from "../../mod/ipam/check/report.ts";
+import { clusterInformationKind } from "../../mod/model/cluster_information.ts";
+import { handleKey, resourceKey } from "../../mod/model/keys.ts";
+import { ippoolKind } from "../../mod/model/ippool.ts";
+import { nodeKind } from "../../mod/model/node.ts";
+import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
+import { formatIp } from "../../mod/net/mod.ts";
+import { parseJson } from "../../mod/store/json.ts";
+import { type Cluster, test } from "./harness.ts";
+
+/** A node, a pool of four blocks, and two pods with their endpoints. */
+async function furnish(cluster: Cluster) {
+  const { resources, store } = cluster;
+  const ipam = new Ipam(store);
+  await resources.create(nodeKind, {
+    kind: "Node",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "n1" },
+  });
+  await resources.create(ippoolKind, {
+    kind: "IPPool",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "p", labels: { team: "net" } },
+    spec: { cidr: "10.0.0.0/28", blockSize: 30, natOutgoing: true },
+  });
+  const pod = async (name: string) => {
+    const [{ ip }] = await ipam.assign({
+      num4: 1,
+      host: "n1",
+      handle: `net.${name}`,
+      attributes: { namespace: "default", node: "n1", pod: name },
+      use: "Workload",
+    });
+    await resources.create(workloadEndpointKind, {
+      kind: "WorkloadEndpoint",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: `n1-k8s-${name}-eth0`, namespace: "default" },
+      spec: {
+        orchestrator: "k8s",
+        node: "n1",
+        pod: name,
+        endpoint: "eth0",
+        interfaceName: `cali${name}`,
+        ipNetworks: [`${formatIp(ip)}/32`],
+      },
+    });
+    return formatIp(ip);
+  };
+  return { ipam, addresses: [await pod("a"), await pod("b")] };
+}
+
+async function lock(cluster: Cluster, locked: boolean): Promise<void> {
+  await cluster.resources.modify(clusterInformationKind, "default", undefined, (info) => ({
+    ...info,
+    spec: { ...info.spec, datastoreReady: !locked },
+  }));
+}
+
+async function readReport(path: string): Promise<Report> {
+  return parseJson(await Deno.readTextFile(path)) as unknown as Report;
+}
+
+/** The pod's endpoint vanishes, its address stays. */
+async function leak(cluster: Cluster, pod: string): Promise<void> {
+  await cluster.resources.delete(workloadEndpointKind, `n1-k8s-${pod}-eth0`, "default");
+}
+
+test("ipam check: nothing is wrong", async (cluster) => {
+  const { addresses } = await furnish(cluster);
+  const { exit, out, err } = await cluster.run("ipam check --show-all-ips");
+  assert.deepEqual([exit, err], [0, ""]);
+  assert.match(out, /^Checking IPAM for inconsistencies\.\.\.\n\nLoading all IPAM blocks\.\.\.\n/);
+  assert.match(out, /^Found 1 IPAM blocks\.$/m);
+  assert.match(out, /^ IPAM block 10\.0\.0\.\d+\/30 affinity=host:n1:$/m);
+  assert.match(
+    out,
+    /^ {2}[\d.]+ allocated; attrs Main:net\.a Extra:namespace=default,node=n1,pod=a$/m,
+  );
+  assert(out.includes(`  ${addresses[0]} belongs to Workload(default/n1-k8s-a-eth0)\n`));
+  assert.match(out, /^Found 0 handles with no matching IPs \(and 2 handles with matches\)\.$/m);
+  assert.match(out, /\nCheck complete; found 0 problems\.\n$/);
+});
+
+test("ipam check: faults are found, explained and reported; exit 1", async (cluster) => {
+  const { addresses } = await furnish(cluster);
+  await leak(cluster, "a");
+  await cluster.store.put(handleKey("net.gone"), { block: { "10.0.0.0/30": 1 }, deleted: false });
+  const path = `${cluster.folder}/report.json`;
+  const { exit, out } = await cluster.run(`ipam check --show-problem-ips -o ${path}`);
+  assert.equal(exit, 1);
+  assert.match(out, /leaked; attrs Main:net\.a Extra:/);
+  assert.match(out, /^Found 1 IPs that are allocated in IPAM but not actually in use\.$/m);
+  assert.match(out, /^Found 1 handles with no matching IPs \(and 2 handles with matches\)\.$/m);
+  assert.match(out, /\nCheck complete; found 2 problems\.\n$/);
+  const report = await readReport(path);
+  const [allocation] = report.allocations[addresses[0]];
+  assert.equal(allocation.inUse, false);
+  assert.equal(allocation.pod, "a");
+  assert.equal(typeof allocation.sequenceNumber, "bigint");
+  assert.equal(report.allocations[addresses[1]][0].inUse, true);
+  assert.deepEqual(report.leakedHandles?.map((h) => h.ID), ["net.gone"]);
+  assert.deepEqual(report.findings?.map((f) => f.kind).sort(), ["handleLeaked", "leak"]);
+  // A block that no node may use is a fault beyond calicoctl's.
+  const pool = resourceKey(ippoolKind, "p");
+  await cluster.store.delete(pool);
+  const again = await cluster.run("ipam check");
+  assert.match(again.out, / lies in no pool: its addresses are given to nobody new/);
+});
+
+test("ipam check: a report that cannot be written, a datastore that is not there", async (cluster) => {
+  await furnish(cluster);
+  const nowhere = await cluster.run(`ipam check -o ${cluster.folder}/no/such/r.json`);
+  assert.equal(nowhere.exit, 1);
+  assert.match(nowhere.err, /the report cannot be written to/);
+  const away = await cluster.run("ipam check --store /nowhere.sock");
+  assert.equal(away.exit, 3);
+});
+
+test("ipam release --ip: what calicoctl says; a used address only with --force", async (cluster) => {
+  const { addresses: [a] } = await furnish(cluster);
+  const kept = await cluster.run(`ipam release --ip ${a}`);
+  assert.equal(kept.exit, 1);
+  assert.match(kept.err, /is in use by Workload\(default\/n1-k8s-a-eth0\); delete that first/);
+  await leak(cluster, "a");
+  const { exit, out } = await cluster.run(`ipam release --ip=${a}`);
+  assert.deepEqual([exit, out], [0, `Successfully released IP address ${a}\n`]);
+  const again = await cluster.run(`ipam release --ip=${a}`);
+  assert.deepEqual([again.exit, again.err], [1, `error: IP address ${a} is not assigned\n`]);
+  assert.equal((await cluster.run("ipam release --ip=pod-a")).exit, 2);
+  assert.equal((await cluster.run("ipam release")).exit, 2);
+});
+
+test("ipam release --ip: --force, and calicoctl's own name", async (cluster) => {
+  const { addresses: [a, b] } = await furnish(cluster);
+  assert.equal((await cluster.run(`ipam release --ip ${a} --force`)).exit, 0);
+  const { exit, err } = await cluster.run(`ipam release --ip ${b}`, { name: "calicoctl" });
+  assert.equal(exit, 0);
+  assert.match(err, /^warning: IP address .* is in use by/);
+});
+
+test("ipam release --from-report: only leaks, under calicoctl's conditions", async (cluster) => {
+  const { ipam, addresses: [a, b] } = await furnish(cluster);
+  await leak(cluster, "a");
+  await cluster.store.put(handleKey("net.gone"), { block: { "10.0.0.0/30": 1 }, deleted: false });
+  const path = `${cluster.folder}/report.json`;
+  await cluster.run(`ipam check -o ${path}`);
+  const release = (more = "") => cluster.run(`ipam release --from-report ${path}${more}`);
+  const unlocked = await release();
+  assert.equal(unlocked.exit, 1);
+  assert.match(
+    unlocked.err,
+    /data store is not locked\. Either lock the data store, or re-run with/,
+  );
+  await lock(cluster, true);
+  const stale = await release();
+  assert.equal(stale.exit, 1);
+  assert.match(stale.err, /the provided reports are all stale/);
+  await cluster.run(`ipam check -o ${path}`);
+  const { exit, out, err } = await release();
+  assert.deepEqual([exit, err], [0, ""]);
+  assert.equal(
+    out,
+    [
+      "Releasing 1 old IPs...",
+      "Released 1 IPs successfully",
+      "Deleting 1 handles...",
+      "Key: '.' = Deleted OK; 'x' = skip, handle missing/changed.",
+      ".",
+      "Released 1 handles; 0 skipped; 0 errors.",
+      "You may now unlock the data store.",
+      "",
+    ].join("\n"),
+  );
+  assert.equal(await ipam.assignment(a), undefined);
+  assert.notEqual(await ipam.assignment(b), undefined);
+  // Once more: all is done already.
+  const again = await release();
+  assert.match(again.out, /1 addresses marked as leaked in the report had already been cleaned up/);
+  assert.match(again.out, /^x\nReleased 0 handles; 1 skipped/m);
+  assert.equal((await cluster.run("ipam check")).exit, 0);
+});
+
+test("ipam release --from-report: never what is used again, nor what was given anew", async (cluster) => {
+  const { ipam, addresses: [a, b] } = await furnish(cluster);
+  const endpoint = resourceKey(workloadEndpointKind, "n1-k8s-a-eth0", "default");
+  const { value } = (await cluster.store.get(endpoint))!;
+  await leak(cluster, "a");
+  await leak(cluster, "b");
+  const path = `${cluster.folder}/report.json`;
+  await lock(cluster, true);
+  await cluster.run(`ipam check -o ${path}`);
+  await cluster.store.put(endpoint, value);
+  await ipam.releaseByHandle("net.b");
+  await ipam.assignIp({ address: b, host: "n1", handle: "net.b" });
+  const { exit, out } = await cluster.run(`ipam release --from-report ${path}`);
+  assert.equal(exit, 0);
+  assert.match(out, /^Released 0 IPs successfully$/m);
+  assert(out.includes(`${a} is in use by Workload(default/n1-k8s-a-eth0): not released.`));
+  assert.notEqual(await ipam.assignment(a), undefined);
+  assert.notEqual(await ipam.assignment(b), undefined);
+});
+
+test("ipam release --from-report: reports of another cluster, version, or none", async (cluster) => {
+  const { addresses: [a] } = await furnish(cluster);
+  await leak(cluster, "a");
+  await lock(cluster, true);
+  const path = `${cluster.folder}/report.json`;
+  await cluster.run(`ipam check -o ${path}`);
+  const text = await Deno.readTextFile(path);
+  const edited = (change: (text: string) => string) => cluster.file("edited.json", change(text));
+  const from = async (change: (text: string) => string, more = "") =>
+    await cluster.run(`ipam release --from-report ${await edited(change)}${more}`);
+  const other = await from(
+    (t) => t.replace(/"clusterGUID": "[^"]*"/, '"clusterGUID": "other"'),
+    " --force",
+  );
+  assert.equal(other.exit, 1);
+  assert.match(other.err, /mismatched cluster GUID\. Refusing to release/);
+  const old = (t: string) => t.replace(/"version": "[^"]*"/, '"version": "v0"');
+  assert.match((await from(old)).err, /was produced using a different version \(v0\) of tortie/);
+  assert.match((await from(() => "[")).err, /edited\.json cannot be read/);
+  assert.match((await from(() => "{}")).err, /is none of `ipam check`: its version is missing/);
+  // Two reports: what both say. The second knows of no leak.
+  const clean = await cluster.file(
+    "clean.json",
+    text.replaceAll('"inUse": false', '"inUse": true'),
+  );
+  const both = await cluster.run(`ipam release --from-report ${path} --from-report ${clean}`);
+  assert.match(both.out, /Report didn't contain any leaked IPs to clean up\./);
+  assert.notEqual(await new Ipam(cluster.store).assignment(a), undefined);
+  const forced = await from(old, " --force");
+  assert.match(forced.out, /^WARNING: Report was produced using a different version of tortie/);
+  assert.equal(await new Ipam(cluster.store).assignment(a), undefined);
+});
+
+test("ipam configure: says what it set; Calico's rules", async (cluster) => {
+  const set = (options: string) => cluster.run(`ipam configure ${options}`);
+  const { exit, out } = await set("--strictaffinity=true --max-blocks-per-host=3");
+  assert.equal(exit, 0);
+  assert.equal(
+    out,
+    "Successfully set StrictAffinity to: true\nSuccessfully set MaxBlocksPerHost to: 3\n",
+  );
+  assert.match(
+    (await cluster.run("ipam show --show-configuration")).out,
+    /MaxBlocksPerHost +\| 3 /,
+  );
+  const refused = await set("--strictaffinity=false");
+  assert.equal(refused.exit, 1);
+  assert.match(refused.err, /MaxBlocksPerHost requires StrictAffinity to be enabled/);
+  assert.equal((await set("--strictaffinity=maybe")).exit, 2);
+  assert.equal((await set("--max-blocks-per-host=many")).exit, 2);
+  assert.equal((await set("--ip-cooldown-seconds=1201")).exit, 1);
+  assert.match(
+    (await cluster.run("ipam configure")).err,
+    /at least one configuration option must be/,
+  );
+  assert.match(
+    (await set("--ip-cooldown-seconds 30 --kubevirt-ip-persistence Disabled")).out,
+    /Persistence to: Disabled\nSuccessfully set IPCooldownSeconds to: 30\n$/,
+  );
+});
+
+test("ipam split: the datastore locked, addresses as they were", async (cluster) => {
+  const { ipam, addresses } = await furnish(cluster);
+  const split = (line: string) => cluster.run(`ipam split ${line}`);
+  const unlocked = await split("--cidr=10.0.0.0/28 4");
+  assert.equal(unlocked.exit, 1);
+  assert.match(unlocked.err, /datastore is not locked\. Run the `tortie datastore migrate lock`/);
+  await lock(cluster, true);
+  assert.match(
+    (await split("--cidr=10.0.2.0/24 4")).err,
+    /unable to find IP pool covering the specified CIDR 10\.0\.2\.0\/24/,
+  );
+  assert.match((await split("--name=q 4")).err, /unable to find IP pool with name q/);
+  assert.match((await split("--name=p 3")).err, /is not a valid power of 2: 3/);
+  assert.match((await split("--name=p 512")).err, /is not large enough to be split into 512 parts/);
+  assert.match((await split("--name=p 8")).err, /into 8 parts: each must hold a block of \/30/);
+  const before = (await cluster.resources.get(ippoolKind, "p"))!;
+  assert.equal(before.spec.disabled, false, "nothing was written for a refusal");
+  const { exit, out } = await split("--name=p 4");
+  assert.equal(exit, 0);
+  assert.match(
+    out,
+    /^IP Pool p was successfully split into 4 smaller pools\.\nCreated split-p-0 with/,
+  );
+  const { items } = await cluster.resources.list(ippoolKind);
+  assert.deepEqual(
+    items.map((p) => [p.metadata.name, p.spec.cidr, p.spec.disabled, p.spec.natOutgoing]),
+    [0, 1, 2, 3].map((i) => [`split-p-${i}`, `10.0.0.${i * 4}/30`, false, true]),
+  );
+  assert.deepEqual(items[0].metadata.labels, { team: "net" });
+  for (const address of addresses) assert.notEqual(await ipam.assignment(address), undefined);
+  assert.equal((await cluster.run("ipam check")).exit, 0);
+  await lock(cluster, false);
+  assert.equal((await ipam.assign({ num4: 1, host: "n1", use: "Workload" })).length, 1);
+});
