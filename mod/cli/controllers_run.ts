@@ -1,4 +1,54 @@
-import { type Call } from "./command.ts";
-export function run(_call: Call): Promise<number> {
-  return Promise.resolve(1);
+/** `controllers run`: opens the datastore, waiting for it as long as it takes, and stays with the controllers. */
+import { runControllers } from "../controllers/run.ts";
+import { ConfigError } from "../node/config.ts";
+import { logger, startLogging } from "../node/log.ts";
+import { sleep, systemClock } from "../store/clock.ts";
+import { type Call, textOption } from "./command.ts";
+import { type OpenStore, openStore } from "./context.ts";
+import { CliError, EXIT, failure, usageError } from "./io.ts";
+
+const LEVELS = ["debug", "info", "warning", "error"] as const;
+const FIRST_PAUSE = 250, LONGEST_PAUSE = 5000;
+
+export async function run(call: Call): Promise<number> {
+  const { io } = call;
+  const text = textOption(call, "logLevel") ?? io.env("TORTIE_LOG_LEVEL") ?? "info";
+  const level = LEVELS.find((one) => one === text.toLowerCase());
+  if (!level) throw usageError(`the log level "${text}" is not one of ${LEVELS.join(", ")}`);
+  const { signal } = io;
+  await startLogging(level);
+  const opened = await openPatiently(call, signal);
+  if (!opened) return EXIT.ok;
+  const log = logger("controllers");
+  try {
+    await runControllers({
+      store: opened.store,
+      podsKnown: opened.location.kind as string === "kubernetes",
+      log,
+      env: (name) => io.env(name),
+      signal,
+    });
+    return EXIT.ok;
+  } catch (error) {
+    if (error instanceof ConfigError) throw failure(error.message);
+    throw error;
+  } finally {
+    await opened.close();
+  }
+}
+
+/** The datastore, tried until it is there; undefined: told to end before. */
+async function openPatiently(call: Call, signal: AbortSignal): Promise<OpenStore | undefined> {
+  const log = logger("controllers");
+  let told = "";
+  for (let pause = FIRST_PAUSE; !signal.aborted; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+    try {
+      return await openStore(call);
+    } catch (error) {
+      if (!(error instanceof CliError && error.exit === EXIT.unreachable)) throw error;
+      if (error.message !== told) log.warn("waiting for the datastore", { error });
+      told = error.message;
+      await sleep(systemClock, pause, signal);
+    }
+  }
 }

@@ -136,7 +136,7 @@ async function releaseAddresses(
     return 0;
   }
   say(`Releasing ${leaks.length} old IPs...`);
-  const done = await releaseLeaks(store, new Ipam(store), leaks);
+  const done = await releaseLeaks(store, new Ipam(store), leaks, Date.now());
   say(`Released ${done.released.length} IPs successfully`);
   if (done.cleanedUp.length > 0) {
     say(

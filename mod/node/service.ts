@@ -20,6 +20,7 @@ import { remoteStore } from "../store/remote.ts";
 import { serveStore } from "../store/serve.ts";
 import type { Store } from "../store/store.ts";
 import { holdName, sendDatagram } from "../../ffi/unix.ts";
+import { AddressQuestions } from "./address_questions.ts";
 import { Agent } from "./agent.ts";
 import { endpointFaults, localApi } from "./api.ts";
 import { BgpPart } from "./bgp.ts";
@@ -27,6 +28,7 @@ import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./conf
 import { type FelixParameters, felixParameters } from "./felix.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { openFlowParts } from "./flow_parts.ts";
+import { heldAddresses, readMachine } from "./held_addresses.ts";
 import { Kernel } from "./kernel.ts";
 import { copyLabels } from "./label_copy.ts";
 import { Later } from "./later.ts";
@@ -151,6 +153,7 @@ export class NodeService {
   #bgp: BgpPart | undefined;
   #reports: Reports | undefined;
   #paths: PathProbe | undefined;
+  #questions: AddressQuestions | undefined;
   #snapshot: Snapshot | undefined;
   #closeDataplane: (() => Promise<void>) | undefined;
   readonly #servers: (() => Promise<void>)[] = [];
@@ -381,6 +384,13 @@ export class NodeService {
     });
     this.#reports.start();
     paths.start();
+    this.#questions = new AddressQuestions({
+      store,
+      nodeName: config.nodeName,
+      held: async (asked) => heldAddresses(asked, await readMachine(felix.interfacePrefixes)),
+      log: logger("questions"),
+    });
+    this.#questions.start();
     this.#notify("STATUS=running");
     log.info("node service started", { node: config.nodeName, version: this.info.version });
   }
@@ -515,6 +525,7 @@ export class NodeService {
     this.#reports?.stop();
     this.#addressRetry.cancel();
     this.#paths?.stop();
+    await this.#questions?.stop();
     await this.#socket?.close();
     await this.#agent?.stop();
     this.#snapshot?.close();

@@ -153,14 +153,15 @@ export interface ReleasedLeaks {
   readonly failed: { address: string; why: string }[];
 }
 
-/** Releases addresses that are leaked still. */
+/** Releases addresses that are leaked still. `time` in milliseconds since 1970. */
 export async function releaseLeaks(
   store: Store,
   ipam: Ipam,
   leaks: readonly ReportedAllocation[],
+  time: number,
 ): Promise<ReleasedLeaks> {
   const done: ReleasedLeaks = { released: [], cleanedUp: [], inUse: [], failed: [] };
-  const now = await currentAllocations(store);
+  const now = await currentAllocations(store, time);
   for (const leak of leaks) {
     const address = formatIp(parseIp(leak.ip)!);
     const current = now.get(address)?.find((a) => isSame(a, leak));
@@ -191,9 +192,12 @@ function isSame(a: UsedAllocation, b: ReportedAllocation): boolean {
     (b.sequenceNumber === undefined || a.sequenceNumber === BigInt(b.sequenceNumber));
 }
 
-async function currentAllocations(store: Store): Promise<Map<string, UsedAllocation[]>> {
+async function currentAllocations(
+  store: Store,
+  time: number,
+): Promise<Map<string, UsedAllocation[]>> {
   const found = new Map<string, UsedAllocation[]>();
-  for (const allocation of check(await readRecords(store), Date.now()).allocations) {
+  for (const allocation of check(await readRecords(store), time).allocations) {
     found.set(allocation.address, [...found.get(allocation.address) ?? [], allocation]);
   }
   return found;

@@ -1,0 +1,301 @@
+/**
+ * IPAM's garbage, after kube-controllers: what is to be released, asked and tidied now, as a function
+ * of what the cluster looks like, what was suspected before, and the time.
+ *
+ *     address   nobody has it, for the grace period, and all others of its handle are so too
+ *               -> its node is asked (`ipam/questions.ts`) -> it says that no container has it -> released
+ *     node      no Node object, no agent that reports, and nobody alive on it
+ *               -> its addresses, tunnels' too, then its blocks, then what was said to and by it
+ *     block     empty for the grace period and not its node's last -> released
+ *     handle    without an address for the grace period -> mended
+ *
+ * A node that cannot be asked (one of Calico's, or where the datastore cannot hold the question) is
+ * judged by its pods alone, as in Calico, and only where the datastore knows every pod (`podsKnown`:
+ * the Kubernetes API). Everywhere else an address whose node does not answer is left alone.
+ *
+ * Every action says what it has seen (handle, number, revision), so that doing it late, twice, or beside
+ * another controller takes nothing from anybody.
+ */
+import { formatPrefix } from "../net/mod.ts";
+import { isEmpty, ownerOf } from "../ipam/block.ts";
+import { collectCooled } from "../ipam/block_changes.ts";
+import type { BlockRecord } from "../ipam/block_table.ts";
+import { type Allocation, allocationsOf } from "../ipam/check/allocations.ts";
+import type { AskedAddress, Question } from "../ipam/questions.ts";
+import type { Revision } from "../store/store.ts";
+import { type Evidence, evidenceFor } from "./evidence.ts";
+import type { ClusterView } from "./view.ts";
+
+export type CollectorAction =
+  /** All of one handle's that are listed, or none. `nodeGone`: its node is, so pods' records suffice. */
+  | {
+    readonly do: "release";
+    readonly allocations: readonly Allocation[];
+    readonly nodeGone: boolean;
+    readonly why: string;
+  }
+  /** Its blocks and everything else that the datastore holds for it. */
+  | { readonly do: "removeNode"; readonly node: string; readonly endpoints: readonly string[] }
+  | { readonly do: "releaseBlock"; readonly cidr: string; readonly sequenceNumber: number | bigint }
+  | { readonly do: "mendHandle"; readonly handle: string; readonly revision: Revision }
+  | { readonly do: "sweepCooled" }
+  /** undefined: nothing more to ask. `revision`: of the question that stands. */
+  | {
+    readonly do: "ask";
+    readonly node: string;
+    readonly question: Question | undefined;
+    readonly revision?: Revision;
+  };
+
+/** Since when something has been as it should not be, by what it is; milliseconds of the clock. */
+export type Memory = ReadonlyMap<string, number>;
+
+export interface CollectorOptions {
+  /** Milliseconds; 0: leaks, empty blocks and handles are left alone. */
+  readonly grace: number;
+  readonly podsKnown: boolean;
+  /** Monotonic. */
+  readonly now: number;
+  /** Since 1970. */
+  readonly wall: number;
+}
+
+export interface Collection {
+  readonly actions: readonly CollectorAction[];
+  readonly memory: Memory;
+  /** When something more may be due; undefined: when something changes. */
+  readonly next?: number;
+  /** Addresses that nobody seems to have. */
+  readonly suspects: readonly Allocation[];
+  /** Of these, those whose node still says that a container has them, or does not answer. */
+  readonly held: readonly { readonly allocation: Allocation; readonly why: string }[];
+}
+
+export function collect(view: ClusterView, before: Memory, options: CollectorOptions): Collection {
+  return new Collector(view, before, options).run();
+}
+
+interface Judged {
+  readonly allocation: Allocation;
+  readonly evidence: Evidence;
+}
+
+/** Labels under which a node is moved from flannel; its empty blocks are needed in a moment. */
+const MIGRATION_LABEL = "projectcalico.org/node-network-during-migration";
+
+class Collector {
+  readonly #actions: CollectorAction[] = [];
+  readonly #memory = new Map<string, number>();
+  readonly #suspects: Allocation[] = [];
+  readonly #held: { allocation: Allocation; why: string }[] = [];
+  readonly #questions = new Map<string, AskedAddress[]>();
+  #next = Infinity;
+
+  constructor(
+    readonly view: ClusterView,
+    readonly before: Memory,
+    readonly options: CollectorOptions,
+  ) {}
+
+  run(): Collection {
+    const records = [...this.view.blocks.values()];
+    const judged = records.flatMap(allocationsOf).map((allocation): Judged => ({
+      allocation,
+      evidence: evidenceFor(this.view, allocation),
+    }));
+    const gone = this.#goneNodes(records, judged);
+    this.#leaks(judged.filter(({ allocation }) => !gone.has(allocation.node)));
+    for (const node of gone) {
+      this.#node(node, judged.filter(({ allocation }) => allocation.node === node));
+    }
+    this.#emptyBlocks(records, gone);
+    this.#handles(judged);
+    this.#cooled(records);
+    this.#ask();
+    return {
+      actions: this.#actions,
+      memory: this.#memory,
+      suspects: this.#suspects,
+      held: this.#held,
+      ...(this.#next < Infinity && { next: this.#next }),
+    };
+  }
+
+  /** Whether it has been so for long enough; it is remembered either way. */
+  #lasts(what: string, grace = this.options.grace): boolean {
+    const since = this.before.get(what) ?? this.options.now;
+    this.#memory.set(what, since);
+    const due = since + grace;
+    if (this.options.now >= due) return true;
+    this.#next = Math.min(this.#next, due);
+    return false;
+  }
+
+  #goneNodes(records: readonly BlockRecord[], judged: readonly Judged[]): Set<string> {
+    const named = new Set<string>();
+    for (const { block } of records) {
+      const owner = ownerOf(block);
+      if (owner?.type === "host") named.add(owner.name);
+    }
+    for (const { owner } of this.view.affinities.values()) {
+      if (owner.type === "host") named.add(owner.name);
+    }
+    for (const { allocation } of judged) if (allocation.node !== "") named.add(allocation.node);
+    return new Set(
+      [...named].filter((node) => !this.view.hasNode(node) && !this.view.isLive(node)),
+    );
+  }
+
+  /** Addresses of nodes that are there. */
+  #leaks(judged: readonly Judged[]): void {
+    if (this.options.grace <= 0) return;
+    for (const [, group] of byHandle(judged)) {
+      const suspects = group.filter(({ evidence }) => evidence.is === "gone");
+      const due = suspects.filter(({ allocation }) => {
+        this.#suspects.push(allocation);
+        return this.#lasts(`address ${idOf(allocation)}`);
+      });
+      // A handle's addresses are one container's: while one of them is alive, so is it.
+      if (due.length === 0 || due.length < group.length) continue;
+      const why = due[0].evidence.why;
+      const kept = due.map((one) => this.#nodesWord(one)).filter((word) => word !== undefined);
+      if (kept.length > 0) this.#held.push({ allocation: due[0].allocation, why: kept[0] });
+      else {
+        const allocations = due.map(({ allocation }) => allocation);
+        this.#actions.push({ do: "release", allocations, nodeGone: false, why });
+      }
+    }
+  }
+
+  /** Why the address is not released by what its node says; undefined: it may be. */
+  #nodesWord({ allocation, evidence }: Judged): string | undefined {
+    const { node, address, handle } = allocation;
+    const answer = this.view.answers.get(node);
+    const byPod = evidence.is === "gone" && evidence.pod && this.options.podsKnown;
+    if (!answer) return byPod ? undefined : `node ${node} cannot be asked`;
+    const asked = { ip: address, handle: handle! };
+    const list = this.#questions.get(node) ?? [];
+    this.#questions.set(node, [...list, asked]);
+    const question = this.view.questions.get(node);
+    const isAsked = question?.value.addresses.some((one) =>
+      one.ip === address && one.handle === handle
+    );
+    if (!question || !isAsked) return `node ${node} has to be asked`;
+    if (answer.asked !== question.revision) return `node ${node} has not answered yet`;
+    return answer.held.includes(address) ? `a container on node ${node} has it` : undefined;
+  }
+
+  /** A node without object and life: all that is its, where nobody on it is alive. */
+  #node(node: string, judged: readonly Judged[]): void {
+    // Who waits for a Node to come back after a mistake has the grace period, but where the API has
+    // the last word on nodes.
+    if (!this.#lasts(`node ${node}`, this.options.podsKnown ? 0 : this.options.grace)) return;
+    const alive = judged.filter(({ evidence }) => evidence.is === "alive");
+    for (const [handle, group] of byHandle(judged)) {
+      // As in Calico, what is left of pods goes also where others keep the node; its tunnels do not.
+      const goes = group.every(({ evidence }) =>
+        evidence.is === "gone" || (evidence.is === "nodes" && alive.length === 0)
+      );
+      if (!goes || handle === "") continue;
+      const allocations = group.map(({ allocation }) => allocation);
+      this.#actions.push({
+        do: "release",
+        allocations,
+        nodeGone: true,
+        why: `node ${node} is gone; ${group[0].evidence.why}`,
+      });
+    }
+    if (alive.length > 0) {
+      this.#held.push({
+        allocation: alive[0].allocation,
+        why: `node ${node} is gone, and ${alive[0].evidence.why}`,
+      });
+      return;
+    }
+    const endpoints = [...this.view.endpoints].filter(([, { spec, metadata }]) =>
+      spec?.node === node && !(spec.pod && this.view.pod(metadata?.namespace ?? "", spec.pod))
+    ).map(([key]) => key);
+    this.#actions.push({ do: "removeNode", node, endpoints });
+  }
+
+  /** A node keeps one block of each family, however empty. */
+  #emptyBlocks(records: readonly BlockRecord[], gone: ReadonlySet<string>): void {
+    if (this.options.grace <= 0) return;
+    const owned = new Map<string, number>();
+    const groupOf = ({ prefix, block }: BlockRecord) => `${block.affinity} ${prefix.ip.family}`;
+    for (const record of records) owned.set(groupOf(record), (owned.get(groupOf(record)) ?? 0) + 1);
+    for (const record of records) {
+      const owner = ownerOf(record.block);
+      if (owner?.type !== "host" || gone.has(owner.name)) continue;
+      if (!isEmpty(this.#withoutCooled(record)) || this.#isMigrating(owner.name)) continue;
+      const cidr = formatPrefix(record.prefix);
+      // Any write begins the time anew: an address was given and taken back meanwhile.
+      if (!this.#lasts(`block ${cidr} ${record.block.sequenceNumber}`)) continue;
+      const left = owned.get(groupOf(record))!;
+      if (left <= 1) continue;
+      owned.set(groupOf(record), left - 1);
+      this.#actions.push({ do: "releaseBlock", cidr, sequenceNumber: record.block.sequenceNumber });
+    }
+  }
+
+  #withoutCooled({ block }: BlockRecord) {
+    const { ipCooldownSeconds: seconds } = this.view.ipamConfig;
+    return collectCooled(block, { seconds, now: this.options.wall });
+  }
+
+  #isMigrating(node: string): boolean {
+    const label = this.view.nodes.get(node)?.value?.metadata?.labels?.[MIGRATION_LABEL];
+    return label !== undefined && label !== "calico";
+  }
+
+  #handles(judged: readonly Judged[]): void {
+    if (this.options.grace <= 0) return;
+    const used = new Set(judged.map(({ allocation }) => allocation.handle));
+    for (const [id, { revision }] of this.view.handles) {
+      if (used.has(id.split("\r")[0]) || !this.#lasts(`handle ${id} ${revision}`)) continue;
+      this.#actions.push({ do: "mendHandle", handle: id, revision });
+    }
+  }
+
+  #cooled(records: readonly BlockRecord[]): void {
+    if (records.some((record) => this.#withoutCooled(record) !== record.block)) {
+      this.#actions.push({ do: "sweepCooled" });
+      return;
+    }
+    const cooling = records.flatMap(({ block }) => block.attributes)
+      .flatMap(({ releasedAt }) => releasedAt ? [Date.parse(releasedAt)] : []);
+    if (cooling.length === 0) return;
+    const due = Math.min(...cooling) + this.view.ipamConfig.ipCooldownSeconds * 1000;
+    this.#next = Math.min(this.#next, this.options.now + Math.max(1000, due - this.options.wall));
+  }
+
+  /** The questions that should stand, beside those that do. */
+  #ask(): void {
+    for (const [node, addresses] of this.#questions) {
+      addresses.sort((a, b) => a.ip < b.ip ? -1 : a.ip > b.ip ? 1 : 0);
+      const stands = this.view.questions.get(node);
+      if (stands && JSON.stringify(stands.value.addresses) === JSON.stringify(addresses)) continue;
+      this.#actions.push({ do: "ask", node, question: { addresses }, revision: stands?.revision });
+    }
+    for (const [node, { revision }] of this.view.questions) {
+      if (this.#questions.has(node)) continue;
+      this.#actions.push({ do: "ask", node, question: undefined, revision });
+    }
+  }
+}
+
+/** One allocation and no other: the address may be another's later. */
+export function idOf({ address, handle, sequenceNumber }: Allocation): string {
+  return `${address} ${handle ?? ""} ${sequenceNumber}`;
+}
+
+function byHandle(judged: readonly Judged[]): Map<string, Judged[]> {
+  const groups = new Map<string, Judged[]>();
+  for (const one of judged) {
+    const { handle = "" } = one.allocation;
+    const group = groups.get(handle);
+    if (group) group.push(one);
+    else groups.set(handle, [one]);
+  }
+  return groups;
+}

@@ -1,0 +1,493 @@
+/**
+ * The controllers as a process has them: one watch over the store keeps the view, one lease says who
+ * works, and turn by turn what should be done is computed from the view (`collector.ts`,
+ * `host_endpoints.ts`, `label_sync.ts`) and done.
+ *
+ *     store --follow--> view --+
+ *                              |--turn--> settings -> status
+ *     lease ------------------ +          garbage -> perform
+ *                                         host endpoints, labels -> written
+ *
+ * Nothing is kept but since when something is suspected, so that a controller may die anywhere and
+ * another begin: at worst a grace period begins anew. While the store is away nothing is done.
+ */
+import { Ipam } from "../ipam/ipam.ts";
+import { allocationsOf } from "../ipam/check/allocations.ts";
+import { PoolMap } from "../ipam/pools.ts";
+import { type HostEndpoint, hostEndpointKind } from "../model/host_endpoint.ts";
+import { parseResourceKey, resourcePrefix } from "../model/keys.ts";
+import {
+  type KubeControllersConfiguration,
+  kubeControllersConfigurationKind,
+} from "../model/kube_controllers_configuration.ts";
+import { type Node, nodeKind } from "../model/node.ts";
+import { podKind } from "../model/pod.ts";
+import { formatPrefix } from "../net/mod.ts";
+import type { Metrics, Report } from "../node/health.ts";
+import type { Log } from "../node/log.ts";
+import { type Clock, sleep } from "../store/clock.ts";
+import { follow } from "../store/follow.ts";
+import { ResourceError, Resources } from "../store/resources.ts";
+import { type Store, StoreError } from "../store/store.ts";
+import { collect, type Collection, type Memory } from "./collector.ts";
+import { hostEndpointActions } from "./host_endpoints.ts";
+import { nodeActions } from "./label_sync.ts";
+import { Lease, type LeaseState } from "./lease.ts";
+import { perform } from "./perform.ts";
+import { DEFAULT_SPEC, type Settings, settingsOf } from "./settings.ts";
+import { ClusterView, type Loose } from "./view.ts";
+
+export interface ControllersParts {
+  readonly store: Store;
+  /** The Kubernetes API beside a datastore that is not Kubernetes: it knows all nodes and pods. */
+  readonly api?: Store;
+  /** The store itself is the Kubernetes API. */
+  readonly podsKnown: boolean;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly env: (name: string) => string | undefined;
+  /** Unique for each process. */
+  readonly holder: string;
+  readonly leaseSeconds?: number;
+}
+
+/** Milliseconds: between two turns at least, after one that failed, and where nothing happens at most. */
+const LEAST_PAUSE = 500, FAILED_PAUSE = 5000, LONGEST_PAUSE = 300_000;
+/** A turn that lasts so long is stuck. */
+const STUCK = 300_000;
+
+const HOST_ENDPOINT_CREATED = { kind: "HostEndpoint", apiVersion: "projectcalico.org/v3" } as const;
+
+export class Controllers {
+  readonly #parts: ControllersParts;
+  readonly #view = new ClusterView();
+  readonly #apiNodes = new Map<string, Readonly<Record<string, string>>>();
+  readonly #ipam: Ipam;
+  readonly #resources: Resources;
+  readonly #lease: Lease;
+  #memory: Memory = new Map();
+  #last: Collection | undefined;
+  #settings: Settings;
+  #synced = false;
+  #apiSynced: boolean;
+  #outage: string | undefined = "it has not been read yet";
+  #errors: string[] = [];
+  #turnBegan: number | undefined;
+  #wake: () => void = () => {};
+  #dirty = true;
+  #told = "";
+  readonly #reclaimed = new Map<string, number>();
+
+  constructor(parts: ControllersParts) {
+    this.#parts = parts;
+    const { store, clock, holder, leaseSeconds: seconds = 15 } = parts;
+    this.#ipam = new Ipam(store, { now: () => clock.wallMs() });
+    this.#resources = new Resources(store, {
+      releasePoolAffinities: (cidr) => this.#ipam.releasePoolAffinities(cidr),
+      releaseNode: async (node, addresses) => {
+        await this.#ipam.releaseIps(addresses.map((address) => ({ address })));
+        await this.#ipam.removeHost(node);
+      },
+    });
+    const now = () => clock.monotonicMs();
+    this.#lease = new Lease(store, { holder, seconds, now, wall: () => clock.wallMs() });
+    this.#settings = settingsOf(undefined, parts.env);
+    this.#apiSynced = parts.api === undefined;
+  }
+
+  get settings(): Settings {
+    return this.#settings;
+  }
+
+  get leadership(): LeaseState {
+    return this.#lease.state;
+  }
+
+  /** What the last turn saw. */
+  get collection(): Collection | undefined {
+    return this.#last;
+  }
+
+  /** Runs until the signal; nothing of it is left then but what is on record. */
+  async run(signal: AbortSignal): Promise<void> {
+    // A part that fails for good takes the others along: the process ends, and begins anew.
+    const failed = new AbortController();
+    const all = AbortSignal.any([signal, failed.signal]);
+    const parts = [this.#follow(all), this.#lead(all), this.#work(all)];
+    if (this.#parts.api) parts.push(this.#followApi(this.#parts.api, all));
+    for (const part of parts) part.catch(() => failed.abort());
+    try {
+      await Promise.all(parts);
+    } finally {
+      await Promise.allSettled(parts);
+      await this.#lease.resign();
+    }
+  }
+
+  #changed(): void {
+    this.#dirty = true;
+    this.#wake();
+  }
+
+  #follow(signal: AbortSignal): Promise<void> {
+    const { store, log, clock } = this.#parts;
+    return follow(store, "/", {
+      put: ({ key, value, revision }) => {
+        if (this.#view.apply(key, value, revision) && this.#synced) this.#changed();
+      },
+      delete: (key, revision) => {
+        if (this.#view.apply(key, undefined, revision) && this.#synced) this.#changed();
+      },
+      synced: () => {
+        if (this.#outage !== undefined && this.#synced) log.info("the datastore is back");
+        this.#synced = true;
+        this.#outage = undefined;
+        this.#changed();
+      },
+      unavailable: (error) => {
+        if (this.#outage === undefined) log.warn("the datastore is away", { error });
+        this.#outage = error.message;
+      },
+    }, { signal, clock });
+  }
+
+  async #followApi(api: Store, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#parts;
+    const left = new Set(["nodes", "pods"]);
+    const one = (plural: "nodes" | "pods", prefix: string) =>
+      follow<Loose>(api, prefix, {
+        put: ({ key, value, revision }) => {
+          if (plural === "pods") this.#view.apply(key, value, revision);
+          else this.#apiNodes.set(parseResourceKey(key)!.name, value?.metadata?.labels ?? {});
+          this.#changed();
+        },
+        delete: (key, revision) => {
+          if (plural === "pods") this.#view.apply(key, undefined, revision);
+          else this.#apiNodes.delete(parseResourceKey(key)!.name);
+          this.#changed();
+        },
+        synced: () => {
+          left.delete(plural);
+          this.#apiSynced = left.size === 0;
+          this.#changed();
+        },
+        unavailable: (error) => {
+          if (!left.has(plural)) log.warn("the Kubernetes API is away", { error });
+          left.add(plural);
+          this.#apiSynced = false;
+        },
+      }, { signal, clock });
+    await Promise.all([
+      one("nodes", resourcePrefix(nodeKind)),
+      one("pods", resourcePrefix(podKind)),
+    ]);
+  }
+
+  async #lead(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#parts;
+    let told = "";
+    while (!signal.aborted) {
+      try {
+        const before = this.#lease.state;
+        const state = await this.#lease.turn();
+        const text = state.is === "standby" ? `standing by ${state.leader}` : state.is;
+        if (text !== told) tellLeadership(log, state);
+        told = text;
+        if (state.is !== before.is) this.#changed();
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+      }
+      await sleep(clock, this.#lease.pause, signal);
+    }
+  }
+
+  get #leads(): boolean {
+    return this.#lease.state.is !== "standby";
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#parts;
+    while (!signal.aborted) {
+      this.#dirty = false;
+      let pause = LONGEST_PAUSE;
+      if (this.#synced && this.#apiSynced && this.#leads && this.#outage === undefined) {
+        this.#turnBegan = clock.monotonicMs();
+        await this.#turn(signal);
+        this.#turnBegan = undefined;
+        const next = this.#last?.next;
+        if (next !== undefined) {
+          pause = Math.min(pause, Math.max(LEAST_PAUSE, next - clock.monotonicMs()));
+        }
+        if (this.#errors.length > 0) pause = Math.min(pause, FAILED_PAUSE);
+      } else {
+        // Who does not lead does not suspect either: what he has seen long ago proves nothing.
+        this.#memory = new Map();
+      }
+      await sleep(clock, LEAST_PAUSE, signal);
+      if (!this.#dirty) await this.#sleep(pause, signal);
+    }
+  }
+
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    await sleep(this.#parts.clock, ms, AbortSignal.any([signal, woken.signal]));
+    this.#wake = () => {};
+  }
+
+  async #turn(signal: AbortSignal): Promise<void> {
+    const errors: string[] = [];
+    const attempt = async (what: string, work: () => Promise<void>) => {
+      // Every step may be the last: the lease is gone, or we are told to end.
+      if (signal.aborted || !this.#leads) return;
+      try {
+        await work();
+      } catch (error) {
+        const known = error instanceof StoreError || error instanceof ResourceError ||
+          (error as Error).name === "IpamError";
+        if (!known) throw error;
+        errors.push(`${what}: ${(error as Error).message}`);
+      }
+    };
+    const { env } = this.#parts;
+    this.#settings = settingsOf(this.#view.configuration?.value?.spec, env);
+    await attempt("KubeControllersConfiguration", () => this.#tellStatus());
+    if (this.#settings.node && this.#view.ready) {
+      await this.#collect(attempt);
+      await this.#hostEndpoints(attempt);
+      if (this.#parts.api) await this.#nodes(attempt);
+    }
+    const news = errors.join("; ");
+    if (news !== this.#told && news !== "") {
+      this.#parts.log.warn("not all could be done; tried again", { news });
+    }
+    this.#told = news;
+    this.#errors = errors;
+  }
+
+  async #collect(attempt: Attempt): Promise<void> {
+    const { store, api, podsKnown, clock, log } = this.#parts;
+    const collection = collect(this.#view, this.#memory, {
+      grace: this.#settings.leakGrace,
+      podsKnown: podsKnown || api !== undefined,
+      now: clock.monotonicMs(),
+      wall: clock.wallMs(),
+    });
+    this.#memory = collection.memory;
+    this.#last = collection;
+    const parts = { store, ipam: this.#ipam, pods: api ?? store };
+    for (const action of collection.actions) {
+      await attempt(action.do, async () => {
+        const { done, released } = await perform(parts, action);
+        if (done) log.info("collected", { done });
+        for (const { block, node } of released) {
+          const pool = this.#poolOf(formatPrefix(block));
+          const labels = `${pool} ${node || "unknown_node"}`;
+          this.#reclaimed.set(labels, (this.#reclaimed.get(labels) ?? 0) + 1);
+        }
+      });
+    }
+  }
+
+  async #hostEndpoints(attempt: Attempt): Promise<void> {
+    const values = <T>(map: ReadonlyMap<string, { value: T }>) =>
+      [...map.values()].map((s) => s.value);
+    const nodes = values<Node>(this.#view.nodes).filter((node) => node?.metadata?.name)
+      .map((node) => ({ ...node, spec: node.spec ?? {} }));
+    const existing = [...this.#view.hostEndpoints].map(([name, { value }]) => ({
+      ...value,
+      metadata: { ...value?.metadata, name },
+      spec: value?.spec ?? {},
+    })) as HostEndpoint[];
+    for (const action of hostEndpointActions(nodes, existing, this.#settings.hostEndpoints)) {
+      const name = action.do === "delete" ? action.name : action.endpoint.metadata.name;
+      await attempt(`host endpoint ${name}`, async () => {
+        switch (action.do) {
+          case "delete":
+            return void await this.#resources.delete(hostEndpointKind, name).catch(ignoreMissing);
+          case "create":
+            return void await this.#resources.create(hostEndpointKind, {
+              ...HOST_ENDPOINT_CREATED,
+              ...action.endpoint,
+            }).catch(ignoreMissing);
+          case "update":
+            return void await this.#resources.modify(
+              hostEndpointKind,
+              name,
+              undefined,
+              (stored: HostEndpoint) => ({
+                ...stored,
+                metadata: { ...stored.metadata, ...action.endpoint.metadata },
+                spec: { ...stored.spec, ...action.endpoint.spec },
+              }),
+            ).catch(ignoreMissing);
+        }
+      });
+    }
+  }
+
+  async #nodes(attempt: Attempt): Promise<void> {
+    const nodes = (await this.#resources.list(nodeKind)).items;
+    for (const action of nodeActions(nodes, this.#apiNodes, this.#settings.syncLabels)) {
+      await attempt(`node ${action.name}`, async () => {
+        if (action.do === "label") {
+          await this.#resources.modify(nodeKind, action.name, undefined, action.change)
+            .catch(ignoreMissing);
+        } else if (!this.#podsOn(action.name)) {
+          await this.#resources.delete(nodeKind, action.name).catch(ignoreMissing);
+          this.#parts.log.info("deleted the Node of a machine that has left", {
+            node: action.name,
+          });
+        }
+      });
+    }
+  }
+
+  #podsOn(node: string): boolean {
+    return [...this.#view.blocks.values()].flatMap(allocationsOf).some(({ node: on, attributes }) =>
+      on === node && attributes.pod !== undefined &&
+      this.#view.pod(attributes.namespace ?? "", attributes.pod)?.spec?.nodeName === node
+    );
+  }
+
+  /** The configuration is there to be edited, and its status says what runs. */
+  async #tellStatus(): Promise<void> {
+    const { running, environment, faults } = this.#settings;
+    for (const fault of faults) {
+      if (!this.#faultsTold.has(fault)) this.#parts.log.warn("a setting is passed over", { fault });
+      this.#faultsTold.add(fault);
+    }
+    if (!this.#view.configuration) {
+      await this.#resources.create(kubeControllersConfigurationKind, {
+        kind: "KubeControllersConfiguration",
+        apiVersion: "projectcalico.org/v3",
+        metadata: { name: "default" },
+        spec: structuredClone(DEFAULT_SPEC) as unknown as KubeControllersConfiguration["spec"],
+      }).catch(ignoreMissing);
+      return;
+    }
+    const status = {
+      runningConfig: running,
+      ...(Object.keys(environment).length > 0 && { environmentVars: { ...environment } }),
+    };
+    const same = (other: unknown) => canonical(other) === canonical(status);
+    if (same(this.#view.configuration.value?.status)) return;
+    await this.#resources.modify(
+      kubeControllersConfigurationKind,
+      "default",
+      undefined,
+      (stored: KubeControllersConfiguration) =>
+        same(stored.status) ? undefined : { ...stored, status } as KubeControllersConfiguration,
+      { unchecked: true },
+    );
+  }
+
+  readonly #faultsTold = new Set<string>();
+
+  #poolOf(cidr: string): string {
+    const record = this.#view.blocks.get(cidr);
+    return (record && new PoolMap(this.#view.pools.values()).homeOf(record.prefix.ip)?.name) ??
+      "no_ippool";
+  }
+
+  liveness(): Report {
+    const began = this.#turnBegan;
+    if (began !== undefined && this.#parts.clock.monotonicMs() - began > STUCK) {
+      return { ok: false, reasons: ["a turn of the controllers has not ended for 5 minutes"] };
+    }
+    return { ok: true, reasons: [] };
+  }
+
+  readiness(): Report {
+    if (this.#outage !== undefined) {
+      return { ok: false, reasons: [`the datastore cannot be read: ${this.#outage}`] };
+    }
+    if (!this.#apiSynced) return { ok: false, reasons: ["the Kubernetes API cannot be read"] };
+    const { state } = this.#lease;
+    const reasons = [
+      state.is === "standby" ? `standing by; ${state.leader || "nobody"} leads` : "ready",
+    ];
+    if (state.is === "unled") reasons.push(`warning: no lease: ${state.why}`);
+    if (!this.#view.ready) reasons.push("warning: the datastore is locked; nothing is collected");
+    reasons.push(...this.#settings.faults.map((fault) => `warning: ${fault}`));
+    reasons.push(...[...this.#view.broken].map(([key, why]) => `warning: ${key}: ${why}`));
+    reasons.push(...this.#errors.map((error) => `warning: ${error}`));
+    return { ok: true, reasons };
+  }
+
+  /** Calico's gauges, by pool and node. */
+  declare(metrics: Metrics): void {
+    const gauge = (name: string, help: string, count: () => Iterable<readonly [string, string]>) =>
+      metrics.declare(name, "gauge", help, () => {
+        metrics.reset(name);
+        for (const [ippool, node] of count()) metrics.add(name, 1, { ippool, node });
+      });
+    const all = () => [...this.#view.blocks.values()].flatMap(allocationsOf);
+    const labels = (list: ReturnType<typeof all>) =>
+      list.map(({ block, node }) =>
+        [this.#poolOf(formatPrefix(block)), node || "unknown_node"] as const
+      );
+    gauge("ipam_allocations_in_use", "Addresses that are given.", () => labels(all()));
+    gauge(
+      "ipam_allocations_borrowed",
+      "Addresses given from another node's block.",
+      () => labels(all().filter(({ borrowed, node }) => borrowed && node !== "")),
+    );
+    gauge(
+      "ipam_allocations_gc_candidates",
+      "Addresses that nobody seems to have.",
+      () => labels([...this.#last?.suspects ?? []]),
+    );
+    gauge(
+      "ipam_blocks",
+      "Blocks.",
+      () =>
+        [...this.#view.blocks].map(([cidr, { block }]) =>
+          [this.#poolOf(cidr), block.affinity?.replace(/^host:/, "") || "no_affinity"] as const
+        ),
+    );
+    metrics.declare("ipam_allocations_gc_reclamations", "counter", "Addresses released.", () => {
+      for (const [text, count] of this.#reclaimed) {
+        const [ippool, node] = text.split(" ");
+        metrics.set("ipam_allocations_gc_reclamations", count, { ippool, node });
+      }
+    });
+    metrics.declare(
+      "tortie_controllers_leading",
+      "gauge",
+      "1: this process leads.",
+      () => metrics.set("tortie_controllers_leading", this.#lease.state.is === "leader" ? 1 : 0),
+    );
+  }
+}
+
+function tellLeadership(log: Log, state: LeaseState): void {
+  switch (state.is) {
+    case "leader":
+      return log.info("leading");
+    case "standby":
+      return log.info("standing by", { leader: state.leader });
+    case "unled":
+      return log.warn("the datastore keeps no lease: working without one", { why: state.why });
+  }
+}
+
+type Attempt = (what: string, work: () => Promise<void>) => Promise<void>;
+
+/** Another did it, or undid it, at the same moment: the next turn sees. */
+function ignoreMissing(error: unknown): void {
+  const raced = error instanceof ResourceError &&
+    ["notFound", "exists", "conflict"].includes(error.kind);
+  if (!raced) throw error;
+}
+
+/** Members in one order: the store may keep another. */
+function canonical(value: unknown): string {
+  return JSON.stringify(
+    value,
+    (_key, v) =>
+      v && typeof v === "object" && !Array.isArray(v)
+        ? Object.fromEntries(Object.entries(v).sort())
+        : v,
+  ) ?? "";
+}

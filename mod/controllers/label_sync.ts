@@ -1,0 +1,70 @@
+/**
+ * Where the datastore is not Kubernetes itself, its Nodes are told of by the API beside it: their labels
+ * are copied to Calico's Nodes, and a Node whose machine has left the cluster goes. After
+ * kube-controllers' node controller: which labels were copied stands in an annotation, so that a label
+ * taken away there goes here, and one set here by hand stays. Pure.
+ */
+import type { Node } from "../model/node.ts";
+
+export const COPIED_ANNOTATION = "projectcalico.org/kube-labels";
+
+export type NodeAction =
+  | { readonly do: "label"; readonly name: string; change(node: Node): Node }
+  | { readonly do: "delete"; readonly name: string };
+
+type Labels = Readonly<Record<string, string>>;
+
+/** `kubernetes`: labels of the API's Nodes by name. */
+export function nodeActions(
+  nodes: Iterable<Node>,
+  kubernetes: ReadonlyMap<string, Labels>,
+  syncLabels: boolean,
+): NodeAction[] {
+  const actions: NodeAction[] = [];
+  for (const node of nodes) {
+    const { name } = node.metadata;
+    const theirs = kubernetesName(node);
+    // A machine that is no node of Kubernetes is none of our business.
+    if (theirs === undefined) continue;
+    const labels = kubernetes.get(theirs);
+    if (!labels) actions.push({ do: "delete", name });
+    else if (syncLabels && JSON.stringify(copied(node, labels)) !== JSON.stringify(node)) {
+      actions.push({ do: "label", name, change: (stored) => copied(stored, labels) });
+    }
+  }
+  return actions;
+}
+
+/** The name that Kubernetes knows it by. */
+export function kubernetesName({ spec }: Node): string | undefined {
+  return spec.orchRefs?.find(({ orchestrator }) => orchestrator === "k8s")?.nodeName;
+}
+
+function copied(node: Node, theirs: Labels): Node {
+  const { labels = {}, annotations = {} } = node.metadata;
+  const before = copiedBefore(annotations[COPIED_ANNOTATION]);
+  const next: Record<string, string> = {};
+  for (const [name, value] of Object.entries(labels)) {
+    // What was copied and is unchanged goes with its original.
+    if (!(name in before && before[name] === value && !(name in theirs))) next[name] = value;
+  }
+  Object.assign(next, theirs);
+  const record = JSON.stringify(Object.fromEntries(Object.entries(theirs).sort()));
+  return {
+    ...node,
+    metadata: {
+      ...node.metadata,
+      labels: next,
+      annotations: { ...annotations, [COPIED_ANNOTATION]: record },
+    },
+  };
+}
+
+function copiedBefore(text: string | undefined): Labels {
+  try {
+    const value = JSON.parse(text ?? "{}");
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * Carries the collector's actions out. What it decided from its view is asked of the store once more
+ * before anything is taken: is there an endpoint, a pod, a node by now? And the release itself names
+ * handle and number, so that an address that went on to another stays his.
+ */
+import { IpamError } from "../ipam/errors.ts";
+import type { Ipam } from "../ipam/ipam.ts";
+import type { Allocation } from "../ipam/check/allocations.ts";
+import { ENDPOINT_KIND, NODE_KIND, POD_KIND } from "../ipam/check/records.ts";
+import { answerKey, questionKey } from "../ipam/questions.ts";
+import { felixStatusKey, hostMarkerKey, resourceKey, resourcePrefix } from "../model/keys.ts";
+import { type Store, StoreError } from "../store/store.ts";
+import type { CollectorAction } from "./collector.ts";
+import { evidenceFor } from "./evidence.ts";
+import { addressesOf, type Facts, type Loose } from "./view.ts";
+
+export interface PerformParts {
+  readonly store: Store;
+  readonly ipam: Ipam;
+  /** Where pods are read: the store, or the API beside it. */
+  readonly pods: Store;
+}
+
+export interface Performed {
+  /** What was done, in words, for the log; undefined: there was nothing to do any more. */
+  readonly done?: string;
+  readonly released: readonly Allocation[];
+}
+
+const NOTHING: Performed = { released: [] };
+
+export async function perform(parts: PerformParts, action: CollectorAction): Promise<Performed> {
+  const { ipam } = parts;
+  const did = (done: string): Performed => ({ done, released: [] });
+  switch (action.do) {
+    case "release":
+      return await release(parts, action);
+    case "removeNode":
+      return await removeNode(parts, action.node, action.endpoints);
+    case "releaseBlock": {
+      const released = await ipam.releaseEmptyBlock(action.cidr, action.sequenceNumber);
+      return released ? did(`released the empty block ${action.cidr}`) : NOTHING;
+    }
+    case "mendHandle": {
+      const mended = await ipam.mendHandle(action.handle, action.revision);
+      return mended === "mended" ? did(`mended handle ${action.handle}`) : NOTHING;
+    }
+    case "sweepCooled": {
+      const freed = await ipam.sweepCooled();
+      return freed > 0 ? did(`freed ${freed} addresses that have cooled down`) : NOTHING;
+    }
+    case "ask":
+      await ask(parts.store, action);
+      return NOTHING;
+  }
+}
+
+async function release(
+  parts: PerformParts,
+  { allocations, nodeGone, why }: Extract<CollectorAction, { do: "release" }>,
+): Promise<Performed> {
+  const facts = await freshFacts(parts, allocations);
+  const gone = allocations.every((allocation) => {
+    const evidence = evidenceFor(facts, allocation);
+    if (nodeGone && (facts.hasNode(allocation.node) || facts.isLive(allocation.node))) return false;
+    return evidence.is === "gone" || (evidence.is === "nodes" && nodeGone);
+  });
+  if (!gone) return NOTHING;
+  const released: Allocation[] = [];
+  for (const allocation of allocations) {
+    const { address, handle, sequenceNumber } = allocation;
+    try {
+      const result = await parts.ipam.releaseIps([{ address, handle, sequenceNumber }]);
+      if (result.released.length > 0) released.push(allocation);
+    } catch (error) {
+      // It went on to another, who has it now.
+      if (!(error instanceof IpamError && error.kind === "conflict")) throw error;
+    }
+  }
+  if (released.length === 0) return NOTHING;
+  const addresses = released.map(({ address }) => address).join(", ");
+  return { done: `released ${addresses} of handle ${released[0].handle}: ${why}`, released };
+}
+
+/** Blocks in which pods of other nodes have borrowed become nobody's; the rest goes. */
+async function removeNode(
+  { store, ipam }: PerformParts,
+  node: string,
+  endpoints: readonly string[],
+): Promise<Performed> {
+  const [object, live] = await Promise.all([
+    store.get(resourceKey(NODE_KIND, node)),
+    store.get(felixStatusKey(node)),
+  ]);
+  if (object || live) return NOTHING;
+  for (const key of endpoints) {
+    const entry = await store.get<Loose>(key);
+    if (entry?.value?.spec?.node === node) await deleteAt(store, key, entry.revision);
+  }
+  await ipam.releaseHostAffinities(node);
+  for (const key of [hostMarkerKey(node), questionKey(node), answerKey(node)]) {
+    await deleteAt(store, key);
+  }
+  return { done: `removed what was left of node ${node}`, released: [] };
+}
+
+/** That it is gone, or another's by now, is no error; nor that the store has no such keys at all. */
+async function deleteAt(store: Store, key: string, revision?: string): Promise<void> {
+  try {
+    await store.delete(key, revision);
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.kind === "unavailable") throw error;
+  }
+}
+
+async function ask(
+  store: Store,
+  { node, question, revision }: Extract<CollectorAction, { do: "ask" }>,
+): Promise<void> {
+  const key = questionKey(node);
+  try {
+    if (!question) await store.delete(key, revision);
+    else if (revision === undefined) await store.create(key, question);
+    else await store.update(key, question, revision);
+  } catch (error) {
+    // Another controller was first; what it asked is seen, and put right where it is another question.
+    const raced = error instanceof StoreError &&
+      ["exists", "conflict", "notFound"].includes(error.kind);
+    if (!raced) throw error;
+  }
+}
+
+/** What the store says now of everything that the evidence for these allocations hangs on. */
+export async function freshFacts(
+  { store, pods }: Pick<PerformParts, "store" | "pods">,
+  allocations: readonly Allocation[],
+): Promise<Facts> {
+  const wanted = new Set(allocations.map(({ address }) => address));
+  const { entries } = await store.list<Loose>(resourcePrefix(ENDPOINT_KIND));
+  const byAddress = new Map<string, Loose[]>();
+  for (const { value } of entries) {
+    for (const address of addressesOf(value)) {
+      if (wanted.has(address)) byAddress.set(address, [...byAddress.get(address) ?? [], value]);
+    }
+  }
+  const holders = [...byAddress.values()].flat();
+  const podKeys = new Set([
+    ...allocations.map(({ attributes }) => podKey(attributes.namespace, attributes.pod)),
+    ...holders.map(({ metadata, spec }) => podKey(metadata?.namespace, spec?.pod)),
+  ]);
+  const nodes = new Set([
+    ...allocations.map(({ node }) => node),
+    ...holders.map(({ spec }) => spec?.node ?? ""),
+  ]);
+  nodes.delete("");
+  const get = async (from: Store, keys: Iterable<string>) => {
+    const values = new Map<string, Loose>();
+    for (const key of keys) {
+      if (key !== "") values.set(key, (await from.get<Loose>(key))?.value);
+    }
+    return values;
+  };
+  const [found, objects, statuses] = await Promise.all([
+    get(pods, podKeys),
+    get(store, [...nodes].map((node) => resourceKey(NODE_KIND, node))),
+    get(store, [...nodes].map((node) => felixStatusKey(node))),
+  ]);
+  return {
+    endpointsOf: (address) => byAddress.get(address) ?? [],
+    pod: (namespace, name) => found.get(podKey(namespace, name)),
+    hasNode: (name) => objects.get(resourceKey(NODE_KIND, name)) !== undefined,
+    isLive: (node) => statuses.get(felixStatusKey(node)) !== undefined,
+  };
+}
+
+function podKey(namespace: string | undefined, name: string | undefined): string {
+  return namespace && name ? resourceKey(POD_KIND, name, namespace) : "";
+}

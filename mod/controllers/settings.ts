@@ -1,0 +1,144 @@
+/**
+ * What the controllers are to do: KubeControllersConfiguration `default` with Calico's defaults, under
+ * the environment variables that kube-controllers knows. `runningConfig` is what came of it, told in the
+ * object's status.
+ */
+import { durationSeconds } from "../model/duration.ts";
+import type { KubeControllersConfiguration } from "../model/kube_controllers_configuration.ts";
+import { show } from "../model/show.ts";
+
+type Spec = KubeControllersConfiguration["spec"];
+type Status = KubeControllersConfiguration["status"];
+type HostEndpoint = NonNullable<
+  NonNullable<NonNullable<Spec["controllers"]>["node"]>["hostEndpoint"]
+>;
+export type HostEndpointTemplate = NonNullable<HostEndpoint["templates"]>[number];
+
+/** As Calico makes the object where there is none. */
+export const DEFAULT_SPEC = {
+  logSeverityScreen: "Info",
+  healthChecks: "Enabled",
+  etcdV3CompactionPeriod: "10m0s",
+  prometheusMetricsPort: 9094,
+  controllers: {
+    node: {
+      reconcilerPeriod: "5m0s",
+      syncLabels: "Enabled",
+      hostEndpoint: { autoCreate: "Disabled", createDefaultHostEndpoint: "Enabled" },
+      leakGracePeriod: "15m0s",
+    },
+    policy: { reconcilerPeriod: "5m0s" },
+    workloadEndpoint: { reconcilerPeriod: "5m0s" },
+    serviceAccount: { reconcilerPeriod: "5m0s" },
+    namespace: { reconcilerPeriod: "5m0s" },
+    loadBalancer: { assignIPs: "AllServices" },
+  },
+} as const;
+
+export interface Settings {
+  /** The node controller: addresses, labels, host endpoints. */
+  readonly node: boolean;
+  /** Milliseconds; 0: leaks are left alone. */
+  readonly leakGrace: number;
+  readonly syncLabels: boolean;
+  readonly hostEndpoints: {
+    readonly autoCreate: boolean;
+    readonly createDefault: boolean;
+    readonly templates: readonly HostEndpointTemplate[];
+  };
+  readonly health: boolean;
+  /** 0: none. */
+  readonly metricsPort: number;
+  /** What the status says. */
+  readonly running: NonNullable<NonNullable<Status>["runningConfig"]>;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Variables and fields that could not be understood; the defaults are taken for them. */
+  readonly faults: readonly string[];
+}
+
+type Environment = (name: string) => string | undefined;
+
+const LEVELS = ["None", "Debug", "Info", "Warning", "Error", "Fatal", "Panic"] as const;
+
+/** `spec` undefined: there is no such object. */
+export function settingsOf(spec: Spec | undefined, env: Environment): Settings {
+  const given = spec ?? DEFAULT_SPEC as unknown as Spec;
+  const node = given.controllers?.node;
+  const environment: Record<string, string> = {};
+  const faults: string[] = [];
+  const variable = <T>(name: string, fallback: T, read: (text: string) => T | undefined): T => {
+    const text = env(name);
+    if (text === undefined || text === "") return fallback;
+    environment[name] = text;
+    const value = read(text);
+    if (value === undefined) {
+      faults.push(`${name}=${show(text)} is not understood, and passed over`);
+    }
+    return value ?? fallback;
+  };
+  const onOff = (text: string) =>
+    /^(enabled|true)$/i.test(text)
+      ? "Enabled" as const
+      : /^(disabled|false)$/i.test(text)
+      ? "Disabled" as const
+      : undefined;
+  const autoCreate = variable(
+    "AUTO_HOST_ENDPOINTS",
+    node?.hostEndpoint?.autoCreate ?? "Disabled",
+    onOff,
+  );
+  const syncLabels = variable("SYNC_NODE_LABELS", node?.syncLabels ?? "Enabled", onOff);
+  const health = variable("HEALTH_ENABLED", given.healthChecks ?? "Enabled", onOff);
+  const level = variable(
+    "LOG_LEVEL",
+    given.logSeverityScreen ?? "Info",
+    (text) => LEVELS.find((one) => one.toLowerCase() === text.toLowerCase()),
+  );
+  const enabled = variable(
+    "ENABLED_CONTROLLERS",
+    undefined as string[] | undefined,
+    (text) => text.split(",").map((one) => one.trim().toLowerCase()),
+  );
+  const graceText = node?.leakGracePeriod ?? DEFAULT_SPEC.controllers.node.leakGracePeriod;
+  const grace = durationSeconds(graceText);
+  if (grace === undefined) {
+    faults.push(`leakGracePeriod ${show(graceText)} is no duration; 15m0s is taken`);
+  }
+  const hostEndpoint = {
+    ...node?.hostEndpoint,
+    autoCreate,
+    createDefaultHostEndpoint: node?.hostEndpoint?.createDefaultHostEndpoint ?? "Enabled",
+  };
+  const runs = enabled
+    ? enabled.includes("node")
+    : given.controllers === undefined || node !== undefined;
+  return {
+    node: runs,
+    leakGrace: (grace ?? 900) * 1000,
+    syncLabels: syncLabels === "Enabled",
+    hostEndpoints: {
+      autoCreate: autoCreate === "Enabled",
+      createDefault: hostEndpoint.createDefaultHostEndpoint === "Enabled",
+      templates: node?.hostEndpoint?.templates ?? [],
+    },
+    health: health === "Enabled",
+    metricsPort: given.prometheusMetricsPort ?? 9094,
+    running: {
+      logSeverityScreen: level,
+      healthChecks: health,
+      prometheusMetricsPort: given.prometheusMetricsPort ?? 9094,
+      controllers: runs
+        ? {
+          node: {
+            ...(node?.reconcilerPeriod && { reconcilerPeriod: node.reconcilerPeriod }),
+            syncLabels,
+            hostEndpoint,
+            leakGracePeriod: grace === undefined ? "15m0s" : graceText,
+          },
+        }
+        : {},
+    },
+    environment,
+    faults,
+  };
+}

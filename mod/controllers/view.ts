@@ -1,0 +1,219 @@
+/**
+ * The cluster as the controllers see it, kept by one watch over the store. Values are kept as they are
+ * read; what cannot be understood is passed over, and named in `broken`.
+ */
+import { formatIp, formatPrefix, parseCidr, parseIp } from "../net/mod.ts";
+import { readBlock } from "../ipam/block.ts";
+import type { BlockRecord } from "../ipam/block_table.ts";
+import { type Pool, readPool } from "../ipam/pools.ts";
+import {
+  type Answer,
+  parseNodeKey,
+  type Question,
+  readAnswer,
+  readQuestion,
+} from "../ipam/questions.ts";
+import { type IpamConfig, readIpamConfig, type StoredIpamConfig } from "../model/ipam_config.ts";
+import {
+  type AffinityOwner,
+  handlePrefix,
+  ipamConfigKey,
+  parseAffinityKey,
+  parseBlockKey,
+  parseHandleKey,
+  parseResourceKey,
+  type ResourceKey,
+} from "../model/keys.ts";
+import type { Revision } from "../store/store.ts";
+
+/** An object of the store, of whatever form somebody gave it. */
+export type Loose = any;
+
+export interface Stored<T = Loose> {
+  readonly value: T;
+  readonly revision: Revision;
+}
+
+/** What the evidence for an address is taken from: the view, or the store itself a moment before. */
+export interface Facts {
+  /** WorkloadEndpoints that have the address. */
+  endpointsOf(address: string): readonly Loose[];
+  pod(namespace: string, name: string): Loose | undefined;
+  hasNode(name: string): boolean;
+  /** The agent of the node has reported lately. */
+  isLive(node: string): boolean;
+}
+
+export class ClusterView implements Facts {
+  /** By CIDR. */
+  readonly blocks = new Map<string, BlockRecord>();
+  readonly affinities = new Map<string, { readonly owner: AffinityOwner; readonly cidr: string }>();
+  /** By id. */
+  readonly handles = new Map<string, Stored>();
+  readonly nodes = new Map<string, Stored>();
+  readonly hostEndpoints = new Map<string, Stored>();
+  readonly pools = new Map<string, Pool>();
+  /** By key. */
+  readonly endpoints = new Map<string, Loose>();
+  readonly questions = new Map<string, Stored<Question>>();
+  readonly answers = new Map<string, Answer>();
+  readonly broken = new Map<string, string>();
+  ipamConfig: IpamConfig = readIpamConfig(undefined);
+  /** KubeControllersConfiguration `default`. */
+  configuration: Stored | undefined;
+  /** ClusterInformation's datastoreReady. */
+  ready = true;
+  readonly #pods = new Map<string, Loose>();
+  readonly #live = new Set<string>();
+  /** Keys of endpoints by address. */
+  readonly #byAddress = new Map<string, Set<string>>();
+
+  /** Takes one change; undefined: the key is gone. Whether it concerns us. */
+  apply(key: string, value: unknown, revision: Revision): boolean {
+    this.broken.delete(key);
+    try {
+      const resource = parseResourceKey(key);
+      return resource
+        ? this.#resource(key, resource, value, revision)
+        : this.#record(key, value, revision);
+    } catch (error) {
+      this.broken.set(key, (error as Error).message);
+      return true;
+    }
+  }
+
+  #resource(
+    key: string,
+    { home, plural, name, namespace }: ResourceKey,
+    value: Loose,
+    revision: Revision,
+  ): boolean {
+    const into = (map: Map<string, Stored>, id: string) => {
+      if (value === undefined) map.delete(id);
+      else map.set(id, { value, revision });
+      return true;
+    };
+    if (home === "kubernetes") {
+      if (plural !== "pods") return false;
+      if (value === undefined) this.#pods.delete(`${namespace}/${name}`);
+      else this.#pods.set(`${namespace}/${name}`, value);
+      return true;
+    }
+    switch (plural) {
+      case "nodes":
+        return into(this.nodes, name);
+      case "ippools": {
+        const pool = value === undefined ? undefined : readPool(value);
+        if (pool) this.pools.set(name, pool);
+        else this.pools.delete(name);
+        return true;
+      }
+      case "hostendpoints":
+        return into(this.hostEndpoints, name);
+      case "workloadendpoints":
+        this.#endpoint(key, value);
+        return true;
+      case "kubecontrollersconfigurations":
+        if (name === "default") this.configuration = value && { value, revision };
+        return true;
+      case "clusterinformations":
+        if (name === "default") this.ready = value?.spec?.datastoreReady !== false;
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #record(key: string, value: Loose, revision: Revision): boolean {
+    const prefix = parseBlockKey(key);
+    if (prefix) {
+      const cidr = formatPrefix(prefix);
+      this.blocks.delete(cidr);
+      if (value !== undefined) {
+        this.blocks.set(cidr, { prefix, block: readBlock(value, prefix), revision });
+      }
+      return true;
+    }
+    const affinity = parseAffinityKey(key);
+    if (affinity) {
+      if (value === undefined) this.affinities.delete(key);
+      else this.affinities.set(key, { owner: affinity.owner, cidr: formatPrefix(affinity.block) });
+      return true;
+    }
+    if (key.startsWith(handlePrefix)) {
+      const id = parseHandleKey(key)!;
+      if (value === undefined) this.handles.delete(id);
+      else this.handles.set(id, { value, revision });
+      return true;
+    }
+    if (key === ipamConfigKey) {
+      this.ipamConfig = readIpamConfig(value as StoredIpamConfig);
+      return true;
+    }
+    const asked = parseNodeKey(key);
+    if (asked) return this.#word(asked.node, asked.is, value, revision);
+    const live = /^\/calico\/felix\/v2\/[^/]+\/host\/([^/]+)\/status$/.exec(key)?.[1];
+    if (live === undefined) return false;
+    const had = this.#live.has(live);
+    if (value === undefined) this.#live.delete(live);
+    else this.#live.add(live);
+    // Renewed twice a minute by every node: only that it comes and goes is news.
+    return had !== this.#live.has(live);
+  }
+
+  #word(node: string, is: "question" | "answer", value: Loose, revision: Revision): boolean {
+    const map: Map<string, unknown> = is === "question" ? this.questions : this.answers;
+    if (value === undefined) map.delete(node);
+    else {map.set(
+        node,
+        is === "question" ? { value: readQuestion(value), revision } : readAnswer(value),
+      );}
+    return true;
+  }
+
+  #endpoint(key: string, value: Loose): void {
+    for (const address of addressesOf(this.endpoints.get(key))) {
+      const keys = this.#byAddress.get(address);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#byAddress.delete(address);
+    }
+    this.endpoints.delete(key);
+    if (value === undefined) return;
+    this.endpoints.set(key, value);
+    for (const address of addressesOf(value)) {
+      if (!this.#byAddress.has(address)) this.#byAddress.set(address, new Set());
+      this.#byAddress.get(address)!.add(key);
+    }
+  }
+
+  endpointsOf(address: string): Loose[] {
+    return [...this.#byAddress.get(address) ?? []].map((key) => this.endpoints.get(key));
+  }
+
+  pod(namespace: string, name: string): Loose | undefined {
+    return this.#pods.get(`${namespace}/${name}`);
+  }
+
+  hasNode(name: string): boolean {
+    return this.nodes.has(name);
+  }
+
+  isLive(node: string): boolean {
+    return this.#live.has(node);
+  }
+
+  /** How many pods it knows of. */
+  get podCount(): number {
+    return this.#pods.size;
+  }
+}
+
+/** An endpoint's addresses in canonical form. */
+export function addressesOf(endpoint: Loose): string[] {
+  const nets = endpoint?.spec?.ipNetworks;
+  if (!Array.isArray(nets)) return [];
+  return nets.flatMap((net) => {
+    const ip = typeof net === "string" ? parseCidr(net)?.ip ?? parseIp(net) : undefined;
+    return ip ? [formatIp(ip)] : [];
+  });
+}

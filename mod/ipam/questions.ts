@@ -1,0 +1,64 @@
+/**
+ * What the controllers ask a node before they take an address back, and what the node answers. The
+ * datastore alone does not tell whether a container still has an address: an endpoint's record may be
+ * lost, and containers under other interface plugins have none. So the node looks: at its interfaces,
+ * routes and namespaces.
+ *
+ *     /tortie/nodes/<node>/asked    of the controllers: { "addresses": [{ "ip", "handle" }] }
+ *     /tortie/nodes/<node>/held     of the node: { "asked": "<revision of the question>", "held": ["…"] }
+ *
+ * The answer is of the question with that revision. A node of ours writes one when it starts, to no
+ * question: so it is known that it can be asked. Calico's own nodes cannot.
+ */
+import type { Revision } from "../store/store.ts";
+
+const NODES = "/tortie/nodes/";
+
+export interface AskedAddress {
+  readonly ip: string;
+  /** `<network>.<container ID>[.<interface>]`. */
+  readonly handle: string;
+}
+
+export interface Question {
+  readonly addresses: readonly AskedAddress[];
+}
+
+export interface Answer {
+  /** Revision of the question; empty for none. */
+  readonly asked: Revision | "";
+  /** Those of the addresses that a container on the node still has. */
+  readonly held: readonly string[];
+}
+
+export const questionKey = (node: string): string => `${NODES}${node}/asked`;
+export const answerKey = (node: string): string => `${NODES}${node}/held`;
+
+export function parseNodeKey(
+  key: string,
+): { readonly node: string; readonly is: "question" | "answer" } | undefined {
+  const match = /^\/tortie\/nodes\/([^/]+)\/(asked|held)$/.exec(key);
+  return match ? { node: match[1], is: match[2] === "asked" ? "question" : "answer" } : undefined;
+}
+
+export function readQuestion(value: unknown): Question {
+  const addresses = (value as Partial<Question> | null)?.addresses;
+  const sound = (one: any) => typeof one?.ip === "string" && typeof one.handle === "string";
+  return { addresses: Array.isArray(addresses) ? addresses.filter(sound) : [] };
+}
+
+export function readAnswer(value: unknown): Answer {
+  const { asked, held } = (value ?? {}) as Partial<Answer>;
+  return {
+    asked: typeof asked === "string" ? asked : "",
+    held: Array.isArray(held) ? held.filter((ip) => typeof ip === "string") : [],
+  };
+}
+
+/** The container that a handle of an interface names, and the interface; undefined for other handles. */
+export function containerOf(
+  { handle }: Pick<AskedAddress, "handle">,
+): readonly string[] {
+  // A network's name may have dots itself, so every part after the first may be the container.
+  return handle.split(".").slice(1).filter((part) => part !== "");
+}

@@ -1,0 +1,112 @@
+/**
+ * Answers the controllers' questions about addresses of this node (`ipam/questions.ts`). With the first
+ * answer, to no question, the node says that it can be asked. While addresses are asked for that are
+ * held, it looks again now and then. A datastore that cannot hold such records is left without.
+ */
+import {
+  type Answer,
+  answerKey,
+  type AskedAddress,
+  questionKey,
+  readQuestion,
+} from "../ipam/questions.ts";
+import { follow } from "../store/follow.ts";
+import { type Store, StoreError } from "../store/store.ts";
+import { Later } from "./later.ts";
+import type { Log } from "./log.ts";
+
+export interface QuestionParts {
+  readonly store: Store;
+  readonly nodeName: string;
+  /** Those of the addresses that are held; what it throws makes no answer. */
+  readonly held: (asked: readonly AskedAddress[]) => Promise<string[]>;
+  readonly log: Log;
+  /** Milliseconds between two looks at addresses that are held. */
+  readonly again?: number;
+}
+
+const AGAIN = 30_000, RETRY = 5000;
+
+export class AddressQuestions {
+  readonly #parts: QuestionParts;
+  readonly #abort = new AbortController();
+  readonly #later: Later;
+  #question: { readonly asked: string; readonly addresses: readonly AskedAddress[] } = {
+    asked: "",
+    addresses: [],
+  };
+  /** As it was written last. */
+  #told = "";
+  #working = false;
+  #again = false;
+  #following: Promise<void> | undefined;
+
+  constructor(parts: QuestionParts) {
+    this.#parts = parts;
+    this.#later = new Later(() => this.#answer());
+  }
+
+  start(): void {
+    const { store, nodeName, log } = this.#parts;
+    this.#answer();
+    const key = questionKey(nodeName);
+    this.#following = follow(store, key, {
+      put: ({ key: at, value, revision }) => {
+        if (at !== key) return;
+        this.#question = { asked: revision, addresses: readQuestion(value).addresses };
+        this.#answer();
+      },
+      delete: (at) => {
+        if (at === key) this.#question = { asked: "", addresses: [] };
+      },
+    }, { signal: this.#abort.signal }).catch((error) => {
+      if (!isRefused(error)) log.error("following the controllers' questions failed", { error });
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    this.#later.cancel();
+    await this.#following;
+  }
+
+  async #answer(): Promise<void> {
+    if (this.#working) {
+      this.#again = true;
+      return;
+    }
+    this.#working = true;
+    try {
+      do {
+        this.#again = false;
+        await this.#look();
+      } while (this.#again);
+    } catch (error) {
+      if (this.#abort.signal.aborted) return;
+      if (isRefused(error)) this.#parts.log.debug("the datastore takes no answers", { error });
+      else {
+        this.#parts.log.warn("cannot answer the controllers yet", { error });
+        this.#later.in(RETRY);
+      }
+    } finally {
+      this.#working = false;
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { store, nodeName, held, again = AGAIN } = this.#parts;
+    const { asked, addresses } = this.#question;
+    const answer: Answer = { asked, held: addresses.length > 0 ? await held(addresses) : [] };
+    if (this.#abort.signal.aborted) return;
+    const text = JSON.stringify(answer);
+    if (text !== this.#told) {
+      await store.put(answerKey(nodeName), answer);
+      this.#told = text;
+    }
+    if (answer.held.length > 0) this.#later.in(again);
+  }
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof StoreError && (error.kind === "invalid" || error.kind === "denied");
+}

@@ -1,0 +1,92 @@
+/**
+ * Which of some addresses containers of this machine still have, whatever the datastore says: what the
+ * controllers ask before an address is taken back (`address_questions.ts`). An address is held where
+ *
+ *   - an interface of ours bears the mark of its container (`cni/mark.ts`), in use or being made;
+ *   - a route leads to it over a workload interface;
+ *   - an interface in one of the machine's named network namespaces has it: so containers under other
+ *     interface plugins (bridge, ptp, macvlan) count too;
+ *   - the runtime remembers an attachment of the container (libcni's cache, which DEL clears).
+ *
+ * One of them is enough. What cannot be looked at makes no answer at all.
+ */
+import { parseMark } from "../../cni/mark.ts";
+import { isKernelError } from "../../ffi/errors.ts";
+import { listNetns, Netns, netnsDirectory } from "../../ffi/netns.ts";
+import { RouteSocket } from "../../ffi/route/socket.ts";
+import { type AskedAddress, containerOf } from "../ipam/questions.ts";
+import { addressBits, formatIp } from "../net/mod.ts";
+
+export interface MachineFacts {
+  /** Container IDs of the marks on host interfaces. */
+  readonly containers: ReadonlySet<string>;
+  /** Addresses to which a route leads over a workload interface, or that a namespace has. */
+  readonly addresses: ReadonlySet<string>;
+  /** Names in libcni's cache: `<network>-<container ID>-<interface>`. */
+  readonly cached: readonly string[];
+}
+
+/** Those that are held, in the order asked. */
+export function heldAddresses(
+  asked: readonly AskedAddress[],
+  { containers, addresses, cached }: MachineFacts,
+): string[] {
+  return asked.filter((one) =>
+    addresses.has(one.ip) ||
+    containerOf(one).some((container) =>
+      containers.has(container) || cached.some((name) => name.split("-").includes(container))
+    )
+  ).map(({ ip }) => ip);
+}
+
+/** Where libcni remembers the attachments that a runtime has made. */
+export const CNI_CACHE = "/var/lib/cni/results";
+
+export async function readMachine(
+  interfacePrefixes: readonly string[],
+  cache: string = CNI_CACHE,
+): Promise<MachineFacts> {
+  const containers = new Set<string>();
+  const addresses = new Set<string>();
+  using socket = RouteSocket.open();
+  const workload = new Set<number>();
+  for (const link of socket.links()) {
+    const mark = parseMark(link.alias);
+    if (mark) containers.add(mark.containerId);
+    if (interfacePrefixes.some((prefix) => link.name.startsWith(prefix))) workload.add(link.index);
+  }
+  for (const { destination, hops = [] } of socket.routes()) {
+    const { ip, length } = destination;
+    const isHost = length === addressBits(ip.family);
+    if (isHost && hops.some(({ oif }) => oif !== undefined && workload.has(oif))) {
+      addresses.add(formatIp(ip));
+    }
+  }
+  for (const name of listNetns()) for (const ip of addressesIn(name)) addresses.add(ip);
+  return { containers, addresses, cached: await names(cache) };
+}
+
+function addressesIn(name: string): string[] {
+  try {
+    using netns = Netns.open(`${netnsDirectory}/${name}`);
+    using socket = RouteSocket.open(netns);
+    return socket.addresses().map(({ ip }) => formatIp(ip));
+  } catch (error) {
+    // Gone since it was listed, or a file that never was a namespace.
+    const gone = error instanceof Deno.errors.NotFound ||
+      (isKernelError(error) && ["ENOENT", "EINVAL", "ESTALE"].includes(error.code));
+    if (!gone) throw error;
+    return [];
+  }
+}
+
+async function names(folder: string): Promise<string[]> {
+  try {
+    const found: string[] = [];
+    for await (const { name } of Deno.readDir(folder)) found.push(name);
+    return found;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
