@@ -8,6 +8,7 @@
  *               -> its addresses, tunnels' too, then its blocks, then what was said to and by it
  *     block     empty for the grace period and not its node's last -> released
  *     handle    without an address for the grace period -> mended
+ *     affinity  pending, of no block or of another's, for the grace period -> confirmed or deleted
  *
  * A node that cannot be asked (one of Calico's, or where the datastore cannot hold the question) is
  * judged by its pods alone, as in Calico, and only where the datastore knows every pod (`podsKnown`:
@@ -21,6 +22,7 @@ import { isEmpty, ownerOf } from "../ipam/block.ts";
 import { collectCooled } from "../ipam/block_changes.ts";
 import type { BlockRecord } from "../ipam/block_table.ts";
 import { type Allocation, allocationsOf } from "../ipam/check/allocations.ts";
+import { type AffinityOwner, formatAffinity } from "../model/keys.ts";
 import type { AskedAddress, Question } from "../ipam/questions.ts";
 import type { Revision } from "../store/store.ts";
 import { type Evidence, evidenceFor } from "./evidence.ts";
@@ -38,6 +40,7 @@ export type CollectorAction =
   | { readonly do: "removeNode"; readonly node: string; readonly endpoints: readonly string[] }
   | { readonly do: "releaseBlock"; readonly cidr: string; readonly sequenceNumber: number | bigint }
   | { readonly do: "mendHandle"; readonly handle: string; readonly revision: Revision }
+  | { readonly do: "settleAffinity"; readonly owner: AffinityOwner; readonly cidr: string }
   | { readonly do: "sweepCooled" }
   /** undefined: nothing more to ask. `revision`: of the question that stands. */
   | {
@@ -110,6 +113,7 @@ class Collector {
     }
     this.#emptyBlocks(records, gone);
     this.#handles(judged);
+    this.#affinities(gone);
     this.#cooled(records);
     this.#ask();
     return {
@@ -254,6 +258,18 @@ class Collector {
     for (const [id, { revision }] of this.view.handles) {
       if (used.has(id.split("\r")[0]) || !this.#lasts(`handle ${id} ${revision}`)) continue;
       this.#actions.push({ do: "mendHandle", handle: id, revision });
+    }
+  }
+
+  /** What a claim or release left that was cut off, and whose node has not been back since. */
+  #affinities(gone: ReadonlySet<string>): void {
+    if (this.options.grace <= 0) return;
+    for (const [key, { owner, cidr, state, revision }] of this.view.affinities) {
+      if (owner.type === "host" && gone.has(owner.name)) continue;
+      const held = this.view.blocks.get(cidr)?.block.affinity;
+      if (state === "confirmed" && held === formatAffinity(owner)) continue;
+      if (!this.#lasts(`affinity ${key} ${revision}`)) continue;
+      this.#actions.push({ do: "settleAffinity", owner, cidr });
     }
   }
 

@@ -45,6 +45,10 @@ export async function perform(parts: PerformParts, action: CollectorAction): Pro
       const mended = await ipam.mendHandle(action.handle, action.revision);
       return mended === "mended" ? did(`mended handle ${action.handle}`) : NOTHING;
     }
+    case "settleAffinity":
+      return await ipam.settleAffinity(action.cidr, action.owner)
+        ? did(`settled the affinity of ${action.owner.name} for ${action.cidr}`)
+        : NOTHING;
     case "sweepCooled": {
       const freed = await ipam.sweepCooled();
       return freed > 0 ? did(`freed ${freed} addresses that have cooled down`) : NOTHING;

@@ -34,6 +34,13 @@ export interface Stored<T = Loose> {
   readonly revision: Revision;
 }
 
+export interface AffinityFacts {
+  readonly owner: AffinityOwner;
+  readonly cidr: string;
+  readonly state: string;
+  readonly revision: Revision;
+}
+
 /** What the evidence for an address is taken from: the view, or the store itself a moment before. */
 export interface Facts {
   /** WorkloadEndpoints that have the address. */
@@ -47,7 +54,8 @@ export interface Facts {
 export class ClusterView implements Facts {
   /** By CIDR. */
   readonly blocks = new Map<string, BlockRecord>();
-  readonly affinities = new Map<string, { readonly owner: AffinityOwner; readonly cidr: string }>();
+  /** By key. */
+  readonly affinities = new Map<string, AffinityFacts>();
   /** By id. */
   readonly handles = new Map<string, Stored>();
   readonly nodes = new Map<string, Stored>();
@@ -137,7 +145,15 @@ export class ClusterView implements Facts {
     const affinity = parseAffinityKey(key);
     if (affinity) {
       if (value === undefined) this.affinities.delete(key);
-      else this.affinities.set(key, { owner: affinity.owner, cidr: formatPrefix(affinity.block) });
+      else {
+        this.affinities.set(key, {
+          owner: affinity.owner,
+          cidr: formatPrefix(affinity.block),
+          // An empty value is the oldest form, and means confirmed.
+          state: (value as { state?: string } | null)?.state || "confirmed",
+          revision,
+        });
+      }
       return true;
     }
     if (key.startsWith(handlePrefix)) {

@@ -25,7 +25,7 @@ import {
   type StoredIpamConfig,
   storedIpamConfig,
 } from "../model/ipam_config.ts";
-import { ipamConfigKey } from "../model/keys.ts";
+import { type AffinityOwner, ipamConfigKey } from "../model/keys.ts";
 import { type Revision, type Store, StoreError } from "../store/store.ts";
 import {
   blocksOf,
@@ -182,6 +182,17 @@ export class Ipam implements IpamClient {
     const empty = await cooled(this.#room, record);
     return empty !== undefined && isEmpty(empty.block) &&
       await this.#room.affinities.releaseEmpty(empty);
+  }
+
+  /**
+   * Ends what a claim or a release left that was cut off: an affinity of the owner's block is confirmed,
+   * one of no block or of another's block goes. False: there is none any more.
+   */
+  async settleAffinity(cidr: Prefix | string, owner: AffinityOwner): Promise<boolean> {
+    const prefix = networkOf(cidr);
+    const { affinities, blocks } = this.#room;
+    if (await blocks.read(prefix)) return (await affinities.load(owner, prefix)).is !== "gone";
+    return await affinities.release(owner, prefix, { mustBeEmpty: true }) === "released";
   }
 
   /** Frees addresses that have cooled down in blocks that nobody asks. How many. */

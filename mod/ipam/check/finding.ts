@@ -22,7 +22,8 @@ export const FINDINGS = {
     "the node's next request for an address makes the block, or drops the record",
   affinityWrongOwner:
     "the node does not own the block; its next request for an address drops the record",
-  affinityPending: "a claim or release was cut off; the node's next request for an address ends it",
+  affinityPending:
+    "a claim or release was cut off; the node's next request for an address ends it, or the controllers do",
   halfDeleted: "a deletion was cut off; delete the record",
   blockOutsidePools: "its addresses are given to nobody new; it goes when they are released",
   blockSize: "it was made for another block size or pool; it goes when its addresses are released",

@@ -1,0 +1,244 @@
+/** What the collector takes, when, and on whose word. */
+import assert from "node:assert/strict";
+import { answerKey, questionKey } from "../ipam/questions.ts";
+import { felixStatusKey } from "../model/keys.ts";
+import { type Container, GRACE, Simulation } from "./testing/simulation.ts";
+
+function simulated(
+  name: string,
+  test: (cluster: Simulation) => Promise<void>,
+  podsKnown = false,
+): void {
+  Deno.test(name, async () => {
+    const cluster = new Simulation(podsKnown);
+    try {
+      await cluster.begin();
+      await test(cluster);
+      await cluster.safe();
+    } finally {
+      await cluster.store.close();
+    }
+  });
+}
+
+async function lose(cluster: Simulation, container: Container): Promise<void> {
+  cluster.vanish(container);
+  await cluster.remove(cluster.endpointKey(container));
+  await cluster.remove(cluster.podKey(container));
+}
+
+simulated(
+  "a leak: suspected, asked after the grace period, released on the node's word",
+  async (cluster) => {
+    const container = (await cluster.run("n0"))!;
+    await cluster.run("n0");
+    await lose(cluster, container);
+    assert.deepEqual(await cluster.turn(), []);
+    cluster.wait(GRACE - 1);
+    const { suspects, actions, next } = await cluster.look();
+    assert.deepEqual(suspects.map(({ address }) => address), [...container.addresses]);
+    assert.deepEqual(actions, []);
+    assert.equal(next, GRACE);
+    cluster.wait(1);
+    const [ask] = await cluster.turn();
+    assert.equal(ask.do, "ask");
+    // Nobody has answered: nothing is done, however long it takes.
+    cluster.wait(10 * GRACE);
+    assert.deepEqual(await cluster.turn(), []);
+    assert.match((await cluster.look()).held[0].why, /node n0 has not answered yet/);
+    await cluster.answer();
+    const actionsThen = await cluster.turn();
+    assert.deepEqual(actionsThen.map((a) => a.do), ["release"]);
+    assert.deepEqual((await cluster.given()).length, 1);
+    // The question is taken back.
+    await cluster.turn();
+    assert.equal(await cluster.store.get(questionKey("n0")), undefined);
+  },
+);
+
+simulated(
+  "a container that runs keeps its address, though all its records are lost",
+  async (cluster) => {
+    const container = (await cluster.run("n0"))!;
+    await cluster.remove(cluster.endpointKey(container));
+    for (let i = 0; i < 5; i++) {
+      await cluster.turn();
+      await cluster.answer();
+      cluster.wait(GRACE);
+    }
+    assert.match((await cluster.look()).held[0].why, /a container on node n0 has it/);
+    await cluster.safe();
+    // It ends; the node is asked again when it looks again.
+    cluster.vanish(container);
+    await cluster.answer();
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), ["release"]);
+  },
+);
+
+simulated("an endpoint's record alone keeps an address", async (cluster) => {
+  const container = (await cluster.run("n1"))!;
+  cluster.vanish(container);
+  await cluster.settle();
+  assert.deepEqual(await cluster.given(), [...container.addresses].sort());
+});
+
+simulated("a node that cannot be asked: nothing goes where pods are not known", async (cluster) => {
+  const container = (await cluster.run("n1"))!;
+  await cluster.remove(answerKey("n1"));
+  await lose(cluster, container);
+  await cluster.settle();
+  assert.deepEqual(await cluster.given(), [...container.addresses].sort());
+  assert.match((await cluster.look()).held[0].why, /node n1 cannot be asked/);
+});
+
+simulated(
+  "a node that cannot be asked: as Calico, by its pods, where all are known",
+  async (cluster) => {
+    const container = (await cluster.run("n1"))!;
+    await cluster.remove(answerKey("n1"));
+    await lose(cluster, container);
+    await cluster.turn();
+    cluster.wait(GRACE);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), ["release"]);
+    assert.deepEqual(await cluster.given(), []);
+  },
+  true,
+);
+
+simulated("one address of a handle that lives keeps the others", async (cluster) => {
+  let container = await cluster.run("n0");
+  while (container!.addresses.length < 2) container = await cluster.run("n0");
+  const key = cluster.endpointKey(container!);
+  const { value } = (await cluster.store.get<any>(key))!;
+  const [first] = value.spec.ipNetworks;
+  await cluster.store.put(key, { ...value, spec: { ...value.spec, ipNetworks: [first] } });
+  await cluster.settle();
+  await cluster.safe();
+});
+
+simulated("what is taken up again is no leak any more", async (cluster) => {
+  const container = (await cluster.run("n0"))!;
+  const key = cluster.endpointKey(container);
+  const { value } = (await cluster.store.get(key))!;
+  await cluster.store.delete(key);
+  await cluster.turn();
+  cluster.wait(GRACE / 2);
+  await cluster.store.put(key, value);
+  await cluster.turn();
+  await cluster.store.delete(key);
+  await cluster.turn();
+  cluster.wait(GRACE - 1);
+  assert.deepEqual(await cluster.turn(), [], "the time begins anew");
+});
+
+simulated("a node without object and life: addresses, tunnel, blocks, records", async (cluster) => {
+  await cluster.run("n0");
+  await cluster.run("n2");
+  await cluster.tunnel("n2");
+  await cluster.killMachine("n2");
+  await cluster.settle();
+  assert.equal((await cluster.owned("n2")).length > 0, true, "its Node is there still");
+  await cluster.deleteNode("n2");
+  await cluster.turn();
+  cluster.wait(GRACE);
+  const actions = (await cluster.turn()).map((a) => a.do);
+  assert.deepEqual([...new Set(actions)], ["release", "removeNode"]);
+  assert.deepEqual(await cluster.owned("n2"), []);
+  assert.equal(await cluster.store.get(answerKey("n2")), undefined);
+  await cluster.settle();
+});
+
+simulated(
+  "a Node deleted by mistake: its agent reports, and keeps what it has",
+  async (cluster) => {
+    await cluster.run("n2");
+    await cluster.deleteNode("n2");
+    await cluster.settle();
+    await cluster.safe();
+    assert((await cluster.owned("n2")).length > 0);
+  },
+);
+
+simulated(
+  "a node is gone, and a pod of it is not: nothing of the node's own goes",
+  async (cluster) => {
+    const container = (await cluster.run("n2"))!;
+    await cluster.tunnel("n2");
+    await cluster.remove(cluster.endpointKey(container));
+    await cluster.remove(felixStatusKey("n2"));
+    await cluster.deleteNode("n2");
+    await cluster.settle();
+    await cluster.safe();
+    assert((await cluster.owned("n2")).length > 0);
+  },
+  true,
+);
+
+simulated(
+  "blocks in which others have borrowed become nobody's when their node goes",
+  async (cluster) => {
+    await cluster.ipam.claimAffinity("10.0.0.0/26", "n2");
+    const container = (await cluster.run("n0"))!;
+    await cluster.killMachine("n2");
+    await cluster.deleteNode("n2");
+    await cluster.settle();
+    assert.deepEqual((await cluster.owned("n2")).filter((b) => b.startsWith("10.")), []);
+    await cluster.safe();
+    assert(container);
+  },
+);
+
+simulated("empty blocks go after the grace period, but a node's last", async (cluster) => {
+  await cluster.ipam.claimAffinity("10.0.0.0/27", "n0");
+  await cluster.ipam.claimAffinity("10.0.0.32/29", "n1");
+  await cluster.turn();
+  cluster.wait(GRACE - 1);
+  assert.deepEqual(await cluster.turn(), []);
+  cluster.wait(1);
+  assert.deepEqual((await cluster.turn()).map((a) => a.do), [
+    "releaseBlock",
+    "releaseBlock",
+    "releaseBlock",
+  ]);
+  assert.equal((await cluster.owned("n0")).length, 1);
+  assert.equal((await cluster.owned("n1")).length, 1);
+});
+
+simulated("a node that moves from flannel keeps its empty blocks", async (cluster) => {
+  await cluster.node("n0", { "projectcalico.org/node-network-during-migration": "flannel" });
+  await cluster.ipam.claimAffinity("10.0.0.0/27", "n0");
+  await cluster.settle();
+  assert.equal((await cluster.owned("n0")).length, 4);
+});
+
+simulated(
+  "handles without addresses are mended, those of an ADD under way are not lost",
+  async (cluster) => {
+    await cluster.store.put("/calico/ipam/v2/handle/net.gone", { block: { "10.0.0.0/29": 1 } });
+    await cluster.settle();
+    assert.equal(await cluster.store.get("/calico/ipam/v2/handle/net.gone"), undefined);
+  },
+);
+
+simulated("addresses that have cooled down are swept", async (cluster) => {
+  await cluster.configure({ ipCooldownSeconds: 60 });
+  const container = (await cluster.run("n0"))!;
+  await cluster.remove(cluster.endpointKey(container));
+  cluster.vanish(container);
+  await cluster.ipam.releaseByHandle(container.handle);
+  const { actions, next } = await cluster.look();
+  assert.deepEqual(actions, []);
+  assert(next! >= 59_000 && next! <= 61_000);
+  cluster.wait(61_000);
+  assert.deepEqual((await cluster.turn()).map((a) => a.do), ["sweepCooled"]);
+});
+
+simulated("what is kept, reserved or unknown is never suspected", async (cluster) => {
+  await cluster.take({ do: "keep", node: 0 });
+  await cluster.service();
+  await cluster.ipam.assignIp({ address: "10.0.0.9", host: "n0", handle: "by-hand" });
+  await cluster.ipam.assignIp({ address: "10.0.0.10", host: "n0" });
+  const before = await cluster.given();
+  await cluster.settle();
+  assert.deepEqual(await cluster.given(), before);
+});
