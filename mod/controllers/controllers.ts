@@ -99,6 +99,11 @@ export class Controllers {
     return this.#settings;
   }
 
+  /** The settings are those of the store, or there are none there. */
+  get isConfigured(): boolean {
+    return this.#synced;
+  }
+
   get leadership(): LeaseState {
     return this.#lease.state;
   }
@@ -210,6 +215,9 @@ export class Controllers {
     while (!signal.aborted) {
       this.#dirty = false;
       let pause = LONGEST_PAUSE;
+      if (this.#synced) {
+        this.#settings = settingsOf(this.#view.configuration?.value?.spec, this.#parts.env);
+      }
       if (this.#synced && this.#apiSynced && this.#leads && this.#outage === undefined) {
         this.#turnBegan = clock.monotonicMs();
         await this.#turn(signal);
@@ -249,8 +257,6 @@ export class Controllers {
         errors.push(`${what}: ${(error as Error).message}`);
       }
     };
-    const { env } = this.#parts;
-    this.#settings = settingsOf(this.#view.configuration?.value?.spec, env);
     await attempt("KubeControllersConfiguration", () => this.#tellStatus());
     if (this.#settings.node && this.#view.ready) {
       await this.#collect(attempt);

@@ -54,9 +54,7 @@ class Run {
           if (!this.away) return member.apply(target, args);
           const error = new StoreError("unavailable", "nobody is there");
           if (name !== "watch") return Promise.reject(error);
-          return (async function* () {
-            throw error;
-          })();
+          return { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }) };
         };
       },
     });

@@ -1,10 +1,11 @@
 /**
  * `tortie controllers run` as a process: the controllers, their probes and metrics, until SIGTERM. The
  * settings of the process come from the environment: TORTIE_CONTROLLERS_HEALTH_PORT (9097, on
- * 127.0.0.1), and what kube-controllers knows (`settings.ts`); everything else from
+ * 127.0.0.1), TORTIE_CONTROLLERS_LEASE_SECONDS (15), and what kube-controllers knows (`settings.ts`); everything else from
  * KubeControllersConfiguration, followed while it runs.
  */
 import { sendDatagram } from "../../ffi/unix.ts";
+import { ConfigError } from "../node/config.ts";
 import { Metrics, serveHealth, serveMetrics } from "../node/health.ts";
 import type { Log } from "../node/log.ts";
 import { systemClock } from "../store/clock.ts";
@@ -24,24 +25,37 @@ const HEALTH_PORT = 9097;
 /** Milliseconds between two looks at whether the ports are still those that are asked for. */
 const LOOK = 1000;
 
-/** Runs until the signal. ConfigError where a port cannot be served. */
+/** Runs until the signal. ConfigError where a setting is wrong or the port of the probes is taken. */
 export async function runControllers(parts: RunParts): Promise<void> {
   const { env, log, signal } = parts;
+  const leaseSeconds = number(env, "TORTIE_CONTROLLERS_LEASE_SECONDS", 15, 1, 3600);
+  const health = number(env, "TORTIE_CONTROLLERS_HEALTH_PORT", HEALTH_PORT, 0, 65_535);
   const controllers = new Controllers({
     ...parts,
+    leaseSeconds,
     clock: systemClock,
     holder: `${Deno.hostname()}_${crypto.randomUUID()}`,
   });
   const metrics = new Metrics();
   controllers.declare(metrics);
   const servers = new Servers(controllers, metrics, {
-    health: Number(env("TORTIE_CONTROLLERS_HEALTH_PORT") || HEALTH_PORT),
+    health,
     metricsHost: env("TORTIE_CONTROLLERS_METRICS_HOST") || "0.0.0.0",
   });
-  await servers.settle();
-  const timer = setInterval(() => {
-    servers.settle().catch((error) => log.warn("cannot serve HTTP", { error }));
-  }, LOOK);
+  await servers.settleHealth();
+  // A port of the configuration that is taken stops nobody: it is told, and tried again.
+  let told = "";
+  const settle = async () => {
+    try {
+      await servers.settle();
+      told = "";
+    } catch (error) {
+      if ((error as Error).message !== told) log.warn("cannot serve HTTP", { error });
+      told = (error as Error).message;
+    }
+  };
+  let settling: Promise<void> | undefined;
+  const timer = setInterval(() => settling ??= settle().finally(() => settling = undefined), LOOK);
   try {
     notify(env, "READY=1");
     log.info("controllers started");
@@ -50,6 +64,7 @@ export async function runControllers(parts: RunParts): Promise<void> {
   } finally {
     notify(env, "STOPPING=1");
     clearInterval(timer);
+    await settling;
     await servers.close();
   }
 }
@@ -65,29 +80,38 @@ class Servers {
     readonly at: { readonly health: number; readonly metricsHost: string },
   ) {}
 
+  async settleHealth(): Promise<void> {
+    const { health } = this.controllers.settings;
+    if (this.#health?.on === health) return;
+    await this.#health?.close();
+    this.#health = undefined;
+    const at = { host: "127.0.0.1", port: health ? this.at.health : 0 };
+    this.#health = { on: health, close: serveHealth(at, this.controllers) };
+  }
+
+  /** Metrics wait until the configuration has been read. */
   async settle(): Promise<void> {
-    const { health, metricsPort } = this.controllers.settings;
-    if (this.#health?.on !== health) {
-      await this.#health?.close();
-      this.#health = undefined;
-      const close = serveHealth(
-        { host: "127.0.0.1", port: health ? this.at.health : 0 },
-        this.controllers,
-      );
-      this.#health = { on: health, close };
-    }
-    if (this.#metrics?.port !== metricsPort) {
-      await this.#metrics?.close();
-      this.#metrics = undefined;
-      const close = serveMetrics({ host: this.at.metricsHost, port: metricsPort }, this.metrics);
-      this.#metrics = { port: metricsPort, close };
-    }
+    await this.settleHealth();
+    const { metricsPort: port } = this.controllers.settings;
+    if (!this.controllers.isConfigured || this.#metrics?.port === port) return;
+    await this.#metrics?.close();
+    this.#metrics = undefined;
+    const close = serveMetrics({ host: this.at.metricsHost, port }, this.metrics);
+    this.#metrics = { port, close };
   }
 
   async close(): Promise<void> {
     await this.#health?.close();
     await this.#metrics?.close();
   }
+}
+
+function number(env: RunParts["env"], name: string, fallback: number, least: number, most: number) {
+  const text = env(name);
+  if (!text) return fallback;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new ConfigError(`${name}="${text}" is not an integer from ${least} to ${most}`);
 }
 
 function notify(env: RunParts["env"], text: string): void {

@@ -1,0 +1,84 @@
+/** What a node answers to the controllers, and when it looks again. */
+import assert from "node:assert/strict";
+import { answerKey, questionKey } from "../ipam/questions.ts";
+import { memoryStore } from "../store/memory.ts";
+import { type Store, StoreError } from "../store/store.ts";
+import { AddressQuestions } from "./address_questions.ts";
+import { heldAddresses } from "./held_addresses.ts";
+import type { Log } from "./log.ts";
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+const ask = (...handles: string[]) => ({
+  addresses: handles.map((handle, i) => ({ ip: `10.0.0.${i}`, handle })),
+});
+
+async function until(what: string, is: () => Promise<boolean> | boolean): Promise<void> {
+  for (let i = 0; i < 400; i++) {
+    if (await is()) return;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  assert.fail(what);
+}
+
+Deno.test("each sign of life is enough", () => {
+  const none = { containers: new Set<string>(), addresses: new Set<string>(), cached: [] };
+  const { addresses } = ask("net.a", "net.b.eth1", "net.with.dots.c");
+  assert.deepEqual(heldAddresses(addresses, none), []);
+  assert.deepEqual(heldAddresses(addresses, { ...none, containers: new Set(["b"]) }), ["10.0.0.1"]);
+  assert.deepEqual(heldAddresses(addresses, { ...none, containers: new Set(["c"]) }), ["10.0.0.2"]);
+  assert.deepEqual(heldAddresses(addresses, { ...none, addresses: new Set(["10.0.0.0"]) }), [
+    "10.0.0.0",
+  ]);
+  assert.deepEqual(heldAddresses(addresses, { ...none, cached: ["net-a-eth0"] }), ["10.0.0.0"]);
+  assert.deepEqual(heldAddresses(addresses, { ...none, cached: ["net-abc-eth0"] }), []);
+  const network = { ...none, containers: new Set(["net"]) };
+  assert.deepEqual(heldAddresses(addresses, network), [], "the network's name is no container");
+});
+
+Deno.test("a node says that it can be asked, answers, and looks again while something is held", async () => {
+  const store = memoryStore();
+  let held = ["10.0.0.0"];
+  let fails = false;
+  const questions = new AddressQuestions({
+    store,
+    nodeName: "n1",
+    held: () => fails ? Promise.reject(new Error("no permission")) : Promise.resolve(held),
+    log: silent,
+    again: 1,
+  });
+  const answer = async () => (await store.get<any>(answerKey("n1")))?.value;
+  try {
+    questions.start();
+    await until("the first answer", async () => (await answer())?.asked === "");
+    const asked = await store.create(questionKey("n1"), ask("net.a"));
+    await until("the answer", async () => (await answer())?.asked === asked);
+    assert.deepEqual((await answer()).held, ["10.0.0.0"]);
+    held = [];
+    await until("another look", async () => (await answer()).held.length === 0);
+    // What cannot be looked at is not answered for.
+    fails = true;
+    const next = await store.update(questionKey("n1"), ask("net.b"), asked);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.equal((await answer()).asked, asked);
+    assert.notEqual(next, asked);
+  } finally {
+    await questions.stop();
+    await store.close();
+  }
+});
+
+Deno.test("a datastore that takes no such records is left alone", async () => {
+  const store = memoryStore();
+  const refused = () => Promise.reject(new StoreError("invalid", "no such key"));
+  let warned = 0;
+  const questions = new AddressQuestions({
+    store: Object.assign(Object.create(store), { put: refused, list: refused }) as Store,
+    nodeName: "n1",
+    held: () => Promise.resolve([]),
+    log: { ...silent, warn: () => void warned++, error: () => void warned++ },
+  });
+  questions.start();
+  await questions.stop();
+  assert.equal(warned, 0);
+  await store.close();
+});
