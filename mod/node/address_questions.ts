@@ -25,7 +25,7 @@ export interface QuestionParts {
   readonly again?: number;
 }
 
-const AGAIN = 30_000, RETRY = 5000;
+const AGAIN = 10_000, RETRY = 5000;
 
 export class AddressQuestions {
   readonly #parts: QuestionParts;

@@ -83,6 +83,12 @@ Deno.test(
         { TORTIE_STORE: storeSocket, TORTIE_CONTROLLERS_HEALTH_PORT: "0" },
         `${directory}/controllers.log`,
       );
+      const { spec } = await resources.mustGet(
+        workloadEndpointKind,
+        "node1-k8s-healthy-eth0",
+        "default",
+      );
+      const wire = spec.interfaceName!;
       try {
         // Both pods lose all that the datastore knows of them; one of them is really gone.
         await tool(undefined, "ip", "netns", "del", leaked.netns);
@@ -95,8 +101,10 @@ Deno.test(
         );
         await pause(3000);
         assert.notEqual(await ipam.assignment(healthy.addresses[0]), undefined);
-        // The pod ends without a word: only then its address goes too.
+        // The pod ends without a word: only then its address goes too. A namespace that has had traffic
+        // may live on in the kernel for a while; its interface is taken away at once.
         await tool(undefined, "ip", "netns", "del", healthy.netns);
+        await tool(lab.node("node1").namespace, "ip", "link", "del", wire);
         await until(
           "its address is free when it has ended",
           60_000,
