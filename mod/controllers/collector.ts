@@ -104,7 +104,7 @@ class Collector {
     const records = [...this.view.blocks.values()];
     const judged = records.flatMap(allocationsOf).map((allocation): Judged => ({
       allocation,
-      evidence: evidenceFor(this.view, allocation),
+      evidence: evidenceFor(this.view, allocation, this.options.wall),
     }));
     const gone = this.#goneNodes(records, judged);
     this.#leaks(judged.filter(({ allocation }) => !gone.has(allocation.node)));

@@ -239,6 +239,17 @@ simulated("what is kept, reserved or unknown is never suspected", async (cluster
   await cluster.ipam.assignIp({ address: "10.0.0.9", host: "n0", handle: "by-hand" });
   await cluster.ipam.assignIp({ address: "10.0.0.10", host: "n0" });
   const before = await cluster.given();
-  await cluster.settle();
+  for (let i = 0; i < 3; i++) {
+    await cluster.turn();
+    await cluster.answer();
+    cluster.wait(GRACE);
+  }
+  assert.deepEqual((await cluster.look()).suspects, []);
   assert.deepEqual(await cluster.given(), before);
+});
+
+simulated("a lease whose time is over goes, on its node's word", async (cluster) => {
+  await cluster.take({ do: "keep", node: 0 });
+  await cluster.settle();
+  assert.deepEqual(await cluster.given(), []);
 });

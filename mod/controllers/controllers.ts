@@ -281,7 +281,7 @@ export class Controllers {
     });
     this.#memory = collection.memory;
     this.#last = collection;
-    const parts = { store, ipam: this.#ipam, pods: api ?? store };
+    const parts = { store, ipam: this.#ipam, pods: api ?? store, now: () => clock.wallMs() };
     for (const action of collection.actions) {
       await attempt(action.do, async () => {
         const { done, released } = await perform(parts, action);

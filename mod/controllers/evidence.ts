@@ -12,7 +12,7 @@ import {
   TUNNEL_TYPES,
   WINDOWS_RESERVED,
 } from "../ipam/check/allocations.ts";
-import { isKept } from "../ipam/check/kept.ts";
+import { keptFor } from "../ipam/check/kept.ts";
 import { podAddresses } from "../ipam/check/users.ts";
 import { formatIp, parseIp } from "../net/mod.ts";
 import type { Facts, Loose } from "./view.ts";
@@ -28,13 +28,14 @@ export type Evidence =
     readonly pod: boolean;
   };
 
-export function evidenceFor(facts: Facts, allocation: Allocation): Evidence {
+/** `wall` in milliseconds since 1970. */
+export function evidenceFor(facts: Facts, allocation: Allocation, wall: number): Evidence {
   const { handle, attributes, address, node } = allocation;
   const alive = (why: string): Evidence => ({ is: "alive", why });
   if (!handle) return alive("it has no handle");
   if (handle === WINDOWS_RESERVED) return alive("Windows keeps it");
-  const kept = isKept(allocation);
-  if (kept) return alive(`kept: ${kept}`);
+  const kept = keptFor(allocation, wall);
+  if (kept) return alive(kept);
   const { pod, namespace, type } = attributes;
   if (TUNNEL_TYPES.includes(type ?? "") || type === GATEWAY_TYPE) {
     return { is: "nodes", why: `the ${type} of node ${node}` };

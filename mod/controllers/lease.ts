@@ -69,8 +69,9 @@ export class Lease {
       const spec = entry?.value?.spec ?? {};
       const mine = spec.holderIdentity === holder;
       if (entry && !mine && spec.holderIdentity) {
+        // From after it was read: it may have been written a moment before.
         if (this.#seen?.revision !== entry.revision) {
-          this.#seen = { revision: entry.revision, at: asked };
+          this.#seen = { revision: entry.revision, at: now() };
         }
         if (now() - this.#seen.at < seconds * 1000) {
           return this.#state = { is: "standby", leader: spec.holderIdentity };

@@ -19,6 +19,8 @@ export interface PerformParts {
   readonly ipam: Ipam;
   /** Where pods are read: the store, or the API beside it. */
   readonly pods: Store;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
 }
 
 export interface Performed {
@@ -65,7 +67,7 @@ async function release(
 ): Promise<Performed> {
   const facts = await freshFacts(parts, allocations);
   const gone = allocations.every((allocation) => {
-    const evidence = evidenceFor(facts, allocation);
+    const evidence = evidenceFor(facts, allocation, parts.now());
     if (nodeGone && (facts.hasNode(allocation.node) || facts.isLive(allocation.node))) return false;
     return evidence.is === "gone" || (evidence.is === "nodes" && nodeGone);
   });

@@ -218,7 +218,12 @@ Deno.test("a release that was decided beside an ADD and a DEL of the same pod, i
         const collector = cluster.process({ gate });
         const runtime = cluster.process({ gate });
         const collecting = perform(
-          { store: collector.store, ipam: collector.ipam, pods: collector.store },
+          {
+            store: collector.store,
+            ipam: collector.ipam,
+            pods: collector.store,
+            now: () => cluster.now,
+          },
           actions[0],
         );
         const attributes = { namespace: "blue", node: "n0", pod: container.pod };
@@ -265,7 +270,14 @@ Deno.test("two controllers that lead at once, in any order: once is enough", asy
         const both = [0, 1].map(async () => {
           const { store } = cluster.process({ gate });
           const ipam = new Ipam(store, { now: () => cluster.now });
-          for (const action of actions) await perform({ store, ipam, pods: store }, action);
+          for (const action of actions) {
+            await perform({
+              store,
+              ipam,
+              pods: store,
+              now: () => cluster.now,
+            }, action);
+          }
         });
         await scheduler.waitFor(Promise.all(both));
         await cluster.safe();

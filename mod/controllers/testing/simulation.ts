@@ -136,7 +136,9 @@ export class Simulation extends SoundCluster {
     const { actions, memory } = await this.look(store);
     this.memory = memory;
     const ipam = new Ipam(store, { now: () => this.now });
-    for (const action of actions) await perform({ store, ipam, pods: store }, action);
+    for (const action of actions) {
+      await perform({ store, ipam, pods: store, now: () => this.now }, action);
+    }
     return actions;
   }
 

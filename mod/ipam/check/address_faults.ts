@@ -3,7 +3,7 @@ import { formatPrefix, parseIp, prefixContains } from "../../net/mod.ts";
 import type { Pool } from "../pools.ts";
 import { type Allocation, blockName, GATEWAY_TYPE, WINDOWS_RESERVED } from "./allocations.ts";
 import type { Finding, FindingKind } from "./finding.ts";
-import { isKept } from "./kept.ts";
+import { keptFor } from "./kept.ts";
 import { type AddressUser, isPod, type Users } from "./users.ts";
 
 /** An allocation, with who uses the address. */
@@ -12,17 +12,25 @@ export interface UsedAllocation extends Allocation {
 }
 
 /** The allocations with their users; a reserved or kept address is in use without anybody's doing. */
-export function withUsers(allocations: readonly Allocation[], users: Users): UsedAllocation[] {
+export function withUsers(
+  allocations: readonly Allocation[],
+  users: Users,
+  now: number,
+): UsedAllocation[] {
   return allocations.map((allocation) => {
     const owners = (users.get(allocation.address) ?? []).map((user) => user.name);
-    const reserve = reserveName(allocation, allocations);
+    const reserve = reserveName(allocation, allocations, now);
     return { ...allocation, owners: reserve && owners.length === 0 ? [reserve] : owners };
   });
 }
 
-function reserveName(allocation: Allocation, all: readonly Allocation[]): string | undefined {
+function reserveName(
+  allocation: Allocation,
+  all: readonly Allocation[],
+  now: number,
+): string | undefined {
   if (allocation.handle === WINDOWS_RESERVED) return "Reserved for Windows";
-  const kept = isKept(allocation);
+  const kept = keptFor(allocation, now);
   if (kept) return kept;
   if (allocation.attributes.type !== GATEWAY_TYPE) return undefined;
   const inBlock = blockName(allocation);

@@ -94,7 +94,7 @@ export function check(records: IpamRecords, now: number): Check {
   }
   const { pools, findings: poolFindings } = examinePools(records.pools);
   const users = usersOf(records);
-  const allocations = withUsers(blocks.flatMap(allocationsOf), users);
+  const allocations = withUsers(blocks.flatMap(allocationsOf), users, now);
   const nodes = new Set(records.nodes.map(({ key }) => parseResourceKey(key)?.name ?? ""));
   const cidrs = new Set(blocks.map(({ prefix }) => formatPrefix(prefix)));
   const handles = examineHandles(

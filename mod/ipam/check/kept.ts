@@ -1,14 +1,20 @@
 /**
- * Addresses that are on record although nobody uses them now: an owner that outlives its pods has them
- * (a StatefulSet's ordinal, say). The attribute `keptFor` names that owner; neither the check nor the
- * collector takes such an address for lost.
+ * Addresses that are on record although nobody may use them now: the lease of an ordinal of a StatefulSet
+ * outlives its pods. Its handle begins with `tortie-pin.`; `container` in its attributes says who uses
+ * it, `keptUntil` that nobody does and for how long it is kept. Neither the check nor the collector takes
+ * a lease for lost before that time is over.
  */
 import type { Allocation } from "./allocations.ts";
 
-export const KEPT_FOR = "keptFor";
+const LEASE_PREFIX = "tortie-pin.";
 
-/** For whom it is kept, in words; undefined where it is an ordinary allocation. */
-export function isKept({ attributes }: Pick<Allocation, "attributes">): string | undefined {
-  const owner = attributes[KEPT_FOR];
-  return owner ? `Kept(${owner})` : undefined;
+/** For whom it is kept, in words; undefined where it is an ordinary allocation, or its time is over. */
+export function keptFor(
+  { handle, attributes }: Pick<Allocation, "handle" | "attributes">,
+  now: number,
+): string | undefined {
+  if (!handle?.startsWith(LEASE_PREFIX)) return undefined;
+  const { container, keptUntil, statefulset = "", ordinal = "" } = attributes;
+  const over = container === undefined && keptUntil !== undefined && !(Date.parse(keptUntil) > now);
+  return over ? undefined : `Lease(${statefulset}-${ordinal})`;
 }

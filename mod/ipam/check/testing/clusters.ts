@@ -2,9 +2,8 @@
 import fc from "fast-check";
 import { formatIp } from "../../../net/mod.ts";
 import { resourceKey } from "../../../model/keys.ts";
-import { goTimestamp } from "../../time.ts";
+import { goTimestamp, rfc3339 } from "../../time.ts";
 import { World } from "../../testing/world.ts";
-import { KEPT_FOR } from "../kept.ts";
 
 const ENDPOINTS = { plural: "workloadendpoints", home: "calico", namespaced: true } as const;
 const PODS = { plural: "pods", home: "kubernetes", namespaced: true } as const;
@@ -90,8 +89,15 @@ export class SoundCluster extends World {
         await this.tunnel(`n${step.node}`);
         break;
       case "keep": {
-        const handle = `kept.${this.#count++}`;
-        const attributes = { namespace: "shop", [KEPT_FOR]: "StatefulSet shop/db-0" };
+        const ordinal = `${this.#count++}`;
+        const handle = `tortie-pin.shop.db.${ordinal}`;
+        const kept = rfc3339(this.now + 3_600_000);
+        const attributes = {
+          keptUntil: kept,
+          node: `n${step.node}`,
+          ordinal,
+          statefulset: "shop/db",
+        };
         await this.ipam.assign({
           num4: 1,
           host: `n${step.node}`,
