@@ -76,12 +76,15 @@ async function showUsage(store: Store, blocks: boolean, json: boolean): Promise<
   const pools = await (await ipamOf(store)).utilization();
   if (json) return jsonText(pools.map((pool) => poolJson(pool, blocks)));
   const rows: string[][] = [];
-  // Calico shows what IPReservations cover where there are any.
-  const reserved = pools.some(({ usage }) => usage !== undefined && usage.reserved > 0n);
+  // Calico shows what IPReservations cover, and what cools down, where there is any.
+  const columns = {
+    reserved: pools.some(({ usage }) => usage !== undefined && usage.reserved > 0n),
+    cooling: pools.some((pool) => pool.blocks.some((block) => block.cooling > 0n)),
+  };
   for (const pool of pools) {
-    if (pool.usage) rows.push(usageRow("IP Pool", pool.usage, reserved));
+    if (pool.usage) rows.push(usageRow("IP Pool", pool.usage, columns));
     if (blocks) {
-      for (const block of pool.blocks) rows.push(usageRow("Block", block, reserved));
+      for (const block of pool.blocks) rows.push(usageRow("Block", block, columns));
     }
   }
   const headings = [
@@ -89,21 +92,27 @@ async function showUsage(store: Store, blocks: boolean, json: boolean): Promise<
     "CIDR",
     "IPS TOTAL",
     "IPS IN USE",
-    ...(reserved ? ["IPS RESERVED"] : []),
+    ...(columns.reserved ? ["IPS RESERVED"] : []),
     "IPS FREE",
+    ...(columns.cooling ? ["IPS COOLING"] : []),
   ];
   return boxed([headings, ...rows], { right: headings.map((_, i) => i).slice(2) });
 }
 
-function usageRow(grouping: string, usage: Usage, reserved: boolean): string[] {
+function usageRow(
+  grouping: string,
+  usage: Usage,
+  columns: { reserved: boolean; cooling: boolean },
+): string[] {
   const part = (n: bigint) => `${number(n)} (${percent(n, usage.capacity)}%)`;
   return [
     grouping,
     formatPrefix(usage.cidr),
     number(usage.capacity),
     part(usage.inUse),
-    ...(reserved ? [part(usage.reserved)] : []),
+    ...(columns.reserved ? [part(usage.reserved)] : []),
     part(usage.available),
+    ...(columns.cooling ? [part(usage.cooling)] : []),
   ];
 }
 
@@ -131,6 +140,7 @@ function poolJson(pool: PoolUtilization, blocks: boolean): unknown {
     inUse: count(u.inUse),
     reserved: count(u.reserved),
     free: count(u.available),
+    cooling: count(u.cooling),
   });
   return {
     name: pool.name ?? null,
@@ -198,7 +208,8 @@ function borrowedOf(block: AllocationBlock): { borrowed: Borrowed[]; without: nu
   const borrowed: Borrowed[] = [];
   let without = 0;
   block.allocations.forEach((index, ordinal) => {
-    if (index === null) return;
+    // Who had it is not on record any more while it cools down.
+    if (index === null || block.attributes[index]?.releasedAt) return;
     const facts = block.attributes[index]?.secondary ?? {};
     if (facts.node === undefined) without++;
     else if (facts.node !== owner) {

@@ -121,6 +121,6 @@ Deno.test("many processes, any order of their operations: two never believe that
           assert(leases.filter((lease) => lease.state.is === "leader").length <= 1);
         }),
     ),
-    { numRuns: 200 },
+    { numRuns: 150 },
   );
 });

@@ -139,7 +139,7 @@ Deno.test("no history makes the collector take what a container has, or leave wh
         }
       },
     ),
-    { numRuns: 120 },
+    { numRuns: 70 },
   );
 });
 
@@ -253,7 +253,7 @@ Deno.test("a release that was decided beside an ADD and a DEL of the same pod, i
         await cluster.store.close();
       }
     }),
-    { numRuns: 80 },
+    { numRuns: 50 },
   );
 });
 
@@ -288,6 +288,6 @@ Deno.test("two controllers that lead at once, in any order: once is enough", asy
         await cluster.store.close();
       }
     }),
-    { numRuns: 40 },
+    { numRuns: 25 },
   );
 });

@@ -12,6 +12,7 @@ import {
   prefixSize,
   samePrefix,
 } from "../net/mod.ts";
+import type { AllocationBlock } from "../model/ipam_block.ts";
 import { collectCooled } from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
 import type { Facts } from "./facts.ts";
@@ -28,6 +29,8 @@ export interface Usage {
   /** Covered by IPReservations, taken or not. */
   readonly reserved: bigint;
   readonly available: bigint;
+  /** Released, and not to be used again yet: part of `inUse`, as in Calico. */
+  readonly cooling: bigint;
 }
 
 export interface BlockUtilization extends Usage {
@@ -96,6 +99,10 @@ function taken({ prefix, block }: BlockRecord): Interval[] {
   });
 }
 
+function coolingIn({ allocations, attributes }: AllocationBlock): bigint {
+  return BigInt(allocations.filter((i) => i !== null && attributes[i].releasedAt).length);
+}
+
 function usageOfBlock(facts: Facts, record: BlockRecord): BlockUtilization {
   const { prefix, block } = record;
   const reserved = facts.reservations.inBlock(prefix);
@@ -106,6 +113,7 @@ function usageOfBlock(facts: Facts, record: BlockRecord): BlockUtilization {
     inUse: prefixSize(prefix) - BigInt(block.unallocated.length),
     reserved: facts.reservations.countIn(prefix),
     available: BigInt(block.unallocated.filter((ordinal) => !reserved(ordinal)).length),
+    cooling: coolingIn(block),
   };
 }
 
@@ -132,5 +140,6 @@ function usageOfPool(
     ),
     reserved: facts.reservations.countIn(cidr),
     available: prefixSize(cidr) - sizeOf(closed),
+    cooling: own.reduce((sum, { block }) => sum + coolingIn(block), 0n),
   };
 }

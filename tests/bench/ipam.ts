@@ -1,13 +1,16 @@
 /**
  * IPAM by itself: assignments a second on a warm block, one after the other and a hundred at once, and
- * what each costs in store operations; the store in memory, and Deno KV in a file. Then a pool of
- * which nearly every block is somebody's: how long the claim of one of the last takes.
+ * what each costs in store operations, on each driver (`DRIVERS`). Then a pool of which nearly every
+ * block is somebody's: how long the claim of one of the last takes.
  *
- *     deno run -A --unstable-kv tests/bench/ipam.ts
+ *     deno run -A --unstable-kv tests/bench/ipam.ts [DRIVER…]
  */
 import { Ipam } from "../../mod/ipam/ipam.ts";
+import { measureHostLocal } from "./host_local.ts";
 import { FaultyStore } from "../../mod/ipam/testing/faulty_store.ts";
-import { resourceKey } from "../../mod/model/keys.ts";
+import { newBlock } from "../../mod/ipam/block.ts";
+import { affinityKey, blockKey, resourceKey } from "../../mod/model/keys.ts";
+import { mustPrefix } from "../../mod/net/mod.ts";
 import { openKv } from "../../mod/store/kv.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
 import type { Store } from "../../mod/store/store.ts";
@@ -80,29 +83,55 @@ async function fullPool(
   put: (plural: string, object: string, spec: object) => Promise<unknown>,
 ): Promise<IpamFigures["fullPool"]> {
   await put("ippools", "full", { cidr: "10.1.0.0/16", blockSize: 26, assignmentMode: "Manual" });
-  const ipam = new Ipam(store);
-  await ipam.claimAffinity("10.1.0.0/17", "others");
-  await ipam.claimAffinity("10.1.128.0/17", "others");
-  await ipam.releaseAffinity("10.1.77.64/26", "others");
+  // Written as claims leave them: the claims of all the others are not what is measured.
+  const owner = { type: "host" as const, name: "others" };
+  for (let i = 0; i < 1024; i++) {
+    const block = mustPrefix(`10.1.${i >> 2}.${(i & 3) * 64}/26`);
+    await store.create(affinityKey(owner, block), { state: "confirmed", deleted: false });
+    await store.create(blockKey(block), newBlock(block, owner, Date.now()));
+  }
+  await new Ipam(store).releaseAffinity("10.1.77.64/26", "others");
   const start = performance.now();
   await new Ipam(store).assign({ ...WORKLOAD, pools4: ["full"] });
   return { blocks: 1024, milliseconds: performance.now() - start };
 }
 
-if (import.meta.main) {
-  const folder = await Deno.makeTempDir();
-  try {
-    for (
-      const [name, open] of Object.entries({
-        memory: () => Promise.resolve(memoryStore()),
-        kv: () => openKv(`${folder}/bench.kv`),
-      })
-    ) {
-      const store = await open();
-      console.log(JSON.stringify(await measure(name, store), null, 1));
+/** A store that is measured, and how to be rid of it. */
+export interface Driver {
+  open(): Promise<{ readonly store: Store; close(): Promise<void> }>;
+}
+
+async function inFolder(open: (folder: string) => Promise<Store>) {
+  const folder = await Deno.makeTempDir({ prefix: "tortie-bench-" });
+  const store = await open(folder);
+  return {
+    store,
+    async close() {
       await store.close();
-    }
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+export const DRIVERS: Readonly<Record<string, Driver>> = {
+  memory: { open: () => inFolder(() => Promise.resolve(memoryStore())) },
+  kv: { open: () => inFolder((folder) => openKv(`${folder}/bench.kv`)) },
+};
+
+export async function measureDriver(name: string, rounds?: number): Promise<IpamFigures> {
+  const driver = DRIVERS[name];
+  if (!driver) throw new Error(`no driver "${name}"; there are ${Object.keys(DRIVERS).join(", ")}`);
+  const { store, close } = await driver.open();
+  try {
+    return await measure(name, store, rounds);
   } finally {
-    await Deno.remove(folder, { recursive: true });
+    await close();
   }
+}
+
+if (import.meta.main) {
+  for (const name of Deno.args.length > 0 ? Deno.args : Object.keys(DRIVERS)) {
+    console.log(JSON.stringify(await measureDriver(name), null, 1));
+  }
+  console.log(JSON.stringify({ store: "host-local", ...await measureHostLocal() }, null, 1));
 }

@@ -7,8 +7,6 @@
  * Needs root and dist/tortie (`deno task build`), or another executable in TORTIE_BINARY. Exit code 1
  * where a promised figure was missed.
  */
-import { openKv } from "../../mod/store/kv.ts";
-import { memoryStore } from "../../mod/store/memory.ts";
 import { setup } from "../../installer/build/setup.ts";
 import * as bgp from "./bgp.ts";
 import * as coldStart from "./cold_start.ts";
@@ -16,6 +14,7 @@ import * as cni from "./cni.ts";
 import * as demo from "./demo.ts";
 import * as flows from "./flows.ts";
 import * as help from "./help.ts";
+import { measureHostLocal } from "./host_local.ts";
 import * as ipam from "./ipam.ts";
 import * as memory from "./memory.ts";
 import * as nft from "./nft.ts";
@@ -59,43 +58,55 @@ const BENCHMARKS: Record<string, Benchmark> = {
 };
 
 async function runIpam(): Promise<Outcome> {
-  const folder = await Deno.makeTempDir({ prefix: "tortie-bench-" });
-  try {
-    const figures: ipam.IpamFigures[] = [];
-    const stores = { memory: async () => memoryStore(), kv: () => openKv(`${folder}/bench.kv`) };
-    for (const [name, open] of Object.entries(stores)) {
-      const store = await open();
-      figures.push(await ipam.measure(name, store));
-      await store.close();
-    }
-    const [{ assignsPerSecond: inMemory }] = figures;
-    return {
-      tables: [{
-        title: "IPAM on a warm block; the peer is the store in memory",
-        columns: [
-          "store",
-          "assignments/s",
-          "ratio",
-          "releases/s",
-          "100 at once ms",
-          "last block ms",
-        ],
-        rows: figures.map((f) => [
+  const peer = await measureHostLocal();
+  const figures: ipam.IpamFigures[] = [];
+  for (const name of Object.keys(ipam.DRIVERS)) figures.push(await ipam.measureDriver(name));
+  const beside = (n: number, theirs: number | undefined) => theirs ? ratio(n, theirs) : "";
+  return {
+    tables: [{
+      title: "IPAM on a warm block; the peer is host-local, a process for each call",
+      columns: [
+        "store",
+        "assignments/s",
+        "ratio",
+        "releases/s",
+        "ratio",
+        "writes each",
+        "100 at once ms",
+        "last block ms",
+      ],
+      rows: [
+        ...(peer
+          ? [[
+            "host-local",
+            `${peer.assignsPerSecond}`,
+            "1.00",
+            `${peer.releasesPerSecond}`,
+            "1.00",
+            "",
+            "",
+            "",
+          ]]
+          : []),
+        ...figures.map((f) => [
           f.store,
           `${f.assignsPerSecond}`,
-          ratio(f.assignsPerSecond, inMemory),
+          beside(f.assignsPerSecond, peer?.assignsPerSecond),
           `${f.releasesPerSecond}`,
+          beside(f.releasesPerSecond, peer?.releasesPerSecond),
+          `${f.assign.writes} + ${f.release.writes}`,
           ms(f.burst.milliseconds),
           ms(f.fullPool.milliseconds),
         ]),
-        notes: [
-          `One assignment: ${figures[0].assign.reads} reads, ${figures[0].assign.writes} writes.`,
-        ],
-      }],
-    };
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+      ],
+      notes: [
+        `One assignment: ${figures[0].assign.reads} reads, ${
+          figures[0].assign.writes
+        } writes; one ` +
+        `release: ${figures[0].release.reads} reads, ${figures[0].release.writes} writes.`,
+      ],
+    }],
+  };
 }
 
 async function runStore(): Promise<Outcome> {

@@ -35,7 +35,7 @@ Deno.test("whatever happens in a sound cluster: nothing is found", async () => {
           assert(allocations.every(({ owners }) => owners.length > 0));
         }),
     ),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
 });
 
@@ -75,7 +75,7 @@ Deno.test("any damage in any cluster is found and named", async () => {
           await mustFind(cluster, damage, seed);
         }),
     ),
-    { numRuns: 80 },
+    { numRuns: 50 },
   );
 });
 
