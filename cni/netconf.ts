@@ -14,6 +14,11 @@
 
 import { CniCode, CniError } from "./errors.ts";
 import { shorten } from "./environment.ts";
+import {
+  type DatastoreLocation,
+  LocationError,
+  locationFromNetConf,
+} from "../mod/store/location.ts";
 import { MAX_BYTES } from "./request.ts";
 import { parseRoutes, type ResultRoute } from "./result.ts";
 import { ABSENT_VERSION, type CniVersion, isSupported, SUPPORTED_VERSIONS } from "./versions.ts";
@@ -55,6 +60,8 @@ export interface NetConf {
   /** Path of the node service's socket, and of the store for when no service is there. */
   readonly socket: string | undefined;
   readonly store: string | undefined;
+  /** The datastore that Calico's own keys name (`datastore_type`, `etcd_endpoints`, …), likewise. */
+  readonly datastore: DatastoreLocation | undefined;
   /** As it came; `result.ts` reads it. */
   readonly prevResult: unknown;
   /** Only of GC; undefined where the key is missing. */
@@ -149,6 +156,7 @@ export function parseNetConf(stdin: Uint8Array): NetConf {
     },
     socket: path(tortie, "socket"),
     store: path(tortie, "store"),
+    datastore: datastore(fields),
     prevResult: fields.prevResult,
     validAttachments: parseValidAttachments(fields),
   };
@@ -201,6 +209,15 @@ function parseValidAttachments(fields: Fields): ValidAttachment[] | undefined {
     }
     return { containerId: entry.containerID, ifname: entry.ifname };
   });
+}
+
+function datastore(fields: Fields): DatastoreLocation | undefined {
+  try {
+    return locationFromNetConf(fields);
+  } catch (error) {
+    if (!(error instanceof LocationError)) throw error;
+    throw new CniError(CniCode.configuration, `Network configuration: ${error.message}.`);
+  }
 }
 
 function path(fields: Fields, key: string): string | undefined {

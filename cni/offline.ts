@@ -2,15 +2,17 @@
  * What the plugin does where no node service answers. Loaded only then.
  *
  *   ADD      code 11: without the service no policy reaches the kernel, and an address without policy
- *            must not be given
+ *            must not be given. The IPAM plugin under another interface plugin has no policy to wait
+ *            for: on etcd and Kubernetes, whose data is there without this node's service, it answers
  *   STATUS   code 50
  *   DEL, GC  by the very code of the service, on the kernel of this process and on the datastore,
  *            where it can be reached; where not, nothing is touched and the runtime tries again, as in
  *            Calico: what was removed from the kernel alone would leak its address
  *   CHECK    what the kernel says, and the record where the datastore can be reached
  *
- * The datastore is the one that the configuration (`"tortie": {"store": …}`) or TORTIE_STORE names,
- * else the node's embedded one, which is free when its service is down.
+ * The datastore is the one that the configuration names (`"tortie": {"store": …}`, or Calico's own
+ * keys), else TORTIE_STORE or Calico's variables, else the node's embedded one, which is free when its
+ * service is down.
  */
 
 import { checkIpamType } from "./addresses.ts";
@@ -26,6 +28,14 @@ import type { CniReply, CniRequest } from "./request.ts";
 import { CniServer } from "./server.ts";
 import { LATEST_VERSION } from "./versions.ts";
 import { Ipam } from "../mod/ipam/ipam.ts";
+import {
+  type DatastoreLocation,
+  describeLocation,
+  LocationError,
+  locationFromEnvironment,
+  parseStoreName,
+} from "../mod/store/location.ts";
+import { openDatastore } from "../mod/store/open.ts";
 import { type Store, StoreError } from "../mod/store/store.ts";
 import { readSysctl } from "../ffi/sysctl.ts";
 
@@ -57,14 +67,23 @@ async function answer(
 ): Promise<CniReply> {
   const command = parseCommand(request.env);
   switch (command) {
-    case "ADD":
+    case "ADD": {
       parseAttachment(command, request.env);
-      checkIpamType(parseNetConf(request.stdin).ipam.type);
+      const conf = parseNetConf(request.stdin);
+      checkIpamType(conf.ipam.type);
+      const location = locate(conf, env);
+      const shared = location.kind === "etcd" || location.kind === "kubernetes";
+      if (shared && /-ipam$/.test(request.argv0)) {
+        return await withStore(conf, env, absent, (store) => {
+          return throughServer(request, store, env, conf);
+        });
+      }
       throw new CniError(
         CniCode.tryAgain,
         `The pod cannot be attached now: ${absent}. Start it with \`systemctl start tortie\`, or see ` +
           "its log.",
       );
+    }
     case "STATUS":
       // A version without STATUS, or a broken configuration, is told first.
       return await throughServer(request, unreachable(absent), env, parseNetConf(request.stdin));
@@ -73,8 +92,7 @@ async function answer(
     case "DEL":
     case "CHECK": {
       const conf = parseNetConf(request.stdin);
-      const store = await openStore(conf, env, absent);
-      try {
+      return await withStore(conf, env, absent, async (store) => {
         if (command === "CHECK" && store instanceof UnreachableStore) {
           const attachment = parseAttachment(command, request.env);
           const identity = identify(attachment, conf.name, nodeName(env, conf));
@@ -82,9 +100,7 @@ async function answer(
           return { exit: 0, body: "" };
         }
         return await throughServer(request, store, env, conf);
-      } finally {
-        await store.close();
-      }
+      });
     }
     default:
       return command satisfies never;
@@ -132,34 +148,43 @@ function exists(path: string): boolean {
   }
 }
 
-async function openStore(
+function locate(conf: NetConf, env: Readonly<Record<string, string>>): DatastoreLocation {
+  const variable = (name: string) => env[name];
+  try {
+    if (conf.store) return parseStoreName(conf.store, "tortie.store", variable);
+    if (conf.datastore) return conf.datastore;
+    if (env.TORTIE_STORE) return parseStoreName(env.TORTIE_STORE, "TORTIE_STORE", variable);
+    return locationFromEnvironment(variable) ??
+      { kind: "kv", path: `${env.TORTIE_STATE_DIR || "/var/lib/tortie"}/store.kv` };
+  } catch (error) {
+    if (!(error instanceof LocationError)) throw error;
+    throw new CniError(CniCode.configuration, `The datastore cannot be found: ${error.message}.`);
+  }
+}
+
+/** Runs the action on the datastore, or on one that says of each operation why there is none. */
+async function withStore<T>(
   conf: NetConf,
   env: Readonly<Record<string, string>>,
   absent: string,
-): Promise<Store> {
-  const place = conf.store ?? env.TORTIE_STORE ??
-    `${env.TORTIE_STATE_DIR || "/var/lib/tortie"}/store.kv`;
-  const path = place.replace(/^(kv|unix):(\/\/)?/, "");
-  if (path.endsWith(".kv") || place.startsWith("kv:")) {
-    // Opening would make the file; a store that is not there holds nothing of ours to release.
-    if (!exists(path)) {
-      return unreachable(`${absent}, and there is no datastore at ${path}`);
-    }
-    try {
-      const { openKv } = await import("../mod/store/kv.ts");
-      return await openKv(path, { waitMs: LOCK_PATIENCE });
-    } catch (error) {
-      return unreachable(`${absent}, and ${(error as Error).message}`);
-    }
-  }
-  const { remoteStore } = await import("../mod/store/remote.ts");
-  const store = remoteStore(path, { patienceMs: STORE_PATIENCE });
+  action: (store: Store) => Promise<T>,
+): Promise<T> {
+  const location = locate(conf, env);
+  let store: Store;
   try {
-    await store.get("/calico/resources/v3/projectcalico.org/clusterinformations/default");
-    return store;
+    // Opening would make the file; a store that is not there holds nothing of ours to release.
+    if (location.kind === "kv" && !exists(location.path)) {
+      throw new StoreError("unavailable", `there is no datastore at ${describeLocation(location)}`);
+    }
+    store = await openDatastore(location, { waitMs: LOCK_PATIENCE, patienceMs: STORE_PATIENCE });
   } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    store = unreachable(`${absent}, and ${error.message}`);
+  }
+  try {
+    return await action(store);
+  } finally {
     await store.close();
-    return unreachable(`${absent}, and ${(error as Error).message}`);
   }
 }
 

@@ -1,23 +1,35 @@
 /**
  * Where the datastore is, and how to get at it. In this order:
  *
- *   --store, else TORTIE_STORE        path of a served store's socket, or kv:PATH for an embedded one
- *   -c FILE, else /etc/tortie/config.yaml     its `store`
+ *   --store, else TORTIE_STORE        a served store's socket, kv:PATH, etcd:ENDPOINTS, kubernetes:
+ *   --context                         the Kubernetes API of that context of the kubeconfig
+ *   -c FILE, else /etc/tortie/config.yaml     its `store`, or Calico's keys
+ *   /etc/calico/calicoctl.cfg         Calico's keys; where a file names a datastore, no variable counts
+ *   DATASTORE_TYPE, ETCD_ENDPOINTS …  Calico's variables
  *   the node's socket                 $TORTIE_RUN_DIR/tortie.sock (/run/tortie)
  *   the embedded store's file         $TORTIE_STATE_DIR/store.kv (/var/lib/tortie), where nobody serves it
  *
- * calicoctl.cfg and DATASTORE_TYPE name datastores (etcdv3, kubernetes) for which this build has no
- * driver; that is said, instead of quietly taking another one.
+ * What each of these may say is read in `mod/store/location.ts`.
  */
 import type { Prefix } from "../net/mod.ts";
+import {
+  type DatastoreLocation,
+  describeLocation,
+  LocationError,
+  locationFromConfig,
+  locationFromEnvironment,
+  locationOfContext,
+  parseStoreName,
+} from "../store/location.ts";
+import { openDatastore } from "../store/open.ts";
 import type { Resources } from "../store/resources.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { type Call, textOption } from "./command.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 
-export interface StoreLocation {
-  readonly kind: "socket" | "kv";
-  readonly path: string;
+/** One place where the datastore may be. */
+export interface Candidate {
+  readonly location: DatastoreLocation;
   /** Who named it, for messages: `--store`, `TORTIE_STORE`, `the node's socket`. */
   readonly from: string;
   /** Named by the user, so that a file that is not there is made. */
@@ -36,43 +48,57 @@ function storeFile(io: Io): string {
   return `${io.env("TORTIE_STATE_DIR") || "/var/lib/tortie"}/store.kv`;
 }
 
-/** What a store's name means: a socket's path, `unix:PATH`, `kv:PATH`, or a path that ends in .kv. */
-export function parseLocation(text: string, from: string): StoreLocation {
-  const [scheme, path] = /^[a-z0-9]+:/.test(text)
-    ? text.split(/:(?:\/\/)?(.*)/s)
-    : [text.endsWith(".kv") ? "kv" : "unix", text];
-  if (path && (scheme === "kv" || scheme === "unix")) {
-    return { kind: scheme === "kv" ? "kv" : "socket", path, from, named: true };
-  }
-  throw usageError(
-    `the store "${text}" of ${from} is not understood; want the path of a served store's socket, ` +
-      "or kv:PATH for an embedded store",
-  );
-}
-
 /** Where a command's datastore is; the default locations are told in the order of trying. */
-export async function locateStore(call: Call): Promise<StoreLocation[]> {
+export async function locateStore(call: Call): Promise<Candidate[]> {
   const { io } = call;
-  const context = textOption(call, "context");
-  if (context) throw otherDriver("kubernetes", `--context ${context}`);
-  const flag = textOption(call, "store");
-  if (flag) return [parseLocation(flag, "--store")];
-  const variable = io.env("TORTIE_STORE");
-  if (variable) return [parseLocation(variable, "TORTIE_STORE")];
-  const config = textOption(call, "config");
-  for (const path of config ? [config] : [DEFAULT_CONFIG, CALICOCTL_CONFIG]) {
-    const location = await configuredStore(path, config !== undefined);
-    if (location) return [location];
-  }
-  const type = io.env("DATASTORE_TYPE");
-  if (type && type !== "kv") throw otherDriver(type, "DATASTORE_TYPE");
+  const named = await inWords(() => namedStore(call));
+  if (named) return [named];
   return [
-    { kind: "socket", path: nodeSocket(io), from: "the node's socket", named: false },
-    { kind: "kv", path: storeFile(io), from: "the embedded store", named: false },
+    {
+      location: { kind: "socket", path: nodeSocket(io) },
+      from: "the node's socket",
+      named: false,
+    },
+    { location: { kind: "kv", path: storeFile(io) }, from: "the embedded store", named: false },
   ];
 }
 
-async function configuredStore(path: string, must: boolean): Promise<StoreLocation | undefined> {
+async function namedStore(call: Call): Promise<Candidate | undefined> {
+  const { io } = call;
+  const env = (name: string) => io.env(name);
+  const store = textOption(call, "store");
+  const context = textOption(call, "context");
+  const [name, from] = store ? [store, "--store"] : [io.env("TORTIE_STORE"), "TORTIE_STORE"];
+  if (store || (name && !context)) {
+    return { location: parseStoreName(name!, from, env), from, named: true };
+  }
+  if (context) {
+    const from = `--context ${context}`;
+    return { location: locationOfContext(context, env), from, named: true };
+  }
+  const configured = await configuredStore(io, textOption(call, "config"));
+  if (configured) return configured;
+  const location = locationFromEnvironment(env);
+  return location && { location, from: "the environment", named: true };
+}
+
+/** What configuration files name: this one, or those in their usual places. */
+export async function configuredStore(
+  io: Io,
+  config: string | undefined,
+): Promise<Candidate | undefined> {
+  for (const path of config ? [config] : [DEFAULT_CONFIG, CALICOCTL_CONFIG]) {
+    const location = await inWords(() => storeOfFile(io, path, config !== undefined));
+    if (location) return { location, from: path, named: true };
+  }
+  return undefined;
+}
+
+async function storeOfFile(
+  io: Io,
+  path: string,
+  must: boolean,
+): Promise<DatastoreLocation | undefined> {
   let text: string;
   try {
     text = await Deno.readTextFile(path);
@@ -88,35 +114,40 @@ async function configuredStore(path: string, must: boolean): Promise<StoreLocati
     if (error instanceof YamlError) throw failure(error.message);
     throw error;
   }
-  if (typeof value?.store === "string") return parseLocation(value.store, path);
-  const type = value?.datastoreType ?? value?.spec?.datastoreType;
-  if (typeof type === "string" && type !== "kv") throw otherDriver(type, path);
-  return undefined;
+  const env = (name: string) => io.env(name);
+  if (typeof value?.store === "string") return parseStoreName(value.store, path, env);
+  return locationFromConfig(value, path, env);
 }
 
-function otherDriver(type: string, from: string): CliError {
-  return failure(
-    `the datastore type "${type}" of ${from} has no driver in this build; name an embedded or ` +
-      "served store with --store",
-  );
+async function inWords<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof LocationError) throw usageError(error.message);
+    throw error;
+  }
 }
 
 /** An open datastore; close it when done. */
 export interface OpenStore {
   readonly store: Store;
-  readonly location: StoreLocation;
+  readonly location: DatastoreLocation;
   close(): Promise<void>;
 }
 
 /** Opens the command's datastore; CliError "unreachable" that says what was tried. */
 export async function openStore(call: Call): Promise<OpenStore> {
   const tried: string[] = [];
-  for (const location of await locateStore(call)) {
-    const opened = location.kind === "socket"
-      ? await openSocket(location)
-      : await openFile(location);
-    if (typeof opened !== "string") return opened;
-    tried.push(`${location.path} (${location.from}): ${opened}`);
+  for (const candidate of await locateStore(call)) {
+    const { location, from } = candidate;
+    const opened = await open(candidate);
+    if (typeof opened !== "string") {
+      return { store: opened, location, close: () => opened.close() };
+    }
+    tried.push(`${describeLocation(location)} (${from}): ${opened}`);
+    if (location.kind === "etcd" || location.kind === "kubernetes") {
+      throw new CliError(EXIT.unreachable, `the datastore cannot be used: ${tried[0]}`);
+    }
   }
   throw new CliError(
     EXIT.unreachable,
@@ -126,31 +157,19 @@ export async function openStore(call: Call): Promise<OpenStore> {
 }
 
 /** The store, or why it cannot be had. */
-async function openSocket(location: StoreLocation): Promise<OpenStore | string> {
-  const { connectUnix } = await import("../rpc/connect.ts");
+async function open({ location, named }: Candidate): Promise<Store | string> {
   try {
-    // Asked once here: a store that was never there is no store that is away for a moment.
-    (await connectUnix(location.path)).close();
-  } catch (error) {
-    return reasonOf(error, "no such socket");
-  }
-  const { remoteStore } = await import("../store/remote.ts");
-  const store = remoteStore(location.path);
-  return { store, location, close: () => store.close() };
-}
-
-async function openFile(location: StoreLocation): Promise<OpenStore | string> {
-  if (!location.named) {
-    try {
-      await Deno.stat(location.path);
-    } catch (error) {
-      return reasonOf(error, "no such file");
+    if (location.kind === "socket") {
+      // Asked once here: a store that was never there is no store that is away for a moment.
+      const { connectUnix } = await import("../rpc/connect.ts");
+      (await connectUnix(location.path)).close();
     }
+    if (location.kind === "kv" && !named) await Deno.stat(location.path);
+  } catch (error) {
+    return reasonOf(error, location.kind === "kv" ? "no such file" : "no such socket");
   }
-  const { openKv } = await import("../store/kv.ts");
   try {
-    const store = await openKv(location.path);
-    return { store, location, close: () => store.close() };
+    return await openDatastore(location, { lazily: location.kind === "socket" });
   } catch (error) {
     if (error instanceof StoreError) return error.message;
     throw error;
@@ -171,7 +190,10 @@ export async function withStore<T>(call: Call, action: (store: Store) => Promise
     return await action(opened.store);
   } catch (error) {
     if (error instanceof StoreError && error.kind === "unavailable") {
-      throw new CliError(EXIT.unreachable, `${opened.location.path}: ${error.message}`);
+      throw new CliError(
+        EXIT.unreachable,
+        `${describeLocation(opened.location)}: ${error.message}`,
+      );
     }
     throw error;
   } finally {

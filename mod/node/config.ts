@@ -5,17 +5,17 @@
  * BGPConfiguration, over which a FELIX_ variable wins, as in Felix.
  */
 import { parseCidr, parseIp, type Prefix } from "../net/mod.ts";
+import {
+  type DatastoreLocation,
+  LocationError,
+  locationFromEnvironment,
+  parseStoreName,
+} from "../store/location.ts";
 
 /** A setting that cannot be understood: says which, what it was, and what it may be. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
-
-export type StoreLocation =
-  /** The embedded store of this process, which serves it to others over its socket. */
-  | { kind: "kv"; path: string }
-  /** A store that another process serves over a Unix socket. */
-  | { kind: "socket"; path: string };
 
 export type EncapMode = "Never" | "Always" | "CrossSubnet";
 
@@ -38,7 +38,10 @@ export interface NodeConfig {
   stateDir: string;
   /** Where Calico keeps `nodename` and `mtu`. */
   calicoDir: string;
-  store: StoreLocation;
+  /** A kv is this process's own, and others reach it over its socket. */
+  store: DatastoreLocation;
+  /** A datastore that is not there at the first start of all is waited for (WAIT_FOR_DATASTORE). */
+  waitForDatastore: boolean;
   /** `autodetect`, `none`, empty (keep what the Node has, else autodetect), or an address[/length]. */
   ip: { 4: string; 6: string };
   ipMethod: { 4: string; 6: string };
@@ -67,6 +70,8 @@ export interface NodeConfig {
 export interface NodeFlags {
   nodename?: string;
   store?: string;
+  /** What configuration files name; flag and environment win. */
+  configured?: DatastoreLocation;
   ip?: string;
   ip6?: string;
   logLevel?: string;
@@ -145,14 +150,19 @@ function defaultPool(env: Environment, family: 4 | 6): DefaultPool | undefined {
   };
 }
 
-function storeLocation(text: string | undefined, stateDir: string): StoreLocation {
-  if (!text) return { kind: "kv", path: `${stateDir}/store.kv` };
-  const [scheme, path] = text.includes(":") ? text.split(/:(?:\/\/)?(.*)/s) : ["", text];
-  if (scheme === "kv" || (scheme === "" && path.endsWith(".kv"))) return { kind: "kv", path };
-  if (scheme === "unix" || scheme === "") return { kind: "socket", path };
-  throw new ConfigError(
-    `the store "${text}" is not understood; use the path of a served store's socket, or kv:PATH`,
-  );
+function storeLocation(flags: NodeFlags, env: Environment, stateDir: string): DatastoreLocation {
+  try {
+    const [name, from] = flags.store
+      ? [flags.store, "--store"]
+      : [env("TORTIE_STORE"), "TORTIE_STORE"];
+    if (name) return parseStoreName(name, from, env);
+    const own: DatastoreLocation = { kind: "kv", path: `${stateDir}/store.kv` };
+    if (env("DATASTORE_TYPE") === "kv") return own;
+    return locationFromEnvironment(env) ?? flags.configured ?? own;
+  } catch (error) {
+    if (error instanceof LocationError) throw new ConfigError(error.message);
+    throw error;
+  }
 }
 
 function address(name: string, text: string | undefined, fallback: string): string {
@@ -203,13 +213,15 @@ export function nodeConfig(
     return text ? parseInteger(name, text, 0, 65535) : fallback;
   };
   const holdTime = env("TORTIE_BGP_HOLD_TIME");
+  const wait = env("WAIT_FOR_DATASTORE");
   const pathMtu = env("TORTIE_PATH_MTU_INTERVAL");
   return {
     nodeName,
     runDir: env("TORTIE_RUN_DIR") || "/run/tortie",
     stateDir,
     calicoDir: env("TORTIE_CALICO_DIR") || "/var/lib/calico",
-    store: storeLocation(flags.store ?? env("TORTIE_STORE"), stateDir),
+    store: storeLocation(flags, env, stateDir),
+    waitForDatastore: wait ? parseBoolean("WAIT_FOR_DATASTORE", wait) : false,
     ip: {
       4: address("IP", flags.ip ?? env("IP"), ""),
       6: address("IP6", flags.ip6 ?? env("IP6"), "none"),

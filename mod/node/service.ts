@@ -15,8 +15,8 @@ import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import { formatIp } from "../net/mod.ts";
 import type { Methods } from "../rpc/method.ts";
 import { openKv } from "../store/kv.ts";
+import { openDatastore } from "../store/open.ts";
 import { Resources } from "../store/resources.ts";
-import { remoteStore } from "../store/remote.ts";
 import { serveStore } from "../store/serve.ts";
 import type { Store } from "../store/store.ts";
 import { holdName, sendDatagram } from "../../ffi/unix.ts";
@@ -86,7 +86,9 @@ async function holdSoon(name: string): Promise<{ release(): void } | undefined> 
 
 /** The store of this node, and the methods by which others reach it through us. */
 async function openStore(config: NodeConfig): Promise<{ store: Store; methods: Methods }> {
-  if (config.store.kind === "socket") return { store: remoteStore(config.store.path), methods: {} };
+  if (config.store.kind !== "kv") {
+    return { store: await openDatastore(config.store, { lazily: true }), methods: {} };
+  }
   const socket = `${config.runDir}/tortie.sock`;
   // A predecessor that was killed gives the file back at once; one that is ending, in a moment.
   const store = await openKv(config.store.path, { socket, waitMs: 5000 });

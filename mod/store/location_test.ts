@@ -1,0 +1,203 @@
+import assert from "node:assert/strict";
+import {
+  describeLocation,
+  LocationError,
+  locationFromConfig,
+  locationFromEnvironment,
+  locationFromNetConf,
+  locationOfContext,
+  parseStoreName,
+} from "./location.ts";
+
+const env = (values: Record<string, string>) => (name: string) => values[name];
+const none = env({});
+
+Deno.test("nothing that names a datastore is no answer", () => {
+  assert.equal(locationFromEnvironment(none), undefined);
+  // Everybody who works with kubectl has this one.
+  assert.equal(locationFromEnvironment(env({ KUBECONFIG: "/root/.kube/config" })), undefined);
+  assert.equal(locationFromConfig(null, "x.yaml", none), undefined);
+  assert.equal(locationFromConfig({ store: 1, logLevel: "info" }, "x.yaml", none), undefined);
+  assert.equal(locationFromNetConf({ name: "n", type: "calico" }), undefined);
+  assert.equal(locationFromEnvironment(env({ DATASTORE_TYPE: "kv" })), undefined);
+});
+
+Deno.test("Calico's variables name an etcd, also with CALICO_ in front and as Felix's", () => {
+  const expected = {
+    kind: "etcd",
+    endpoints: ["https://10.0.0.1:2379", "https://etcd2:2379"],
+    username: "root",
+    password: "s3cret",
+    tls: { ca: { file: "/ca" }, cert: { file: "/cert" }, key: { file: "/key" } },
+  };
+  const values = {
+    ETCD_ENDPOINTS: "https://10.0.0.1:2379, https://etcd2:2379",
+    ETCD_USERNAME: "root",
+    ETCD_PASSWORD: "s3cret",
+    ETCD_CA_CERT_FILE: "/ca",
+    ETCD_CERT_FILE: "/cert",
+    ETCD_KEY_FILE: "/key",
+  };
+  assert.deepEqual(locationFromEnvironment(env(values)), expected);
+  assert.deepEqual(
+    locationFromEnvironment(env({ ...values, DATASTORE_TYPE: "etcdv3" })),
+    expected,
+  );
+  const prefixed = Object.fromEntries(Object.entries(values).map(([k, v]) => [`CALICO_${k}`, v]));
+  assert.deepEqual(locationFromEnvironment(env(prefixed)), expected);
+  const felix = {
+    ...values,
+    ETCD_ENDPOINTS: "http://wrong:1",
+    FELIX_ETCDENDPOINTS: values.ETCD_ENDPOINTS,
+    ETCD_CA_CERT_FILE: "/wrong",
+    FELIX_ETCDCAFILE: "/ca",
+  };
+  assert.deepEqual(locationFromEnvironment(env(felix)), expected);
+});
+
+Deno.test("calicoctl.cfg names an etcd or a Kubernetes, and its certificates inline", () => {
+  const pem = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n";
+  const spec = {
+    datastoreType: "etcdv3",
+    etcdEndpoints: "https://e:2379",
+    etcdCACert: pem,
+    etcdCert: pem,
+    etcdKey: pem,
+  };
+  const file = { apiVersion: "projectcalico.org/v3", kind: "CalicoAPIConfig", metadata: {}, spec };
+  assert.deepEqual(locationFromConfig(file, "c", none), {
+    kind: "etcd",
+    endpoints: ["https://e:2379"],
+    username: undefined,
+    password: undefined,
+    tls: { ca: { pem }, cert: { pem }, key: { pem } },
+  });
+  const kubernetes = {
+    ...file,
+    spec: {
+      datastoreType: "kubernetes",
+      kubeconfig: "/k",
+      k8sCurrentContext: "prod",
+      usePodCIDR: true,
+      calicoAPIGroup: "projectcalico.org/v3",
+      k8sClientQPS: 50,
+    },
+  };
+  assert.deepEqual(locationFromConfig(kubernetes, "c", env({ HOME: "/root" })), {
+    kind: "kubernetes",
+    kubeconfig: "/k",
+    kubeconfigInline: undefined,
+    defaultKubeconfig: "/root/.kube/config",
+    context: "prod",
+    apiEndpoint: undefined,
+    token: undefined,
+    tls: { ca: undefined, cert: undefined, key: undefined },
+    insecureSkipTlsVerify: false,
+    apiGroup: "projectcalico.org/v3",
+    usePodCidr: true,
+  });
+  // A file that names a datastore is all that counts, as in Calico.
+  const variables = env({ ETCD_CA_CERT_FILE: "/ca", ETCD_ENDPOINTS: "http://other:1" });
+  assert.deepEqual(
+    locationFromConfig(file, "c", variables),
+    locationFromConfig(file, "c", none),
+  );
+});
+
+Deno.test("the CNI plugin's keys name a datastore", () => {
+  const etcd = {
+    datastore_type: "etcdv3",
+    etcd_endpoints: "https://e:2379",
+    etcd_ca_cert_file: "/ca",
+    etcd_cert_file: "/cert",
+    etcd_key_file: "/key",
+    kubernetes: { kubeconfig: "/etc/cni/net.d/calico-kubeconfig" },
+  };
+  assert.deepEqual(locationFromNetConf(etcd), {
+    kind: "etcd",
+    endpoints: ["https://e:2379"],
+    username: undefined,
+    password: undefined,
+    tls: { ca: { file: "/ca" }, cert: { file: "/cert" }, key: { file: "/key" } },
+  });
+  const old = locationFromNetConf({ etcd_authority: "10.0.0.1:2379", etcd_scheme: "https" });
+  assert.deepEqual(old?.kind === "etcd" && old.endpoints, ["https://10.0.0.1:2379"]);
+  const kubernetes = locationFromNetConf({
+    datastore_type: "kubernetes",
+    kubernetes: { kubeconfig: "/k", k8s_api_root: "https://10.96.0.1:443" },
+    policy: { k8s_auth_token: "t" },
+  });
+  assert(kubernetes?.kind === "kubernetes");
+  assert.equal(kubernetes.kubeconfig, "/k");
+  assert.equal(kubernetes.apiEndpoint, "https://10.96.0.1:443");
+  assert.equal(kubernetes.token, "t");
+});
+
+Deno.test("a store's name takes its credentials from the environment", () => {
+  const variables = env({ ETCD_CA_CERT_FILE: "/ca", ETCD_ENDPOINTS: "http://other:1" });
+  for (const name of ["etcd:https://a:1,b:2", "https://a:1,b:2", "etcd://https://a:1,b:2"]) {
+    assert.deepEqual(parseStoreName(name, "--store", variables), {
+      kind: "etcd",
+      endpoints: ["https://a:1", "https://b:2"],
+      username: undefined,
+      password: undefined,
+      tls: { ca: { file: "/ca" }, cert: undefined, key: undefined },
+    });
+  }
+  assert.deepEqual(parseStoreName("kv:/x", "--store", none), { kind: "kv", path: "/x" });
+  assert.deepEqual(parseStoreName("/x.kv", "--store", none), { kind: "kv", path: "/x.kv" });
+  assert.deepEqual(parseStoreName("unix:///x", "--store", none), { kind: "socket", path: "/x" });
+  assert.deepEqual(parseStoreName("/x.sock", "--store", none), { kind: "socket", path: "/x.sock" });
+  const kubernetes = parseStoreName("kubernetes:/k", "--store", none);
+  assert(kubernetes.kind === "kubernetes" && kubernetes.kubeconfig === "/k");
+  const context = locationOfContext("prod", env({ KUBECONFIG: "/k", DATASTORE_TYPE: "etcdv3" }));
+  assert.equal(describeLocation(context), "the Kubernetes API at /k (context prod)");
+});
+
+Deno.test("what is wrong is told by the name under which it was given", () => {
+  const base = { ETCD_ENDPOINTS: "https://e:2379" };
+  const cases: [values: Record<string, string>, message: RegExp][] = [
+    [{ DATASTORE_TYPE: "consul" }, /"consul" of DATASTORE_TYPE is not known/],
+    [{ CALICO_DATASTORE_TYPE: "consul" }, /"consul" of CALICO_DATASTORE_TYPE/],
+    [{ FELIX_DATASTORETYPE: "consul" }, /"consul" of FELIX_DATASTORETYPE/],
+    [{ DATASTORE_TYPE: "etcdv3" }, /DATASTORE_TYPE says etcdv3, but no endpoint/],
+    [{ ETCD_DISCOVERY_SRV: "example.com" }, /ETCD_DISCOVERY_SRV asks .* SRV .* ETCD_ENDPOINTS/],
+    [{ ETCD_ENDPOINTS: "a:1,,b:2" }, /endpoint "" of ETCD_ENDPOINTS is empty/],
+    [{ ETCD_ENDPOINTS: "unix:///x" }, /"unix:\/\/\/x" of ETCD_ENDPOINTS is not understood/],
+    [{ ETCD_ENDPOINTS: "ftp://e:1" }, /has the scheme ftp/],
+    [{ ETCD_ENDPOINTS: "http://u:p@e:2379" }, /"http:\/\/…@e:2379" of ETCD_ENDPOINTS holds a user/],
+    [{ ...base, ETCD_KEY_FILE: "/k" }, /ETCD_KEY_FILE is set but no certificate/],
+    [{ ...base, ETCD_CERT_FILE: "/c" }, /ETCD_CERT_FILE is set but no key/],
+    [{ ...base, ETCD_USERNAME: "u" }, /ETCD_USERNAME is set but no password/],
+    [{ ...base, ETCD_CA_CERT: "x", ETCD_CERT: "y" }, /ETCD_CA_CERT is no PEM text/],
+    [
+      {
+        ...base,
+        ETCD_KEY_FILE: "/k",
+        ETCD_CERT_FILE: "/c",
+        ETCD_CA_CERT: "-----BEGIN CERTIFICATE-----",
+      },
+      /ETCD_CA_CERT is given inline and ETCD_KEY_FILE as a file/,
+    ],
+    [{ K8S_API_ENDPOINT: "10.0.0.1:6443" }, /K8S_API_ENDPOINT="10.0.0.1:6443" is not an http/],
+    [{ DATASTORE_TYPE: "kubernetes", USE_POD_CIDR: "perhaps" }, /USE_POD_CIDR="perhaps" is not a/],
+    [{ DATASTORE_TYPE: "kubernetes", CALICO_API_GROUP: "v2" }, /CALICO_API_GROUP="v2" is not one/],
+    [
+      { DATASTORE_TYPE: "kubernetes", K8S_KEY_FILE: "/k" },
+      /K8S_KEY_FILE is set but no client cert/,
+    ],
+  ];
+  for (const [values, message] of cases) {
+    assert.throws(() => locationFromEnvironment(env(values)), (error: Error) => {
+      assert(error instanceof LocationError);
+      assert.match(error.message, message);
+      assert(!error.message.includes("u:p"));
+      return true;
+    });
+  }
+  const spec = (spec: unknown, rest = {}) => () => locationFromConfig({ spec, ...rest }, "c", none);
+  assert.throws(spec({ etcdEndpoint: "x" }), /unknown key spec\.etcdEndpoint/);
+  assert.throws(spec({ datastoreType: 3 }), /datastoreType of c must be a text, not 3/);
+  assert.throws(spec({}, { kind: "Secret" }), /kind "Secret", not CalicoAPIConfig/);
+  assert.throws(spec({}, { apiVersion: "v1" }), /apiVersion "v1"/);
+});
