@@ -118,10 +118,16 @@ export class Agent {
   }
 
   start(): void {
-    const { store, log } = this.#parts;
+    const { store, state, log } = this.#parts;
     this.#following = follow(store, "/", {
-      put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
+put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
       delete: (key, revision) => this.#guarded(key, () => this.#delete(key, revision)),
+      broken: (key, reason) => {
+        if (state.broken.get(key) !== reason) {
+          log.warn("left out what cannot be read", { key, reason });
+        }
+        state.broken.set(key, reason);
+      },
       synced: () => {
         this.#synced = true;
         this.#store = { ok: true };

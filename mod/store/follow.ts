@@ -20,6 +20,11 @@ export interface FollowHandlers<T = unknown> {
   delete(key: string, revision: Revision): void | Promise<void>;
   /** All that the store held at this revision has been told; called after each list. */
   synced?(revision: Revision): void | Promise<void>;
+  /**
+   * What lies under the key cannot be read: it was left out, or is told as deleted. Told once for each
+   * write, and by each new list again.
+   */
+  broken?(key: string, reason: string): void | Promise<void>;
   /** The store cannot be read now, and is being tried again; called for each failed attempt. */
   unavailable?(error: StoreError): void | Promise<void>;
 }
@@ -66,6 +71,8 @@ export async function follow<T = unknown>(
       if (signal?.aborted && !(error instanceof HandlerFailure)) return;
       if (error instanceof HandlerFailure) throw error.error;
       if (!(error instanceof StoreError) || error.kind === "invalid") throw error;
+      // Of another past: a revision that we know may stand for another value now.
+      if (error.restored) { for (const key of told.keys()) told.set(key, ""); }
       if (clock.monotonicMs() - began >= LASTED_MS) failures = 0;
       if (error.kind !== "compacted") await handled(() => handlers.unavailable?.(error));
       // The first relist after a compaction is what the store asks for, and waits for nothing.
@@ -86,7 +93,7 @@ async function relist<T>(
   told: Map<string, Revision>,
   signal: AbortSignal | undefined,
 ): Promise<Revision> {
-  const { entries, revision } = await store.list<T>(prefix);
+  const { entries, revision, broken = [] } = await store.list<T>(prefix);
   if (signal?.aborted) return revision;
   const there = new Set(entries.map((entry) => entry.key));
   for (const key of [...told.keys()]) {
@@ -101,6 +108,7 @@ async function relist<T>(
     await handled(() => handlers.put(entry));
     if (signal?.aborted) return revision;
   }
+  for (const { key, reason } of broken) await handled(() => handlers.broken?.(key, reason));
   await handled(() => handlers.synced?.(revision));
   return revision;
 }
@@ -133,9 +141,12 @@ async function tell<T>(
       told.set(key, revision);
       return await handled(() => handlers.put({ key, value, revision }));
     }
-    case "delete":
-      told.delete(event.key);
-      return await handled(() => handlers.delete(event.key, event.revision));
+    case "delete": {
+      const { key, revision, broken } = event;
+      told.delete(key);
+      await handled(() => handlers.delete(key, revision));
+      if (broken !== undefined) await handled(() => handlers.broken?.(key, broken));
+    }
   }
 }
 

@@ -106,6 +106,12 @@ export class Resources {
     const prefix = STORE_RULES.get(kind)?.record?.key ?? resourcePrefix(kind, namespace);
     const listing = await this.#do(kind.kind, () => this.store.list(prefix));
     const list: ResourceList<T> = { items: [], revision: listing.revision, broken: [] };
+    for (const { key, reason } of listing.broken ?? []) {
+      list.broken.push({
+        key,
+        error: new ModelError("malformed", `${kind.kind} ${key}: ${reason}`),
+      });
+    }
     for (const object of STORE_RULES.get(kind)?.builtIn ?? []) {
       list.items.push(structuredClone(object) as T);
     }

@@ -22,8 +22,17 @@ export interface Entry<T = unknown> {
   readonly revision: Revision;
 }
 
+/** What lies under a key and is no JSON value: half-written, or somebody else's. */
+export interface BrokenEntry {
+  readonly key: string;
+  readonly revision: Revision;
+  readonly reason: string;
+}
+
 export interface Listing<T = unknown> {
   readonly entries: Entry<T>[];
+  /** Left out of `entries`: they count as not there. */
+  readonly broken?: readonly BrokenEntry[];
   /** Of the store, when the list was read: watch from here to miss nothing. */
   readonly revision: Revision;
 }
@@ -35,7 +44,13 @@ export type WatchEvent<T = unknown> =
     readonly value: T;
     readonly revision: Revision;
   }
-  | { readonly type: "delete"; readonly key: string; readonly revision: Revision };
+  | {
+    readonly type: "delete";
+    readonly key: string;
+    readonly revision: Revision;
+    /** Something was written that cannot be read, and counts as not there: why. */
+    readonly broken?: string;
+  };
 
 /** What kept a store operation from being done. */
 export type StoreErrorKind =
@@ -54,9 +69,14 @@ export class StoreError extends Error {
     message: string,
     readonly key?: string,
     readonly current?: Entry,
+    more: { restored?: boolean } = {},
   ) {
     super(message);
+    this.restored = more.restored ?? false;
   }
+
+  /** With "compacted": the data was restored or made anew, so that old revisions say nothing. */
+  readonly restored: boolean;
 }
 
 export interface WriteOptions {

@@ -1,10 +1,359 @@
-/** The etcd driver's door. */
-import type { EtcdLocation } from "../location.ts";
-import type { OpenOptions } from "../open.ts";
-import { type Store, StoreError } from "../store.ts";
+/**
+ * The etcd driver: Calico's etcdv3 layout in an etcd cluster, so that Calico's tools and we share one
+ * datastore. Keys and values are `store.ts`'s own, byte for byte; a revision is etcd's mod_revision.
+ *
+ *     create   txn: version(key) = 0 ? put : get            -> "exists" with what stands there
+ *     update   txn: mod_revision(key) = r ? put : get       -> "conflict", "notFound"
+ *     delete   txn: [mod_revision(key) = r] ? delete : get
+ *     list     pages at one revision, a consistent snapshot, in slices that keep the loop live
+ *     watch    one HTTP stream a range (`watch.ts`), resumed wherever it broke
+ *     TTL      a lease for each write, as Calico's; the former one runs out with nothing on it
+ *
+ * It speaks to the JSON gateway by fetch (`client.ts`): TLS with client certificates, users, several
+ * endpoints. Of a keyspace that others share only `/calico/` and `/tortie/` are read; events of these
+ * two are each in the order of revisions, and told as they come.
+ *
+ * A value that is not JSON (half-written, or somebody else's) is no entry: `get` of it is StoreError
+ * "invalid", lists and watches leave it out and say so (`broken`), as Calico's.
+ */
 
-export function openEtcd(_location: EtcdLocation, _options: OpenOptions = {}): Promise<Store> {
-  return Promise.reject(
-    new StoreError("denied", "this build has no driver for etcd; name another with --store"),
+import { type Clock, systemClock } from "../clock.ts";
+import { checkKey, encodeValue, ttlMs } from "../limits.ts";
+import type { EtcdLocation } from "../location.ts";
+import {
+  type BrokenEntry,
+  type Entry,
+  type Listing,
+  type Revision,
+  type Store,
+  StoreError,
+  type WatchEvent,
+  type WatchOptions,
+  type WriteOptions,
+} from "../store.ts";
+import { type CallOptions, EtcdClient } from "./client.ts";
+import { EtcdFailure, toStoreError } from "./failure.ts";
+import {
+  type Compare,
+  decodeKey,
+  decodeValue,
+  encodeText,
+  keyAfter,
+  type KeyValue,
+  type Operation,
+  ownRanges,
+  rangeEnd,
+  type RangeResponse,
+  type TxnRequest,
+  type TxnResponse,
+} from "./gateway.ts";
+import { merged, watchRange } from "./watch.ts";
+
+export interface EtcdOptions {
+  /** How long an operation may take while no member serves. Default 10,000 ms. */
+  readonly patienceMs?: number;
+  /** Not to ask anything yet: the cluster may be away. */
+  readonly lazily?: boolean;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+/** Entries of one page of a list. */
+const PAGE = 500;
+/** A list whose revision is compacted while it is read is begun anew so often. */
+const LIST_TRIES = 5;
+const PATIENCE_MS = 10_000;
+
+/** The datastore in this etcd; StoreError "unavailable" or "denied" where it cannot be used now. */
+export async function openEtcd(
+  location: EtcdLocation,
+  options: EtcdOptions = {},
+): Promise<EtcdStore> {
+  const store = new EtcdStore(location, options);
+  if (options.lazily) return store;
+  try {
+    await store.mustServe();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+export class EtcdStore implements Store {
+  readonly #client: EtcdClient;
+  readonly #patienceMs: number;
+
+  constructor(location: EtcdLocation, options: EtcdOptions = {}) {
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
+    this.#client = new EtcdClient(location, { clock: systemClock, ...options });
+  }
+
+  /** Asks every member at most once for what a Calico datastore of this layout holds. */
+  async mustServe(): Promise<void> {
+    const count = (key: string): Operation => ({
+      requestRange: { key: encodeText(key), range_end: rangeEnd(key), count_only: true },
+    });
+    const request: TxnRequest = { success: [count("/calico/resources/v3/"), count("/calico/v1/")] };
+    const { responses } = await this.#call<TxnResponse>("/v3/kv/txn", request, {
+      what: "opening",
+      once: true,
+    });
+    const [now, old] = responses!.map((one) => Number(one.response_range?.count ?? 0));
+    if (now === 0 && old > 0) {
+      throw new StoreError(
+        "denied",
+        `etcd at ${this.#client.where}: it holds data in the layout of Calico before v3 (/calico/v1) ` +
+          "and none of v3; upgrade it with Calico's calico-upgrade, or name another datastore",
+      );
+    }
+  }
+
+  async get<T = unknown>(key: string): Promise<Entry<T> | undefined> {
+    checkKey(key);
+    const { kvs } = await this.#call<RangeResponse>(
+      "/v3/kv/range",
+      { key: encodeText(key) },
+      { what: `get of ${key}` },
+    );
+    return kvs?.[0] && entryOf<T>(kvs[0]);
+  }
+
+  async list<T = unknown>(prefix: string): Promise<Listing<T>> {
+    for (let tries = 1;; tries++) {
+      try {
+        return await this.#listOnce<T>(prefix);
+      } catch (error) {
+        const moved = error instanceof StoreError && error.kind === "compacted";
+        if (!moved) throw error;
+        if (tries === LIST_TRIES) throw new StoreError("unavailable", error.message);
+      }
+    }
+  }
+
+  async #listOnce<T>(prefix: string): Promise<Listing<T>> {
+    const entries: Entry<T>[] = [], broken: BrokenEntry[] = [];
+    let revision: string | undefined;
+    for (const range of ownRanges(prefix)) {
+      const range_end = rangeEnd(range);
+      for (let key = encodeText(range);;) {
+        const page = await this.#call<RangeResponse>(
+          "/v3/kv/range",
+          { key, range_end, limit: PAGE, revision },
+          { what: `list of ${prefix}` },
+        );
+        revision ??= page.header!.revision!;
+        const kvs = page.kvs ?? [];
+        for (const kv of kvs) {
+          const read = readEntry<T>(kv);
+          if ("reason" in read) broken.push(read);
+          else entries.push(read);
+        }
+        if (!page.more || kvs.length === 0) break;
+        key = keyAfter(kvs[kvs.length - 1].key);
+      }
+    }
+    return { entries, revision: revision!, ...(broken.length > 0 && { broken }) };
+  }
+
+  async create(key: string, value: unknown, options: WriteOptions = {}): Promise<Revision> {
+    const write = checked(key, value, options);
+    const { compare, otherwise } = {
+      compare: { key: write.key, target: "VERSION", result: "EQUAL", version: "0" } as const,
+      otherwise: read(write.key),
+    };
+    const answer = await this.#put(write, compare, otherwise, `create of ${key}`);
+    if (answer.succeeded) return answer.header.revision!;
+    throw new StoreError("exists", `${key} exists already`, key, standing(answer));
+  }
+
+  async update(
+    key: string,
+    value: unknown,
+    revision: Revision,
+    options: WriteOptions = {},
+  ): Promise<Revision> {
+    const write = checked(key, value, options);
+    const compare = atRevision(write.key, revision);
+    const answer = compare
+      ? await this.#put(write, compare, read(write.key), `update of ${key}`)
+      : await this.#txn({ success: [read(write.key)] }, { what: `update of ${key}` });
+    if (compare && answer.succeeded) return answer.header.revision!;
+    throw refused(key, revision, answer);
+  }
+
+  async put(key: string, value: unknown, options: WriteOptions = {}): Promise<Revision> {
+    const write = checked(key, value, options);
+    const answer = await this.#put(write, undefined, undefined, `put of ${key}`);
+    return answer.header.revision!;
+  }
+
+  async delete(key: string, revision?: Revision): Promise<Revision> {
+    checkKey(key);
+    const at = encodeText(key);
+    const what = `delete of ${key}`;
+    const remove: Operation = { requestDeleteRange: { key: at } };
+    const compare = revision === undefined ? undefined : atRevision(at, revision);
+    if (revision !== undefined && !compare) {
+      throw refused(key, revision, await this.#txn({ success: [read(at)] }, { what }));
+    }
+    const answer = await this.#txn({
+      compare: compare && [compare],
+      success: [remove],
+      failure: [read(at)],
+    }, { what, write: true });
+    if (!answer.succeeded) throw refused(key, revision!, answer);
+    const deleted = answer.responses?.[0].response_delete_range?.deleted;
+    if (!deleted) throw new StoreError("notFound", `${key} does not exist`, key);
+    return answer.header.revision!;
+  }
+
+  async *watch<T = unknown>(prefix: string, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
+    const { signal } = options;
+    if (!/^(0|[1-9][0-9]{0,18})$/.test(options.from)) {
+      throw new StoreError("invalid", `"${options.from}" is not a revision to watch from`);
+    }
+    const end = new AbortController();
+    const stop = () => end.abort();
+    if (signal?.aborted) return;
+    signal?.addEventListener("abort", stop);
+    const own = {
+      from: BigInt(options.from),
+      signal: end.signal,
+      patienceMs: this.#patienceMs,
+    };
+    try {
+      const streams = ownRanges(prefix).map((range) => watchRange<T>(this.#client, range, own));
+      for await (const event of streams.length === 1 ? streams[0] : merged(streams, stop)) {
+        if (end.signal.aborted) return;
+        yield event;
+      }
+    } finally {
+      stop();
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+
+  close(): Promise<void> {
+    this.#client.close();
+    return Promise.resolve();
+  }
+
+  async #put(
+    { key, value, ttlMs }: Checked,
+    compare: Compare | undefined,
+    otherwise: Operation | undefined,
+    what: string,
+  ): Promise<TxnResponse> {
+    for (let tries = 1;; tries++) {
+      const lease = ttlMs > 0 ? await this.#lease(ttlMs) : undefined;
+      const request: TxnRequest = {
+        compare: compare && [compare],
+        success: [{ requestPut: { key, value, lease } }],
+        failure: otherwise && [otherwise],
+      };
+      try {
+        const answer = await this.#txn(request, { what, write: true });
+        if (!answer.succeeded && lease) this.#revoke(lease);
+        return answer;
+      } catch (error) {
+        // It ran out between the two requests: somebody was held up.
+        const gone = error instanceof LeaseGone && tries < 3;
+        if (!gone) throw error;
+      }
+    }
+  }
+
+  async #txn(request: TxnRequest, options: CallOptions): Promise<TxnResponse> {
+    const answer = await this.#call<TxnResponse>("/v3/kv/txn", request, options);
+    return answer;
+  }
+
+  async #lease(ttlMs: number): Promise<string> {
+    const seconds = Math.ceil(ttlMs / 1000);
+    const { ID } = await this.#call<{ ID: string }>("/v3/lease/grant", { TTL: String(seconds) }, {
+      what: "grant of a lease",
+    });
+    return ID;
+  }
+
+  /** Nobody waits for it: a lease without keys runs out by itself. */
+  #revoke(ID: string): void {
+    this.#call("/v3/lease/revoke", { ID }, { what: "revocation of a lease", once: true })
+      .catch(() => {});
+  }
+
+  async #call<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
+    try {
+      return await this.#client.call<T>(path, body, options);
+    } catch (error) {
+      if (!(error instanceof EtcdFailure)) throw error;
+      if (error.kind === "lease") throw new LeaseGone("unavailable", error.message);
+      throw toStoreError(error, this.#client.where, options.what);
+    }
+  }
+}
+
+class LeaseGone extends StoreError {}
+
+interface Checked {
+  /** Both in base64. */
+  readonly key: string;
+  readonly value: string;
+  readonly ttlMs: number;
+}
+
+function checked(key: string, value: unknown, options: WriteOptions): Checked {
+  checkKey(key);
+  return {
+    key: encodeText(key),
+    value: encodeText(encodeValue(key, value)),
+    ttlMs: ttlMs(key, options.ttlSeconds),
+  };
+}
+
+function read(key: string): Operation {
+  return { requestRange: { key } };
+}
+
+/** undefined for what no write can have made: 0 would mean that there is no such key. */
+function atRevision(key: string, revision: Revision): Compare | undefined {
+  if (!/^[1-9][0-9]{0,17}$/.test(revision)) return undefined;
+  return { key, target: "MOD", result: "EQUAL", mod_revision: revision };
+}
+
+/** What stands under the key, where it can be read. */
+function standing(answer: TxnResponse): Entry | undefined {
+  const kv = answer.responses?.[0].response_range?.kvs?.[0];
+  const entry = kv && readEntry(kv);
+  return entry && "value" in entry ? entry : undefined;
+}
+
+function refused(key: string, revision: Revision, answer: TxnResponse): StoreError {
+  const kv = answer.responses?.[0].response_range?.kvs?.[0];
+  if (!kv) return new StoreError("notFound", `${key} does not exist`, key);
+  return new StoreError(
+    "conflict",
+    `${key} was changed meanwhile: it is at revision ${kv.mod_revision}, not ${revision}; ` +
+      "read it again and repeat the change",
+    key,
+    standing(answer),
+  );
+}
+
+function readEntry<T>(kv: KeyValue): Entry<T> | BrokenEntry {
+  const key = decodeKey(kv.key), revision = kv.mod_revision;
+  const decoded = decodeValue(kv.value);
+  if ("broken" in decoded) return { key, revision, reason: decoded.broken };
+  return { key, value: decoded.value as T, revision };
+}
+
+function entryOf<T>(kv: KeyValue): Entry<T> {
+  const entry = readEntry<T>(kv);
+  if ("value" in entry) return entry;
+  throw new StoreError(
+    "invalid",
+    `the value of ${entry.key} in etcd cannot be read: ${entry.reason}; delete it, or write it anew`,
+    entry.key,
   );
 }

@@ -1,0 +1,487 @@
+/**
+ * Requests to an etcd cluster through the JSON gateway of its members. One member serves us as long as
+ * it can; when it does not answer in time, has no leader or breaks the connection, the next one is
+ * taken. A read is repeated elsewhere; a write only where it is certain that it was not carried out,
+ * since nobody could tell our second try from somebody else's first: the caller hears that the outcome
+ * is unknown, and reads again.
+ *
+ *     call -> slot -> member (checked) -> HTTP -> header noted -> answer
+ *                        ^------ the next one, or log in again, or new certificates
+ *
+ * Every read is linearizable, so a revision below one that we were told before means that the data went
+ * back in time: the cluster was restored from a backup, or made anew. `epoch` counts how often, and
+ * watches end then. A member of another cluster than the one that the other endpoints have is not used:
+ * writes that went here and there would assign addresses twice.
+ */
+
+import { type Clock, sleep, systemClock } from "../clock.ts";
+import type { EtcdLocation } from "../location.ts";
+import { StoreError } from "../store.ts";
+import { EtcdFailure, failureOfAnswer, failureOfFetch } from "./failure.ts";
+import { encodeText, type Header } from "./gateway.ts";
+import { httpClient, readTls, type TlsTexts } from "./tls.ts";
+
+export interface ClientOptions {
+  /** How long an operation may take, with all its tries. Default 10,000 ms, as Calico dials. */
+  readonly patienceMs?: number;
+  readonly clock?: Clock;
+  /** 0 to 1, as Math.random: which member is the first. */
+  readonly random?: () => number;
+}
+
+export interface CallOptions {
+  /** In words, for messages: `update of /calico/…`. */
+  readonly what: string;
+  /** Not to be repeated where it may have been done. */
+  readonly write?: boolean;
+  /** Every member is asked once, and no more. */
+  readonly once?: boolean;
+}
+
+/** One endpoint, and what we know of it. */
+export interface Member {
+  readonly url: string;
+  /** When it last failed and last answered, on the monotonic clock. */
+  failedMs: number;
+  heardMs: number;
+  fault?: EtcdFailure;
+  /** The cluster to which it belonged when it was checked. */
+  cluster?: string;
+}
+
+const PATIENCE_MS = 10_000;
+/** With several members, how long one may take before another is asked. */
+const TRY_MS = 3000;
+/** A member that was not heard of for so long is checked before a write is given to it. */
+const FRESH_MS = 2000;
+const CHECK_MS = 1500;
+/** A member that failed is not taken again for so long while there are others. */
+const SHUN_MS = 10_000;
+/** Requests on their way at the same time; each has a connection. */
+const SLOTS = 32;
+const FIRST_PAUSE_MS = 50, LONGEST_PAUSE_MS = 1000;
+
+/** A key that every user of ours may read: asked for to hear whether a member serves. */
+const SIGN = { key: encodeText("/calico/"), count_only: true };
+
+export class EtcdClient {
+  readonly clock: Clock;
+  readonly members: readonly Member[];
+  readonly #location: EtcdLocation;
+  readonly #patienceMs: number;
+  #at: number;
+  #http: Deno.HttpClient | undefined;
+  #tls: TlsTexts = {};
+  #token: string | undefined;
+  #login: Promise<void> | undefined;
+  #seen = 0n;
+  #cluster: string | undefined;
+  #epoch = 0;
+  #closed: StoreError | undefined;
+  readonly #requests = new Set<AbortController>();
+  readonly #streams = new Set<() => void>();
+  #free = SLOTS;
+  readonly #queue: (() => void)[] = [];
+
+  constructor(location: EtcdLocation, options: ClientOptions = {}) {
+    const { patienceMs = PATIENCE_MS, clock = systemClock, random = Math.random } = options;
+    this.#location = location;
+    this.#patienceMs = patienceMs;
+    this.clock = clock;
+    this.members = location.endpoints.map((url) => ({
+      url,
+      failedMs: -Infinity,
+      heardMs: -Infinity,
+    }));
+    this.#at = Math.floor(random() * this.members.length);
+  }
+
+  /** How often the data was found to be another than before. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** The newest revision that we were told of. */
+  get seen(): bigint {
+    return this.#seen;
+  }
+
+  get closed(): StoreError | undefined {
+    return this.#closed;
+  }
+
+  /** All endpoints, for messages. */
+  get where(): string {
+    return this.members.map((member) => member.url).join(", ");
+  }
+
+  /** One request; EtcdFailure that says which member(s) failed and how. */
+  async call<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
+    await this.#slot();
+    try {
+      return await this.#try<T>(path, body, options);
+    } finally {
+      this.#free++;
+      this.#queue.shift()?.();
+    }
+  }
+
+  async #try<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
+    const { write = false, once = false } = options;
+    const deadline = this.clock.monotonicMs() + this.#patienceMs;
+    const tried = new Map<Member, EtcdFailure>();
+    let logins = 0, pause = FIRST_PAUSE_MS;
+    for (;;) {
+      const member = this.choose(tried);
+      const left = deadline - this.clock.monotonicMs();
+      if (left <= 0 && tried.size > 0) throw joined(tried);
+      const limit = Math.max(1, this.members.length > 1 ? Math.min(left, TRY_MS) : left);
+      let sent = false;
+      try {
+        await this.check(member, write ? FRESH_MS : Infinity, Math.min(limit, CHECK_MS));
+        const headers = await this.#headers(member, limit);
+        sent = true;
+        return await this.#ask<T>(member, path, body, limit, headers);
+      } catch (thrown) {
+        if (!(thrown instanceof EtcdFailure)) throw thrown;
+        const error = new EtcdFailure(thrown.kind, thrown.message, sent && thrown.uncertain);
+        error.where = thrown.where ?? member.url;
+        if (error.kind === "token" && logins++ < 2) {
+          this.forgetToken();
+          continue;
+        }
+        if (error.kind === "tls" && await this.#renewTls()) continue;
+        if (error.kind !== "member" && error.kind !== "tls") throw error;
+        this.failed(member, error);
+        tried.set(member, error);
+        if (write && error.uncertain) throw error;
+        if (tried.size < this.members.length) continue;
+        if (once) throw joined(tried);
+        const rest = deadline - this.clock.monotonicMs();
+        if (rest <= 0) throw joined(tried);
+        await sleep(this.clock, Math.min(pause, rest));
+        pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
+        tried.clear();
+        tried.set(member, error);
+      }
+    }
+  }
+
+  /** The member to ask: the present one while it serves, else the next that did not fail lately. */
+  choose(tried?: ReadonlyMap<Member, unknown>): Member {
+    const { members } = this;
+    const now = this.clock.monotonicMs();
+    const order = members.map((_, i) => members[(this.#at + i) % members.length])
+      .filter((member) => !tried?.has(member));
+    const member = order.find((one) => now - one.failedMs > SHUN_MS) ??
+      order.toSorted((a, b) => a.failedMs - b.failedMs)[0] ?? members[this.#at];
+    this.#at = members.indexOf(member);
+    return member;
+  }
+
+  failed(member: Member, failure: EtcdFailure): void {
+    member.failedMs = this.clock.monotonicMs();
+    member.fault = failure;
+    member.cluster = undefined;
+  }
+
+  /**
+   * Asks the member for a sign of life where it was not heard of for so long, or never. Throws
+   * EtcdFailure "member" where it gives none in time, or is of another cluster than the others.
+   */
+  async check(member: Member, freshMs: number, limitMs: number): Promise<void> {
+    if (this.members.length === 1) return;
+    const fresh = this.clock.monotonicMs() - member.heardMs <= freshMs;
+    if (member.cluster !== undefined && fresh) return;
+    const cluster = await this.#clusterOf(member, limitMs);
+    if (this.#cluster !== undefined && cluster !== this.#cluster) {
+      for (const other of this.members) {
+        if (other === member) continue;
+        const theirs = await this.#clusterOf(other, CHECK_MS).catch(() => undefined);
+        if (theirs === this.#cluster) {
+          const why = `it is of another cluster than ${other.url}`;
+          throw new EtcdFailure("member", `${why}; name endpoints of one cluster`);
+        }
+      }
+    }
+    member.cluster = cluster;
+  }
+
+  async #clusterOf(member: Member, limitMs: number): Promise<string> {
+    const headers = await this.#headers(member, limitMs);
+    const answer = await this.#post<{ header: Header }>(member, RANGE, SIGN, headers, limitMs);
+    return answer.header.cluster_id ?? "";
+  }
+
+  /** The newest revision as this very member knows it; it must have a leader for that. */
+  async revisionOf(member: Member, limitMs: number): Promise<bigint> {
+    const headers = await this.#headers(member, limitMs);
+    const { header } = await this.#ask<{ header: Header }>(member, RANGE, SIGN, limitMs, headers);
+    return BigInt(header.revision ?? 0);
+  }
+
+  /** A request whose answer's header is compared with what we were told before. */
+  async #ask<T>(
+    member: Member,
+    path: string,
+    body: unknown,
+    limitMs: number,
+    headers: HeadersInit,
+  ): Promise<T> {
+    const seen = this.#seen;
+    const answer = await this.#post<T & { header?: Header }>(member, path, body, headers, limitMs);
+    if (answer.header) this.note(answer.header, seen);
+    return answer;
+  }
+
+  /** Learns from the header of an answer; `seen` is what was known when it was asked for. */
+  note({ cluster_id, revision = "0" }: Header, seen: bigint): void {
+    const now = BigInt(revision);
+    const other = this.#cluster !== undefined && cluster_id !== this.#cluster;
+    if (other || now < seen) {
+      this.restored();
+      this.#seen = now;
+    }
+    this.#cluster = cluster_id;
+    if (now > this.#seen) this.#seen = now;
+  }
+
+  /** The data is not what it was: whoever watches must list again. */
+  restored(): void {
+    this.#epoch++;
+  }
+
+  /** One HTTP request to one member; EtcdFailure of any kind. */
+  async #post<T>(
+    member: Member,
+    path: string,
+    body: unknown,
+    headers: HeadersInit,
+    limitMs: number,
+  ): Promise<T> {
+    const request = this.#begin(limitMs);
+    try {
+      const response = await fetch(member.url + path, {
+        method: "POST",
+        headers,
+        body: JSON.stringify(body),
+        client: await this.#client(),
+        signal: request.signal,
+      });
+      const text = await response.text();
+      const answer = parsed(text);
+      if (!response.ok || answer === undefined || answer.error !== undefined) {
+        throw await this.#refusal(member, response.status, answer);
+      }
+      member.heardMs = this.clock.monotonicMs();
+      return answer as T;
+    } catch (error) {
+      throw this.#explained(error, request.late, limitMs);
+    } finally {
+      request.end();
+    }
+  }
+
+  /**
+   * Opens a stream of JSON lines; resolves with its first line. The caller cancels the reader. The
+   * signal given to fetch is of use only until the answer begins: aborting a long stream by it has no
+   * effect in this runtime, `reader.cancel()` always has.
+   */
+  async stream(
+    member: Member,
+    path: string,
+    body: unknown,
+    limitMs: number,
+  ): Promise<ReadableStreamDefaultReader<Uint8Array>> {
+    const headers = await this.#headers(member, limitMs);
+    const request = this.#begin(limitMs);
+    try {
+      const response = await fetch(member.url + path, {
+        method: "POST",
+        headers,
+        body: JSON.stringify(body),
+        client: await this.#client(),
+        signal: request.signal,
+      });
+      if (!response.ok) {
+        const answer = parsed(await response.text());
+        throw await this.#refusal(member, response.status, answer);
+      }
+      return response.body!.getReader();
+    } catch (error) {
+      throw this.#explained(error, request.late, limitMs);
+    } finally {
+      request.end();
+    }
+  }
+
+  #begin(limitMs: number): { signal: AbortSignal; late: () => boolean; end: () => void } {
+    if (this.#closed) throw this.#closed;
+    const controller = new AbortController();
+    let late = false;
+    const cancel = this.clock.after(limitMs, () => {
+      late = true;
+      controller.abort();
+    });
+    this.#requests.add(controller);
+    const end = () => {
+      cancel();
+      this.#requests.delete(controller);
+    };
+    return { signal: controller.signal, late: () => late, end };
+  }
+
+  #explained(error: unknown, late: () => boolean, limitMs: number): unknown {
+    if (this.#closed) return this.#closed;
+    if (error instanceof EtcdFailure || error instanceof StoreError) return error;
+    if (late()) {
+      return new EtcdFailure("member", `no answer within ${Math.round(limitMs)} ms`, true);
+    }
+    return failureOfFetch(error as Error, true);
+  }
+
+  async #refusal(
+    member: Member,
+    status: number,
+    answer: { error?: unknown; code?: number; message?: string } | undefined,
+  ): Promise<EtcdFailure> {
+    const failure = failureOfAnswer(status, answer?.code ?? 0, messageOf(answer));
+    if (failure.kind !== "denied" || status !== 404) return failure;
+    const version = await this.#version(member);
+    return new EtcdFailure(
+      "denied",
+      `it has no JSON gateway at /v3 (${version}); use etcd 3.4 or later, started with ` +
+        "--enable-grpc-gateway",
+    );
+  }
+
+  async #version(member: Member): Promise<string> {
+    try {
+      const client = await this.#client();
+      const response = await fetch(`${member.url}/version`, {
+        client,
+        signal: AbortSignal.timeout(CHECK_MS),
+      });
+      const version = parsed(await response.text())?.etcdserver;
+      return version ? `it is etcd ${version}` : "it is no etcd, as it seems";
+    } catch {
+      return "its version is not known";
+    }
+  }
+
+  async #headers(member: Member, limitMs: number): Promise<HeadersInit> {
+    if (this.#location.username === undefined) return { ...COMMON };
+    if (this.#token === undefined) {
+      this.#login ??= this.#logIn(member, limitMs).finally(() => this.#login = undefined);
+      await this.#login;
+    }
+    return this.#token ? { ...COMMON, authorization: this.#token } : { ...COMMON };
+  }
+
+  async #logIn(member: Member, limitMs: number): Promise<void> {
+    const { username: name, password } = this.#location;
+    try {
+      const path = "/v3/auth/authenticate";
+      const answer = await this.#post<{ token?: string }>(
+        member,
+        path,
+        { name, password },
+        COMMON,
+        limitMs,
+      );
+      this.#token = answer.token ?? "";
+    } catch (error) {
+      // A cluster that asks nobody who he is takes no names either.
+      if (error instanceof EtcdFailure && /authentication is not enabled/.test(error.message)) {
+        this.#token = "";
+      } else throw error;
+    }
+  }
+
+  async #client(): Promise<Deno.HttpClient> {
+    if (this.#http) return this.#http;
+    const tls = await readTls(this.#location.tls);
+    if (this.#closed) throw this.#closed;
+    this.#tls = tls;
+    return this.#http ??= httpClient(tls);
+  }
+
+  /** Whether certificates on disk are others than those that failed; they are used from now on. */
+  async #renewTls(): Promise<boolean> {
+    const tls = await readTls(this.#location.tls);
+    const { ca, cert, key } = this.#tls;
+    if (tls.ca === ca && tls.cert === cert && tls.key === key) return false;
+    const old = this.#http;
+    this.#tls = tls;
+    this.#http = httpClient(tls);
+    old?.close();
+    return true;
+  }
+
+  async #slot(): Promise<void> {
+    if (this.#closed) throw this.#closed;
+    while (this.#free <= 0) {
+      await new Promise<void>((resolve) => this.#queue.push(resolve));
+      if (this.#closed) throw this.#closed;
+    }
+    this.#free--;
+  }
+
+  /** The token that we had is not valid any more. */
+  forgetToken(): void {
+    this.#token = undefined;
+  }
+
+  /** Has the stream cancelled when the client is closed; the result takes that back. */
+  track(cancel: () => void): () => void {
+    if (this.#closed) cancel();
+    this.#streams.add(cancel);
+    return () => this.#streams.delete(cancel);
+  }
+
+  /** Breaks off what is under way. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = new StoreError("unavailable", "the datastore was closed by this process");
+    for (const request of this.#requests) request.abort();
+    for (const cancel of this.#streams) cancel();
+    for (const wake of this.#queue.splice(0)) wake();
+    this.#http?.close();
+    this.#http = undefined;
+  }
+}
+
+const RANGE = "/v3/kv/range";
+
+/** A member that has lost its leader says so at once, instead of keeping us waiting. */
+const COMMON = { "content-type": "application/json", "grpc-metadata-hasleader": "true" };
+
+function parsed(text: string): Record<string, any> | undefined {
+  try {
+    const value = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function messageOf(answer: Record<string, any> | undefined): string {
+  const error = answer?.error;
+  return String(answer?.message ?? error?.message ?? error ?? "");
+}
+
+/** What all members that were tried said, as one failure. */
+function joined(tried: ReadonlyMap<Member, EtcdFailure>): EtcdFailure {
+  const failures = [...tried];
+  const [, first] = failures[0];
+  if (failures.length === 1) return first;
+  const kind = failures.every(([, f]) => f.kind === "tls") ? "tls" : "member";
+  const where = failures.map(([member]) => member.url).join(", ");
+  const same = failures.every(([, f]) => f.message === first.message);
+  const message = same
+    ? `all of them: ${first.message}`
+    : failures.map(([member, f]) => `${member.url}: ${f.message}`).join("; ");
+  const failure = new EtcdFailure(kind, message, failures.some(([, f]) => f.uncertain));
+  failure.where = where;
+  return failure;
+}

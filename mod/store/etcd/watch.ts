@@ -1,0 +1,296 @@
+/**
+ * A watch of one range: the events after a revision, in order, for as long as it is wanted, over
+ * however many connections that takes. Each is one HTTP stream of one member.
+ *
+ *     open at position + 1 -> created -> events … -> broken, silent, cancelled -> open elsewhere
+ *
+ * A stream that says nothing may be idle or dead, and the gateway takes no question on it. So after a
+ * while of silence the very same member is asked for its revision, which it can tell only with a
+ * leader: a stopped, cut-off or leaderless member fails that, and the watch goes on at another one. If
+ * the store has moved on and the stream still says nothing, it is opened anew now and then, which brings
+ * whatever a dead connection has kept from us.
+ *
+ * The position moves with the events, and with each stream that was opened and proved alive: all that
+ * was there at its opening has come by then. So a quiet watch in a busy store survives compactions.
+ *
+ * A store that went back in time is noticed by its revision, by another cluster's name, or because what
+ * we were told last is not in its history; it ends the watch like a compaction.
+ */
+
+import { sleep } from "../clock.ts";
+import { StoreError, type WatchEvent } from "../store.ts";
+import type { EtcdClient, Member } from "./client.ts";
+import { EtcdFailure, failureOfAnswer, toStoreError } from "./failure.ts";
+import {
+  decodeKey,
+  decodeValue,
+  encodeText,
+  type Event,
+  rangeEnd,
+  type RangeResponse,
+  type WatchResponse,
+} from "./gateway.ts";
+import { LineStream } from "./lines.ts";
+
+/** How long a stream may be silent before its member is asked for a sign of life. */
+const SILENCE_MS = 3000;
+const SIGN_MS = 2000;
+/** How long a member may take to open a stream. */
+const OPEN_MS = 3000;
+/** A silent stream of a store that moves on is opened anew after so long. */
+const REOPEN_MS = 30_000;
+const FIRST_PAUSE_MS = 50, LONGEST_PAUSE_MS = 1000;
+
+/** The last put that we were told of: what the store's history must still hold. */
+interface Anchor {
+  readonly key: string;
+  readonly revision: string;
+  readonly version?: string;
+}
+
+export interface RangeWatchOptions {
+  readonly from: bigint;
+  readonly signal: AbortSignal;
+  /** How long no member may serve before the watch gives up with "unavailable". */
+  readonly patienceMs: number;
+}
+
+/** Events of keys that begin with the prefix. StoreError "compacted", "unavailable" or "denied". */
+export async function* watchRange<T>(
+  client: EtcdClient,
+  prefix: string,
+  options: RangeWatchOptions,
+): AsyncGenerator<WatchEvent<T>> {
+  yield* new RangeWatch<T>(client, prefix, options).events();
+}
+
+class RangeWatch<T> {
+  readonly #epoch: number;
+  #position: bigint;
+  #anchor: Anchor | undefined;
+  /** When a stream first failed since one served, and what each member said. */
+  #failingSince: number | undefined;
+  readonly #tried = new Map<Member, EtcdFailure>();
+  #pause = FIRST_PAUSE_MS;
+
+  constructor(
+    readonly client: EtcdClient,
+    readonly prefix: string,
+    readonly options: RangeWatchOptions,
+  ) {
+    this.#epoch = client.epoch;
+    this.#position = options.from;
+  }
+
+  async *events(): AsyncGenerator<WatchEvent<T>> {
+    const { client, options: { signal } } = this;
+    for (let again = false; !signal.aborted; again = true) {
+      const member = client.choose(this.#tried);
+      let stream: LineStream<WatchLine> | undefined;
+      try {
+        if (again) await this.#checkAnchor();
+        await client.check(member, Infinity, SIGN_MS);
+        stream = await this.#open(member);
+        yield* this.#read(stream, member);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (client.closed) throw client.closed;
+        if (!(error instanceof EtcdFailure)) throw error;
+        await this.#failed(member, error);
+      } finally {
+        await stream?.cancel();
+      }
+    }
+  }
+
+  async #open(member: Member): Promise<LineStream<WatchLine>> {
+    const { client, prefix } = this;
+    const body = {
+      create_request: {
+        key: encodeText(prefix),
+        range_end: rangeEnd(prefix),
+        start_revision: String(this.#position + 1n),
+        // Tells of the member's revision now and then, at no cost.
+        progress_notify: true,
+      },
+    };
+    const reader = await client.stream(member, "/v3/watch", body, OPEN_MS);
+    return new LineStream<WatchLine>(reader, client, this.options.signal);
+  }
+
+  /** Tells the events of one stream; returns where it is to be opened anew. */
+  async *#read(stream: LineStream<WatchLine>, member: Member): AsyncGenerator<WatchEvent<T>> {
+    const { client } = this;
+    const { clock } = client;
+    let heardMs = clock.monotonicMs();
+    let opened: { revision: bigint; ms: number } | undefined;
+    for (;;) {
+      const line = await stream.next(opened ? SILENCE_MS : OPEN_MS);
+      if (this.options.signal.aborted) return;
+      if (line === undefined) throw new EtcdFailure("member", "it ended the watch");
+      if (line === "silent") {
+        if (!opened) throw new EtcdFailure("member", `no watch within ${OPEN_MS} ms`);
+        const revision = await client.revisionOf(member, SIGN_MS);
+        this.#mustBeTheSame(revision);
+        const now = clock.monotonicMs();
+        // Whatever it held when it was opened has come: it is alive, and time has passed.
+        if (now - opened.ms >= SILENCE_MS && opened.revision > this.#position) {
+          this.#position = opened.revision;
+        }
+        if (revision > this.#position && now - heardMs >= REOPEN_MS) return;
+        continue;
+      }
+      const response = this.#responseOf(line);
+      heardMs = clock.monotonicMs();
+      if (response.created && response.header) {
+        client.note(response.header, 0n);
+        const revision = BigInt(response.header.revision ?? 0);
+        // A member may lag behind; what it can say with a leader counts.
+        if (revision < this.#position) {
+          this.#mustBeTheSame(await client.revisionOf(member, SIGN_MS));
+        } else this.#mustBeTheSame(revision);
+        opened = { revision, ms: heardMs };
+        this.#serves();
+      }
+      if (response.canceled) throw this.#cancelled(response);
+      for (const event of response.events ?? []) {
+        yield this.#eventOf(event);
+        if (this.options.signal.aborted) return;
+      }
+      const last = response.events?.at(-1)?.kv.mod_revision;
+      if (last !== undefined) this.#position = BigInt(last);
+    }
+  }
+
+  #responseOf(line: WatchLine): WatchResponse {
+    if (line.result) return line.result;
+    const error = line.error ?? {};
+    const { http_code = 500, grpc_code = 0, message = "" } = error;
+    throw failureOfAnswer(http_code, grpc_code, message);
+  }
+
+  #eventOf({ type, kv }: Event): WatchEvent<T> {
+    const key = decodeKey(kv.key), revision = kv.mod_revision;
+    if (type === "DELETE") return { type: "delete", key, revision };
+    this.#anchor = { key: kv.key, revision, version: kv.version };
+    const decoded = decodeValue(kv.value);
+    if ("broken" in decoded) return { type: "delete", key, revision, broken: decoded.broken };
+    return { type: "put", key, value: decoded.value as T, revision };
+  }
+
+  #cancelled({ compact_revision, cancel_reason = "" }: WatchResponse): Error {
+    if (compact_revision && compact_revision !== "0") {
+      return new StoreError(
+        "compacted",
+        `etcd has forgotten all before revision ${compact_revision}; changes of ${this.prefix} ` +
+          `since ${this.#position} are no longer there: list again`,
+      );
+    }
+    return failureOfAnswer(500, 0, cancel_reason || "it cancelled the watch");
+  }
+
+  #mustBeTheSame(revision: bigint): void {
+    if (revision < this.#position) {
+      this.client.restored();
+      throw this.#restored(`is at revision ${revision}, after it was at ${this.#position}`);
+    }
+    if (this.client.epoch !== this.#epoch) throw this.#restored("is another than it was");
+  }
+
+  #restored(how: string): StoreError {
+    return new StoreError(
+      "compacted",
+      `the data of etcd at ${this.client.where} ${how}: it was restored or made anew; list again`,
+      undefined,
+      undefined,
+      { restored: true },
+    );
+  }
+
+  /** After a break: is what we were told last still in the history? */
+  async #checkAnchor(): Promise<void> {
+    const { client } = this;
+    if (client.epoch !== this.#epoch) throw this.#restored("is another than it was");
+    if (!this.#anchor) return;
+    const { key, revision, version } = this.#anchor;
+    let answer: RangeResponse;
+    try {
+      answer = await client.call<RangeResponse>(
+        "/v3/kv/range",
+        { key, revision, keys_only: true },
+        { what: `watch of ${this.prefix}`, once: true },
+      );
+    } catch (error) {
+      if (!(error instanceof EtcdFailure)) throw error;
+      // A compacted history cannot be asked; the watch itself is told then.
+      if (error.kind === "compacted") return;
+      if (error.kind !== "future") throw error;
+      client.restored();
+      throw this.#restored(`has not reached revision ${revision} again`);
+    }
+    const kv = answer.kvs?.[0];
+    if (kv?.mod_revision !== revision || kv.version !== version) {
+      client.restored();
+      throw this.#restored(`has another history at revision ${revision}`);
+    }
+  }
+
+  #serves(): void {
+    this.#failingSince = undefined;
+    this.#tried.clear();
+    this.#pause = FIRST_PAUSE_MS;
+  }
+
+  /** Gets ready for the next try; throws what the caller is told where there is none. */
+  async #failed(member: Member, failure: EtcdFailure): Promise<void> {
+    const { client, options: { patienceMs, signal } } = this;
+    failure.where ??= member.url;
+    const now = client.clock.monotonicMs();
+    this.#failingSince ??= now;
+    if (failure.kind === "token") client.forgetToken();
+    else if (failure.kind === "member" || failure.kind === "tls") client.failed(member, failure);
+    else throw toStoreError(failure, client.where, `watch of ${this.prefix}`);
+    if (now - this.#failingSince >= patienceMs) {
+      throw new StoreError(
+        "unavailable",
+        `etcd at ${failure.where}: the watch of ${this.prefix} is lost: ${failure.message}`,
+      );
+    }
+    this.#tried.set(member, failure);
+    if (this.#tried.size < client.members.length) return;
+    this.#tried.clear();
+    await sleep(client.clock, this.#pause, signal);
+    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
+  }
+}
+
+interface WatchLine {
+  readonly result?: WatchResponse;
+  readonly error?: { http_code?: number; grpc_code?: number; message?: string };
+}
+
+/** Events of several streams as they come; each keeps its own order. */
+export async function* merged<T>(
+  sources: readonly AsyncGenerator<T>[],
+  end: () => void,
+): AsyncGenerator<T> {
+  const next = (source: AsyncGenerator<T>) => {
+    const step = source.next().then((result) => ({ source, result }));
+    step.catch(() => {}); // it is looked at when its turn comes
+    return step;
+  };
+  const pending = new Map(sources.map((source) => [source, next(source)]));
+  try {
+    while (pending.size > 0) {
+      const { source, result } = await Promise.race(pending.values());
+      if (result.done) pending.delete(source);
+      else {
+        pending.set(source, next(source));
+        yield result.value;
+      }
+    }
+  } finally {
+    end();
+    await Promise.allSettled(sources.map((source) => source.return(undefined)));
+  }
+}
