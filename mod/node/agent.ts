@@ -8,11 +8,15 @@
  *                                      |-> speaker (peers, announcements)
  *                                      '-> whoever waits for an endpoint to be programmed
  *
+ * While the datastore is locked (ClusterInformation `default` has datastoreReady false, as during a
+ * migration), changes are taken in but no turn runs: the kernel stays as it is until it is unlocked.
+ *
  * One turn runs at a time and takes everything that came meanwhile. What fails is tried again after a
  * pause; nothing that is in the kernel is taken out because something else could not be put in.
  * Policy comes first in a turn: an interface that is new is closed until its rules are there, because
  * the rules of the table drop what comes from an interface that they do not know.
  */
+import { clusterInformationKind } from "../model/cluster_information.ts";
 import { parseResourceKey, resourceKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
@@ -88,6 +92,8 @@ interface Waiter {
   resolve(): void;
 }
 
+const CLUSTER = resourceKey(clusterInformationKind, "default");
+
 const kinds = new Map(KINDS.map((kind) => [`${kind.home}/${kind.plural}`, kind]));
 
 export class Agent {
@@ -107,6 +113,7 @@ export class Agent {
   /** The endpoints as they were at the beginning of the last turn that had to do with them. */
   #endpoints: ReadonlyMap<string, WorkloadEndpoint> | undefined;
   #synced = false;
+  #locked = false;
   #store: { ok: boolean; error?: string } = { ok: false, error: "not read yet" };
   #errors: readonly string[] = [];
   #lastTurn = performance.now();
@@ -192,6 +199,7 @@ put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
   #put(entry: Entry): Promise<void> | void {
     const { state, snapshot } = this.#parts;
     snapshot?.note(entry.key, entry);
+    if (entry.key === CLUSTER) this.#lock(entry.value);
     for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
       this.#topics.add(topic);
     }
@@ -202,7 +210,18 @@ put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
     else return this.#pause();
   }
 
+  #lock(cluster: unknown): void {
+    const locked =
+      (cluster as { spec?: { datastoreReady?: boolean } } | null)?.spec?.datastoreReady === false;
+    if (locked === this.#locked) return;
+    this.#locked = locked;
+    const { log } = this.#parts;
+    if (locked) log.warn("datastore locked (datastoreReady false); the kernel stays as it is");
+    else log.info("datastore unlocked");
+  }
+
   #delete(key: string, revision: string): void {
+    if (key === CLUSTER) this.#lock(undefined);
     this.#parts.snapshot?.note(key, undefined);
     for (const topic of this.#parts.state.apply(key, undefined, revision)) this.#topics.add(topic);
     this.#remove(key);
@@ -231,7 +250,7 @@ put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
     while (this.#wanted && !this.#abort.signal.aborted) {
       this.#wanted = false;
       // Before the first list is complete, a turn would take away what is only not read yet.
-      if (!this.#synced) return;
+      if (!this.#synced || this.#locked) return;
       await this.#turn();
     }
   }
@@ -319,7 +338,9 @@ put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
       };
       const abort = () => {
         end();
-        const why = this.#errors[0] ?? (this.#store.ok ? "it took too long" : this.#store.error);
+        const why = this.#locked
+          ? "the datastore is locked (datastoreReady false)"
+          : this.#errors[0] ?? (this.#store.ok ? "it took too long" : this.#store.error);
         reject(new Error(`the policy of endpoint ${namespace}/${name} is not in place: ${why}`));
       };
       const waiter: Waiter = {
@@ -344,6 +365,8 @@ put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
   report(): {
     synced: boolean;
     ready: boolean;
+    /** By datastoreReady false. */
+    locked: boolean;
     store: { ok: boolean; error?: string };
     errors: readonly string[];
     idleMilliseconds: number;
@@ -352,6 +375,7 @@ put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
     return {
       synced: this.#synced,
       ready: this.#synced && this.#firstTurn,
+      locked: this.#locked,
       store: this.#store,
       errors: this.#errors,
       idleMilliseconds: performance.now() - this.#lastTurn,

@@ -172,5 +172,29 @@ Deno.test("a change that makes us stumble is told, and the next one is taken", a
   await soon(() => state.endpoints.size === 1);
   assert.equal(state.broken.get(poison), "stumbled");
   assert.ok(w.agent.report().store.ok);
+
+Deno.test("a locked datastore freezes the kernel until it is unlocked", async () => {
+  const w = world();
+  await soon(() => w.agent.report().ready);
+  const key = "/calico/resources/v3/projectcalico.org/clusterinformations/default";
+  const info = (datastoreReady: boolean) => ({
+    kind: "ClusterInformation",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "default" },
+    spec: { datastoreReady },
+  });
+  await w.store.put(key, info(false));
+  await soon(() => w.agent.report().locked);
+  const before = w.calls.length;
+  await w.store.create(keyOf(endpoint("a")), endpoint("a"));
+  const abort = new AbortController();
+  const waiting = w.agent.programmed(endpoint("a"), abort.signal);
+  await new Promise((r) => setTimeout(r, 100));
+  assert.equal(w.calls.length, before, "no turn while it is locked");
+  abort.abort();
+  await assert.rejects(waiting, /the datastore is locked \(datastoreReady false\)/);
+  await w.store.put(key, info(true));
+  await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
+  assert.equal(w.agent.report().locked, false);
   await w.end();
 });

@@ -459,7 +459,9 @@ export class NodeService {
     const agent = this.#agent?.report();
     const reasons: string[] = [];
     if (this.#waiting) reasons.push(this.#waiting);
-    else if (!agent?.ready) {
+    else if (!agent?.ready && agent?.locked) {
+      reasons.push("the datastore is locked (datastoreReady false); unlock it to begin");
+    } else if (!agent?.ready) {
       reasons.push(
         agent?.synced
           ? `the kernel does not hold the state yet: ${agent.errors[0] ?? "first turn under way"}`
@@ -469,6 +471,7 @@ export class NodeService {
     if (reasons.length > 0) return { ok: false, reasons };
     // Ready, but worth a word: these make the node no less able to forward.
     if (!agent!.store.ok) reasons.push(`the datastore is away: ${agent!.store.error}`);
+    if (agent!.locked) reasons.push("the datastore is locked (datastoreReady false)");
     reasons.push(...agent!.errors, ...this.#bgp?.warnings() ?? []);
     if (this.#addressFault) reasons.push(this.#addressFault);
     reasons.push(...this.#paths?.warnings() ?? []);

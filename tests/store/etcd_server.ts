@@ -106,7 +106,9 @@ export class EtcdCluster {
         const peerUrl = `http://127.0.0.1:${ports[count + i]}`;
         return new EtcdMember(`m${i}`, own, url, peerUrl, [
           ...["--name", `m${i}`, "--data-dir", `${own}/data`, "--log-level", "warn"],
-          ...["--listen-client-urls", url, "--advertise-client-urls", url],
+          // The second address is one that no certificate is made out to.
+          ...["--listen-client-urls", `${url},${url.replace("127.0.0.1", "127.0.0.2")}`],
+          ...["--advertise-client-urls", url],
           ...["--listen-peer-urls", peerUrl, "--initial-advertise-peer-urls", peerUrl],
           ...["--initial-cluster", peers, "--initial-cluster-token", folder],
           // Quick elections, and leases of one second. Nothing here survives the machine.
@@ -191,16 +193,22 @@ export class EtcdCluster {
         key: Deno.readTextFileSync(tls.client.key),
       }),
     } as Deno.CreateHttpClientOptions);
-    const response = await fetch(member.url + path, {
-      method: "POST",
-      body: JSON.stringify(body),
-      headers,
-      client: this.#client,
-      signal: AbortSignal.timeout(limitMs),
-    });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.message ?? response.status);
-    return answer;
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), limitMs);
+    try {
+      const response = await fetch(member.url + path, {
+        method: "POST",
+        body: JSON.stringify(body),
+        headers,
+        client: this.#client,
+        signal: late.signal,
+      });
+      const answer = await response.json();
+      if (!response.ok) throw new Error(answer.message ?? response.status);
+      return answer;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Writes text under a key, JSON or not. */

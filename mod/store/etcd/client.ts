@@ -45,7 +45,9 @@ export interface Member {
   failedMs: number;
   heardMs: number;
   fault?: EtcdFailure;
-  /** The cluster to which it belonged when it was checked. */
+  /** It was checked since it failed last. */
+  checked: boolean;
+  /** The cluster to which it belonged when it was checked last. */
   cluster?: string;
 }
 
@@ -92,6 +94,7 @@ export class EtcdClient {
       url,
       failedMs: -Infinity,
       heardMs: -Infinity,
+      checked: false,
     }));
     this.#at = Math.floor(random() * this.members.length);
   }
@@ -156,7 +159,8 @@ export class EtcdClient {
         tried.set(member, error);
         if (write && error.uncertain) throw error;
         if (tried.size < this.members.length) continue;
-        if (once) throw joined(tried);
+        // Certificates do not mend while we wait.
+        if (once || [...tried.values()].every((one) => one.kind === "tls")) throw joined(tried);
         const rest = deadline - this.clock.monotonicMs();
         if (rest <= 0) throw joined(tried);
         await sleep(this.clock, Math.min(pause, rest));
@@ -182,7 +186,7 @@ export class EtcdClient {
   failed(member: Member, failure: EtcdFailure): void {
     member.failedMs = this.clock.monotonicMs();
     member.fault = failure;
-    member.cluster = undefined;
+    member.checked = false;
   }
 
   /**
@@ -192,19 +196,20 @@ export class EtcdClient {
   async check(member: Member, freshMs: number, limitMs: number): Promise<void> {
     if (this.members.length === 1) return;
     const fresh = this.clock.monotonicMs() - member.heardMs <= freshMs;
-    if (member.cluster !== undefined && fresh) return;
+    if (member.checked && fresh) return;
     const cluster = await this.#clusterOf(member, limitMs);
-    if (this.#cluster !== undefined && cluster !== this.#cluster) {
-      for (const other of this.members) {
-        if (other === member) continue;
-        const theirs = await this.#clusterOf(other, CHECK_MS).catch(() => undefined);
-        if (theirs === this.#cluster) {
-          const why = `it is of another cluster than ${other.url}`;
-          throw new EtcdFailure("member", `${why}; name endpoints of one cluster`);
-        }
+    const known = this.#cluster;
+    if (known !== undefined && cluster !== known && member.cluster !== known) {
+      // It is made anew only where an endpoint that was of ours says so too.
+      const other = this.members.find((one) => one !== member && one.cluster === known);
+      const theirs = other && await this.#clusterOf(other, CHECK_MS).catch(() => known);
+      if (theirs !== cluster) {
+        const why = `it is of another cluster than ${other?.url ?? "we had before"}`;
+        throw new EtcdFailure("member", `${why}; name endpoints of one cluster`);
       }
     }
     member.cluster = cluster;
+    member.checked = true;
   }
 
   async #clusterOf(member: Member, limitMs: number): Promise<string> {
@@ -337,7 +342,7 @@ export class EtcdClient {
     if (late()) {
       return new EtcdFailure("member", `no answer within ${Math.round(limitMs)} ms`, true);
     }
-    return failureOfFetch(error as Error, true);
+    return failureOfFetch(error as Error, true, this.#tls.cert !== undefined);
   }
 
   async #refusal(
@@ -346,6 +351,10 @@ export class EtcdClient {
     answer: { error?: unknown; code?: number; message?: string } | undefined,
   ): Promise<EtcdFailure> {
     const failure = failureOfAnswer(status, answer?.code ?? 0, messageOf(answer));
+    if (failure.kind === "anonymous" && this.#location.username !== undefined) {
+      // Users were not asked for when we came, and are now.
+      return new EtcdFailure("token", failure.message);
+    }
     if (failure.kind !== "denied" || status !== 404) return failure;
     const version = await this.#version(member);
     return new EtcdFailure(
@@ -356,16 +365,16 @@ export class EtcdClient {
   }
 
   async #version(member: Member): Promise<string> {
+    const request = this.#begin(CHECK_MS);
     try {
       const client = await this.#client();
-      const response = await fetch(`${member.url}/version`, {
-        client,
-        signal: AbortSignal.timeout(CHECK_MS),
-      });
+      const response = await fetch(`${member.url}/version`, { client, signal: request.signal });
       const version = parsed(await response.text())?.etcdserver;
       return version ? `it is etcd ${version}` : "it is no etcd, as it seems";
     } catch {
       return "its version is not known";
+    } finally {
+      request.end();
     }
   }
 

@@ -14,6 +14,8 @@ export type FailureKind =
   | "tls"
   /** The token is not valid any more: log in again. */
   | "token"
+  /** It wants a user's name, and we gave none. */
+  | "anonymous"
   /** The revision asked for is compacted, or not there yet. */
   | "compacted"
   | "future"
@@ -51,7 +53,7 @@ export function failureOfAnswer(status: number, code: number, message: string): 
   if (/requested lease not found/.test(text)) return new EtcdFailure("lease", text);
   if (/user name is empty/.test(text)) {
     return new EtcdFailure(
-      "denied",
+      "anonymous",
       "it asks who we are; set ETCD_USERNAME and ETCD_PASSWORD (the gateway takes no certificate " +
         "for a user's name)",
     );
@@ -84,12 +86,20 @@ export function failureOfAnswer(status: number, code: number, message: string): 
 }
 
 /** What fetch's own error means: no connection, or one that broke. */
-export function failureOfFetch(error: Error, sentMaybe: boolean): EtcdFailure {
+export function failureOfFetch(
+  error: Error,
+  sentMaybe: boolean,
+  withCertificate = true,
+): EtcdFailure {
   const text = chain(error);
-  const tls = tlsFault(text);
+  const tls = tlsFault(text, withCertificate);
   if (tls) return new EtcdFailure("tls", tls);
   const known: [RegExp, string][] = [
     [/Connection refused/, "nobody listens there (connection refused)"],
+    [
+      /\(Connect\).*(reset by peer|unexpected end of file|tls handshake eof)/i,
+      "it breaks the connection off; perhaps it speaks no TLS at this port, then write http://",
+    ],
     [/No route to host/, "there is no route to it"],
     [/Network is unreachable/, "its network cannot be reached"],
     [
@@ -109,7 +119,7 @@ export function failureOfFetch(error: Error, sentMaybe: boolean): EtcdFailure {
   );
 }
 
-function tlsFault(text: string): string | undefined {
+function tlsFault(text: string, withCertificate: boolean): string | undefined {
   const faults: [RegExp, string][] = [
     [
       /UnknownIssuer|unknown issuer/i,
@@ -124,12 +134,10 @@ function tlsFault(text: string): string | undefined {
     [/NotValidYet/, "its certificate is not valid yet; check the clocks"],
     [/CaUsedAsEndEntity/, "its certificate is that of an authority, not of a server"],
     [
-      /CertificateRequired|certificate required/i,
-      "it wants a client certificate; set ETCD_CERT_FILE and ETCD_KEY_FILE",
-    ],
-    [
-      /received fatal alert: (BadCertificate|UnknownCA|CertificateUnknown|DecryptError|AccessDenied|CertificateExpired|CertificateRevoked|UnsupportedCertificate)/,
-      "it does not accept our client certificate; check ETCD_CERT_FILE and who signed it",
+      /received fatal alert: (CertificateRequired|BadCertificate|UnknownCA|CertificateUnknown|DecryptError|AccessDenied|CertificateExpired|CertificateRevoked|UnsupportedCertificate)/,
+      withCertificate
+        ? "it does not accept our client certificate; check ETCD_CERT_FILE and who signed it"
+        : "it wants a client certificate; set ETCD_CERT_FILE and ETCD_KEY_FILE",
     ],
     [
       /InvalidContentType|corrupt message|InvalidMessage|wrong version/i,
@@ -159,6 +167,7 @@ export function toStoreError(failure: EtcdFailure, where: string, what: string):
   const sentence = `etcd at ${failure.where ?? where}: ${failure.message}`;
   switch (failure.kind) {
     case "denied":
+    case "anonymous":
     case "tls":
     case "token":
       return new StoreError("denied", sentence);

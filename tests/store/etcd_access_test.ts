@@ -1,0 +1,251 @@
+/** Who may speak to an etcd, and what is said where one may not: certificates, users, addresses. */
+import assert from "node:assert/strict";
+import { StoreError, type StoreErrorKind } from "../../mod/store/store.ts";
+import { openEtcd } from "../../mod/store/etcd/mod.ts";
+import { command } from "../cli/harness.ts";
+import { type Certificates, EtcdCluster, makeCertificates } from "./etcd_server.ts";
+
+let certificates: Certificates;
+
+Deno.test.beforeAll(async () => {
+  certificates = await makeCertificates();
+});
+Deno.test.afterAll(async () => {
+  await Deno.remove(certificates.folder, { recursive: true });
+});
+
+async function refused(kind: StoreErrorKind, message: RegExp, opening: Promise<unknown>) {
+  await assert.rejects(opening, (error: Error) => {
+    assert(error instanceof StoreError, String(error));
+    assert.match(error.message, message);
+    assert.equal(error.kind, kind, error.message);
+    return true;
+  });
+}
+
+Deno.test("certificates: both sides must know each other, and each fault is named", async () => {
+  const tls = certificates;
+  const cluster = await EtcdCluster.start({ tls });
+  const plain = await EtcdCluster.start();
+  try {
+    const store = await cluster.open();
+    const revision = await store.create("/calico/a", { x: 1 });
+    assert.equal((await store.get("/calico/a"))?.revision, revision);
+    const watch = store.watch("/calico/", { from: revision });
+    const next = watch.next();
+    await store.delete("/calico/a");
+    assert.equal((await next).value?.type, "delete");
+    await watch.return(undefined);
+    await store.close();
+
+    const url = cluster.endpoints[0], port = new URL(url).port;
+    const { client, otherClient } = tls;
+    const ca = { file: tls.ca };
+    const file = ({ cert, key }: { cert: string; key: string }) => ({
+      cert: { file: cert },
+      key: { file: key },
+    });
+    const open = (tls: Parameters<typeof cluster.location>[0], endpoints = cluster.endpoints) =>
+      openEtcd(cluster.location({ endpoints, ...tls }), { patienceMs: 5000 });
+    const own = { ca, ...file(client) };
+    // Inline PEM does as well as files.
+    const pem = (path: string) => ({ pem: Deno.readTextFileSync(path) });
+    await (await open({ tls: { ca: pem(tls.ca), cert: pem(client.cert), key: pem(client.key) } }))
+      .close();
+    await (await open({ tls: own }, [`https://localhost:${port}`])).close();
+
+    await refused(
+      "denied",
+      /authority that we do not know; name it with ETCD_CA_CERT_FILE/,
+      open({
+        tls: { ca: { file: tls.otherCa }, ...file(client) },
+      }),
+    );
+    await refused(
+      "denied",
+      /wants a client certificate; set ETCD_CERT_FILE/,
+      open({ tls: { ca } }),
+    );
+    await refused(
+      "denied",
+      /does not accept our client certificate/,
+      open({
+        tls: { ca, ...file(otherClient) },
+      }),
+    );
+    await refused(
+      "denied",
+      /not made out to the host that the endpoint names/,
+      open({ tls: own }, [`https://127.0.0.2:${port}`]),
+    );
+    await refused(
+      "unavailable",
+      /perhaps it speaks no TLS at this port, then write http:/,
+      open({ tls: own }, [
+        plain.endpoints[0].replace("http:", "https:"),
+      ]),
+    );
+    await refused("unavailable", /./, open({ tls: {} }, [url.replace("https:", "http:")]));
+    await refused(
+      "denied",
+      /CA certificate of etcd cannot be read from \/nowhere/,
+      open({
+        tls: { ...own, ca: { file: "/nowhere" } },
+      }),
+    );
+    await refused(
+      "denied",
+      /client key of etcd in .*server\.csr is no PEM|cannot be used/,
+      open({
+        tls: { ...own, key: { file: tls.ca } },
+      }),
+    );
+    // On the command line all of them are exit code 3.
+    const wrong = { ...cluster.env, ETCD_CA_CERT_FILE: tls.otherCa };
+    const answer = await command(["get", "ippools"], { env: wrong });
+    assert.equal(answer.exit, 3);
+    assert.match(answer.err, /etcd at https:.*authority that we do not know/);
+  } finally {
+    await plain.stop();
+    await cluster.stop();
+  }
+});
+
+Deno.test("certificates that are exchanged on disk are taken up", async () => {
+  const tls = certificates;
+  const cluster = await EtcdCluster.start({ tls });
+  const folder = await Deno.makeTempDir();
+  try {
+    const [cert, key] = [`${folder}/cert`, `${folder}/key`];
+    const exchange = async (by: { cert: string; key: string }) => {
+      await Deno.copyFile(by.cert, cert);
+      await Deno.copyFile(by.key, key);
+    };
+    await exchange(tls.otherClient);
+    const store = await cluster.open({ lazily: true }, {
+      tls: { ca: { file: tls.ca }, cert: { file: cert }, key: { file: key } },
+    });
+    await refused("denied", /does not accept our client certificate/, store.put("/calico/a", 1));
+    await exchange(tls.client);
+    await store.put("/calico/a", 1);
+    await store.close();
+  } finally {
+    await cluster.stop();
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("users: wrong ones are refused, tokens are renewed, rights are kept", async () => {
+  const cluster = await EtcdCluster.start({
+    // A token lasts two seconds.
+    flags: ["--auth-token-ttl", "2", "--bcrypt-cost", "4"],
+  });
+  try {
+    // Nobody is asked yet: a user does no harm.
+    const early = await cluster.open({}, { username: "calico", password: "s3cret" });
+    await early.put("/calico/early", 1);
+    const auth = (path: string, body: unknown) => cluster.raw(`/v3/auth/${path}`, body);
+    for (const name of ["root", "calico", "guest"]) {
+      await auth("user/add", { name, password: "s3cret" });
+    }
+    await auth("user/grant", { user: "root", role: "root" });
+    await auth("role/add", { name: "network" });
+    for (const prefix of ["/calico/", "/tortie/"]) {
+      const key = new TextEncoder().encode(prefix), end = key.slice();
+      end[end.length - 1]++;
+      await auth("role/grant", {
+        name: "network",
+        perm: { permType: "READWRITE", key: key.toBase64(), range_end: end.toBase64() },
+      });
+    }
+    await auth("user/grant", { user: "calico", role: "network" });
+    await auth("enable", {});
+
+    const open = (username?: string, password?: string) => cluster.open({}, { username, password });
+    await refused("denied", /asks who we are; set ETCD_USERNAME/, open());
+    await refused("denied", /refuses the user or the password/, open("calico", "wrong"));
+    await refused("denied", /refuses the user or the password/, open("nobody", "s3cret"));
+    await refused(
+      "denied",
+      /has not the permission; grant its role readwrite/,
+      open("guest", "s3cret"),
+    );
+
+    const store = await open("calico", "s3cret");
+    const revision = await store.put("/calico/a", 1);
+    await refused("denied", /put|permission/, store.put("/registry/x", 1));
+    const watch = store.watch<number>("/", { from: revision });
+    for (let i = 2; i <= 3; i++) {
+      const next = watch.next();
+      // Longer than a token lasts.
+      await new Promise((resolve) => setTimeout(resolve, 2500));
+      await store.put("/calico/a", i);
+      const { value: event } = await next;
+      assert(event?.type === "put" && event.value === i);
+    }
+    assert.equal((await early.get("/calico/early"))?.value, 1, "who came before logs in now");
+    await watch.return(undefined);
+    await early.close();
+    await store.close();
+    const env = { ...cluster.env, ETCD_USERNAME: "calico", ETCD_PASSWORD: "s3cret" };
+    assert.equal((await command(["get", "ippools"], { env })).exit, 0);
+    const wrong = await command(["get", "ippools"], { env: { ...env, ETCD_PASSWORD: "x" } });
+    assert.equal(wrong.exit, 3);
+    assert(!wrong.err.includes("s3cret"));
+  } finally {
+    await cluster.stop();
+  }
+});
+
+Deno.test("what is no etcd for us is named: nobody, no gateway, another layout, no answer", async () => {
+  await refused(
+    "unavailable",
+    /etcd at http:\/\/127\.0\.0\.1:9: nobody listens there/,
+    openEtcd({ kind: "etcd", endpoints: ["http://127.0.0.1:9"], tls: {} }),
+  );
+  await refused(
+    "unavailable",
+    /etcd at http:\/\/127\.0\.0\.1:9, http:\/\/127\.0\.0\.1:10: all of them: nobody/,
+    openEtcd({
+      kind: "etcd",
+      endpoints: ["http://127.0.0.1:9", "http://127.0.0.1:10"],
+      tls: {},
+    }, { random: () => 0 }),
+  );
+  await refused(
+    "unavailable",
+    /its name cannot be resolved/,
+    openEtcd({ kind: "etcd", endpoints: ["http://no-such-host.invalid:1"], tls: {} }),
+  );
+  const cluster = await EtcdCluster.start();
+  try {
+    await cluster.putText("/calico/v1/Ready", "true");
+    await refused("denied", /layout of Calico before v3/, cluster.open());
+    await cluster.putText("/calico/resources/v3/projectcalico.org/nodes/n", "{}");
+    await (await cluster.open()).close();
+
+    cluster.members[0].kill("SIGSTOP");
+    const began = performance.now();
+    await refused("unavailable", /no answer within 1000 ms/, cluster.open({ patienceMs: 1000 }));
+    assert(performance.now() - began < 5000);
+    cluster.members[0].kill("SIGCONT");
+  } finally {
+    await cluster.stop();
+  }
+  const http = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
+    if (new URL(request.url).pathname === "/version") {
+      return Response.json({ etcdserver: "3.3.27", etcdcluster: "3.3.0" });
+    }
+    return new Response("404 page not found\n", { status: 404 });
+  });
+  try {
+    const endpoints = [`http://127.0.0.1:${http.addr.port}`];
+    await refused(
+      "denied",
+      /no JSON gateway at \/v3 \(it is etcd 3\.3\.27\); use etcd 3\.4 or later, started with --enable/,
+      openEtcd({ kind: "etcd", endpoints, tls: {} }),
+    );
+  } finally {
+    await http.shutdown();
+  }
+});
