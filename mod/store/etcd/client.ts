@@ -138,7 +138,9 @@ export class EtcdClient {
       const member = this.choose(tried);
       const left = deadline - this.clock.monotonicMs();
       if (left <= 0 && tried.size > 0) throw joined(tried);
-      const limit = Math.max(1, this.members.length > 1 ? Math.min(left, TRY_MS) : left);
+      // Others are to have their turn too.
+      const share = Math.min(TRY_MS, this.#patienceMs / this.members.length);
+      const limit = Math.max(1, this.members.length > 1 ? Math.min(left, share) : left);
       let sent = false;
       try {
         await this.check(member, write ? FRESH_MS : Infinity, Math.min(limit, CHECK_MS));
@@ -147,7 +149,11 @@ export class EtcdClient {
         return await this.#ask<T>(member, path, body, limit, headers);
       } catch (thrown) {
         if (!(thrown instanceof EtcdFailure)) throw thrown;
-        const error = new EtcdFailure(thrown.kind, thrown.message, sent && thrown.uncertain);
+        const error = new EtcdFailure(
+          thrown.kind,
+          thrown.message,
+          write && sent && thrown.uncertain,
+        );
         error.where = thrown.where ?? member.url;
         if (error.kind === "token" && logins++ < 2) {
           this.forgetToken();
