@@ -102,6 +102,9 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...endpointFaults(parts),
     ],
     warnings: [
+      ...(report.locked
+        ? ["the datastore is locked (datastoreReady false); nothing is changed"]
+        : []),
       ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,

@@ -18,7 +18,8 @@ import { openKv } from "../store/kv.ts";
 import { openDatastore } from "../store/open.ts";
 import { Resources } from "../store/resources.ts";
 import { serveStore } from "../store/serve.ts";
-import type { Store } from "../store/store.ts";
+import { describeLocation } from "../store/location.ts";
+import { type Store, StoreError } from "../store/store.ts";
 import { holdName, sendDatagram } from "../../ffi/unix.ts";
 import { AddressQuestions } from "./address_questions.ts";
 import { Agent } from "./agent.ts";
@@ -38,13 +39,13 @@ import { openNftDataplane } from "./nft/open.ts";
 import { PathProbe } from "./path_probe.ts";
 import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
-import { ensureFelixConfiguration, ensurePools, registerNode } from "./startup.ts";
+import { ensureFelixConfiguration, ensurePools, mustBeReady, registerNode } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
 
 /** As the command line has it for a wrong setting. */
-const EXIT_USAGE = 2;
+const EXIT_USAGE = 2, EXIT_UNREACHABLE = 3;
 
 /** A loop that has not turned for so long, although it has work, is stuck. */
 const STUCK = 90_000;
@@ -85,9 +86,16 @@ async function holdSoon(name: string): Promise<{ release(): void } | undefined> 
 }
 
 /** The store of this node, and the methods by which others reach it through us. */
-async function openStore(config: NodeConfig): Promise<{ store: Store; methods: Methods }> {
-  if (config.store.kind !== "kv") {
-    return { store: await openDatastore(config.store, { lazily: true }), methods: {} };
+async function openStore(
+  config: NodeConfig,
+  /** Another service of this node has read the datastore before: it is away, not wrong. */
+  known: boolean,
+): Promise<{ store: Store; methods: Methods }> {
+  const { kind } = config.store;
+  if (kind !== "kv") {
+    // A lab's store is started beside its nodes; a cluster's is there, or its location is wrong.
+    const lazily = kind === "socket" || known || config.waitForDatastore;
+    return { store: await openDatastore(config.store, { lazily }), methods: {} };
   }
   const socket = `${config.runDir}/tortie.sock`;
   // A predecessor that was killed gives the file back at once; one that is ending, in a moment.
@@ -121,7 +129,14 @@ export async function runNode(flags: NodeFlags, info: ServiceInfo): Promise<numb
       log.error("cannot start", { error });
       await service.stop("it could not start");
       if (error instanceof ConfigError) console.error(`error: ${error.message}`);
-      return 1;
+      if (!(error instanceof StoreError) || config.store.kind === "kv") return 1;
+      console.error(
+        `error: the datastore (${
+          describeLocation(config.store)
+        }) cannot be used: ${error.message}; ` +
+          "with WAIT_FOR_DATASTORE=true the node waits for it",
+      );
+      return EXIT_UNREACHABLE;
     }
     const why = await Promise.race([ended, service.renewal]);
     await service.stop(typeof why === "string" ? why : "other settings that want a new start");
@@ -204,11 +219,11 @@ export class NodeService {
         "another node service runs in this network namespace; stop it first (see: tortie node status)",
       );
     }
-    const { store, methods } = await openStore(config);
-    this.#store = store;
-    const resources = new Resources(store);
     const picture = `${config.stateDir}/last-state.json`;
     const last = readSnapshot(picture, config.nodeName);
+    const { store, methods } = await openStore(config, (this.known ?? last) !== undefined);
+    this.#store = store;
+    const resources = new Resources(store);
     // Before the datastore is read: as a former service has read it. A difference is a new start.
     const felix = felixParameters(
       config.nodeName,
@@ -406,6 +421,7 @@ export class NodeService {
     for (let pause = 250;; pause = Math.min(pause * 2, 5000)) {
       try {
         const host = kernel.host();
+        await mustBeReady(resources);
         await ensurePools(resources, config, host);
         await ensureFelixConfiguration(resources);
         const addresses = await registerNode(resources, config, host);

@@ -14,6 +14,7 @@ import {
   type Prefix,
   prefixContains,
 } from "../net/mod.ts";
+import { clusterInformationKind } from "../model/cluster_information.ts";
 import { felixConfigurationKind } from "../model/felix_configuration.ts";
 import { ippoolKind } from "../model/ippool.ts";
 import { type Node, nodeKind } from "../model/node.ts";
@@ -43,6 +44,18 @@ export function findAddresses(config: NodeConfig, host: Host, known?: Node): Nod
     return nodeAddress(wish, config.ipMethod[family], family, host);
   };
   return { 4: found(4), 6: found(6) };
+}
+
+/** Rejects while the datastore is locked, as for a migration: nobody may write then. */
+export async function mustBeReady(resources: Resources): Promise<void> {
+  const cluster = await resources.get(clusterInformationKind, "default");
+  if (cluster?.spec.datastoreReady === false) {
+    throw new ResourceError(
+      "refused",
+      'ClusterInformation "default"',
+      "the datastore is locked (datastoreReady false); unlock it when the migration is over",
+    );
+  }
 }
 
 /** Creates or completes our Node. ConfigError where another node has our address. */

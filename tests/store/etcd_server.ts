@@ -11,6 +11,10 @@ export interface ClusterOptions {
   readonly members?: number;
   /** Certificates of `makeCertificates`; clients must have one. */
   readonly tls?: Certificates;
+  /** Network namespace of the members; `raw` and what needs it cannot be used then. */
+  readonly netns?: string;
+  /** Nothing is started yet. */
+  readonly deferred?: boolean;
   /** More flags for every member. */
   readonly flags?: readonly string[];
 }
@@ -36,6 +40,7 @@ export class EtcdMember {
     readonly url: string,
     readonly peerUrl: string,
     args: string[],
+    readonly netns?: string,
   ) {
     this.#args = args;
   }
@@ -48,8 +53,10 @@ export class EtcdMember {
     const log = Deno.openSync(`${this.folder}/log`, { create: true, append: true });
     log.close();
     // The shell gives etcd a file for its log, so that no pipe can fill up.
+    const inside = this.netns ? `ip netns exec ${this.netns} ` : "";
+    const script = `exec ${inside}/usr/bin/etcd "$@" >>"${this.folder}/log" 2>&1`;
     this.#child = new Deno.Command("/bin/sh", {
-      args: ["-c", `exec /usr/bin/etcd "$@" >>"${this.folder}/log" 2>&1`, "etcd", ...this.#args],
+      args: ["-c", script, "etcd", ...this.#args],
       stdin: "null",
       stdout: "null",
       stderr: "null",
@@ -93,7 +100,7 @@ export class EtcdCluster {
   ) {}
 
   static async start(options: ClusterOptions = {}): Promise<EtcdCluster> {
-    const { members: count = 1, tls, flags = [] } = options;
+    const { members: count = 1, tls, netns, deferred, flags = [] } = options;
     const folder = await Deno.makeTempDir({ prefix: "tortie-etcd-" });
     const ports = freePorts(count * 2);
     const scheme = tls ? "https" : "http";
@@ -120,11 +127,13 @@ export class EtcdCluster {
             ]
             : []),
           ...flags,
-        ]);
+        ], netns);
       }),
     );
     const cluster = new EtcdCluster(folder, members, tls);
+    if (deferred) return cluster;
     for (const member of members) member.start();
+    if (netns) return cluster;
     await Promise.all(members.map((member) => cluster.serves(member)));
     return cluster;
   }

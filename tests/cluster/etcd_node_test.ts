@@ -1,0 +1,323 @@
+/**
+ * The built executable on a real etcd with TLS: commands find it by environment and by calicoctl.cfg, a
+ * node service runs on it without a store of its own, pods come and go, with the service and without
+ * it, while the datastore is locked, lost and back.
+ */
+import assert from "node:assert/strict";
+import { EtcdCluster, makeCertificates } from "../store/etcd_server.ts";
+import { binary, pause, tool, until } from "./harness.ts";
+
+const options = { sanitizeResources: false, sanitizeOps: false, ignore: Deno.uid() !== 0 };
+const decoder = new TextDecoder();
+
+interface Answer {
+  exit: number;
+  out: string;
+  err: string;
+}
+
+/** Namespaces of a node and of pods, folders, and the processes that run there. */
+class World {
+  readonly id = `e${Deno.pid}`;
+  readonly node = `${this.id}n`;
+  readonly folder: string;
+  readonly #namespaces: string[] = [];
+  #service: Deno.ChildProcess | undefined;
+
+  constructor(readonly env: Record<string, string>) {
+    this.folder = Deno.makeTempDirSync({ prefix: "tortie-etcd-node-" });
+  }
+
+  async namespace(name: string): Promise<void> {
+    await tool(undefined, "ip", "netns", "add", name);
+    this.#namespaces.push(name);
+    await tool(name, "ip", "link", "set", "lo", "up");
+  }
+
+  get own(): Record<string, string> {
+    const { folder } = this;
+    return {
+      PATH: Deno.env.get("PATH") ?? "",
+      TORTIE_RUN_DIR: `${folder}/run`,
+      TORTIE_STATE_DIR: `${folder}/state`,
+      TORTIE_CALICO_DIR: `${folder}/calico`,
+    };
+  }
+
+  async #run(
+    words: string[],
+    env: Record<string, string>,
+    stdin: string,
+    program = binary(),
+  ): Promise<Answer> {
+    const child = new Deno.Command("ip", {
+      args: ["netns", "exec", this.node, program, ...words],
+      env: { ...this.own, ...env },
+      clearEnv: true,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const writer = child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(stdin)).catch(() => {});
+    await writer.close().catch(() => {});
+    const { code, stdout, stderr } = await child.output();
+    return { exit: code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
+  }
+
+  /** A command on the etcd that the environment names. */
+  tortie(line: string, stdin = "", env = this.env): Promise<Answer> {
+    return this.#run(line.split(" "), env, stdin);
+  }
+
+  cni(
+    command: string,
+    pod: string,
+    conf: Record<string, unknown>,
+    more: { program?: string; env?: Record<string, string> } = {},
+  ): Promise<Answer> {
+    return this.#run(
+      [],
+      {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: `container-${pod}`,
+        CNI_NETNS: `/run/netns/${this.id}${pod}`,
+        CNI_IFNAME: "eth0",
+        CNI_PATH: "/nowhere",
+        ...more.env,
+      },
+      JSON.stringify(conf),
+      more.program,
+    );
+  }
+
+  async start(env: Record<string, string> = {}): Promise<void> {
+    const log = `${this.folder}/node.log`;
+    this.#service = new Deno.Command("/bin/sh", {
+      args: [
+        "-c",
+        `exec ip netns exec ${this.node} "$0" node run >>"${log}" 2>&1`,
+        binary(),
+      ],
+      env: { ...this.own, ...this.env, NODENAME: "node1", IP: "10.20.0.1", ...env },
+      clearEnv: true,
+      stdin: "null",
+    }).spawn();
+  }
+
+  /** The service's exit code. */
+  async end(signal: Deno.Signal = "SIGTERM"): Promise<number> {
+    const service = this.#service!;
+    this.#service = undefined;
+    try {
+      service.kill(signal);
+    } catch { /* It has ended by itself. */ }
+    return (await service.status).code;
+  }
+
+  ended(): Promise<number> {
+    return this.#service!.status.then(({ code }) => code);
+  }
+
+  log(): string {
+    return Deno.readTextFileSync(`${this.folder}/node.log`);
+  }
+
+  async status(): Promise<any> {
+    const { out, err } = await this.tortie("node status -o json");
+    assert.notEqual(out, "", err);
+    return JSON.parse(out);
+  }
+
+  async close(): Promise<void> {
+    if (this.#service) await this.end("SIGKILL");
+    for (const name of this.#namespaces) await tool(undefined, "ip", "netns", "del", name);
+    await Deno.remove(this.folder, { recursive: true });
+  }
+}
+
+const conf = (socket: string, more: Record<string, unknown> = {}) => ({
+  cniVersion: "1.0.0",
+  name: "k8s-pod-network",
+  type: "tortie",
+  ipam: { type: "tortie-ipam" },
+  tortie: { socket },
+  ...more,
+});
+
+const POOL = "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: p}, " +
+  "spec: {cidr: 10.244.0.0/24, natOutgoing: true}}";
+
+Deno.test(
+  "the built executable on etcd with TLS: commands, a node service, pods",
+  options,
+  async (t) => {
+    const tls = await makeCertificates();
+    const id = `e${Deno.pid}n`;
+    const cluster = await EtcdCluster.start({ tls, netns: id, deferred: true });
+    const [member] = cluster.members;
+    const world = new World(cluster.env);
+    // Each step goes on from the one before.
+    const step = async (name: string, run: () => Promise<void>) => {
+      if (await t.step(name, run)) return;
+      throw new Error(`${name} failed; the logs:\n${world.log()}\n${await member.log()}`);
+    };
+
+    try {
+      await world.namespace(world.node);
+      await tool(world.node, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire");
+      await tool(world.node, "ip", "link", "set", "wire", "up");
+      await tool(world.node, "ip", "address", "add", "10.20.0.1/24", "dev", "eth0");
+      await tool(world.node, "ip", "link", "set", "eth0", "up");
+      for (const pod of ["a", "b", "c"]) await world.namespace(`${world.id}${pod}`);
+
+      await step(
+        "without its datastore a node does not start, or waits where it is told to",
+        async () => {
+          await world.start();
+          assert.equal(await world.ended(), 3);
+          await world.end();
+          assert.match(world.log(), /error: the datastore \(etcd at https:.*nobody listens there/);
+          assert.match(world.log(), /WAIT_FOR_DATASTORE=true/);
+          const absent = await world.tortie("get ippools");
+          assert.equal(absent.exit, 3);
+          assert.match(absent.err, /etcd at https:\/\/127.*nobody listens there/);
+          await world.start({ WAIT_FOR_DATASTORE: "true", CALICO_IPV4POOL_CIDR: "none" });
+          await until("it waits", 20_000, () => /cannot register yet/.test(world.log()));
+          member.start();
+          await until("it runs", 30_000, async () => (await world.status()).ready === true);
+        },
+      );
+
+      await step("commands find it by environment and by calicoctl.cfg", async () => {
+        const applied = await world.tortie("apply -f -", POOL);
+        assert.equal(applied.exit, 0, applied.err);
+        const got = await world.tortie("get ippools");
+        assert.match(got.out, /^p +10\.244\.0\.0\/24 +all\(\)/m);
+        const nodes = await world.tortie("get nodes -o name");
+        assert.equal(nodes.out, "node/node1\n");
+        const cfg = `${world.folder}/calicoctl.cfg`;
+        const { ETCD_ENDPOINTS, ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE } = cluster.env;
+        await Deno.writeTextFile(
+          cfg,
+          "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n" +
+            `  datastoreType: etcdv3\n  etcdEndpoints: ${ETCD_ENDPOINTS}\n` +
+            `  etcdCACertFile: ${ETCD_CA_CERT_FILE}\n  etcdCertFile: ${ETCD_CERT_FILE}\n` +
+            `  etcdKeyFile: ${ETCD_KEY_FILE}\n`,
+        );
+        const by = await world.tortie(`get ippools -o name -c ${cfg}`, "", {});
+        assert.equal(by.out, "ippool/p\n", by.err);
+      });
+
+      const socket = `${world.folder}/run/tortie.sock`;
+      let address = "";
+      await step("a pod is attached and reached", async () => {
+        const added = await world.cni("ADD", "a", conf(socket));
+        assert.equal(added.exit, 0, added.out + added.err);
+        address = JSON.parse(added.out).ips[0].address.split("/")[0];
+        assert.match(address, /^10\.244\.0\./);
+        await tool(world.node, "ping", "-c", "1", "-W", "2", address);
+        const endpoints = await world.tortie("get wep -A -o wide");
+        assert.match(endpoints.out, new RegExp(`node1 +${address.replaceAll(".", "\\.")}/32`));
+      });
+
+      await step("a lock is kept: no ADD, no turn, until it is taken away", async () => {
+        await setReady(world, false);
+        const refused = await world.cni("ADD", "b", conf(socket));
+        assert.equal(JSON.parse(refused.out).code, 11, refused.out);
+        assert.match(refused.out, /not ready to process requests/);
+        await until("it is told", 10_000, async () => {
+          return (await world.status()).warnings.some((one: string) => /is locked/.test(one));
+        });
+        await tool(world.node, "ping", "-c", "1", "-W", "2", address);
+        await setReady(world, true);
+        const added = await world.cni("ADD", "b", conf(socket));
+        assert.equal(added.exit, 0, added.out);
+      });
+
+      await step(
+        "the datastore's loss leaves the pods alone, and is over when it is back",
+        async () => {
+          await member.stop("SIGKILL");
+          await tool(world.node, "ping", "-c", "1", "-W", "2", address);
+          const refused = await world.cni("ADD", "c", conf(socket));
+          assert.equal(JSON.parse(refused.out).code, 11, refused.out);
+          // A service that starts meanwhile goes on from what it knew.
+          await world.end();
+          await world.start();
+          await until("it waits", 20_000, async () => {
+            await world.status();
+            return /cannot register yet/.test(world.log());
+          });
+          await tool(world.node, "ping", "-c", "1", "-W", "2", address);
+          member.start();
+          await until("a pod is attached", 30_000, async () => {
+            return (await world.cni("ADD", "c", conf(socket))).exit === 0;
+          });
+        },
+      );
+
+      await step("without a service DEL and the IPAM plugin work on etcd", async () => {
+        await world.end();
+        const { ETCD_ENDPOINTS, ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE } = cluster.env;
+        const keys = {
+          datastore_type: "etcdv3",
+          etcd_endpoints: ETCD_ENDPOINTS,
+          etcd_ca_cert_file: ETCD_CA_CERT_FILE,
+          etcd_cert_file: ETCD_CERT_FILE,
+          etcd_key_file: ETCD_KEY_FILE,
+        };
+        const refused = await world.cni("ADD", "a", conf(socket, keys));
+        assert.equal(JSON.parse(refused.out).code, 11, "no address without policy");
+        const deleted = await world.cni("DEL", "a", conf(socket, keys));
+        assert.equal(deleted.exit, 0, deleted.out);
+        assert.match(
+          (await world.tortie(`ipam show --ip ${address}`)).out,
+          /not (assigned|in use)/i,
+        );
+        const ipam = `${world.folder}/tortie-ipam`;
+        await Deno.copyFile(binary(), ipam);
+        const plugin = conf(socket, { ...keys, type: "ptp" });
+        const given = await world.cni("ADD", "a", plugin, { program: ipam });
+        assert.equal(given.exit, 0, given.out);
+        const [ip] = JSON.parse(given.out).ips;
+        assert.match(ip.address, /^10\.244\.0\.\d+\/26$/);
+        assert.equal((await world.cni("DEL", "a", plugin, { program: ipam })).exit, 0);
+        for (const pod of ["b", "c"]) {
+          assert.equal((await world.cni("DEL", pod, conf(socket, keys))).exit, 0);
+        }
+        assert.equal((await world.tortie("get wep -A -o name")).out, "");
+      });
+      await pause(0);
+    } finally {
+      await world.close();
+      await cluster.stop();
+      await Deno.remove(tls.folder, { recursive: true });
+    }
+  },
+);
+
+/** Sets datastoreReady as `datastore migrate lock` does, from a process beside the etcd. */
+async function setReady(world: World, ready: boolean): Promise<void> {
+  const script = new URL("../store/etcd_lock_process.ts", import.meta.url).pathname;
+  const { success, stderr } = await new Deno.Command("ip", {
+    args: [
+      ...[
+        "netns",
+        "exec",
+        world.node,
+        Deno.execPath(),
+        "run",
+        "--no-check",
+        "--quiet",
+        "-A",
+        script,
+      ],
+      `${ready}`,
+    ],
+    env: world.env,
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  assert(success, decoder.decode(stderr));
+}
