@@ -1,5 +1,6 @@
 /**
- * Calico's IPAM tests restated as scenarios, run on our IPAM over a store in memory. Steps that go
+ * Calico's IPAM tests restated as scenarios, run on our IPAM over a store in memory (or another driver's,
+ * as `tests/store` does). Steps that go
  * through the CNI plugin there (annotations of pods and namespaces) are mapped to the calls that the
  * plugin would make: the lists of pools are what is asked about.
  */
@@ -25,15 +26,18 @@ interface Scenario {
 /** What a scenario asks for that this driver does not know. */
 class Unknown extends Error {}
 
-/** Runs ipam/ipam-scenarios.jsonl under `dir`. */
-export async function run(dir: string): Promise<FileResult[]> {
+/** Runs ipam/ipam-scenarios.jsonl under `dir`; `open` gives an empty store for each scenario. */
+export async function run(
+  dir: string,
+  open: () => Store | Promise<Store> = memoryStore,
+): Promise<FileResult[]> {
   const file = "ipam/ipam-scenarios.jsonl";
   const reasons: string[] = [];
   const result: FileResult = { file, passed: 0, failed: 0, skipped: 0, failures: [], reasons };
   const lines = (await Deno.readTextFile(`${dir}/${file}`)).trim().split("\n");
   for (const line of lines) {
     const scenario: Scenario = JSON.parse(line);
-    const store = memoryStore();
+    const store = await open();
     try {
       await new Play(store).run(scenario);
       result.passed++;

@@ -1,9 +1,9 @@
 /**
  * Requests to an etcd cluster through the JSON gateway of its members. One member serves us as long as
  * it can; when it does not answer in time, has no leader or breaks the connection, the next one is
- * taken. A read is repeated elsewhere; a write only where it is certain that it was not carried out,
- * since nobody could tell our second try from somebody else's first: the caller hears that the outcome
- * is unknown, and reads again.
+ * taken. A read is repeated elsewhere. A write of which nobody knows whether it was carried out is
+ * repeated only where it compares revisions: of its tries at most one can succeed, and once one was
+ * answered none can come late. Any other is told to the caller as of unknown outcome.
  *
  *     call -> slot -> member (checked) -> HTTP -> header noted -> answer
  *                        ^------ the next one, or log in again, or new certificates
@@ -32,8 +32,12 @@ export interface ClientOptions {
 export interface CallOptions {
   /** In words, for messages: `update of /calico/…`. */
   readonly what: string;
-  /** Not to be repeated where it may have been done. */
+  /**
+   * Not to be repeated where it may have been done, unless `onDoubt` is there: it compares revisions,
+   * and wants to hear when it is repeated in spite of that.
+   */
   readonly write?: boolean;
+  readonly onDoubt?: () => void;
   /** Every member is asked once, and no more. */
   readonly once?: boolean;
 }
@@ -130,14 +134,14 @@ export class EtcdClient {
   }
 
   async #try<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
-    const { write = false, once = false } = options;
+    const { write = false, once = false, onDoubt } = options;
     const deadline = this.clock.monotonicMs() + this.#patienceMs;
     const tried = new Map<Member, EtcdFailure>();
-    let logins = 0, pause = FIRST_PAUSE_MS;
+    let logins = 0, pause = FIRST_PAUSE_MS, doubt = false;
     for (;;) {
       const member = this.choose(tried);
       const left = deadline - this.clock.monotonicMs();
-      if (left <= 0 && tried.size > 0) throw joined(tried);
+      if (left <= 0 && tried.size > 0) throw joined(tried, doubt);
       // Others are to have their turn too.
       const share = Math.min(TRY_MS, this.#patienceMs / this.members.length);
       const limit = Math.max(1, this.members.length > 1 ? Math.min(left, share) : left);
@@ -163,12 +167,16 @@ export class EtcdClient {
         if (error.kind !== "member" && error.kind !== "tls") throw error;
         this.failed(member, error);
         tried.set(member, error);
-        if (write && error.uncertain) throw error;
+        if (error.uncertain && !onDoubt) throw error;
+        doubt ||= error.uncertain;
+        if (doubt) onDoubt?.();
         if (tried.size < this.members.length) continue;
         // Certificates do not mend while we wait.
-        if (once || [...tried.values()].every((one) => one.kind === "tls")) throw joined(tried);
+        if (once || [...tried.values()].every((one) => one.kind === "tls")) {
+          throw joined(tried, doubt);
+        }
         const rest = deadline - this.clock.monotonicMs();
-        if (rest <= 0) throw joined(tried);
+        if (rest <= 0) throw joined(tried, doubt);
         await sleep(this.clock, Math.min(pause, rest));
         pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
         tried.clear();
@@ -486,17 +494,16 @@ function messageOf(answer: Record<string, any> | undefined): string {
 }
 
 /** What all members that were tried said, as one failure. */
-function joined(tried: ReadonlyMap<Member, EtcdFailure>): EtcdFailure {
+function joined(tried: ReadonlyMap<Member, EtcdFailure>, doubt: boolean): EtcdFailure {
   const failures = [...tried];
   const [, first] = failures[0];
-  if (failures.length === 1) return first;
   const kind = failures.every(([, f]) => f.kind === "tls") ? "tls" : "member";
   const where = failures.map(([member]) => member.url).join(", ");
   const same = failures.every(([, f]) => f.message === first.message);
   const message = same
-    ? `all of them: ${first.message}`
+    ? `${failures.length > 1 ? "all of them: " : ""}${first.message}`
     : failures.map(([member, f]) => `${member.url}: ${f.message}`).join("; ");
-  const failure = new EtcdFailure(kind, message, failures.some(([, f]) => f.uncertain));
+  const failure = new EtcdFailure(kind, message, doubt);
   failure.where = where;
   return failure;
 }

@@ -197,12 +197,14 @@ export class EtcdStore implements Store {
     if (revision !== undefined && !compare) {
       throw refused(key, revision, await this.#txn({ success: [read(at)] }, { what }));
     }
+    let doubt = false;
+    const onDoubt = () => void (doubt = true);
     const answer = await this.#txn({
       compare: compare && [compare],
       success: [remove],
       failure: [read(at)],
-    }, { what, write: true });
-    if (!answer.succeeded) throw refused(key, revision!, answer);
+    }, { what, write: true, ...(compare && { onDoubt }) });
+    if (!answer.succeeded) throw doubt ? doubtful(what, key) : refused(key, revision!, answer);
     const deleted = answer.responses?.[0].response_delete_range?.deleted;
     if (!deleted) throw new StoreError("notFound", `${key} does not exist`, key);
     return answer.header.revision!;
@@ -252,9 +254,14 @@ export class EtcdStore implements Store {
         success: [{ requestPut: { key, value, lease } }],
         failure: otherwise && [otherwise],
       };
+      let doubt = false;
+      const onDoubt = () => void (doubt = true);
       try {
-        const answer = await this.#txn(request, { what, write: true });
-        if (!answer.succeeded && lease) this.#revoke(lease);
+        const options = { what, write: true, ...(compare && { onDoubt }) };
+        const answer = await this.#txn(request, options);
+        if (answer.succeeded) return answer;
+        if (doubt) throw doubtful(what, decodeKey(key));
+        if (lease) this.#revoke(lease);
         return answer;
       } catch (error) {
         // It ran out between the two requests: somebody was held up.
@@ -338,6 +345,16 @@ function refused(key: string, revision: Revision, answer: TxnResponse): StoreErr
       "read it again and repeat the change",
     key,
     standing(answer),
+  );
+}
+
+/** A second try was refused: because the first was carried out, or because somebody was quicker. */
+function doubtful(what: string, key: string): StoreError {
+  return new StoreError(
+    "unavailable",
+    `the outcome of ${what} is unknown: the connection to etcd broke and the object was changed ` +
+      "meanwhile; read it again",
+    key,
   );
 }
 
