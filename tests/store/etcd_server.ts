@@ -13,6 +13,8 @@ export interface ClusterOptions {
   readonly tls?: Certificates;
   /** Network namespace of the members; `raw` and what needs it cannot be used then. */
   readonly netns?: string;
+  /** A namespace and an address for each member, with etcd's own ports; `raw` cannot be used then. */
+  readonly places?: readonly { readonly netns: string; readonly ip: string }[];
   /** Nothing is started yet. */
   readonly deferred?: boolean;
   /** More flags for every member. */
@@ -100,21 +102,24 @@ export class EtcdCluster {
   ) {}
 
   static async start(options: ClusterOptions = {}): Promise<EtcdCluster> {
-    const { members: count = 1, tls, netns, deferred, flags = [] } = options;
+    const { members: count = 1, tls, places, deferred, flags = [] } = options;
     const folder = await Deno.makeTempDir({ prefix: "tortie-etcd-" });
     const ports = freePorts(count * 2);
     const scheme = tls ? "https" : "http";
-    const peers = ports.slice(count).map((port, i) => `m${i}=http://127.0.0.1:${port}`).join();
+    const origin = (i: number, peer: boolean) =>
+      places ? `${places[i].ip}:${peer ? 2380 : 2379}` : `127.0.0.1:${ports[peer ? count + i : i]}`;
+    const peers = ports.slice(count).map((_, i) => `m${i}=http://${origin(i, true)}`).join();
     const members = await Promise.all(
-      ports.slice(0, count).map(async (port, i) => {
+      ports.slice(0, count).map(async (_, i) => {
         const own = `${folder}/m${i}`;
         await Deno.mkdir(own);
-        const url = `${scheme}://127.0.0.1:${port}`;
-        const peerUrl = `http://127.0.0.1:${ports[count + i]}`;
+        const url = `${scheme}://${origin(i, false)}`;
+        const peerUrl = `http://${origin(i, true)}`;
+        const netns = places?.[i].netns ?? options.netns;
         return new EtcdMember(`m${i}`, own, url, peerUrl, [
           ...["--name", `m${i}`, "--data-dir", `${own}/data`, "--log-level", "warn"],
           // The second address is one that no certificate is made out to.
-          ...["--listen-client-urls", `${url},${url.replace("127.0.0.1", "127.0.0.2")}`],
+          ...["--listen-client-urls", `${url},${scheme}://127.0.0.2:${new URL(url).port}`],
           ...["--advertise-client-urls", url],
           ...["--listen-peer-urls", peerUrl, "--initial-advertise-peer-urls", peerUrl],
           ...["--initial-cluster", peers, "--initial-cluster-token", folder],
@@ -133,7 +138,7 @@ export class EtcdCluster {
     const cluster = new EtcdCluster(folder, members, tls);
     if (deferred) return cluster;
     for (const member of members) member.start();
-    if (netns) return cluster;
+    if (places || options.netns) return cluster;
     await Promise.all(members.map((member) => cluster.serves(member)));
     return cluster;
   }

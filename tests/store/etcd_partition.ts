@@ -1,0 +1,237 @@
+/**
+ * Eight processes that assign and release addresses on one etcd of three members, each member on a
+ * wire of its own, while members are killed, paused, unplugged and cut off from each other. What the
+ * processes said is then judged: no address was two handles' at a time, none is lost.
+ */
+import assert from "node:assert/strict";
+import { tool } from "../cluster/harness.ts";
+import { EtcdCluster } from "./etcd_server.ts";
+
+const HERE = new URL(".", import.meta.url).pathname;
+const PROCESSES = 8;
+const decoder = new TextDecoder();
+
+export interface Verdict {
+  readonly assigned: number;
+  readonly unsure: number;
+  readonly faults: number;
+  readonly seconds: number;
+}
+
+/** A hub with three members on it; every process of ours runs in the hub. */
+class Wires {
+  readonly id = `p${Deno.pid}`;
+  readonly hub = `${this.id}h`;
+  readonly places = [1, 2, 3].map((i) => ({ netns: `${this.id}m${i}`, ip: `10.99.0.${i}` }));
+
+  async make(): Promise<void> {
+    await tool(undefined, "ip", "netns", "add", this.hub);
+    await tool(this.hub, "ip", "link", "set", "lo", "up");
+    await tool(this.hub, "ip", "link", "add", "br0", "type", "bridge");
+    await tool(this.hub, "ip", "address", "add", "10.99.0.100/24", "dev", "br0");
+    await tool(this.hub, "ip", "link", "set", "br0", "up");
+    for (const { netns, ip } of this.places) {
+      await tool(undefined, "ip", "netns", "add", netns);
+      await tool(netns, "ip", "link", "set", "lo", "up");
+      const wire = this.wire(netns);
+      await tool(this.hub, "ip", "link", "add", wire, "type", "veth", ...[
+        ...["peer", "name", "eth0", "netns", netns],
+      ]);
+      await tool(this.hub, "ip", "link", "set", wire, "master", "br0", "up");
+      await tool(netns, "ip", "address", "add", `${ip}/24`, "dev", "eth0");
+      await tool(netns, "ip", "link", "set", "eth0", "up");
+    }
+  }
+
+  wire(netns: string): string {
+    return `w${netns.slice(-2)}`;
+  }
+
+  /** Takes all packets of a member away, or gives them back. */
+  async unplug(i: number, away: boolean): Promise<void> {
+    const { netns } = this.places[i];
+    await tool(this.hub, "ip", "link", "set", this.wire(netns), away ? "down" : "up");
+  }
+
+  /** Cuts a member off from the other members alone: clients still reach it. */
+  async cutOff(i: number, away: boolean): Promise<void> {
+    const { netns } = this.places[i];
+    if (!away) {
+      await tool(netns, "nft", "delete", "table", "inet", "cut");
+      return;
+    }
+    const rules = ["input", "output"].map((hook) =>
+      `add chain inet cut ${hook} { type filter hook ${hook} priority 0; }\n` +
+      `add rule inet cut ${hook} tcp dport 2380 drop\n` +
+      `add rule inet cut ${hook} tcp sport 2380 drop\n`
+    );
+    const file = await Deno.makeTempFile();
+    await Deno.writeTextFile(file, `add table inet cut\n${rules.join("")}`);
+    await tool(netns, "nft", "-f", file);
+    await Deno.remove(file);
+  }
+
+  async takeDown(): Promise<void> {
+    for (const netns of [this.hub, ...this.places.map((place) => place.netns)]) {
+      await tool(undefined, "ip", "netns", "del", netns);
+    }
+  }
+}
+
+function spawn(hub: string, mode: string, options: unknown) {
+  return new Deno.Command("ip", {
+    args: [
+      ...["netns", "exec", hub, Deno.execPath(), "run", "--no-check", "--quiet", "-A"],
+      ...[`${HERE}ipam_process.ts`, mode, JSON.stringify(options)],
+    ],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+}
+
+interface Records {
+  allocated: [address: string, handle: string][];
+  handles: string[];
+}
+
+async function records(hub: string, endpoints: string[], nodes = 0): Promise<Records> {
+  const child = spawn(hub, "--check", { endpoints, node: "", count: nodes, hold: 0 });
+  await child.stdin.close();
+  const { success, stdout } = await child.output();
+  assert(success, "the records are sound");
+  return JSON.parse(decoder.decode(stdout));
+}
+
+/** What one process said, and the process. */
+class Speaker {
+  readonly lines: string[] = [];
+  done = false;
+  readonly ended: Promise<void>;
+
+  constructor(readonly child: Deno.ChildProcess) {
+    this.ended = this.#listen();
+  }
+
+  async #listen(): Promise<void> {
+    let rest = "";
+    const text = new TextDecoder();
+    for await (const chunk of this.child.stdout) {
+      const lines = (rest + text.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop()!;
+      this.lines.push(...lines);
+      if (lines.some((line) => line.startsWith("done "))) this.done = true;
+    }
+    assert((await this.child.status).success, "a process ended by itself");
+  }
+}
+
+/** Runs it with so many addresses in all; throws where the log or the records are not as they must be. */
+export async function assignUnderFaults(total: number, faultSeconds: number): Promise<Verdict> {
+  const wires = new Wires();
+  const began = performance.now();
+  let cluster: EtcdCluster | undefined;
+  const speakers: Speaker[] = [];
+  try {
+    await wires.make();
+    cluster = await EtcdCluster.start({ members: 3, places: wires.places });
+    const { endpoints } = cluster;
+    const empty = await records(wires.hub, endpoints, PROCESSES);
+    assert.deepEqual(empty.allocated, []);
+    const count = Math.ceil(total / PROCESSES), hold = Math.max(10, Math.ceil(count / 10));
+    for (let i = 0; i < PROCESSES; i++) {
+      const options = { endpoints, node: `n${i}`, count, hold };
+      speakers.push(new Speaker(spawn(wires.hub, "--work", options)));
+    }
+    const ends = Promise.all(speakers.map((speaker) => speaker.ended));
+    ends.catch(() => {});
+    const failed = ends.then(() => new Promise<never>(() => {}));
+    const faults = await Promise.race([disturb(cluster, wires, speakers, faultSeconds), failed]);
+
+    const { assigned, unsure, held } = judge(speakers.map(({ lines }) => lines));
+    assert(assigned >= total, `${assigned} of ${total} assigned`);
+    const then = await records(wires.hub, endpoints);
+    assert.deepEqual(new Map(then.allocated.sort()), new Map([...held].sort()));
+    for (const { child } of speakers) await child.stdin.getWriter().close();
+    await ends;
+    const after = await records(wires.hub, endpoints);
+    assert.deepEqual(after, { allocated: [], handles: [] }, "everything was given back");
+    return { assigned, unsure, faults, seconds: (performance.now() - began) / 1000 };
+  } finally {
+    for (const { child } of speakers) {
+      try {
+        child.kill("SIGKILL");
+      } catch { /* It has ended. */ }
+    }
+    await cluster?.stop();
+    await wires.takeDown();
+  }
+}
+
+/** One fault after the other, until all processes are done; how many there were. */
+async function disturb(
+  cluster: EtcdCluster,
+  wires: Wires,
+  speakers: readonly Speaker[],
+  faultSeconds: number,
+): Promise<number> {
+  const pause = (seconds: number) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  const kinds = [
+    {
+      strike: (i: number) => cluster.members[i].stop("SIGKILL"),
+      heal: async (i: number) => cluster.members[i].start(),
+    },
+    { strike: (i: number) => wires.cutOff(i, true), heal: (i: number) => wires.cutOff(i, false) },
+    {
+      strike: async (i: number) => cluster.members[i].kill("SIGSTOP"),
+      heal: async (i: number) => cluster.members[i].kill("SIGCONT"),
+    },
+    { strike: (i: number) => wires.unplug(i, true), heal: (i: number) => wires.unplug(i, false) },
+  ];
+  let faults = 0;
+  // Every kind once, however quick they are.
+  while (faults < kinds.length || !speakers.every(({ done }) => done)) {
+    const kind = kinds[faults % kinds.length], i = (faults * 2 + 1) % 3;
+    await pause(1);
+    await kind.strike(i);
+    await pause(faultSeconds);
+    await kind.heal(i);
+    faults++;
+  }
+  return faults;
+}
+
+/** Reads what all processes said; throws where an address was two handles' at a time. */
+function judge(logs: readonly (readonly string[])[]) {
+  const events: { at: bigint; got: boolean; handle: string; address: string }[] = [];
+  const held = new Map<string, string>();
+  let assigned = 0, unsure = 0;
+  for (const line of logs.flat()) {
+    const [word, ...rest] = line.split(" ");
+    if (word === "got" || word === "free") {
+      const [at, handle, address] = rest;
+      events.push({ at: BigInt(at), got: word === "got", handle, address });
+    } else if (word === "held") held.set(rest[1], rest[0]);
+    else if (word === "done") {
+      assigned += Number(rest[0]);
+      unsure += Number(rest[1]);
+    }
+  }
+  events.sort((a, b) => a.at < b.at ? -1 : 1);
+  const owner = new Map<string, string>();
+  for (const { got, handle, address } of events) {
+    if (got) {
+      assert.equal(
+        owner.get(address),
+        undefined,
+        `${address} was given twice, the second to ${handle}`,
+      );
+      owner.set(address, handle);
+    } else {
+      assert.equal(owner.get(address), handle);
+      owner.delete(address);
+    }
+  }
+  assert.deepEqual(new Map([...owner].sort()), new Map([...held].sort()));
+  return { assigned, unsure, held };
+}
