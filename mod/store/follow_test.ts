@@ -275,3 +275,40 @@ Deno.test("whatever fails and when, the picture ends as the store", async () => 
     { numRuns: 60 },
   );
 });
+
+Deno.test("data that was restored is told anew, broken values are told and left out", async () => {
+  const lines: string[] = [];
+  const restored = new StoreError("compacted", "restored", undefined, undefined, {
+    restored: true,
+  });
+  const listings = [
+    { entries: [{ key: "/a", value: 1, revision: "7" }, { key: "/b", value: 2, revision: "8" }] },
+    // The same revision, another value: of another past.
+    {
+      entries: [{ key: "/a", value: 10, revision: "7" }],
+      broken: [{ key: "/c", revision: "9", reason: "half" }],
+    },
+  ];
+  const abort = new AbortController();
+  let lists = 0;
+  const store = {
+    list: () => Promise.resolve({ ...listings[lists++], revision: "9" }),
+    async *watch() {
+      if (lists === 1) throw restored;
+      yield { type: "put", key: "/d", value: 4, revision: "10" };
+      yield { type: "delete", key: "/d", revision: "11", broken: "overwritten" };
+      abort.abort();
+    },
+  } as unknown as Store;
+  await follow<number>(store, "/", {
+    put: ({ key, value }) => void lines.push(`put ${key} ${value}`),
+    delete: (key) => void lines.push(`delete ${key}`),
+    broken: (key, reason) => void lines.push(`broken ${key} ${reason}`),
+    synced: () => void lines.push("synced"),
+  }, { signal: abort.signal });
+  assert.deepEqual(lines, [
+    ...["put /a 1", "put /b 2", "synced"],
+    ...["delete /b", "put /a 10", "broken /c half", "synced"],
+    ...["put /d 4", "delete /d", "broken /d overwritten"],
+  ]);
+});

@@ -31,17 +31,21 @@ export interface StoreReport {
   memory10000: number;
 }
 
-const value = (i: number) => ({
+export const value = (i: number) => ({
   kind: "WorkloadEndpoint",
   apiVersion: "projectcalico.org/v3",
   metadata: { name: `node1-k8s-pod--${i}-eth0`, labels: { app: `app${i % 50}` } },
   spec: { pod: `pod-${i}`, ipNetworks: [`10.244.${i >> 8 & 255}.${i & 255}/32`] },
   pad: "x".repeat(560),
 });
-const key = (i: number) =>
+export const key = (i: number) =>
   `/calico/resources/v3/projectcalico.org/workloadendpoints/default/n${i % 9}-k8s-pod--${i}-eth0`;
 
-async function perSecond(count: number, atOnce: number, run: (i: number) => Promise<unknown>) {
+export async function perSecond(
+  count: number,
+  atOnce: number,
+  run: (i: number) => Promise<unknown>,
+) {
   const began = performance.now();
   let next = 0;
   await Promise.all(Array.from({ length: atOnce }, async () => {
@@ -50,7 +54,7 @@ async function perSecond(count: number, atOnce: number, run: (i: number) => Prom
   return Math.round(count / (performance.now() - began) * 1000);
 }
 
-async function measureStore(store: Store): Promise<StoreFigures> {
+export async function measureStore(store: Store): Promise<StoreFigures> {
   const { entries } = await store.list("/calico/");
   for (const entry of entries) await store.delete(entry.key);
   await perSecond(200, 1, (i) => store.put(key(i), value(i)));
@@ -100,7 +104,7 @@ async function measureBare(path: string): Promise<StoreReport["bare"]> {
   return { writes, getMicros: Math.round(1e6 / gets), list10000 };
 }
 
-async function best(times: number, run: () => Promise<void>): Promise<number> {
+export async function best(times: number, run: () => Promise<void>): Promise<number> {
   let least = Infinity;
   for (let i = 0; i < times; i++) {
     const began = performance.now();
