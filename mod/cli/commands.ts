@@ -9,7 +9,8 @@ import { CONTROLLER_COMMANDS, IPAM_COMMANDS } from "./ipam_commands.ts";
 const STORE: readonly OptionSpec[] = [
   {
     flags: "--store <where>",
-    description: "the datastore: a served store's socket, or kv:PATH (default: the node's)",
+    description: "the datastore: a served store's socket, kv:PATH, etcd:URLS or kubernetes: " +
+      "(default: the node's)",
     completes: "file",
   },
   {
@@ -17,7 +18,11 @@ const STORE: readonly OptionSpec[] = [
     description: "configuration that names the datastore (default: /etc/tortie/config.yaml)",
     completes: "file",
   },
-  { flags: "--context <name>", description: "kubeconfig context", hidden: true },
+  {
+    flags: "--context <name>",
+    description: "the Kubernetes datastore of this kubeconfig context",
+    hidden: true,
+  },
   {
     flags: "--allow-version-mismatch",
     description: "accepted as calicoctl does; there is nothing to mismatch",
@@ -217,6 +222,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     options: [
       { flags: "--nodename <name>", description: "this node's name (NODENAME)" },
       { flags: "--store <where>", description: "the datastore (TORTIE_STORE)" },
+      { flags: "-c, --config <file>", description: "configuration that names the datastore" },
       { flags: "--ip <address>", description: "this node's IPv4 address, or autodetect (IP)" },
       {
         flags: "--ip6 <address>",

@@ -1,5 +1,5 @@
 /**
- * What every driver of the datastore must do, as one suite: kv, memory and remote run it, etcd and
+ * What every driver of the datastore must do, as one suite: kv, memory, remote and etcd run it,
  * kubernetes will. Import it from a test file and say how to open the driver on data of its own.
  *
  * The cases lie in `conformance/`, by subject. A case uses the store through its interface alone;
