@@ -127,7 +127,7 @@ export class Agent {
   start(): void {
     const { store, state, log } = this.#parts;
     this.#following = follow(store, "/", {
-put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
+      put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
       delete: (key, revision) => this.#guarded(key, () => this.#delete(key, revision)),
       broken: (key, reason) => {
         if (state.broken.get(key) !== reason) {

@@ -172,6 +172,8 @@ Deno.test("a change that makes us stumble is told, and the next one is taken", a
   await soon(() => state.endpoints.size === 1);
   assert.equal(state.broken.get(poison), "stumbled");
   assert.ok(w.agent.report().store.ok);
+  await w.end();
+});
 
 Deno.test("a locked datastore freezes the kernel until it is unlocked", async () => {
   const w = world();
