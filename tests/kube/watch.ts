@@ -159,6 +159,10 @@ export class Watch {
       this.fail(tooOld(this.cluster, from));
       return;
     }
+    if (this.#closed) { // by a backlog that was too long
+      this.#unfollow();
+      return;
+    }
     const seconds = options.timeoutSeconds ?? 1800 + Math.floor(Math.random() * 1800);
     this.#timer = setTimeout(() => {
       this.bookmark();
