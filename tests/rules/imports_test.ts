@@ -23,7 +23,10 @@ const ROOMS: Record<string, Room> = {
   "mod/selector": { imports: [], packages: ["node:crypto"] },
   "mod/rpc": { imports: [] },
   "mod/model": { imports: ["mod/net", "mod/selector"], packages: ["valibot"] },
-  "mod/store": { imports: ["mod/model", "mod/rpc", "mod/net"], packages: ["valibot"] },
+  "mod/store": {
+    imports: ["mod/model", "mod/rpc", "mod/net"],
+    packages: ["valibot", "yaml", "node:crypto"],
+  },
   "mod/ipam": { imports: ["mod/store", "mod/model", "mod/net", "mod/selector"] },
   "ffi": { imports: ["mod/net"] },
   "cni": {

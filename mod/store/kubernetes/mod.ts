@@ -1,16 +1,43 @@
-/** The kubernetes driver's door. */
-import type { KubernetesLocation } from "../location.ts";
-import type { OpenOptions } from "../open.ts";
-import { type Store, StoreError } from "../store.ts";
+/** The kubernetes driver's door: opens the datastore of a cluster. */
+import { systemClock } from "../clock.ts";
+import type { Store } from "../store.ts";
+import { KubernetesApi } from "./api.ts";
+import { findAccess, machine, type Surroundings } from "./cluster.ts";
+import { type KubernetesConfig, TIMING, type Timing } from "./config.ts";
+import { Connection } from "./connection.ts";
+import { makeSources } from "./sources.ts";
+import { KubernetesStore } from "./store.ts";
 
-export function openKubernetes(
-  _location: KubernetesLocation,
-  _options: OpenOptions = {},
+export type { KubernetesConfig } from "./config.ts";
+
+export interface KubernetesOptions {
+  /** How long an operation may take while the server does not answer. */
+  readonly patienceMs?: number;
+  /** Not to ask the server anything yet: a service keeps on trying while it is away. */
+  readonly lazily?: boolean;
+  readonly timing?: Partial<Timing>;
+  readonly surroundings?: Surroundings;
+}
+
+/** StoreError "invalid" where the configuration is at fault, "unavailable" or "denied" by the server. */
+export async function openKubernetes(
+  config: KubernetesConfig,
+  options: KubernetesOptions = {},
 ): Promise<Store> {
-  return Promise.reject(
-    new StoreError(
-      "denied",
-      "this build has no driver for Kubernetes' datastore; name another with --store",
-    ),
-  );
+  const around = options.surroundings ?? machine;
+  const access = await findAccess(config, around);
+  const { patienceMs } = options;
+  const timing = { ...TIMING, ...(patienceMs !== undefined && { patienceMs }), ...options.timing };
+  const connection = new Connection(access, around, timing, systemClock);
+  const api = new KubernetesApi(connection, systemClock);
+  const store = new KubernetesStore(api, makeSources(config), timing, systemClock);
+  if (!options.lazily) {
+    try {
+      await store.get("/calico/resources/v3/projectcalico.org/clusterinformations/default");
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  }
+  return store;
 }

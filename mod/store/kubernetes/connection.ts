@@ -1,0 +1,363 @@
+/**
+ * The one pool of connections to the API server, with its certificates and its token.
+ *
+ * Files are read again when they are older than a minute, because the kubelet exchanges a projected
+ * token long before it expires, and tools exchange certificates; a 401 reads the token at once. Other
+ * certificates, and an answer that did not come in time, make a new pool: a connection whose other end
+ * has gone without a word would otherwise be waited for by all that share it.
+ *
+ * Watches share one connection of HTTP/2, as with client-go: a node has thirty of them. Calls go over a
+ * few connections of HTTP/1.1, because Deno writes head and body of an HTTP/2 request one after the
+ * other, and a server's kernel acknowledges the first only after 40 ms.
+ */
+
+import { type Clock, sleep } from "../clock.ts";
+import { StoreError } from "../store.ts";
+import type { Surroundings } from "./cluster.ts";
+import type { Pem, Timing } from "./config.ts";
+import { ApiError, explainFetch, type Request, Unreachable } from "./failure.ts";
+import type { Access } from "./kubeconfig.ts";
+
+/** Calls that are on their way at the same time, each on a connection; more wait for their turn. */
+const SIDE_BY_SIDE = 24;
+
+export interface Call {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** From the server on, with its query. */
+  readonly path: string;
+  readonly request: Request;
+  /** JSON text. */
+  readonly body?: string;
+  readonly contentType?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** Of one call. */
+interface Limit {
+  readonly abort: AbortController;
+  /** It was aborted because no answer came in time. */
+  late: boolean;
+}
+
+interface Pool {
+  readonly calls: Deno.HttpClient;
+  readonly streams: Deno.HttpClient;
+  /** What it was made of. */
+  readonly pems: string;
+}
+
+export class Connection {
+  #pool: Promise<Pool> | undefined;
+  #checkedMs = -Infinity;
+  #token: { readonly text: string; readonly readMs: number } | undefined;
+  readonly #active = new Set<AbortController>();
+  readonly #turns: Turns;
+  #closed = false;
+
+  constructor(
+    readonly access: Access,
+    readonly around: Surroundings,
+    readonly timing: Timing,
+    readonly clock: Clock,
+  ) {
+    this.#turns = new Turns(clock);
+    if (access.insecure && access.server.startsWith("https:")) {
+      throw new StoreError(
+        "invalid",
+        `${access.origin} says insecure-skip-tls-verify, and tortie always checks the server's ` +
+          "certificate; give it the cluster's certificate-authority instead",
+      );
+    }
+    if (access.tlsServerName) {
+      throw new StoreError(
+        "invalid",
+        `${access.origin} says tls-server-name ${access.tlsServerName}, which tortie cannot use; ` +
+          "give a server under the name for which its certificate is",
+      );
+    }
+  }
+
+  get server(): string {
+    return this.access.server;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const abort of this.#active) abort.abort();
+    this.#drop();
+  }
+
+  /** The answer's text; ApiError for every answer that is no success, Unreachable for none in time. */
+  async text(call: Call): Promise<string> {
+    const leave = await this.#turns.enter(this.timing.answerMs);
+    try {
+      return await this.#text(call);
+    } finally {
+      leave();
+    }
+  }
+
+  #text(call: Call): Promise<string> {
+    return this.#inTime(call, async (limit) => {
+      const response = await this.#send(call, limit, "calls");
+      const text = await this.#body(response, limit);
+      if (!response.ok) throw apiError(response, text, call.request);
+      return text;
+    });
+  }
+
+  /** The answer as a stream, whose beginning must come in time. The caller cancels its reader. */
+  stream(call: Call): Promise<ReadableStreamDefaultReader<Uint8Array>> {
+    return this.#inTime(call, async (limit) => {
+      const response = await this.#send(call, limit, "streams");
+      if (!response.ok) {
+        throw apiError(response, await this.#body(response, limit), call.request);
+      }
+      return response.body!.getReader();
+    });
+  }
+
+  /** Gives the work a signal that is aborted when it takes too long, is called off, or we close. */
+  async #inTime<T>(call: Call, work: (limit: Limit) => Promise<T>): Promise<T> {
+    const limit: Limit = { abort: new AbortController(), late: false };
+    const stop = () => limit.abort.abort();
+    const cancel = this.clock.after(this.timing.answerMs, () => {
+      limit.late = true;
+      stop();
+    });
+    call.signal?.addEventListener("abort", stop);
+    this.#active.add(limit.abort);
+    try {
+      return await work(limit);
+    } finally {
+      cancel();
+      call.signal?.removeEventListener("abort", stop);
+      this.#active.delete(limit.abort);
+    }
+  }
+
+  async #body(response: Response, limit: Limit): Promise<string> {
+    try {
+      return await response.text();
+    } catch (error) {
+      if (this.closed) throw new Unreachable("the store is closed", true);
+      if (limit.late) throw this.#tooLate();
+      throw new Unreachable(`the answer broke off: ${(error as Error).message}`, true);
+    }
+  }
+
+  async #send(call: Call, limit: Limit, way: "calls" | "streams"): Promise<Response> {
+    for (let attempt = 1;; attempt++) {
+      const response = await this.#fetch(call, limit, way, attempt > 1);
+      const { token } = this.access;
+      if (response.status !== 401 || attempt > 1 || !token || !("file" in token)) return response;
+      await response.body?.cancel();
+    }
+  }
+
+  async #fetch(
+    call: Call,
+    limit: Limit,
+    way: "calls" | "streams",
+    freshToken: boolean,
+  ): Promise<Response> {
+    if (this.closed) throw new Unreachable("the store is closed", false);
+    try {
+      const pool = await this.#current();
+      return await fetch(this.access.server + call.path, {
+        method: call.method,
+        client: pool[way],
+        headers: {
+          accept: "application/json",
+          "user-agent": "tortie",
+          ...await this.#credentials(freshToken),
+          ...(call.body !== undefined &&
+            { "content-type": call.contentType ?? "application/json" }),
+        },
+        body: call.body,
+        redirect: "manual",
+        signal: limit.abort.signal,
+      });
+    } catch (error) {
+      if (error instanceof StoreError) throw error;
+      if (this.closed) throw new Unreachable("the store is closed", true);
+      if (call.signal?.aborted) throw new Unreachable("it was called off", true);
+      if (limit.late) throw this.#tooLate();
+      const told = explainFetch(error, this.access.origin);
+      if (told instanceof Unreachable) throw told;
+      throw new StoreError(told.kind, `the Kubernetes API ${this.server}: ${told.message}`);
+    }
+  }
+
+  #tooLate(): Unreachable {
+    this.#drop();
+    return new Unreachable(`no answer within ${this.timing.answerMs / 1000} s`, true);
+  }
+
+  async #credentials(fresh: boolean): Promise<Record<string, string>> {
+    const { token, basic } = this.access;
+    if (basic && !token) {
+      const bytes = new TextEncoder().encode(`${basic.username}:${basic.password}`);
+      return { authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
+    }
+    if (!token) return {};
+    if ("text" in token) return { authorization: `Bearer ${token.text}` };
+    const now = this.clock.monotonicMs();
+    if (fresh || !this.#token || now - this.#token.readMs >= this.timing.tokenMs) {
+      const text = (await this.around.readFile(token.file))?.trim();
+      // An empty or missing file is in the middle of being exchanged: the one we have may still do.
+      if (text) this.#token = { text, readMs: now };
+      else if (!this.#token) {
+        throw new StoreError("invalid", `the token file ${token.file} is not there, or empty`);
+      }
+    }
+    return { authorization: `Bearer ${this.#token!.text}` };
+  }
+
+  /** The pool; a new one where files that it was made of have changed. */
+  async #current(): Promise<Pool> {
+    const now = this.clock.monotonicMs();
+    const stale = this.#pool && hasFiles(this.access) &&
+      now - this.#checkedMs >= this.timing.tokenMs;
+    if (stale) {
+      this.#checkedMs = now;
+      const [pool, pems] = await Promise.all([this.#pool!.catch(() => undefined), this.#pems()]);
+      if (pool?.pems !== JSON.stringify(pems)) this.#drop();
+    }
+    this.#pool ??= this.#open(now).catch((error) => {
+      this.#pool = undefined;
+      throw error;
+    });
+    return await this.#pool;
+  }
+
+  async #open(now: number): Promise<Pool> {
+    const pems = await this.#pems();
+    this.#checkedMs = now;
+    const { ca, cert, key } = pems;
+    try {
+      const tls = { ...(ca && { caCerts: [ca] }), ...(cert && key && { cert, key }) };
+      return {
+        calls: Deno.createHttpClient({ ...tls, http2: false, poolMaxIdlePerHost: SIDE_BY_SIDE }),
+        streams: Deno.createHttpClient(tls),
+        pems: JSON.stringify(pems),
+      };
+    } catch (error) {
+      throw new StoreError(
+        "invalid",
+        `the certificates of ${this.access.origin} cannot be used: ${(error as Error).message}`,
+      );
+    }
+  }
+
+  async #pems(): Promise<{ ca?: string; cert?: string; key?: string }> {
+    const { ca, cert, key } = this.access;
+    const [a, c, k] = await Promise.all([ca, cert, key].map((pem) => this.#pem(pem)));
+    return { ca: a, cert: c, key: k };
+  }
+
+  async #pem(pem: Pem | undefined): Promise<string | undefined> {
+    if (!pem) return undefined;
+    const text = "pem" in pem ? pem.pem : await this.around.readFile(pem.file);
+    // A text without any would be taken for an authority that has signed nothing.
+    if (text !== undefined && !text.includes("-----BEGIN ")) {
+      const where = "file" in pem ? `the file ${pem.file}` : `data of ${this.access.origin}`;
+      throw new StoreError("invalid", `a certificate or key is no PEM: ${where}`);
+    }
+    if (text === undefined && "file" in pem) {
+      throw new StoreError(
+        "invalid",
+        `the file ${pem.file}, which ${this.access.origin} names, is not there`,
+      );
+    }
+    return text;
+  }
+
+  #drop(): void {
+    this.#pool?.then(({ calls, streams }) => {
+      calls.close();
+      streams.close();
+    }, () => {});
+    this.#pool = undefined;
+  }
+}
+
+function hasFiles({ ca, cert, key }: Access): boolean {
+  return [ca, cert, key].some((pem) => pem !== undefined && "file" in pem);
+}
+
+function apiError(response: Response, text: string, request: Request): ApiError {
+  const after = Number(response.headers.get("retry-after"));
+  return statusError(response.status, text, request, after > 0 ? after * 1000 : undefined);
+}
+
+/** From the text of an answer that is no success: a Status object, or whatever a proxy says. */
+export function statusError(
+  code: number,
+  text: string,
+  request: Request,
+  retryAfterMs?: number,
+): ApiError {
+  let reason = "", message = text.trim().split("\n")[0].slice(0, 300);
+  try {
+    const status = JSON.parse(text);
+    if (status?.kind === "Status") {
+      reason = String(status.reason ?? "");
+      message = String(status.message ?? message);
+    }
+  } catch {
+    // Not JSON: "404 page not found".
+  }
+  return new ApiError(code, reason, message, request, retryAfterMs);
+}
+
+/** Lets so many in at a time, in the order in which they came. */
+class Turns {
+  #inside = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(readonly clock: Clock) {}
+
+  /** Resolves when it is the caller's turn, with what ends it. */
+  async enter(patienceMs: number): Promise<() => void> {
+    if (this.#inside < SIDE_BY_SIDE) this.#inside++;
+    else {
+      await new Promise<void>((resolve, reject) => {
+        const cancel = this.clock.after(patienceMs, () => {
+          this.#waiting.splice(this.#waiting.indexOf(go), 1);
+          reject(new Unreachable("it answers none of the calls that came before", false));
+        });
+        const go = () => {
+          cancel();
+          resolve();
+        };
+        this.#waiting.push(go);
+      });
+    }
+    return () => {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#inside--;
+    };
+  }
+}
+
+/** Pauses between attempts: doubling, spread, at least what the server asks for. */
+export class Backoff {
+  #failures = 0;
+
+  constructor(readonly clock: Clock, readonly random: () => number = Math.random) {}
+
+  reset(): void {
+    this.#failures = 0;
+  }
+
+  async pause(askedMs = 0, signal?: AbortSignal): Promise<void> {
+    const longest = Math.min(5000, 50 * 2 ** Math.min(this.#failures++, 10));
+    await sleep(this.clock, Math.max(askedMs, longest * (0.5 + this.random() / 2)), signal);
+  }
+}

@@ -1,0 +1,304 @@
+/**
+ * IPAM's records in custom resources: the same facts as in etcd, under Kubernetes names and in
+ * camelCase. Deletion takes two steps, since readers hold revisions and not only names: the record is
+ * marked (`deleted`, a compare-and-swap: from here on it is gone), then the object is deleted. Whoever
+ * meets a marked one clears it away. In this version of the CRDs an affinity's mark is the text "true".
+ */
+import { formatPrefix, parsePrefix, type Prefix } from "../../net/mod.ts";
+import {
+  affinitiesPrefix,
+  affinityKey,
+  type AffinityOwner,
+  blockKey,
+  blockPrefix,
+  handleKey,
+  handlePrefix,
+  IPAM_PREFIX,
+  ipamConfigKey,
+  parseAffinityKey,
+  parseBlockKey,
+  parseHandleKey,
+} from "../../model/keys.ts";
+import type { AllocationBlock } from "../../model/ipam_block.ts";
+import type { BlockAffinity } from "../../model/block_affinity.ts";
+import {
+  readIpamConfig,
+  type StoredIpamConfig,
+  storedIpamConfig,
+} from "../../model/ipam_config.ts";
+import type { IpamHandle } from "../../model/ipam_handle.ts";
+import { StoreError } from "../store.ts";
+import type { Fields, KubeObject, KubeResource, KubernetesApi } from "./api.ts";
+import { ApiError } from "./failure.ts";
+import { METADATA_ANNOTATION } from "./metadata.ts";
+import { affinityName, cidrName, hostnameHash } from "./names.ts";
+import { removeObject } from "./removal.ts";
+import { type Place, type Reading, revisionOf, type Source } from "./source.ts";
+
+const LABEL_HASH = "projectcalico.org/hostname-hash";
+const LABEL_TYPE = "projectcalico.org/affinity-type";
+const LABEL_VERSION = "projectcalico.org/ip-version";
+const VIRTUAL: AffinityOwner = { type: "virtual", name: "load-balancer" };
+const virtualPrefix = `${IPAM_PREFIX}virtual/`;
+
+function resource(plural: string, kind: string, exact = false): KubeResource {
+  return { group: "crd.projectcalico.org", version: "v1", plural, kind, namespaced: false, exact };
+}
+
+function body(
+  { kind }: KubeResource,
+  name: string,
+  spec: Fields,
+  resourceVersion?: string,
+  labels?: Record<string, string>,
+): KubeObject {
+  return {
+    apiVersion: "crd.projectcalico.org/v1",
+    kind,
+    metadata: {
+      name,
+      ...(resourceVersion && { resourceVersion }),
+      ...(labels && { labels }),
+      annotations: {
+        [METADATA_ANNOTATION]: JSON.stringify({
+          creationTimestamp: null,
+          ...(labels && { labels }),
+        }),
+      },
+    },
+    spec,
+  };
+}
+
+interface Form {
+  readonly resource: KubeResource;
+  readonly prefixes: readonly string[];
+  readonly narrow?: Source["narrow"];
+  locate(key: string): Place | undefined;
+  read(spec: Fields, object: KubeObject): Reading | undefined;
+  write(key: string, value: any): { spec: Fields; labels?: Record<string, string> };
+  /** The mark's form; without it, deletion is in one step. */
+  readonly mark?: true | "true";
+}
+
+function ipamSource(form: Form): Source {
+  const { resource, mark } = form;
+  const isMarked = (object: KubeObject) =>
+    object.spec?.deleted === true || object.spec?.deleted === "true";
+  const clear = async (api: KubernetesApi, object: KubeObject) => {
+    const { name, uid, resourceVersion } = object.metadata;
+    try {
+      await api.remove(resource, name, undefined, { uid, resourceVersion });
+    } catch (error) {
+      // Somebody else was quicker.
+      if (!(error instanceof ApiError && (error.status === 404 || error.status === 409))) {
+        throw error;
+      }
+    }
+  };
+  const toBody = (key: string, at: Place, value: unknown, revision?: string) => {
+    if (typeof value !== "object" || value === null) {
+      throw new StoreError("invalid", `${key}: the Kubernetes datastore holds objects`, key);
+    }
+    const { spec, labels } = form.write(key, value);
+    return body(resource, at.name, spec, revision, labels);
+  };
+  return {
+    resource,
+    prefixes: form.prefixes,
+    narrow: form.narrow ?? (() => [{}]),
+    locate: form.locate,
+    read(object) {
+      const reading = form.read(object.spec ?? {}, object);
+      if (!reading) return [];
+      return [mark && isMarked(object) ? { key: reading.key, value: undefined } : reading];
+    },
+    ...(mark && { isMarked, clear }),
+    write: {
+      create: async (api, key, at, value) =>
+        revisionOf(await api.create(resource, toBody(key, at, value))),
+      update: async (api, key, at, value, revision) =>
+        revisionOf(await api.replace(resource, toBody(key, at, value, revision))),
+      async remove(api, _key, object) {
+        if (!mark) return await removeObject(api, resource, object);
+        const { name, resourceVersion } = object.metadata;
+        const marked = await api.patch(resource, name, undefined, {
+          metadata: { resourceVersion },
+          spec: { deleted: mark },
+        });
+        await clear(api, marked);
+        return revisionOf(marked);
+      },
+    },
+  };
+}
+
+export const blockSource = ipamSource({
+  resource: { ...resource("ipamblocks", "IPAMBlock", true), page: 250 },
+  prefixes: [blockPrefix(4), blockPrefix(6)],
+  locate(key) {
+    const block = parseBlockKey(key);
+    return block && { name: cidrName(block) };
+  },
+  read(spec) {
+    const cidr = cidrOf(spec);
+    return cidr && { key: blockKey(cidr), value: readBlock(spec) };
+  },
+  write: (_key, block) => ({ spec: writeBlock(block) }),
+  mark: true,
+});
+
+/** As etcd holds it, members in Calico's order. */
+export function readBlock(spec: Fields): AllocationBlock {
+  const {
+    cidr,
+    affinity,
+    affinityClaimTime,
+    allocations,
+    unallocated,
+    attributes,
+    sequenceNumber,
+    sequenceNumberForAllocation,
+    deleted,
+    strictAffinity: _always,
+    ...others
+  } = spec;
+  return {
+    cidr,
+    affinity: affinity ?? null,
+    ...(affinityClaimTime && { affinity_claim_time: affinityClaimTime }),
+    allocations: allocations ?? [],
+    unallocated: unallocated ?? [],
+    attributes: attributes ?? [],
+    sequenceNumber: sequenceNumber ?? 0,
+    sequenceNumberForAllocation: sequenceNumberForAllocation ?? {},
+    deleted: deleted ?? false,
+    ...others,
+  };
+}
+
+export function writeBlock(block: AllocationBlock): Fields {
+  const { affinity, affinity_claim_time, hostAffinity, ...others } = block;
+  const owner = affinity ?? (hostAffinity ? `host:${hostAffinity}` : undefined);
+  return {
+    ...others,
+    ...(owner && { affinity: owner }),
+    ...(affinity_claim_time && { affinityClaimTime: affinity_claim_time }),
+    deleted: block.deleted ?? false,
+    // Older CRDs want it.
+    strictAffinity: false,
+  };
+}
+
+export const affinitySource = ipamSource({
+  resource: resource("blockaffinities", "BlockAffinity"),
+  prefixes: [affinitiesPrefix, virtualPrefix],
+  narrow: narrowAffinities,
+  locate(key) {
+    const parsed = parseAffinityKey(key);
+    return parsed && { name: affinityName(parsed.owner.name, parsed.block) };
+  },
+  read(spec) {
+    const cidr = cidrOf(spec);
+    if (!cidr || typeof spec.node !== "string" || spec.node === "") return undefined;
+    const owner: AffinityOwner = spec.type === "virtual"
+      ? VIRTUAL
+      : { type: "host", name: spec.node };
+    const value: BlockAffinity = { state: spec.state ?? "", deleted: false };
+    return { key: affinityKey(owner, cidr), value };
+  },
+  write(key, value: BlockAffinity) {
+    const { owner, block } = parseAffinityKey(key)!;
+    return {
+      spec: {
+        cidr: formatPrefix(block),
+        deleted: String(value.deleted ?? false),
+        node: owner.name,
+        state: value.state,
+        type: owner.type,
+      },
+      labels: {
+        [LABEL_TYPE]: owner.type,
+        [LABEL_HASH]: hostnameHash(owner.name),
+        [LABEL_VERSION]: String(block.ip.family),
+      },
+    };
+  },
+  mark: "true",
+});
+
+/**
+ * One owner's affinities bear its hash as a label; those that versions before v3.31 wrote bear none,
+ * and are looked through one by one.
+ */
+function narrowAffinities(prefix: string) {
+  const match = /^\/calico\/ipam\/v2\/(?:host|virtual)\/([^/]+)\/(?:ipv([46])\/)?/.exec(prefix);
+  if (!match) return [{}];
+  const [, owner, family] = match;
+  const version = family ? `,${LABEL_VERSION}=${family}` : "";
+  return [
+    { labelSelector: `${LABEL_HASH}=${hostnameHash(owner)}${version}` },
+    { labelSelector: `!${LABEL_HASH}` },
+  ];
+}
+
+export const handleSource = ipamSource({
+  resource: resource("ipamhandles", "IPAMHandle"),
+  prefixes: [handlePrefix],
+  locate(key) {
+    const id = parseHandleKey(key);
+    return id === undefined ? undefined : { name: id.toLowerCase() };
+  },
+  read(spec, object) {
+    const id = spec.handleID || object.metadata.name;
+    const value: IpamHandle = { block: spec.block ?? {}, deleted: false };
+    return { key: handleKey(id), value };
+  },
+  write: (key, value: IpamHandle) => ({
+    spec: {
+      block: value.block ?? {},
+      deleted: value.deleted ?? false,
+      handleID: parseHandleKey(key)!,
+    },
+  }),
+  mark: true,
+});
+
+export const ipamConfigSource = ipamSource({
+  resource: resource("ipamconfigs", "IPAMConfig"),
+  prefixes: [ipamConfigKey],
+  locate: (key) => key === ipamConfigKey ? { name: "default" } : undefined,
+  read(spec, object) {
+    if (object.metadata.name !== "default") return undefined;
+    return { key: ipamConfigKey, value: readConfig(spec) };
+  },
+  write: (_key, value: StoredIpamConfig) => ({ spec: writeConfig(value) }),
+});
+
+export function readConfig(spec: Fields): StoredIpamConfig {
+  return storedIpamConfig({
+    ...readIpamConfig(undefined),
+    strictAffinity: spec.strictAffinity ?? false,
+    autoAllocateBlocks: spec.autoAllocateBlocks ?? false,
+    maxBlocksPerHost: spec.maxBlocksPerHost ?? 0,
+    ...(spec.kubeVirtVMAddressPersistence &&
+      { kubeVirtVMAddressPersistence: spec.kubeVirtVMAddressPersistence }),
+    ipCooldownSeconds: spec.ipCooldownSeconds ?? 0,
+  });
+}
+
+export function writeConfig(stored: StoredIpamConfig): Fields {
+  const config = readIpamConfig(stored);
+  return {
+    autoAllocateBlocks: config.autoAllocateBlocks,
+    kubeVirtVMAddressPersistence: config.kubeVirtVMAddressPersistence,
+    ...(config.maxBlocksPerHost !== 0 && { maxBlocksPerHost: config.maxBlocksPerHost }),
+    ...(config.ipCooldownSeconds !== 0 && { ipCooldownSeconds: config.ipCooldownSeconds }),
+    strictAffinity: config.strictAffinity,
+  };
+}
+
+/** Masked, as the keys are; undefined for what is none. */
+function cidrOf(spec: Fields): Prefix | undefined {
+  return typeof spec.cidr === "string" ? parsePrefix(spec.cidr) : undefined;
+}

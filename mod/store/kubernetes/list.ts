@@ -1,0 +1,155 @@
+/**
+ * A list over one kind or many, as of one moment. The first kind is listed as of now, which tells the
+ * counter's value R; all others as they were at R (`resourceVersionMatch=Exact`), page by page. Where R
+ * has been compacted away before all were read, it begins anew.
+ *
+ * That needs one counter for all kinds: kube-apiserver gives the revision of its etcd, which is one for
+ * all, unless it runs with --etcd-servers-overrides for a resource that we read. Before the first list
+ * over many kinds that is looked at: asked one after the other, the counters must not go down. Where
+ * they do, the list is refused, because a watch from R would lose or repeat that kind's events.
+ */
+import { compareKeys } from "../limits.ts";
+import { compareRevisions, type Entry, type Listing, StoreError } from "../store.ts";
+import type { KubernetesApi } from "./api.ts";
+import { ApiError } from "./failure.ts";
+import type { Missing } from "./missing.ts";
+import { revisionOf, type Source } from "./source.ts";
+import type { Part } from "./sources.ts";
+
+const ATTEMPTS = 6;
+/** Kinds that are listed side by side. */
+const SIDE_BY_SIDE = 4;
+
+/** Objects of one kind at a moment; `revision` is undefined where the kind is not served. */
+interface Read {
+  readonly entries: Entry[];
+  readonly revision: string | undefined;
+}
+
+export async function listParts<T>(
+  api: KubernetesApi,
+  missing: Missing,
+  cheapest: Source,
+  parts: readonly Part[],
+  prefix: string,
+): Promise<Listing<T>> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      const { entries, revision } = await atOneMoment(api, missing, cheapest, parts, prefix);
+      entries.sort((a, b) => compareKeys(a.key, b.key));
+      return { entries: entries as Entry<T>[], revision };
+    } catch (error) {
+      const gone = error instanceof ApiError && (error.status === 410 || error.isFuture);
+      if (!gone || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+async function atOneMoment(
+  api: KubernetesApi,
+  missing: Missing,
+  cheapest: Source,
+  parts: readonly Part[],
+  prefix: string,
+) {
+  const entries: Entry[] = [];
+  const rest = [...parts];
+  let revision: string | undefined;
+  while (revision === undefined && rest.length > 0) {
+    const part = rest.shift()!;
+    const read = await readPart(api, missing, part, prefix);
+    revision = read.revision;
+    entries.push(...read.entries);
+  }
+  revision ??= await anyRevision(api, missing, cheapest);
+  const moment = revision;
+  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, async () => {
+    for (let part; (part = rest.shift());) {
+      entries.push(...(await readPart(api, missing, part, prefix, moment)).entries);
+    }
+  }));
+  return { entries, revision };
+}
+
+async function readPart(
+  api: KubernetesApi,
+  missing: Missing,
+  { source, narrowings }: Part,
+  prefix: string,
+  exactly?: string,
+): Promise<Read> {
+  const entries: Entry[] = [];
+  let revision = exactly;
+  if (missing.isKnown(source)) return { entries, revision: undefined };
+  for (const narrowing of narrowings) {
+    try {
+      for await (const page of api.pages(source.resource, narrowing, revision)) {
+        revision ??= page.resourceVersion;
+        for (const object of page.items) {
+          for (const { key, value } of source.read(object)) {
+            if (value === undefined || !key.startsWith(prefix)) continue;
+            entries.push({ key, value, revision: revisionOf(object) });
+          }
+        }
+      }
+    } catch (error) {
+      if (await missing.note(source, error)) return { entries: [], revision: undefined };
+      throw error;
+    }
+  }
+  return { entries, revision };
+}
+
+/** The counter, whatever kinds are served. */
+export async function anyRevision(
+  api: KubernetesApi,
+  missing: Missing,
+  cheapest: Source,
+): Promise<string> {
+  if (!missing.isKnown(cheapest)) {
+    try {
+      return await api.revision(cheapest.resource);
+    } catch (error) {
+      if (!await missing.note(cheapest, error)) throw error;
+    }
+  }
+  // Without Calico's CRDs, the namespaces are there.
+  return await api.revision(NAMESPACES);
+}
+
+const NAMESPACES = {
+  group: "",
+  version: "v1",
+  plural: "namespaces",
+  kind: "Namespace",
+  namespaced: false,
+};
+
+/** Throws where two kinds have different counters. */
+export async function checkOneCounter(
+  api: KubernetesApi,
+  missing: Missing,
+  sources: readonly Source[],
+): Promise<void> {
+  let last: { revision: string; plural: string } | undefined;
+  for (const source of sources) {
+    if (missing.isKnown(source)) continue;
+    const { plural } = source.resource;
+    let revision: string;
+    try {
+      revision = await api.revision(source.resource);
+    } catch (error) {
+      if (await missing.note(source, error)) continue;
+      throw error;
+    }
+    if (!/^[0-9]+$/.test(revision) || (last && compareRevisions(revision, last.revision) < 0)) {
+      throw new StoreError(
+        "invalid",
+        `the Kubernetes API ${api.server} counts ${plural} apart (${revision} after ` +
+          `${last?.revision ?? "nothing"} of ${last?.plural ?? "the others"}): it keeps them in ` +
+          "another etcd (--etcd-servers-overrides), and tortie needs one for all that it reads",
+      );
+    }
+    last = { revision, plural };
+  }
+}

@@ -1,0 +1,233 @@
+/** Pods and Nodes, and what Calico makes of them. */
+import assert from "node:assert/strict";
+import type { KubeObject } from "./api.ts";
+import { difference } from "./difference.ts";
+import { accountProfile, namespaceProfile } from "./native.ts";
+import { patchNode, readNode } from "./node.ts";
+import { endpointAnnotations, endpointKeyOf, podSource, readEndpoint, readPod } from "./pod.ts";
+import { GOLDENS } from "./testing/goldens.ts";
+
+const pod = (): KubeObject => JSON.parse(GOLDENS.pod);
+const source = podSource("cali");
+
+Deno.test("a pod's endpoint has what Calico gives it", () => {
+  assert.equal(
+    endpointKeyOf(pod()),
+    "/calico/resources/v3/projectcalico.org/workloadendpoints/red/node--1-k8s-web--0-eth0",
+  );
+  assert.deepEqual(readEndpoint(pod()), {
+    kind: "WorkloadEndpoint",
+    apiVersion: "projectcalico.org/v3",
+    metadata: {
+      name: "node--1-k8s-web--0-eth0",
+      namespace: "red",
+      uid: "6f4f6a0e-3f0c-4c6b-9d55-0d9c4f1f0a11",
+      creationTimestamp: "2026-01-02T03:04:05Z",
+      labels: {
+        app: "web",
+        "projectcalico.org/namespace": "red",
+        "projectcalico.org/orchestrator": "k8s",
+        "projectcalico.org/serviceaccount": "runner",
+      },
+    },
+    spec: {
+      orchestrator: "k8s",
+      node: "node-1",
+      containerID: "c0ffee",
+      pod: "web-0",
+      endpoint: "eth0",
+      serviceAccountName: "runner",
+      ipNetworks: ["192.0.2.5/32", "2001:db8::5/128"],
+      profiles: ["kns.red", "ksa.red.runner"],
+      interfaceName: "cali6e2eed2400e",
+      ports: [{ name: "http", protocol: "TCP", port: 80, hostPort: 0, hostIP: "" }],
+    },
+  });
+});
+
+Deno.test("a pod without a network has no endpoint", () => {
+  const without = (change: (pod: KubeObject) => void) => {
+    const changed = pod();
+    change(changed);
+    return source.read(changed).at(-1)!.value;
+  };
+  const notes = (p: KubeObject) => p.metadata.annotations!;
+  const IP = "cni.projectcalico.org/podIP";
+  assert.equal(without((p) => p.status.phase = "Succeeded"), undefined);
+  assert.equal(without((p) => p.status.phase = "Failed"), undefined);
+  assert.equal(without((p) => notes(p)[IP] = ""), undefined);
+  assert.equal(
+    without((p) => {
+      p.metadata.annotations = {};
+      p.status = {};
+    }),
+    undefined,
+  );
+  for (const change of [{ nodeName: "" }, { hostNetwork: true }]) {
+    const changed = pod();
+    Object.assign(changed.spec, change);
+    assert.equal(endpointKeyOf(changed), undefined);
+    assert.equal(source.read(changed).length, 1);
+  }
+});
+
+Deno.test("addresses come from annotations, the status, or Amazon's annotation", () => {
+  const ips = (change: (pod: KubeObject) => void) => {
+    const changed = pod();
+    change(changed);
+    return readEndpoint(changed)?.spec.ipNetworks;
+  };
+  assert.deepEqual(ips((p) => delete p.metadata.annotations!["cni.projectcalico.org/podIPs"]), [
+    "192.0.2.5/32",
+  ]);
+  assert.deepEqual(ips((p) => p.metadata.annotations = {}), ["192.0.2.99/32"]);
+  assert.deepEqual(
+    ips((p) => {
+      p.metadata.annotations = {};
+      p.status = { podIP: "192.0.2.98" };
+    }),
+    ["192.0.2.98/32"],
+  );
+  assert.deepEqual(
+    ips((p) => {
+      p.metadata.annotations = { "vpc.amazonaws.com/pod-ips": "192.0.2.97" };
+      p.status = {};
+    }),
+    ["192.0.2.97/32"],
+  );
+  assert.equal(
+    ips((p) => {
+      p.metadata.annotations = {};
+      p.status = { podIP: "nonsense" };
+    }),
+    undefined,
+  );
+});
+
+Deno.test("an annotation chooses between the pod's two names of an interface, and no other", () => {
+  const usual = readEndpoint(pod())!;
+  const named = pod();
+  const other = { ...usual, spec: { ...usual.spec, interfaceName: "caliaa6ebf2d4bd" } };
+  assert.equal(endpointAnnotations(usual)["cni.tortie.io/interface"], null);
+  const notes = endpointAnnotations(other);
+  Object.assign(named.metadata.annotations!, { "cni.tortie.io/interface": "other" });
+  const { interfaceName } = readEndpoint(named)!.spec;
+  assert.notEqual(interfaceName, usual.spec.interfaceName);
+  assert.match(interfaceName!, /^cali[0-9a-f]{11}$/);
+  other.spec.interfaceName = interfaceName!;
+  assert.equal(endpointAnnotations(other)["cni.tortie.io/interface"], "other");
+  assert.deepEqual(notes["cni.projectcalico.org/podIPs"], "192.0.2.5/32,2001:db8::5/128");
+  Object.assign(named.metadata.annotations!, { "cni.tortie.io/interface": "cali12345678901" });
+  assert.equal(readEndpoint(named)!.spec.interfaceName, usual.spec.interfaceName);
+});
+
+Deno.test("floating addresses and source prefixes are read where they make sense", () => {
+  const changed = pod();
+  Object.assign(changed.metadata.annotations!, {
+    "cni.projectcalico.org/floatingIPs": '["203.0.113.7","2001:db8::7","x"]',
+    "cni.projectcalico.org/allowedSourcePrefixes": '["198.51.100.9/24","x"]',
+  });
+  const { ipNATs, allowSpoofedSourcePrefixes } = readEndpoint(changed)!.spec;
+  assert.deepEqual(ipNATs, [
+    { internalIP: "192.0.2.5", externalIP: "203.0.113.7" },
+    { internalIP: "2001:db8::5", externalIP: "2001:db8::7" },
+  ]);
+  assert.deepEqual(allowSpoofedSourcePrefixes, ["198.51.100.0/24"]);
+});
+
+Deno.test("of a pod is read what a network needs", () => {
+  const read = readPod(pod());
+  assert.deepEqual(read.spec.containers, [
+    { name: "c", image: "i", ports: [{ name: "http", containerPort: 80 }] },
+  ]);
+  assert.deepEqual(read.status, { phase: "Running", podIPs: [{ ip: "192.0.2.99" }] });
+  assert.equal(read.metadata.managedFields, undefined);
+  assert.deepEqual(read.metadata.labels, { app: "web" });
+});
+
+Deno.test("only the pods that can have such an endpoint are asked for", () => {
+  const narrow = (tail: string) =>
+    source.narrow(`/calico/resources/v3/projectcalico.org/workloadendpoints/${tail}`);
+  assert.deepEqual(narrow(""), [{}]);
+  assert.deepEqual(narrow("red/"), [{ namespace: "red" }]);
+  assert.deepEqual(narrow("red/node--1"), [{ namespace: "red" }]);
+  assert.deepEqual(narrow("red/node--1-"), [
+    { namespace: "red", fieldSelector: "spec.nodeName=node-1" },
+  ]);
+  assert.deepEqual(narrow("red/node--1-k8s-web--0"), [
+    { namespace: "red", fieldSelector: "spec.nodeName=node-1" },
+  ]);
+  assert.deepEqual(narrow("red/node--1-k8s-web--0-"), [
+    { namespace: "red", fieldSelector: "metadata.name=web-0,spec.nodeName=node-1" },
+  ]);
+  assert.deepEqual(narrow("default/node--1-cni"), []);
+  assert.deepEqual(narrow("default/node--1-cni-c0ffee-"), []);
+  assert.deepEqual(source.narrow("/tortie/kubernetes/pods/red/"), [{ namespace: "red" }]);
+  assert.deepEqual(source.narrow("/"), [{ namespace: undefined }]);
+});
+
+Deno.test("a Node is read with Calico's annotations, and they are written back", () => {
+  const object: KubeObject = JSON.parse(GOLDENS.node);
+  const node = readNode(object);
+  assert.deepEqual(node.metadata.labels, { "kubernetes.io/os": "linux", rack: "r1" });
+  assert.deepEqual(node.spec, {
+    bgp: { ipv4Address: "203.0.113.4/24", asNumber: 64600 },
+    ipv4VXLANTunnelAddr: "192.0.2.4",
+    addresses: [
+      { address: "203.0.113.4/24", type: "CalicoNodeIP" },
+      { address: "203.0.113.4", type: "InternalIP" },
+    ],
+    orchRefs: [{ nodeName: "n1", orchestrator: "k8s" }],
+  });
+  assert.deepEqual(node.status, { podCIDRs: ["192.0.2.64/26"] });
+  const { annotations } = patchNode(node, "7").metadata;
+  const set = Object.entries(annotations).filter(([, value]) => value !== null);
+  assert.deepEqual(Object.fromEntries(set), object.metadata.annotations);
+  assert.equal(
+    readNode(object, { usePodCidr: true }).spec.bgp?.ipv4IPIPTunnelAddr,
+    "192.0.2.65",
+  );
+});
+
+Deno.test("broken annotations of a Node are passed over", () => {
+  const node = readNode({
+    metadata: {
+      name: "n1",
+      annotations: {
+        "projectcalico.org/ASNumber": "many",
+        "projectcalico.org/labels": "[",
+        "projectcalico.org/Interfaces": "{}",
+      },
+    },
+  });
+  assert.deepEqual(node.spec, { orchRefs: [{ nodeName: "n1", orchestrator: "k8s" }] });
+  const dotted = readNode({
+    metadata: { name: "n1", annotations: { "projectcalico.org/ASNumber": "1.10" } },
+  });
+  assert.equal(dotted.spec.bgp?.asNumber, 65546);
+});
+
+Deno.test("namespaces and accounts are profiles", () => {
+  const metadata = { name: "red", labels: { team: "a" }, creationTimestamp: "t" };
+  const { metadata: { name }, spec } = namespaceProfile({ metadata });
+  assert.equal(name, "kns.red");
+  assert.deepEqual(spec.labelsToApply, { "pcns.team": "a", "pcns.projectcalico.org/name": "red" });
+  assert.equal(spec.ingress[0].action, "Allow");
+  const account = accountProfile({ metadata: { ...metadata, name: "web.api", namespace: "red" } });
+  assert.equal(account.metadata.name, "ksa.red.web.api");
+  assert.deepEqual(account.spec, {
+    labelsToApply: { "pcsa.team": "a", "pcsa.projectcalico.org/name": "web.api" },
+  });
+});
+
+Deno.test("a patch makes one value of another", () => {
+  assert.deepEqual(
+    difference({ a: 1, b: { c: 2, d: 3 }, e: [1] }, { b: { c: 2, d: 4 }, e: [1, 2] }),
+    {
+      b: { d: 4 },
+      e: [1, 2],
+      a: null,
+    },
+  );
+  assert.deepEqual(difference({ a: { b: 1 } }, { a: { b: 1 } }), {});
+});

@@ -1,0 +1,61 @@
+/**
+ * From the events of objects to those of keys. An object that is changed where nobody reads it (a
+ * Pod's conditions, a Node's heartbeat) is no event: of kinds that are read in part, the last value of
+ * each key that was told is remembered as a number. A key that could be there and is not (the endpoint
+ * of a pod that lost its network) is told as deleted once.
+ */
+import type { WatchEvent } from "../store.ts";
+import type { KubeObject } from "./api.ts";
+import { revisionOf, type Source } from "./source.ts";
+
+/** Nothing is under the key, and that was told. */
+const ABSENT = -1;
+
+export class Projection {
+  readonly #told = new Map<string, number>();
+
+  constructor(readonly source: Source, readonly prefix: string) {}
+
+  events(type: "ADDED" | "MODIFIED" | "DELETED", object: KubeObject): WatchEvent[] {
+    const revision = revisionOf(object);
+    const events: WatchEvent[] = [];
+    const { partial } = this.source;
+    for (const { key, value } of this.source.read(object)) {
+      if (!key.startsWith(this.prefix)) continue;
+      if (type === "DELETED") {
+        // One that was marked, or had lost it before, was told then.
+        const before = this.#told.get(key);
+        this.#told.delete(key);
+        if (value !== undefined && before !== ABSENT) {
+          events.push({ type: "delete", key, revision });
+        }
+      } else if (value === undefined) {
+        if (partial) {
+          if (this.#told.get(key) === ABSENT) continue;
+          this.#told.set(key, ABSENT);
+        }
+        events.push({ type: "delete", key, revision });
+      } else {
+        if (partial) {
+          const print = fingerprint(JSON.stringify(value));
+          if (this.#told.get(key) === print) continue;
+          this.#told.set(key, print);
+        }
+        events.push({ type: "put", key, value, revision });
+      }
+    }
+    return events;
+  }
+}
+
+/** 52 bits of a text: two FNV-1a of 26 bits each, from different starts. */
+function fingerprint(text: string): number {
+  let a = 0x811c9dc5, b = 0x01000193;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    a = Math.imul(a ^ unit, 0x01000193);
+    b = Math.imul(b ^ unit ^ (i & 0xff), 0x5bd1e995);
+    b ^= b >>> 15;
+  }
+  return (a >>> 6) * 0x4000000 + (b >>> 6);
+}
