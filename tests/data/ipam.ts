@@ -197,7 +197,7 @@ class Play {
       case "cni-add":
         return await this.#cniAdd(step, expect);
       case "cni-del":
-        await this.#ipam.releaseByHandle(`k8s-pod-network.${step.pod}`);
+        await this.#ipam.releaseByHandle(handleOf(step.pod));
         if (expect.allocations !== undefined) {
           counted("allocations", await this.#allocations(), expect.allocations);
         }
@@ -325,7 +325,7 @@ class Play {
     };
     const common = {
       host: step.host ?? "test-host",
-      handle: `k8s-pod-network.${step.pod}`,
+      handle: handleOf(step.pod),
       attributes: { namespace, pod },
       use: "Workload" as const,
     };
@@ -396,6 +396,11 @@ class Play {
 function kindOf(plural: string) {
   const home = plural === "namespaces" ? "kubernetes" as const : "calico" as const;
   return { plural, home, namespaced: false };
+}
+
+/** In place of the container ID, which the scenarios do not have. */
+function handleOf(pod: string): string {
+  return `k8s-pod-network.${pod.replaceAll("/", ".")}`;
 }
 
 function isRefusal(error: unknown): boolean {

@@ -1,0 +1,48 @@
+/**
+ * The conformance suite on the kubernetes driver: against the API server of the tests, or, with
+ * `deno task test:kubernetes`, against the cluster of $KUBECONFIG, which nobody else may write to.
+ */
+import { storeConformance } from "../../mod/store/conformance.ts";
+import { openKubernetes } from "../../mod/store/kubernetes/mod.ts";
+import { openStore, REAL, startCalico, Wrapped } from "./kubernetes_harness.ts";
+
+const NO_TTL = "the Kubernetes API has no time to live; Calico stores no such key there";
+const NO_COMPACTION = "a real cluster's history is not ours to compact";
+
+async function open() {
+  if (REAL) {
+    const store = new Wrapped(await openKubernetes({ kubeconfig: REAL }));
+    return {
+      store,
+      compact: () => Promise.reject(new Error(NO_COMPACTION)),
+      async close() {
+        const cleaner = new Wrapped(await openKubernetes({ kubeconfig: REAL }));
+        await cleaner.clear();
+        await cleaner.close();
+        await store.close();
+      },
+    };
+  }
+  const kube = await startCalico();
+  const store = new Wrapped(await openStore(kube));
+  return {
+    store,
+    compact: () => Promise.resolve(kube.compact()),
+    async close() {
+      await store.close();
+      await kube.close();
+    },
+  };
+}
+
+storeConformance("kubernetes", open, {
+  except: {
+    "an entry with a time to live goes away, as a deletion": NO_TTL,
+    "keys and values that cannot be held are refused":
+      "a key is a Kubernetes name of at most 253 characters; kubernetes_test.ts says what is refused",
+    ...(REAL && {
+      "a watch from before the log is told so": NO_COMPACTION,
+      "a reader that falls behind misses nothing, or is told that it did": NO_COMPACTION,
+    }),
+  },
+});

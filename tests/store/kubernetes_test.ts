@@ -1,0 +1,571 @@
+/**
+ * What the kubernetes driver makes of Calico's keys, on an API server: IPAM's records, Nodes, Pods,
+ * profiles, Kubernetes' own objects; lists and watches over all of them. `kubernetes_faults_test.ts` has
+ * what goes wrong.
+ */
+import assert from "node:assert/strict";
+import { Collector, fold, pause, refusal } from "../../mod/store/conformance/case.ts";
+import { type Store, StoreError } from "../../mod/store/store.ts";
+import type { Kube } from "../kube/kube.ts";
+import { openStore, startCalico } from "./kubernetes_harness.ts";
+
+async function on(run: (kube: Kube, store: Store) => Promise<void>): Promise<void> {
+  const kube = await startCalico();
+  const store = await openStore(kube);
+  try {
+    await run(kube, store);
+  } finally {
+    await store.close();
+    await kube.close();
+  }
+}
+
+const V3 = "/calico/resources/v3/projectcalico.org/";
+const IPAM = "/calico/ipam/v2/";
+const BLOCK = `${IPAM}assignment/ipv4/block/192.0.2.4-30`;
+const block = (n: bigint) => ({
+  cidr: "192.0.2.4/30",
+  affinity: "host:n1",
+  allocations: [null, null, null, null],
+  unallocated: [0, 1, 2, 3],
+  attributes: [],
+  sequenceNumber: n,
+  sequenceNumberForAllocation: {},
+  deleted: false,
+});
+const N = 1767323045000000123n;
+
+/** A watch in the background. */
+function follow(store: Store, prefix: string, from: string): Collector {
+  return new Collector(store, prefix, from);
+}
+
+async function must(kube: Kube, method: string, path: string, body?: unknown) {
+  const { status, body: answer } = await kube.call(method, path, body);
+  assert(status < 300, `${method} ${path}: ${status} ${JSON.stringify(answer)}`);
+  return answer;
+}
+
+async function makePod(kube: Kube, name: string, spec: object = {}, metadata: object = {}) {
+  return await must(kube, "POST", "/api/v1/namespaces/default/pods", {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, labels: { app: name }, ...metadata },
+    spec: { nodeName: "node-1", containers: [{ name: "c", image: "i" }], ...spec },
+  });
+}
+
+const patch = (kube: Kube, path: string, body: unknown) =>
+  kube.call("PATCH", path, body, { "content-type": "application/merge-patch+json" });
+
+const endpointKey = (pod: string) =>
+  `${V3}workloadendpoints/default/node--1-k8s-${pod.replaceAll("-", "--")}-eth0`;
+const endpoint = (pod: string, container: string, ...ips: string[]) => ({
+  kind: "WorkloadEndpoint",
+  apiVersion: "projectcalico.org/v3",
+  metadata: { name: `node--1-k8s-${pod}-eth0`, namespace: "default" },
+  spec: {
+    orchestrator: "k8s",
+    node: "node-1",
+    pod,
+    endpoint: "eth0",
+    containerID: container,
+    ipNetworks: ips,
+  },
+});
+
+Deno.test("a block is a custom resource, written and deleted by compare-and-swap", () =>
+  on(async (kube, store) => {
+    const { revision: start } = await store.list("/");
+    const first = await store.create(BLOCK, block(N));
+    const stored = kube.get("crd.projectcalico.org", "ipamblocks", "", "192-0-2-4-30")!;
+    assert.equal(BigInt(stored.spec.sequenceNumber), N);
+    assert.equal(stored.spec.strictAffinity, false);
+    assert.deepEqual(stored.metadata.annotations, {
+      "projectcalico.org/metadata": '{"creationTimestamp":null}',
+    });
+    const second = await store.update(BLOCK, block(N + 1n), first);
+    const error = await refusal("conflict", store.update(BLOCK, block(N + 2n), first));
+    assert.deepEqual(error.current, { key: BLOCK, value: block(N + 1n), revision: second });
+    await refusal("conflict", store.delete(BLOCK, first));
+    assert.equal(
+      (await refusal("exists", store.create(BLOCK, block(N)))).current?.revision,
+      second,
+    );
+    const gone = await store.delete(BLOCK, second);
+    await refusal("notFound", store.delete(BLOCK, second));
+    await refusal("notFound", store.update(BLOCK, block(N), second));
+    assert.equal(await store.get(BLOCK), undefined);
+    assert.equal(kube.all("crd.projectcalico.org", "ipamblocks").length, 0);
+    const again = await store.create(BLOCK, block(N + 9n));
+    // The mark is the deletion; the object's end is no event.
+    const watch = follow(store, "/", start);
+    const events = await watch.first(4);
+    await pause(30);
+    await watch.end();
+    assert.deepEqual(watch.events.map(({ type, key, revision }) => [type, key, revision]), [
+      ["put", BLOCK, first],
+      ["put", BLOCK, second],
+      ["delete", BLOCK, gone],
+      ["put", BLOCK, again],
+    ]);
+    assert.deepEqual(events[1].type === "put" && events[1].value, block(N + 1n));
+  }));
+
+Deno.test("a record that was marked and not deleted is gone, and cleared away by whoever meets it", () =>
+  on(async (kube, store) => {
+    const AFFINITY = `${IPAM}host/n1/ipv4/block/192.0.2.4-30`, HANDLE = `${IPAM}handle/Net.Ctr`;
+    const crd = "/apis/crd.projectcalico.org/v1";
+    await store.create(BLOCK, block(N));
+    await store.create(AFFINITY, { state: "confirmed", deleted: false });
+    await store.create(HANDLE, { block: { "192.0.2.4/30": 1 }, deleted: false });
+    const { revision: start } = await store.list(IPAM);
+    const marks: [string, string, unknown][] = [
+      [BLOCK, `${crd}/ipamblocks/192-0-2-4-30`, true],
+      [AFFINITY, `${crd}/blockaffinities/n1-192-0-2-4-30`, "true"],
+      [HANDLE, `${crd}/ipamhandles/net.ctr`, true],
+    ];
+    for (const [, path, deleted] of marks) await patch(kube, path, { spec: { deleted } });
+    assert.deepEqual((await store.list(IPAM)).entries, []);
+    assert.deepEqual((await store.list(`${IPAM}host/n1/`)).entries, []);
+    assert.equal(await store.get(BLOCK), undefined);
+    assert.equal((await kube.call("GET", marks[0][1])).status, 404);
+    await refusal("notFound", store.delete(AFFINITY));
+    assert.equal((await kube.call("GET", marks[1][1])).status, 404);
+    // Made anew over a marked one.
+    await store.create(HANDLE, { block: { "192.0.2.4/30": 2 }, deleted: false });
+    const watch = follow(store, IPAM, start);
+    const events = await watch.first(4);
+    await watch.end();
+    // The three kinds are watched side by side: between them there is no order.
+    const told = events.map(({ type, key }) => `${type} ${key}`).sort();
+    assert.deepEqual(
+      told,
+      [BLOCK, AFFINITY, HANDLE].map((key) => `delete ${key}`).concat(
+        `put ${HANDLE}`,
+      ).sort(),
+    );
+  }));
+
+Deno.test("an owner's affinities are found by label, and those of old versions without one", () =>
+  on(async (kube, store) => {
+    const value = { state: "confirmed", deleted: false };
+    const keys = [
+      `${IPAM}host/n1/ipv4/block/192.0.2.0-26`,
+      `${IPAM}host/n1/ipv4/block/192.0.2.64-26`,
+      `${IPAM}host/n1/ipv6/block/fd00::-122`,
+      `${IPAM}host/n11/ipv4/block/192.0.2.128-26`,
+      `${IPAM}virtual/load-balancer/ipv4/block/192.0.2.192-26`,
+    ];
+    for (const key of keys) await store.create(key, value);
+    const old = `/apis/crd.projectcalico.org/v1/blockaffinities/n1-192-0-2-64-26`;
+    await patch(kube, old, { metadata: { labels: null, annotations: null }, spec: { type: null } });
+    const list = async (prefix: string) => (await store.list(prefix)).entries.map(({ key }) => key);
+    assert.deepEqual(await list(`${IPAM}host/n1/`), keys.slice(0, 3));
+    assert.deepEqual(await list(`${IPAM}host/n1/ipv4/block/`), keys.slice(0, 2));
+    assert.deepEqual(await list(`${IPAM}host/`), keys.slice(0, 4).sort());
+    assert.deepEqual(await list(`${IPAM}virtual/load-balancer/`), keys.slice(4));
+    assert.deepEqual(await list(IPAM), [...keys].sort());
+  }));
+
+Deno.test("IPAM's configuration is one resource", () =>
+  on(async (kube, store) => {
+    const key = `${IPAM}config`;
+    assert.equal(await store.get(key), undefined);
+    await store.put(key, {
+      auto_allocate_blocks: true,
+      maxBlocksPerHost: 5,
+      strict_affinity: true,
+    });
+    const { spec } = kube.get("crd.projectcalico.org", "ipamconfigs", "", "default")!;
+    assert.deepEqual(spec, {
+      autoAllocateBlocks: true,
+      kubeVirtVMAddressPersistence: "Enabled",
+      maxBlocksPerHost: 5,
+      strictAffinity: true,
+    });
+    await store.put(key, { kubeVirtVMAddressPersistence: "Disabled" });
+    assert.deepEqual((await store.get(key))!.value, { kubeVirtVMAddressPersistence: "Disabled" });
+    await store.delete(key);
+    assert.equal(await store.get(key), undefined);
+  }));
+
+Deno.test("v3 objects keep their metadata in the annotation, and kubectl's are read", () =>
+  on(async (kube, store) => {
+    const key = `${V3}networksets/default/a`;
+    const value = {
+      kind: "NetworkSet",
+      apiVersion: "projectcalico.org/v3",
+      metadata: {
+        name: "a",
+        namespace: "default",
+        uid: crypto.randomUUID(),
+        creationTimestamp: "2026-01-02T03:04:05Z",
+        labels: { zone: "x" },
+      },
+      spec: { nets: ["192.0.2.0/24"] },
+    };
+    const revision = await store.create(key, value);
+    const entry = (await store.get<typeof value>(key))!;
+    const { uid, ...metadata } = entry.value.metadata;
+    const { uid: _, ...expected } = value.metadata;
+    assert.match(uid, /^[0-9a-f-]{36}$/);
+    assert.deepEqual({ ...metadata, generation: undefined }, {
+      ...expected,
+      generation: undefined,
+    });
+    assert.deepEqual(entry.value.spec, value.spec);
+    // Written back as it was read, it is no change.
+    assert.equal(await store.update(key, entry.value, revision), revision);
+    await must(kube, "POST", "/apis/crd.projectcalico.org/v1/ippools", {
+      apiVersion: "crd.projectcalico.org/v1",
+      kind: "IPPool",
+      metadata: { name: "k", labels: { a: "b" } },
+      spec: { cidr: "192.0.2.0/24" },
+    });
+    const pool = (await store.get<any>(`${V3}ippools/k`))!.value;
+    assert.deepEqual([pool.apiVersion, pool.metadata.labels], ["projectcalico.org/v3", { a: "b" }]);
+    assert.deepEqual((await store.list(`${V3}networksets/other/`)).entries, []);
+    assert.equal((await store.list(`${V3}networksets/default/`)).entries.length, 1);
+  }));
+
+Deno.test("a Node's annotations are Calico's Node", () =>
+  on(async (kube, store) => {
+    const key = `${V3}nodes/n1`;
+    await must(kube, "POST", "/api/v1/nodes", {
+      apiVersion: "v1",
+      kind: "Node",
+      metadata: { name: "n1", labels: { os: "linux" }, annotations: { other: "stays" } },
+    });
+    const { value, revision } = (await store.get<any>(key))!;
+    assert.equal(value.spec.bgp, undefined);
+    value.spec.bgp = { ipv4Address: "192.0.2.1/24", asNumber: 64600 };
+    value.metadata.labels.rack = "r1";
+    const next = await store.update(key, value, revision);
+    const { metadata } = kube.get("", "nodes", "", "n1")!;
+    assert.deepEqual(metadata.annotations, {
+      other: "stays",
+      "projectcalico.org/IPv4Address": "192.0.2.1/24",
+      "projectcalico.org/ASNumber": "64600",
+      "projectcalico.org/labels": '{"rack":"r1"}',
+    });
+    assert.deepEqual(metadata.labels, { os: "linux" });
+    const error = await refusal("conflict", store.update(key, value, revision));
+    assert.equal(error.current?.revision, next);
+    const read = (await store.get<any>(key))!.value;
+    assert.deepEqual(read.metadata.labels, { os: "linux", rack: "r1" });
+    delete read.spec.bgp;
+    await store.put(key, read);
+    assert.equal(
+      kube.get("", "nodes", "", "n1")!.metadata.annotations!["projectcalico.org/ASNumber"],
+      undefined,
+    );
+    await refusal("notFound", store.update(`${V3}nodes/n2`, read, "5"));
+    assert.match(
+      (await refusal("invalid", store.create(`${V3}nodes/n2`, read))).message,
+      /NODENAME/,
+    );
+    assert.match((await refusal("invalid", store.delete(key))).message, /kubectl/);
+  }));
+
+Deno.test("a heartbeat is no event, a change is one", () =>
+  on(async (kube, store) => {
+    const { revision: start } = await store.list("/");
+    const watch = follow(store, `${V3}nodes/`, start);
+    await must(kube, "POST", "/api/v1/nodes", {
+      apiVersion: "v1",
+      kind: "Node",
+      metadata: { name: "n1" },
+    });
+    await watch.first(1);
+    for (let i = 0; i < 5; i++) {
+      await patch(kube, "/api/v1/nodes/n1/status", {
+        status: { conditions: [{ type: "Ready", status: "True", reason: `${i}` }] },
+      });
+    }
+    await patch(kube, "/api/v1/nodes/n1", { metadata: { labels: { a: "b" } } });
+    const events = await watch.first(2);
+    await watch.end();
+    assert.deepEqual(watch.events.length, 2);
+    assert.deepEqual(
+      events[1].type === "put" && (events[1].value as any).metadata.labels,
+      { a: "b" },
+    );
+  }));
+
+Deno.test("an endpoint is written on its pod, and goes with its network or its pod", () =>
+  on(async (kube, store) => {
+    const { revision: start } = await store.list("/");
+    const watch = follow(store, `${V3}workloadendpoints/`, start);
+    await makePod(kube, "web");
+    const key = endpointKey("web");
+    assert.equal(await store.get(key), undefined);
+    const first = await store.create(key, endpoint("web", "c1", "192.0.2.5/32", "fd00::5/128"));
+    const notes = () => kube.get("", "pods", "default", "web")!.metadata.annotations!;
+    assert.deepEqual(notes(), {
+      "cni.projectcalico.org/containerID": "c1",
+      "cni.projectcalico.org/podIP": "192.0.2.5/32",
+      "cni.projectcalico.org/podIPs": "192.0.2.5/32,fd00::5/128",
+    });
+    await refusal("exists", store.create(key, endpoint("web", "c2", "192.0.2.6/32")));
+    const second = await store.update(key, endpoint("web", "c2", "192.0.2.6/32"), first);
+    await refusal("conflict", store.update(key, endpoint("web", "c3", "192.0.2.7/32"), first));
+    const { entries } = await store.list<any>(`${V3}workloadendpoints/default/node--1-k8s-web-`);
+    assert.deepEqual(entries.map(({ value }) => value.spec.ipNetworks), [["192.0.2.6/32"]]);
+    // The kubelet's report changes the pod, not the endpoint.
+    await patch(kube, "/api/v1/namespaces/default/pods/web/status", {
+      status: { phase: "Running", podIPs: [{ ip: "192.0.2.6" }] },
+    });
+    const { revision } = (await store.get(key))!;
+    assert.notEqual(revision, second);
+    const gone = await store.delete(key, revision);
+    assert.deepEqual([
+      notes()["cni.projectcalico.org/podIP"],
+      notes()["cni.projectcalico.org/podIPs"],
+    ], [
+      "",
+      "",
+    ]);
+    assert.equal(notes()["cni.projectcalico.org/containerID"], "c2");
+    await refusal("notFound", store.delete(key));
+    await refusal("notFound", store.update(key, endpoint("web", "c2", "192.0.2.6/32"), gone));
+    await store.create(key, endpoint("web", "c4", "192.0.2.8/32"));
+    await must(kube, "DELETE", "/api/v1/namespaces/default/pods/web?gracePeriodSeconds=0");
+    const events = await watch.first(6);
+    await pause(30);
+    await watch.end();
+    const told = watch.events.map((event) =>
+      event.type === "put" ? (event.value as any).spec.containerID : "-"
+    );
+    // The first: the pod is there, and has no network.
+    assert.deepEqual(told, ["-", "c1", "c2", "-", "c4", "-"]);
+    assert.equal(events[3].revision, gone);
+  }));
+
+Deno.test("an endpoint that no pod can have is refused", () =>
+  on(async (kube, store) => {
+    const value = endpoint("web", "c1", "192.0.2.5/32");
+    const message = async (key: string) =>
+      (await refusal("invalid", store.create(key, value))).message;
+    assert.match(await message(endpointKey("web")), /no Pod default\/web/);
+    await makePod(kube, "web", { nodeName: "node-2" });
+    assert.match(await message(endpointKey("web")), /is on node node-2/);
+    await makePod(kube, "host", { hostNetwork: true });
+    assert.match(await message(endpointKey("host")), /host's network/);
+    const second = endpointKey("web").replace("eth0", "net1");
+    assert.match(await message(second), /one for each pod/);
+    assert.equal(await store.get(second), undefined);
+    assert.match(await message(`${V3}workloadendpoints/default/node--1-cni-c0ffee-eth0`), /k8s/);
+    const update = store.update(endpointKey("none"), value, "7");
+    await refusal("notFound", update);
+  }));
+
+Deno.test("a kubelet that writes at the same time costs a repetition, not the endpoint", () =>
+  on(async (kube, store) => {
+    await makePod(kube, "web");
+    const key = endpointKey("web");
+    let writing = true;
+    const kubelet = (async () => {
+      for (let i = 0; writing; i++) {
+        await pause(2);
+        await patch(kube, "/api/v1/namespaces/default/pods/web/status", {
+          status: { conditions: [{ type: "Ready", status: "False", reason: `${i}` }] },
+        });
+      }
+    })();
+    try {
+      for (let i = 0; i < 6; i++) {
+        await store.create(key, endpoint("web", `c${i}`, "192.0.2.5/32"));
+        await store.delete(key);
+      }
+    } finally {
+      writing = false;
+      await kubelet;
+    }
+  }));
+
+Deno.test("of many creators of one endpoint one wins", () =>
+  on(async (kube, store) => {
+    await makePod(kube, "web");
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 10 }, (_, i) =>
+        store.create(endpointKey("web"), endpoint("web", `c${i}`, `192.0.2.${i + 1}/32`))),
+    );
+    const kinds = outcomes.map((outcome) =>
+      outcome.status === "fulfilled" ? "done" : (outcome.reason as StoreError).kind
+    );
+    assert.equal(
+      kinds.filter((kind) =>
+        kind === "done"
+      ).length,
+      1,
+      kinds.join(),
+    );
+    assert(kinds.every((kind) => kind === "done" || kind === "exists"), kinds.join());
+  }));
+
+Deno.test("namespaces and accounts are profiles, which cannot be written", () =>
+  on(async (kube, store) => {
+    const { revision: start } = await store.list("/");
+    const watch = follow(store, `${V3}profiles/`, start);
+    await must(kube, "POST", "/api/v1/namespaces", {
+      apiVersion: "v1",
+      kind: "Namespace",
+      metadata: { name: "red", labels: { team: "a" } },
+    });
+    const { value } = (await store.get<any>(`${V3}profiles/kns.red`))!;
+    assert.equal(value.spec.labelsToApply["pcns.team"], "a");
+    assert.equal((await store.get<any>(`${V3}profiles/ksa.red.default`))?.value.kind, "Profile");
+    assert.equal(await store.get(`${V3}profiles/other`), undefined);
+    await watch.first(2);
+    await watch.end();
+    const { entries } = await store.list(`${V3}profiles/`);
+    assert.equal(entries.length, 10); // five namespaces and their accounts
+    for (const name of ["kns.red", "ksa.red.x", "other"]) {
+      const error = await refusal("invalid", store.create(`${V3}profiles/${name}`, { spec: {} }));
+      assert.match(error.message, /Namespace or ServiceAccount/);
+    }
+  }));
+
+Deno.test("Kubernetes' own objects are written without losing what we do not read", () =>
+  on(async (kube, store) => {
+    const key = "/tortie/kubernetes/pods/default/web";
+    await makePod(kube, "web", {
+      containers: [{ name: "c", image: "i", env: [{ name: "A", value: "b" }] }],
+    });
+    const { value, revision } = (await store.get<any>(key))!;
+    assert.equal(value.spec.containers[0].env, undefined);
+    value.metadata.labels.more = "x";
+    value.status = { phase: "Running", podIP: "192.0.2.9" };
+    await store.update(key, value, revision);
+    const stored = kube.get("", "pods", "default", "web")!;
+    assert.deepEqual(stored.metadata.labels, { app: "web", more: "x" });
+    assert.deepEqual(stored.spec.containers[0].env, [{ name: "A", value: "b" }]);
+    assert.equal(stored.status.podIP, "192.0.2.9");
+    await refusal("conflict", store.update(key, value, revision));
+
+    const policy = "/tortie/kubernetes/networkpolicies/default/p";
+    const spec = { podSelector: {}, policyTypes: ["Ingress"] };
+    const first = await store.create(policy, { metadata: { name: "p" }, spec });
+    const read = (await store.get<any>(policy))!;
+    assert.equal(read.revision, first);
+    assert.deepEqual([read.value.apiVersion, read.value.kind, read.value.spec], [
+      "networking.k8s.io/v1",
+      "NetworkPolicy",
+      spec,
+    ]);
+    const { metadata } = read.value;
+    const changed = { ...read.value, spec: { ...spec, podSelector: { matchLabels: { a: "b" } } } };
+    await store.put(policy, changed);
+    assert.equal((await store.get<any>(policy))!.value.metadata.uid, metadata.uid);
+    await store.delete(policy);
+    assert.equal(await store.get(policy), undefined);
+    await store.delete(key);
+  }));
+
+Deno.test("what Calico does not keep in Kubernetes is forgotten", () =>
+  on(async (_kube, store) => {
+    const keys = ["/calico/felix/v2/no-region/host/n1/status", `${IPAM}host/n1`];
+    for (const key of keys) {
+      assert.equal(await store.put(key, { a: 1 }, { ttlSeconds: 9 }), "0");
+      assert.equal(await store.get(key), undefined);
+      await refusal("notFound", store.delete(key));
+    }
+    const { entries, revision } = await store.list("/calico/felix/");
+    assert.deepEqual(entries, []);
+    assert.match(revision, /^[1-9]/);
+  }));
+
+Deno.test("keys and values that have no place are refused, with the reason", () =>
+  on(async (_kube, store) => {
+    const said = async (promise: Promise<unknown>) => (await refusal("invalid", promise)).message;
+    const key = `${V3}ippools/a`;
+    assert.match(await said(store.put("/calico/elsewhere", {})), /no place for the key/);
+    assert.match(await said(store.put(key, {}, { ttlSeconds: 3 })), /time to live/);
+    assert.match(await said(store.put(key, {}, { ttlSeconds: -3 })), /positive/);
+    assert.match(await said(store.create(`${V3}ippools/Upper_Case`, { spec: {} })), /Upper_Case/);
+    assert.match(await said(store.create(`${V3}ippools/${"x".repeat(254)}`, { spec: {} })), /253/);
+    assert.match(await said(store.create(key, "text")), /holds objects/);
+    assert.match(
+      await said(store.create(BLOCK, { ...block(1n), allocations: "no" })),
+      /allocations/,
+    );
+    assert.match(await said(store.create(key, undefined)), /JSON/);
+    assert.equal(await store.get(key), undefined);
+  }));
+
+Deno.test("a list of everything is of one moment, and a watch from there misses nothing", () =>
+  on(async (kube, store) => {
+    // One kind is written first, then the other: at any moment they are equal or the first is ahead.
+    const left = `${V3}ippools/left`, right = `${V3}tiers/right`;
+    const own = "/tortie/kubernetes/namespaces/ns-";
+    let writing = true;
+    const value = (n: number) => ({ spec: { cidr: "192.0.2.0/24", blockSize: n, order: n } });
+    await store.put(left, value(0));
+    await store.put(right, value(0));
+    const writer = (async () => {
+      for (let n = 1; n <= 40; n++) {
+        await store.put(left, value(n));
+        await store.put(right, value(n));
+        if (n % 10 === 0) await store.create(`${own}${n}`, {});
+        if (n % 20 === 0) await store.delete(`${own}${n - 10}`);
+      }
+      writing = false;
+    })();
+    const { entries: first, revision: start } = await store.list("/");
+    const watch = follow(store, "/", start);
+    const order = (entries: { key: string; value: any }[], key: string) => {
+      const { blockSize, order } = entries.find((entry) => entry.key === key)!.value.spec;
+      return blockSize ?? order;
+    };
+    let lists = 0;
+    while (writing) {
+      const { entries } = await store.list<any>("/");
+      const [l, r] = [order(entries, left), order(entries, right)];
+      assert(l === r || l === r + 1, `left ${l}, right ${r}`);
+      lists++;
+    }
+    await writer;
+    assert(lists > 2, `${lists} lists`);
+    const { entries: last } = await store.list("/");
+    const wanted = last.map(({ key, value, revision }) => [key, { value, revision }]);
+    for (let i = 0; i < 1000; i++) {
+      const made = fold(first, watch.events);
+      if (made.size === last.length && order(entriesOf(made), right) === 40) break;
+      await pause(10);
+    }
+    await watch.end();
+    assert.equal(watch.error, undefined);
+    const made = fold(first, watch.events);
+    // A namespace on its way out changes where nobody reads it: then its revision is an older one.
+    const strip = (value: unknown) => JSON.stringify(value);
+    assert.deepEqual(
+      [...made].map(([key, entry]) => [key, strip(entry.value)]).sort(),
+      (wanted as [string, { value: unknown }][]).map(([key, e]) => [key, strip(e.value)]).sort(),
+    );
+    for (let i = 0; i < 200 && kube.watches.length > 0; i++) await pause(10);
+    assert.equal(kube.watches.length, 0, "the watches have ended at the server too");
+  }));
+
+function entriesOf(made: Map<string, { value: unknown }>): { key: string; value: any }[] {
+  return [...made].map(([key, { value }]) => ({ key, value }));
+}
+
+Deno.test("two clusters' counters in one are noticed", () =>
+  on(async (kube, store) => {
+    // As with --etcd-servers-overrides: one resource is counted apart.
+    const server = kube.server as any;
+    const handle = server.handle.bind(server);
+    server.handle = async (request: Request, info: unknown) => {
+      const response: Response = await handle(request, info);
+      if (!/\/tiers\?/.test(request.url) || request.url.includes("watch")) return response;
+      const text = (await response.text()).replace(
+        /"resourceVersion":"\d+"/,
+        '"resourceVersion":"3"',
+      );
+      return new Response(text, { status: response.status, headers: response.headers });
+    };
+    const error = await refusal("invalid", store.list("/"));
+    assert.match(error.message, /counts \w+ apart.*another etcd/s);
+    assert.equal((await store.list(`${V3}tiers/`)).entries.length, 0);
+  }));
