@@ -6,7 +6,8 @@
 
 import { StoreError } from "../store.ts";
 import type { KubernetesConfig } from "./config.ts";
-import { type Access, checkServer, type KubeconfigFile, readKubeconfig } from "./kubeconfig.ts";
+import { type Access, checkServer } from "./access.ts";
+import type { KubeconfigFile } from "./kubeconfig.ts";
 
 /** Where Kubernetes puts a pod's service account. */
 export const SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -66,21 +67,27 @@ export async function findAccess(
 async function baseAccess(config: KubernetesConfig, around: Surroundings): Promise<Access> {
   if (config.kubeconfigInline) {
     const file = { path: "the inline kubeconfig", text: config.kubeconfigInline };
-    return await readKubeconfig([file], config.context);
+    return await readFiles([file], config.context);
   }
   if (config.kubeconfig) {
     const files = await readAll(config.kubeconfig, around);
     if (files.length === 0) {
       throw new StoreError("invalid", `there is no kubeconfig ${config.kubeconfig}`);
     }
-    return await readKubeconfig(files, config.context);
+    return await readFiles(files, config.context);
   }
   if (config.apiEndpoint) return { server: "", insecure: false, origin: "the given API endpoint" };
   if (config.defaultKubeconfig) {
     const files = await readAll(config.defaultKubeconfig, around);
-    if (files.length > 0) return await readKubeconfig(files, config.context);
+    if (files.length > 0) return await readFiles(files, config.context);
   }
   return await inCluster(around, config.defaultKubeconfig);
+}
+
+/** Not every start needs to read YAML. */
+async function readFiles(files: KubeconfigFile[], context: string | undefined): Promise<Access> {
+  const { readKubeconfig } = await import("./kubeconfig.ts");
+  return readKubeconfig(files, context);
 }
 
 /** As kubectl: of several files, those that are not there are passed over. */

@@ -16,7 +16,7 @@ import { StoreError } from "../store.ts";
 import type { Surroundings } from "./cluster.ts";
 import type { Pem, Timing } from "./config.ts";
 import { ApiError, explainFetch, type Request, Unreachable } from "./failure.ts";
-import type { Access } from "./kubeconfig.ts";
+import type { Access } from "./access.ts";
 
 /** Calls that are on their way at the same time, each on a connection; more wait for their turn. */
 const SIDE_BY_SIDE = 24;

@@ -5,24 +5,10 @@
  * for credentials, go through a proxy, follow the removed auth providers.
  */
 
+import { parse } from "yaml";
 import { StoreError } from "../store.ts";
+import { type Access, checkServer } from "./access.ts";
 import type { Pem } from "./config.ts";
-
-/** A cluster and a user: everything that a connection needs. */
-export interface Access {
-  /** `https://host:port`, without a `/` at its end. */
-  readonly server: string;
-  readonly ca?: Pem;
-  readonly insecure: boolean;
-  /** The name that the server's certificate must be for, where it is not the server's own. */
-  readonly tlsServerName?: string;
-  readonly cert?: Pem;
-  readonly key?: Pem;
-  readonly token?: { readonly text: string } | { readonly file: string };
-  readonly basic?: { readonly username: string; readonly password: string };
-  /** For messages: `context "prod" of /root/.kube/config`. */
-  readonly origin: string;
-}
 
 interface Named<T> {
   readonly item: T;
@@ -38,11 +24,10 @@ export interface KubeconfigFile {
   readonly text: string;
 }
 
-export async function readKubeconfig(
+export function readKubeconfig(
   files: readonly KubeconfigFile[],
   wanted: string | undefined,
-): Promise<Access> {
-  const { parse } = await import("yaml");
+): Access {
   const clusters = new Map<string, Named<Fields>>();
   const users = new Map<string, Named<Fields>>();
   const contexts = new Map<string, Named<Fields>>();
@@ -183,21 +168,6 @@ function pemOf(item: Fields, member: string, folder: string, where: string): Pem
 
 function inFolder(folder: string, path: string): string {
   return path.startsWith("/") ? path : folder + path;
-}
-
-/** Without a `/` at the end; StoreError "invalid" for what is no http(s) address. */
-export function checkServer(server: string, where: string): string {
-  const text = server.includes("://") ? server : `https://${server}`;
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    throw bad(`${where}: the server "${server}" is no URL: want https://host:port`);
-  }
-  if (url.protocol !== "https:" && url.protocol !== "http:") {
-    throw bad(`${where}: the server "${server}" is no URL: want https://host:port`);
-  }
-  return url.href.replace(/\/+$/, "");
 }
 
 function names(map: ReadonlyMap<string, unknown>): string {

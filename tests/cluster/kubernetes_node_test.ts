@@ -1,0 +1,184 @@
+/**
+ * The built executable on the Kubernetes datastore: commands, a node service that registers on its
+ * Node, pods that are Pod objects, a NetworkPolicy of the API, the API's loss and return. The API is
+ * the tests' own, over the wire that leads to the node.
+ */
+import assert from "node:assert/strict";
+import { calicoDefinitions, clusterNetworkPolicyDefinition } from "../kube/calico_definitions.ts";
+import { startKube } from "../kube/kube.ts";
+import { tool, until } from "./harness.ts";
+import { conf, World } from "./world.ts";
+
+const options = { sanitizeResources: false, sanitizeOps: false, ignore: Deno.uid() !== 0 };
+
+const POOL = "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: p}, " +
+  "spec: {cidr: 10.244.0.0/24, natOutgoing: true}}";
+
+Deno.test(
+  "the built executable on Kubernetes: a node service, Pods, a NetworkPolicy",
+  options,
+  async (t) => {
+    const env: Record<string, string> = { DATASTORE_TYPE: "kubernetes" };
+    const world = new World(env);
+    const wire = `w${Deno.pid}`;
+    await world.namespace(world.node);
+    await tool(world.node, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", wire);
+    await tool(world.node, "ip", "link", "set", wire, "netns", `${Deno.pid}`);
+    await tool(undefined, "ip", "address", "add", "10.20.0.254/24", "dev", wire);
+    await tool(undefined, "ip", "link", "set", wire, "up");
+    await tool(world.node, "ip", "address", "add", "10.20.0.1/24", "dev", "eth0");
+    await tool(world.node, "ip", "link", "set", "eth0", "up");
+    for (const pod of ["a", "b", "c"]) await world.namespace(`${world.id}${pod}`);
+    const kube = await startKube({ host: "10.20.0.254", names: ["10.20.0.254"] });
+    const definitions = [...calicoDefinitions(), clusterNetworkPolicyDefinition()];
+    await Promise.all(definitions.map((definition) => kube.crds([definition])));
+    env.KUBECONFIG = `${world.folder}/kubeconfig`;
+    await Deno.writeTextFile(env.KUBECONFIG, kube.kubeconfig());
+    const socket = `${world.folder}/run/tortie.sock`;
+
+    const must = async (method: string, path: string, body?: unknown, headers?: HeadersInit) => {
+      const { status, body: answer } = await kube.call(method, path, body, headers);
+      assert(status < 300, `${method} ${path}: ${status} ${answer?.message}`);
+      return answer;
+    };
+    const PODS = "/api/v1/namespaces/default/pods";
+    const makePod = (name: string) =>
+      must("POST", PODS, {
+        apiVersion: "v1",
+        kind: "Pod",
+        metadata: { name, labels: { app: name } },
+        spec: { nodeName: "node1", containers: [{ name: "c", image: "i" }] },
+      });
+    const args = (pod: string) => ({
+      env: { CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}` },
+    });
+    const kubernetes = { policy: { type: "k8s" } };
+    const cni = (command: string, pod: string) =>
+      world.cni(command, pod, conf(socket, kubernetes), args(pod));
+    const notes = (pod: string) => kube.get("", "pods", "default", pod)!.metadata.annotations ?? {};
+    const pings = async (from: string, to: string) => {
+      const child = new Deno.Command("ip", {
+        args: ["netns", "exec", from, "ping", "-c", "1", "-W", "1", to],
+        stdout: "null",
+        stderr: "null",
+      });
+      return (await child.output()).success;
+    };
+    const addresses: Record<string, string> = {};
+    const step = async (name: string, run: () => Promise<void>) => {
+      if (await t.step(name, run)) return;
+      throw new Error(`${name} failed; the log:\n${world.log().slice(-6000)}`);
+    };
+
+    try {
+      await step(
+        "a node that Kubernetes does not know is told so; a known one registers",
+        async () => {
+          await world.start({ CALICO_IPV4POOL_CIDR: "none" });
+          await until("it says so", 30_000, () => /does not exist in Kubernetes/.test(world.log()));
+          await world.end();
+          await must("POST", "/api/v1/nodes", {
+            apiVersion: "v1",
+            kind: "Node",
+            metadata: { name: "node1", labels: { "kubernetes.io/hostname": "node1" } },
+          });
+          await world.start({ CALICO_IPV4POOL_CIDR: "none" });
+          await until("it runs", 30_000, async () => (await world.status()).ready === true);
+          const { annotations } = kube.get("", "nodes", "", "node1")!.metadata;
+          assert.equal(annotations!["projectcalico.org/IPv4Address"], "10.20.0.1/24");
+        },
+      );
+
+      await step("commands read and write Calico's custom resources", async () => {
+        const applied = await world.tortie("apply -f -", POOL);
+        assert.equal(applied.exit, 0, applied.err);
+        const { spec } = kube.get("crd.projectcalico.org", "ippools", "", "p")!;
+        assert.equal(spec.cidr, "10.244.0.0/24");
+        assert.match((await world.tortie("get ippools")).out, /^p +10\.244\.0\.0\/24 +all\(\)/m);
+        assert.equal((await world.tortie("get nodes -o name")).out, "node/node1\n");
+        assert.match((await world.tortie("get profiles")).out, /^kns\.default/m);
+      });
+
+      await step("ADD of a pod that is a Pod records it there", async () => {
+        const early = await cni("ADD", "a");
+        assert.equal(JSON.parse(early.out).code, 11, early.out);
+        for (const pod of ["a", "b"]) {
+          await makePod(pod);
+          const added = await cni("ADD", pod);
+          assert.equal(added.exit, 0, added.out + added.err + world.log().slice(-3000));
+          addresses[pod] = JSON.parse(added.out).ips[0].address.split("/")[0];
+          assert.deepEqual(notes(pod), {
+            "cni.projectcalico.org/containerID": `container-${pod}`,
+            "cni.projectcalico.org/podIP": `${addresses[pod]}/32`,
+            "cni.projectcalico.org/podIPs": `${addresses[pod]}/32`,
+          });
+        }
+        assert(await pings(world.node, addresses.a));
+        assert(await pings(`${world.id}b`, addresses.a));
+        const endpoints = await world.tortie("get wep -A -o wide");
+        assert.match(endpoints.out, new RegExp(`node1 +${addresses.a.replaceAll(".", "\\.")}/32`));
+        const again = await cni("ADD", "a");
+        assert.notEqual(again.exit, 0, "a second ADD is an error");
+        assert(await pings(`${world.id}b`, addresses.a));
+      });
+
+      await step("a NetworkPolicy of the API is enforced, as labels change", async () => {
+        const policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+        await must("POST", policies, {
+          apiVersion: "networking.k8s.io/v1",
+          kind: "NetworkPolicy",
+          metadata: { name: "only-friends" },
+          spec: {
+            podSelector: { matchLabels: { app: "a" } },
+            policyTypes: ["Ingress"],
+            ingress: [{ from: [{ podSelector: { matchLabels: { friend: "yes" } } }] }],
+          },
+        });
+        const b = `${world.id}b`;
+        await until("b is shut out", 10_000, async () => !await pings(b, addresses.a));
+        assert(await pings(`${world.id}a`, addresses.b), "the other way is open");
+        const merge = { "content-type": "application/merge-patch+json" };
+        await must("PATCH", `${PODS}/b`, { metadata: { labels: { friend: "yes" } } }, merge);
+        await until("b is let in", 10_000, () => pings(b, addresses.a));
+        await must("PATCH", `${PODS}/b`, { metadata: { labels: { friend: null } } }, merge);
+        await until("b is shut out again", 10_000, async () => !await pings(b, addresses.a));
+        await must("DELETE", `${policies}/only-friends`);
+        await until("b is let in again", 10_000, () => pings(b, addresses.a));
+      });
+
+      await step("the API's loss leaves the pods alone, and is over when it is back", async () => {
+        await makePod("c");
+        await kube.stop();
+        assert(await pings(`${world.id}b`, addresses.a));
+        const refused = await cni("ADD", "c");
+        assert.equal(JSON.parse(refused.out).code, 11, refused.out);
+        assert(await pings(`${world.id}b`, addresses.a));
+        await kube.start();
+        await until("a pod is attached", 60_000, async () => (await cni("ADD", "c")).exit === 0);
+      });
+
+      await step("DEL takes the network off the Pod, also without a service", async () => {
+        const deleted = await cni("DEL", "a");
+        assert.equal(deleted.exit, 0, deleted.out);
+        assert.equal(notes("a")["cni.projectcalico.org/podIP"], "");
+        await must("DELETE", `${PODS}/b?gracePeriodSeconds=0`);
+        assert.equal((await cni("DEL", "b")).exit, 0, "its Pod is gone before it");
+        await world.end();
+        const offline = {
+          ...kubernetes,
+          kubernetes: { kubeconfig: env.KUBECONFIG },
+          datastore_type: "kubernetes",
+        };
+        const last = await world.cni("DEL", "c", conf(socket, offline), args("c"));
+        assert.equal(last.exit, 0, last.out);
+        assert.equal(notes("c")["cni.projectcalico.org/podIP"], "");
+        assert.equal((await world.tortie("get wep -A -o name")).out, "");
+        assert.equal(kube.all("crd.projectcalico.org", "ipamhandles").length, 0);
+      });
+    } finally {
+      await world.close();
+      await kube.close();
+      await tool(undefined, "ip", "link", "del", wire).catch(() => {});
+    }
+  },
+);
