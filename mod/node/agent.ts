@@ -94,7 +94,11 @@ interface Waiter {
 
 const CLUSTER = resourceKey(clusterInformationKind, "default");
 
-const kinds = new Map(KINDS.map((kind) => [`${kind.home}/${kind.plural}`, kind]));
+const kinds = new Map<string, { readonly apiVersion: string; readonly kind: string }>([
+  ...KINDS.map((kind) => [`${kind.home}/${kind.plural}`, kind] as const),
+  // Of the API alone, which nobody writes through us.
+  ["kubernetes/endpointslices", { apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice" }],
+]);
 
 export class Agent {
   readonly #parts: AgentParts;

@@ -16,8 +16,9 @@
  * status; we believe the annotation, which is newer: after a sandbox was made anew, the status has the
  * former addresses until the kubelet's next report.
  *
- * An interface that had to get another name than the usual one is noted in an annotation of our own,
- * which can only choose between the two names that are the pod's: annotations are anybody's.
+ * Two things that the pod itself does not tell are noted in annotations of our own, which Calico passes
+ * over: the limits (qosControls), and that the interface had to get another name than the usual one.
+ * Annotations are anybody's, so this one can only choose between the two names that are the pod's.
  */
 import { formatIp, formatPrefix, hostPrefix, type Ip, parseCidr, parseIp } from "../../net/mod.ts";
 import { parseResourceKey, resourceKey, resourcePrefix } from "../../model/keys.ts";
@@ -33,6 +34,7 @@ import { StoreError } from "../store.ts";
 import { ApiError } from "./failure.ts";
 import type { Fields, KubeObject, KubeResource, KubernetesApi, Narrowing } from "./api.ts";
 import { difference } from "./difference.ts";
+import { isFilled, parseObject } from "./metadata.ts";
 import { otherPodInterface, podInterface } from "./names.ts";
 import { removeObject } from "./removal.ts";
 import { namespaceOf, type Place, revisionOf, type Source } from "./source.ts";
@@ -52,6 +54,8 @@ const AWS_POD_IPS = "vpc.amazonaws.com/pod-ips";
 const NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status";
 /** Ours: the interface has the other of its two names. */
 const OTHER_INTERFACE = "cni.tortie.io/interface";
+/** Ours: the limits that were asked for when the pod came, as the endpoint has them. */
+const LIMITS = "cni.tortie.io/qosControls";
 const ENDPOINT = "eth0";
 
 const podPrefix = resourcePrefix(podKind), endpointPrefix = resourcePrefix(workloadEndpointKind);
@@ -125,6 +129,7 @@ export function readEndpoint(
   const ports = portsOf([...spec.containers ?? [], ...spec.initContainers ?? []]);
   const nats = translations(notes[`${CNI}floatingIPs`], addresses);
   const spoofed = prefixesOf(notes[`${CNI}allowedSourcePrefixes`]);
+  const limits = parseObject(notes[LIMITS]);
   return {
     kind: "WorkloadEndpoint",
     apiVersion: "projectcalico.org/v3",
@@ -155,6 +160,7 @@ export function readEndpoint(
       interfaceName: names[notes[OTHER_INTERFACE] === "other" ? 1 : 0],
       ...(ports.length > 0 && { ports }),
       ...(spoofed.length > 0 && { allowSpoofedSourcePrefixes: spoofed }),
+      ...(isFilled(limits) && { qosControls: limits }),
     },
   } as WorkloadEndpoint;
 }
@@ -230,7 +236,7 @@ export function endpointAnnotations(
   endpoint: WorkloadEndpoint,
   interfacePrefix = "cali",
 ): Record<string, string | null> {
-  const { ipNetworks = [], containerID, interfaceName, pod } = endpoint.spec;
+  const { ipNetworks = [], containerID, interfaceName, pod, qosControls } = endpoint.spec;
   const { namespace = "default" } = endpoint.metadata;
   const other = otherPodInterface(interfacePrefix, namespace, pod ?? "");
   return {
@@ -238,6 +244,7 @@ export function endpointAnnotations(
     [POD_IPS]: ipNetworks.join(","),
     ...(containerID && { [CONTAINER_ID]: containerID }),
     [OTHER_INTERFACE]: interfaceName === other ? "other" : null,
+    [LIMITS]: qosControls && isFilled(qosControls) ? JSON.stringify(qosControls) : null,
   };
 }
 
@@ -278,7 +285,12 @@ export function podSource(interfacePrefix: string): Source {
       async remove(api, key, object) {
         if (key.startsWith(podPrefix)) return await removeObject(api, podResource, object);
         const { name, namespace, uid, resourceVersion } = object.metadata;
-        const annotations = { [POD_IP]: "", [POD_IPS]: "", [OTHER_INTERFACE]: null };
+        const annotations = {
+          [POD_IP]: "",
+          [POD_IPS]: "",
+          [OTHER_INTERFACE]: null,
+          [LIMITS]: null,
+        };
         return revisionOf(
           await api.patch(podResource, name, namespace, {
             metadata: { uid, resourceVersion, annotations },

@@ -135,6 +135,17 @@ Deno.test("floating addresses and source prefixes are read where they make sense
   assert.deepEqual(allowSpoofedSourcePrefixes, ["198.51.100.0/24"]);
 });
 
+Deno.test("limits are kept beside the addresses", () => {
+  const limited = readEndpoint(pod())!;
+  limited.spec.qosControls = { ingressBandwidth: 1_000_000 };
+  const notes = endpointAnnotations(limited);
+  const changed = pod();
+  Object.assign(changed.metadata.annotations!, notes);
+  assert.deepEqual(readEndpoint(changed)!.spec.qosControls, { ingressBandwidth: 1_000_000 });
+  Object.assign(changed.metadata.annotations!, { "cni.tortie.io/qosControls": "[1]" });
+  assert.equal(readEndpoint(changed)!.spec.qosControls, undefined);
+});
+
 Deno.test("of a pod is read what a network needs", () => {
   const read = readPod(pod());
   assert.deepEqual(read.spec.containers, [
