@@ -8,7 +8,8 @@
 import type { Clock } from "../clock.ts";
 import { parseJson, printJson } from "../json.ts";
 import type { Json } from "../store.ts";
-import { Backoff, type Call, type Connection, statusError } from "./connection.ts";
+import { type Call, type Connection, statusError } from "./connection.ts";
+import { Backoff } from "./pace.ts";
 import { ApiError, type Request, Unreachable } from "./failure.ts";
 
 export type Fields = { [member: string]: any };

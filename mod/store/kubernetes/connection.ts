@@ -11,15 +11,13 @@
  * other, and a server's kernel acknowledges the first only after 40 ms.
  */
 
-import { type Clock, sleep } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import { StoreError } from "../store.ts";
 import type { Surroundings } from "./cluster.ts";
 import type { Pem, Timing } from "./config.ts";
 import { ApiError, explainFetch, type Request, Unreachable } from "./failure.ts";
 import type { Access } from "./access.ts";
-
-/** Calls that are on their way at the same time, each on a connection; more wait for their turn. */
-const SIDE_BY_SIDE = 24;
+import { SIDE_BY_SIDE, Turns } from "./pace.ts";
 
 export interface Call {
   readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -313,51 +311,4 @@ export function statusError(
     // Not JSON: "404 page not found".
   }
   return new ApiError(code, reason, message, request, retryAfterMs);
-}
-
-/** Lets so many in at a time, in the order in which they came. */
-class Turns {
-  #inside = 0;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(readonly clock: Clock) {}
-
-  /** Resolves when it is the caller's turn, with what ends it. */
-  async enter(patienceMs: number): Promise<() => void> {
-    if (this.#inside < SIDE_BY_SIDE) this.#inside++;
-    else {
-      await new Promise<void>((resolve, reject) => {
-        const cancel = this.clock.after(patienceMs, () => {
-          this.#waiting.splice(this.#waiting.indexOf(go), 1);
-          reject(new Unreachable("it answers none of the calls that came before", false));
-        });
-        const go = () => {
-          cancel();
-          resolve();
-        };
-        this.#waiting.push(go);
-      });
-    }
-    return () => {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#inside--;
-    };
-  }
-}
-
-/** Pauses between attempts: doubling, spread, at least what the server asks for. */
-export class Backoff {
-  #failures = 0;
-
-  constructor(readonly clock: Clock, readonly random: () => number = Math.random) {}
-
-  reset(): void {
-    this.#failures = 0;
-  }
-
-  async pause(askedMs = 0, signal?: AbortSignal): Promise<void> {
-    const longest = Math.min(5000, 50 * 2 ** Math.min(this.#failures++, 10));
-    await sleep(this.clock, Math.max(askedMs, longest * (0.5 + this.random() / 2)), signal);
-  }
 }

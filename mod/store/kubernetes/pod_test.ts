@@ -4,7 +4,8 @@ import type { KubeObject } from "./api.ts";
 import { difference } from "./difference.ts";
 import { accountProfile, namespaceProfile } from "./native.ts";
 import { patchNode, readNode } from "./node.ts";
-import { endpointAnnotations, endpointKeyOf, podSource, readEndpoint, readPod } from "./pod.ts";
+import { endpointAnnotations, endpointKeyOf, readEndpoint } from "./endpoint.ts";
+import { podSource, readPod } from "./pod.ts";
 import { GOLDENS } from "./testing/goldens.ts";
 
 const pod = (): KubeObject => JSON.parse(GOLDENS.pod);

@@ -13,7 +13,7 @@
 import type { Clock } from "../clock.ts";
 import { compareRevisions, type Revision, StoreError, type WatchEvent } from "../store.ts";
 import type { KubeEvent, KubeObject, KubernetesApi } from "./api.ts";
-import { Backoff } from "./connection.ts";
+import { Backoff } from "./pace.ts";
 import { ApiError, Unreachable } from "./failure.ts";
 import type { Missing } from "./missing.ts";
 import { revisionOf } from "./source.ts";
