@@ -23,6 +23,7 @@ import * as policyChanges from "./policy_changes.ts";
 import { machine, ms, type Outcome, ratio, render, type Table } from "./report.ts";
 import * as route from "./route.ts";
 import * as start from "./start.ts";
+import * as kubernetes from "./kubernetes.ts";
 import * as store from "./store.ts";
 
 interface Benchmark {
@@ -40,6 +41,11 @@ const BENCHMARKS: Record<string, Benchmark> = {
   memory: { what: "the node service at 10 and 250 pods", usual: true, run: memory.run },
   demo: { what: "the demo, from the built executable", usual: true, run: demo.run },
   store: { what: "the store, bare Deno KV beside it", usual: false, run: runStore },
+  kubernetes: {
+    what: "10,000 Pods of a Kubernetes API, plain fetch beside it",
+    usual: false,
+    run: kubernetes.run,
+  },
   nft: { what: "the nf_tables dataplane, nft beside it", usual: false, run: runNft },
   flows: { what: "cutting among 50,000 connections", usual: false, run: flows.run },
   policy: { what: "the policy engine at 1,000 endpoints", usual: false, run: runPolicy },
