@@ -168,6 +168,32 @@ Deno.test("an owner's affinities are found by label, and those of old versions w
     assert.deepEqual(await list(IPAM), [...keys].sort());
   }));
 
+Deno.test("a half-written record is told, and in nobody's way", () =>
+  on(async (kube, store) => {
+    await store.create(BLOCK, block(N));
+    const crd = "/apis/crd.projectcalico.org/v1/ipamblocks";
+    const { status } = await kube.call("POST", crd, {
+      apiVersion: "crd.projectcalico.org/v1",
+      kind: "IPAMBlock",
+      metadata: { name: "half" },
+      spec: {
+        cidr: "nonsense",
+        allocations: [],
+        attributes: [],
+        unallocated: [],
+        strictAffinity: false,
+      },
+    });
+    assert.equal(status, 201);
+    for (const prefix of ["/", IPAM]) {
+      const { entries, broken } = await store.list(prefix);
+      assert(entries.some(({ key }) => key === BLOCK));
+      assert.deepEqual(broken?.map(({ reason }) => reason), [
+        "IPAMBlock half is half-written: its spec does not say of what it is",
+      ]);
+    }
+  }));
+
 Deno.test("IPAM's configuration is one resource", () =>
   on(async (kube, store) => {
     const key = `${IPAM}config`;

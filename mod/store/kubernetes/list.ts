@@ -8,8 +8,14 @@
  * over many kinds that is looked at: asked one after the other, the counters must not go down. Where
  * they do, the list is refused, because a watch from R would lose or repeat that kind's events.
  */
-import { compareRevisions, type Entry, type Listing, StoreError } from "../store.ts";
-import type { KubernetesApi } from "./api.ts";
+import {
+  type BrokenEntry,
+  compareRevisions,
+  type Entry,
+  type Listing,
+  StoreError,
+} from "../store.ts";
+import type { KubeObject, KubernetesApi } from "./api.ts";
 import { ApiError } from "./failure.ts";
 import type { Missing } from "./missing.ts";
 import { revisionOf, type Source } from "./source.ts";
@@ -18,6 +24,21 @@ import type { Part } from "./sources.ts";
 const ATTEMPTS = 6;
 /** Kinds that are listed side by side. */
 const SIDE_BY_SIDE = 4;
+
+interface Found {
+  readonly entries: Entry[];
+  readonly broken: BrokenEntry[];
+}
+
+/** A record that does not say what it is of; its key cannot be known, so it stands under its name. */
+function brokenEntry(source: Source, object: KubeObject): BrokenEntry {
+  const { name } = object.metadata;
+  return {
+    key: source.prefixes[0] + name,
+    revision: revisionOf(object),
+    reason: `${source.resource.kind} ${name} is half-written: its spec does not say of what it is`,
+  };
+}
 
 export async function listParts<T>(
   api: KubernetesApi,
@@ -28,10 +49,12 @@ export async function listParts<T>(
 ): Promise<Listing<T>> {
   for (let attempt = 1;; attempt++) {
     try {
-      const { entries, revision } = await atOneMoment(api, missing, cheapest, parts, prefix);
+      const found: Found = { entries: [], broken: [] };
+      const revision = await atOneMoment(api, missing, cheapest, parts, prefix, found);
+      const { entries, broken } = found;
       // Names of Kubernetes are ASCII: the order of units is that of bytes, and ten times as quick.
       entries.sort((a, b) => a.key < b.key ? -1 : 1);
-      return { entries: entries as Entry<T>[], revision };
+      return { entries: entries as Entry<T>[], ...(broken.length > 0 && { broken }), revision };
     } catch (error) {
       const gone = error instanceof ApiError && (error.status === 410 || error.isFuture);
       if (!gone || attempt === ATTEMPTS) throw error;
@@ -45,22 +68,22 @@ async function atOneMoment(
   cheapest: Source,
   parts: readonly Part[],
   prefix: string,
-) {
-  const entries: Entry[] = [];
+  found: Found,
+): Promise<string> {
   const rest = [...parts];
   let revision: string | undefined;
   while (revision === undefined && rest.length > 0) {
     const part = rest.shift()!;
-    revision = await readPart(api, missing, part, prefix, entries);
+    revision = await readPart(api, missing, part, prefix, found);
   }
   revision ??= await anyRevision(api, missing, cheapest);
   const moment = revision;
   await Promise.all(Array.from({ length: SIDE_BY_SIDE }, async () => {
     for (let part; (part = rest.shift());) {
-      await readPart(api, missing, part, prefix, entries, moment);
+      await readPart(api, missing, part, prefix, found, moment);
     }
   }));
-  return { entries, revision };
+  return revision;
 }
 
 /** Adds what one kind has; its revision, or undefined where the kind is not served. */
@@ -69,7 +92,7 @@ async function readPart(
   missing: Missing,
   { source, narrowings }: Part,
   prefix: string,
-  entries: Entry[],
+  found: Found,
   exactly?: string,
 ): Promise<string | undefined> {
   let revision = exactly;
@@ -79,9 +102,13 @@ async function readPart(
       for await (const page of api.pages(source.resource, narrowing, revision)) {
         revision ??= page.resourceVersion;
         for (const object of page.items) {
-          for (const { key, value } of source.read(object)) {
+          const readings = source.read(object);
+          if (readings.length === 0 && source.isMarked) {
+            found.broken.push(brokenEntry(source, object));
+          }
+          for (const { key, value } of readings) {
             if (value === undefined || !key.startsWith(prefix)) continue;
-            entries.push({ key, value, revision: revisionOf(object) });
+            found.entries.push({ key, value, revision: revisionOf(object) });
           }
         }
       }

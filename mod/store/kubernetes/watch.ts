@@ -163,6 +163,9 @@ class KindWatch {
       "compacted",
       `the Kubernetes API ${this.world.api.server} is at revision ${revision} and was at ` +
         `${this.#revision}: its datastore was set back; list again`,
+      undefined,
+      undefined,
+      { restored: true },
     );
   }
 
