@@ -8,11 +8,12 @@
  * once, as in Calico.
  */
 
-import { formatIp, parseCidr } from "../mod/net/mod.ts";
+import { type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
 import { goTimestamp } from "../mod/ipam/time.ts";
-import type { AssignedAddress, IpamClient, ReleaseRequest } from "../mod/ipam/types.ts";
+import type { AssignedAddress, ReleaseRequest } from "../mod/ipam/types.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { AddressPlan } from "./annotations.ts";
+import type { CniIpam } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
 import type { EndpointIdentity } from "./identity.ts";
@@ -38,8 +39,8 @@ export function claimantOf(identity: EndpointIdentity): Claimant {
 
 /** Addresses on record, IPv4 before IPv6. CniError; nothing is kept then. */
 export async function obtainAddresses(
-  ipam: IpamClient,
-  plan: Exclude<AddressPlan, { kind: "unmanaged" }>,
+  ipam: CniIpam,
+  plan: Exclude<AddressPlan, { kind: "unmanaged" | "pinned" }>,
   claimant: Claimant,
   now: Date,
 ): Promise<AssignedAddress[]> {
@@ -69,7 +70,7 @@ export async function obtainAddresses(
 }
 
 /** Frees what the handle got before the error; a second failure must not hide the first. */
-async function giveBack(ipam: IpamClient, handle: string, because: unknown): Promise<void> {
+async function giveBack(ipam: CniIpam, handle: string, because: unknown): Promise<void> {
   try {
     await ipam.releaseByHandle(handle);
   } catch (error) {
@@ -100,21 +101,25 @@ export function attributesOf(claimant: Claimant, now: Date): Record<string, stri
 }
 
 /**
- * Those of the fixed addresses that an earlier sandbox of the same pod still holds, to be released
+ * Those of the fixed or pinned addresses that an earlier sandbox of the same pod still holds, to be released
  * before they are asked for. Addresses of anybody else are left alone.
  */
 export async function heldByOlder(
-  ipam: IpamClient,
+  ipam: CniIpam,
   plan: AddressPlan,
   claimant: Claimant,
   older: WorkloadEndpoint,
-): Promise<ReleaseRequest[]> {
-  if (plan.kind !== "fixed" || !claimant.pod) return [];
-  const found: ReleaseRequest[] = [];
-  const olderAddresses = (older.spec.ipNetworks ?? []).map((net) => parseCidr(net)?.ip);
-  for (const address of plan.addresses) {
-    const text = formatIp(address);
-    if (!olderAddresses.some((ip) => ip && formatIp(ip) === text)) continue;
+): Promise<(ReleaseRequest & { readonly address: Ip })[]> {
+  if (!claimant.pod) return [];
+  const wished = plan.kind === "fixed"
+    ? plan.addresses
+    : plan.kind === "pinned"
+    ? [...plan.pins.addresses, ...plan.pins.spare]
+    : [];
+  const found: (ReleaseRequest & { readonly address: Ip })[] = [];
+  for (const net of older.spec.ipNetworks ?? []) {
+    const address = parseCidr(net)?.ip;
+    if (!address || !wished.some((ip) => sameIp(ip, address))) continue;
     const held = await ipam.assignment(address);
     if (
       held?.attributes.pod !== claimant.pod.name ||
@@ -125,14 +130,16 @@ export async function heldByOlder(
   return found;
 }
 
-/** The IPAM types that we answer for. */
-export function checkIpamType(type: string): void {
+/** The IPAM types that we answer for, in the role that was called. */
+export function checkIpamType(type: string, role: "interface" | "ipam"): void {
   if (type === "" || type === "tortie-ipam" || type === "calico-ipam") return;
+  if (type === "host-local" && role === "interface") return;
   throw new CniError(
     CniCode.configuration,
     `Network configuration: ipam.type ${
       JSON.stringify(type.slice(0, 80))
     } is not served, since no ` +
-      "other plugin is executed: use tortie-ipam or calico-ipam.",
+      "other plugin is executed: use tortie-ipam or calico-ipam" +
+      (role === "interface" ? ", or host-local." : "."),
   );
 }

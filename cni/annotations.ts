@@ -1,26 +1,32 @@
 /**
- * Which addresses an attachment is to get: the annotations of its pod and namespace, CNI_ARGS and
- * the network configuration, in Calico's order of precedence:
+ * Which addresses an attachment is to get, and what else its annotations ask for: those of its pod and
+ * namespace, CNI_ARGS and the network configuration, in Calico's order of precedence:
  *
  *     ipAddrs, ipAddrsNoIpam   (pod)                   these addresses and no others
- *     IP=                      (CNI_ARGS)              the same
+ *     tortie.io/ip-pins        (pod)                   one of these (`pins.ts`)
+ *     IP=                      (CNI_ARGS)              the same as ipAddrs
  *     ipv4pools, ipv6pools     (pod, else namespace)   from these pools, in this order
  *     ipam.ipv4_pools, …       (configuration)         the same
  *     otherwise                                        from the pools that select node and namespace
  *
- * Whole lists replace each other. Annotations come from whoever may write a pod: everything wrong in
- * them is refused with a sentence that names the annotation. Pure.
+ * Whole lists replace each other. Annotations come from whoever may write a pod: each is followed, or
+ * refused with a sentence that names the object and the annotation; none is passed over in silence.
+ * What only an administrator may allow has its switch in the configuration (feature_control) or in
+ * FelixConfiguration. host-local knows ranges and no pools, so with it the annotations that speak of
+ * Calico's IPAM are refused. Pure.
  */
 
 import { formatIp, type Ip, parseIp, parsePrefix, type Prefix } from "../mod/net/mod.ts";
-import { CniCode, CniError } from "./errors.ts";
-import { shorten } from "./environment.ts";
+import { type Annotations, AnnotationSource, CNI_PREFIX, quote } from "./annotation_source.ts";
 import type { CniArgs } from "./args.ts";
+import type { EndpointFeatures } from "./deps.ts";
+import { CniCode, CniError } from "./errors.ts";
+import { givesFamily } from "./host_local/conf.ts";
 import type { NetConf } from "./netconf.ts";
+import { PIN_NAMES, type Pins, readPins } from "./pins.ts";
+import { type QosControls, readQos } from "./qos.ts";
 
-const PREFIX = "cni.projectcalico.org/";
-
-export type Annotations = Readonly<Record<string, string>>;
+export type { Annotations } from "./annotation_source.ts";
 
 /** What IPAM is to be asked. */
 export type AddressPlan =
@@ -34,6 +40,11 @@ export type AddressPlan =
   }
   | { /** These addresses. */ readonly kind: "fixed"; readonly addresses: readonly Ip[] }
   | {
+    /** One of these for each family that they name. */
+    readonly kind: "pinned";
+    readonly pins: Pins;
+  }
+  | {
     /** These, without a record in IPAM. */ readonly kind: "unmanaged";
     readonly addresses: Ip[];
   };
@@ -45,59 +56,105 @@ export interface PodRequest {
   readonly mac: string | undefined;
   readonly floatingIps: readonly Ip[];
   readonly allowedSourcePrefixes: readonly Prefix[];
+  readonly qos: QosControls | undefined;
+}
+
+/** Of whom and under which rules. */
+export interface AnnotationContext {
+  readonly conf: NetConf;
+  readonly args: CniArgs;
+  readonly pod: Annotations;
+  readonly namespace: Annotations;
+  readonly features: EndpointFeatures | undefined;
 }
 
 /** CniError `annotation` where an annotation cannot be followed. */
-export function readRequest(
-  conf: NetConf,
-  args: CniArgs,
-  pod: Annotations,
-  namespace: Annotations,
-): PodRequest {
+export function readRequest(context: AnnotationContext): PodRequest {
+  const { conf, args } = context;
+  const name = args.pod ? `${args.pod.namespace}/${args.pod.name}` : "";
+  const pod = new AnnotationSource(context.pod, `Pod ${name}`);
+  const namespace = new AnnotationSource(
+    context.namespace,
+    `Namespace ${args.pod?.namespace ?? ""}`,
+  );
   return {
     plan: addressPlan(conf, args, pod, namespace),
     mac: hardwareAddress(pod),
-    floatingIps: floatingIps(conf, pod),
-    allowedSourcePrefixes: list(pod, "allowedSourcePrefixes").map((text) => {
-      const prefix = parsePrefix(text);
-      if (!prefix) throw refuse("allowedSourcePrefixes", `${quote(text)} is not a CIDR`);
-      return prefix;
-    }),
+    floatingIps: floatingIps(conf, pod, context.features),
+    allowedSourcePrefixes: sourcePrefixes(pod, context.features),
+    qos: readQos(pod),
   };
 }
+
+/** Annotations that speak of Calico's IPAM. */
+const OF_IPAM = [
+  ...["ipAddrs", "ipv4pools", "ipv6pools", "ipFamilies"].map((name) => CNI_PREFIX + name),
+  ...PIN_NAMES,
+];
 
 function addressPlan(
   conf: NetConf,
   args: CniArgs,
-  pod: Annotations,
-  namespace: Annotations,
+  pod: AnnotationSource,
+  namespace: AnnotationSource,
 ): AddressPlan {
-  const fixed = has(pod, "ipAddrs");
-  const unmanaged = has(pod, "ipAddrsNoIpam");
-  if (fixed && unmanaged) {
-    throw refuse("ipAddrs", "excludes ipAddrsNoIpam: keep one of them");
+  if (conf.ipam.hostLocal) {
+    for (const source of [pod, namespace]) {
+      for (const name of OF_IPAM) {
+        if (!source.has(name)) continue;
+        throw source.refuse(
+          name,
+          "needs ipam.type calico-ipam (or tortie-ipam) in the network configuration, which has " +
+            "host-local: remove the annotation",
+        );
+      }
+    }
   }
-  if (unmanaged) {
+  const ways = [CNI_PREFIX + "ipAddrs", CNI_PREFIX + "ipAddrsNoIpam", PIN_NAMES[0]]
+    .filter((name) => pod.has(name));
+  if (ways.length > 1) throw pod.refuse(ways[0], `excludes ${ways[1]}: keep one of them`);
+  const [way] = ways;
+  if (way === CNI_PREFIX + "ipAddrsNoIpam") {
     if (!conf.featureControl.ipAddrsNoIpam) {
-      throw refuse(
-        "ipAddrsNoIpam",
+      throw pod.refuse(
+        way,
         "needs feature_control.ip_addrs_no_ipam in the network configuration",
       );
     }
-    return { kind: "unmanaged", addresses: addresses(pod, "ipAddrsNoIpam") };
+    return { kind: "unmanaged", addresses: addresses(pod, way) };
   }
-  if (fixed) return { kind: "fixed", addresses: addresses(pod, "ipAddrs") };
+  if (way === CNI_PREFIX + "ipAddrs") return { kind: "fixed", addresses: addresses(pod, way) };
+  const pins = readPins(pod);
+  if (pins) {
+    if (!conf.featureControl.ipPins) {
+      throw pod.refuse(
+        PIN_NAMES[0],
+        "is switched off by feature_control.ip_pins in the network configuration",
+      );
+    }
+    return { kind: "pinned", pins };
+  }
+  // host-local takes those of CNI_ARGS from its own ranges.
+  if (conf.ipam.hostLocal) {
+    return {
+      kind: "automatic",
+      ipv4: givesFamily(conf.ipam.hostLocal, 4),
+      ipv6: givesFamily(conf.ipam.hostLocal, 6),
+      ipv4Pools: [],
+      ipv6Pools: [],
+    };
+  }
   if (args.addresses.length > 0) return { kind: "fixed", addresses: args.addresses };
 
   const families = ipFamilies(pod) ?? ipFamilies(namespace);
   const pools = (name: string, configured: readonly string[]) =>
-    has(pod, name) ? list(pod, name) : has(namespace, name) ? list(namespace, name) : configured;
+    pod.has(name) ? pod.list(name) : namespace.has(name) ? namespace.list(name) : configured;
   const plan = {
     kind: "automatic",
     ipv4: families ? families.includes(4) : conf.ipam.assignIpv4,
     ipv6: families ? families.includes(6) : conf.ipam.assignIpv6,
-    ipv4Pools: pools("ipv4pools", conf.ipam.ipv4Pools),
-    ipv6Pools: pools("ipv6pools", conf.ipam.ipv6Pools),
+    ipv4Pools: pools(CNI_PREFIX + "ipv4pools", conf.ipam.ipv4Pools),
+    ipv6Pools: pools(CNI_PREFIX + "ipv6pools", conf.ipam.ipv6Pools),
   } as const;
   if (!plan.ipv4 && !plan.ipv6) {
     throw new CniError(
@@ -109,16 +166,16 @@ function addressPlan(
   return plan;
 }
 
-function addresses(from: Annotations, name: string): Ip[] {
-  const texts = list(from, name);
-  if (texts.length === 0) throw refuse(name, "is an empty list: name an address");
+function addresses(from: AnnotationSource, name: string): Ip[] {
+  const texts = from.list(name);
+  if (texts.length === 0) throw from.refuse(name, "is an empty list: name an address");
   const found: Ip[] = [];
   for (const text of texts) {
     const ip = parseIp(text);
-    if (!ip) throw refuse(name, `${quote(text)} is not an IP address`);
+    if (!ip) throw from.refuse(name, `${quote(text)} is not an IP address`);
     const same = found.find((f) => f.family === ip.family);
     if (same) {
-      throw refuse(
+      throw from.refuse(
         name,
         `asks for more than one IPv${ip.family} address, ${formatIp(same)} and ${formatIp(ip)}: ` +
           "an interface has one of each family",
@@ -129,68 +186,66 @@ function addresses(from: Annotations, name: string): Ip[] {
   return found.sort((a, b) => a.family - b.family);
 }
 
-function ipFamilies(from: Annotations): (4 | 6)[] | undefined {
-  if (!has(from, "ipFamilies")) return undefined;
-  const texts = list(from, "ipFamilies");
+function ipFamilies(from: AnnotationSource): (4 | 6)[] | undefined {
+  const name = CNI_PREFIX + "ipFamilies";
+  if (!from.has(name)) return undefined;
+  const texts = from.list(name);
   const families = texts.map((text) => text === "IPv4" ? 4 : text === "IPv6" ? 6 : undefined);
   const wrong = families.indexOf(undefined);
-  if (wrong >= 0) throw refuse("ipFamilies", `${quote(texts[wrong])} is neither IPv4 nor IPv6`);
+  if (wrong >= 0) throw from.refuse(name, `${quote(texts[wrong])} is neither IPv4 nor IPv6`);
   if (families.length === 0 || new Set(families).size !== families.length) {
-    throw refuse("ipFamilies", "must name IPv4, IPv6 or both, each once");
+    throw from.refuse(name, "must name IPv4, IPv6 or both, each once");
   }
   return families as (4 | 6)[];
 }
 
-function hardwareAddress(pod: Annotations): string | undefined {
-  if (!has(pod, "hwAddr")) return undefined;
-  const text = pod[PREFIX + "hwAddr"].trim().toLowerCase().replaceAll("-", ":");
+function hardwareAddress(pod: AnnotationSource): string | undefined {
+  const name = CNI_PREFIX + "hwAddr";
+  if (!pod.has(name)) return undefined;
+  const text = pod.text(name).trim().toLowerCase().replaceAll("-", ":");
   if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(text)) {
-    throw refuse("hwAddr", `${quote(text)} is not a MAC address`);
+    throw pod.refuse(name, `${quote(text)} is not a MAC address, such as 02:00:5e:10:00:01`);
   }
   if (parseInt(text.slice(0, 2), 16) & 1 || text === "00:00:00:00:00:00") {
-    throw refuse("hwAddr", `${text} is not the address of one interface`);
+    throw pod.refuse(name, `${text} is not the address of one interface`);
   }
   return text;
 }
 
-function floatingIps(conf: NetConf, pod: Annotations): Ip[] {
-  if (!has(pod, "floatingIPs")) return [];
+function floatingIps(
+  conf: NetConf,
+  pod: AnnotationSource,
+  features: EndpointFeatures | undefined,
+): Ip[] {
+  const name = CNI_PREFIX + "floatingIPs";
+  if (!pod.has(name)) return [];
   if (!conf.featureControl.floatingIps) {
-    throw refuse("floatingIPs", "needs feature_control.floating_ips in the network configuration");
+    throw pod.refuse(name, "needs feature_control.floating_ips in the network configuration");
   }
-  return list(pod, "floatingIPs").map((text) => {
+  if (!features?.floatingIps) {
+    throw pod.refuse(name, "needs floatingIPs: Enabled in FelixConfiguration default");
+  }
+  return pod.list(name).map((text) => {
     const ip = parseIp(text);
-    if (!ip) throw refuse("floatingIPs", `${quote(text)} is not an IP address`);
+    if (!ip) throw pod.refuse(name, `${quote(text)} is not an IP address`);
     return ip;
   });
 }
 
-function has(from: Annotations, name: string): boolean {
-  return Object.hasOwn(from, PREFIX + name) && from[PREFIX + name] !== "";
-}
-
-/** A JSON list of texts; an annotation that is not there is an empty one. */
-function list(from: Annotations, name: string): string[] {
-  if (!has(from, name)) return [];
-  let value: unknown;
-  try {
-    value = JSON.parse(from[PREFIX + name]);
-  } catch {
-    value = undefined;
+function sourcePrefixes(
+  pod: AnnotationSource,
+  features: EndpointFeatures | undefined,
+): Prefix[] {
+  const name = CNI_PREFIX + "allowedSourcePrefixes";
+  const prefixes = pod.list(name).map((text) => {
+    const prefix = text.includes("/") ? parsePrefix(text) : undefined;
+    if (!prefix) {
+      throw pod.refuse(name, `${quote(text)} is not a CIDR, such as 192.0.2.0/24`);
+    }
+    return prefix;
+  });
+  if (prefixes.length > 0 && !features?.sourceSpoofing) {
+    throw pod.refuse(name, "needs workloadSourceSpoofing: Any in FelixConfiguration default");
   }
-  if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
-    throw refuse(
-      name,
-      `${quote(from[PREFIX + name])} is not a JSON list of texts, such as '["a","b"]'`,
-    );
-  }
-  return value;
-}
-
-function quote(text: string): string {
-  return JSON.stringify(shorten(text));
-}
-
-function refuse(name: string, what: string): CniError {
-  return new CniError(CniCode.annotation, `Annotation ${PREFIX}${name} ${what}.`);
+  return prefixes;
 }

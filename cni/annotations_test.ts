@@ -19,7 +19,13 @@ const conf = (more: Record<string, unknown> = {}) =>
   );
 
 function request(pod: Annotations, namespace: Annotations = {}, args = "", configuration = conf()) {
-  return readRequest(configuration, parseArgs(args), pod, namespace);
+  return readRequest({
+    conf: configuration,
+    args: parseArgs(args),
+    pod,
+    namespace,
+    features: { floatingIps: true, sourceSpoofing: true },
+  });
 }
 
 function pools(pod: Annotations, namespace: Annotations = {}): readonly string[] {
@@ -92,7 +98,7 @@ Deno.test("annotations: what is wrong is refused and named", () => {
   }
   assert.throws(
     () => request({ [P + "ipAddrs"]: '["10.0.0.9"]', [P + "ipAddrsNoIpam"]: '["10.0.0.9"]' }),
-    /excludes ipAddrsNoIpam/,
+    /excludes cni\.projectcalico\.org\/ipAddrsNoIpam/,
   );
 });
 

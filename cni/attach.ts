@@ -17,9 +17,17 @@
  * (`detach.ts`); whatever is cut off is found by names, handle and mark at the next call.
  */
 
-import { formatIp, hostPrefix, type Ip } from "../mod/net/mod.ts";
+import {
+  formatIp,
+  formatPrefix,
+  hostPrefix,
+  type Ip,
+  parseCidr,
+  type Prefix,
+  samePrefix,
+} from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
-import { claimantOf, heldByOlder, obtainAddresses } from "./addresses.ts";
+import { type Claimant, claimantOf, heldByOlder, obtainAddresses } from "./addresses.ts";
 import { type AddressPlan, type PodRequest, readRequest } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
@@ -35,6 +43,7 @@ import {
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
+import { readResolvConf } from "./host_local/ipam.ts";
 import {
   type EndpointIdentity,
   hostInterfaceName,
@@ -43,6 +52,8 @@ import {
   randomMac,
 } from "./identity.ts";
 import {
+  DEFAULT_ROUTES,
+  destinationsOf,
   GATEWAY4,
   GATEWAY6,
   HOST_MAC,
@@ -52,6 +63,7 @@ import {
 } from "./kernel.ts";
 import { formatMark, isMarkOf, parseMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
+import { obtainPinned } from "./pin_leases.ts";
 import type { CniResult } from "./result.ts";
 
 /** Attaches, or throws and leaves nothing. The caller holds the attachment's locks. */
@@ -68,12 +80,13 @@ export async function attach(
     conf.policyFromKubernetes,
     attachment.args.podUid,
   );
-  const request = readRequest(
+  const request = readRequest({
     conf,
-    attachment.args,
-    subject.pod?.metadata.annotations ?? {},
-    subject.namespace?.metadata.annotations ?? {},
-  );
+    args: attachment.args,
+    pod: subject.pod?.metadata.annotations ?? {},
+    namespace: subject.namespace?.metadata.annotations ?? {},
+    features: deps.features?.(),
+  });
   const netns = await deps.kernel.openNamespace(path);
   try {
     const older = await clearTheWay(deps, identity, netns);
@@ -177,9 +190,14 @@ async function build(
     await removeEarlier(deps, identity, netns, older);
     await deps.ipam.releaseIps(held);
   }
-  const addresses: Ip[] = request.plan.kind === "unmanaged"
-    ? request.plan.addresses
-    : (await obtainAddresses(deps.ipam, request.plan, claimant, now)).map((a) => a.ip);
+  const preferred = held.map(({ address }) => address);
+  const addresses = await addressesFor(
+    deps,
+    request.plan,
+    claimant,
+    { ...subject, preferred },
+    now,
+  );
   const podMac = request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6)));
   const draft = buildEndpoint({
     identity,
@@ -190,6 +208,7 @@ async function build(
     mac: podMac,
     floatingIps: request.floatingIps,
     allowedSourcePrefixes: request.allowedSourcePrefixes,
+    qos: request.qos,
   });
   if (older && held.length === 0) await removeEarlier(deps, identity, netns, older);
   const plan: WiringPlan = {
@@ -201,7 +220,10 @@ async function build(
     alias: formatMark({ ...identity, state: "adding" }),
     addresses,
     allowIpForwarding: conf.allowIpForwarding,
+    ...(conf.ipam.hostLocal && { destinations: hostLocalRoutes(conf) }),
   };
+  const resolvConf = conf.ipam.hostLocal?.resolvConf;
+  const dns = resolvConf === undefined ? {} : await readResolvConf(resolvConf);
   if (!subject.pod) await ensureNetworkProfile(deps.store, conf.name, now);
   const endpoint = await writeEndpoint(
     deps.store,
@@ -214,14 +236,40 @@ async function build(
   await deps.kernel.wireHost(plan);
   await netns.settle(plan);
   await deps.kernel.setAlias(plan.hostName, formatMark({ ...identity, state: "in use" }));
-  return resultOf(plan, netns.path);
+  return { ...resultOf(plan, netns.path), dns };
+}
+
+async function addressesFor(
+  deps: CniDeps,
+  plan: AddressPlan,
+  claimant: Claimant,
+  subject: Subject & { readonly preferred: readonly Ip[] },
+  now: Date,
+): Promise<Ip[]> {
+  if (plan.kind === "unmanaged") return plan.addresses;
+  const given = plan.kind === "pinned"
+    ? await obtainPinned(deps, plan.pins, claimant, subject, now)
+    : await obtainAddresses(deps.ipam, plan, claimant, now);
+  return given.map((a) => a.ip);
+}
+
+/** With host-local the routes of its configuration stand in the place of the default ones (Calico). */
+function hostLocalRoutes({ ipam }: NetConf): Prefix[] | undefined {
+  if (!ipam.routes || ipam.routes.length === 0) return undefined;
+  const named = ipam.routes.map((route) => parseCidr(route.dst)!.prefix);
+  const missing = ipam.includeDefaultRoutes
+    ? DEFAULT_ROUTES.filter((d) => !named.some((n) => samePrefix(n, d)))
+    : [];
+  return [...named, ...missing];
 }
 
 /** RFC 8200, section 5; below it Linux has no IPv6 on the interface. */
 const IPV6_LEAST_MTU = 1280;
 
 function wantsIpv6(plan: AddressPlan): boolean {
-  return plan.kind === "automatic" ? plan.ipv6 : plan.addresses.some((ip) => ip.family === 6);
+  if (plan.kind === "automatic") return plan.ipv6;
+  const { addresses } = plan.kind === "pinned" ? plan.pins : plan;
+  return addresses.some((ip) => ip.family === 6);
 }
 
 function tooNarrow(mtu: number, configured: boolean): CniError {
@@ -307,8 +355,11 @@ function resultOf(plan: WiringPlan, sandbox: string): CniResult {
       address: `${formatIp(ip)}/${hostPrefix(ip).length}`,
       interface: 1,
     })),
-    routes: plan.addresses.map((ip) =>
-      ip.family === 4 ? { dst: "0.0.0.0/0", gw: GATEWAY4 } : { dst: "::/0", gw: GATEWAY6 }
+    routes: plan.addresses.flatMap((ip) =>
+      destinationsOf(plan, ip.family).map((destination) => ({
+        dst: formatPrefix(destination),
+        gw: ip.family === 4 ? GATEWAY4 : GATEWAY6,
+      }))
     ),
     dns: {},
   };

@@ -9,6 +9,7 @@ import { formatIp, formatPrefix, type Ip, parseCidr, parseIp, sameIp } from "../
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { Store } from "../mod/store/store.ts";
 import type { Attachment } from "./environment.ts";
+import type { CniIpam } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { type EndpointIdentity, isOf } from "./identity.ts";
 import type { CniKernel, PodLink } from "./kernel.ts";
@@ -26,9 +27,12 @@ export function requirePrevResult(conf: NetConf): CniResult {
   return parseResult(conf.prevResult, conf.cniVersion);
 }
 
-/** Throws CniError `check` with everything that differs. Without a store only the kernel is looked at. */
+/**
+ * Throws CniError `check` with everything that differs. Without a store only the kernel is looked at;
+ * `recorded`: addresses must be on record there too.
+ */
 export async function check(
-  parts: { kernel: CniKernel; store?: Store },
+  parts: { kernel: CniKernel; store?: Store; recorded?: Pick<CniIpam, "ipsByHandle"> },
   conf: NetConf,
   attachment: Attachment,
   identity: EndpointIdentity,
@@ -37,6 +41,9 @@ export async function check(
   const wrong = await kernelDifferences(parts.kernel, attachment, result);
   if (parts.store) {
     wrong.push(...await recordDifferences(parts.store, identity, attachment, result));
+  }
+  if (parts.recorded && !await parts.recorded.ipsByHandle(identity.handle)) {
+    wrong.push("no file of host-local says that it has an address");
   }
   if (wrong.length > 0) {
     throw new CniError(

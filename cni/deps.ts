@@ -6,13 +6,29 @@
 import type { Store } from "../mod/store/store.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { CniKernel } from "./kernel.ts";
-import type { IpamClient } from "../mod/ipam/types.ts";
+import type { IpamClient, LeaseClient } from "../mod/ipam/types.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
+/** What CNI asks of IPAM: Calico's blocks (`mod/ipam`) or host-local's files (`host_local/ipam.ts`). */
+export type CniIpam = Pick<
+  IpamClient,
+  "assign" | "assignIp" | "releaseIps" | "releaseByHandle" | "ipsByHandle" | "assignment"
+>;
+
+/** What FelixConfiguration says about endpoints that annotations may not go beyond. */
+export interface EndpointFeatures {
+  /** FloatingIPs is Enabled. */
+  readonly floatingIps: boolean;
+  /** WorkloadSourceSpoofing is Any. */
+  readonly sourceSpoofing: boolean;
+}
+
 export interface CniDeps {
   readonly store: Store;
-  readonly ipam: IpamClient;
+  readonly ipam: CniIpam;
+  /** For addresses that are pinned to replicas; without it the annotation is refused. */
+  readonly leases?: LeaseClient;
   readonly kernel: CniKernel;
   /** The name under which this node has its blocks and endpoints (the Node resource's). */
   readonly nodeName: string;
@@ -27,6 +43,10 @@ export interface CniDeps {
   endpointRemoved?(endpoint: WorkloadEndpoint): void;
   /** How long ADD waits for `endpointProgrammed`, in milliseconds; 30,000 without it. */
   readonly programmedTimeout?: number;
+  /** Both off without it. */
+  features?(): EndpointFeatures;
+  /** What GC finds on record for a network, where it is not Calico's IPAM that keeps it. */
+  recordedHandles?(): Promise<Set<string>>;
   /** Prefix of host interface names; `cali` without it. */
   readonly interfacePrefix?: string;
   /** For creationTimestamp; the wall clock without it. */

@@ -5,7 +5,7 @@
  *
  *     interface   ->   endpoint   ->   addresses
  *
- * in that order: an address is free only after the pod cannot use it any more, and an endpoint is on
+ * in that order: an address is free (or, where it is pinned to an ordinal, kept for it) only after the pod cannot use it any more, and an endpoint is on
  * record as long as anything of it is in the kernel. The datastore is asked first; where it does not
  * answer nothing is touched and the runtime tries again, as in Calico.
  *
@@ -13,9 +13,8 @@
  * its interface; only the handle of the container that goes is released.
  */
 
-import type { IpamClient } from "../mod/ipam/types.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
-import type { CniDeps } from "./deps.ts";
+import type { CniDeps, CniIpam } from "./deps.ts";
 import { deleteEndpoint } from "./endpoint.ts";
 import { CniError } from "./errors.ts";
 import {
@@ -26,11 +25,12 @@ import {
   otherHostInterfaceName,
 } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
+import { parkLease } from "./pin_leases.ts";
 import { isMarkOf, parseMark } from "./mark.ts";
 
 export type DetachDeps = Pick<
   CniDeps,
-  "store" | "ipam" | "kernel" | "endpointRemoved" | "interfacePrefix"
+  "store" | "ipam" | "leases" | "kernel" | "endpointRemoved" | "interfacePrefix" | "now"
 >;
 
 /** Removes all that there is of the attachment; repeating it does no harm. */
@@ -52,6 +52,7 @@ export async function detach(
 
   const deleted = await deleteEndpoint(store, identity.key, ours);
   await ipam.releaseByHandle(identity.handle);
+  await parkLease(deps, identity, deps.now?.() ?? new Date());
   await releaseOldHandle(ipam, identity);
   if (deleted) deps.endpointRemoved?.(deleted);
 }
@@ -60,7 +61,7 @@ export async function detach(
  * The handle `<namespace>.<pod>` of very old plugins. A container of a network that has the
  * namespace's name could have the same; its attributes say that it is none of the pod's.
  */
-async function releaseOldHandle(ipam: IpamClient, identity: EndpointIdentity): Promise<void> {
+async function releaseOldHandle(ipam: CniIpam, identity: EndpointIdentity): Promise<void> {
   const handle = oldHandleId(identity);
   const [first] = handle === undefined ? [] : await ipam.ipsByHandle(handle) ?? [];
   if (handle === undefined || !first) return;

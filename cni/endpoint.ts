@@ -23,6 +23,7 @@ import {
 import { type Entry, type Store, StoreError } from "../mod/store/store.ts";
 import { CniCode, CniError } from "./errors.ts";
 import type { EndpointIdentity } from "./identity.ts";
+import type { QosControls } from "./qos.ts";
 
 /** What is known of a pod when its endpoint is made; all undefined for a plain container. */
 export interface Subject {
@@ -40,6 +41,7 @@ export interface EndpointPlan {
   readonly mac: string;
   readonly floatingIps: readonly Ip[];
   readonly allowedSourcePrefixes: readonly Prefix[];
+  readonly qos?: QosControls;
 }
 
 /** The endpoint, without what the datastore adds (uid, creationTimestamp). */
@@ -74,6 +76,7 @@ export function buildEndpoint(plan: EndpointPlan): WorkloadEndpoint {
       ...(ports.length > 0 && { ports }),
       ...(plan.allowedSourcePrefixes.length > 0 &&
         { allowSpoofedSourcePrefixes: plan.allowedSourcePrefixes.map(formatPrefix) }),
+      ...(plan.qos && { qosControls: plan.qos }),
     },
   };
 }

@@ -20,7 +20,16 @@ import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 
 export type GcDeps = Pick<
   CniDeps,
-  "store" | "ipam" | "kernel" | "nodeName" | "endpointRemoved" | "interfacePrefix" | "log"
+  | "store"
+  | "ipam"
+  | "leases"
+  | "kernel"
+  | "nodeName"
+  | "endpointRemoved"
+  | "interfacePrefix"
+  | "recordedHandles"
+  | "now"
+  | "log"
 >;
 
 /**
@@ -42,7 +51,8 @@ export async function collectGarbage(
   const validHandles = new Set(
     valid.map((a) => handleId(conf.name, a.containerId, a.ifname)),
   );
-  const handles = await handlesOnNode(deps.store, conf.name, deps.nodeName);
+  const handles = await (deps.recordedHandles?.() ??
+    handlesOnNode(deps.store, conf.name, deps.nodeName));
   const failures: string[] = [];
   const attempt = async (what: string, work: () => Promise<void>) => {
     try {

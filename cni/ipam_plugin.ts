@@ -25,9 +25,13 @@ import { dropIdleGateways, ensureGateway, isSpecial } from "./gateways.ts";
 import { requireValidAttachments } from "./gc.ts";
 import { handleId, identify } from "./identity.ts";
 import type { NetConf } from "./netconf.ts";
+import { PIN_NAMES } from "./pins.ts";
 import type { CniResult } from "./result.ts";
 
-export type IpamDeps = Pick<CniDeps, "store" | "ipam" | "kernel" | "nodeName" | "now" | "log">;
+export type IpamDeps = Pick<
+  CniDeps,
+  "store" | "ipam" | "kernel" | "nodeName" | "features" | "now" | "log"
+>;
 
 /** The caller holds the handle's lock and the lock of this network's gateways. */
 export async function ipamAdd(
@@ -39,16 +43,19 @@ export async function ipamAdd(
   await refuseSecondAdd(deps, attachment, claimant);
   const identity = identify(attachment, conf.name, deps.nodeName);
   const subject = await readSubject(deps.store, identity, false, attachment.args.podUid);
-  const { plan } = readRequest(
+  const { plan } = readRequest({
     conf,
-    attachment.args,
-    subject.pod?.metadata.annotations ?? {},
-    subject.namespace?.metadata.annotations ?? {},
-  );
-  if (plan.kind === "unmanaged") {
+    args: attachment.args,
+    pod: subject.pod?.metadata.annotations ?? {},
+    namespace: subject.namespace?.metadata.annotations ?? {},
+    features: deps.features?.(),
+  });
+  if (plan.kind === "unmanaged" || plan.kind === "pinned") {
+    const name = plan.kind === "pinned" ? PIN_NAMES[0] : "cni.projectcalico.org/ipAddrsNoIpam";
     throw new CniError(
       CniCode.annotation,
-      "Annotation cni.projectcalico.org/ipAddrsNoIpam cannot be followed by an IPAM plugin.",
+      `Pod ${identity.namespace}/${identity.pod}: annotation ${name} cannot be followed by an IPAM ` +
+        "plugin: the interface plugin must be tortie or calico.",
     );
   }
   const now = deps.now?.() ?? new Date();

@@ -8,7 +8,7 @@
  * side of a pair carries a mark (its alias, see `mark.ts`) from the moment of its creation.
  */
 
-import type { Ip, Prefix } from "../mod/net/mod.ts";
+import { type Family, type Ip, mustPrefix, type Prefix } from "../mod/net/mod.ts";
 
 /** The MAC of every host side, as Calico's: pods can have one permanent neighbour entry for it. */
 export const HOST_MAC = "ee:ee:ee:ee:ee:ee";
@@ -73,6 +73,15 @@ export interface WiringPlan extends PairPlan {
   /** The pod's own, at most one of each family; each is put on as /32 or /128. */
   readonly addresses: Ip[];
   readonly allowIpForwarding: boolean;
+  /** What the pod reaches by its gateway; everything without it. */
+  readonly destinations?: readonly Prefix[];
+}
+
+export const DEFAULT_ROUTES: readonly Prefix[] = [mustPrefix("0.0.0.0/0"), mustPrefix("::/0")];
+
+/** Of one family. */
+export function destinationsOf(plan: WiringPlan, family: Family): readonly Prefix[] {
+  return (plan.destinations ?? DEFAULT_ROUTES).filter((d) => d.ip.family === family);
 }
 
 /** One pod's network namespace, held open; `close` lets it go. */

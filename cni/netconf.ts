@@ -19,13 +19,14 @@ import {
   LocationError,
   locationFromNetConf,
 } from "../mod/store/location.ts";
+import { type HostLocalConf, parseHostLocal } from "./host_local/conf.ts";
 import { MAX_BYTES } from "./request.ts";
 import { parseRoutes, type ResultRoute } from "./result.ts";
 import { ABSENT_VERSION, type CniVersion, isSupported, SUPPORTED_VERSIONS } from "./versions.ts";
 
 /** `ipam` of a configuration. */
 export interface IpamConf {
-  /** `tortie-ipam` and `calico-ipam` are ours. */
+  /** `tortie-ipam` and `calico-ipam` are ours; host-local is answered on its own files. */
   readonly type: string;
   readonly assignIpv4: boolean;
   readonly assignIpv6: boolean;
@@ -34,6 +35,10 @@ export interface IpamConf {
   readonly ipv6Pools: readonly string[];
   /** For the result of the IPAM plugin; undefined where none are given. */
   readonly routes: readonly ResultRoute[] | undefined;
+  /** Only host-local's: default routes stand beside `routes` (Calico). */
+  readonly includeDefaultRoutes: boolean;
+  /** Where the type is host-local. */
+  readonly hostLocal: HostLocalConf | undefined;
 }
 
 /** An attachment that the runtime still knows, from `cni.dev/valid-attachments`. */
@@ -56,7 +61,12 @@ export interface NetConf {
   /** As the file names this node; the service's own name is what counts. */
   readonly nodeName: string | undefined;
   readonly allowIpForwarding: boolean;
-  readonly featureControl: { readonly ipAddrsNoIpam: boolean; readonly floatingIps: boolean };
+  readonly featureControl: {
+    readonly ipAddrsNoIpam: boolean;
+    readonly floatingIps: boolean;
+    /** Ours: whether `tortie.io/ip-pins` is followed. On unless it is switched off. */
+    readonly ipPins: boolean;
+  };
   /** Path of the node service's socket, and of the store for when no service is there. */
   readonly socket: string | undefined;
   readonly store: string | undefined;
@@ -153,6 +163,7 @@ export function parseNetConf(stdin: Uint8Array): NetConf {
     featureControl: {
       ipAddrsNoIpam: flag(features, "ip_addrs_no_ipam", "feature_control."),
       floatingIps: flag(features, "floating_ips", "feature_control."),
+      ipPins: features.ip_pins === undefined || flag(features, "ip_pins", "feature_control."),
     },
     socket: path(tortie, "socket"),
     store: path(tortie, "store"),
@@ -172,6 +183,8 @@ function parseIpam(ipam: Fields): IpamConf {
     routes: ipam.routes === undefined || ipam.routes === null
       ? undefined
       : parseRoutes(ipam.routes, "ipam.routes"),
+    includeDefaultRoutes: flag(ipam, "include_default_routes", "ipam."),
+    hostLocal: ipam.type === "host-local" ? parseHostLocal(ipam) : undefined,
   };
 }
 

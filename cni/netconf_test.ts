@@ -39,11 +39,17 @@ Deno.test("netconf: Calico's own configuration is read", () => {
     ipv4Pools: ["10.1.0.0/16", "pool-b"],
     ipv6Pools: [],
     routes: undefined,
+    includeDefaultRoutes: false,
+    hostLocal: undefined,
   });
   assert.equal(conf.policyFromKubernetes, true);
   assert.equal(conf.nodeName, "node-1");
   assert.equal(conf.allowIpForwarding, true);
-  assert.deepEqual(conf.featureControl, { ipAddrsNoIpam: true, floatingIps: false });
+  assert.deepEqual(conf.featureControl, {
+    ipAddrsNoIpam: true,
+    floatingIps: false,
+    ipPins: true,
+  });
 });
 
 Deno.test("netconf: defaults, unknown keys and our own key", () => {

@@ -70,7 +70,7 @@ async function answer(
     case "ADD": {
       parseAttachment(command, request.env);
       const conf = parseNetConf(request.stdin);
-      checkIpamType(conf.ipam.type);
+      checkIpamType(conf.ipam.type, /-ipam$/.test(request.argv0) ? "ipam" : "interface");
       const location = locate(conf, env);
       const shared = location.kind === "etcd" || location.kind === "kubernetes";
       if (shared && /-ipam$/.test(request.argv0)) {
@@ -113,9 +113,11 @@ async function throughServer(
   env: Readonly<Record<string, string>>,
   conf: NetConf,
 ): Promise<CniReply> {
+  const ipam = new Ipam(store);
   const deps: CniDeps = {
     store,
-    ipam: new Ipam(store),
+    ipam,
+    leases: ipam,
     kernel: netlinkKernel(),
     nodeName: nodeName(env, conf),
     mtu: () => 0,

@@ -17,7 +17,15 @@
  * waits for the kernel's readers and runs on another thread; everything else takes microseconds.
  */
 
-import { hostPrefix, type Ip, mustIp, mustPrefix, prefixContains, sameIp } from "../mod/net/mod.ts";
+import {
+  hostPrefix,
+  type Ip,
+  mustIp,
+  mustPrefix,
+  type Prefix,
+  prefixContains,
+  sameIp,
+} from "../mod/net/mod.ts";
 import { isKernelError, KernelError } from "../ffi/errors.ts";
 import { inNetns, Netns } from "../ffi/netns.ts";
 import {
@@ -36,6 +44,7 @@ import { readSysctl, writeSysctl } from "../ffi/sysctl.ts";
 import { CniCode, CniError } from "./errors.ts";
 import {
   type CniKernel,
+  destinationsOf,
   GATEWAY4,
   GATEWAY6,
   HOST_MAC,
@@ -226,7 +235,9 @@ class OpenNamespace implements PodNamespace {
     inNetns(this.netns, () => podSysctls(plan, has4, has6));
     this.socket.run(
       setLink(link.index, { up: true }),
-      ...plan.addresses.flatMap((ip) => podCommands(ip, link.index)),
+      ...plan.addresses.flatMap((ip) =>
+        podCommands(ip, link.index, destinationsOf(plan, ip.family))
+      ),
     );
   }
 
@@ -268,15 +279,16 @@ function podSysctls(plan: WiringPlan, has4: boolean, has6: boolean): void {
 }
 
 /** Routes before the address, as in Calico: nothing leaves with an address before it has a way. */
-function podCommands(ip: Ip, index: number): Command[] {
+function podCommands(ip: Ip, index: number, destinations: readonly Prefix[]): Command[] {
   const gateway = mustIp(ip.family === 4 ? GATEWAY4 : GATEWAY6);
-  const everything = mustPrefix(ip.family === 4 ? "0.0.0.0/0" : "::/0");
   return [
     ...(ip.family === 4
       ? [replaceRoute({ destination: hostPrefix(gateway), scope: "link", hops: [{ oif: index }] })]
       : []),
     replaceNeighbour({ kind: "neighbour", index, ip: gateway, mac: HOST_MAC }),
-    replaceRoute({ destination: everything, hops: [{ gateway, oif: index }] }),
+    ...destinations.map((destination) =>
+      replaceRoute({ destination, hops: [{ gateway, oif: index }] })
+    ),
     addAddress({
       index,
       ip,

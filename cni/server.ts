@@ -23,10 +23,13 @@ import { type Attachment, type CniCommand, parseAttachment, parseCommand } from 
 import { CniCode, CniError, errorBody } from "./errors.ts";
 import { toCniError } from "./failure.ts";
 import { collectGarbage } from "./gc.ts";
+import { HostLocalIpam } from "./host_local/ipam.ts";
 import { type EndpointIdentity, handleId, hostInterfaceName, identify } from "./identity.ts";
 import { ipamAdd, ipamCheck, ipamDel, ipamGc } from "./ipam_plugin.ts";
 import { KeyedLocks } from "./locks.ts";
 import { guessVersion, type NetConf, parseNetConf } from "./netconf.ts";
+import { resourceKey } from "../mod/model/keys.ts";
+import { type Node, nodeKind } from "../mod/model/node.ts";
 import type { CniReply, CniRequest } from "./request.ts";
 import { appendResult, formatResult, parseResult } from "./result.ts";
 import { checkDatastoreReady, status } from "./status.ts";
@@ -104,8 +107,11 @@ export class CniServer {
         await this.#gc(parseNetConf(request.stdin), isIpam);
         return SUCCESS;
       case "STATUS":
-        parseNetConf(request.stdin);
-        await status(this.deps.store, this.deps.nodeName);
+        await status(
+          this.deps.store,
+          this.deps.nodeName,
+          parseNetConf(request.stdin).ipam.hostLocal === undefined,
+        );
         return SUCCESS;
       default:
         return command satisfies never;
@@ -118,20 +124,21 @@ export class CniServer {
     attachment: Attachment,
     deliver: Deliver,
   ): Promise<CniReply> {
-    const { deps } = this;
-    checkIpamType(conf.ipam.type);
+    checkIpamType(conf.ipam.type, "interface");
+    const hostLocal = this.#hostLocal(conf, attachment);
+    const deps = hostLocal ? { ...this.deps, ipam: hostLocal } : this.deps;
     this.#warnOfOtherName(conf);
     const identity = identify(attachment, conf.name, deps.nodeName);
     return await this.#locks.hold(this.#keys(identity), async () => {
       switch (command) {
         case "ADD":
-          return await this.#add(conf, attachment, identity, deliver);
+          return await this.#add(deps, conf, attachment, identity, deliver);
         case "DEL":
           await checkDatastoreReady(deps.store);
           await detach(deps, identity, attachment.netns);
           return SUCCESS;
         case "CHECK":
-          await check(deps, conf, attachment, identity);
+          await check({ ...deps, recorded: hostLocal }, conf, attachment, identity);
           return SUCCESS;
         default:
           return command satisfies never;
@@ -139,13 +146,25 @@ export class CniServer {
     });
   }
 
+  /** IPAM on host-local's files, where the configuration wants that. */
+  #hostLocal(conf: NetConf, attachment?: Attachment): HostLocalIpam | undefined {
+    const { store, nodeName } = this.deps;
+    return conf.ipam.hostLocal && new HostLocalIpam(
+      conf.name,
+      conf.ipam.hostLocal,
+      attachment,
+      async () =>
+        (await store.get<Node>(resourceKey(nodeKind, nodeName)))?.value.status?.podCIDRs ?? [],
+    );
+  }
+
   async #add(
+    deps: CniDeps,
     conf: NetConf,
     attachment: Attachment,
     identity: EndpointIdentity,
     deliver: Deliver,
   ): Promise<CniReply> {
-    const { deps } = this;
     for (const added of this.#addedSince) added.add(identity.handle);
     const before = conf.prevResult === undefined || conf.prevResult === null
       ? undefined
@@ -157,15 +176,21 @@ export class CniServer {
       exit: 0,
       body: JSON.stringify(formatResult(result, conf.cniVersion)) + "\n",
     };
-    if (!await deliver(reply).catch(() => false)) await this.#takeBack(identity, attachment);
+    if (!await deliver(reply).catch(() => false)) {
+      await this.#takeBack(deps, identity, attachment);
+    }
     return reply;
   }
 
   /** Nobody took the answer, so for the runtime this ADD failed. */
-  async #takeBack(identity: EndpointIdentity, attachment: Attachment): Promise<void> {
+  async #takeBack(
+    deps: CniDeps,
+    identity: EndpointIdentity,
+    attachment: Attachment,
+  ): Promise<void> {
     const fields = { endpoint: identity.name, container: identity.containerId };
     try {
-      await detach(this.deps, identity, attachment.netns);
+      await detach(deps, identity, attachment.netns);
       this.deps.log?.("warn", "the caller went away before its answer; the ADD was undone", fields);
     } catch (error) {
       this.deps.log?.("error", "the caller went away before its answer, and undoing failed", {
@@ -182,7 +207,7 @@ export class CniServer {
     deliver: Deliver,
   ): Promise<CniReply> {
     const { deps } = this;
-    checkIpamType(conf.ipam.type);
+    checkIpamType(conf.ipam.type, "ipam");
     const handle = handleId(conf.name, attachment.containerId, attachment.ifname);
     const keys = [`handle:${handle}`, `gateways:${conf.name}`];
     return await this.#locks.hold(keys, async () => {
@@ -226,8 +251,11 @@ export class CniServer {
             ipamGc(this.deps, conf, (handle, work) => whenFree([`handle:${handle}`], handle, work)),
         );
       } else {
+        const hostLocal = this.#hostLocal(conf);
         await collectGarbage(
-          this.deps,
+          hostLocal
+            ? { ...this.deps, ipam: hostLocal, recordedHandles: () => hostLocal.handles() }
+            : this.deps,
           conf,
           (handle, identity, work) =>
             whenFree(identity ? this.#keys(identity) : [`handle:${handle}`], handle, work),

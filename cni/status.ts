@@ -24,8 +24,8 @@ export async function checkDatastoreReady(store: Store): Promise<void> {
   }
 }
 
-/** CniError `unavailable` where an ADD would fail. */
-export async function status(store: Store, nodeName: string): Promise<void> {
+/** CniError `unavailable` where an ADD would fail. `needsPools`: addresses come from IPPools. */
+export async function status(store: Store, nodeName: string, needsPools = true): Promise<void> {
   try {
     await checkDatastoreReady(store);
     if (!await store.get(resourceKey(nodeKind, nodeName))) {
@@ -33,6 +33,7 @@ export async function status(store: Store, nodeName: string): Promise<void> {
         `there is no Node ${nodeName} in the datastore; the node service registers it when it starts`,
       );
     }
+    if (!needsPools) return;
     const pools = await store.list<IPPool>(resourcePrefix(ippoolKind));
     // As they stand in the store: fields that have their default may be missing.
     const usable = pools.entries.filter(({ value }) =>

@@ -6,13 +6,15 @@
  * pod's own labels stand in for those of its namespace or account; otherwise own labels win over
  * inherited ones, and an earlier profile's over a later one's.
  */
-import { addressBits, formatIp, formatPrefix, parsePrefix } from "../mod/net/mod.ts";
+import { addressBits, formatIp, formatPrefix, parseIp, parsePrefix } from "../mod/net/mod.ts";
 import type { EffectiveProfile } from "./effective.ts";
+import type { FloatingAddress } from "./floating.ts";
 import {
   type EndpointPortObject,
   labelsOf,
   listOf,
   type PodObject,
+  type QosObject,
   textOf,
   type WorkloadEndpointObject,
 } from "./inputs.ts";
@@ -50,6 +52,10 @@ export interface Endpoint {
   readonly ports: readonly EndpointPort[];
   /** Networks from which it may send beside its addresses. */
   readonly spoofing: readonly string[];
+  /** Addresses by which it is reached from elsewhere. */
+  readonly floating: Readonly<Record<Family, readonly FloatingAddress[]>>;
+  /** How much it may send and get; undefined: as much as it likes. */
+  readonly qos: QosObject | undefined;
 }
 
 /** `kns.<namespace>` and `ksa.<namespace>.<account>` name the profiles that Kubernetes gives. */
@@ -82,6 +88,8 @@ export interface WorkloadFacts {
   readonly addresses: Readonly<Record<Family, readonly string[]>>;
   readonly ports: readonly EndpointPort[];
   readonly spoofing: readonly string[];
+  readonly floating: Readonly<Record<Family, readonly FloatingAddress[]>>;
+  readonly qos: QosObject | undefined;
 }
 
 /** What is kept of a Pod object: the rest of it is large and of no use here. */
@@ -122,7 +130,25 @@ export function workloadFacts(object: WorkloadEndpointObject): WorkloadFacts {
       .map((text) => typeof text === "string" ? parsePrefix(text) : undefined)
       .filter((p) => p !== undefined)
       .map(formatPrefix),
+    floating: floatingOf(spec.ipNATs, addresses),
+    qos: spec.qosControls && typeof spec.qosControls === "object" ? spec.qosControls : undefined,
   };
+}
+
+/** Pairs whose internal address is the endpoint's own; whatever else stands there is passed over. */
+function floatingOf(
+  nats: NonNullable<WorkloadEndpointObject["spec"]>["ipNATs"],
+  addresses: Readonly<Record<Family, readonly string[]>>,
+): Record<Family, FloatingAddress[]> {
+  const result: Record<Family, FloatingAddress[]> = { 4: [], 6: [] };
+  for (const nat of listOf(nats)) {
+    const internal = parseIp(textOf(nat?.internalIP)), external = parseIp(textOf(nat?.externalIP));
+    if (!internal || internal.family !== external?.family) continue;
+    const own = formatIp(internal);
+    if (!addresses[internal.family].includes(own)) continue;
+    result[internal.family].push({ internal: own, external: formatIp(external) });
+  }
+  return result;
 }
 
 export function podFacts(pod: PodObject): PodFacts {
@@ -153,7 +179,7 @@ export function joinEndpoint(
   pod: PodFacts | undefined,
   profile: (name: string) => EffectiveProfile | undefined,
 ): Endpoint {
-  const { key, namespace, node, interfaceName, addresses, spoofing } = workload;
+  const { key, namespace, node, interfaceName, addresses, spoofing, floating, qos } = workload;
   const profiles = profilesOf(workload, pod);
   const labels = new Map<string, string>();
   const kubernetes = pod !== undefined || workload.orchestrator === "k8s";
@@ -183,6 +209,8 @@ export function joinEndpoint(
     addresses,
     ports: (pod ?? workload).ports,
     spoofing,
+    floating,
+    qos,
   };
 }
 

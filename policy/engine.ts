@@ -306,7 +306,11 @@ export class PolicyEngine {
     for (const [key, entry] of this.#dirtyPolicies) this.#renderPolicy(key, entry);
     this.#dirtyPolicies.clear();
     this.#local.renderInterfaces();
-    this.#static.render(this.#fixed, (family) => this.#local.spoofing(family));
+    const { floatingIps, sourceSpoofing } = this.parameters;
+    this.#static.render(this.#fixed, {
+      spoofing: (family) => sourceSpoofing ? this.#local.spoofing(family) : [],
+      floating: (family) => floatingIps ? this.#local.floating(family) : [],
+    });
   }
 
   #settleEndpoint(key: string, before: Endpoint | undefined, after: Endpoint | undefined): void {

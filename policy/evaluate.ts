@@ -144,6 +144,8 @@ export class Evaluator {
           case "reject":
             return { verdict: effect.do, steps, mark, decidedBy: here() };
           case "masquerade":
+          case "dnat":
+          case "snat":
             return { verdict: "accept", steps, mark, decidedBy: here() };
           case "return":
             here();
@@ -251,6 +253,10 @@ export class Evaluator {
         return flip(packet.sourceIsLocal ?? false, match.not);
       case "fib-saddr-oif-local":
         return flip(packet.sourceIsOfInterface ?? false, match.not);
+      // A packet that is described is one that is within limits.
+      case "over-rate":
+      case "over-connections":
+        return false;
       case "rpf-fail":
         return packet.spoofed ?? false;
       default:

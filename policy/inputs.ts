@@ -93,8 +93,24 @@ export interface WorkloadEndpointObject extends PolicyObject {
     readonly interfaceName?: string;
     readonly ports?: readonly EndpointPortObject[];
     readonly allowSpoofedSourcePrefixes?: readonly string[];
+    readonly ipNATs?: readonly {
+      readonly internalIP?: string;
+      readonly externalIP?: string;
+    }[];
+    readonly qosControls?: QosObject;
   };
 }
+
+/** Numbers that no rule can be made of are passed over. */
+export type QosObject = {
+  readonly [D in `${"ingress" | "egress"}${QosLimit}`]?: number;
+};
+export type QosLimit =
+  | "Bandwidth"
+  | "Burst"
+  | "PacketRate"
+  | "PacketBurst"
+  | "MaxConnections";
 
 export interface EndpointPortObject {
   readonly name?: string;

@@ -10,7 +10,9 @@ import { compareCodePoints, type Selector } from "../mod/selector/selector.ts";
 import type { Bodies, Body } from "./bodies.ts";
 import { directions } from "./effective.ts";
 import { type Endpoint, sameLabels } from "./endpoint.ts";
+import type { FloatingAddress } from "./floating.ts";
 import { LabelIndex } from "./label_index.ts";
+import { limitRules } from "./limits.ts";
 import { addTo, deleteFrom } from "./multimap.ts";
 import { endpointChain } from "./names.ts";
 import type { Output } from "./output.ts";
@@ -42,6 +44,8 @@ export class LocalEndpoints {
   readonly #claims = new Map<string, Set<string>>();
   /** Endpoints that may send from more than their own addresses. */
   readonly #spoofing = new Map<string, Endpoint>();
+  /** Endpoints that are reached by other addresses too. */
+  readonly #floating = new Map<string, Endpoint>();
   readonly #classes = new PolicyClasses();
   readonly #index = new LabelIndex<Entry>((id, entry, matches) =>
     this.#selected(id, entry, matches)
@@ -62,6 +66,9 @@ export class LocalEndpoints {
     else this.#add(key, endpoint);
     if (endpoint && endpoint.spoofing.length > 0) this.#spoofing.set(key, endpoint);
     else this.#spoofing.delete(key);
+    if (endpoint && endpoint.floating[4].length + endpoint.floating[6].length > 0) {
+      this.#floating.set(key, endpoint);
+    } else this.#floating.delete(key);
   }
 
   #add(key: string, endpoint: Endpoint): void {
@@ -80,6 +87,9 @@ export class LocalEndpoints {
       this.#claim(key, endpoint);
       if (entry.body) this.#context.bodies.leave(entry.body, before.interfaceName);
       entry.body = undefined;
+    }
+    if (JSON.stringify(before.qos) !== JSON.stringify(endpoint.qos)) {
+      this.#dirtyInterfaces.add(endpoint.interfaceName);
     }
     entry.endpoint = endpoint;
     if (!sameLabels(before.labels, endpoint.labels)) this.#index.setItem(entry, endpoint.labels);
@@ -167,16 +177,27 @@ export class LocalEndpoints {
     const { output } = this.#context;
     const claims = this.#claims.get(interfaceName);
     const owner = claims && [...claims].sort(compareCodePoints)[0];
-    const body = owner === undefined ? undefined : this.#entries.get(owner)?.body;
+    const entry = owner === undefined ? undefined : this.#entries.get(owner);
+    const body = entry?.body;
     for (const direction of directions) {
       const name = endpointChain(direction, interfaceName);
-      output.setBoth(name, body && { name, rules: body.rules[direction] });
+      const limits = limitRules(direction, entry?.endpoint.qos);
+      const rules = body && limits.length > 0
+        ? [...limits, ...body.rules[direction]]
+        : body?.rules[direction];
+      output.setBoth(name, rules && { name, rules });
       output.setVerdict(
         dispatchMaps[direction],
         interfaceName,
         body && { do: "goto", chain: name },
       );
     }
+  }
+
+  /** Addresses by which endpoints here are reached beside their own, sorted. */
+  floating(family: Family): FloatingAddress[] {
+    return [...this.#floating].sort(([a], [b]) => compareCodePoints(a, b))
+      .flatMap(([, { floating }]) => floating[family]);
   }
 
   /** Interfaces with the networks from which they may send beside their own, sorted. */

@@ -28,9 +28,13 @@ export const chains = {
   fromCommon: "filter-cali-from-wl-common",
   toCommon: "filter-cali-to-wl-common",
   cidrBlock: "filter-cali-cidr-block",
+  natPrerouting: "nat-PREROUTING",
+  natOutput: "nat-OUTPUT",
   natPostrouting: "nat-POSTROUTING",
   caliPostrouting: "nat-cali-POSTROUTING",
   natOutgoing: "nat-cali-nat-outgoing",
+  floatingDnat: "nat-cali-fip-dnat",
+  floatingSnat: "nat-cali-fip-snat",
 } as const;
 
 /** Fixed sets, by id. */

@@ -36,6 +36,10 @@ export interface PolicyParameters {
   readonly natPorts?: PortRange;
   /** IptablesNATOutgoingInterfaceFilter: masquerade only what leaves by this interface. */
   readonly natOutgoingInterface?: string;
+  /** FloatingIPs is Enabled: what goes to an external address of an endpoint goes to the endpoint. */
+  readonly floatingIps: boolean;
+  /** WorkloadSourceSpoofing is Any: endpoints may send from the prefixes that they name. */
+  readonly sourceSpoofing: boolean;
   /** Networks of services: packets to them that no proxy translated would loop. */
   readonly serviceCidrs: readonly string[];
   /** What stands before a packet in the kernel log (action Log). */
@@ -52,6 +56,8 @@ export const defaultParameters: PolicyParameters = {
   vxlanPort: 4789,
   externalNodes: [],
   natOutgoingExclusions: "IPPoolsOnly",
+  floatingIps: false,
+  sourceSpoofing: false,
   serviceCidrs: [],
   logPrefix: "calico-packet: ",
 };

@@ -80,6 +80,16 @@ export type Match =
   | { readonly match: "fib-daddr-local" | "fib-saddr-local"; readonly not?: boolean }
   /** The source is an address of the interface the packet leaves by (`fib saddr . oif type local`). */
   | { readonly match: "fib-saddr-oif-local"; readonly not?: boolean }
+  /** More than the rate, with what may come at once: what is over it matches. */
+  | {
+    readonly match: "over-rate";
+    /** Bytes or packets a second. */
+    readonly rate: number;
+    readonly burst: number;
+    readonly unit: "bytes" | "packets";
+  }
+  /** More connections than these have passed here and still live. */
+  | { readonly match: "over-connections"; readonly count: number }
   /** No route to the source leads back through the interface it came in by (`fib saddr . mark . iif oif 0`). */
   | { readonly match: "rpf-fail" };
 
@@ -97,6 +107,8 @@ export type Action =
   | { readonly do: "vmap"; readonly key: "iifname" | "oifname"; readonly map: string }
   /** `ports`: source ports to choose from (needs a protocol match); without it fully random. */
   | { readonly do: "masquerade"; readonly ports?: PortRange }
+  /** The destination (source) becomes this address. */
+  | { readonly do: "dnat" | "snat"; readonly address: string }
   /** To the kernel log, or with `group` to that NFLOG group. */
   | { readonly do: "log"; readonly prefix: string; readonly group?: number };
 

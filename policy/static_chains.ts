@@ -12,6 +12,7 @@
  * - input: tunnel packets from strangers are dropped; a pod's packets to its host pass its egress
  *   policy, then `endpointToHostAction`;
  * - what the host sends to its own pods is not policed (probes of the kubelet);
+ * - where floating addresses are on: they become the pods' own before anything else is asked;
  * - postrouting: sources in masquerading pools leave the pools with the node's address.
  *
  * Base chains accept in the end and rules only take away: a packet passes this table only if it
@@ -23,6 +24,7 @@ import { marks, type PolicyParameters } from "./parameters.ts";
 import { chains, setIds, setName } from "./names.ts";
 import { directions } from "./effective.ts";
 import { commonChains, commonRules } from "./render_endpoint.ts";
+import { type FloatingAddress, floatingRules } from "./floating.ts";
 import { clearMark } from "./render_rule.ts";
 import type { BaseHook, Chain, Family, Match, Rule, Statement } from "./rules.ts";
 
@@ -33,6 +35,8 @@ export interface StaticInputs {
   readonly masquerade: boolean;
   /** Local interfaces that may send from more than their own addresses, and from which. */
   readonly spoofing: readonly { readonly interfaceName: string; readonly prefix: string }[];
+  /** Addresses by which local endpoints are reached beside their own. */
+  readonly floating: readonly FloatingAddress[];
 }
 
 const TCP = 6, UDP = 17, IPIP = 4, ICMPV6 = 58;
@@ -240,6 +244,8 @@ function inputChains(
   ];
 }
 
+/** Before kube-proxy's chains at -100, as Calico's rules stand before them. */
+const DNAT_PRIORITY = -110;
 /** After kube-proxy's chains at 100, whose marks decide first. */
 const NAT_PRIORITY = 110;
 
@@ -268,7 +274,11 @@ function natChains(family: Family, parameters: PolicyParameters, inputs: StaticI
     }
     outgoing.push(rule([...matches, counter, { do: "masquerade" }]));
   }
-  const postrouting: Rule[] = [rule([jump(chains.natOutgoing)])];
+  const floating = parameters.floatingIps ? floatingRules(inputs.floating) : undefined;
+  const postrouting: Rule[] = [
+    ...(floating ? [rule([jump(chains.floatingSnat)])] : []),
+    rule([jump(chains.natOutgoing)]),
+  ];
   const devices = [
     ...(inputs.ipip && family === 4 ? ["tunl0"] : []),
     ...(inputs.vxlan ? [family === 4 ? "vxlan.calico" : "vxlan-v6.calico"] : []),
@@ -284,6 +294,18 @@ function natChains(family: Family, parameters: PolicyParameters, inputs: StaticI
     ]));
   }
   return [
+    ...(floating
+      ? [
+        base(chains.natPrerouting, "nat", "prerouting", DNAT_PRIORITY, [
+          rule([counter, jump(chains.floatingDnat)]),
+        ]),
+        base(chains.natOutput, "nat", "output", DNAT_PRIORITY, [
+          rule([counter, jump(chains.floatingDnat)]),
+        ]),
+        { name: chains.floatingDnat, rules: floating.dnat },
+        { name: chains.floatingSnat, rules: floating.snat },
+      ]
+      : []),
     base(chains.natPostrouting, "nat", "postrouting", NAT_PRIORITY, [
       rule([counter, jump(chains.caliPostrouting)]),
     ]),
@@ -308,14 +330,18 @@ export class StaticOutput {
       ipip(): boolean;
       masquerades(family: Family): boolean;
     },
-    spoofing: (family: Family) => StaticInputs["spoofing"],
+    endpoints: {
+      spoofing(family: Family): StaticInputs["spoofing"];
+      floating(family: Family): StaticInputs["floating"];
+    },
   ): void {
     for (const family of families) {
       const inputs: StaticInputs = {
         vxlan: pools.vxlan(family),
         ipip: pools.ipip(),
         masquerade: pools.masquerades(family),
-        spoofing: spoofing(family),
+        spoofing: endpoints.spoofing(family),
+        floating: endpoints.floating(family),
       };
       const made = JSON.stringify(inputs);
       if (this.#made[family] === made) continue;

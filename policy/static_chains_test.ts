@@ -77,7 +77,8 @@ Deno.test("pods without policy reach each other, also on one node, and answers c
 });
 
 Deno.test("a pod may send from its own addresses only", () => {
-  const e = evaluator(4, [endpoint("x", "p", ["10.0.0.1"], { spoofing: ["192.0.2.0/24"] }), other]);
+  const objects = [endpoint("x", "p", ["10.0.0.1"], { spoofing: ["192.0.2.0/24"] }), other];
+  const e = evaluator(4, objects, { sourceSpoofing: true });
   const raw = (from: string, rest: Partial<Packet>) =>
     e.run("raw-PREROUTING", tcp(from, "10.0.0.2", rest)).verdict;
   assert.equal(raw("10.0.0.1", { iifname: "calixp" }), "accept");
@@ -86,6 +87,9 @@ Deno.test("a pod may send from its own addresses only", () => {
   // Unless the endpoint is allowed to.
   assert.equal(raw("192.0.2.7", { iifname: "calixp", spoofed: true }), "accept");
   assert.equal(raw("192.0.2.7", { iifname: "calixq", spoofed: true }), "drop");
+  // And only where the cluster's administrator lets endpoints be allowed to.
+  const packet = tcp("192.0.2.7", "10.0.0.2", { iifname: "calixp", spoofed: true });
+  assert.equal(evaluator(4, objects).run("raw-PREROUTING", packet).verdict, "drop");
 });
 
 Deno.test("marks of a packet that comes in are cleared, others' bits stay", () => {

@@ -182,6 +182,10 @@ function printMatch(match: Match, family: Family): string {
       return `fib saddr type ${not}local`;
     case "fib-saddr-oif-local":
       return `fib saddr . oif type ${not}local`;
+    case "over-rate":
+      return `limit rate over ${match.rate} ${match.unit}/second burst ${match.burst} ${match.unit}`;
+    case "over-connections":
+      return `ct count over ${match.count}`;
     case "rpf-fail":
       return "fib saddr . mark . iif oif 0";
   }
@@ -207,6 +211,9 @@ function printAction(action: Action, family: Family): string {
       return action.ports
         ? `masquerade to :${action.ports[0]}-${action.ports[1]}`
         : "masquerade fully-random";
+    case "dnat":
+    case "snat":
+      return `${action.do} to ${action.address}`;
     case "log":
       return `log prefix "${action.prefix}"${
         action.group === undefined ? "" : ` group ${action.group}`

@@ -4,11 +4,12 @@
  * namespace, a deleted namespace takes its pairs along) and nothing else.
  */
 
-import { type Ip, mustIp, mustPrefix, sameIp } from "../../mod/net/mod.ts";
+import { type Ip, mustIp, sameIp } from "../../mod/net/mod.ts";
 import { KernelError } from "../../ffi/errors.ts";
 import { CniCode, CniError } from "../errors.ts";
 import {
   type CniKernel,
+  destinationsOf,
   GATEWAY4,
   GATEWAY6,
   type HostLink,
@@ -138,10 +139,11 @@ export class FakeKernel implements CniKernel {
     const link = this.#must(path, plan.podName);
     link.up = true;
     link.addresses = plan.addresses.map((ip) => ({ ip, length: ip.family === 4 ? 32 : 128 }));
-    link.routes = plan.addresses.map((ip): PodRoute =>
-      ip.family === 4
-        ? { destination: mustPrefix("0.0.0.0/0"), gateway: mustIp(GATEWAY4) }
-        : { destination: mustPrefix("::/0"), gateway: mustIp(GATEWAY6) }
+    link.routes = plan.addresses.flatMap((ip) =>
+      destinationsOf(plan, ip.family).map((destination): PodRoute => ({
+        destination,
+        gateway: mustIp(ip.family === 4 ? GATEWAY4 : GATEWAY6),
+      }))
     );
   }
 

@@ -38,6 +38,11 @@ export class FaultPoints {
 
   constructor(readonly fault?: Fault) {}
 
+  /** The process has died: nobody hears its answers. */
+  get died(): boolean {
+    return this.#dead;
+  }
+
   async run<T>(what: string, error: () => Error, call: () => Promise<T>): Promise<T> {
     if (this.#dead) throw error();
     const here = this.calls++ === this.fault?.at;
@@ -60,7 +65,8 @@ export class FaultPoints {
 const storeError = () => new StoreError("unavailable", "the test lets the store fail here");
 const kernelError = () => new KernelError(5, "the test lets the kernel fail here");
 
-function faultyStore(store: Store, points: FaultPoints): Store {
+/** Every call counts, and may be the one that fails. */
+export function faultyStore(store: Store, points: FaultPoints): Store {
   const wrap =
     <A extends unknown[], R>(name: string, method: (...args: A) => Promise<R>) =>
     (...args: A): Promise<R> =>
@@ -77,7 +83,8 @@ function faultyStore(store: Store, points: FaultPoints): Store {
   };
 }
 
-function faultyKernel(kernel: FakeKernel, points: FaultPoints): CniKernel {
+/** The same of the kernel. */
+export function faultyKernel(kernel: CniKernel, points: FaultPoints): CniKernel {
   const run = <T>(what: string, call: () => Promise<T>) =>
     points.run(`kernel ${what}`, kernelError, call);
   const wrap = (netns: PodNamespace): PodNamespace => ({
@@ -118,17 +125,32 @@ export interface CallOptions {
 export const NODE = "n1";
 
 export class World {
-  readonly store = memoryStore();
   readonly kernel = new FakeKernel();
   readonly log: string[] = [];
   /** What the agent does with a new endpoint; tests replace it. */
   programmed: CniDeps["endpointProgrammed"] = () => Promise.resolve();
+  /** As FelixConfiguration says. */
+  features = { floatingIps: true, sourceSpoofing: true };
   /** How the links of the host looked whenever policy was asked for. */
   #server: CniServer;
   #points = new FaultPoints();
 
-  private constructor() {
+  /** Milliseconds that have gone by; grows with every look at the clock. */
+  tick = 0;
+
+  private constructor(readonly store: Store = memoryStore(), readonly node = NODE) {
     this.#server = this.#newServer();
+  }
+
+  /** Another node of the same cluster. */
+  async otherNode(name: string): Promise<World> {
+    await this.store.create(resourceKey(nodeKind, name), {
+      kind: "Node",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name },
+      spec: {},
+    });
+    return new World(this.store, name);
   }
 
   /** A node with one pool of /26 blocks. */
@@ -188,12 +210,16 @@ export class World {
 
   #newServer(): CniServer {
     const store = faultyStore(this.store, this.#points);
-    let tick = 0;
+    const now = () => 1_795_356_000_000 + this.tick++;
+    const ipam = new Ipam(store, { now, random: () => 0.5 });
     return new CniServer({
       store,
-      ipam: new Ipam(store, { now: () => 1_795_356_000_000 + tick++, random: () => 0.5 }),
+      ipam,
+      leases: ipam,
+      features: () => this.features,
       kernel: faultyKernel(this.kernel, this.#points),
-      nodeName: NODE,
+      nodeName: this.node,
+      now: () => new Date(now()),
       mtu: () => 1450,
       endpointProgrammed: (endpoint, signal) => this.programmed(endpoint, signal),
       programmedTimeout: 50,

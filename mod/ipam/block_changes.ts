@@ -71,6 +71,30 @@ function allocate(
   return { ...block, allocations, unallocated, attributes, sequenceNumberForAllocation: sequence };
 }
 
+/**
+ * Gives an allocation other attributes. It counts as made anew: whoever decided something on the number
+ * that it had is refused.
+ */
+export function reattribute(
+  block: AllocationBlock,
+  ordinal: number,
+  claimant: Claimant,
+): AllocationBlock {
+  const { attributes, index } = shareAttribute(block.attributes, attributeFor(claimant));
+  const allocations = block.allocations.slice();
+  allocations[ordinal] = index;
+  const sequence = {
+    ...block.sequenceNumberForAllocation,
+    [String(ordinal)]: block.sequenceNumber,
+  };
+  return packed({
+    ...block,
+    allocations,
+    attributes,
+    sequenceNumberForAllocation: sequence,
+  });
+}
+
 function attributeFor({ handle, attributes = {} }: Claimant): AllocationAttribute {
   // Go writes a map with its keys sorted, and leaves an empty one out.
   const names = Object.keys(attributes).sort();

@@ -43,8 +43,12 @@ export class IpamError extends Error {
 
 /** In words: `pod blue/web-0 on node n1`, `the vxlanTunnelAddress of node n2`, `handle x`. */
 export function describeHolder(holder: Holder): string {
-  const { pod, namespace, node, type } = holder.attributes;
+  const { pod, namespace, node, type, statefulset, ordinal, keptUntil } = holder.attributes;
   const where = node ? ` on node ${node}` : "";
+  if (statefulset) {
+    const kept = keptUntil ? `, for which it is kept until ${keptUntil}` : where;
+    return `ordinal ${ordinal} of StatefulSet ${statefulset}${kept}`;
+  }
   if (pod) return `pod ${namespace ? `${namespace}/` : ""}${pod}${where}`;
   if (type && node) return `the ${type} of node ${node}`;
   if (holder.handle) return `handle ${holder.handle}${where}`;

@@ -9,6 +9,7 @@
  *             handles.ts        owners of addresses   facts.ts           what the store says now
  *     calls   auto_assign.ts    any address           block_search.ts    which block to claim
  *             assign_ip.ts      a certain address     release.ts         giving back
+ *             leases.ts         one of a list, kept for its owner
  *             affinity_calls.ts whole ranges          utilization.ts     how full it all is
  *             sweep.ts          upkeep                check/             what is wrong with all of it
  *
@@ -43,11 +44,14 @@ import { autoAssign, type Progress } from "./auto_assign.ts";
 import { attributeOf, holderOf, isEmpty, ordinalsOf, sequenceOf } from "./block.ts";
 import { IpamError, tooManyRetries } from "./errors.ts";
 import { isRaced, RETRIES } from "./handles.ts";
+import { assignFirst, relabel } from "./leases.ts";
 import { BlockFinder, releaseByHandle, releaseIps } from "./release.ts";
 import { type IpamOptions, Room } from "./room.ts";
 import { cooled, mendHandle, sweepCooled } from "./sweep.ts";
 import type {
   AssignedAddress,
+  AssignFirstRequest,
+  AssignFirstResult,
   AssignIpRequest,
   Assignment,
   AutoAssignRequest,
@@ -56,12 +60,14 @@ import type {
   FamilyResult,
   HostBlock,
   IpamClient,
+  LeaseClient,
+  RelabelRequest,
   ReleaseRequest,
   ReleaseResult,
 } from "./types.ts";
 import { type PoolUtilization, utilization } from "./utilization.ts";
 
-export class Ipam implements IpamClient {
+export class Ipam implements IpamClient, LeaseClient {
   readonly #room: Room;
 
   constructor(store: Store, options: IpamOptions = {}) {
@@ -99,6 +105,14 @@ export class Ipam implements IpamClient {
 
   assignIp(request: AssignIpRequest): Promise<AssignedAddress> {
     return assignIp(this.#room, request);
+  }
+
+  assignFirst(request: AssignFirstRequest): Promise<AssignFirstResult> {
+    return assignFirst(this.#room, request);
+  }
+
+  relabel(request: RelabelRequest): Promise<boolean> {
+    return relabel(this.#room, request);
   }
 
   releaseIps(requests: readonly ReleaseRequest[]): Promise<ReleaseResult> {

@@ -207,6 +207,11 @@ export function selectsNode(pool: Pool, labels: Labels): boolean {
   return selects(pool, "nodeSelector", labels);
 }
 
+/** Whether the pool's namespaceSelector matches a namespace's labels. */
+export function selectsNamespace(pool: Pool, labels: Labels): boolean {
+  return selects(pool, "namespaceSelector", labels);
+}
+
 function requestedPool(pools: PoolMap, text: string, family: Family): Pool {
   const cidr = text.includes("/") ? parsePrefix(text) : undefined;
   const pool = cidr

@@ -98,6 +98,44 @@ export interface Assignment extends Holder {
   readonly alternateAttributes?: Readonly<Record<string, string>>;
 }
 
+export interface AssignFirstRequest {
+  /** All of one family; tried in this order. */
+  readonly candidates: readonly Ip[];
+  readonly host: string;
+  readonly handle: string;
+  readonly attributes?: Readonly<Record<string, string>>;
+  readonly use: PoolUse;
+  /** Of the pod: the pools' namespaceSelectors must take it. */
+  readonly namespace?: string;
+}
+
+export type AssignFirstResult =
+  | { readonly given: AssignedAddress }
+  | {
+    /** Who has the candidates. */
+    readonly taken: readonly { readonly ip: Ip; readonly holder: Holder }[];
+    /** Why others could not be given now. */
+    readonly refused: readonly IpamError[];
+    /** Candidates of pools that are not for this node. */
+    readonly elsewhere: readonly Ip[];
+  };
+
+export interface RelabelRequest {
+  readonly address: Ip | string;
+  /** The allocation must be this handle's. */
+  readonly handle: string;
+  /** Pure; undefined: leave it as it is. */
+  readonly change: (
+    attributes: Readonly<Record<string, string>>,
+  ) => Readonly<Record<string, string>> | undefined;
+}
+
+/** Addresses that the replicas of a workload share (`leases.ts`). */
+export interface LeaseClient {
+  assignFirst(request: AssignFirstRequest): Promise<AssignFirstResult>;
+  relabel(request: RelabelRequest): Promise<boolean>;
+}
+
 /** IPAM as its callers see it; errors are IpamError, or StoreError where the store fails. */
 export interface IpamClient {
   autoAssign(request: AutoAssignRequest): Promise<AutoAssignResult>;

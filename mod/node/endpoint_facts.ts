@@ -23,8 +23,9 @@ export function endpointFacts(endpoint: WorkloadEndpoint): EndpointFacts {
 function read({ spec }: WorkloadEndpoint): EndpointFacts {
   const prefixes = (spec.ipNetworks ?? []).map(parsePrefix).filter((p) => p !== undefined);
   const families = new Set<Family>(prefixes.map((p) => p.ip.family));
+  const spoofing = (spec.allowSpoofedSourcePrefixes ?? []).length > 0;
   return {
     prefixes,
-    sysctls: Object.entries(hostInterfaceSysctls(spec.interfaceName ?? "", families)),
+    sysctls: Object.entries(hostInterfaceSysctls(spec.interfaceName ?? "", families, spoofing)),
   };
 }

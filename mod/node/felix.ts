@@ -27,6 +27,10 @@ export interface FelixParameters {
   readonly vxlanMtu: Readonly<Record<Family, number>>;
   /** 0: from the host's. */
   readonly ipipMtu: number;
+  /** FloatingIPs: endpoints' ipNATs are translated. */
+  readonly floatingIps: boolean;
+  /** WorkloadSourceSpoofing is Any: endpoints may send from the prefixes that they name. */
+  readonly sourceSpoofing: boolean;
   readonly healthEnabled: boolean;
   readonly metricsEnabled: boolean;
   readonly problems: readonly string[];
@@ -49,6 +53,12 @@ export function parseDuration(text: string): number | undefined {
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(h|ms|us|µs|ns|m|s)/g)];
   if (parts.length === 0 || parts.map((p) => p[0]).join("") !== text) return undefined;
   return parts.reduce((sum, [, n, unit]) => sum + Number(n) * units[unit], 0);
+}
+
+/** In any case of letters, as Felix reads them. */
+function oneOf<T>(text: string, values: Readonly<Record<string, T>>): T | undefined {
+  const lower = text.toLowerCase();
+  return Object.hasOwn(values, lower) ? values[lower] : undefined;
 }
 
 export function felixParameters(
@@ -132,6 +142,16 @@ export function felixParameters(
       6: number("VXLANMTUV6", "vxlanMTUV6", 65535, 0),
     },
     ipipMtu: number("IpInIpMtu", "ipipMTU", 65535, 0),
+    floatingIps: value(
+      { env: "FloatingIPs", field: "floatingIPs" },
+      (t) => oneOf(t, { enabled: true, disabled: false }),
+      false,
+    ),
+    sourceSpoofing: value(
+      { env: "WorkloadSourceSpoofing", field: "workloadSourceSpoofing" },
+      (t) => oneOf(t, { any: true, disabled: false }),
+      false,
+    ),
     healthEnabled: boolean("HealthEnabled", "healthEnabled", true),
     metricsEnabled: boolean("PrometheusMetricsEnabled", "prometheusMetricsEnabled", false),
     problems,

@@ -4,10 +4,14 @@
  */
 import type { Family } from "../net/mod.ts";
 
-/** By path below /proc/sys; of the families that the pod has addresses of. */
+/**
+ * By path below /proc/sys; of the families that the pod has addresses of. `spoofing`: it may send from
+ * others too, so the kernel's own check must not stand in the way of ours.
+ */
 export function hostInterfaceSysctls(
   name: string,
   families: ReadonlySet<Family>,
+  spoofing = false,
 ): Record<string, string> {
   const settings: Record<string, string> = { [`net/ipv6/conf/${name}/accept_ra`]: "0" };
   if (families.has(4)) {
@@ -15,6 +19,7 @@ export function hostInterfaceSysctls(
     settings[`net/ipv4/neigh/${name}/proxy_delay`] = "0";
     settings[`net/ipv4/conf/${name}/proxy_arp`] = "1";
     settings[`net/ipv4/conf/${name}/forwarding`] = "1";
+    if (spoofing) settings[`net/ipv4/conf/${name}/rp_filter`] = "0";
   }
   if (families.has(6)) {
     settings[`net/ipv6/conf/${name}/proxy_ndp`] = "1";

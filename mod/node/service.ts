@@ -151,11 +151,11 @@ type FelixConfigurations = ReadonlyMap<string, FelixConfiguration>;
 function structural(felix: FelixParameters): string {
   const { interfacePrefixes, mtuInterfacePattern, endpointToHostAction } = felix;
   const { vxlanEnabled, vxlanPort, vxlanVni, vxlanMtu, ipipMtu } = felix;
-  const { healthEnabled, metricsEnabled, ipv6 } = felix;
+  const { healthEnabled, metricsEnabled, ipv6, floatingIps, sourceSpoofing } = felix;
   return JSON.stringify([
     ...[interfacePrefixes, mtuInterfacePattern.source, endpointToHostAction],
     ...[vxlanEnabled ?? "", vxlanPort, vxlanVni, vxlanMtu, ipipMtu],
-    ...[healthEnabled, metricsEnabled, ipv6],
+    ...[healthEnabled, metricsEnabled, ipv6, floatingIps, sourceSpoofing],
   ]);
 }
 
@@ -234,6 +234,8 @@ export class NodeService {
       nodeName: config.nodeName,
       interfacePrefixes: felix.interfacePrefixes,
       endpointToHostAction: felix.endpointToHostAction,
+      floatingIps: felix.floatingIps,
+      sourceSpoofing: felix.sourceSpoofing,
       vxlanPort: felix.vxlanPort,
       vxlan: felix.vxlanEnabled === undefined ? undefined : { 4: felix.vxlanEnabled },
     });
@@ -338,6 +340,11 @@ export class NodeService {
     const cni = new CniServer({
       store,
       ipam,
+      leases: ipam,
+      features: () => {
+        const { floatingIps, sourceSpoofing } = this.#felix();
+        return { floatingIps, sourceSpoofing };
+      },
       kernel: netlinkKernel(),
       nodeName: config.nodeName,
       interfacePrefix: felix.interfacePrefixes[0],

@@ -38,9 +38,12 @@ if (!await store.get(`${RESOURCES}/nodes/${options.node}`)) {
 }
 Deno.writeTextFileSync(`${options.folder}/nodename`, `${options.node}\n`);
 
+const ipam = new Ipam(store);
 const server = new CniServer({
   store,
-  ipam: new Ipam(store),
+  ipam,
+  leases: ipam,
+  features: () => ({ floatingIps: true, sourceSpoofing: true }),
   kernel: netlinkKernel(),
   nodeName: options.node,
   mtu: () => 1450,

@@ -23,7 +23,7 @@ export const IPV6_FORWARDING = "net/ipv6/conf/all/forwarding";
 
 /** All that may be set of an endpoint's interface. */
 export const sysctlsOf = (interfaceName: string): string[] =>
-  Object.keys(hostInterfaceSysctls(interfaceName, BOTH));
+  Object.keys(hostInterfaceSysctls(interfaceName, BOTH, true));
 
 /** `netns`: absent, the calling thread's. */
 export function sysctls(links: LinkTable, netns?: Netns): Reconciler<string> {

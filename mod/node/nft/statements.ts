@@ -148,6 +148,19 @@ export class StatementCompiler {
         return this.#isLocal(FIB.saddr, op);
       case "fib-saddr-oif-local":
         return this.#isLocal(FIB.saddr | FIB.oif, op);
+      case "over-rate":
+        this.#put({
+          kind: "limit",
+          rate: match.rate,
+          unit: 1,
+          burst: match.burst,
+          type: match.unit === "bytes" ? 1 : 0,
+          flags: 1,
+        });
+        return;
+      case "over-connections":
+        this.#put({ kind: "connlimit", count: match.count, flags: 1 });
+        return;
       case "rpf-fail":
         // The way back through this interface: none.
         this.#put(
@@ -199,6 +212,17 @@ export class StatementCompiler {
         });
       case "masquerade":
         return this.#masquerade(action.ports);
+      case "dnat":
+      case "snat": {
+        const ip = parseIp(action.address);
+        if (ip?.family !== this.family) this.#fail(`${action.address} is not of IPv${this.family}`);
+        return this.#put({ kind: "immediate", dreg: 1, data: { value: ip.bytes } }, {
+          kind: "nat",
+          type: action.do,
+          family: this.family === 4 ? "ip" : "ip6",
+          addressMin: 1,
+        });
+      }
       case "log": {
         const prefix = cutBytes(action.prefix, 127);
         return this.#put(

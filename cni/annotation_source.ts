@@ -1,0 +1,55 @@
+/**
+ * The annotations of one object, with the object's name for the sentences that refuse one: whoever reads
+ * them in a pod's events must know at which object to look, what is wrong and what is allowed.
+ */
+
+import { shorten } from "./environment.ts";
+import { CniCode, CniError } from "./errors.ts";
+
+export type Annotations = Readonly<Record<string, string>>;
+
+/** Calico's own. */
+export const CNI_PREFIX = "cni.projectcalico.org/";
+
+export class AnnotationSource {
+  /** `object`: `Pod blue/web-0`, `Namespace blue`. */
+  constructor(readonly annotations: Annotations, readonly object: string) {}
+
+  /** Whole name with prefix. An empty annotation counts as none, as in Calico. */
+  has(name: string): boolean {
+    return Object.hasOwn(this.annotations, name) && this.annotations[name] !== "";
+  }
+
+  /** "" where it is not there. */
+  text(name: string): string {
+    return this.has(name) ? this.annotations[name] : "";
+  }
+
+  /** A JSON list of texts; an annotation that is not there is an empty one. */
+  list(name: string): string[] {
+    if (!this.has(name)) return [];
+    let value: unknown;
+    try {
+      value = JSON.parse(this.annotations[name]);
+    } catch {
+      value = undefined;
+    }
+    if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
+      throw this.refuse(
+        name,
+        `${quote(this.annotations[name])} is not a JSON list of texts, such as '["a","b"]'`,
+      );
+    }
+    return value;
+  }
+
+  /** The error about one annotation; `what` goes on from its name and has no full stop. */
+  refuse(name: string, what: string): CniError {
+    return new CniError(CniCode.annotation, `${this.object}: annotation ${name} ${what}.`);
+  }
+}
+
+/** Shortened, in quotes. */
+export function quote(text: string): string {
+  return JSON.stringify(shorten(text));
+}

@@ -1,0 +1,287 @@
+/**
+ * A cluster that rolls a pinned workload out again and again: several nodes on one store, each with its
+ * CNI server and kernel, and a controller and kubelets that do what Kubernetes' do. Calls are cut off by
+ * crashes, pods move between nodes, replacements come before or after those that they replace.
+ *
+ * After every call it is checked that no two running containers have one address and that none has one
+ * that the list does not name; at the end that everything is given back.
+ */
+
+import assert from "node:assert/strict";
+import { Ipam } from "../../mod/ipam/ipam.ts";
+import type { AllocationBlock } from "../../mod/model/ipam_block.ts";
+import { blockPrefix, resourceKey } from "../../mod/model/keys.ts";
+import { ippoolKind } from "../../mod/model/ippool.ts";
+import { nodeKind } from "../../mod/model/node.ts";
+import { podKind } from "../../mod/model/pod.ts";
+import type { Store } from "../../mod/store/store.ts";
+import type { CniReply } from "../request.ts";
+import { CniServer } from "../server.ts";
+import { FakeKernel } from "./fake_kernel.ts";
+import { FaultPoints, faultyKernel, faultyStore } from "./world.ts";
+
+export interface ReplicaOptions {
+  readonly kind: "Deployment" | "StatefulSet";
+  readonly replicas: number;
+  readonly nodes: number;
+  /** Of the annotation. */
+  readonly pins: string;
+  /** All addresses that may be given. */
+  readonly allowed: readonly string[];
+  readonly spare?: string;
+  /** How many calls of a hundred a crash cuts off. */
+  readonly crashes: number;
+  readonly seed: number;
+}
+
+interface Replica {
+  readonly pod: string;
+  readonly node: number;
+  readonly container: string;
+  readonly address: string;
+}
+
+const CONF = new TextEncoder().encode(JSON.stringify({
+  cniVersion: "1.0.0",
+  name: "net",
+  type: "tortie",
+  ipam: { type: "tortie-ipam" },
+}));
+
+export class ReplicaCluster {
+  readonly #kernels: FakeKernel[] = [];
+  readonly #servers: CniServer[] = [];
+  /** Address -> container, from the answer of ADD until its DEL is asked for. */
+  readonly #running = new Map<string, string>();
+  readonly #random: () => number;
+  #containers = 0;
+  #generation = 0;
+  /** Refusals with code 11, and calls that were cut off. */
+  waits = 0;
+  crashes = 0;
+  adds = 0;
+
+  private constructor(readonly store: Store, readonly options: ReplicaOptions) {
+    this.#random = randomFrom(options.seed);
+    for (let i = 0; i < options.nodes; i++) {
+      this.#kernels.push(new FakeKernel());
+      this.#servers.push(this.#server(i));
+    }
+  }
+
+  static async make(store: Store, options: ReplicaOptions): Promise<ReplicaCluster> {
+    for (let i = 0; i < options.nodes; i++) {
+      await store.create(resourceKey(nodeKind, `n${i}`), {
+        kind: "Node",
+        apiVersion: "projectcalico.org/v3",
+        metadata: { name: `n${i}` },
+        spec: {},
+      });
+    }
+    await store.create(resourceKey(ippoolKind, "pool"), {
+      kind: "IPPool",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "pool" },
+      spec: { cidr: "10.244.0.0/24", blockSize: 28 },
+    });
+    return new ReplicaCluster(store, options);
+  }
+
+  /** A node's service over what is there, which dies at a call where that is given. */
+  #server(node: number, points = new FaultPoints()): CniServer {
+    const store = faultyStore(this.store, points);
+    const ipam = new Ipam(store);
+    return new CniServer({
+      store,
+      ipam,
+      leases: ipam,
+      kernel: faultyKernel(this.#kernels[node], points),
+      nodeName: `n${node}`,
+      mtu: () => 1450,
+      endpointProgrammed: () => Promise.resolve(),
+      programmedTimeout: 1000,
+    });
+  }
+
+  #below(n: number): number {
+    return Math.floor(this.#random() * n);
+  }
+
+  /** One call; undefined where the service died in it. */
+  async #call(
+    command: "ADD" | "DEL",
+    node: number,
+    pod: string,
+    container: string,
+  ): Promise<CniReply | undefined> {
+    const path = this.#kernels[node].addNamespace(`/run/netns/${container}`);
+    const crashes = this.#below(100) < this.options.crashes;
+    const points = new FaultPoints(
+      crashes
+        ? { at: this.#below(40), mode: this.#random() < 0.5 ? "cut" : "cut after" }
+        : undefined,
+    );
+    const server = crashes ? this.#server(node, points) : this.#servers[node];
+    const reply = await server.handle({
+      argv0: "/opt/cni/bin/tortie",
+      env: {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: container,
+        CNI_IFNAME: "eth0",
+        CNI_NETNS: path,
+        CNI_PATH: "/opt/cni/bin",
+        CNI_ARGS: `K8S_POD_NAMESPACE=blue;K8S_POD_NAME=${pod}`,
+      },
+      stdin: CONF,
+    }, () => Promise.resolve(!points.died));
+    if (!points.died) return reply;
+    this.crashes++;
+    this.#servers[node] = this.#server(node);
+    return undefined;
+  }
+
+  /** A pod comes up, as kubelet brings it there: a new sandbox for each attempt. */
+  async #start(pod: string, node: number): Promise<Replica> {
+    const { kind, pins, spare } = this.options;
+    await this.store.put(resourceKey(podKind, pod, "blue"), {
+      kind: "Pod",
+      apiVersion: "v1",
+      metadata: {
+        name: pod,
+        namespace: "blue",
+        annotations: {
+          "tortie.io/ip-pins": pins,
+          ...(spare && { "tortie.io/ip-pins-spare": spare }),
+        },
+        ownerReferences: [{
+          apiVersion: "apps/v1",
+          kind: kind === "Deployment" ? "ReplicaSet" : kind,
+          name: kind === "Deployment" ? "web-7d4b9c6f88" : "web",
+          uid: "u",
+          controller: true,
+        }],
+      },
+      spec: { nodeName: `n${node}` },
+    });
+    for (;;) {
+      const container = `c${this.#containers++}`;
+      const reply = await this.#call("ADD", node, pod, container);
+      if (reply?.exit === 0) {
+        const address: string = JSON.parse(reply.body).ips[0].address.split("/")[0];
+        assert.ok(this.options.allowed.includes(address), `${address} is not in the list`);
+        const other = this.#running.get(address);
+        assert.equal(other, undefined, `${address} is ${other}'s and was given to ${container}`);
+        this.#running.set(address, container);
+        this.adds++;
+        return { pod, node, container, address };
+      }
+      if (reply) {
+        const { code, msg } = JSON.parse(reply.body);
+        assert.equal(code, 11, msg);
+        this.waits++;
+      }
+      // Kubelet takes the failed sandbox away, sooner or later.
+      await this.#delete(pod, node, container);
+      await new Promise((resolve) => setTimeout(resolve, this.#below(2)));
+    }
+  }
+
+  async #delete(pod: string, node: number, container: string): Promise<void> {
+    for (;;) {
+      const reply = await this.#call("DEL", node, pod, container);
+      if (reply) assert.equal(reply.exit, 0, reply.body);
+      if (reply) break;
+    }
+    this.#kernels[node].deleteNamespace(`/run/netns/${container}`);
+  }
+
+  async #stop({ pod, node, container, address }: Replica): Promise<void> {
+    this.#running.delete(address);
+    await this.#delete(pod, node, container);
+    const key = resourceKey(podKind, pod, "blue");
+    const entry = await this.store.get(key);
+    if (entry) await this.store.delete(key, entry.revision);
+  }
+
+  /** The first replicas. */
+  async start(): Promise<Replica[]> {
+    return await Promise.all(
+      Array.from(
+        { length: this.options.replicas },
+        (_, i) => this.#start(this.#name(i), this.#any()),
+      ),
+    );
+  }
+
+  /** Replaces every replica, in Kubernetes' order for the kind. */
+  async rollOut(before: readonly Replica[]): Promise<Replica[]> {
+    this.#generation++;
+    const { kind, spare } = this.options;
+    if (kind === "StatefulSet") {
+      const after = [...before];
+      // From the last ordinal to the first: the next one begins when its pod is gone.
+      for (let i = before.length - 1; i >= 0; i--) {
+        await this.#stop(before[i]);
+        after[i] = await this.#start(before[i].pod, this.#any());
+        assert.equal(after[i].address, before[i].address, "an ordinal keeps its address");
+      }
+      return after;
+    }
+    if (spare) {
+      // maxSurge 1, maxUnavailable 0: a replacement is there before one goes.
+      const after: Replica[] = [];
+      for (const [i, old] of before.entries()) {
+        after.push(await this.#start(this.#name(i), this.#any()));
+        await this.#stop(old);
+      }
+      return after;
+    }
+    // All at once, some before and some after those that go: they wait for one another.
+    const stops = before.map(async (old) => {
+      await new Promise((resolve) => setTimeout(resolve, this.#below(3)));
+      await this.#stop(old);
+    });
+    const starts = before.map((_, i) => this.#start(this.#name(i), this.#any()));
+    const [after] = await Promise.all([Promise.all(starts), Promise.all(stops)]);
+    return after;
+  }
+
+  async stop(replicas: readonly Replica[]): Promise<void> {
+    await Promise.all(replicas.map((replica) => this.#stop(replica)));
+  }
+
+  #name(i: number): string {
+    return this.options.kind === "StatefulSet"
+      ? `web-${i}`
+      : `web-7d4b9c6f88-g${this.#generation}r${i}x`;
+  }
+
+  #any(): number {
+    return this.#below(this.options.nodes);
+  }
+
+  /** Addresses on record with their handles and attributes. */
+  async allocations(): Promise<{ handle: string; attributes: Record<string, string> }[]> {
+    const { entries } = await this.store.list<AllocationBlock>(blockPrefix(4));
+    return entries.flatMap(({ value: block }) =>
+      block.allocations.flatMap((index) =>
+        index === null ? [] : [{
+          handle: block.attributes[index].handle_id ?? "",
+          attributes: block.attributes[index].secondary ?? {},
+        }]
+      )
+    );
+  }
+}
+
+/** The same numbers from the same seed (mulberry32). */
+function randomFrom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = state;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
