@@ -120,3 +120,24 @@ Deno.test("annotations: features that the configuration turns on, and the MAC", 
   assert.equal(got.mac, "02:ab:00:00:00:01");
   assert.equal(got.allowedSourcePrefixes.length, 1);
 });
+
+Deno.test("annotations: what FelixConfiguration has not switched on is refused", () => {
+  const off = (pod: Annotations) => () =>
+    readRequest({
+      conf: conf({ feature_control: { floating_ips: true } }),
+      args: parseArgs("K8S_POD_NAMESPACE=blue;K8S_POD_NAME=p"),
+      pod,
+      namespace: {},
+      features: { floatingIps: false, sourceSpoofing: false },
+    });
+  assert.throws(
+    off({ [P + "floatingIPs"]: '["10.0.0.9"]' }),
+    /^CniError: Pod blue\/p: annotation .*floatingIPs needs floatingIPs: Enabled in FelixConf/,
+  );
+  assert.throws(
+    off({ [P + "allowedSourcePrefixes"]: '["10.0.0.0/8"]' }),
+    /^CniError: Pod blue\/p: annotation .*Prefixes needs workloadSourceSpoofing: Any in FelixConf/,
+  );
+  // An empty list asks for nothing.
+  off({ [P + "allowedSourcePrefixes"]: "[]" })();
+});
