@@ -310,6 +310,7 @@ export class PolicyEngine {
     this.#static.render(this.#fixed, {
       spoofing: (family) => sourceSpoofing ? this.#local.spoofing(family) : [],
       floating: (family) => floatingIps ? this.#local.floating(family) : [],
+      limited: () => this.#local.limited,
     });
   }
 

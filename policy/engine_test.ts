@@ -136,6 +136,10 @@ const object: fc.Arbitrary<PolicyObject> = fc.oneof(
         profiles: fc.constantFrom(undefined, ["own"], ["kns.x", "own"]),
         labels,
         spoofing: fc.constantFrom(undefined, undefined, ["192.0.2.0/24"]),
+        floating: fc.constantFrom(undefined, undefined, "192.0.2.1", "192.0.2.2"),
+        qos: fc.constantFrom(undefined, undefined, { ingressPacketRate: 9 }, {
+          egressMaxConnections: 2,
+        }),
       }),
     ).map(([n, p, ips, options]) => endpoint(n, p, ips, dropUndefined(options))),
   },
@@ -187,11 +191,13 @@ const object: fc.Arbitrary<PolicyObject> = fc.oneof(
     ),
 );
 
+const parameters = { nodeName: "node1", sourceSpoofing: true, floatingIps: true };
+
 Deno.test("any way to a set of objects gives the rulesets of that set, and deltas lead there", () => {
   const change = fc.tuple(object, fc.integer({ min: 0, max: 3 }));
   fc.assert(
     fc.property(fc.array(fc.array(change, { maxLength: 6 }), { maxLength: 12 }), (batches) => {
-      const engine = new PolicyEngine({ nodeName: "node1" });
+      const engine = new PolicyEngine(parameters);
       const present = new Map<string, PolicyObject>();
       const kernel = { 4: empty(4), 6: empty(6) };
       for (const batch of batches) {
@@ -214,7 +220,7 @@ Deno.test("any way to a set of objects gives the rulesets of that set, and delta
           }
         }
         engine.update(changes);
-        const fresh = new PolicyEngine({ nodeName: "node1" });
+        const fresh = new PolicyEngine(parameters);
         fresh.update([...present.values()].reverse().map((put) => ({ put })));
         const local = [...engine.endpoints()].filter((e) => engine.isLocal(e));
         const rivals = new Set(local.map((e) => e.interfaceName)).size < local.length;
@@ -236,7 +242,7 @@ Deno.test("any way to a set of objects gives the rulesets of that set, and delta
 });
 
 Deno.test("the live view says what a copy of the ruleset says", () => {
-  const engine = new PolicyEngine({ nodeName: "node1" });
+  const engine = new PolicyEngine(parameters);
   const from = (app: string) => ({ from: [{ podSelector: { matchLabels: { app } } }] });
   const steps: PolicyObject[] = [
     endpoint("n", "a", ["10.0.0.1", "fd00::1"], { labels: { app: "a" } }),

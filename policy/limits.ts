@@ -1,16 +1,24 @@
 /**
- * How much an endpoint may send and get (its qosControls) as rules at the head of its chains, before
- * anything else is asked there: so they count all of its packets, of old connections too, and a packet
- * over a limit needs no verdict of policy. What is over a rate is dropped at once (nothing queues);
- * a connection that is one too many is refused.
+ * How much an endpoint may send and get (its qosControls) as rules in chains of their own, which stand
+ * before policy: an endpoint's policy accepts an old connection's packet once and for all, and the one
+ * to whom it goes would not see it. So limits count all packets, and one that is over a limit needs no
+ * verdict. What is over a rate is dropped at once (nothing queues); a connection that is one too many
+ * is refused.
  *
- * A rule keeps its count while it stands as it is, and a change of policy leaves it where it is
- * (mod/node/nft/rule_edits.ts). The chains see what is forwarded to and from the pod and what it sends
- * to its host; what the host itself sends to its pods passes no chain and is not counted.
+ * A rule keeps its count while it stands as it is: changes of policy do not touch these chains. They
+ * see what is forwarded to and from the pod and what it sends to its host; what the host itself sends
+ * to its pods is not counted, as it is not policed.
  */
 import type { Direction } from "./effective.ts";
 import type { QosLimit, QosObject } from "./inputs.ts";
+import { chains } from "./names.ts";
 import type { Rule } from "./rules.ts";
+
+/** Maps from interfaces to the chains of their limits. */
+export const limitMaps: Readonly<Record<Direction, string>> = {
+  egress: chains.fromLimits,
+  ingress: chains.toLimits,
+};
 
 const counter = { do: "counter" } as const;
 

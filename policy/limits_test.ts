@@ -3,7 +3,6 @@ import { PolicyEngine } from "./engine.ts";
 import { limitRules } from "./limits.ts";
 import { endpoint } from "./testing.ts";
 import { printRule } from "./text.ts";
-import type { PolicyObject } from "./inputs.ts";
 
 const texts = (direction: "ingress" | "egress", qos: Record<string, number>) =>
   limitRules(direction, qos).map((rule) => printRule(rule, 4).replace(/ comment .*/, ""));
@@ -38,20 +37,34 @@ Deno.test("limits: numbers that no rule can have are passed over or bent", () =>
   ]);
 });
 
-Deno.test("limits: they stand at the head of the endpoint's own chain, and follow its object", () => {
-  const object = (qosControls?: Record<string, number>) => {
-    const made = endpoint("x", "p", ["10.0.0.1"]) as PolicyObject & { spec: object };
-    return { ...made, spec: { ...made.spec, ...(qosControls && { qosControls }) } };
-  };
+Deno.test("limits: they stand before policy, for both directions, and follow the object", () => {
+  const object = (qos?: Record<string, number>) => endpoint("x", "p", ["10.0.0.1"], { qos });
   const engine = new PolicyEngine({ nodeName: "node1" });
-  const rules = () => engine.ruleset(4).chains.get("filter-cali-tw-calixp")!.rules;
+  const chain = (name: string) =>
+    engine.ruleset(4).chains.get(name)?.rules.map((rule) => printRule(rule, 4)) ?? [];
+  const members = (map: string) => {
+    const set = engine.ruleset(4).sets.get(map)!;
+    return set.kind === "verdict-map" ? [...set.members] : [];
+  };
   engine.update([{ put: object() }]);
-  const bare = rules();
+  const policy = [chain("filter-cali-tw-calixp"), chain("filter-cali-FORWARD")];
   engine.changes(4);
   engine.update([{ put: object({ ingressPacketRate: 9 }) }]);
-  assert.deepEqual(rules().slice(1), bare);
-  assert.match(printRule(rules()[0], 4), /limit rate over 9 packets\/second burst 5 packets/);
-  assert.deepEqual([...engine.changes(4)!.chains.keys()], ["filter-cali-tw-calixp"]);
+  assert.match(chain("filter-cali-tl-calixp")[0], /limit rate over 9 packets\/second burst 5/);
+  assert.deepEqual(chain("filter-cali-fl-calixp"), []);
+  assert.deepEqual(members("filter-cali-to-wl-limits"), [
+    ["calixp", { do: "jump", chain: "filter-cali-tl-calixp" }],
+  ]);
+  assert.deepEqual(members("filter-cali-from-wl-limits"), []);
+  // Both ways before the first jump to policy, which may accept for good.
+  const forward = chain("filter-cali-FORWARD");
+  assert.deepEqual(forward.slice(1, 3), [
+    "iifname vmap @filter-cali-from-wl-limits",
+    "oifname vmap @filter-cali-to-wl-limits",
+  ]);
+  assert.equal(chain("filter-cali-wl-to-host")[0], "iifname vmap @filter-cali-from-wl-limits");
+  assert.ok(!engine.changes(4)!.chains.has("filter-cali-tw-calixp"));
   engine.update([{ put: object() }]);
-  assert.deepEqual(rules(), bare);
+  assert.deepEqual([chain("filter-cali-tw-calixp"), chain("filter-cali-FORWARD")], policy);
+  assert.ok(!engine.ruleset(4).chains.has("filter-cali-tl-calixp"));
 });

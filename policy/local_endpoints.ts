@@ -12,9 +12,9 @@ import { directions } from "./effective.ts";
 import { type Endpoint, sameLabels } from "./endpoint.ts";
 import type { FloatingAddress } from "./floating.ts";
 import { LabelIndex } from "./label_index.ts";
-import { limitRules } from "./limits.ts";
+import { limitMaps, limitRules } from "./limits.ts";
 import { addTo, deleteFrom } from "./multimap.ts";
-import { endpointChain } from "./names.ts";
+import { endpointChain, limitChain } from "./names.ts";
 import type { Output } from "./output.ts";
 import { type PolicyClass, PolicyClasses, type SubjectNumber } from "./policy_classes.ts";
 import { dispatchMaps } from "./render_endpoint.ts";
@@ -44,6 +44,8 @@ export class LocalEndpoints {
   readonly #claims = new Map<string, Set<string>>();
   /** Endpoints that may send from more than their own addresses. */
   readonly #spoofing = new Map<string, Endpoint>();
+  /** Endpoints with limits. */
+  readonly #limited = new Set<string>();
   /** Endpoints that are reached by other addresses too. */
   readonly #floating = new Map<string, Endpoint>();
   readonly #classes = new PolicyClasses();
@@ -66,6 +68,8 @@ export class LocalEndpoints {
     else this.#add(key, endpoint);
     if (endpoint && endpoint.spoofing.length > 0) this.#spoofing.set(key, endpoint);
     else this.#spoofing.delete(key);
+    if (endpoint?.qos) this.#limited.add(key);
+    else this.#limited.delete(key);
     if (endpoint && endpoint.floating[4].length + endpoint.floating[6].length > 0) {
       this.#floating.set(key, endpoint);
     } else this.#floating.delete(key);
@@ -181,17 +185,27 @@ export class LocalEndpoints {
     const body = entry?.body;
     for (const direction of directions) {
       const name = endpointChain(direction, interfaceName);
-      const limits = limitRules(direction, entry?.endpoint.qos);
-      const rules = body && limits.length > 0
-        ? [...limits, ...body.rules[direction]]
-        : body?.rules[direction];
-      output.setBoth(name, rules && { name, rules });
+      output.setBoth(name, body && { name, rules: body.rules[direction] });
       output.setVerdict(
         dispatchMaps[direction],
         interfaceName,
         body && { do: "goto", chain: name },
       );
+      const limits = limitRules(direction, entry?.endpoint.qos);
+      const chain = limitChain(direction, interfaceName);
+      const is = limits.length > 0;
+      output.setBoth(chain, is ? { name: chain, rules: limits } : undefined);
+      output.setVerdict(
+        limitMaps[direction],
+        interfaceName,
+        is ? { do: "jump", chain } : undefined,
+      );
     }
+  }
+
+  /** Whether any endpoint here has limits. */
+  get limited(): boolean {
+    return this.#limited.size > 0;
   }
 
   /** Addresses by which endpoints here are reached beside their own, sorted. */

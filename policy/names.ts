@@ -25,6 +25,8 @@ export const chains = {
   workloadToHost: "filter-cali-wl-to-host",
   fromWorkload: "filter-cali-from-wl-dispatch",
   toWorkload: "filter-cali-to-wl-dispatch",
+  fromLimits: "filter-cali-from-wl-limits",
+  toLimits: "filter-cali-to-wl-limits",
   fromCommon: "filter-cali-from-wl-common",
   toCommon: "filter-cali-to-wl-common",
   cidrBlock: "filter-cali-cidr-block",
@@ -61,6 +63,11 @@ function name(prefix: string, id: string): string {
 /** `filter-cali-tw-cali123`: traffic to the workload; `-fw-`: from it. */
 export function endpointChain(direction: Direction, interfaceName: string): string {
   return name(`filter-cali-${direction === "ingress" ? "tw" : "fw"}-`, interfaceName);
+}
+
+/** `filter-cali-tl-cali123`: limits of traffic to the workload; `-fl-`: from it. */
+export function limitChain(direction: Direction, interfaceName: string): string {
+  return name(`filter-cali-${direction === "ingress" ? "tl" : "fl"}-`, interfaceName);
 }
 
 /** `knp default/allow-web`: as comments and explanations name a policy. */

@@ -4,6 +4,7 @@
  */
 import { dispatchMaps } from "./render_endpoint.ts";
 import { directions } from "./effective.ts";
+import { limitMaps } from "./limits.ts";
 import type { Chain, Family, MapVerdict, Rule, SetChange, SetDef } from "./rules.ts";
 
 const families: readonly Family[] = [4, 6];
@@ -17,7 +18,7 @@ export class Output {
   };
   /** The maps are the same in both families: interface names have none. */
   readonly #maps = new Map<string, Map<string, MapVerdict>>(
-    directions.map((d) => [dispatchMaps[d], new Map()]),
+    directions.flatMap((d) => [[dispatchMaps[d], new Map()], [limitMaps[d], new Map()]]),
   );
   /** map -> interface -> true came, false went. */
   readonly #mapDirty: Record<Family, Map<string, Map<string, boolean>>> = {

@@ -22,9 +22,10 @@
 import type { Output } from "./output.ts";
 import { marks, type PolicyParameters } from "./parameters.ts";
 import { chains, setIds, setName } from "./names.ts";
-import { directions } from "./effective.ts";
+import { type Direction, directions } from "./effective.ts";
 import { commonChains, commonRules } from "./render_endpoint.ts";
 import { type FloatingAddress, floatingRules } from "./floating.ts";
+import { limitMaps } from "./limits.ts";
 import { clearMark } from "./render_rule.ts";
 import type { BaseHook, Chain, Family, Match, Rule, Statement } from "./rules.ts";
 
@@ -37,6 +38,8 @@ export interface StaticInputs {
   readonly spoofing: readonly { readonly interfaceName: string; readonly prefix: string }[];
   /** Addresses by which local endpoints are reached beside their own. */
   readonly floating: readonly FloatingAddress[];
+  /** A local endpoint has limits. */
+  readonly limited: boolean;
 }
 
 const TCP = 6, UDP = 17, IPIP = 4, ICMPV6 = 58;
@@ -67,7 +70,7 @@ export function staticChains(
 ): Chain[] {
   return [
     ...rawChains(family, parameters, inputs),
-    ...forwardChains(parameters, family),
+    ...forwardChains(parameters, family, inputs),
     ...inputChains(family, parameters, inputs),
     ...natChains(family, parameters, inputs),
   ];
@@ -147,7 +150,17 @@ function toWorkloads(parameters: PolicyParameters): Match[] {
   return parameters.interfacePrefixes.map((p) => ({ match: "oifname", value: `${p}*` }));
 }
 
-function forwardChains(parameters: PolicyParameters, family: Family): Chain[] {
+/** The chain of an interface's limits, for those that have any; then on. */
+function limits(direction: Direction): Rule {
+  const key = direction === "egress" ? "iifname" : "oifname";
+  return rule([{ do: "vmap", key, map: limitMaps[direction] }]);
+}
+
+function forwardChains(
+  parameters: PolicyParameters,
+  family: Family,
+  inputs: StaticInputs,
+): Chain[] {
   const cidrs = parameters.serviceCidrs.filter((c) => c.includes(":") === (family === 6));
   const deny = parameters.denyAction;
   const result: Chain[] = [
@@ -156,6 +169,7 @@ function forwardChains(parameters: PolicyParameters, family: Family): Chain[] {
       name: chains.forward,
       rules: [
         rule([clearMark(marks.all & ~marks.accept)]),
+        ...(inputs.limited ? [limits("egress"), limits("ingress")] : []),
         ...fromWorkloads(parameters).map((m) => rule([m, counter, jump(chains.fromWorkload)])),
         ...toWorkloads(parameters).map((m) => rule([m, counter, jump(chains.toWorkload)])),
         ...(cidrs.length > 0 ? [rule([jump(chains.cidrBlock)])] : []),
@@ -218,7 +232,7 @@ function inputChains(
   for (const from of fromWorkloads(parameters)) {
     rules.push(rule([from, counter, { do: "goto", chain: chains.workloadToHost }]));
   }
-  const toHost: Rule[] = [];
+  const toHost: Rule[] = inputs.limited ? [limits("egress")] : [];
   if (family === 6) {
     // Neighbour discovery and multicast listening, without which there is no IPv6.
     for (const type of [130, 131, 132, 133, 135, 136, 143]) {
@@ -333,6 +347,7 @@ export class StaticOutput {
     endpoints: {
       spoofing(family: Family): StaticInputs["spoofing"];
       floating(family: Family): StaticInputs["floating"];
+      limited(): boolean;
     },
   ): void {
     for (const family of families) {
@@ -342,6 +357,7 @@ export class StaticOutput {
         masquerade: pools.masquerades(family),
         spoofing: endpoints.spoofing(family),
         floating: endpoints.floating(family),
+        limited: endpoints.limited(),
       };
       const made = JSON.stringify(inputs);
       if (this.#made[family] === made) continue;

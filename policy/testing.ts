@@ -57,6 +57,9 @@ export function endpoint(
     profiles?: readonly string[];
     orchestrator?: string;
     spoofing?: readonly string[];
+    /** External address of each of its addresses. */
+    floating?: string;
+    qos?: Readonly<Record<string, number | undefined>>;
   } = {},
 ): PolicyObject {
   return {
@@ -71,6 +74,10 @@ export function endpoint(
       ipNetworks: ips.map((ip) => ip.includes("/") ? ip : `${ip}/${ip.includes(":") ? 128 : 32}`),
       interfaceName: options.interfaceName ?? `cali${namespace}${pod}`,
       ...(options.profiles ? { profiles: options.profiles } : {}),
+      ...(options.floating
+        ? { ipNATs: ips.map((ip) => ({ internalIP: ip, externalIP: options.floating })) }
+        : {}),
+      ...(options.qos ? { qosControls: options.qos } : {}),
       ...(options.spoofing ? { allowSpoofedSourcePrefixes: options.spoofing } : {}),
     },
   } as PolicyObject;
@@ -226,7 +233,8 @@ export function checkRuleset(ruleset: Ruleset, rivals = false): void {
   for (const [name, set] of ruleset.sets) {
     assert.equal(name, set.name);
     assert(/^[A-Za-z0-9_./-]{1,255}$/.test(name), name);
-    const fixed = /^cali[46]0(masq-ipam-pools|all-ipam-pools|all-hosts-net|all-vxlan-net)$/;
+    const fixed =
+      /^cali[46]0(masq-ipam-pools|all-ipam-pools|all-hosts-net|all-vxlan-net)$|-wl-limits$/;
     assert(rivals || usedSets.has(name) || fixed.test(name), `nothing uses set ${name}`);
     if (set.kind !== "net") continue;
     const prefixes = [...set.members].map((m) => parsePrefix(m)!);

@@ -161,6 +161,8 @@ export function conflist(node: LabNode) {
         assign_ipv4: `${families.includes(4)}`,
         assign_ipv6: `${families.includes(6)}`,
       },
+      // In a lab everything may be tried; on a cluster these are off.
+      feature_control: { ip_addrs_no_ipam: true, floating_ips: true },
       tortie: {
         socket: nodeSocket(node),
         store: `${node.directory.replace(/\/[^/]*$/, "")}/store.sock`,

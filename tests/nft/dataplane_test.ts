@@ -162,6 +162,26 @@ function sample(family: Family): Ruleset {
         },
         { statements: [{ match: "mark", value: 0x10000, mask: 0x10000 }, { do: "return" }] },
         { statements: [{ match: "fib-daddr-local" }, { do: "accept" }] },
+        {
+          statements: [
+            { match: "over-rate", rate: 1_250_000, burst: 1_000_000, unit: "bytes" },
+            { do: "counter" },
+            { do: "drop" },
+          ],
+        },
+        {
+          statements: [
+            { match: "over-rate", rate: 50, burst: 7, unit: "packets" },
+            { do: "drop" },
+          ],
+        },
+        {
+          statements: [
+            { match: "ctstate", states: ["new"] },
+            { match: "over-connections", count: 3 },
+            { do: "reject" },
+          ],
+        },
         { statements: [{ do: "counter" }, { do: "reject" }] },
       ],
     },
@@ -180,9 +200,29 @@ function sample(family: Family): Ruleset {
       ],
     },
     {
+      name: "nat-PREROUTING",
+      base: { type: "nat", hook: "prerouting", priority: -110, policy: "accept" },
+      rules: [
+        {
+          statements: [
+            { match: "daddr", prefix: net },
+            { do: "counter" },
+            { do: "dnat", address: host },
+          ],
+        },
+      ],
+    },
+    {
       name: "nat-POSTROUTING",
       base: { type: "nat", hook: "postrouting", priority: 110, policy: "accept" },
       rules: [
+        {
+          statements: [
+            { match: "saddr", prefix: host },
+            { match: "daddr", prefix: host },
+            { do: "snat", address: host },
+          ],
+        },
         {
           statements: [
             { match: "saddr", set: "cali40pools" },
@@ -244,6 +284,12 @@ realTest("nft reads in the table what policy meant", async () => {
         "icmp type echo-request icmp code net-unreachable return",
         "meta mark & 0x00010000 == 0x00010000 return",
         "fib daddr type local accept",
+        "limit rate over 1250000 bytes/second burst 1000000 bytes counter drop",
+        "limit rate over 50/second burst 7 packets drop",
+        "ct state new ct count over 3 reject",
+        "type nat hook prerouting priority dstnat - 10; policy accept;",
+        "ip daddr 10.65.0.0/16 counter dnat to 10.65.0.7",
+        "ip saddr 10.65.0.7 ip daddr 10.65.0.7 snat to 10.65.0.7",
         "counter reject",
         "type filter hook prerouting priority raw; policy accept;",
         "fib saddr . mark . iif oif 0 drop",
