@@ -56,6 +56,8 @@ export interface NodeConfig {
   pool: { 4?: DefaultPool; 6?: DefaultPool };
   /** FELIX_ parameters, names lower case without prefix. */
   felix: Map<string, string>;
+  /** Nodes' networks are those that Kubernetes gave them, beside IPAM's blocks (USE_POD_CIDR). */
+  usePodCidr: boolean;
   /** Milliseconds between two looks at the path MTU to another node; 0: none. */
   pathMtuInterval: number;
   /** 0: off. */
@@ -237,6 +239,7 @@ export function nodeConfig(
     bgpHoldTime: holdTime ? parseInteger("TORTIE_BGP_HOLD_TIME", holdTime, 3, 65535) : 240,
     pool: { 4: defaultPool(env, 4), 6: defaultPool(env, 6) },
     felix,
+    usePodCidr: env("USE_POD_CIDR") ? parseBoolean("USE_POD_CIDR", env("USE_POD_CIDR")!) : false,
     pathMtuInterval: 1000 *
       (pathMtu ? parseInteger("TORTIE_PATH_MTU_INTERVAL", pathMtu, 0, 86_400) : 300),
     healthPort: port("TORTIE_HEALTH_PORT", 9099),

@@ -196,7 +196,7 @@ export class NodeService {
     readonly log: Log,
     readonly known?: FelixConfigurations,
   ) {
-    this.#state = new ClusterState(config.nodeName);
+    this.#state = new ClusterState(config.nodeName, config.usePodCidr);
     const { promise, resolve } = Promise.withResolvers<FelixConfigurations>();
     this.renewal = promise;
     this.#renew = resolve;
@@ -220,7 +220,7 @@ export class NodeService {
       );
     }
     const picture = `${config.stateDir}/last-state.json`;
-    const last = readSnapshot(picture, config.nodeName);
+    const last = readSnapshot(picture, config.nodeName, config.usePodCidr);
     const { store, methods } = await openStore(config, (this.known ?? last) !== undefined);
     this.#store = store;
     const resources = new Resources(store);

@@ -97,11 +97,15 @@ function entryText(entry: Entry): string {
 }
 
 /** The picture of a former process of this node; undefined where there is none that can be used. */
-export function readSnapshot(path: string, nodeName: string): ClusterState | undefined {
+export function readSnapshot(
+  path: string,
+  nodeName: string,
+  usePodCidr = false,
+): ClusterState | undefined {
   try {
     const { node, entries } = JSON.parse(Deno.readTextFileSync(path)) as Picture;
     if (node !== nodeName) return undefined;
-    const state = new ClusterState(nodeName);
+    const state = new ClusterState(nodeName, usePodCidr);
     for (const { key, value, revision } of entries) state.apply(key, value, revision);
     return state;
   } catch (error) {

@@ -85,7 +85,11 @@ export class ClusterState {
   /** Everything up to here has been seen. */
   revision: Revision = "0";
 
-  constructor(readonly nodeName: string) {}
+  /** With `usePodCidr`, networks of nodes in the form of blocks, by node. */
+  readonly #podNetworks = new Map<string, readonly AllocationBlock[]>();
+
+  /** `usePodCidr`: Node.status.podCIDRs are the nodes' own networks, as IPAM's blocks are. */
+  constructor(readonly nodeName: string, readonly usePodCidr = false) {}
 
   /** Takes one change (undefined: the key is gone) and says what it concerns. */
   apply(key: string, value: unknown, revision: Revision): Topic[] {
@@ -113,6 +117,10 @@ export class ClusterState {
     if (map) {
       if (value === undefined) map.delete(at.name);
       else map.set(at.name, stored(at.plural, value));
+    }
+    if (at.plural === "nodes" && this.usePodCidr) {
+      this.#podNetworks.set(at.name, podNetworks(this.nodes.get(at.name)));
+      return [...RESOURCE_TOPICS.nodes, "blocks"];
     }
     return RESOURCE_TOPICS[at.plural] ?? ["policy"];
   }
@@ -186,7 +194,16 @@ export class ClusterState {
         (held?.hostAffinity ? `host:${held.hostAffinity}` : undefined);
       if (owner === `host:${this.nodeName}`) mine.push(block);
     }
+    for (const { cidr } of this.#podNetworks.get(this.nodeName) ?? []) {
+      mine.push(parseCidr(cidr)!.prefix);
+    }
     return mine;
+  }
+
+  /** Blocks of all nodes, and their networks where these count as such. */
+  *locatedBlocks(): Generator<AllocationBlock> {
+    yield* this.blocks.values();
+    for (const networks of this.#podNetworks.values()) yield* networks;
   }
 
   /** Pools as prefixes, whatever host bits a stored one carries; without those that have none. */
@@ -197,6 +214,27 @@ export class ClusterState {
       return prefix ? [{ prefix, pool }] : [];
     });
   }
+}
+
+/**
+ * The networks that Kubernetes gave to a node, as blocks of which IPAM knows nothing: host-local gives
+ * their addresses (Calico's datastore client makes the same of them).
+ */
+function podNetworks(node: Node | undefined): AllocationBlock[] {
+  return (node?.status.podCIDRs ?? []).flatMap((text): AllocationBlock[] => {
+    const network = text.includes("/") ? parseCidr(text)?.prefix : undefined;
+    if (!network) return [];
+    return [{
+      cidr: formatPrefix(network),
+      affinity: `host:${node!.metadata.name}`,
+      allocations: [],
+      unallocated: [],
+      attributes: [],
+      sequenceNumber: 0,
+      sequenceNumberForAllocation: {},
+      deleted: false,
+    }];
+  });
 }
 
 const kindByPlural = new Map(KINDS.filter((k) => k.home === "calico").map((k) => [k.plural, k]));

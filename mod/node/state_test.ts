@@ -138,3 +138,28 @@ Deno.test("a pool whose CIDR cannot be read is none, and in no other's way", () 
     assert.deepEqual(state.poolPrefixes().map((p) => formatPrefix(p.prefix)), ["10.244.0.0/16"]);
   }
 });
+
+Deno.test("with USE_POD_CIDR nodes' networks count as their blocks, and follow the Node", () => {
+  const node = (name: string, podCIDRs: string[]) => ({
+    kind: "Node",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name },
+    spec: {},
+    status: { podCIDRs },
+  });
+  const key = (name: string) => `/calico/resources/v3/projectcalico.org/nodes/${name}`;
+  for (const usePodCidr of [true, false]) {
+    const state = new ClusterState("node1", usePodCidr);
+    state.apply(key("node1"), node("node1", ["10.244.1.0/24", "fd00:1::/64"]), "1");
+    const topics = state.apply(key("node2"), node("node2", ["10.244.2.0/24", "nonsense"]), "2");
+    assert.equal(topics.includes("blocks"), usePodCidr);
+    const located = () => [...state.locatedBlocks()].map((b) => `${b.cidr} ${b.affinity}`);
+    assert.deepEqual(
+      state.ownBlocks().map(formatPrefix),
+      usePodCidr ? ["10.244.1.0/24", "fd00:1::/64"] : [],
+    );
+    assert.equal(located().includes("10.244.2.0/24 host:node2"), usePodCidr);
+    state.apply(key("node2"), undefined, "3");
+    assert.ok(!located().includes("10.244.2.0/24 host:node2"));
+  }
+});

@@ -6,6 +6,8 @@
  *     assign   IPAM, then Node      an address that the Node names is on record already
  *     release  Node, then IPAM      an address that is given back is nobody's in the cluster
  *
+ * Where the node's network is Kubernetes' own (USE_POD_CIDR) the address follows from it, without IPAM.
+ *
  * Either may be cut off in between: what the handle holds is found again, the address that the Node
  * names or one that fits is kept, others go back. The decision is pure and is made from the state that
  * the agent follows, so that nothing is asked of the datastore while all is as it should be.
@@ -16,11 +18,13 @@ import { readPool, selectsNode } from "../ipam/pools.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
 import { type Node, nodeKind } from "../model/node.ts";
 import {
+  addToIp,
   type Family,
   formatIp,
   formatPrefix,
   type Ip,
   ipAt,
+  parseCidr,
   parseStrictPrefix,
   type Prefix,
   prefixContains,
@@ -92,6 +96,7 @@ function onRecord(family: Family, state: ClusterState): string[] {
 /** What has to be done for one family: nothing, to have an address of these pools, or to have none. */
 export type AddressTask =
   | { readonly family: Family; readonly task: "assign"; readonly pools: readonly Prefix[] }
+  | { readonly family: Family; readonly task: "set"; readonly address: Ip }
   | { readonly family: Family; readonly task: "release" };
 
 export function addressTasks(state: ClusterState): AddressTask[] {
@@ -101,6 +106,11 @@ export function addressTasks(state: ClusterState): AddressTask[] {
     const { open, disabled } = tunnelPools(family, state, node);
     const pools = open.length > 0 ? open : disabled;
     const address = tunnelAddress(node, family);
+    const own = state.usePodCidr ? ownAddress(family, node, pools) : undefined;
+    if (own) {
+      const named = address && formatIp(address) === formatIp(own);
+      return named ? [] : [{ family, task: "set", address: own }];
+    }
     const held = onRecord(family, state);
     const kept = address && pools.some((pool) => prefixContains(pool, address)) &&
       held.join() === formatIp(address);
@@ -110,13 +120,28 @@ export function addressTasks(state: ClusterState): AddressTask[] {
   });
 }
 
+/**
+ * The first address of the node's own network, where Kubernetes gave it one that lies in a pool with a
+ * tunnel. It needs no record: host-local takes it for the network's gateway and gives it to no pod.
+ */
+function ownAddress(family: Family, node: Node, pools: readonly Prefix[]): Ip | undefined {
+  for (const text of node.status.podCIDRs ?? []) {
+    const network = text.includes("/") ? parseCidr(text)?.prefix : undefined;
+    if (network?.ip.family !== family) continue;
+    const address = addToIp(network.ip, 1);
+    if (pools.some((pool) => prefixContains(pool, address))) return address;
+  }
+  return undefined;
+}
+
 export class TunnelAddresses {
   constructor(readonly state: ClusterState, readonly resources: Resources, readonly ipam: Ipam) {}
 
   /** Brings the datastore to what the state asks for; throws what IPAM or the datastore refuse. */
   async settle(): Promise<void> {
     for (const task of addressTasks(this.state)) {
-      if (task.task === "assign") await this.#assign(task.family, task.pools);
+      if (task.task === "set") await this.#write(task.family, task.address);
+      else if (task.task === "assign") await this.#assign(task.family, task.pools);
       else await this.#release(task.family);
     }
   }

@@ -193,3 +193,28 @@ inCluster("a full pool is named", async (c) => {
   await assert.rejects(c.settle(), /0 out of 1 requested IPv4 addresses/);
   assert.equal((await c.spec()).ipv4VXLANTunnelAddr, undefined);
 });
+
+Deno.test("with USE_POD_CIDR the tunnel address is the first of the node's own network", () => {
+  const tasks = (podCIDRs: string[], spec: Record<string, unknown> = {}) => {
+    const state = new ClusterState("n1", true);
+    const calico = "/calico/resources/v3/projectcalico.org";
+    state.apply(`${calico}/ippools/p`, {
+      kind: "IPPool",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "p" },
+      spec: { cidr: "10.244.0.0/16", vxlanMode: "Always" },
+    }, "1");
+    state.apply(`${calico}/nodes/n1`, {
+      kind: "Node",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "n1" },
+      spec,
+      status: { podCIDRs },
+    }, "2");
+    return addressTasks(state).map((t) => t.task === "set" ? formatIp(t.address) : t.task);
+  };
+  assert.deepEqual(tasks(["fd00::/64", "10.244.3.0/24"]), ["10.244.3.1"]);
+  assert.deepEqual(tasks(["10.244.3.0/24"], { ipv4VXLANTunnelAddr: "10.244.3.1" }), []);
+  // A network outside of all pools has no tunnel: then IPAM gives the address, as without it.
+  assert.deepEqual(tasks(["10.9.3.0/24"]), ["assign"]);
+});

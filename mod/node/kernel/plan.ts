@@ -125,7 +125,7 @@ function planVxlan(inputs: KernelInputs, pools: ReturnType<ClusterState["poolPre
       nodeName: state.nodeName,
       nodes: state.nodes,
       pools,
-      blocks: state.blocks.values(),
+      blocks: state.locatedBlocks(),
       device: link,
       resolve: (nextHop) => resolveNextHop(paths, nextHop),
     });
