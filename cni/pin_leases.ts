@@ -62,7 +62,10 @@ export function ordinalOfPod(pod: Pod | undefined): Ordinal | undefined {
   return { statefulSet: owner.name, ordinal: parts[2] };
 }
 
-/** One address of each family that the list names, IPv4 first. CniError; then nothing new is kept. */
+/**
+ * One address of each family that the list names, IPv4 first. CniError: the caller detaches then, which
+ * gives back, or keeps for its ordinal, what there is.
+ */
 export async function obtainPinned(
   parts: PinParts,
   pins: Pins,
@@ -120,10 +123,6 @@ export async function obtainPinned(
     }
     return given;
   } catch (error) {
-    await parts.ipam.releaseByHandle(claimant.handle);
-    if (ordinal && pod) {
-      await park({ ...parts, leases }, handleOf(claimant, ordinal), claimant, now);
-    }
     throw inWords(error, claimant);
   }
 }

@@ -187,123 +187,150 @@ Deno.test("a pod sends from other sources only where it may", options, async () 
   });
 });
 
-Deno.test("limits of bandwidth, packets and connections hold", options, async () => {
-  await withLab({ subnets: "1", mesh: false }, async (lab) => {
-    await assert.rejects(
-      lab.run(pod("marked", { annotations: { [Q + "dscp"]: "AF11" } }), { node: "node1" }),
-      /Pod default\/marked: annotation qos\.projectcalico\.org\/dscp is not supported/,
-    );
-    const limited = {
-      "kubernetes.io/ingress-bandwidth": "8M",
-      [Q + "ingressBurst"]: "800k",
-      [Q + "egressPacketRate"]: "20",
-      [Q + "ingressMaxConnections"]: "3",
-    };
-    const annotate = async (name: string, ...of: string[]) => {
-      const annotations = Object.fromEntries(
-        Object.entries(limited).filter(([key]) => of.some((word) => key.includes(word))),
+Deno.test(
+  "a MAC, an address without IPAM, limits of bandwidth, packets and connections",
+  options,
+  async () => {
+    await withLab({ subnets: "1", mesh: false }, async (lab) => {
+      await assert.rejects(
+        lab.run(pod("marked", { annotations: { [Q + "dscp"]: "AF11" } }), { node: "node1" }),
+        /Pod default\/marked: annotation qos\.projectcalico\.org\/dscp is not supported/,
       );
-      const [made] = await lab.run(pod(name, { annotations }), { node: "node1" });
-      return made;
-    };
-    const client = await annotate("client");
-    const plain = await annotate("plain");
-    const slow = await annotate("slow", "bandwidth", "Burst");
+      const [odd] = await lab.run(
+        pod("odd", {
+          annotations: {
+            [P + "ipAddrsNoIpam"]: '["10.244.210.9"]',
+            [P + "hwAddr"]: "02:00:5e:10:00:01",
+          },
+        }),
+        { node: "node1" },
+      );
+      assert.deepEqual(odd.addresses, ["10.244.210.9"]);
+      assert.match(
+        await tool(odd.netns, "ip", "link", "show", "eth0"),
+        /link\/ether 02:00:5e:10:00:01/,
+      );
+      const record = await lab.store.list<any>("/calico/ipam/v2/assignment/");
+      const given = record.entries.flatMap((e) => e.value.allocations).filter((a) => a !== null);
+      assert.deepEqual(given, [], "an address without IPAM is on record");
 
-    /** Bytes that came through in two seconds, and how long it took. */
-    const transfer = async (to: { netns: string; addresses: string[] }) => {
-      const server = new Deno.Command("ip", {
-        args: ["netns", "exec", to.netns, "iperf3", "-s", "-1"],
-        stdout: "null",
-        stderr: "null",
-      }).spawn();
-      try {
-        let text = "";
-        await until("iperf3 listens", 10_000, async () => {
-          text = await tool(client.netns, "iperf3", "-c", to.addresses[0], "-t", "2", "-J");
-          return true;
-        });
-        const { sum_received: sum } = JSON.parse(text).end;
-        return { bytes: sum.bytes as number, seconds: sum.seconds as number };
-      } finally {
-        try {
-          server.kill("SIGKILL");
-        } catch {
-          // It ended with its one client.
-        }
-        await server.status;
-      }
-    };
-    const under = await transfer(slow);
-    // The bucket holds a second's worth and the burst; a fifth for headers and what was under way.
-    const most = 1.2 * (1e6 * (under.seconds + 1) + 1e5);
-    assert.ok(under.bytes < most, `${under.bytes} bytes in ${under.seconds} s`);
-    assert.ok(under.bytes > 1e5, `nothing came through: ${under.bytes} bytes`);
-    const free = await transfer(plain);
-    assert.ok(free.bytes > 5 * most, `the control is slow too: ${free.bytes} bytes`);
-
-    const chatty = await annotate("chatty", "PacketRate");
-    const answers = async (from: { netns: string }) => {
-      const text = await tool(
-        from.netns,
-        "ping",
-        "-c",
-        "200",
-        "-i",
-        "0.002",
-        "-q",
-        "-W",
-        "1",
-        plain.addresses[0],
-      )
-        .catch((error: Error) => error.message);
-      const counts = /(\d+) received.* time (\d+)ms/.exec(text)!;
-      return { received: Number(counts[1]), seconds: Number(counts[2]) / 1000 };
-    };
-    const few = await answers(chatty);
-    assert.ok(few.received <= 5 + 20 * (few.seconds + 1), JSON.stringify(few));
-    assert.ok(few.received >= 5, JSON.stringify(few));
-    assert.equal((await answers(client)).received, 200);
-
-    const shy = await annotate("shy", "MaxConnections");
-    using inShy = Netns.open(netnsPath(shy.netns));
-    using inClient = Netns.open(netnsPath(client.netns));
-    const accepted: Stream[] = [];
-    const listener = listenTcp(
-      { local: { ip: mustIp("0.0.0.0"), port: 7000 }, netns: inShy },
-      (stream) => accepted.push(stream),
-    );
-    const remote = { ip: mustIp(shy.addresses[0]), port: 7000 };
-    const connect = () => connectTcp({ remote, netns: inClient, timeout: 2000 });
-    try {
-      const open = [await connect(), await connect(), await connect()];
-      await assert.rejects(connect());
-      await until("they were taken", 5000, () => accepted.length === 3);
-      // A change of policy leaves the count where it is.
-      await lab.apply(JSON.stringify({
-        apiVersion: "projectcalico.org/v3",
-        kind: "GlobalNetworkPolicy",
-        metadata: { name: "shy" },
-        spec: {
-          selector: "app == 'shy'",
-          ingress: [{ action: "Allow" }],
-          egress: [{ action: "Allow" }],
-        },
-      }));
-      const ns = lab.node("node1").namespace;
+      const limited = {
+        "kubernetes.io/ingress-bandwidth": "8M",
+        [Q + "ingressBurst"]: "800k",
+        [Q + "egressPacketRate"]: "20",
+        [Q + "ingressMaxConnections"]: "3",
+      };
+      const annotate = async (name: string, ...of: string[]) => {
+        const annotations = Object.fromEntries(
+          Object.entries(limited).filter(([key]) => of.some((word) => key.includes(word))),
+        );
+        const [made] = await lab.run(pod(name, { annotations }), { node: "node1" });
+        return made;
+      };
+      const client = await annotate("client");
+      const plain = await annotate("plain");
+      const slow = await annotate("slow", "bandwidth", "Burst");
       await until(
-        "the policy is there",
+        "the address without IPAM is reached",
         10_000,
-        async () => /gnp.*shy/.test(await tool(ns, "nft", "list", "table", "ip", "calico")),
+        () => podPings(client, odd.addresses[0]),
       );
-      await assert.rejects(connect());
-      for (const stream of open) stream.close();
-      for (const stream of accepted) stream.close();
-    } finally {
-      listener.close();
-    }
-  });
-});
+
+      /** Bytes that came through in two seconds, and how long it took. */
+      const transfer = async (to: { netns: string; addresses: string[] }) => {
+        const server = new Deno.Command("ip", {
+          args: ["netns", "exec", to.netns, "iperf3", "-s", "-1"],
+          stdout: "null",
+          stderr: "null",
+        }).spawn();
+        try {
+          let text = "";
+          await until("iperf3 listens", 10_000, async () => {
+            text = await tool(client.netns, "iperf3", "-c", to.addresses[0], "-t", "2", "-J");
+            return true;
+          });
+          const { sum_received: sum } = JSON.parse(text).end;
+          return { bytes: sum.bytes as number, seconds: sum.seconds as number };
+        } finally {
+          try {
+            server.kill("SIGKILL");
+          } catch {
+            // It ended with its one client.
+          }
+          await server.status;
+        }
+      };
+      const under = await transfer(slow);
+      // The bucket holds a second's worth and the burst; a fifth for headers and what was under way.
+      const most = 1.2 * (1e6 * (under.seconds + 1) + 1e5);
+      assert.ok(under.bytes < most, `${under.bytes} bytes in ${under.seconds} s`);
+      assert.ok(under.bytes > 1e5, `nothing came through: ${under.bytes} bytes`);
+      const free = await transfer(plain);
+      assert.ok(free.bytes > 5 * most, `the control is slow too: ${free.bytes} bytes`);
+
+      const chatty = await annotate("chatty", "PacketRate");
+      const answers = async (from: { netns: string }) => {
+        const text = await tool(
+          from.netns,
+          "ping",
+          "-c",
+          "200",
+          "-i",
+          "0.002",
+          "-q",
+          "-W",
+          "1",
+          plain.addresses[0],
+        )
+          .catch((error: Error) => error.message);
+        const counts = /(\d+) received.* time (\d+)ms/.exec(text)!;
+        return { received: Number(counts[1]), seconds: Number(counts[2]) / 1000 };
+      };
+      const few = await answers(chatty);
+      assert.ok(few.received <= 5 + 20 * (few.seconds + 1), JSON.stringify(few));
+      assert.ok(few.received >= 5, JSON.stringify(few));
+      assert.equal((await answers(client)).received, 200);
+
+      const shy = await annotate("shy", "MaxConnections");
+      using inShy = Netns.open(netnsPath(shy.netns));
+      using inClient = Netns.open(netnsPath(client.netns));
+      const accepted: Stream[] = [];
+      const listener = listenTcp(
+        { local: { ip: mustIp("0.0.0.0"), port: 7000 }, netns: inShy },
+        (stream) => accepted.push(stream),
+      );
+      const remote = { ip: mustIp(shy.addresses[0]), port: 7000 };
+      const connect = () => connectTcp({ remote, netns: inClient, timeout: 2000 });
+      try {
+        const open = [await connect(), await connect(), await connect()];
+        await assert.rejects(connect());
+        await until("they were taken", 5000, () => accepted.length === 3);
+        // A change of policy leaves the count where it is.
+        await lab.apply(JSON.stringify({
+          apiVersion: "projectcalico.org/v3",
+          kind: "GlobalNetworkPolicy",
+          metadata: { name: "shy" },
+          spec: {
+            selector: "app == 'shy'",
+            ingress: [{ action: "Allow" }],
+            egress: [{ action: "Allow" }],
+          },
+        }));
+        const ns = lab.node("node1").namespace;
+        await until(
+          "the policy is there",
+          10_000,
+          async () => /gnp.*shy/.test(await tool(ns, "nft", "list", "table", "ip", "calico")),
+        );
+        await assert.rejects(connect());
+        for (const stream of open) stream.close();
+        for (const stream of accepted) stream.close();
+      } finally {
+        listener.close();
+      }
+    });
+  },
+);
 
 Deno.test(
   "a namespace tied to a pool is kept apart by one policy on the pool's network",

@@ -84,12 +84,25 @@ test("pools by pod, namespace and configuration; what cannot be had is refused",
     ["outside", 101, { [P + "ipAddrs"]: '["192.0.2.7"]' }],
     ["two", 102, { [P + "ipAddrs"]: '["10.244.0.7","10.244.0.8"]' }],
     ["garbage", 102, { [P + "ipAddrs"]: "10.244.0.7" }],
+    ["mac", 102, { [P + "hwAddr"]: "02:00" }],
+    ["floating", 102, { [P + "floatingIPs"]: '["192.0.2.7"]' }],
+    ["unmanaged", 102, { [P + "ipAddrsNoIpam"]: '["192.0.2.7"]' }],
+    ["sources", 102, { [P + "allowedSourcePrefixes"]: '["192.0.2.7"]' }],
+    ["fast", 102, { "qos.projectcalico.org/ingressBandwidth": "fast" }],
+    ["dscp", 102, { "qos.projectcalico.org/dscp": "20" }],
+    ["pins", 102, { "tortie.io/ip-pins": "10.244.0.7-" }],
+    ["foreign", 101, { "tortie.io/ip-pins": "192.0.2.7" }],
+    ["both", 102, { "tortie.io/ip-pins": "10.244.0.7", [P + "ipAddrs"]: '["10.244.0.7"]' }],
   ];
   for (const [name, code, annotations] of refused) {
     const args = await addPod(h, name, annotations);
     const reply = await h.call({ args, container: name, netns: await h.addNamespace() });
     assert.equal(reply.json.code, code, `${name}: ${reply.stdout}`);
     assert.deepEqual(await h.traces(), before, name);
+    const [annotation] = Object.keys(annotations);
+    if (code !== 102) continue;
+    assert.ok(reply.json.msg.startsWith(`Pod blue/${name}: annotation `), reply.json.msg);
+    assert.ok(reply.json.msg.includes(annotation), reply.json.msg);
   }
   const own = await addPod(h, "own", { [P + "ipv4pools"]: '["default"]' });
   assert.match(ipOf((await h.add({ args: own, container: "own" })).json), /^10\.244\./);
