@@ -110,8 +110,9 @@ function readPart(part: string): { first: Ip; last: Ip } | undefined {
     if (!prefix || !ip || compareIp(prefix.ip, ip) !== 0) return undefined;
     return { first: prefix.ip, last: lastIp(prefix) };
   }
-  const [a, b = a, ...rest] = part.split("-").map((text) => parseIp(text.trim()));
-  if (!a || !b || rest.length > 0 || a.family !== b.family) return undefined;
+  const ends = part.split("-").map((text) => parseIp(text.trim()));
+  const [a, b] = ends.length === 1 ? [ends[0], ends[0]] : ends;
+  if (!a || !b || ends.length > 2 || a.family !== b.family) return undefined;
   return compareIp(a, b) <= 0 ? { first: a, last: b } : undefined;
 }
 

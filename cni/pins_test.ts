@@ -29,6 +29,9 @@ Deno.test("pins: what cannot be read is refused with object, annotation and what
   const wrong: [Record<string, string>, string, RegExp][] = [
     [{ [PINS]: "x" }, PINS, /"x" is not an address, a range/],
     [{ [PINS]: "10.0.0.5-10.0.0.4" }, PINS, /not an address, a range/],
+    [{ [PINS]: "10.0.0.5-" }, PINS, /not an address, a range/],
+    [{ [PINS]: "-10.0.0.5" }, PINS, /not an address, a range/],
+    [{ [PINS]: "10.0.0.5-x" }, PINS, /not an address, a range/],
     [{ [PINS]: "10.0.0.5-fd00::1" }, PINS, /not an address, a range/],
     [{ [PINS]: "10.0.0.1-10.0.0.2-10.0.0.3" }, PINS, /not an address, a range/],
     [{ [PINS]: "10.0.0.1/24" }, PINS, /without host bits/],
