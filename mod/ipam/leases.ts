@@ -10,7 +10,7 @@
  * `container` says which attachment uses it, `keptUntil` that none does and how long it is kept. It has
  * no attributes `pod` and `namespace`, so a collector that looks for addresses of vanished pods (ours,
  * Calico's) leaves it alone. Once its time is over whoever has the address on his own list may take it,
- * and nobody needs to come by and clean up.
+ * whether or not the collector has come by meanwhile (`check/kept.ts`).
  *
  * Candidates must lie in pools that let the node and the namespace have them: unlike Calico's ipAddrs,
  * selectors count, so an administrator decides with namespaceSelector who may pin what.
