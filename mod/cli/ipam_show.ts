@@ -140,7 +140,7 @@ function poolJson(pool: PoolUtilization, blocks: boolean): unknown {
     inUse: count(u.inUse),
     reserved: count(u.reserved),
     free: count(u.available),
-    cooling: count(u.cooling),
+    ...(u.cooling > 0n && { cooling: count(u.cooling) }),
   });
   return {
     name: pool.name ?? null,

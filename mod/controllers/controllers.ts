@@ -13,8 +13,7 @@
  */
 import { Ipam } from "../ipam/ipam.ts";
 import { allocationsOf } from "../ipam/check/allocations.ts";
-import { PoolMap } from "../ipam/pools.ts";
-import { type HostEndpoint, hostEndpointKind } from "../model/host_endpoint.ts";
+import type { HostEndpoint } from "../model/host_endpoint.ts";
 import { parseResourceKey, resourcePrefix } from "../model/keys.ts";
 import {
   type KubeControllersConfiguration,
@@ -23,7 +22,7 @@ import {
 import { type Node, nodeKind } from "../model/node.ts";
 import { podKind } from "../model/pod.ts";
 import { formatPrefix } from "../net/mod.ts";
-import type { Metrics, Report } from "../node/health.ts";
+import type { Report } from "../node/health.ts";
 import type { Log } from "../node/log.ts";
 import { type Clock, sleep } from "../store/clock.ts";
 import { follow } from "../store/follow.ts";
@@ -33,9 +32,11 @@ import { collect, type Collection, type Memory } from "./collector.ts";
 import { hostEndpointActions } from "./host_endpoints.ts";
 import { nodeActions } from "./label_sync.ts";
 import { Lease, type LeaseState } from "./lease.ts";
+import { type Counted, poolName } from "./metrics.ts";
 import { perform } from "./perform.ts";
 import { DEFAULT_SPEC, type Settings, settingsOf } from "./settings.ts";
 import { ClusterView, type Loose } from "./view.ts";
+import { ignoreRaces, writeHostEndpoint } from "./write.ts";
 
 export interface ControllersParts {
   readonly store: Store;
@@ -55,8 +56,6 @@ export interface ControllersParts {
 const LEAST_PAUSE = 500, FAILED_PAUSE = 5000, LONGEST_PAUSE = 300_000;
 /** A turn that lasts so long is stuck. */
 const STUCK = 300_000;
-
-const HOST_ENDPOINT_CREATED = { kind: "HostEndpoint", apiVersion: "projectcalico.org/v3" } as const;
 
 export class Controllers {
   readonly #parts: ControllersParts;
@@ -287,7 +286,7 @@ export class Controllers {
         const { done, released } = await perform(parts, action);
         if (done) log.info("collected", { done });
         for (const { block, node } of released) {
-          const pool = this.#poolOf(formatPrefix(block));
+          const pool = poolName(this.#view, formatPrefix(block));
           const labels = `${pool} ${node || "unknown_node"}`;
           this.#reclaimed.set(labels, (this.#reclaimed.get(labels) ?? 0) + 1);
         }
@@ -307,28 +306,7 @@ export class Controllers {
     })) as HostEndpoint[];
     for (const action of hostEndpointActions(nodes, existing, this.#settings.hostEndpoints)) {
       const name = action.do === "delete" ? action.name : action.endpoint.metadata.name;
-      await attempt(`host endpoint ${name}`, async () => {
-        switch (action.do) {
-          case "delete":
-            return void await this.#resources.delete(hostEndpointKind, name).catch(ignoreMissing);
-          case "create":
-            return void await this.#resources.create(hostEndpointKind, {
-              ...HOST_ENDPOINT_CREATED,
-              ...action.endpoint,
-            }).catch(ignoreMissing);
-          case "update":
-            return void await this.#resources.modify(
-              hostEndpointKind,
-              name,
-              undefined,
-              (stored: HostEndpoint) => ({
-                ...stored,
-                metadata: { ...stored.metadata, ...action.endpoint.metadata },
-                spec: { ...stored.spec, ...action.endpoint.spec },
-              }),
-            ).catch(ignoreMissing);
-        }
-      });
+      await attempt(`host endpoint ${name}`, () => writeHostEndpoint(this.#resources, action));
     }
   }
 
@@ -338,9 +316,9 @@ export class Controllers {
       await attempt(`node ${action.name}`, async () => {
         if (action.do === "label") {
           await this.#resources.modify(nodeKind, action.name, undefined, action.change)
-            .catch(ignoreMissing);
+            .catch(ignoreRaces);
         } else if (!this.#podsOn(action.name)) {
-          await this.#resources.delete(nodeKind, action.name).catch(ignoreMissing);
+          await this.#resources.delete(nodeKind, action.name).catch(ignoreRaces);
           this.#parts.log.info("deleted the Node of a machine that has left", {
             node: action.name,
           });
@@ -369,7 +347,7 @@ export class Controllers {
         apiVersion: "projectcalico.org/v3",
         metadata: { name: "default" },
         spec: structuredClone(DEFAULT_SPEC) as unknown as KubeControllersConfiguration["spec"],
-      }).catch(ignoreMissing);
+      }).catch(ignoreRaces);
       return;
     }
     const status = {
@@ -389,12 +367,6 @@ export class Controllers {
   }
 
   readonly #faultsTold = new Set<string>();
-
-  #poolOf(cidr: string): string {
-    const record = this.#view.blocks.get(cidr);
-    return (record && new PoolMap(this.#view.pools.values()).homeOf(record.prefix.ip)?.name) ??
-      "no_ippool";
-  }
 
   liveness(): Report {
     const began = this.#turnBegan;
@@ -421,49 +393,14 @@ export class Controllers {
     return { ok: true, reasons };
   }
 
-  /** Calico's gauges, by pool and node. */
-  declare(metrics: Metrics): void {
-    const gauge = (name: string, help: string, count: () => Iterable<readonly [string, string]>) =>
-      metrics.declare(name, "gauge", help, () => {
-        metrics.reset(name);
-        for (const [ippool, node] of count()) metrics.add(name, 1, { ippool, node });
-      });
-    const all = () => [...this.#view.blocks.values()].flatMap(allocationsOf);
-    const labels = (list: ReturnType<typeof all>) =>
-      list.map(({ block, node }) =>
-        [this.#poolOf(formatPrefix(block)), node || "unknown_node"] as const
-      );
-    gauge("ipam_allocations_in_use", "Addresses that are given.", () => labels(all()));
-    gauge(
-      "ipam_allocations_borrowed",
-      "Addresses given from another node's block.",
-      () => labels(all().filter(({ borrowed, node }) => borrowed && node !== "")),
-    );
-    gauge(
-      "ipam_allocations_gc_candidates",
-      "Addresses that nobody seems to have.",
-      () => labels([...this.#last?.suspects ?? []]),
-    );
-    gauge(
-      "ipam_blocks",
-      "Blocks.",
-      () =>
-        [...this.#view.blocks].map(([cidr, { block }]) =>
-          [this.#poolOf(cidr), block.affinity?.replace(/^host:/, "") || "no_affinity"] as const
-        ),
-    );
-    metrics.declare("ipam_allocations_gc_reclamations", "counter", "Addresses released.", () => {
-      for (const [text, count] of this.#reclaimed) {
-        const [ippool, node] = text.split(" ");
-        metrics.set("ipam_allocations_gc_reclamations", count, { ippool, node });
-      }
-    });
-    metrics.declare(
-      "tortie_controllers_leading",
-      "gauge",
-      "1: this process leads.",
-      () => metrics.set("tortie_controllers_leading", this.#lease.state.is === "leader" ? 1 : 0),
-    );
+  /** What the metrics are counted from. */
+  get counted(): Counted {
+    return {
+      view: this.#view,
+      suspects: this.#last?.suspects ?? [],
+      reclaimed: this.#reclaimed,
+      leads: this.#lease.state.is === "leader",
+    };
   }
 }
 
@@ -479,13 +416,6 @@ function tellLeadership(log: Log, state: LeaseState): void {
 }
 
 type Attempt = (what: string, work: () => Promise<void>) => Promise<void>;
-
-/** Another did it, or undid it, at the same moment: the next turn sees. */
-function ignoreMissing(error: unknown): void {
-  const raced = error instanceof ResourceError &&
-    ["notFound", "exists", "conflict"].includes(error.kind);
-  if (!raced) throw error;
-}
 
 /** Members in one order: the store may keep another. */
 function canonical(value: unknown): string {

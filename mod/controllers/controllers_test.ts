@@ -14,6 +14,7 @@ import { type Store, StoreError } from "../store/store.ts";
 import { ManualClock } from "../store/testing.ts";
 import { Controllers } from "./controllers.ts";
 import { LEASE_KEY } from "./lease.ts";
+import { declareMetrics } from "./metrics.ts";
 import { Simulation } from "./testing/simulation.ts";
 
 /** Milliseconds; shorter than Calico's, since every second of the manual clock costs some. */
@@ -119,7 +120,7 @@ test("a leak is asked for and released; the metrics and probes say so", async (r
   const { cluster } = run;
   const controllers = run.start();
   const metrics = new Metrics();
-  controllers.declare(metrics);
+  declareMetrics(metrics, () => controllers.counted);
   await run.pass(2000);
   const [leaked, kept] = [(await cluster.run("n0"))!, (await cluster.run("n0"))!];
   cluster.vanish(leaked);

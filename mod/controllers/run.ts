@@ -11,6 +11,7 @@ import type { Log } from "../node/log.ts";
 import { systemClock } from "../store/clock.ts";
 import type { Store } from "../store/store.ts";
 import { Controllers } from "./controllers.ts";
+import { declareMetrics } from "./metrics.ts";
 
 export interface RunParts {
   readonly store: Store;
@@ -37,7 +38,7 @@ export async function runControllers(parts: RunParts): Promise<void> {
     holder: `${Deno.hostname()}_${crypto.randomUUID()}`,
   });
   const metrics = new Metrics();
-  controllers.declare(metrics);
+  declareMetrics(metrics, () => controllers.counted);
   const servers = new Servers(controllers, metrics, {
     health,
     metricsHost: env("TORTIE_CONTROLLERS_METRICS_HOST") || "0.0.0.0",
