@@ -8,7 +8,7 @@
  * at its End-of-RIB. Without the capability, or after a NOTIFICATION, all go at once.
  *
  * Restarting side (section 4.1): our own routes are announced as soon as a session is up; only
- * End-of-RIB waits, and only where we pass on what others tell us.
+ * End-of-RIB waits, and only for those whose routes we would pass on to the peer (`end_of_rib.ts`).
  */
 import type { Ip } from "../mod/net/mod.ts";
 import type { AddressFamily, PeerConfig } from "./config.ts";
@@ -40,8 +40,8 @@ export interface PeerHost {
   restarting(): boolean;
   /** The Forwarding State bit of OPENs that go out now. */
   forwarding(): boolean;
-  /** End-of-RIB is to wait. */
-  holdsEndOfRib(): boolean;
+  /** End-of-RIB to the peer is to wait. */
+  holdsEndOfRib(name: string): boolean;
   exportClass(rules: ExportRules): ExportClass;
   /** A tick is wanted: routes have changed or are to be sent. */
   schedule(): void;
@@ -215,7 +215,7 @@ export class PeerRoutes {
     for (const [family, kind] of this.#owed) {
       if (kind === "end-of-refresh") link.send(encodeRouteRefresh(family, 2), 1);
       else {
-        if (this.host.holdsEndOfRib()) continue;
+        if (this.host.holdsEndOfRib(this.config.name)) continue;
         const writer = new Writer(32);
         writeEndOfRib(writer, family);
         link.send(writer.done(), 1);

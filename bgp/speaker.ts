@@ -25,6 +25,7 @@ import { idOf } from "./message/attributes.ts";
 import { CEASE, CEASE_DECONFIGURED, CEASE_SHUTDOWN, protocolError } from "./message/error.ts";
 import { shutdownData } from "./message/frame.ts";
 import { AttributeCache } from "./message/update.ts";
+import { ARRIVAL, done, isAwaited } from "./end_of_rib.ts";
 import { Listeners } from "./listeners.ts";
 import { OwnRoutes } from "./own_routes.ts";
 import { Peer } from "./peer.ts";
@@ -70,6 +71,8 @@ export class Speaker implements BgpSpeaker, PeerHost {
   #convergedCalls: (() => void)[] = [];
   #state: "new" | "running" | "stopped" = "new";
   #peersGiven = false;
+  /** Peers without a session may still come up (`end_of_rib.ts`). */
+  #arriving = true;
   #converged = false;
   #scheduled = false;
   readonly #timers = new Set<Timer>();
@@ -100,6 +103,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     this.#guard();
     this.#after(1000 * (this.#config.deferralTime ?? DEFERRAL), () => this.#converge());
     this.#watch();
+    if (this.#peersGiven) this.#awaitArrival();
     this.schedule();
   }
 
@@ -138,7 +142,9 @@ export class Speaker implements BgpSpeaker, PeerHost {
   }
 
   setPeers(peers: readonly PeerConfig[]): void {
+    const first = !this.#peersGiven;
     this.#peersGiven = true;
+    if (first && this.#state === "running") this.#awaitArrival();
     const wanted = new Map<string, PeerConfig>();
     for (const config of peers) {
       let { name } = config;
@@ -259,13 +265,10 @@ export class Speaker implements BgpSpeaker, PeerHost {
     return this.#config.restarting !== false || this.#converged;
   }
 
-  holdsEndOfRib(): boolean {
-    if (!this.restarting()) return false;
-    const passesOn = [...this.#peers.values()].some((peer) =>
-      peer.config.routeReflectorClient || peer.localAs !== peer.config.remoteAs
-    );
-    // Two that restart together do not wait for each other.
-    return passesOn && ![...this.#peers.values()].every((peer) => done(peer) || bothRestart(peer));
+  holdsEndOfRib(name: string): boolean {
+    const to = this.#peers.get(name);
+    if (!to || !this.restarting()) return false;
+    return [...this.#peers.values()].some((from) => isAwaited(from, to, this.#arriving));
   }
 
   exportClass(rules: ExportRules): ExportClass {
@@ -325,6 +328,13 @@ export class Speaker implements BgpSpeaker, PeerHost {
     const told = changes.filter((change) => change.usedChanged)
       .map(({ destination }) => bestRoute(destination));
     if (told.length > 0) { for (const call of this.#routeCalls) call(told); }
+  }
+
+  #awaitArrival(): void {
+    this.#after(ARRIVAL, () => {
+      this.#arriving = false;
+      this.schedule();
+    });
   }
 
   /** What time alone completes: peers that send no End-of-RIB. */
@@ -434,23 +444,6 @@ export class Speaker implements BgpSpeaker, PeerHost {
     if (!this.#strangers.refused(address)) return;
     this.log("warning", `a connection from ${formatIp(address)}, which is no peer, is refused`);
   }
-}
-
-/** Milliseconds after which a peer without End-of-RIB is taken to have told everything. */
-const TOLD = 2_000;
-
-/** Whether the peer has told all that it has. */
-function done(peer: Peer): boolean {
-  const { session } = peer;
-  if (session.state !== "Established") return false;
-  const { restart, families } = session.negotiated;
-  return [...families].every((family) => peer.routes.endOfRib.has(family)) ||
-    (!restart && peer.clock.now() - session.since >= TOLD);
-}
-
-function bothRestart(peer: Peer): boolean {
-  const { session } = peer;
-  return session.state === "Established" && session.negotiated.restart?.restarting === true;
 }
 
 /** A departing peer that is the same one under another name. */

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { formatIp, formatPrefix, mustIp, mustPrefix } from "../mod/net/mod.ts";
 import type { PeerConfig, RouteFilter } from "./config.ts";
 import type { Attributes } from "./message/attributes.ts";
-import { fromHex } from "./message/bytes.ts";
+import { fromHex, Writer } from "./message/bytes.ts";
 import { encodeRouteRefresh } from "./message/frame.ts";
+import { writeEndOfRib } from "./message/update_encode.ts";
 import { Speaker } from "./speaker.ts";
 import { Cluster, meshAddress, meshPeers } from "./testing/cluster.ts";
 import { FakeClock, FakeNet } from "./testing/fake_net.ts";
@@ -542,20 +543,53 @@ Deno.test("a speaker without peers has converged; one whose peer stays away wait
   assert.equal(told, 1);
 });
 
-Deno.test("a cold start says so in its OPEN, and holds no End-of-RIB back for who is missing", () => {
-  const start = (restarting: boolean, deferralTime?: number) => {
+Deno.test("End-of-RIB waits for those that are there or may come, and only for what they would have passed on", () => {
+  const OTHER = mustIp("10.9.9.9");
+  const start = (restarting: boolean, remoteAs = 64999, seconds = 3, deferralTime?: number) => {
     const cluster = new Cluster();
     for (const n of [1, 2]) cluster.add(n, n === 1 ? { restarting, deferralTime } : {});
-    // One peer that passes nothing on and is not there, of another AS: what it would say would be told.
-    const missing = { name: "missing", address: mustIp("10.9.9.9"), remoteAs: 64999 };
+    // A peer that is not there. Of another AS, what it would say would be told; of ours, it would not.
+    const missing = { name: "missing", address: OTHER, remoteAs };
     cluster.nodes.get(1)!.speaker.setPeers([...meshPeers(1, [1, 2]), missing]);
     cluster.nodes.get(2)!.speaker.setPeers(meshPeers(2, [1, 2]));
-    cluster.clock.advance(3_000);
-    const [seen] = cluster.nodes.get(2)!.speaker.peers();
-    return [seen.state, seen.endOfRib.length, seen.capabilities.some((c) => /restarting/.test(c))];
+    cluster.clock.advance(1000 * seconds);
+    const seen = () => {
+      const [peer] = cluster.nodes.get(2)!.speaker.peers();
+      const restarts = peer.capabilities.some((c) => /restarting/.test(c));
+      return [peer.state, peer.endOfRib.length, restarts];
+    };
+    return { cluster, seen };
   };
-  assert.deepEqual(start(false, 2), ["Established", 1, false]);
-  assert.deepEqual(start(true), ["Established", 0, true]);
+  assert.deepEqual(start(false, 64999, 3, 2).seen(), ["Established", 1, false], "a cold start");
+  assert.deepEqual(start(true).seen(), ["Established", 0, true], "it may come yet");
+  assert.deepEqual(start(true, 64999, 16).seen(), ["Established", 1, true], "it is absent");
+  assert.deepEqual(start(true, 64512).seen(), ["Established", 1, true], "we are no transit for it");
+
+  // One that comes in time is waited for until it has told its table, or for the deferral time.
+  for (const tells of [true, false]) {
+    const { cluster, seen } = start(true, 64999, 10, 60);
+    const late = new RawPeer(cluster.net, OTHER, 64999, 0x0a090909, [
+      { kind: "multiprotocol", afi: 1, safi: 1 },
+      { kind: "four-octet-as", as: 64999 },
+      {
+        kind: "graceful-restart",
+        restarting: false,
+        notification: false,
+        time: 120,
+        families: [],
+      },
+    ]);
+    late.establish(mustIp("10.0.0.1"));
+    cluster.clock.advance(20_000);
+    assert.deepEqual(seen(), ["Established", 0, true], "30 s after the start");
+    if (tells) {
+      const end = new Writer();
+      writeEndOfRib(end, "ipv4");
+      late.send(end.done());
+      cluster.clock.advance(1_000);
+    } else cluster.clock.advance(31_000);
+    assert.deepEqual(seen(), ["Established", 1, true], tells ? "its End-of-RIB" : "60 s");
+  }
 });
 
 Deno.test("lost again before it has told its table: a peer's routes keep their first deadline", () => {

@@ -8,6 +8,11 @@
  *   session-reset        the NOTIFICATION to send
  *
  * Of several faults the severest answer counts. What was dropped without harm is told in `notes`.
+ *
+ * To treat routes as withdrawn one has to know them all. A message that says nothing reachable may have
+ * lost just that (an attribute that overruns hides an MP_REACH_NLRI behind it): there, whatever would
+ * have cost the routes costs the session (RFC 7606 sections 3 (j) and 5.2). This holds for withdrawals
+ * with attributes, too, which no well-behaved peer sends.
  */
 import type { AddressFamily } from "../config.ts";
 import { type PrefixKey, readKeys } from "../prefix_key.ts";
@@ -194,6 +199,8 @@ export class AttributeCache {
 class Reading {
   readonly #notes: string[] = [];
   #withdraw = false;
+  /** The first that costs the routes. */
+  #fault: string | undefined;
   #reset: ProtocolError | undefined;
   #reach: MpReach | undefined;
   #unreach: MpUnreach | undefined;
@@ -221,9 +228,11 @@ class Reading {
         continue;
       }
       if (spec && ((raw.flags ^ spec.flags) & (OPTIONAL | TRANSITIVE)) !== 0) {
-        // RFC 7606 section 3 (c).
-        this.#treatAsWithdraw(`${spec.name} with flags 0x${raw.flags.toString(16)}`);
-        if (!mp) continue;
+        // RFC 7606 section 3 (c), and for the two that hold prefixes 5.3: those are not known then.
+        const text = `${spec.name} with flags 0x${raw.flags.toString(16)}`;
+        if (mp) this.#fail(4, text);
+        else this.#treatAsWithdraw(text);
+        continue;
       }
       if (!spec && (raw.flags & OPTIONAL) === 0) {
         this.#fail(2, `unknown well-known attribute ${raw.type}`);
@@ -246,8 +255,12 @@ class Reading {
 
     let attributes: Attributes | undefined;
     const announces = nlri.length > 0 || (reach?.keys.length ?? 0) > 0;
-    if (!this.#reset && announces && !this.#withdraw) {
-      attributes = this.#readAttributes(nlri.length > 0, reach);
+    if (!this.#reset && !this.#withdraw) {
+      if (announces) attributes = this.#readAttributes(nlri.length > 0, reach);
+      else this.#checkAttributes();
+    }
+    if (this.#withdraw && !this.#reachesSomething()) {
+      this.#fail(1, `${this.#fault}, in an UPDATE without reachable prefixes`);
     }
     if (this.#reset) return { answer: "session-reset", error: this.#reset };
     if (this.#withdraw) {
@@ -274,6 +287,13 @@ class Reading {
       endOfRib: this.#endOfRib(),
       notes: this.#notes,
     };
+  }
+
+  /** Prefixes to be reached are in the message, of whatever family. */
+  #reachesSomething(): boolean {
+    const reach = this.#reach;
+    if (this.split.nlri.length > 0) return true;
+    return reach !== undefined && (reach.family ? reach.keys : reach.nlri).length > 0;
   }
 
   /** RFC 4724 section 2: an empty UPDATE, or an MP_UNREACH_NLRI of no prefixes alone. */
@@ -339,7 +359,14 @@ class Reading {
     return attributes;
   }
 
-  #decodeAttributes(needsNextHop: boolean, reach: MpReach | undefined): Attributes | undefined {
+  /** Attributes that belong to no prefix: only what is wrong with them counts. */
+  #checkAttributes(): void {
+    const read = this.#decodeEach();
+    const fault = read && semanticFault(read.draft);
+    if (fault) this.#treatAsWithdraw(fault);
+  }
+
+  #decodeEach(): { draft: Draft; unknown: UnknownAttribute[]; partial: number[] } | undefined {
     const draft: Draft = {};
     const unknown: UnknownAttribute[] = [];
     const partial: number[] = [];
@@ -362,7 +389,13 @@ class Reading {
         partial.push(raw.type);
       }
     }
-    if (this.#withdraw || this.#reset) return undefined;
+    return this.#withdraw || this.#reset ? undefined : { draft, unknown, partial };
+  }
+
+  #decodeAttributes(needsNextHop: boolean, reach: MpReach | undefined): Attributes | undefined {
+    const read = this.#decodeEach();
+    if (!read) return undefined;
+    const { draft, unknown, partial } = read;
     const missing = [
       draft.origin === undefined && "ORIGIN",
       draft.asPath === undefined && "AS_PATH",
@@ -401,6 +434,7 @@ class Reading {
 
   #treatAsWithdraw(text: string): void {
     this.#withdraw = true;
+    this.#fault ??= text;
     this.#notes.push(`${text}: routes taken as withdrawn`);
   }
 

@@ -135,6 +135,53 @@ Deno.test("fields that do not fit the message reset the session", () => {
   }
 });
 
+Deno.test("what would cost the routes of a message costs the session where none can be found", () => {
+  const UNREACH = "800f0a0002013020010db80002";
+  const OVERRUN = "4001ff00"; // an ORIGIN that hides what follows
+  const BAD_ORIGIN = "4001020000";
+  const NONE = REACH.slice(0, -14).replace("800e1c", "800e15"); // MP_REACH_NLRI of no prefix
+  const MULTICAST = REACH.replace("000201", "000202"); // of a family that we do not carry
+  const cases: [
+    what: string,
+    attributes: string,
+    nlri: string,
+    withdrawn: string,
+    then: UpdateResult["answer"] | number,
+  ][] = [
+    ["MP_REACH_NLRI behind an overrun", `${OVERRUN}${P}${REACH}`, "", "", 1],
+    ["the same before it", `${REACH}${P}${OVERRUN}`, "", "", "treat-as-withdraw"],
+    ["the same with IPv4 prefixes", `${OVERRUN}${P}${REACH}`, "18cb0071", "", "treat-as-withdraw"],
+    ["nothing but an ORIGIN of 2", BAD_ORIGIN, "", "", 1],
+    ["nothing but rests of one", "40", "", "", 1],
+    ["nothing but an AS_PATH with AS 0", "400206020100000000", "", "", 1],
+    ["nothing but a MED with other flags", "c00404" + "00000001", "", "", 1],
+    ["withdrawn, ORIGIN of 2", BAD_ORIGIN, "", "18cb0071", 1],
+    ["MP_UNREACH_NLRI, ORIGIN of 2", `${UNREACH}${BAD_ORIGIN}`, "", "", 1],
+    ["MP_UNREACH_NLRI, communities of 5", `${UNREACH}c008050000000001`, "", "", 1],
+    ["MP_REACH_NLRI of nothing, ORIGIN of 2", `${NONE}${BAD_ORIGIN}${P}`, "", "", 1],
+    ["another family, ORIGIN of 2", `${MULTICAST}${BAD_ORIGIN}${P}`, "", "", "treat-as-withdraw"],
+    // What is in order, or is only dropped, is no reason for anything.
+    ["withdrawn, well-formed attributes", `${O}${P}`, "", "18cb0071", "accept"],
+    ["MP_UNREACH_NLRI, well-formed attributes", `${UNREACH}${O}${P}`, "", "", "accept"],
+    ["no mandatory attribute without a route", `${O}`, "", "", "accept"],
+    ["withdrawn, ATOMIC_AGGREGATE of 1", "40060101", "", "18cb0071", "accept"],
+    ["withdrawn, LOCAL_PREF of 3, eBGP", "400503000001", "", "18cb0071", "accept"],
+    // RFC 7606 5.3: what such an MP_REACH_NLRI says is not known.
+    ["MP_REACH_NLRI as well-known", `4${REACH.slice(1)}${O}${P}`, "", "", 4],
+    ["MP_UNREACH_NLRI as transitive", `c${UNREACH.slice(1)}`, "", "", 4],
+  ];
+  for (const [what, attributes, nlri, withdrawn, then] of cases) {
+    const result = decodeUpdate(body(attributes, nlri, withdrawn), EXTERNAL);
+    if (typeof then === "string") assert.equal(result.answer, then, what);
+    else {
+      assert.equal(result.answer, "session-reset", what);
+      if (result.answer !== "session-reset") continue;
+      assert.deepEqual([result.error.code, result.error.subcode], [3, then], what);
+      if (then === 1) assert.match(result.error.text, /without reachable prefixes/, what);
+    }
+  }
+});
+
 Deno.test("treat-as-withdraw withdraws everything that the message speaks of", () => {
   const result = decodeUpdate(
     body(`${REACH}800f0a0002013020010db80002${O}${P}`, "18cb0071", "18cb0072"),

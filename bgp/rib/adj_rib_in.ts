@@ -1,14 +1,14 @@
 /**
  * Adj-RIB-In: what one peer has told us, with our import rules applied. It feeds the table and knows
  * which routes are stale: kept from a session that is over (graceful restart, RFC 4724), or not yet
- * repeated in a refresh (RFC 7313). A route that comes again as it was only ceases to be stale; the
+ * repeated in a refresh (RFC 7313); `stale_routes.ts` says for how long. A route that comes again as it was only ceases to be stale; the
  * table does not hear of it.
  */
 import type { AddressFamily } from "../config.ts";
 import type { Attributes } from "../message/attributes.ts";
 import { keyFamily, type PrefixKey } from "../prefix_key.ts";
 import type { LocRib } from "./loc_rib.ts";
-import { Route, type RouteSource } from "./route.ts";
+import { Route, type RouteSource, type StaleMark } from "./route.ts";
 
 /** What the import rules make of a route. */
 export interface Judgement {
@@ -22,6 +22,8 @@ export class AdjRibIn {
   readonly #routes = new Map<PrefixKey, Route>();
   #accepted = 0;
   #stale = 0;
+  /** Routes of each mark. */
+  readonly #marks = new Map<StaleMark, number>();
 
   constructor(private readonly table: LocRib) {}
 
@@ -37,6 +39,11 @@ export class AdjRibIn {
     return this.#stale;
   }
 
+  /** The marks that routes bear now. */
+  marks(): StaleMark[] {
+    return [...this.#marks.keys()];
+  }
+
   announce(
     key: PrefixKey,
     received: Attributes,
@@ -46,7 +53,7 @@ export class AdjRibIn {
   ): void {
     const former = this.#routes.get(key);
     if (former?.received === received && former.source === source) {
-      this.#refresh(former);
+      this.#mark(former, undefined);
       return;
     }
     const { attributes, blocked } = rules(key, received);
@@ -58,21 +65,21 @@ export class AdjRibIn {
     if (route) this.#drop(route);
   }
 
-  /** All routes of the family become stale, if they are not already. */
-  markStale(family: AddressFamily): void {
+  /** All routes of the family become stale; of two marks the one with the earlier deadline stays. */
+  markStale(family: AddressFamily, mark: StaleMark): void {
     for (const route of this.#routes.values()) {
-      if (keyFamily(route.key) !== family || route.stale) continue;
-      route.stale = true;
-      this.#stale++;
+      if (keyFamily(route.key) !== family) continue;
+      if (route.mark && route.mark.deadline <= mark.deadline) continue;
+      this.#mark(route, mark);
     }
   }
 
-  /** Drops the stale routes of the family; returns how many. */
-  sweep(family: AddressFamily): number {
-    if (this.#stale === 0) return 0;
+  /** Drops the stale routes of the family, or those whose mark is such; returns how many. */
+  sweep(family: AddressFamily, such?: (mark: StaleMark) => boolean): number {
+    if (this.#stale === 0 || (such && !this.marks().some(such))) return 0;
     let swept = 0;
     for (const route of this.#routes.values()) {
-      if (!route.stale || keyFamily(route.key) !== family) continue;
+      if (!route.mark || keyFamily(route.key) !== family || such?.(route.mark) === false) continue;
       this.#drop(route);
       swept++;
     }
@@ -91,9 +98,9 @@ export class AdjRibIn {
     for (const former of [...this.#routes.values()]) {
       const { attributes, blocked } = rules(former.key, former.received);
       if (attributes === former.attributes && blocked === former.blocked) continue;
-      const { key, source, received, since, stale } = former;
+      const { key, source, received, since, mark } = former;
       this.#put(new Route(key, source, received, attributes, since, blocked), former);
-      if (stale) this.#markOne(this.#routes.get(key)!);
+      this.#mark(this.#routes.get(key)!, mark);
     }
   }
 
@@ -103,15 +110,20 @@ export class AdjRibIn {
     return n;
   }
 
-  #markOne(route: Route): void {
-    route.stale = true;
-    this.#stale++;
-  }
-
-  #refresh(route: Route): void {
-    if (!route.stale) return;
-    route.stale = false;
-    this.#stale--;
+  #mark(route: Route, mark: StaleMark | undefined): void {
+    const { mark: former } = route;
+    if (former === mark) return;
+    if (former) {
+      const left = this.#marks.get(former)! - 1;
+      if (left > 0) this.#marks.set(former, left);
+      else this.#marks.delete(former);
+      this.#stale--;
+    }
+    if (mark) {
+      this.#marks.set(mark, (this.#marks.get(mark) ?? 0) + 1);
+      this.#stale++;
+    }
+    route.mark = mark;
   }
 
   #put(route: Route, former: Route | undefined): void {
@@ -128,7 +140,7 @@ export class AdjRibIn {
   }
 
   #forget(route: Route): void {
-    if (route.stale) this.#stale--;
+    this.#mark(route, undefined);
     if (route.blocked === undefined) this.#accepted--;
   }
 }

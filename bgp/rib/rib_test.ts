@@ -29,6 +29,8 @@ const SOURCES: RouteSource[] = [1, 2, 3].map((n) => ({
   client: false,
 }));
 
+const LOST = { deadline: 0 };
+
 const context = { metric: () => 0, multipath: false };
 const accept = (_: PrefixKey, attributes: Attributes) => ({ attributes });
 
@@ -120,7 +122,7 @@ Deno.test("whatever peers do, the best route is the best of what is there, and n
             routes.delete(a.key);
             break;
           case "stale":
-            rib.markStale("ipv4");
+            rib.markStale("ipv4", LOST);
             for (const r of routes.values()) r.stale = true;
             break;
           case "sweep":
@@ -150,7 +152,7 @@ Deno.test("a route that comes again as it was is no change", () => {
   const rib = new AdjRibIn(table);
   rib.announce(KEYS[0], ATTRIBUTES[0], SOURCES[0], 0, accept);
   assert.equal(table.settle().length, 1);
-  rib.markStale("ipv4");
+  rib.markStale("ipv4", LOST);
   rib.announce(KEYS[0], ATTRIBUTES[0], SOURCES[0], 9, accept);
   assert.equal(rib.stale, 0);
   assert.equal(table.unsettled, false);
@@ -161,7 +163,7 @@ Deno.test("import rules are applied again without the peer", () => {
   const rib = new AdjRibIn(table);
   rib.announce(KEYS[0], ATTRIBUTES[0], SOURCES[0], 0, accept);
   rib.announce(KEYS[1], ATTRIBUTES[0], SOURCES[0], 0, accept);
-  rib.markStale("ipv4");
+  rib.markStale("ipv4", LOST);
   table.settle();
   rib.rejudge((k, attributes) => ({
     attributes,

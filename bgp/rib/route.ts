@@ -30,9 +30,15 @@ export const LOCAL: RouteSource = {
   client: false,
 };
 
+/** Why routes are stale: one object for all that one loss of the peer, or a refresh, has made so. */
+export interface StaleMark {
+  /** Clock time from which a route is not kept any more if the peer is away then. */
+  readonly deadline: number;
+}
+
 export class Route {
   /** The peer is away or has begun a refresh, and has not announced the route again. */
-  stale = false;
+  mark: StaleMark | undefined = undefined;
 
   constructor(
     readonly key: PrefixKey,
@@ -45,4 +51,8 @@ export class Route {
     readonly blocked?: string,
     readonly tag?: string,
   ) {}
+
+  get stale(): boolean {
+    return this.mark !== undefined;
+  }
 }
