@@ -49,7 +49,7 @@ import type { Log } from "./log.ts";
 import { hostMtu, podMtu } from "./mtu.ts";
 import type { Failure, Reconciler } from "./reconciler.ts";
 import { fromRoute } from "./route_forms.ts";
-import { PROTOCOL_BGP, PROTOCOL_OWN, resolveNextHop, RoutePlan } from "./route_plan.ts";
+import { PROTOCOL_BGP, PROTOCOL_OWN, RoutePlan } from "./route_plan.ts";
 import type { ClusterState, Topic } from "./state.ts";
 import { FAMILIES, VXLAN_DEVICES } from "./vxlan.ts";
 
@@ -75,7 +75,7 @@ export class Kernel implements NodeKernel {
   readonly #neighbours;
   readonly #forwarding;
   readonly #routes: RoutePart;
-  readonly #plan = new RoutePlan();
+  readonly #plan = new RoutePlan(() => this.#routes.paths());
   readonly #endpointParts: EndpointParts;
   /** What is wanted beside the endpoints' parts. */
   #common: Pick<KernelPlan, "sysctls" | "neighbours"> = {
@@ -164,7 +164,7 @@ export class Kernel implements NodeKernel {
     switch (event.kind) {
       case "overflow":
         this.resync();
-        this.#routes.pathsChanged();
+        this.#pathsChanged();
         return this.onChange();
       case "link":
         return this.#linkEvent(event.link, event.gone);
@@ -260,6 +260,7 @@ export class Kernel implements NodeKernel {
 
   #pathsChanged(): void {
     this.#routes.pathsChanged();
+    this.#plan.nextHops.forget();
     this.onPaths();
   }
 
@@ -305,8 +306,12 @@ export class Kernel implements NodeKernel {
       this.#stale = true;
       throw error;
     }
+    this.#plan.changeLearned(this.#news);
     for (const key of this.#news) this.#routes.reconciler.want(key, this.#plan.at(key));
     this.#news = new Set();
+    const { nextHops } = this.#plan;
+    if (nextHops.takeRoutesMoved()) this.#routes.reconciler.setDesired(this.#plan.again());
+    if (nextHops.takeChoiceMoved()) this.onPaths();
     return [
       ...this.#faults,
       ...failures,
@@ -371,7 +376,6 @@ export class Kernel implements NodeKernel {
     reconciler.setDesired(this.#plan.whole(plan.own, {
       learned: this.learned(),
       takesLearned: plan.takesLearned,
-      resolve: (nextHop) => this.#routes.resolve(nextHop),
     }));
     this.#news.clear();
   }
@@ -409,12 +413,12 @@ export class Kernel implements NodeKernel {
   }
 
   resolve(nextHop: Ip): { metric: number } | undefined {
-    return resolveNextHop(this.#routes.paths(), nextHop) && { metric: 0 };
+    return this.#plan.nextHops.reaches(nextHop) && { metric: 0 };
   }
 
   /** The interface by which an address is reached now. */
   interfaceTo(address: Ip): string | undefined {
-    const hop = resolveNextHop(this.#routes.paths(), address);
+    const hop = this.#plan.nextHops.reaches(address);
     return hop && this.#links.get(hop.oif)?.name;
   }
 

@@ -4,7 +4,8 @@
  */
 import { type Route, RT_TABLE_MAIN } from "../../ffi/route/route.ts";
 import { compareIp, type Family, type Ip } from "../net/mod.ts";
-import { type KernelPath, type PlannedRoute, PROTOCOL_BGP } from "./route_plan.ts";
+import type { KernelPath } from "./next_hops.ts";
+import { type PlannedRoute, PROTOCOL_BGP, PROTOCOL_OWN } from "./route_plan.ts";
 
 /** The metric under which our routes stand. */
 const METRIC: Record<Family, number> = { 4: 0, 6: 1024 };
@@ -55,16 +56,16 @@ function byGateway(a: { gateway?: Ip }, b: { gateway?: Ip }): number {
   return a.gateway && b.gateway ? compareIp(a.gateway, b.gateway) : 0;
 }
 
-/** A route that next hops may be resolved through: none that BGP itself put there. */
+/** A route of others that next hops may be resolved through; ours and BGP's are told of by the plan. */
 export function toPath(route: Route): KernelPath | undefined {
-  if (route.protocol === PROTOCOL_BGP) return undefined;
+  const { destination, protocol = 0, priority = 0, type = "unicast" } = route;
+  if (protocol === PROTOCOL_BGP || protocol === PROTOCOL_OWN || !isRouteForm(type)) {
+    return undefined;
+  }
+  const path = { prefix: destination, protocol, metric: priority, type };
+  if (type !== "unicast") return path;
   const hop = route.hops?.[0];
-  if ((route.type ?? "unicast") !== "unicast" || hop?.oif === undefined) return undefined;
-  return {
-    prefix: route.destination,
-    protocol: route.protocol ?? 0,
-    metric: route.priority ?? 0,
-    gateway: hop.gateway,
-    oif: hop.oif,
-  };
+  if (hop?.oif === undefined) return undefined;
+  const { gateway, oif, onlink } = hop;
+  return { ...path, hop: { gateway, oif, onlink } };
 }

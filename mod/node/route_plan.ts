@@ -9,20 +9,20 @@
  *               blocks in VXLAN pools
  *   learned     10.244.2.0/26 via 192.0.2.12 dev eth0        protocol 81, but not in VXLAN pools
  *
- * A next hop that lies on no link of ours is reached through the route to it, as BIRD does: the
- * kernel's gateway is then that route's. It is never put `onlink`, which would send packets for a far
- * node to whoever answers ARP for it.
+ * A next hop that lies on no link of ours is reached through the route to it (`next_hops.ts`): the
+ * kernel's gateway is then that route's. It is not put `onlink` by ourselves, which would send packets
+ * for a far node to whoever answers ARP for it.
  */
 import {
   addressBits,
-  compareIp,
   formatPrefix,
   type Ip,
+  mustPrefix,
   type Prefix,
-  prefixContains,
   prefixFamily,
 } from "../net/mod.ts";
 import type { BestRouteChange } from "../../bgp/config.ts";
+import { type KernelPath, NextHops, sameHop } from "./next_hops.ts";
 
 /** Routes that we compute: endpoints, blackholes, tunnels. */
 export const PROTOCOL_OWN = 80;
@@ -50,29 +50,6 @@ export interface PlannedRoute {
   readonly astray?: boolean;
 }
 
-/** A route of the kernel that next hops may be resolved through. */
-export interface KernelPath extends Hop {
-  readonly prefix: Prefix;
-  readonly protocol: number;
-  readonly metric: number;
-}
-
-/**
- * How to reach a next hop, by the most specific route that is not of BGP's own making (a route must
- * not be resolved through one that BGP itself put there) and not an endpoint's.
- */
-export function resolveNextHop(paths: readonly KernelPath[], nextHop: Ip): Hop | undefined {
-  let best: KernelPath | undefined;
-  for (const path of paths) {
-    if (path.protocol === PROTOCOL_BGP || path.protocol === PROTOCOL_OWN) continue;
-    if (!prefixContains(path.prefix, nextHop)) continue;
-    const better = !best || path.prefix.length > best.prefix.length ||
-      (path.prefix.length === best.prefix.length && path.metric < best.metric);
-    if (better) best = path;
-  }
-  return best && { gateway: best.gateway ?? nextHop, oif: best.oif };
-}
-
 /** What this node puts into the table of itself, beside its endpoints' routes. */
 export interface OwnInputs {
   readonly ownBlocks: readonly Prefix[];
@@ -86,7 +63,6 @@ export interface LearnedInputs {
   readonly learned: ReadonlyMap<string, BestRouteChange>;
   /** Whether BGP has a say about a prefix. Absent: always. */
   takesLearned?(prefix: Prefix): boolean;
-  resolve(nextHop: Ip): Hop | undefined;
 }
 
 /**
@@ -105,15 +81,33 @@ export class RoutePlan {
   #hops = new WeakMap<BestRouteChange["paths"], readonly Hop[]>();
   /** Learned prefixes that no link leads to. */
   readonly unresolved = new Set<string>();
+  readonly nextHops: NextHops;
+
+  /** `paths`: the table as far as it is others'. */
+  constructor(paths: () => readonly KernelPath[]) {
+    this.nextHops = new NextHops(paths, {
+      endpoint: (key) => this.#endpoints.get(key),
+      own: (key) => this.#own.get(key),
+      isLearned: (key) => this.#isLearned(key),
+      prefixes: () => this.#prefixes(),
+    });
+  }
 
   /** Everything anew, by canonical prefix; the map is the caller's. */
   whole(own: OwnInputs, learned: LearnedInputs): Map<string, PlannedRoute> {
     this.#own = ownRoutes(own);
     this.#from = learned;
+    this.nextHops.renew();
+    return this.again();
+  }
+
+  /** The same anew, for next hops are resolved otherwise than before. */
+  again(): Map<string, PlannedRoute> {
+    this.nextHops.takeRoutesMoved();
     this.#hops = new WeakMap();
     this.unresolved.clear();
     const routes = new Map<string, PlannedRoute>();
-    for (const key of learned.learned.keys()) {
+    for (const key of this.#from?.learned.keys() ?? []) {
       const route = this.at(key);
       if (route) routes.set(key, route);
     }
@@ -124,15 +118,25 @@ export class RoutePlan {
 
   /** An endpoint's route, or none any more: the plan may be another at the key now. */
   changeEndpoint(key: string, route: PlannedRoute | undefined): void {
+    const { prefix } = route ?? this.#endpoints.get(key) ?? {};
     if (route) this.#endpoints.set(key, route);
     else this.#endpoints.delete(key);
+    if (prefix) this.nextHops.changed([prefix]);
+  }
+
+  /** What BGP has to say of these prefixes is another thing now. */
+  changeLearned(keys: Iterable<string>): void {
+    const learned = this.#from?.learned;
+    this.nextHops.changed([...keys].map((key) => learned?.get(key)?.prefix ?? mustPrefix(key)));
   }
 
   /** This node's own part anew; the keys at which the plan may be another now. */
   changeOwn(own: OwnInputs): Set<string> {
     const former = this.#own;
     this.#own = ownRoutes(own);
-    return new Set([...former.keys(), ...this.#own.keys()]);
+    const changed = new Map([...former, ...this.#own]);
+    this.nextHops.changed([...changed.values()].map((route) => route.prefix));
+    return new Set(changed.keys());
   }
 
   /** The route that should be there under the key now. */
@@ -145,18 +149,28 @@ export class RoutePlan {
     const change = this.#from?.learned.get(key);
     if (!change) return undefined;
     const { prefix, paths } = change;
-    const { takesLearned, resolve } = this.#from!;
-    if (takesLearned && !takesLearned(prefix)) return undefined;
+    if (!this.#isLearned(key)) return undefined;
     let hops = this.#hops.get(paths);
-    if (!hops) this.#hops.set(paths, hops = hopsOf(paths, resolve));
+    if (!hops) this.#hops.set(paths, hops = hopsOf(paths, (ip) => this.nextHops.resolve(ip)));
     if (hops.length > 0) return { prefix, protocol: PROTOCOL_BGP, type: "unicast", hops };
     this.unresolved.add(key);
     return undefined;
   }
+
+  #isLearned(key: string): boolean {
+    const change = this.#from?.learned.get(key);
+    return change !== undefined && this.#from?.takesLearned?.(change.prefix) !== false;
+  }
+
+  *#prefixes(): Iterable<Prefix> {
+    for (const { prefix } of this.#endpoints.values()) yield prefix;
+    for (const { prefix } of this.#own.values()) yield prefix;
+    for (const { prefix } of this.#from?.learned.values() ?? []) yield prefix;
+  }
 }
 
 /** One for each way that leads somewhere. */
-function hopsOf(paths: BestRouteChange["paths"], resolve: LearnedInputs["resolve"]): Hop[] {
+function hopsOf(paths: BestRouteChange["paths"], resolve: (nextHop: Ip) => Hop | undefined): Hop[] {
   const hops: Hop[] = [];
   for (const { nextHop } of paths) {
     const hop = resolve(nextHop);
@@ -178,11 +192,6 @@ function ownRoutes({ ownBlocks, tunnels }: OwnInputs): Map<string, PlannedRoute>
     });
   }
   return routes;
-}
-
-function sameHop(a: Hop, b: Hop): boolean {
-  if (a.oif !== b.oif || !a.onlink !== !b.onlink || !a.gateway !== !b.gateway) return false;
-  return !a.gateway || compareIp(a.gateway, b.gateway!) === 0;
 }
 
 export function sameRoute(a: PlannedRoute, b: PlannedRoute): boolean {

@@ -1,23 +1,25 @@
 import assert from "node:assert/strict";
 import { formatIp, formatPrefix, type Ip, mustIp, mustPrefix } from "../net/mod.ts";
 import { felixParameters } from "./felix.ts";
-import { type PlannedRoute, resolveNextHop } from "./route_plan.ts";
+import { type KernelPath, resolveByOthers } from "./next_hops.ts";
+import type { PlannedRoute } from "./route_plan.ts";
 import { StateWorld } from "./testing/world.ts";
 import { vtepMac } from "./vxlan.ts";
 import { planDevice, planTunnels } from "./vxlan_plan.ts";
 
 const ETH0 = 2, DEVICE = 5;
 
+const path = (prefix: string, protocol: number, metric = 0, gateway?: string): KernelPath => ({
+  prefix: mustPrefix(prefix),
+  protocol,
+  metric,
+  type: "unicast",
+  hop: { oif: ETH0, gateway: gateway ? mustIp(gateway) : undefined },
+});
 const paths = [
-  { prefix: mustPrefix("192.0.2.0/24"), oif: ETH0, protocol: 2, metric: 0 },
-  {
-    prefix: mustPrefix("0.0.0.0/0"),
-    oif: ETH0,
-    gateway: mustIp("192.0.2.1"),
-    protocol: 3,
-    metric: 0,
-  },
-  { prefix: mustPrefix("2001:db8::/64"), oif: ETH0, protocol: 2, metric: 256 },
+  path("192.0.2.0/24", 2),
+  path("0.0.0.0/0", 3, 0, "192.0.2.1"),
+  path("2001:db8::/64", 2, 256),
 ];
 
 function text({ prefix, type, protocol, hops }: PlannedRoute): string {
@@ -37,7 +39,7 @@ function plan(world: StateWorld, device: { index: number; up: boolean } | null =
     pools: world.state.poolPrefixes(),
     blocks: world.state.blocks.values(),
     device: device ?? undefined,
-    resolve: (nextHop: Ip) => resolveNextHop(paths, nextHop),
+    resolve: (nextHop: Ip) => resolveByOthers(paths, nextHop),
   });
   return {
     address: made.address && formatIp(made.address),

@@ -1,7 +1,7 @@
 /** The host's interfaces and addresses, for the choice of the node's own (`autodetect.ts`). */
 import { type Ip, prefixContains, prefixOf } from "../../net/mod.ts";
 import type { Host, HostInterface } from "../autodetect.ts";
-import { type KernelPath, resolveNextHop } from "../route_plan.ts";
+import { type KernelPath, resolveByOthers } from "../next_hops.ts";
 import type { LinkTable } from "./link_table.ts";
 
 export function readHost(links: LinkTable, paths: () => readonly KernelPath[]): Host {
@@ -16,7 +16,7 @@ export function readHost(links: LinkTable, paths: () => readonly KernelPath[]): 
     interfaces.get(index)?.addresses.push({ ip, length });
   }
   const sourceTowards = (destination: Ip): Ip | undefined => {
-    const hop = resolveNextHop(paths(), destination);
+    const hop = resolveByOthers(paths(), destination);
     if (!hop?.gateway) return undefined;
     return socket.addresses().find((a) =>
       a.index === hop.oif && a.ip.family === destination.family &&

@@ -7,12 +7,8 @@
 import type { Link } from "../../../ffi/route/link.ts";
 import { addressBits, type Ip, type Prefix } from "../../net/mod.ts";
 import type { FelixParameters } from "../felix.ts";
-import {
-  type KernelPath,
-  type OwnInputs,
-  type PlannedRoute,
-  resolveNextHop,
-} from "../route_plan.ts";
+import { type KernelPath, resolveByOthers } from "../next_hops.ts";
+import type { OwnInputs, PlannedRoute } from "../route_plan.ts";
 import type { ClusterState } from "../state.ts";
 import { FAMILIES, tunnels, VXLAN_DEVICES } from "../vxlan.ts";
 import { planDevice, planTunnels, poolFinder, type VxlanDevice } from "../vxlan_plan.ts";
@@ -127,7 +123,7 @@ function planVxlan(inputs: KernelInputs, pools: ReturnType<ClusterState["poolPre
       pools,
       blocks: state.locatedBlocks(),
       device: link,
-      resolve: (nextHop) => resolveNextHop(paths, nextHop),
+      resolve: (nextHop) => resolveByOthers(paths, nextHop),
     });
     for (const [key, route] of plan.routes) routes.set(key, route);
     for (const key of plan.awaited) awaited.add(key);

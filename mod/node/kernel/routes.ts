@@ -7,18 +7,11 @@
  * to get a tunnel that is not ready.
  */
 import { type Route, RT_TABLE_MAIN, RTPROT_KERNEL } from "../../../ffi/route/route.ts";
-import { formatPrefix, type Ip } from "../../net/mod.ts";
+import { formatPrefix } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
+import type { KernelPath } from "../next_hops.ts";
 import { fromRoute, toPath, toRoute } from "../route_forms.ts";
-import {
-  type Hop,
-  type KernelPath,
-  type PlannedRoute,
-  PROTOCOL_BGP,
-  PROTOCOL_OWN,
-  resolveNextHop,
-  sameRoute,
-} from "../route_plan.ts";
+import { type PlannedRoute, PROTOCOL_BGP, PROTOCOL_OWN, sameRoute } from "../route_plan.ts";
 import { gone, isGone } from "./gone.ts";
 import { Later } from "../later.ts";
 import type { LinkTable } from "./link_table.ts";
@@ -36,7 +29,6 @@ export class RoutePart {
   readonly #links: LinkTable;
   readonly #later: Later;
   #paths: KernelPath[] | undefined;
-  #hops = new WeakMap<Ip, Hop | null>();
   #awaited: ReadonlySet<string> = new Set();
   /** When a route was first seen whose tunnel is awaited. */
   readonly #awaitedSince = new Map<string, number>();
@@ -79,14 +71,14 @@ export class RoutePart {
     }
   }
 
-  /** Whether the table holds a route of ours, of either protocol: `paths` leaves out what BGP learned. */
+  /** Whether the table holds a route of ours, of either protocol: `paths` leaves both out. */
   holdsOurs(): boolean {
     return this.#links.socket.routes({ table: RT_TABLE_MAIN }).some(({ protocol }) =>
       protocol === PROTOCOL_OWN || protocol === PROTOCOL_BGP
     );
   }
 
-  /** Ways to next hops, as the table has them. */
+  /** Others' ways to next hops, as the table has them. */
   paths(): readonly KernelPath[] {
     return this.#paths ??= this.#links.socket.routes({ table: RT_TABLE_MAIN }).map(toPath)
       .filter((path) => path !== undefined);
@@ -95,16 +87,6 @@ export class RoutePart {
   /** Somebody else's routes have changed. */
   pathsChanged(): void {
     this.#paths = undefined;
-    this.#hops = new WeakMap();
-  }
-
-  /** How to reach a next hop. Thousands of routes share one. */
-  resolve(nextHop: Ip): Hop | undefined {
-    let hop = this.#hops.get(nextHop);
-    if (hop === undefined) {
-      this.#hops.set(nextHop, hop = resolveNextHop(this.paths(), nextHop) ?? null);
-    }
-    return hop ?? undefined;
   }
 
   #read(): Map<string, PlannedRoute> {
