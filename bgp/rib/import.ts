@@ -1,6 +1,7 @@
 /**
  * What may be used of a peer's routes: no path that has come through us already (RFC 4271 9.1.2, RFC
- * 4456 section 8), a next hop that is somebody else's address, and what our filter lets pass. A
+ * 4456 section 8), a destination that can be one, a next hop that is somebody else's address, and what
+ * our filter lets pass. A
  * route that may not be used is kept with the reason.
  */
 import { compareIp, formatIp, type Ip } from "../../mod/net/mod.ts";
@@ -9,6 +10,7 @@ import { nextHopFault } from "../message/attribute_table.ts";
 import { type Attributes, countAs, formatId } from "../message/attributes.ts";
 import { type PrefixKey, prefixOfKey } from "../prefix_key.ts";
 import type { Judgement } from "./adj_rib_in.ts";
+import { martian } from "./martians.ts";
 import type { RouteSource } from "./route.ts";
 
 export interface ImportContext {
@@ -28,7 +30,7 @@ export function judgeImport(
   key: PrefixKey,
   received: Attributes,
 ): Judgement {
-  const blocked = loop(context, received) ?? badNextHop(context, received);
+  const blocked = loop(context, received) ?? martian(key) ?? badNextHop(context, received);
   if (blocked !== undefined || !context.filter) return { attributes: received, blocked };
   const { source } = context;
   const verdict = context.filter.judge({

@@ -53,6 +53,48 @@ Deno.test("what may not be used, and why", () => {
   }
 });
 
+Deno.test("destinations that are none, and those that only hold such", () => {
+  const cases: [string, RegExp | undefined][] = [
+    ["0.0.0.0/8", /no destination .* this host's own/],
+    ["0.4.0.0/16", /this host's own/],
+    ["0.0.0.0/32", /this host's own/],
+    ["127.0.0.0/8", /this host's own/],
+    ["127.8.0.1/32", /this host's own/],
+    ["224.0.0.0/4", /groups/],
+    ["239.1.2.3/32", /groups/],
+    ["255.255.255.255/32", /those of a link/],
+    ["::/128", /this host's own/],
+    ["::1/128", /this host's own/],
+    ["fe80::/10", /those of a link/],
+    ["fe80::1/128", /those of a link/],
+    ["febf::/16", /those of a link/],
+    ["ff00::/8", /groups/],
+    ["ff02::1/128", /groups/],
+    ["0.0.0.0/0", undefined],
+    ["0.0.0.0/1", undefined],
+    ["128.0.0.0/1", undefined],
+    ["126.0.0.0/7", undefined],
+    ["1.0.0.0/8", undefined],
+    ["10.244.0.0/26", undefined],
+    ["169.254.169.254/32", undefined],
+    ["223.255.255.0/24", undefined],
+    ["240.0.0.0/4", undefined],
+    ["255.255.255.0/24", undefined],
+    ["::/0", undefined],
+    ["::/1", undefined],
+    ["::2/128", undefined],
+    ["64:ff9b::/96", undefined],
+    ["2001:db8::/32", undefined],
+    ["fd00::/8", undefined],
+    ["fec0::/10", undefined],
+  ];
+  for (const [prefix, words] of cases) {
+    const { blocked } = judgeImport(context, keyOf(mustPrefix(prefix)), good);
+    if (words) assert.match(blocked ?? "", words, prefix);
+    else assert.equal(blocked, undefined, prefix);
+  }
+});
+
 Deno.test("the filter comes last, and may change attributes", () => {
   let asked = 0;
   const filter = {

@@ -312,6 +312,64 @@ export const BAD_MESSAGES: readonly BadMessage[] = [
     [3, 2],
     "4271 6.3",
   ),
+  // UPDATE: what would cost the routes, where none can be found (RFC 7606 5.2).
+  bad(
+    "Established",
+    "an ORIGIN that overruns before MP_REACH_NLRI (IPv6)",
+    update("4001ff00" + AS_PATH + mpReach("0002", HOP6, "2020010db8"), ""),
+    [3, 1],
+    "7606 5.2",
+  ),
+  bad(
+    "Established",
+    "an ORIGIN of two bytes and no route",
+    update("4001020000", ""),
+    [3, 1],
+    "7606 5.2",
+  ),
+  bad("Established", "rests of an attribute and no route", update("40", ""), [3, 1], "7606 5.2"),
+  bad(
+    "Established",
+    "a withdrawal with a MED of three bytes",
+    message(2, "0004" + NLRI + "0006" + "800403000001"),
+    [3, 1],
+    "7606 5.2",
+  ),
+  bad(
+    "Established",
+    "MP_UNREACH_NLRI with an ORIGIN of two bytes",
+    update("800f08" + "000201" + "2020010db8" + "4001020000", ""),
+    [3, 1],
+    "7606 5.2",
+  ),
+  bad(
+    "Established",
+    "MP_REACH_NLRI of no prefix with ORIGIN 3",
+    update(mpReach("0002", HOP6, "") + "40010103" + AS_PATH, ""),
+    [3, 1],
+    "7606 5.2",
+  ),
+  bad(
+    "Established",
+    "MP_UNREACH_NLRI as transitive",
+    update("c00f08" + "000201" + "2020010db8", ""),
+    [3, 4],
+    "7606 5.3",
+  ),
+  bad(
+    "Established",
+    "MP_REACH_NLRI as well-known",
+    update("400e" + mpReach("0002", HOP6, "2020010db8").slice(4) + ORIGIN + AS_PATH, ""),
+    [3, 4],
+    "7606 5.3",
+  ),
+  bad(
+    "Established",
+    "no route, and an ATOMIC_AGGREGATE of one byte",
+    update("40060100", ""),
+    "ignored",
+    "7606 5.2, 7.6",
+  ),
   // UPDATE: what costs an attribute alone.
   bad(
     "Established",
@@ -430,6 +488,28 @@ export const BAD_MESSAGES: readonly BadMessage[] = [
     update(ORIGIN + AS_PATH + mpReach("0019", "0a090003", "00"), ""),
     "ignored",
     "4760 7",
+  ),
+  // Destinations that are none.
+  bad(
+    "Established",
+    "a route to 127.0.0.0/8",
+    update(ORIGIN + AS_PATH + NEXT_HOP, "087f"),
+    "unused",
+    "1122 3.2.1.3",
+  ),
+  bad(
+    "Established",
+    "a route to 224.0.0.0/4",
+    update(ORIGIN + AS_PATH + NEXT_HOP, "04e0"),
+    "unused",
+    "1122 3.2.1.3",
+  ),
+  bad(
+    "Established",
+    "a route to fe80::/10 (IPv6)",
+    update(ORIGIN + AS_PATH + mpReach("0002", HOP6, "0afe80"), ""),
+    "unused",
+    "4291 2.5.6",
   ),
   // ROUTE-REFRESH.
   bad("Established", "a ROUTE-REFRESH without a family", message(5, ""), [7, 1], "7313 5"),

@@ -183,7 +183,8 @@ Deno.test(
         if (became !== `${then}`) wrong.push(`${what} (RFC ${by}): ${became}, not ${then}`);
         if (typeof then === "string") {
           const used = then === "discarded" || then === "ignored";
-          if (kernel.has(SPOKEN_OF) !== used && !what.includes("IPv6")) {
+          const ofOthers = what.includes("IPv6") || what.includes("a route to");
+          if (kernel.has(SPOKEN_OF) !== used && !ofOthers) {
             wrong.push(`${what}: its route is ${used ? "lost" : "used"}`);
           }
           // And goes on: the next message is understood.
@@ -218,6 +219,40 @@ const EXPECTED: Record<string, (became: string, test: ErrorCase) => boolean> = {
   "accept-or-reset": (became) => became === "accepted" || isReset(became),
   "accept-or-treat-as-withdraw": (became) => became === "accepted" || became === "withdrawn",
   "session-reset-or-treat-as-withdraw": (became) => isReset(became) || became === "withdrawn",
+};
+
+/** Vectors whose answer on a stream of messages, and by RFC 7606, is another than the reference's. */
+const OTHERWISE: Record<string, { then: string; because: string }> = {
+  "bgp-0410": {
+    then: "3,2",
+    because: "before the overrun, which alone costs the routes (RFC 7606 4), stands a well-known " +
+      "attribute that nobody knows, and that resets the session (RFC 4271 6.3)",
+  },
+  "bgp-0431": {
+    then: "1,1",
+    because: "the first 28 of its octets are a message; what follows begins with no marker",
+  },
+  "bgp-0432": {
+    then: "3,1",
+    because: "the first 27 of its octets are an UPDATE whose attributes do not fit into it",
+  },
+  "bgp-0439": { then: "waits", because: "it is the beginning of a longer message, no fault yet" },
+  "bgp-0453": {
+    then: "3,9",
+    because: "the prefix stands in MP_UNREACH_NLRI: Optional Attribute Error (RFC 4760 7); " +
+      "Invalid Network Field is for the NLRI field",
+  },
+  "bgp-0457": {
+    then: "3,4",
+    because: "the first 36 of its octets are an UPDATE whose MP_UNREACH_NLRI has the flags of a " +
+      "well-known attribute (RFC 4271 6.3, RFC 7606 5.3)",
+  },
+  "bgp-0495": {
+    then: "3,10",
+    because:
+      "the overrun alone would cost the routes (RFC 7606 4), but the NLRI field ends inside " +
+      "a prefix, so that they are not known (RFC 7606 3 (j), 5.3)",
+  },
 };
 
 const shared = await (async () => {
@@ -255,14 +290,18 @@ Deno.test({
       }
       scene.peers();
       let asked = 0;
-      for (const { id, hex, valid } of shared!.vectors) {
+      for (const { id, hex, valid, reference_error } of shared!.vectors) {
         if (valid !== false || !hex) continue;
         asked++;
         const peer = scene.bad();
         await bring(peer, scene, "Established");
         const became = await fate(peer, scene, hex, "Established");
-        // One is the beginning of a longer message: that is no fault yet.
-        if (!/^[137],\d+$|^withdrawn$|^waits$/.test(became)) wrong.push(`${id}: ${became}`);
+        const { code, subcode, why } = reference_error;
+        const then = OTHERWISE[id]?.then ?? `${code},${subcode}`;
+        if (became !== then) {
+          const { because = "the reference" } = OTHERWISE[id] ?? {};
+          wrong.push(`${id} (${why}): ${became}, not ${then} (${because})`);
+        }
         await scene.gone(peer);
         scene.unharmed(since, id);
       }
