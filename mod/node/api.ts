@@ -98,7 +98,9 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
     datastore: report.store,
     errors: [
       ...report.errors,
-      ...kernel.unresolved.map((p) => `route ${p}: no route leads to its next hop`),
+      ...kernel.unresolved.map((p) =>
+        `route ${p}: no route leads to its next hop but what BGP has learned`
+      ),
       ...endpointFaults(parts),
     ],
     warnings: [

@@ -79,7 +79,7 @@ export class RoutePlan {
   #from: LearnedInputs | undefined;
   /** Thousands of learned routes share their ways. */
   #hops = new WeakMap<BestRouteChange["paths"], readonly Hop[]>();
-  /** Learned prefixes that no link leads to. */
+  /** Learned prefixes whose next hops nothing leads to, or only what BGP itself has learned. */
   readonly unresolved = new Set<string>();
   readonly nextHops: NextHops;
 

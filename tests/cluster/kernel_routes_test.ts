@@ -177,6 +177,57 @@ test("what others do to the table is seen, though our own routes are not told of
   }
 });
 
+test("a next hop is reached as the kernel reaches it, or not at all", async () => {
+  using world = await new World().open();
+  const ip = (line: string) => world.scratch.run("ip", ...line.split(" "));
+  /** Changes of others are events. */
+  const after = async (line: string) => {
+    const seen = world.wanted;
+    await ip(line);
+    await until("a turn is wanted", () => world.wanted > seen);
+    assert.deepEqual(await world.turn(), []);
+  };
+  const reached = (n: string) => world.kernel.resolve(mustIp(n)) !== undefined;
+  let asked = 0;
+  world.kernel.onPaths = () => asked++;
+  await after("route add default via 192.0.2.1");
+  world.learn("10.9.1.0/24", "203.0.113.1");
+  world.learn("10.9.2.0/24", "192.0.2.12");
+  assert.deepEqual(await world.turn(), []);
+  const second = "10.9.2.0/24 81 192.0.2.12";
+  assert.deepEqual(world.routes(), ["10.9.1.0/24 81 192.0.2.1", second]);
+  for (const type of ["unreachable", "blackhole", "prohibit", "throw"]) {
+    await after(`route add ${type} 203.0.113.0/24`);
+    assert.deepEqual(world.routes(), [second], type);
+    assert.deepEqual(world.kernel.unresolved, ["10.9.1.0/24"], type);
+    assert.equal(reached("203.0.113.1"), false, type);
+    await after(`route del ${type} 203.0.113.0/24`);
+    assert.deepEqual(world.routes(), ["10.9.1.0/24 81 192.0.2.1", second], type);
+  }
+  // A peer's own route to the next hop, and one to a neighbour on our link, whom it does not take away.
+  const choice = asked;
+  world.learn("203.0.113.0/24", "192.0.2.10");
+  world.learn("192.0.2.12/32", "192.0.2.10");
+  assert.deepEqual(await world.turn(), []);
+  const two = ["192.0.2.12/32 81 192.0.2.10", "203.0.113.0/24 81 192.0.2.10"];
+  assert.deepEqual(world.routes(), [second, ...two]);
+  assert.deepEqual(world.kernel.unresolved, ["10.9.1.0/24"]);
+  assert.equal(reached("203.0.113.1"), true, "BGP's choice does not hang on what BGP has learned");
+  assert.equal(asked, choice);
+  world.kernel.resync();
+  assert.deepEqual(await world.turn(), []);
+  assert.deepEqual(world.routes(), [second, ...two]);
+  world.learn("203.0.113.0/24");
+  assert.deepEqual(await world.turn(), []);
+  assert.deepEqual(world.routes(), ["10.9.1.0/24 81 192.0.2.1", second, two[0]]);
+  // A route that covers its own next hop does not come and go.
+  world.learn("198.51.100.0/24", "198.51.100.1");
+  for (let i = 0; i < 3; i++) {
+    assert.deepEqual(await world.turn(), []);
+    assert.deepEqual(world.kernel.unresolved, ["198.51.100.0/24"]);
+  }
+});
+
 test("a block keeps its former way until its tunnel is there, while routes come and go", async () => {
   using world = await new World().open();
   const topics = new Set<Topic>();
@@ -239,6 +290,26 @@ test("a block keeps its former way until its tunnel is there, while routes come 
   const deadline = performance.now() + 10_000;
   do await turn(); while (ours().length < 3 && performance.now() < deadline);
   assert.deepEqual(ours(), [...tunnels, "10.9.1.0/24 81 192.0.2.10"]);
+  // Next hops in a block behind the tunnel, and in one of ours where nobody is.
+  const ourBlock = "/calico/ipam/v2/host/a/ipv4/block/10.244.1.0-26";
+  owned(1, "a");
+  put(ourBlock, { state: "confirmed" });
+  await world.scratch.run("ip", ..."route add default via 192.0.2.1".split(" "));
+  await until("the default route", () => world.kernel.resolve(mustIp("203.0.113.1")));
+  world.kernel.resync();
+  world.learn("10.9.5.0/24", "10.244.2.7");
+  world.learn("10.9.6.0/24", "10.244.1.7");
+  await turn();
+  assert.deepEqual(world.routes(), ["10.9.1.0/24 81 192.0.2.10", "10.9.5.0/24 81 10.244.2.0"]);
+  assert.match(
+    await world.scratch.run("ip", "route", "show", "10.9.5.0/24"),
+    /dev vxlan.calico proto 81 onlink/,
+  );
+  assert.deepEqual(ours().filter((r) => r.startsWith("10.244.1.")), ["10.244.1.0/26 80 "]);
+  assert.deepEqual(world.kernel.unresolved, ["10.9.6.0/24"]);
+  for (const n of [5, 6]) world.learn(`10.9.${n}.0/24`);
+  put(ourBlock, undefined);
+  await turn();
   // A block goes; back to BGP.
   put("/calico/ipam/v2/assignment/ipv4/block/10.244.3.0-26", undefined);
   await turn();
