@@ -85,6 +85,9 @@ export interface PlanTable {
   prefixes(): Iterable<Prefix>;
 }
 
+/** Next hops that are kept at most: more than a cluster has nodes. */
+const LIMIT = 50_000;
+
 interface Resolved {
   readonly nextHop: Ip;
   readonly hop?: Hop;
@@ -105,6 +108,7 @@ export class NextHops {
   constructor(
     private readonly paths: () => readonly KernelPath[],
     private readonly plan: PlanTable,
+    private readonly limit = LIMIT,
   ) {}
 
   /** How to reach a next hop. */
@@ -165,10 +169,17 @@ export class NextHops {
     const key = ipKey(nextHop);
     let known = this.#resolved.get(key);
     if (!known) {
+      if (this.#resolved.size >= this.limit) this.#startAnew();
       this.#resolved.set(key, known = this.#find(nextHop));
       this.#ordered = undefined;
     }
     return known;
+  }
+
+  /** A peer that names ever new next hops fills no memory: what is in use is asked for again. */
+  #startAnew(): void {
+    this.forget();
+    this.#routesMoved = this.#choiceMoved = true;
   }
 
   #again(key: string, former: Resolved): void {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { formatIp, formatPrefix, type Ip, mustIp, mustPrefix } from "../net/mod.ts";
-import { type KernelPath, resolveByOthers } from "./next_hops.ts";
+import { type KernelPath, NextHops, resolveByOthers } from "./next_hops.ts";
 import { type PlannedRoute, RoutePlan } from "./route_plan.ts";
 
 const unicast = (
@@ -109,6 +109,26 @@ Deno.test("the route that matches longest decides, and no shorter one behind it"
   assert.equal(show(resolveByOthers(paths, mustIp("10.244.2.3"))), "192.0.2.1@2", "no tunnel");
   assert.equal(show(resolveByOthers(paths, mustIp("10.71.0.9"))), "none");
   assert.equal(resolveByOthers([], mustIp("10.0.0.1")), undefined);
+});
+
+Deno.test("ever new next hops are not all kept, and those in use are found out anew", () => {
+  const pods = new Map<string, PlannedRoute>();
+  const nextHops = new NextHops(() => [unicast("0.0.0.0/0", 2, "192.0.2.1")], {
+    endpoint: (key) => pods.get(key),
+    own: () => undefined,
+    isLearned: () => false,
+    prefixes: () => [],
+  }, 10);
+  const ask = (n: number) => show(nextHops.resolve(mustIp(`10.0.0.${n}`)));
+  for (let n = 0; n < 10; n++) assert.equal(ask(n), "192.0.2.1@2");
+  assert.equal(nextHops.takeRoutesMoved(), false);
+  ask(10);
+  assert.deepEqual([nextHops.takeRoutesMoved(), nextHops.takeChoiceMoved()], [true, true]);
+  // Known no more, so that no change tells of it.
+  pods.set(...planned("10.0.0.7/32", "unicast", { oif: POD }));
+  nextHops.changed([mustPrefix("10.0.0.7/32")]);
+  assert.equal(nextHops.takeRoutesMoved(), false);
+  assert.equal(ask(7), "10.0.0.7@7");
 });
 
 const PREFIXES = ["10.1.0.0/16", "10.1.1.0/24", "10.1.1.0/28", "10.1.1.1/32", "10.2.0.0/16"];
