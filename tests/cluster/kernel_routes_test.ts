@@ -295,7 +295,7 @@ test("a block keeps its former way until its tunnel is there, while routes come 
   owned(1, "a");
   put(ourBlock, { state: "confirmed" });
   await world.scratch.run("ip", ..."route add default via 192.0.2.1".split(" "));
-  await until("the default route", () => world.kernel.resolve(mustIp("203.0.113.1")));
+  await until("the default route", () => world.kernel.resolve(mustIp("203.0.113.1")) !== undefined);
   world.kernel.resync();
   world.learn("10.9.5.0/24", "10.244.2.7");
   world.learn("10.9.6.0/24", "10.244.1.7");
