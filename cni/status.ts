@@ -15,7 +15,7 @@ import { CniCode, CniError } from "./errors.ts";
 /** CniError `tryAgain` while the datastore is locked, as for a migration: ADD and DEL wait. */
 export async function checkDatastoreReady(store: Store): Promise<void> {
   const info = await store.get<ClusterInformation>(resourceKey(clusterInformationKind, "default"));
-  if (info?.value.spec?.datastoreReady === false) {
+  if (info?.value?.spec?.datastoreReady === false) {
     throw new CniError(
       CniCode.tryAgain,
       "Calico is currently not ready to process requests: ClusterInformation default has " +
@@ -37,7 +37,8 @@ export async function status(store: Store, nodeName: string, needsPools = true):
     const pools = await store.list<IPPool>(resourcePrefix(ippoolKind));
     // As they stand in the store: fields that have their default may be missing.
     const usable = pools.entries.filter(({ value }) =>
-      !value.spec.disabled && isAllocatable(value) &&
+      // One that is half written takes nothing from the others.
+      value?.spec?.cidr && !value.spec.disabled && isAllocatable(value) &&
       (value.spec.allowedUses ?? ["Workload"]).includes("Workload")
     );
     if (usable.length === 0) {

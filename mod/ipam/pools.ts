@@ -58,7 +58,8 @@ type StoredPool = {
 
 /** Reads a stored IPPool with Calico's defaults; undefined where its CIDR or block size is none. */
 export function readPool(value: unknown): Pool | undefined {
-  const { metadata = {}, spec = {}, status } = (value ?? {}) as StoredPool;
+  const { status, ...pool } = (value ?? {}) as StoredPool;
+  const spec = pool.spec ?? {}, metadata = pool.metadata ?? {};
   const prefix = spec.cidr?.includes("/") ? parsePrefix(spec.cidr) : undefined;
   if (!prefix || !metadata.name) return undefined;
   const [standard, shortest, longest] = prefix.ip.family === 4 ? [26, 20, 32] : [122, 116, 128];

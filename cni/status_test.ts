@@ -1,0 +1,27 @@
+import assert from "node:assert/strict";
+import { Ipam } from "../mod/ipam/ipam.ts";
+import { NODES, POOLS, texts } from "../mod/ipam/testing/world.ts";
+import { resourceKey } from "../mod/model/keys.ts";
+import { memoryStore } from "../mod/store/memory.ts";
+import { checkDatastoreReady, status } from "./status.ts";
+
+Deno.test("objects that are half written keep no pod from the whole ones", async () => {
+  const half = ["text", null, 3, [], {}, { metadata: {} }, { spec: null }, { spec: "text" }];
+  for (const value of half) {
+    const store = memoryStore();
+    await store.put(resourceKey(NODES, "n1"), { metadata: { name: "n1" }, spec: {} });
+    await store.put(resourceKey(POOLS, "bad"), value);
+    await store.put("/calico/resources/v3/projectcalico.org/ipreservations/bad", value);
+    await store.put("/calico/resources/v3/projectcalico.org/clusterinformations/default", value);
+    await assert.rejects(status(store, "n1"), /no IPPool gives addresses/, JSON.stringify(value));
+    await store.put(resourceKey(POOLS, "good"), {
+      metadata: { name: "good" },
+      spec: { cidr: "10.0.0.0/24" },
+    });
+    await checkDatastoreReady(store);
+    await status(store, "n1");
+    const request = { num4: 1, host: "n1", use: "Workload" as const, handle: "h" };
+    assert.equal(texts(await new Ipam(store).assign(request)).length, 1);
+    await store.close();
+  }
+});
