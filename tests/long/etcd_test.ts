@@ -5,11 +5,10 @@ Deno.test({
   sanitizeOps: false,
   sanitizeResources: false,
   async fn() {
-    const { assigned, unsure, faults, seconds } = await assignUnderFaults(20_000, 4);
+    const { assigned, unsure, faults, left, seconds } = await assignUnderFaults(20_000, 4);
     console.log(
-      `${assigned} addresses, ${unsure} without an answer, ${faults} faults, ${
-        seconds.toFixed(0)
-      } s`,
+      `${assigned} addresses, ${unsure} without an answer, ${faults} faults, ` +
+        `${left} empty handles left, ${seconds.toFixed(0)} s`,
     );
   },
 });

@@ -15,6 +15,8 @@ export interface Verdict {
   readonly assigned: number;
   readonly unsure: number;
   readonly faults: number;
+  /** Handles without an address that were left behind. */
+  readonly left: number;
   readonly seconds: number;
 }
 
@@ -155,8 +157,12 @@ export async function assignUnderFaults(total: number, faultSeconds: number): Pr
     for (const { child } of speakers) await child.stdin.getWriter().close();
     await ends;
     const after = await records(wires.hub, endpoints);
-    assert.deepEqual(after, { allocated: [], handles: [] }, "everything was given back");
-    return { assigned, unsure, faults, seconds: (performance.now() - began) / 1000 };
+    assert.deepEqual(after.allocated, [], "every address was given back");
+    // A create that a paused member had when we went to another one may come after the deletion: a
+    // handle without an address, which the collection of garbage takes away. They must be few.
+    const left = after.handles.length;
+    assert(left <= faults, `${left} empty handles after ${faults} faults: ${after.handles}`);
+    return { assigned, unsure, faults, left, seconds: (performance.now() - began) / 1000 };
   } finally {
     for (const { child } of speakers) {
       try {

@@ -7,11 +7,10 @@ Deno.test({
   sanitizeOps: false,
   sanitizeResources: false,
   async fn() {
-    const { assigned, unsure, faults, seconds } = await assignUnderFaults(800, 2);
+    const { assigned, unsure, faults, left, seconds } = await assignUnderFaults(800, 2);
     console.log(
-      `${assigned} addresses, ${unsure} without an answer, ${faults} faults, ${
-        seconds.toFixed(0)
-      } s`,
+      `${assigned} addresses, ${unsure} without an answer, ${faults} faults, ` +
+        `${left} empty handles left, ${seconds.toFixed(0)} s`,
     );
   },
 });

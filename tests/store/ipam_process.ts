@@ -4,7 +4,7 @@
  *
  *     got <time> <handle> <address>      the address is this handle's from here
  *     free <time> <handle> <address>     from here it may be anybody's
- *     unsure <handle>                    an assignment ended without an answer; it was then released
+ *     unsure <handle> <why>              an assignment ended without an answer; it was then released
  *     held <handle> <address>            at the end: still this handle's
  *     done <assigned> <unsure>
  *
@@ -96,7 +96,7 @@ async function assign(): Promise<void> {
     if (!passes(error)) throw error;
     // As a runtime does with a pod whose ADD failed.
     unsure++;
-    say(`unsure ${handle}`);
+    say(`unsure ${handle} ${(error as Error).message}`);
     await insist(() => ipam.releaseByHandle(handle));
   }
 }

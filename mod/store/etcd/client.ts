@@ -3,7 +3,9 @@
  * it can; when it does not answer in time, has no leader or breaks the connection, the next one is
  * taken. A read is repeated elsewhere. A write of which nobody knows whether it was carried out is
  * repeated only where it compares revisions: of its tries at most one can succeed, and once one was
- * answered none can come late. Any other is told to the caller as of unknown outcome.
+ * answered none can come late. (But a create, which compares with nothing there: if what it made is
+ * deleted while a paused member still has the other try, that member makes it again when it wakes.)
+ * Any other write is told to the caller as of unknown outcome.
  *
  *     call -> slot -> member (checked) -> HTTP -> header noted -> answer
  *                        ^------ the next one, or log in again, or new certificates
