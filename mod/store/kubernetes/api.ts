@@ -199,6 +199,8 @@ export class KubernetesApi {
     signal.addEventListener("abort", end);
     const lines = new Lines();
     try {
+      // It may have been called off in the very moment in which the stream began.
+      if (signal.aborted) return;
       for (;;) {
         const hush = this.clock.after(timing.silenceMs, () => {
           silent = true;

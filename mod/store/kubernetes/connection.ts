@@ -115,7 +115,10 @@ export class Connection {
       if (!response.ok) {
         throw apiError(response, await this.#body(response, limit), call.request);
       }
-      return response.body!.getReader();
+      const reader = response.body!.getReader();
+      if (!limit.abort.signal.aborted) return reader;
+      await reader.cancel().catch(() => {});
+      throw limit.late ? this.#tooLate() : new Unreachable("it was called off", true);
     });
   }
 
@@ -142,6 +145,7 @@ export class Connection {
     try {
       return await response.text();
     } catch (error) {
+      await response.body?.cancel().catch(() => {});
       if (this.closed) throw new Unreachable("the store is closed", true);
       if (limit.late) throw this.#tooLate();
       throw new Unreachable(`the answer broke off: ${(error as Error).message}`, true);
