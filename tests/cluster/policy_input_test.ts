@@ -379,3 +379,103 @@ Deno.test(
     });
   },
 );
+
+/** Sends something to whoever has connected, all the time: the server speaks, the client listens. */
+const STREAM = `
+const server = Deno.listen({ port: 7000 });
+console.log("listening");
+for await (const connection of server) {
+  (async () => {
+    const bytes = new Uint8Array(100);
+    try {
+      for (;;) {
+        await connection.write(bytes);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    } catch { /* cut */ }
+  })();
+}`;
+
+/**
+ * Connects all the time until a line is read; then says how many connections there were, and how many
+ * still bring something \`Deno.args[1]\` ms later.
+ */
+const LISTEN = `
+const live = new Set();
+let opened = 0, over = false;
+const attempt = async () => {
+  const signal = AbortSignal.timeout(100);
+  const connection = await Deno.connect({ hostname: Deno.args[0], port: 7000, signal });
+  opened++;
+  const entry = { last: performance.now() };
+  live.add(entry);
+  const buffer = new Uint8Array(1000);
+  while (await connection.read(buffer)) entry.last = performance.now();
+};
+const connecting = (async () => {
+  while (!over) {
+    attempt().catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+})();
+await Deno.stdin.read(new Uint8Array(1));
+over = true;
+await connecting;
+await new Promise((resolve) => setTimeout(resolve, Number(Deno.args[1])));
+const now = performance.now();
+const streaming = [...live].filter(({ last }) => now - last < 1000).length;
+console.log(JSON.stringify({ opened, streaming }));
+Deno.exit(0);`;
+
+Deno.test(
+  "what begins while our table is away, and policy denies, is cut, whoever speaks first",
+  options,
+  async () => {
+    await withLab({ subnets: "1", mesh: false }, async (lab: Lab) => {
+      const { namespace } = lab.node("node1");
+      const [a] = await lab.run(pod("a"));
+      const [b] = await lab.run(pod("b"));
+      await lab.apply(kubernetes("b", "b", []));
+      await until("a does not reach b", 5000, async () => !await podPings(a, b.addresses[0]));
+      const script = async (name: string, text: string) => {
+        const path = `${lab.record.layout.directory}/${name}.js`;
+        await Deno.writeTextFile(path, text);
+        return path;
+      };
+      const inPod = (netns: string, ...args: string[]) =>
+        new Deno.Command("ip", {
+          args: ["netns", "exec", netns, Deno.execPath(), "run", "--no-config", "-A", ...args],
+          stdin: "piped",
+          stdout: "piped",
+          stderr: "null",
+        }).spawn();
+      const server = inPod(b.netns, await script("stream", STREAM));
+      const client = inPod(a.netns, await script("listen", LISTEN), b.addresses[0], "5000");
+      try {
+        const said = server.stdout.getReader();
+        assert.ok((await said.read()).value);
+        said.releaseLock();
+        const rounds = Number(Deno.env.get("TORTIE_ROUNDS") ?? 8);
+        for (let round = 0; round < rounds; round++) {
+          await pause(1200);
+          await tool(namespace, "nft", "delete", "table", "ip", "calico");
+        }
+        await pause(300);
+        const writer = client.stdin.getWriter();
+        await writer.write(new TextEncoder().encode("\n"));
+        writer.releaseLock();
+        const { opened, streaming } = JSON.parse(await new Response(client.stdout).text());
+        console.log(`  ${opened} connections in ${rounds} gaps, ${streaming} live on`);
+        assert.ok(opened > 0, "the table was never away");
+        assert.equal(streaming, 0, `of ${opened}`);
+      } finally {
+        for (const process of [server, client]) {
+          try {
+            process.kill("SIGKILL");
+          } catch { /* it has ended */ }
+          await process.status;
+        }
+      }
+    });
+  },
+);

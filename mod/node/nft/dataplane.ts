@@ -1,6 +1,6 @@
 /**
  * The nf_tables dataplane: keeps the tables `calico` of the families ip and ip6 as policy wants them,
- * and touches nothing else.
+ * beside each a small one that keeps connections tracked (tracking.ts), and touches nothing else.
  *
  *     wanted   rulesets of policy (`apply`), changed by deltas (`update`)
  *     kernel   what the tables hold: read once, kept up by what we commit, read again when somebody
@@ -15,12 +15,18 @@
  * mended at once. Each transaction names the generation that it was computed from, so a commit that
  * comes between is not overlooked: the kernel refuses ours, and we look again.
  *
+ * A table that was there and is gone leaves the node open. Where the whole would take long, its closed
+ * skeleton is committed first (skeleton.ts): within milliseconds, whatever the size of the rest. Who
+ * takes the table away again and again is answered with the skeleton each time, which costs little;
+ * the whole comes ever later. At the start nothing of this happens: what a former process left, a
+ * skeleton too, is one more table to bring up to date.
+ *
  * Refusals: the table is read and the difference computed anew. After `replaceAfter` failures in a
  * row the whole table is deleted and made anew, in one transaction. After `giveUpAfter` the caller
  * gets the error; the table stays marked, and the next call tries again.
  */
 import { isKernelError } from "../../../ffi/errors.ts";
-import { inTurns, type NftClient } from "../../../ffi/nft/client.ts";
+import { inTurns, type NftClient, type TableName } from "../../../ffi/nft/client.ts";
 import { StaleGenerationError, TransactionError } from "../../../ffi/nft/errors.ts";
 import type { NftEvents } from "../../../ffi/nft/events.ts";
 import type { Transaction } from "../../../ffi/nft/transaction.ts";
@@ -29,8 +35,10 @@ import type { Family, RulesetDelta } from "../../../policy/rules.ts";
 import { readMark } from "./compile.ts";
 import { DataplaneError, type DataplaneOptions, type Rulesets } from "./dataplane_types.ts";
 import { applyPlan, isEmptyPlan, Planner, type TablePlan } from "./plan.ts";
-import { type KernelTable, readTable } from "./table.ts";
+import { isHeavy, skeletonWanted } from "./skeleton.ts";
+import { emptyTable, type KernelTable, readTable } from "./table.ts";
 import { nftFamily } from "./terms.ts";
+import { trackingRuleset, trackingTable } from "./tracking.ts";
 import { Wanted } from "./wanted.ts";
 import { writePlan } from "./write_plan.ts";
 
@@ -57,13 +65,17 @@ const deafFrom = 256 << 10;
 const manyChains = 300;
 /**
  * Pause before an unasked repair. The first one is made at once, for while our table is away the node
- * is open; if that was the beginning of a burst, the next ones wait, twice as long each time, up to 1 s.
+ * is open; if that was the beginning of a burst, the next ones wait, twice as long each time, up to 1 s
+ * or to what a repair takes: who fights us gets at most half of our time.
  */
 const repairPause = 20;
 const longestPause = 1000;
+/** Between two skeletons: one takes some milliseconds. */
+const closingPause = 20;
 
 interface Plane {
   readonly family: Family;
+  readonly table: string;
   readonly wanted: Wanted;
   readonly planner: Planner;
   /** Undefined: unknown, must be read. */
@@ -72,24 +84,31 @@ interface Plane {
   reason: "change" | "start" | "repair";
   /** Transactions in a row that the kernel would not have. */
   refusals: number;
+  /** Others have touched it, and nobody has looked yet whether it is gone. */
+  touched: boolean;
 }
 
 export class NftDataplane {
   readonly #client: NftClient;
   readonly #events: NftEvents | undefined;
-  readonly #table: string;
   readonly #replaceAfter: number;
   readonly #giveUpAfter: number;
   readonly #later: (milliseconds: number, work: () => void) => () => void;
   readonly #now: () => number;
   readonly #options: DataplaneOptions;
   readonly #planes: Readonly<Record<Family, Plane>>;
+  /** Those that keep connections tracked, if that is wanted. */
+  readonly #tracking: readonly Plane[];
   #generation: number | undefined;
   /** The work under way, which new work waits for. */
   #queue: Promise<unknown> = Promise.resolve();
   #cancelRepair: (() => void) | undefined;
   #lastRepair = -Infinity;
   #pause = 0;
+  /** Milliseconds that the last unasked repair took. */
+  #repairTook = 0;
+  #cancelClosing: (() => void) | undefined;
+  #lastClosing = -Infinity;
   #hasWanted = false;
   #closed = false;
 
@@ -101,7 +120,7 @@ export class NftDataplane {
     this.#client = client;
     this.#events = events;
     this.#options = options;
-    this.#table = options.table ?? "calico";
+    const name = options.table ?? "calico";
     this.#replaceAfter = options.replaceAfter ?? 5;
     this.#giveUpAfter = options.giveUpAfter ?? 10;
     this.#now = options.now ?? (() => performance.now());
@@ -109,15 +128,27 @@ export class NftDataplane {
       const timer = setTimeout(work, milliseconds);
       return () => clearTimeout(timer);
     });
-    const plane = (family: Family): Plane => ({
+    const plane = (family: Family, table: string): Plane => ({
       family,
+      table,
       wanted: new Wanted(family),
-      planner: new Planner(this.#table, family),
+      planner: new Planner(table, family),
       kernel: undefined,
       reason: "start",
       refusals: 0,
+      touched: false,
     });
-    this.#planes = { 4: plane(4), 6: plane(6) };
+    this.#planes = { 4: plane(4, name), 6: plane(6, name) };
+    this.#tracking = !options.keepTracking ? [] : families.map((family) => {
+      const keeper = plane(family, trackingTable(name));
+      keeper.wanted.replace(trackingRuleset(family));
+      return keeper;
+    });
+  }
+
+  /** All, in the order in which they are brought up to date: policy counts on tracking. */
+  get #all(): readonly Plane[] {
+    return [...this.#tracking, this.#planes[4], this.#planes[6]];
   }
 
   /**
@@ -158,11 +189,10 @@ export class NftDataplane {
   remove(): Promise<void> {
     return this.#enqueue(async () => {
       this.#hasWanted = false;
-      for (const family of families) {
-        const plane = this.#planes[family];
+      for (const plane of this.#all) {
         plane.kernel = undefined;
         plane.reason = "start";
-        const table = { family: nftFamily(family), name: this.#table };
+        const table = tableOf(plane);
         if (!this.#client.table(table)) continue;
         try {
           await this.#client.commit(this.#client.begin().deleteTable(table));
@@ -181,8 +211,10 @@ export class NftDataplane {
   heard(): void {
     if (this.#closed) return;
     this.#drain();
-    if (!this.#hasWanted || families.every((family) => this.#planes[family].kernel)) return;
+    if (!this.#hasWanted || this.#all.every(({ kernel }) => kernel)) return;
     this.#repairSoon();
+    // That may be a while.
+    if (this.#pause > 0 && this.#all.some(({ touched }) => touched)) this.#closeSoon();
   }
 
   /** Ends when the work that was asked for is done; the tables stay as they are. */
@@ -190,6 +222,7 @@ export class NftDataplane {
     if (this.#closed) return;
     this.#closed = true;
     this.#cancelRepair?.();
+    this.#cancelClosing?.();
     await this.#queue;
     this.#options.onClose?.();
     this.#events?.close();
@@ -207,14 +240,74 @@ export class NftDataplane {
   #repairSoon(): void {
     if (this.#cancelRepair) return;
     const now = this.#now();
-    const quiet = now - this.#lastRepair > 2 * longestPause;
-    this.#pause = quiet ? 0 : Math.max(repairPause, Math.min(this.#pause * 2, longestPause));
+    const longest = Math.max(longestPause, this.#repairTook);
+    const quiet = now - this.#lastRepair > 2 * longest;
+    this.#pause = quiet ? 0 : Math.max(repairPause, Math.min(this.#pause * 2, longest));
     this.#lastRepair = now;
     this.#cancelRepair = this.#later(this.#pause, () => {
       this.#cancelRepair = undefined;
-      this.#enqueue(() => this.#bring()).catch((error) => {
-        if (!this.#closed) this.#options.onRepairFailed?.(error as Error);
+      this.#unasked(async () => {
+        const began = this.#now();
+        await this.#bring();
+        this.#repairTook = this.#now() - began;
       });
+    });
+  }
+
+  /** A skeleton in the place of tables that are gone, at once but not too often. */
+  #closeSoon(): void {
+    if (this.#cancelClosing) return;
+    const close = () => {
+      this.#cancelClosing = undefined;
+      this.#lastClosing = this.#now();
+      for (const plane of this.#all) plane.touched = false;
+      this.#unasked(() => this.#closeGone(() => true));
+    };
+    const wait = this.#lastClosing + closingPause - this.#now();
+    if (wait <= 0) return close();
+    this.#cancelClosing = this.#later(wait, close);
+  }
+
+  #unasked(work: () => Promise<void>): void {
+    this.#enqueue(work).catch((error) => {
+      if (!this.#closed) this.#options.onRepairFailed?.(error as Error);
+    });
+  }
+
+  /** Closes the node where a table of policy that was there is gone, and `which` holds. */
+  async #closeGone(which: (plane: Plane) => boolean): Promise<void> {
+    if (!this.#hasWanted) return;
+    for (const family of families) {
+      const plane = this.#planes[family];
+      if (plane.kernel || plane.reason !== "repair" || !which(plane)) continue;
+      for (let tries = 1;; tries++) {
+        try {
+          await this.#commitSkeleton(plane);
+          break;
+        } catch (error) {
+          // The repair that is to come meets the same trouble, and tells of it.
+          if (tries === mostRounds) break;
+          if (!isUnsettled(error)) break;
+        }
+      }
+    }
+  }
+
+  /** If there is no table. It stays unknown to us: the next look finds the skeleton. */
+  async #commitSkeleton(plane: Plane): Promise<void> {
+    const { family, wanted, table } = plane;
+    const generation = this.#client.generation();
+    if (this.#client.table(tableOf(plane))) return;
+    const plan = new Planner(table, family).planAll(emptyTable(), skeletonWanted(wanted));
+    const tx = this.#client.begin(generation);
+    await writePlan(tx, plan, () => [], () => {});
+    await this.#client.commit(tx);
+    this.#options.onEvent?.({
+      event: "committed",
+      family,
+      messages: tx.messages,
+      bytes: tx.size,
+      reason: "closed",
     });
   }
 
@@ -222,11 +315,13 @@ export class NftDataplane {
   async #bring(): Promise<void> {
     if (!this.#hasWanted) return;
     const errors: Error[] = [];
-    for (const family of families) {
+    for (const plane of this.#all) plane.touched = false;
+    await this.#closeGone(({ wanted }) => isHeavy(wanted));
+    for (const plane of this.#all) {
       try {
-        await this.#bringPlane(this.#planes[family]);
+        await this.#bringPlane(plane);
       } catch (error) {
-        // One family's trouble is no reason to leave the other behind.
+        // One table's trouble is no reason to leave the others behind.
         errors.push(error as Error);
       }
     }
@@ -239,6 +334,7 @@ export class NftDataplane {
     for (let round = 1;; round++) {
       try {
         this.#drain();
+        if (round > 1 || unsettled > 0) await this.#closeGone(({ wanted }) => isHeavy(wanted));
         if (plane.refusals >= this.#replaceAfter) await this.#replace(plane);
         else await this.#commitDifference(plane);
         // What was heard meanwhile may already be of another's doing.
@@ -302,7 +398,7 @@ export class NftDataplane {
   /** The last resort: everything anew, in one transaction. */
   async #replace(plane: Plane): Promise<void> {
     const { planner, wanted, family } = plane;
-    const name = { family: nftFamily(family), name: this.#table };
+    const name = tableOf(plane);
     const generation = this.#client.generation();
     const exists = this.#client.table(name) !== undefined;
     const kernel: KernelTable = { exists, dormant: false, chains: new Map(), sets: new Map() };
@@ -375,7 +471,7 @@ export class NftDataplane {
   }
 
   #forgetAll(): void {
-    for (const family of families) this.#forget(this.#planes[family]);
+    for (const plane of this.#all) this.#forget(plane);
     this.#generation = undefined;
   }
 
@@ -395,7 +491,7 @@ export class NftDataplane {
   async #read(plane: Plane): Promise<KernelTable> {
     const { table, generation, whole } = await readTable(
       this.#client,
-      this.#table,
+      plane.table,
       plane.family,
       this.#events !== undefined,
     );
@@ -411,8 +507,7 @@ export class NftDataplane {
 
   /** The handles of a chain's rules, which must be those that we believe it to have. */
   #handles(plane: Plane, chain: string): number[] {
-    const table = { family: nftFamily(plane.family), name: this.#table };
-    const heads = this.#client.ruleHeads(table, chain);
+    const heads = this.#client.ruleHeads(tableOf(plane), chain);
     const known = plane.kernel?.chains.get(chain)?.rules ?? [];
     const same = heads.length === known.length &&
       heads.every(({ userdata }, i) => readMark(readComment(userdata)) === known[i].mark);
@@ -428,18 +523,23 @@ export class NftDataplane {
   #drain(): void {
     const events = this.#events;
     if (!events) return;
-    const touched = new Set<Family>();
+    const touched = new Set<Plane>();
     events.drain(this.#client.port, {
       changed: (family, table) => {
-        if (table !== this.#table) return;
-        if (family === "ip") touched.add(4);
-        else if (family === "ip6") touched.add(6);
+        for (const plane of this.#all) {
+          if (table !== plane.table || family !== nftFamily(plane.family)) continue;
+          touched.add(plane);
+          plane.touched = true;
+        }
       },
       committed: (generation, _port, program) => {
         this.#generation = generation;
-        for (const family of touched) {
-          this.#forget(this.#planes[family]);
-          if (this.#hasWanted) this.#options.onEvent?.({ event: "foreign", family, program });
+        for (const plane of touched) {
+          this.#forget(plane);
+          const { family, table } = plane;
+          if (this.#hasWanted) {
+            this.#options.onEvent?.({ event: "foreign", family, table, program });
+          }
         }
         touched.clear();
       },
@@ -449,6 +549,10 @@ export class NftDataplane {
       },
     });
     // The rest of a commit may wait still: better forget once too often.
-    for (const family of touched) this.#forget(this.#planes[family]);
+    for (const plane of touched) this.#forget(plane);
   }
+}
+
+function tableOf({ family, table }: Plane): TableName {
+  return { family: nftFamily(family), name: table };
 }

@@ -298,7 +298,7 @@ for (const deaf of [false, true]) {
     assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(one));
     if (!deaf) {
       assert.deepEqual(events.filter((e) => e.event === "foreign"), [
-        { event: "foreign", family: 4, program: "fake" },
+        { event: "foreign", family: 4, table: "calico", program: "fake" },
       ]);
       const repair = events.at(-1)!;
       assert(repair.event === "committed" && repair.reason === "repair");
@@ -531,4 +531,155 @@ Deno.test("a program that undoes at once what we commit cannot hold us for ever"
   due[0]();
   await dataplane.update([]);
   assert.deepEqual(shapeOf(readContent(other, 4)!), expectedShape(desired[4]));
+});
+
+/** A node with one interface: its chain is found by a map, of `size` addresses one is asked for. */
+function node(size: number): Rulesets {
+  const common = chain("filter-cali-to-wl-common", {
+    statements: [{ match: "ctstate", states: ["established"] }, { do: "accept" }],
+  });
+  return both(ruleset(4, [
+    forward({ statements: [{ do: "jump", chain: "filter-cali-to-wl-dispatch" }] }),
+    chain("filter-cali-to-wl-dispatch", {
+      statements: [{ do: "vmap", key: "oifname", map: "filter-cali-to-wl-dispatch" }],
+    }, drop),
+    common,
+    chain("filter-cali-tw-cali1", { statements: [{ do: "jump", chain: common.name }] }, {
+      statements: [{ match: "saddr", set: "cali40s:x" }, { do: "accept" }],
+    }, drop),
+  ], [
+    addrs(...Array.from({ length: size }, (_, i) => `10.0.${i >> 8}.${i & 255}`)),
+    {
+      name: "filter-cali-to-wl-dispatch",
+      kind: "verdict-map",
+      members: new Map([["cali1", { do: "goto", chain: "filter-cali-tw-cali1" }]]),
+    },
+  ]));
+}
+const closedChains = [
+  "filter-FORWARD",
+  "filter-cali-to-wl-common",
+  "filter-cali-to-wl-dispatch",
+];
+const chainsOf = (client: NftClient) => Object.keys(readContent(client, 4)?.chains ?? {}).sort();
+const deleteTable = (client: NftClient) =>
+  client.commit(client.begin().deleteTable({ family: "ip", name: "calico" }));
+
+Deno.test("where the whole takes long, its closed skeleton comes first; at a start it does not", async () => {
+  let seen: string[][] = [];
+  const parts = harness({
+    onEvent: (event) => {
+      if (event.event === "committed" && event.family === 4) {
+        seen.push([event.reason, ...chainsOf(parts.other)]);
+      }
+    },
+  });
+  const { dataplane, other, kernel } = parts;
+  const desired = node(3000);
+  await dataplane.apply(desired);
+  assert.deepEqual(seen.map(([reason]) => reason), ["start"]);
+  const whole = readContent(other, 4);
+  for (const way of ["heard", "resync"] as const) {
+    seen = [];
+    await deleteTable(other);
+    if (way === "heard") dataplane.heard();
+    else await dataplane.resync();
+    while (seen.length < 2) await new Promise((resolve) => setTimeout(resolve));
+    await dataplane.update([]);
+    assert.deepEqual(seen, [["closed", ...closedChains], ["repair", ...chainsOf(other)]]);
+    assert.deepEqual(readContent(other, 4), whole);
+  }
+  // Once more while the whole is on its way: the kernel refuses it, and the skeleton is there again.
+  seen = [];
+  let batches = 0;
+  kernel.onBatch = (port) => {
+    if (port === other.port || ++batches !== 2) return;
+    other.commitNow(other.begin().deleteTable({ family: "ip", name: "calico" }));
+  };
+  await deleteTable(other);
+  await dataplane.resync();
+  assert.deepEqual(seen.map(([reason]) => reason), ["closed", "closed", "repair"]);
+  assert.deepEqual(readContent(other, 4), whole);
+  kernel.onBatch = undefined;
+  // A small one is there as soon.
+  seen = [];
+  await dataplane.apply(node(10));
+  await deleteTable(other);
+  await dataplane.resync();
+  assert.deepEqual(seen.map(([reason]) => reason), ["change", "repair"]);
+});
+
+Deno.test("while a program that fights us waits for the whole, the skeleton stands; any process replaces it", async () => {
+  let clock = 0;
+  let due: (() => void) | undefined;
+  const h = harness({
+    now: () => clock,
+    later: (_milliseconds, work) => {
+      due = work;
+      return () => due = undefined;
+    },
+  });
+  const { dataplane, other, kernel, events } = h;
+  const desired = node(10);
+  await dataplane.apply(desired);
+  const whole = readContent(other, 4);
+  const settled = () => new Promise((resolve) => setTimeout(resolve));
+  const blow = async () => {
+    await deleteTable(other);
+    dataplane.heard();
+    await settled();
+  };
+  await blow();
+  assert.deepEqual(chainsOf(other), [], "the first repair is due at once");
+  due!();
+  await dataplane.update([]);
+  assert.deepEqual(readContent(other, 4), whole);
+  for (let i = 0; i < 5; i++) {
+    clock += 25;
+    await blow();
+    assert.deepEqual(chainsOf(other), closedChains, `blow ${i}`);
+  }
+  // One that comes faster than that is met a little later, by the next timer.
+  const repair = due!;
+  clock += 1;
+  await blow();
+  assert.deepEqual(chainsOf(other), []);
+  assert.notEqual(due, repair);
+  clock += 19;
+  due!();
+  await settled();
+  assert.deepEqual(chainsOf(other), closedChains);
+  const second = harness({}, kernel);
+  await second.dataplane.apply(desired);
+  assert.deepEqual(readContent(other, 4), whole);
+  repair();
+  await dataplane.update([]);
+  assert.deepEqual(readContent(other, 4), whole);
+  assert.equal(events.filter((e) => e.event === "committed" && e.reason === "closed").length, 6);
+});
+
+Deno.test("a second table holds connection tracking, is mended like the first, and goes with it", async () => {
+  const { dataplane, other, events } = harness({ keepTracking: true });
+  const names = () => other.tables().map(({ family, name }) => `${family} ${name}`).sort();
+  const all = ["ip calico", "ip calico-conntrack", "ip6 calico", "ip6 calico-conntrack"];
+  const rules = () =>
+    (["ip", "ip6"] as const).map((family) =>
+      other.rules({ family, name: "calico-conntrack" }).map((r) => r.expressions[0].kind)
+    );
+  await dataplane.apply(node(10));
+  assert.deepEqual(names(), all);
+  assert.deepEqual(rules(), [["ct"], ["ct"]]);
+  await other.commit(other.begin().deleteTable({ family: "ip", name: "calico-conntrack" }));
+  dataplane.heard();
+  while (names().length < 4) await new Promise((resolve) => setTimeout(resolve));
+  await dataplane.update([]);
+  assert.deepEqual(rules(), [["ct"], ["ct"]]);
+  assert.equal(events.filter((e) => e.event === "foreign").length, 1);
+  await other.commit(
+    other.begin().flushChain({ family: "ip6", table: "calico-conntrack", name: "keep-tracking" }),
+  );
+  await dataplane.resync();
+  assert.deepEqual(rules(), [["ct"], ["ct"]]);
+  await dataplane.remove();
+  assert.deepEqual(names(), []);
 });

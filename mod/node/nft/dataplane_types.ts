@@ -12,10 +12,21 @@ export type DataplaneEvent =
     readonly messages: number;
     readonly bytes: number;
     /** What it was for. */
-    readonly reason: "change" | "start" | "repair" | "replace";
+    readonly reason:
+      | "change"
+      | "start"
+      | "repair"
+      | "replace"
+      /** The closed skeleton of a table that was gone; the whole follows. */
+      | "closed";
   }
-  /** Somebody else has touched our table. */
-  | { readonly event: "foreign"; readonly family: Family; readonly program: string }
+  /** Somebody else has touched a table of ours. */
+  | {
+    readonly event: "foreign";
+    readonly family: Family;
+    readonly table: string;
+    readonly program: string;
+  }
   /** Notifications were lost; everything is read again. */
   | { readonly event: "lost" }
   | {
@@ -28,6 +39,8 @@ export type DataplaneEvent =
 export interface DataplaneOptions {
   /** Default `calico`. */
   readonly table?: string;
+  /** Whether a second table keeps connections tracked while the first is away (tracking.ts). */
+  readonly keepTracking?: boolean;
   /** Default 5 and 10. */
   readonly replaceAfter?: number;
   readonly giveUpAfter?: number;

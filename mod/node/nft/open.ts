@@ -15,6 +15,7 @@ export function openNftDataplane(
   const client = openNftClient(options.netns);
   const listener = openNftListener(options.netns);
   const dataplane: NftDataplane = new NftDataplane(client, new NftEvents(listener), {
+    keepTracking: true,
     ...options,
     onClose: () => {
       registration.close();
