@@ -88,7 +88,9 @@ export class PolicyEngine {
 
   constructor(parameters: Partial<PolicyParameters> = {}) {
     this.parameters = { ...defaultParameters, ...parameters };
-    this.#workloads = new Workloads(this.parameters.nodeName === undefined);
+    this.#workloads = new Workloads(
+      this.parameters.nodeName === undefined ? this.parameters.interfacePrefixes[0] : undefined,
+    );
     this.#fixed = new FixedSets(this.#sets, this.parameters);
     this.#slices = new ServiceSlices(this.#sets);
     this.#ruleChains = new RuleChains(this.#sets, this.#output, this.parameters);
@@ -238,10 +240,20 @@ export class PolicyEngine {
     return this.#workloads.endpoints();
   }
 
+  /** One of them, by `namespace/name`. */
+  endpoint(key: string): Endpoint | undefined {
+    return this.#workloads.endpoint(key);
+  }
+
   /** Whether this endpoint has chains here; without an interface there is nothing to hang them on. */
   isLocal(endpoint: Endpoint): boolean {
     const { nodeName } = this.parameters;
     return endpoint.interfaceName !== "" && (nodeName === undefined || endpoint.node === nodeName);
+  }
+
+  /** The node whose address this is, as the Node objects say. */
+  nodeOf(address: string): string | undefined {
+    return this.#fixed.nodeOf(address);
   }
 
   /** What a set holds, in words; undefined for a name that is no set in use. */

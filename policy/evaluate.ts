@@ -13,6 +13,7 @@ import {
   prefixOf,
 } from "../mod/net/mod.ts";
 import {
+  type BaseHook,
   type Chain,
   type ConntrackState,
   type MapVerdict,
@@ -81,6 +82,7 @@ interface Frame {
 
 /** A ruleset made ready to be asked. It must not change meanwhile. */
 export class Evaluator {
+  readonly #hooks = new Map<BaseHook["hook"], readonly string[]>();
   readonly #lengths = new Map<SetDef, readonly number[]>();
   readonly #prefixes = new Map<string, Prefix>();
   // Texts of addresses that are asked about again and again, as a matrix does.
@@ -163,6 +165,25 @@ export class Evaluator {
       }
       here();
     }
+  }
+
+  /** Runs the packet through all chains on a hook that may drop it, in their order. */
+  runHook(hook: BaseHook["hook"], packet: Packet, trace = false): Run {
+    let onHook = this.#hooks.get(hook);
+    if (!onHook) {
+      onHook = [...this.ruleset.chains.values()]
+        .filter(({ base }) => base?.hook === hook && base.type !== "nat")
+        .sort((a, b) => a.base!.priority - b.base!.priority).map(({ name }) => name);
+      this.#hooks.set(hook, onHook);
+    }
+    if (onHook.length === 1) return this.run(onHook[0], packet, trace);
+    let result: Run = { verdict: "accept", steps: [], mark: packet.mark ?? 0 };
+    for (const name of onHook) {
+      const run = this.run(name, { ...packet, mark: result.mark }, trace);
+      result = { ...run, steps: [...result.steps, ...run.steps] };
+      if (run.verdict !== "accept") break;
+    }
+    return result;
   }
 
   #call(frames: Frame[], how: "jump" | "goto", name: string): void {

@@ -4,6 +4,10 @@
  * connection through the engine's own rulesets (`evaluate.ts`), so it cannot say otherwise than the
  * kernel does.
  *
+ * What a host and its own pods say to each other takes other ways than what is forwarded: to the host
+ * through the input hook, from it through the output hook, where nothing of ours stands in the way.
+ * Whose an address is, the Node objects say, or the caller.
+ *
  * An engine without a node name holds every endpoint of the cluster and answers for any pair. That
  * of a node judges its own endpoints; the other side is judged where it lives, and the walk says so.
  */
@@ -12,7 +16,6 @@ import type { Direction } from "./effective.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { PolicyEngine } from "./engine.ts";
 import { Evaluator, type Packet, type Run } from "./evaluate.ts";
-import { chains } from "./names.ts";
 import { protocolName, protocolNumber } from "./protocol.ts";
 import type { Family } from "./rules.ts";
 import { type WalkStep, WalkWriter } from "./walk.ts";
@@ -82,14 +85,21 @@ interface Resolved {
   readonly addresses: Readonly<Record<Family, string | undefined>>;
 }
 
+export interface ViewOptions {
+  /** Address -> node, beside what Node objects say. */
+  readonly nodes?: ReadonlyMap<string, string>;
+  /** The engine with the parameters of a node, where they are not everybody's. */
+  readonly engineOf?: (node: string) => PolicyEngine;
+}
+
 /** An engine at one moment, ready for questions. Make a new one after an update. */
 export class PolicyView {
-  readonly #evaluators: Partial<Record<Family, Evaluator>> = {};
+  readonly #evaluators = new Map<PolicyEngine, Partial<Record<Family, Evaluator>>>();
   readonly #byName = new Map<string, Endpoint>();
   readonly #byAddress = new Map<string, Endpoint>();
   readonly #ips = new Map<string, Ip>();
 
-  constructor(readonly engine: PolicyEngine) {
+  constructor(readonly engine: PolicyEngine, readonly options: ViewOptions = {}) {
     for (const endpoint of engine.endpoints()) {
       this.#byName.set(endpoint.key, endpoint);
       if (endpoint.pod !== "") this.#byName.set(`${endpoint.namespace}/${endpoint.pod}`, endpoint);
@@ -121,14 +131,20 @@ export class PolicyView {
 
   explain(connection: Connection): Explanation {
     const { sides, family, source, destination, protocol, port, notes } = this.#prepare(connection);
-    const verdicts = sides.map(({ direction, endpoint, run }): SideVerdict => {
+    const verdicts = sides.map(({ direction, endpoint, hook, run }): SideVerdict => {
       const result = run(true);
+      const allowed = result.verdict === "accept";
+      const walk = new WalkWriter(direction, (name) => this.engine.describeSet(family, name))
+        .walk(result);
+      if (hook === "output" && allowed && walk.length === 0) {
+        const text = "not policed: it comes from the pod's own node";
+        walk.push({ is: "end", outcome: "allow", text });
+      }
       return {
         direction,
         endpoint: nameOf(endpoint),
-        allowed: result.verdict === "accept",
-        walk: new WalkWriter(direction, (name) => this.engine.describeSet(family, name))
-          .walk(result),
+        allowed,
+        walk,
       };
     });
     return {
@@ -179,33 +195,37 @@ export class PolicyView {
       icmpType: connection.icmpType ?? (protocol === 1 ? 8 : protocol === 58 ? 128 : undefined),
       icmpCode: connection.icmpCode ?? 0,
     };
-    const evaluator = this.#evaluators[family] ??= new Evaluator(this.engine.ruleset(family));
     const notes: string[] = [];
     const sides: {
       direction: Direction;
       endpoint: Endpoint;
+      hook: "forward" | "input" | "output";
       run: (trace: boolean) => Run;
     }[] = [];
     for (
       const [direction, endpoint] of [["egress", from.endpoint], ["ingress", to.endpoint]] as const
     ) {
       if (!endpoint) continue;
-      const { nodeName, interfacePrefixes } = this.engine.parameters;
+      const { nodeName } = this.engine.parameters;
       if (nodeName !== undefined && endpoint.node !== nodeName) {
         notes.push(`${direction} of ${nameOf(endpoint)} is judged on node ${endpoint.node}`);
         continue;
       }
       // A pod whose interface has no chains yet is closed; so is one whose interface is not known.
-      const name = endpoint.interfaceName || `${interfacePrefixes[0]}?`;
+      const engine = this.options.engineOf?.(endpoint.node) ?? this.engine;
+      const name = engine.endpoint(endpoint.key)?.interfaceName ||
+        `${engine.parameters.interfacePrefixes[0]}?`;
+      const other = direction === "egress" ? destination : source;
+      const ownNode = endpoint.node !== "" && this.#nodeOf(other) === endpoint.node;
+      const [hook, onTheWay] = direction === "egress"
+        ? ([ownNode ? "input" : "forward", { iifname: name, destinationIsLocal: ownNode }] as const)
+        : ([ownNode ? "output" : "forward", { oifname: name, sourceIsLocal: ownNode }] as const);
       sides.push({
         direction,
         endpoint,
+        hook,
         run: (trace) =>
-          evaluator.run(
-            chains.filterForward,
-            direction === "egress" ? { ...packet, iifname: name } : { ...packet, oifname: name },
-            trace,
-          ),
+          this.#evaluator(engine, family).runHook(hook, { ...packet, ...onTheWay }, trace),
       });
     }
     if (from.endpoint && from.endpoint === to.endpoint) {
@@ -215,6 +235,16 @@ export class PolicyView {
       notes.push("neither side is an endpoint of this cluster: no policy is asked");
     }
     return { sides, family, source, destination, protocol, port, notes };
+  }
+
+  #nodeOf(address: string): string | undefined {
+    return this.options.nodes?.get(address) ?? this.engine.nodeOf(address);
+  }
+
+  #evaluator(engine: PolicyEngine, family: Family): Evaluator {
+    let evaluators = this.#evaluators.get(engine);
+    if (!evaluators) this.#evaluators.set(engine, evaluators = {});
+    return evaluators[family] ??= new Evaluator(engine.ruleset(family));
   }
 
   #resolve(side: Side): Resolved {

@@ -2,7 +2,14 @@
  * The sets that do not come from selectors: pools that are masqueraded, all pools, the addresses of
  * all nodes, the other ends of VXLAN tunnels; and what the static chains must know of pools.
  */
-import { formatPrefix, hostPrefix, parseCidr, parseIp, parsePrefix } from "../mod/net/mod.ts";
+import {
+  formatIp,
+  formatPrefix,
+  hostPrefix,
+  parseCidr,
+  parseIp,
+  parsePrefix,
+} from "../mod/net/mod.ts";
 import { type IPPoolObject, listOf, type NodeObject, textOf } from "./inputs.ts";
 import { setIds } from "./names.ts";
 import type { PolicyParameters } from "./parameters.ts";
@@ -25,6 +32,8 @@ type Nets = Readonly<Record<Family, readonly string[]>>;
 interface NodeFacts {
   readonly hosts: Nets;
   readonly tunnels: Nets;
+  /** All that is known to be its own, of its links and of its ends of tunnels; canonical. */
+  readonly own: readonly string[];
 }
 
 const families: readonly Family[] = [4, 6];
@@ -32,6 +41,8 @@ const families: readonly Family[] = [4, 6];
 export class FixedSets {
   readonly #pools = new Map<string, PoolFacts>();
   readonly #nodes = new Map<string, NodeFacts>();
+  /** Address -> node; made when it is asked for. */
+  #owners: Map<string, string> | undefined;
 
   constructor(readonly sets: SetRegistry, readonly parameters: PolicyParameters) {
     for (const id of Object.values(setIds)) for (const family of families) sets.fixed(family, id);
@@ -61,6 +72,18 @@ export class FixedSets {
     else this.#nodes.delete(name);
     if (after) this.#contributeNode(name, after, true);
     if (before) this.#contributeNode(name, before, false);
+    this.#owners = undefined;
+  }
+
+  /** The node that has this address; of several that say so the first by name. */
+  nodeOf(address: string): string | undefined {
+    if (!this.#owners) {
+      this.#owners = new Map();
+      for (const name of [...this.#nodes.keys()].sort().reverse()) {
+        for (const own of this.#nodes.get(name)!.own) this.#owners.set(own, name);
+      }
+    }
+    return this.#owners.get(address);
   }
 
   masquerades(family: Family): boolean {
@@ -140,6 +163,12 @@ function nodeFacts(object: NodeObject): NodeFacts {
   for (const entry of listOf(spec.addresses)) {
     if (entry?.type === "CalicoNodeIP" || entry?.type === "InternalIP") add(entry.address);
   }
+  const ends = [
+    ...[spec.ipv4VXLANTunnelAddr, spec.ipv6VXLANTunnelAddr, spec.bgp?.ipv4IPIPTunnelAddr],
+    ...listOf(spec.addresses).map((entry) => entry?.address),
+  ];
+  const others = ends.map((text) => parseCidr(textOf(text))?.ip ?? parseIp(textOf(text)))
+    .filter((ip) => ip !== undefined).map(formatIp);
   const tunnel = (family: Family, address: string | undefined): string[] => {
     if (!address) return [];
     const net = own[family] ?? [...hosts[family]][0];
@@ -147,6 +176,10 @@ function nodeFacts(object: NodeObject): NodeFacts {
   };
   return {
     hosts: { 4: [...hosts[4]], 6: [...hosts[6]] },
+    own: [
+      ...[...hosts[4], ...hosts[6]].map((net) => net.slice(0, net.indexOf("/"))),
+      ...others,
+    ],
     tunnels: {
       4: tunnel(4, spec.ipv4VXLANTunnelAddr),
       6: tunnel(6, spec.ipv6VXLANTunnelAddr),

@@ -120,6 +120,7 @@ export interface EndpointPortObject {
 
 export interface PodObject extends PolicyObject {
   readonly spec?: {
+    readonly nodeName?: string;
     readonly hostNetwork?: boolean;
     readonly serviceAccountName?: string;
     readonly containers?: readonly ContainerObject[];
@@ -162,9 +163,20 @@ export interface IPPoolObject extends PolicyObject {
 
 export interface NodeObject extends PolicyObject {
   readonly spec?: {
-    readonly bgp?: { readonly ipv4Address?: string; readonly ipv6Address?: string };
+    readonly bgp?: {
+      readonly ipv4Address?: string;
+      readonly ipv6Address?: string;
+      readonly ipv4IPIPTunnelAddr?: string;
+    };
     readonly ipv4VXLANTunnelAddr?: string;
     readonly ipv6VXLANTunnelAddr?: string;
+    readonly addresses?: readonly { readonly address?: string; readonly type?: string }[];
+  };
+}
+
+/** Kubernetes' own: only for whoever wants to know whose an address is. */
+export interface KubernetesNodeObject extends PolicyObject {
+  readonly status?: {
     readonly addresses?: readonly { readonly address?: string; readonly type?: string }[];
   };
 }

@@ -7,18 +7,22 @@
  * What files leave out is filled in kindly: a Namespace without object exists, with its name for a
  * label; a pod without address gets one of 198.18.0.0/15 and of 2001:2::/48 (RFC 2544, RFC 5180),
  * which no policy speaks of. A pod on its node's network is no endpoint, as in Calico: no policy
- * applies to it, no selector finds it, and rules see its node's address. A pod that has ended
- * (Succeeded, Failed) has given its address back and is left out.
+ * applies to it, no selector finds it, and rules see its node's address; pods of the same node take
+ * what it sends unpoliced. A pod that has ended (Succeeded, Failed) has given its address back and is
+ * left out.
  */
-import { addToIp, formatIp, mustIp } from "../mod/net/mod.ts";
+import { addToIp, formatIp, mustIp, parseIp } from "../mod/net/mod.ts";
+import { isListObject, listItems } from "../mod/model/list_object.ts";
 import type { Direction } from "./effective.ts";
 import { PolicyEngine } from "./engine.ts";
 import { CLIENT_PORT, type Connection, ExplainError, PolicyView, type Side } from "./explain.ts";
 import {
   inputKind,
+  type KubernetesNodeObject,
   listOf,
   type PodObject,
   type PolicyObject,
+  textOf,
   type WorkloadEndpointObject,
 } from "./inputs.ts";
 import type { PolicyParameters } from "./parameters.ts";
@@ -79,21 +83,24 @@ export function flattenObjects(objects: Iterable<unknown>): PolicyObject[] {
   const result: PolicyObject[] = [];
   for (const object of objects) {
     if (object === null || typeof object !== "object") continue;
-    const { kind, items } = object as { kind?: unknown; items?: unknown };
-    if (typeof kind === "string" && kind.endsWith("List") && Array.isArray(items)) {
-      result.push(...flattenObjects(items));
-    } else result.push(object);
+    if (isListObject(object)) result.push(...flattenObjects(listItems(object)));
+    else result.push(object);
   }
   return result;
 }
 
 export interface JudgedObjects {
   readonly engine: PolicyEngine;
+  /** Ready for questions, with the parameters of each node. */
+  readonly view: PolicyView;
   /** `namespace/pod`, in the order of the objects. */
   readonly pods: readonly string[];
   /** Those of them that are on their node's network, with its address. */
   readonly hostPods: ReadonlyMap<string, string>;
 }
+
+/** The parameters of a node, or of one of which nothing is known (""). */
+export type ParametersOf = (node: string) => Partial<Omit<PolicyParameters, "nodeName">>;
 
 /**
  * An engine that holds the objects and an endpoint for every pod among them. Objects without a
@@ -102,9 +109,8 @@ export interface JudgedObjects {
  */
 export function engineOf(
   objects: Iterable<unknown>,
-  parameters: Partial<Omit<PolicyParameters, "nodeName">> = {},
+  parametersOf: ParametersOf = () => ({}),
 ): JudgedObjects {
-  const engine = new PolicyEngine(parameters);
   const flat = flattenObjects(objects);
   const given = new Set<string>();
   const found = new Map<string, PodObject>();
@@ -125,6 +131,15 @@ export function engineOf(
   const made: WorkloadEndpointObject[] = [];
   const pods: string[] = [];
   const hostPods = new Map<string, string>();
+  const nodes = new Map<string, string>();
+  for (const object of flat) {
+    // Kubernetes' own, which says nothing else that policy needs.
+    if (object.apiVersion !== "v1" || object.kind !== "Node" || !object.metadata?.name) continue;
+    for (const entry of listOf((object as KubernetesNodeObject).status?.addresses)) {
+      const ip = parseIp(textOf(entry?.address));
+      if (ip) nodes.set(formatIp(ip), object.metadata.name);
+    }
+  }
   for (const [key, { spec, status, metadata }] of found) {
     if (/^(Succeeded|Failed)$/.test(status?.phase ?? "")) continue;
     pods.push(key);
@@ -138,6 +153,10 @@ export function engineOf(
     }
     if (spec?.hostNetwork) {
       hostPods.set(key, addresses[0]);
+      for (const address of addresses) {
+        const ip = parseIp(address);
+        if (ip && spec.nodeName) nodes.set(formatIp(ip), spec.nodeName);
+      }
       continue;
     }
     made.push({
@@ -149,24 +168,47 @@ export function engineOf(
       },
       spec: {
         orchestrator: "k8s",
+        node: spec?.nodeName,
         pod: metadata!.name,
         endpoint: "eth0",
         ipNetworks: addresses,
       },
     });
   }
-  engine.update([...flat, ...made].map((put) => ({ put })));
-  return { engine, pods, hostPods };
+  const changes = [...flat, ...made].map((put) => ({ put }));
+  const engines = new Map<string, PolicyEngine>();
+  // Most nodes have the same parameters, and so the same engine.
+  const engineOfNode = (node: string): PolicyEngine => {
+    const parameters = parametersOf(node);
+    const text = JSON.stringify(parameters);
+    let engine = engines.get(text);
+    if (!engine) {
+      engines.set(text, engine = new PolicyEngine(parameters));
+      engine.update(changes);
+    }
+    return engine;
+  };
+  const engine = engineOfNode("");
+  const byNode = new Map<string, PolicyEngine>();
+  const view = new PolicyView(engine, {
+    nodes,
+    engineOf: (node) => {
+      let found = byNode.get(node);
+      if (!found) byNode.set(node, found = engineOfNode(node));
+      return found;
+    },
+  });
+  return { engine, view, pods, hostPods };
 }
 
 /** Who reaches whom. */
 export function matrix(
   objects: Iterable<unknown>,
   ports: readonly MatrixPort[],
-  parameters: Partial<Omit<PolicyParameters, "nodeName">> = {},
+  parametersOf?: ParametersOf,
 ): Matrix {
-  const { engine, pods, hostPods } = engineOf(objects, parameters);
-  return matrixOf(new PolicyView(engine), pods, ports, { hostPods });
+  const { view, pods, hostPods } = engineOf(objects, parametersOf);
+  return matrixOf(view, pods, ports, { hostPods });
 }
 
 export interface MatrixOptions {

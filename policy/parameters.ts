@@ -46,6 +46,9 @@ export interface PolicyParameters {
   readonly logPrefix: string;
 }
 
+/** How the rule is called that does `endpointToHostAction`. */
+export const toHostComment = "Configured DefaultEndpointToHostAction";
+
 export const defaultParameters: PolicyParameters = {
   interfacePrefixes: ["cali"],
   denyAction: "drop",

@@ -20,7 +20,7 @@
  * untracked policies can later hang in raw, mangle and output without moving these.
  */
 import type { Output } from "./output.ts";
-import { marks, type PolicyParameters } from "./parameters.ts";
+import { marks, type PolicyParameters, toHostComment } from "./parameters.ts";
 import { chains, setIds, setName } from "./names.ts";
 import { type Direction, directions } from "./effective.ts";
 import { commonChains, commonRules } from "./render_endpoint.ts";
@@ -248,7 +248,7 @@ function inputChains(
     rule([counter, jump(chains.fromWorkload)]),
     rule(
       [counter, { do: parameters.endpointToHostAction }],
-      `Configured DefaultEndpointToHostAction`,
+      toHostComment,
     ),
   );
   return [

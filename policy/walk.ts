@@ -5,7 +5,7 @@
 import type { Direction } from "./effective.ts";
 import type { Run, Step } from "./evaluate.ts";
 import { policyLabel } from "./names.ts";
-import { marks } from "./parameters.ts";
+import { marks, toHostComment } from "./parameters.ts";
 import { protocolName } from "./protocol.ts";
 import type { Match, PolicyId, Rule } from "./rules.ts";
 
@@ -102,6 +102,7 @@ export class WalkWriter {
       case "no-profile":
         return { is: "end", outcome: "deny", text: "no profile allows it: denied" };
       default:
+        if (step.rule.comment === toHostComment) return toHost(step.rule);
         return outcomeOf(step.rule) === "deny"
           ? {
             is: "end",
@@ -156,6 +157,19 @@ export class WalkWriter {
         return `${match.match} ${held ? "holds" : "does not hold"}`;
     }
   }
+}
+
+/** What becomes of a pod's packets to its own host once egress policy let them pass. */
+function toHost({ statements }: Rule): WalkStep {
+  const action = statements.flatMap((s) => "do" in s && s.do !== "counter" ? [s.do] : [])[0];
+  const outcome = action === "drop" || action === "reject" ? "deny" : "allow";
+  return {
+    is: "end",
+    outcome,
+    text: `it is for the pod's own node: DefaultEndpointToHostAction ${
+      outcome === "deny" ? "denies it" : action === "accept" ? "allows it" : "leaves it to others"
+    }`,
+  };
 }
 
 function outcomeOf(rule: Rule): WalkStep["outcome"] {

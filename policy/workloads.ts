@@ -65,15 +65,16 @@ export class Workloads {
   readonly #byProfile = new Map<string, Set<string>>();
   readonly #setsByNamespace = new Map<string, Set<string>>();
 
-  readonly #everyNode: boolean;
+  readonly #everyNode: string | undefined;
   readonly #dirtyEndpoints = new Set<string>();
   readonly #dirtySets = new Set<string>();
   readonly #dirtyProfiles = new Set<string>();
 
   /**
-   * `everyNode`: all endpoints are seen at once, so interfaces get names that no two nodes share.
+   * `everyNode`: all endpoints are seen at once, so interfaces get names that no two nodes share, with
+   * this prefix.
    */
-  constructor(everyNode: boolean) {
+  constructor(everyNode: string | undefined) {
     this.#everyNode = everyNode;
   }
 
@@ -82,7 +83,9 @@ export class Workloads {
     if (before?.podKey) deleteFrom(this.#byPod, before.podKey, key);
     if (object) {
       const read = workloadFacts(object);
-      const facts = this.#everyNode ? { ...read, interfaceName: `cali/${key}` } : read;
+      const facts = this.#everyNode === undefined
+        ? read
+        : { ...read, interfaceName: `${this.#everyNode}/${key}` };
       this.#workloads.set(key, facts);
       if (facts.podKey) addTo(this.#byPod, facts.podKey, key);
     } else this.#workloads.delete(key);

@@ -3,6 +3,7 @@
  * (with -R those below it too), many documents a file, and `kind: List` or any `…List` for its items.
  * Each object knows where it stood, so that a fault can be found.
  */
+import { isListObject, listItems } from "../model/list_object.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
 
@@ -124,11 +125,10 @@ export function objectsOf(text: string, name: string): SourceObject[] {
 }
 
 function itemsOf(value: unknown, path: string): { value: unknown; path: string }[] {
-  const { kind, items } = (value ?? {}) as { kind?: unknown; items?: unknown };
   const list = Array.isArray(value)
     ? { items: value, path }
-    : typeof kind === "string" && kind.endsWith("List") && Array.isArray(items)
-    ? { items, path: path === "" ? "items" : `${path}.items` }
+    : isListObject(value)
+    ? { items: listItems(value), path: path === "" ? "items" : `${path}.items` }
     : undefined;
   if (!list) return [{ value, path }];
   return list.items.flatMap((item, i) => itemsOf(item, `${list.path}[${i}]`));

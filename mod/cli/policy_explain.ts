@@ -6,23 +6,19 @@ import {
   type Connection,
   ExplainError,
   formatExplanation,
-  PolicyView,
   type Side,
 } from "../../policy/explain.ts";
-import { engineOf, parseMatrixPort } from "../../policy/matrix.ts";
+import { parseMatrixPort } from "../../policy/matrix.ts";
 import { parseIp } from "../net/mod.ts";
 import { type Call, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
-import { policyObjects } from "./policy_objects.ts";
+import { judged, policyObjects } from "./policy_objects.ts";
 
 export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "text";
   if (!["text", "json"].includes(format)) throw usageError(`-o ${format}: want text or json`);
   const connection = connectionOf(call);
-  const { engine, hostPods } = engineOf(await policyObjects(call));
-  for (const { object, message } of engine.problems()) {
-    call.io.stderr(`warning: ${object}: ${message}\n`);
-  }
+  const { view, hostPods } = judged(call, await policyObjects(call));
   let explanation;
   try {
     const notes: string[] = [];
@@ -36,7 +32,7 @@ export async function run(call: Call): Promise<number> {
       return { ip: address };
     };
     const { from, to } = connection;
-    const found = new PolicyView(engine).explain({
+    const found = view.explain({
       ...connection,
       from: place(from),
       to: place(to),

@@ -1,32 +1,22 @@
 /** `policy matrix`: who reaches whom on which port, of the cluster or of files without a cluster. */
-import {
-  engineOf,
-  type Matrix,
-  matrixOf,
-  type MatrixPort,
-  parseMatrixPort,
-} from "../../policy/matrix.ts";
-import { PolicyView } from "../../policy/explain.ts";
+import { type Matrix, matrixOf, type MatrixPort, parseMatrixPort } from "../../policy/matrix.ts";
 import { type Call, listOption, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
 import { familyOf } from "./policy_explain.ts";
-import { policyObjects } from "./policy_objects.ts";
+import { judged, policyObjects } from "./policy_objects.ts";
 
 export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "table";
   if (!["table", "json"].includes(format)) throw usageError(`-o ${format}: want table or json`);
   const ports = portsOf(listOption(call, "port"));
   const family = familyOf(call);
-  const { engine, pods, hostPods } = engineOf(await policyObjects(call));
+  const { view, pods, hostPods } = judged(call, await policyObjects(call));
   if (pods.length === 0) {
     throw failure(
       "there is no Pod that runs among the objects; a matrix needs some: add their file",
     );
   }
-  for (const { object, message } of engine.problems()) {
-    call.io.stderr(`warning: ${object}: ${message}\n`);
-  }
-  const matrix = matrixOf(new PolicyView(engine), pods, ports, { family, hostPods });
+  const matrix = matrixOf(view, pods, ports, { family, hostPods });
   call.io.stdout(
     format === "json" ? `${JSON.stringify(matrix, null, 2)}\n` : matrixText(matrix),
   );

@@ -5,10 +5,13 @@
  * Kinds that policy does not hang on (Service, Deployment …) pass without a word.
  */
 import { inputKind } from "../../policy/inputs.ts";
+import { engineOf, flattenObjects, type JudgedObjects } from "../../policy/matrix.ts";
+import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import { kindByKey } from "../model/kinds.ts";
 import { CALICO_RESOURCES, KUBERNETES_RESOURCES, parseResourceKey } from "../model/keys.ts";
 import { resolveKind } from "../model/manifest.ts";
 import { ModelError, parseObject } from "../model/validate.ts";
+import { felixParameters, policyParameters } from "../node/felix.ts";
 import { decodeEntry } from "../store/resources.ts";
 import { type Call, flagOption, listOption } from "./command.ts";
 import { withStore } from "./context.ts";
@@ -47,10 +50,38 @@ async function objectsOfFiles(call: Call, files: readonly string[]): Promise<unk
   return sources.map(({ value }) => value);
 }
 
+/**
+ * An engine over the objects, with the parameters that each node takes from the FelixConfigurations
+ * among them (what stands in a node's environment is not known here). What of the objects or of the
+ * settings is not understood is told.
+ */
+export function judged(call: Call, objects: readonly unknown[]): JudgedObjects {
+  const configurations = new Map<string, FelixConfiguration>();
+  for (const object of flattenObjects(objects)) {
+    const isCalico = /^(crd\.)?projectcalico\.org\//.test(object.apiVersion ?? "");
+    if (!isCalico || object.kind !== "FelixConfiguration" || !object.metadata?.name) continue;
+    configurations.set(object.metadata.name, object as FelixConfiguration);
+  }
+  const warn = (text: string) => call.io.stderr(`warning: ${text}\n`);
+  const told = new Set<string>();
+  const found = engineOf(objects, (node) => {
+    const felix = felixParameters(node, new Map(), configurations);
+    for (const problem of felix.problems) {
+      if (told.has(problem)) continue;
+      told.add(problem);
+      warn(`FelixConfiguration: ${problem}`);
+    }
+    return policyParameters(felix);
+  });
+  for (const { object, message } of found.engine.problems()) warn(`${object}: ${message}`);
+  return found;
+}
+
 /** Also where the version is not one that is known, so that a misspelt one is not passed over. */
 function isPolicyKind(apiVersion: string, kind: string): boolean {
   return inputKind(apiVersion, kind) !== undefined ||
-    ["NetworkPolicy", "GlobalNetworkPolicy", "Pod", "Namespace"].includes(kind);
+    ["NetworkPolicy", "GlobalNetworkPolicy", "FelixConfiguration", "Pod", "Namespace"]
+      .includes(kind);
 }
 
 function withNamespace(value: unknown, namespaced: boolean): unknown {

@@ -4,6 +4,7 @@
  * understood is passed over and named in `problems`; the next one in line holds.
  */
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
+import type { PolicyParameters } from "../../policy/parameters.ts";
 import type { Family } from "../net/mod.ts";
 import { parseBoolean } from "./config.ts";
 
@@ -34,6 +35,22 @@ export interface FelixParameters {
   readonly healthEnabled: boolean;
   readonly metricsEnabled: boolean;
   readonly problems: readonly string[];
+}
+
+/** What of it policy is made with: the node's engine, and whoever explains what that does. */
+export function policyParameters(
+  felix: FelixParameters,
+): Partial<Omit<PolicyParameters, "nodeName">> {
+  const { interfacePrefixes, endpointToHostAction, vxlanPort, vxlanEnabled } = felix;
+  const { floatingIps, sourceSpoofing } = felix;
+  return {
+    interfacePrefixes,
+    endpointToHostAction,
+    floatingIps,
+    sourceSpoofing,
+    vxlanPort,
+    vxlan: vxlanEnabled === undefined ? undefined : { 4: vxlanEnabled },
+  };
 }
 
 const MTU_PATTERN = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)";

@@ -26,7 +26,7 @@ import { Agent } from "./agent.ts";
 import { endpointFaults, localApi } from "./api.ts";
 import { BgpPart } from "./bgp.ts";
 import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./config.ts";
-import { type FelixParameters, felixParameters } from "./felix.ts";
+import { type FelixParameters, felixParameters, policyParameters } from "./felix.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { openFlowParts } from "./flow_parts.ts";
 import { heldAddresses, readMachine } from "./held_addresses.ts";
@@ -231,13 +231,8 @@ export class NodeService {
       this.known ?? last?.felixConfigurations ?? new Map(),
     );
     const engine = new PolicyEngine({
+      ...policyParameters(felix),
       nodeName: config.nodeName,
-      interfacePrefixes: felix.interfacePrefixes,
-      endpointToHostAction: felix.endpointToHostAction,
-      floatingIps: felix.floatingIps,
-      sourceSpoofing: felix.sourceSpoofing,
-      vxlanPort: felix.vxlanPort,
-      vxlan: felix.vxlanEnabled === undefined ? undefined : { 4: felix.vxlanEnabled },
     });
     const kernel = new Kernel(felix, log);
     this.#kernel = kernel;

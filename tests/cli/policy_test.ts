@@ -309,3 +309,124 @@ Deno.test("explain: what cannot be answered is told, with what would do", async 
     refused(await run(`policy explain -f - ${line}`, stdin), exit, words);
   }
 });
+
+const node = (name: string, address: string, more: Record<string, unknown> = {}) => ({
+  apiVersion: "projectcalico.org/v3",
+  kind: "Node",
+  metadata: { name },
+  spec: { bgp: { ipv4Address: `${address}/24` }, ...more },
+});
+const felix = (name: string, spec: unknown) => ({
+  apiVersion: "projectcalico.org/v3",
+  kind: "FelixConfiguration",
+  metadata: { name },
+  spec,
+});
+const on = (nodeName: string) => ({ spec: { nodeName } });
+const closed = policy("shop", "closed", { podSelector: {}, policyTypes: ["Ingress"] });
+const onOne = pod("shop/one", {}, ["10.0.0.1"], on("node1"));
+const onTwo = pod("shop/two", {}, ["10.0.0.2"], on("node2"));
+const nodes = [
+  node("node1", "192.168.0.1", { ipv4VXLANTunnelAddr: "10.0.7.1" }),
+  node("node2", "192.168.0.2"),
+];
+const explained = async (line: string, ...objects: unknown[]) => {
+  const answer = await run(`policy explain -f - ${line}`, yaml(...objects));
+  assert.equal(answer.exit, 0, answer.err);
+  return answer.out;
+};
+
+Deno.test("what a node sends to its own pods is not policed; what others send is", async () => {
+  for (const from of ["192.168.0.1", "10.0.7.1"]) {
+    const own = await explained(`--from ${from} --to shop/one --port 80`, ...nodes, onOne, closed);
+    assert.match(
+      own,
+      /TCP port 80: allowed\n.*allowed\n +not policed: it comes from the pod's own/,
+    );
+  }
+  const other = await explained(
+    "--from 192.168.0.2 --to shop/one --port 80",
+    ...[...nodes, onOne, closed],
+  );
+  assert.match(other, /TCP port 80: denied[^]*denied at the end of the tier/);
+
+  // As kubectl gives a node; and a pod that says itself where it is.
+  const kubernetesNode = {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: { name: "node1" },
+    status: { addresses: [{ type: "InternalIP", address: "192.168.0.1" }] },
+  };
+  assert.match(
+    await explained("--from 192.168.0.1 --to shop/one --port 80", kubernetesNode, onOne, closed),
+    /: allowed/,
+  );
+  const host = pod("kube/host", {}, ["192.168.0.1"], {
+    spec: { nodeName: "node1", hostNetwork: true },
+  });
+  const got = await matrix("--port 80", onOne, onTwo, host, closed);
+  assert.deepEqual(got.endpoints, ["shop/one", "shop/two", "kube/host"]);
+  // Its own node's pod takes all that the host pod sends, the other asks policy.
+  assert.deepEqual(got.ports["TCP/80"].ingress, ["XX.", "XX.", ".X."]);
+});
+
+Deno.test("settings of all nodes and of one decide as they do there", async () => {
+  const toHost = "--from shop/one --to 192.168.0.1 --port 80";
+  const all = (...more: unknown[]) => [...nodes, onOne, onTwo, ...more];
+  const drop = { defaultEndpointToHostAction: "Drop" };
+  assert.match(
+    await explained(toHost, ...all()),
+    /: allowed[^]*own node: DefaultEndpointToHostAction allows it/,
+  );
+  const denied = await explained(toHost, ...all(felix("default", drop)));
+  assert.match(denied, /: denied[^]*profile kns\.shop[^]*DefaultEndpointToHostAction denies it/);
+  // The other node is reached by forwarding, and its own answer is not asked.
+  assert.match(
+    await explained("--from shop/one --to 192.168.0.2 --port 80", ...all(felix("default", drop))),
+    /: allowed/,
+  );
+  const override = [
+    felix("default", drop),
+    felix("node.node1", { defaultEndpointToHostAction: "Accept" }),
+  ];
+  assert.match(await explained(toHost, ...all(...override)), /: allowed/);
+  assert.match(
+    await explained("--from shop/two --to 192.168.0.2 --port 80", ...all(...override)),
+    /: denied/,
+  );
+  const host = pod("kube/host", {}, ["192.168.0.1"], {
+    spec: { nodeName: "node1", hostNetwork: true },
+  });
+  const got = await matrix("--port 80", onOne, onTwo, host, felix("default", drop));
+  assert.deepEqual(got.ports["TCP/80"].combined, ["..X", "...", "..."]);
+
+  // A pod must not tunnel around policy, on whichever port the tunnels are.
+  const tunnel = (port: number) => `--from shop/one --to shop/two --port ${port}/udp`;
+  const moved = felix("default", { vxlanPort: 8472 });
+  assert.match(await explained(tunnel(4789), ...all()), /: denied[^]*before any policy: .*VXLAN/);
+  assert.match(await explained(tunnel(4789), ...all(moved)), /: allowed/);
+  assert.match(await explained(tunnel(8472), ...all(moved)), /: denied[^]*VXLAN/);
+  const named = felix("default", { interfacePrefix: "tap" });
+  const both = await explained("--from shop/one --to shop/two --port 80", ...all(named, closed));
+  assert.match(both, /: denied[^]*denied at the end of the tier/);
+
+  const bad = felix("default", { defaultEndpointToHostAction: "Perhaps" });
+  refused(
+    await run(`policy explain -f - ${toHost}`, yaml(...all(bad))),
+    1,
+    /defaultEndpointToHostAction: .*Perhaps/,
+  );
+});
+
+Deno.test("lists as the API answers with: items that leave out what they are", async () => {
+  const bare = ({ apiVersion: _, kind: __, ...rest }: typeof web) => rest;
+  const pods = { apiVersion: "v1", kind: "PodList", items: [web, db, job].map(bare) };
+  const policies = {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicyList",
+    items: [bare(guard as unknown as typeof web)],
+  };
+  const got = await matrix("--port 8080", pods, policies);
+  assert.deepEqual(got, await matrix("--port 8080", web, db, job, guard));
+  assert.deepEqual(got.ports["TCP/8080"].combined, ["X..", "X..", "..."]);
+});

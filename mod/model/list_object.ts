@@ -1,0 +1,26 @@
+/**
+ * `kind: List`, and the lists that Kubernetes' API answers with (PodList): the items of the latter
+ * leave out what they are, because the list says it.
+ */
+export interface ListObject {
+  readonly apiVersion?: unknown;
+  readonly kind: string;
+  readonly items: readonly unknown[];
+}
+
+export function isListObject(value: unknown): value is ListObject {
+  if (value === null || typeof value !== "object") return false;
+  const { kind, items } = value as { kind?: unknown; items?: unknown };
+  return typeof kind === "string" && kind.endsWith("List") && Array.isArray(items);
+}
+
+/** The items, each with the kind and version that it has from the list where it says none. */
+export function listItems({ apiVersion, kind, items }: ListObject): unknown[] {
+  const itemKind = kind.slice(0, -"List".length);
+  if (itemKind === "") return [...items];
+  return items.map((item) =>
+    item !== null && typeof item === "object" && !Array.isArray(item)
+      ? { apiVersion, kind: itemKind, ...item }
+      : item
+  );
+}
