@@ -11,6 +11,7 @@ import { globalNetworkSetKind } from "../../mod/model/network_set.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
 import { mustIp } from "../../mod/net/mod.ts";
 import type { Lab, RunningPod } from "../../mod/lab/lab.ts";
+import { Pinger } from "../../mod/lab/probe.ts";
 import type { PodRecord } from "../../mod/lab/record.ts";
 import { askNode } from "../../mod/lab/cluster.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
@@ -376,6 +377,117 @@ Deno.test(
           assert.equal(await theirs(), other);
         });
       }
+    });
+  },
+);
+
+/** How long datagrams came through in a row without a pause of so many milliseconds, in all. */
+function openFor(at: readonly number[], gap = 100): number {
+  let sum = 0;
+  for (let i = 1; i < at.length; i++) if (at[i] - at[i - 1] < gap) sum += at[i] - at[i - 1];
+  return sum;
+}
+
+Deno.test(
+  "a table that takes seconds to make again, and one that is deleted again and again, is soon closed",
+  options,
+  async (t) => {
+    await withLab({ subnets: "1", mesh: false }, async (lab: Lab) => {
+      const { namespace } = lab.node("node1");
+      const [a] = await lab.run(pod("a"));
+      const [b] = await lab.run(pod("b"));
+      const [c] = await lab.run(pod("c"));
+      await lab.apply(
+        kubernetes("b", "b", [{ from: [{ podSelector: { matchLabels: { app: "c" } } }] }]),
+      );
+      await until("a does not reach b", 5000, async () => !await podPings(a, b.addresses[0]));
+      const deleteTable = () => tool(namespace, "nft", "delete", "table", "ip", "calico");
+      const listing = () => tool(namespace, "nft", "-t", "-s", "list", "table", "ip", "calico");
+      /** How long the node was open, and how long it took until all was there again. */
+      const blow = async (limit: number) => {
+        const whole = await listing();
+        let took = 0;
+        const { sent, at } = await throughDuring(a, b, async () => {
+          await pause(50);
+          const began = performance.now();
+          await deleteTable();
+          await until("as before", limit, async () => await listing() === whole);
+          took = performance.now() - began;
+          await pause(100);
+        });
+        assert.ok(sent > 20);
+        return { open: openFor(at), took };
+      };
+      const small: number[] = [];
+      for (let i = 0; i < 3; i++) {
+        await pause(2100);
+        small.push((await blow(10_000)).open);
+      }
+      // What a small table needs on this machine now is all that is forgiven, with a margin.
+      const bound = 100 + 3 * Math.max(...small);
+
+      await t.step(
+        "deleted every 1.3 s: each time closed at once, the whole comes later",
+        async () => {
+          const opened: number[] = [];
+          for (let i = 0; i < 8; i++) {
+            const { at } = await throughDuring(a, b, async () => {
+              await deleteTable();
+              await pause(1300);
+            });
+            opened.push(openFor(at));
+          }
+          console.log(
+            `  open for ${opened.map((ms) => ms.toFixed(0)).join(", ")} ms; single blows: ${
+              small.map((ms) => ms.toFixed(0)).join(", ")
+            } ms`,
+          );
+          assert.ok(opened.every((ms) => ms < bound), `${opened} of ${bound} ms`);
+          await until("c reaches b", 10_000, () => podPings(c, b.addresses[0]));
+          assert.ok(!await podPings(a, b.addresses[0]));
+        },
+      );
+
+      await t.step(
+        "with 100,000 addresses: closed long before it is whole; what lives lives",
+        async () => {
+          const net = (i: number) => `11.${i >> 14}.${i >> 6 & 255}.${(i & 63) << 2}/30`;
+          for (let n = 0; n < 4; n++) {
+            const nets = Array.from({ length: 25_000 }, (_, i) => net(n * 25_000 + i));
+            await lab.store.put(
+              resourceKey(globalNetworkSetKind, `big${n}`),
+              JSON.parse(calico("GlobalNetworkSet", `big${n}`, { nets }, { net: "big" })),
+            );
+          }
+          await lab.apply(calico("GlobalNetworkPolicy", "big", {
+            selector: "app == 'b'",
+            order: 1,
+            ingress: [{ action: "Allow", source: { selector: "net == 'big'" } }],
+          }));
+          const elements = async () =>
+            (await tool(namespace, "nft", "list", "table", "ip", "calico"))
+              .match(/\b11\.\d+\.\d+\.\d+\/30/g)?.length;
+          await until("all are there", 120_000, async () => {
+            await pause(1000); // a list of all of them is work
+            return await elements() === 100_000;
+          });
+          await until("c reaches b", 10_000, () => podPings(c, b.addresses[0]));
+          await pause(2100);
+          // What lives, lives on: echo requests of one identifier are a connection.
+          using inside = Netns.open(netnsPath(c.netns));
+          const living = new Pinger(mustIp(b.addresses[0]), inside);
+          living.start(20);
+          await pause(200);
+          const { open, took } = await blow(120_000);
+          const { sent, lost } = await living.stop(5000);
+          console.log(`  open for ${open.toFixed(0)} ms, whole again after ${took.toFixed(0)} ms`);
+          assert.ok(open < bound, `open for ${open} ms; a small table: ${small} ms`);
+          assert.deepEqual(lost, [], `of ${sent} packets of a live connection`);
+          assert.equal(await elements(), 100_000);
+          assert.ok(await podPings(c, b.addresses[0]));
+          assert.ok(!await podPings(a, b.addresses[0]));
+        },
+      );
     });
   },
 );
