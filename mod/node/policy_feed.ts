@@ -11,7 +11,11 @@
 import type { Change } from "../../policy/inputs.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
 
+/** So many changes at once share the work that they cause; fewer where they hold others up. */
 const SLICE = 64;
+const SMALLEST = 8;
+/** Milliseconds that a slice may take. */
+const LONGEST = 50;
 
 /** `pause` is called between slices; it waits where others have waited long enough. */
 export async function feed(
@@ -19,14 +23,21 @@ export async function feed(
   changes: readonly Change[],
   nodeName: string,
   pause: () => Promise<void> | void,
+  now: () => number = () => performance.now(),
 ): Promise<void> {
   if (changes.length <= SLICE) return engine.update(changes);
   const ordered = inOrder(changes, nodeName);
   engine.isWhole = false;
   try {
-    for (let at = 0; at < ordered.length; at += SLICE) {
+    let size = SLICE;
+    for (let at = 0; at < ordered.length;) {
       if (at > 0) await pause();
-      engine.update(ordered.slice(at, at + SLICE));
+      const began = now();
+      engine.update(ordered.slice(at, at + size));
+      at += size;
+      const took = now() - began;
+      if (took > LONGEST) size = Math.max(SMALLEST, size >> 1);
+      else if (took < LONGEST / 4) size = Math.min(SLICE, size << 1);
     }
   } finally {
     engine.isWhole = true;

@@ -132,7 +132,7 @@ export class NftDataplane {
       family,
       table,
       wanted: new Wanted(family),
-      planner: new Planner(table, family),
+      planner: new Planner(table, family, inTurns()),
       kernel: undefined,
       reason: "start",
       refusals: 0,
@@ -168,21 +168,28 @@ export class NftDataplane {
    * Rejects with DeltaGapError where a delta does not fit: then `apply` is due.
    */
   update(deltas: readonly RulesetDelta[]): Promise<void> {
-    return this.#enqueue(() => {
-      for (const delta of deltas) this.#planes[delta.family].wanted.change(delta);
-      this.#hasWanted = true;
+    return this.#enqueue(async () => {
+      await this.#take(deltas);
       return this.#bring();
     });
   }
 
   /** Takes changes in, if there are any; then reads the tables and mends what differs. */
   resync(deltas: readonly RulesetDelta[] = []): Promise<void> {
-    return this.#enqueue(() => {
-      for (const delta of deltas) this.#planes[delta.family].wanted.change(delta);
-      if (deltas.length > 0) this.#hasWanted = true;
+    return this.#enqueue(async () => {
+      if (deltas.length > 0) await this.#take(deltas);
       this.#forgetAll();
       return this.#bring();
     });
+  }
+
+  async #take(deltas: readonly RulesetDelta[]): Promise<void> {
+    const pause = inTurns();
+    for (const delta of deltas) {
+      this.#planes[delta.family].wanted.change(delta);
+      await pause();
+    }
+    this.#hasWanted = true;
   }
 
   /** Deletes our tables, whole; afterwards nothing is wanted until the next `apply` or `update`. */
@@ -298,7 +305,7 @@ export class NftDataplane {
     const { family, wanted, table } = plane;
     const generation = this.#client.generation();
     if (this.#client.table(tableOf(plane))) return;
-    const plan = new Planner(table, family).planAll(emptyTable(), skeletonWanted(wanted));
+    const plan = await new Planner(table, family).planAll(emptyTable(), skeletonWanted(wanted));
     const tx = this.#client.begin(generation);
     await writePlan(tx, plan, () => [], () => {});
     await this.#client.commit(tx);
@@ -342,7 +349,7 @@ export class NftDataplane {
         if (plane.kernel) return;
         if (round >= mostRounds) return this.#repairSoon();
       } catch (error) {
-        if (error instanceof StaleGenerationError) this.#afterStale();
+        if (error instanceof StaleGenerationError) this.#afterStale(error);
         else this.#forget(plane);
         if (isUnsettled(error)) {
           // No refusal: others were at work while we read or computed.
@@ -370,14 +377,18 @@ export class NftDataplane {
   async #commitDifference(plane: Plane): Promise<void> {
     const { wanted, planner, family } = plane;
     const reason = plane.reason;
+    // What is planned is for the table as it was at this generation, whatever is heard meanwhile.
     let plan: TablePlan | undefined;
-    if (plane.kernel && this.#isCurrent()) {
-      plan = planner.planChanges(plane.kernel, wanted, wanted.changes);
+    let kernel = plane.kernel && this.#isCurrent() ? plane.kernel : undefined;
+    let generation = this.#generation;
+    if (kernel) plan = await planner.planChanges(kernel, wanted, wanted.changes);
+    if (!kernel || !plan) {
+      kernel = await this.#read(plane);
+      generation = this.#generation;
+      plan = await planner.planAll(kernel, wanted);
     }
-    if (!plan) plan = planner.planAll(await this.#read(plane), wanted);
-    const kernel = plane.kernel!;
     if (!isEmptyPlan(plan)) {
-      const tx = this.#client.begin(this.#generation);
+      const tx = this.#client.begin(generation);
       await writePlan(tx, plan, (chain) => this.#handles(plane, chain), inTurns());
       const size = tx.finish().length;
       await this.#commit(plane, plan, tx);
@@ -404,7 +415,7 @@ export class NftDataplane {
     const kernel: KernelTable = { exists, dormant: false, chains: new Map(), sets: new Map() };
     plane.kernel = kernel;
     this.#generation = generation;
-    const plan = planner.planReplacement(kernel, wanted);
+    const plan = await planner.planReplacement(kernel, wanted);
     const tx = this.#client.begin(generation);
     await writePlan(tx, plan, () => [], inTurns());
     const size = tx.finish().length;
@@ -464,10 +475,9 @@ export class NftDataplane {
    * The kernel has refused for a commit of another. What that was waits in the events: if it did not
    * touch our tables, what we know of them stands.
    */
-  #afterStale(): void {
-    const refused = this.#generation;
+  #afterStale({ generation }: StaleGenerationError): void {
     this.#drain();
-    if (this.#generation === refused) this.#forgetAll();
+    if (this.#generation === generation) this.#forgetAll();
   }
 
   #forgetAll(): void {

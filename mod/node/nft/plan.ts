@@ -54,24 +54,36 @@ export function isEmptyPlan(plan: TablePlan): boolean {
 /** The marks of the rules of chains that were compiled: chains are values, and most stay. */
 export type MarkCache = WeakMap<Chain, readonly string[]>;
 
+/**
+ * Plans of thousands of chains take a second: `pause` is called between them. What is planned for must
+ * not change meanwhile.
+ */
 export class Planner {
   #marks: MarkCache = new WeakMap();
   #kinds: ReadonlyMap<string, SetKind> = new Map();
 
-  constructor(readonly table: string, readonly family: Family) {}
+  constructor(
+    readonly table: string,
+    readonly family: Family,
+    readonly pause: () => Promise<void> | void = () => {},
+  ) {}
 
   /** The plan for a table that was read with all that is in it. */
-  planAll(kernel: KernelTable, wanted: Wanted): TablePlan {
+  planAll(kernel: KernelTable, wanted: Wanted): Promise<TablePlan> {
     return this.#planAll(kernel, wanted, "no");
   }
 
   /** Deletes the table and makes it anew, in one transaction. */
-  planReplacement(kernel: KernelTable, wanted: Wanted): TablePlan {
+  planReplacement(kernel: KernelTable, wanted: Wanted): Promise<TablePlan> {
     const nothing = { ...kernel, chains: new Map(), sets: new Map() };
     return this.#planAll(nothing, wanted, kernel.exists ? "replace" : "make");
   }
 
-  #planAll(kernel: KernelTable, wanted: Wanted, make: TablePlan["make"]): TablePlan {
+  async #planAll(
+    kernel: KernelTable,
+    wanted: Wanted,
+    make: TablePlan["make"],
+  ): Promise<TablePlan> {
     this.#checkKinds(wanted);
     const chains: ChainPlan[] = [];
     const deleteChains: string[] = [];
@@ -83,6 +95,8 @@ export class Planner {
       if (found && !sameHook(found.base, chain.base)) deleteChains.push(name);
       const plan = this.#planChain(chain, found, wanted);
       if (plan) chains.push(plan);
+      const turn = this.pause();
+      if (turn) await turn;
     }
     for (const name of kernel.chains.keys()) if (!wantedChains.has(name)) deleteChains.push(name);
 
@@ -96,6 +110,8 @@ export class Planner {
       if (found && found.kind !== set.kind) deleteSets.push(name);
       const plan = planWholeSet(set, found?.kind === set.kind ? found.members : undefined);
       if (plan) sets.push(plan);
+      const turn = this.pause();
+      if (turn) await turn;
     }
     for (const name of kernel.sets.keys()) if (!wantedSets.has(name)) deleteSets.push(name);
     const making = make === "no" && (!kernel.exists || kernel.dormant) ? "make" : make;
@@ -107,7 +123,11 @@ export class Planner {
    * The plan for what changed in a table that we have kept up ourselves. Undefined: the table must be
    * read, because a set changes its kind and with it rules that did not change.
    */
-  planChanges(kernel: KernelTable, wanted: Wanted, changes: Changes): TablePlan | undefined {
+  async planChanges(
+    kernel: KernelTable,
+    wanted: Wanted,
+    changes: Changes,
+  ): Promise<TablePlan | undefined> {
     const chains: ChainPlan[] = [];
     const deleteChains: string[] = [];
     for (const name of changes.chains) {
@@ -118,6 +138,8 @@ export class Planner {
       }
       const plan = chain && this.#planChain(chain, found, wanted);
       if (plan) chains.push(plan);
+      const turn = this.pause();
+      if (turn) await turn;
     }
     const sets: SetPlan[] = [];
     const deleteSets: string[] = [];
