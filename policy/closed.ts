@@ -11,7 +11,11 @@
 import { chains } from "./names.ts";
 import type { Chain, Rule, RulesView } from "./rules.ts";
 
-const commonOf = { iifname: chains.fromCommon, oifname: chains.toCommon } as const;
+/** By the map that leads to an endpoint's chain: what holds for all of them. */
+const commonOf = new Map<string, string>([
+  [chains.fromWorkload, chains.fromCommon],
+  [chains.toWorkload, chains.toCommon],
+]);
 
 export interface Skeleton {
   readonly chains: ReadonlyMap<string, Chain>;
@@ -41,11 +45,14 @@ export function skeletonOf(all: RulesView["chains"]): Skeleton {
   return { chains: kept, sets };
 }
 
-/** A rule as it stands in the skeleton: none where it leads to endpoints and nothing holds for all. */
+/**
+ * A rule as it stands in the skeleton. None where it leads to something of an endpoint's own and nothing
+ * holds for all: its limits, say.
+ */
 function closed(rule: Rule, all: RulesView["chains"]): Rule[] {
-  const map = rule.statements.find((s) => "do" in s && s.do === "vmap");
-  if (!map || !("key" in map)) return [rule];
-  const chain = commonOf[map.key];
-  if (!all.has(chain)) return [];
+  const maps = rule.statements.flatMap((s) => "do" in s && s.do === "vmap" ? [s.map] : []);
+  if (maps.length === 0) return [rule];
+  const chain = commonOf.get(maps[0]);
+  if (chain === undefined || !all.has(chain)) return [];
   return [{ statements: [{ do: "jump", chain }], origin: { is: "static" } }];
 }

@@ -3,14 +3,21 @@ import { mustIp } from "../mod/net/mod.ts";
 import { skeletonOf } from "./closed.ts";
 import { PolicyEngine } from "./engine.ts";
 import { Evaluator, type Packet } from "./evaluate.ts";
+import type { PolicyObject } from "./inputs.ts";
 import { cutMark } from "./parameters.ts";
 import type { Family } from "./rules.ts";
 import { calico, checkRuleset, endpoint } from "./testing.ts";
 
+const plain = endpoint("x", "q", ["10.0.0.2", "fd00::2"]) as PolicyObject & { spec?: object };
+/** Its limits hang on the forward chain by a map of their own. */
+const limited = {
+  ...plain,
+  spec: { ...plain.spec, qosControls: { egressPacketRate: 9 } },
+} as PolicyObject;
 const engine = new PolicyEngine({ nodeName: "node1" });
 engine.update([
   endpoint("x", "p", ["10.0.0.1", "fd00::1"]),
-  endpoint("x", "q", ["10.0.0.2", "fd00::2"]),
+  limited,
   calico("IPPool", "pool", { cidr: "10.0.0.0/16", natOutgoing: true, vxlanMode: "Always" }),
 ].map((put) => ({ put })));
 
@@ -56,7 +63,9 @@ for (const family of [4, 6] as const) {
     if (family === 6) assert.equal(input({ ...solicitation, state: "untracked" }), "accept");
     // What is no pod's is no affair of ours.
     const others = { ...packet, iifname: "eth0", oifname: "eth1" };
-    assert.equal(evaluator.run("filter-FORWARD", others).verdict, "accept");
+    for (const state of ["new", "established", "invalid"] as const) {
+      assert.equal(evaluator.run("filter-FORWARD", { ...others, state }).verdict, "accept");
+    }
     assert.equal(evaluator.run("filter-INPUT", { ...packet, iifname: "eth0" }).verdict, "accept");
   });
 }
@@ -68,6 +77,7 @@ Deno.test("the skeleton has every hook of the whole, and does not grow with endp
   const larger = new PolicyEngine({ nodeName: "node1" });
   larger.update([
     calico("IPPool", "pool", { cidr: "10.0.0.0/16", natOutgoing: true, vxlanMode: "Always" }),
+    limited,
     ...Array.from({ length: 50 }, (_, i) => endpoint("y", `p${i}`, [`10.0.1.${i}`])),
     ...Array.from(
       { length: 50 },
