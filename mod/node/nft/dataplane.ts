@@ -132,7 +132,7 @@ export class NftDataplane {
       family,
       table,
       wanted: new Wanted(family),
-      planner: new Planner(table, family, inTurns()),
+      planner: new Planner(table, family),
       kernel: undefined,
       reason: "start",
       refusals: 0,
@@ -305,7 +305,11 @@ export class NftDataplane {
     const { family, wanted, table } = plane;
     const generation = this.#client.generation();
     if (this.#client.table(tableOf(plane))) return;
-    const plan = await new Planner(table, family).planAll(emptyTable(), skeletonWanted(wanted));
+    const plan = await new Planner(table, family).planAll(
+      emptyTable(),
+      skeletonWanted(wanted),
+      () => {},
+    );
     const tx = this.#client.begin(generation);
     await writePlan(tx, plan, () => [], () => {});
     await this.#client.commit(tx);
@@ -381,11 +385,11 @@ export class NftDataplane {
     let plan: TablePlan | undefined;
     let kernel = plane.kernel && this.#isCurrent() ? plane.kernel : undefined;
     let generation = this.#generation;
-    if (kernel) plan = await planner.planChanges(kernel, wanted, wanted.changes);
+    if (kernel) plan = await planner.planChanges(kernel, wanted, wanted.changes, inTurns());
     if (!kernel || !plan) {
       kernel = await this.#read(plane);
       generation = this.#generation;
-      plan = await planner.planAll(kernel, wanted);
+      plan = await planner.planAll(kernel, wanted, inTurns());
     }
     if (!isEmptyPlan(plan)) {
       const tx = this.#client.begin(generation);
@@ -415,7 +419,7 @@ export class NftDataplane {
     const kernel: KernelTable = { exists, dormant: false, chains: new Map(), sets: new Map() };
     plane.kernel = kernel;
     this.#generation = generation;
-    const plan = await planner.planReplacement(kernel, wanted);
+    const plan = await planner.planReplacement(kernel, wanted, inTurns());
     const tx = this.#client.begin(generation);
     await writePlan(tx, plan, () => [], inTurns());
     const size = tx.finish().length;

@@ -51,6 +51,9 @@ export function isEmptyPlan(plan: TablePlan): boolean {
     plan.sets.length === 0 && plan.chains.length === 0;
 }
 
+/** Lets others have their turn, where it is time. */
+export type Pause = () => Promise<void> | void;
+
 /** The marks of the rules of chains that were compiled: chains are values, and most stay. */
 export type MarkCache = WeakMap<Chain, readonly string[]>;
 
@@ -62,27 +65,24 @@ export class Planner {
   #marks: MarkCache = new WeakMap();
   #kinds: ReadonlyMap<string, SetKind> = new Map();
 
-  constructor(
-    readonly table: string,
-    readonly family: Family,
-    readonly pause: () => Promise<void> | void = () => {},
-  ) {}
+  constructor(readonly table: string, readonly family: Family) {}
 
   /** The plan for a table that was read with all that is in it. */
-  planAll(kernel: KernelTable, wanted: Wanted): Promise<TablePlan> {
-    return this.#planAll(kernel, wanted, "no");
+  planAll(kernel: KernelTable, wanted: Wanted, pause: Pause): Promise<TablePlan> {
+    return this.#planAll(kernel, wanted, "no", pause);
   }
 
   /** Deletes the table and makes it anew, in one transaction. */
-  planReplacement(kernel: KernelTable, wanted: Wanted): Promise<TablePlan> {
+  planReplacement(kernel: KernelTable, wanted: Wanted, pause: Pause): Promise<TablePlan> {
     const nothing = { ...kernel, chains: new Map(), sets: new Map() };
-    return this.#planAll(nothing, wanted, kernel.exists ? "replace" : "make");
+    return this.#planAll(nothing, wanted, kernel.exists ? "replace" : "make", pause);
   }
 
   async #planAll(
     kernel: KernelTable,
     wanted: Wanted,
     make: TablePlan["make"],
+    pause: Pause,
   ): Promise<TablePlan> {
     this.#checkKinds(wanted);
     const chains: ChainPlan[] = [];
@@ -95,7 +95,7 @@ export class Planner {
       if (found && !sameHook(found.base, chain.base)) deleteChains.push(name);
       const plan = this.#planChain(chain, found, wanted);
       if (plan) chains.push(plan);
-      const turn = this.pause();
+      const turn = pause();
       if (turn) await turn;
     }
     for (const name of kernel.chains.keys()) if (!wantedChains.has(name)) deleteChains.push(name);
@@ -110,7 +110,7 @@ export class Planner {
       if (found && found.kind !== set.kind) deleteSets.push(name);
       const plan = planWholeSet(set, found?.kind === set.kind ? found.members : undefined);
       if (plan) sets.push(plan);
-      const turn = this.pause();
+      const turn = pause();
       if (turn) await turn;
     }
     for (const name of kernel.sets.keys()) if (!wantedSets.has(name)) deleteSets.push(name);
@@ -127,6 +127,7 @@ export class Planner {
     kernel: KernelTable,
     wanted: Wanted,
     changes: Changes,
+    pause: Pause,
   ): Promise<TablePlan | undefined> {
     const chains: ChainPlan[] = [];
     const deleteChains: string[] = [];
@@ -138,7 +139,7 @@ export class Planner {
       }
       const plan = chain && this.#planChain(chain, found, wanted);
       if (plan) chains.push(plan);
-      const turn = this.pause();
+      const turn = pause();
       if (turn) await turn;
     }
     const sets: SetPlan[] = [];
