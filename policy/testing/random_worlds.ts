@@ -36,8 +36,14 @@ export const world: fc.Arbitrary<World> = fc.record({
   pods: fc.array(
     fc.record({
       ns: fc.constantFrom("n1", "n2"),
-      // One of them pretends to be the namespace's.
-      labels: fc.dictionary(fc.constantFrom("a", "b", "pcns.a"), fc.constantFrom("x", "y")),
+      labels: fc.oneof(
+        { weight: 6, arbitrary: labels },
+        // One of them pretends to be the namespace's.
+        {
+          weight: 1,
+          arbitrary: fc.dictionary(fc.constantFrom("a", "pcns.a"), fc.constantFrom("x", "y")),
+        },
+      ),
       account: fc.constantFrom("default", "sa"),
       // Most have both names, of any protocol.
       ports: fc.dictionary(
@@ -119,7 +125,8 @@ export interface K8sSpec {
 }
 
 const k8sExpression = fc.record({
-  key: fc.constantFrom("a", "b"),
+  // Nobody has c.
+  key: fc.constantFrom("a", "a", "b", "b", "c"),
   operator: fc.constantFrom("In", "NotIn", "Exists", "DoesNotExist"),
 }).chain(({ key, operator }) =>
   operator.endsWith("In")
