@@ -4,6 +4,7 @@
  */
 import { LAB_COMMANDS } from "../lab/commands.ts";
 import type { CommandSpec, OptionSpec } from "./command.ts";
+import { DATASTORE_COMMANDS } from "./datastore_commands.ts";
 import { CONTROLLER_COMMANDS, IPAM_COMMANDS } from "./ipam_commands.ts";
 
 const STORE: readonly OptionSpec[] = [
@@ -326,6 +327,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     examples: [["For a lab", "datastore serve --path /tmp/lab.kv --socket /tmp/lab.sock"]],
     load: () => import("./datastore_serve.ts"),
   },
+  ...DATASTORE_COMMANDS(STORE),
   ...LAB_COMMANDS,
   {
     name: "completion",
@@ -368,7 +370,8 @@ export const GROUPS: Readonly<Record<string, string>> = {
   node: "this machine's node service",
   bgp: "the BGP speaker of this machine",
   policy: "who may reach whom, and why",
-  datastore: "the embedded datastore",
+  datastore: "the datastore as a whole",
+  "datastore migrate": "from one datastore to another, in calicoctl's words",
   controllers: "cluster-wide jobs",
   lab: "a cluster of network namespaces on this machine",
   migrate: "from other networks to this one",

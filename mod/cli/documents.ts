@@ -105,11 +105,11 @@ function fileError(file: string, error: unknown): unknown {
   return error;
 }
 
-/** Objects of a text; `name` is the file's, for messages. */
-export function objectsOf(text: string, name: string): SourceObject[] {
+/** Objects of a text of at most `max` characters; `name` is the file's, for messages. */
+export function objectsOf(text: string, name: string, max = MAX_BYTES): SourceObject[] {
   let documents;
   try {
-    documents = parseYaml(text, name);
+    documents = parseYaml(text, name, max);
   } catch (error) {
     if (error instanceof YamlError) throw failure(error.message);
     throw error;

@@ -71,12 +71,14 @@ async function build(
   );
   const groups = new Map<string, Command>();
   const parentOf = (name: string): Command => {
-    const words = name.split(" ");
-    if (words.length === 1) return root;
-    const group = groups.get(words[0]) ??
-      root.command(words[0]).description(GROUPS[words[0]] ?? "");
+    const above = name.slice(0, Math.max(0, name.lastIndexOf(" ")));
+    if (above === "") return root;
+    const known = groups.get(above);
+    if (known) return known;
+    const word = above.slice(above.lastIndexOf(" ") + 1);
+    const group = parentOf(above).command(word).description(GROUPS[above] ?? "");
     prepare(group, io);
-    groups.set(words[0], group);
+    groups.set(above, group);
     return group;
   };
   for (const spec of COMMANDS) {

@@ -39,10 +39,11 @@ export async function run(call: Call): Promise<number> {
       ["Git commit:", client.gitRevision],
       ["Deno:", `${client.deno} (${client.arch})`],
       ...(cluster
-        ? [["Cluster GUID:", cluster.clusterGUID ?? ""], [
-          "Cluster Type:",
-          cluster.clusterType ?? "",
-        ]]
+        ? [
+          ["Cluster Version:", cluster.calicoVersion || "unknown"],
+          ["Cluster Type:", cluster.clusterType || "unknown"],
+          ["Cluster GUID:", cluster.clusterGUID ?? ""],
+        ]
         : []),
     ];
     call.io.stdout(lines.map(([name, value]) => `${name.padEnd(18)}${value}\n`).join(""));

@@ -64,10 +64,10 @@ const WRITE = {
 };
 
 /** All documents of a text, empty ones left out. `name` is the file's, for messages. */
-export function parseYaml(text: string, name: string): YamlDocument[] {
-  if (text.length > MAX_BYTES) {
+export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocument[] {
+  if (text.length > max) {
     throw new YamlError(
-      `${name}: more than ${MAX_BYTES / 1024 / 1024} MiB; split it into several files`,
+      `${name}: more than ${max / 1024 / 1024} MiB; split it into several files`,
     );
   }
   if (/^\s*[[{]/.test(text)) {

@@ -36,25 +36,27 @@ export function tortieTree(
     children: [],
     operands: (spec.args ?? []).map(({ completes }) => completes ?? "nothing"),
   });
-  const children: CompletedCommand[] = [];
-  for (const spec of specs.filter(({ hidden }) => !hidden)) {
-    const [first, second] = spec.name.split(" ");
-    if (second === undefined) {
-      children.push(leaf(spec));
-      continue;
+  const shown = specs.filter(({ hidden }) => !hidden);
+  const below = (above: string): CompletedCommand[] => {
+    const children: CompletedCommand[] = [];
+    const start = above === "" ? "" : `${above} `;
+    for (const spec of shown.filter(({ name }) => name.startsWith(start))) {
+      const [word, further] = spec.name.slice(start.length).split(" ");
+      if (children.some((child) => child.word === word)) continue;
+      children.push(
+        further === undefined ? leaf(spec) : {
+          word,
+          about: groups[start + word] ?? "",
+          flags: [HELP],
+          children: below(start + word),
+          operands: [],
+        },
+      );
     }
-    if (children.some(({ word }) => word === first)) continue;
-    const below = specs.filter(({ name, hidden }) => !hidden && name.startsWith(`${first} `));
-    children.push({
-      word: first,
-      about: groups[first] ?? "",
-      flags: [HELP],
-      children: below.map(leaf),
-      operands: [],
-    });
-  }
+    return children;
+  };
   const version = { long: "version", short: "v", about: "version of this executable" };
-  return { word: "tortie", about: "", flags: [HELP, version], children, operands: [] };
+  return { word: "tortie", about: "", flags: [HELP, version], children: below(""), operands: [] };
 }
 
 const HELP: CompletedFlag = { long: "help", short: "h", about: "help" };

@@ -152,12 +152,14 @@ export class SoundCluster extends World {
       key,
       endpoint
         ? {
+          metadata: { name: `${node}-k8s-${name}-eth0`, namespace: "blue" },
           spec: {
             orchestrator: "k8s",
             node,
             pod: name,
             endpoint: "eth0",
             containerID: container,
+            interfaceName: `cali${name}`,
             ipNetworks: addresses.map((a) => `${a}/${a.includes(":") ? 128 : 32}`),
           },
         }

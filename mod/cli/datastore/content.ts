@@ -1,0 +1,199 @@
+/**
+ * All that a datastore holds for good, whatever driver keeps it: v3 resources and Kubernetes' own
+ * objects, IPAM's records, ClusterInformation. It is what an export writes and an import compares.
+ *
+ *     entries of /calico/ and /tortie/kubernetes/ -> readContent -> Content
+ *
+ * What is left out lives shorter than a datastore: what nodes report (/calico/felix/…) and records
+ * that are being deleted. What cannot be read, or is of a kind that we do not know, is listed, so
+ * that nobody believes it to be in the export.
+ */
+import {
+  type ClusterInformation,
+  clusterInformationKind,
+} from "../../model/cluster_information.ts";
+import {
+  affinitiesPrefix,
+  handlePrefix,
+  IPAM_PREFIX,
+  ipamConfigKey,
+  KUBERNETES_RESOURCES,
+  parseAffinityKey,
+  parseBlockKey,
+  parseHandleKey,
+  parseResourceKey,
+  resourceKey,
+} from "../../model/keys.ts";
+import { type AnyKind, kindByKey } from "../../model/kinds.ts";
+import type { Metadata, Resource } from "../../model/resource.ts";
+import { encodeObject, ModelError } from "../../model/validate.ts";
+import { STORE_RULES } from "../../store/resource_rules.ts";
+import { decodeEntry } from "../../store/resources.ts";
+import type { Entry, Store } from "../../store/store.ts";
+
+export interface Item {
+  readonly kind: AnyKind;
+  /** Without what belongs to one datastore alone: uid, revision, times. */
+  readonly object: Resource;
+}
+
+/** What is no resource of a kind that we know, under its key in Calico's etcd layout or ours. */
+export interface StoredRecord {
+  readonly key: string;
+  readonly value: Record<string, unknown>;
+}
+
+/**
+ * In the order of writing: a handle may know of more addresses than its blocks, never of fewer.
+ * `kubernetes` are Kubernetes' own objects, whole: of their fields we know a part.
+ */
+export const PARTS = ["kubernetes", "affinities", "handles", "blocks", "config"] as const;
+export type Part = typeof PARTS[number];
+export type Records = Readonly<Record<Part, readonly StoredRecord[]>>;
+
+export function noRecords(): Record<Part, StoredRecord[]> {
+  return { kubernetes: [], affinities: [], handles: [], blocks: [], config: [] };
+}
+
+export interface Content {
+  readonly items: readonly Item[];
+  readonly records: Records;
+  readonly cluster: ClusterInformation | undefined;
+  /** Entries that are of no kind that we know, with the reason. */
+  readonly leftOut: readonly string[];
+  /** Entries that are of a kind but cannot be read. */
+  readonly broken: readonly string[];
+}
+
+/** An entry as it stands in the datastore, to be put back where an import fails. */
+export type Entries = ReadonlyMap<string, Entry>;
+
+export async function readContent(store: Store): Promise<Content & { entries: Entries }> {
+  const listings = [await store.list("/calico/"), await store.list(KUBERNETES_RESOURCES)];
+  const entries = new Map(listings.flatMap((l) => l.entries.map((e) => [e.key, e] as const)));
+  return { ...contentOf([...entries.values()]), entries };
+}
+
+export function contentOf(entries: readonly Entry[]): Content {
+  const items: Item[] = [];
+  const records = noRecords();
+  const [leftOut, broken]: string[][] = [[], []];
+  let cluster: ClusterInformation | undefined;
+  for (const entry of entries) {
+    const { key } = entry;
+    if (key.startsWith("/calico/felix/")) continue;
+    const part = partOfKey(key);
+    if (part) {
+      const value = recordValue(part, entry.value);
+      if (value === undefined) broken.push(`${key}: it is no object, or not of its form`);
+      else if (value.deleted !== true) records[part].push({ key, value });
+      continue;
+    }
+    const parsed = parseResourceKey(key);
+    const kind = parsed && kindByKey(parsed);
+    if (!kind || STORE_RULES.get(kind)?.record) {
+      // Markers that very old versions wrote beside a node's affinities say nothing.
+      if (!key.startsWith(affinitiesPrefix)) leftOut.push(`${key}: not of a known kind`);
+      continue;
+    }
+    try {
+      const object = decodeEntry<Resource>(kind, entry);
+      if (kind === clusterInformationKind as AnyKind) cluster = object as ClusterInformation;
+      else items.push(itemOf(kind, object));
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      broken.push(`${key}: ${error.message}`);
+    }
+  }
+  return { items, records, cluster, leftOut, broken };
+}
+
+/** undefined for the key of a resource, and for one that is nothing. */
+export function partOfKey(key: string): Part | undefined {
+  if (key.startsWith(KUBERNETES_RESOURCES)) {
+    return parseResourceKey(key) && "kubernetes";
+  }
+  if (!key.startsWith(IPAM_PREFIX)) return undefined;
+  if (key === ipamConfigKey) return "config";
+  if (key.startsWith(handlePrefix) && parseHandleKey(key) !== undefined) return "handles";
+  if (parseBlockKey(key)) return "blocks";
+  return parseAffinityKey(key) ? "affinities" : undefined;
+}
+
+/** undefined for what has not the form of such a record. */
+export function recordValue(part: Part, value: unknown): Record<string, unknown> | undefined {
+  // The oldest form of a confirmed affinity is an empty value.
+  if (part === "affinities" && (value === null || value === "")) {
+    return { state: "confirmed", deleted: false };
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  const record = value as Record<string, unknown>;
+  if (part === "kubernetes") return withoutRevision(record);
+  if (
+    part === "blocks" && !(typeof record.cidr === "string" && Array.isArray(record.allocations))
+  ) {
+    return undefined;
+  }
+  if (part === "handles" && (typeof record.block !== "object" || record.block === null)) {
+    return undefined;
+  }
+  return record;
+}
+
+/** What the API server says of its own copy. */
+function withoutRevision(record: Record<string, unknown>): Record<string, unknown> {
+  if (typeof record.metadata !== "object" || record.metadata === null) return record;
+  const { resourceVersion: _, managedFields: _2, ...metadata } = record.metadata as Record<
+    string,
+    unknown
+  >;
+  return { ...record, metadata };
+}
+
+/** The object as it will be read from the datastore to which it goes. */
+export function itemOf(kind: AnyKind, object: Resource): Item {
+  const copy = portable(object);
+  const rules = STORE_RULES.get(kind);
+  // Labels and names that follow from the spec, which older versions did not write.
+  rules?.prepare?.(copy);
+  rules?.toStorage?.(copy);
+  rules?.fromStorage?.(copy);
+  return { kind, object: copy };
+}
+
+/** As it may go to another datastore. */
+function portable(object: Resource): Resource {
+  const copy = structuredClone(object);
+  const { name, namespace, generateName, labels, annotations } = copy.metadata as Metadata & {
+    generateName?: string;
+  };
+  return {
+    ...copy,
+    metadata: {
+      name,
+      ...namespace && { namespace },
+      ...generateName && { generateName },
+      ...labels && Object.keys(labels).length > 0 && { labels },
+      ...annotations && Object.keys(annotations).length > 0 && { annotations },
+    } as Metadata,
+  };
+}
+
+export function itemKey({ kind, object: { metadata } }: Item): string {
+  return resourceKey(kind, metadata.name, metadata.namespace);
+}
+
+/** Two items with the same text are the same in any datastore. */
+export function itemText({ kind, object }: Item): string {
+  return canonical(encodeObject(kind, object));
+}
+
+/** JSON with members in the order of their names, without those that say nothing. */
+export function canonical(value: unknown): string {
+  if (typeof value === "bigint") return `${value}`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value ?? null);
+  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
+  const members = Object.entries(value).filter(([, v]) => v !== undefined && v !== null)
+    .sort(([a], [b]) => a < b ? -1 : 1);
+  return `{${members.map(([k, v]) => `${JSON.stringify(k)}:${canonical(v)}`).join()}}`;
+}

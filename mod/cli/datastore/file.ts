@@ -1,0 +1,272 @@
+/**
+ * The file of an export, as `calicoctl datastore migrate export` writes it and its import reads it:
+ * three parts between lines of `===`.
+ *
+ *     v3 resources     a YAML list of each kind, a document each
+ *     ===
+ *     ClusterInformation `default`, JSON
+ *     ===
+ *     IPAM, JSON       block_affinities, blocks, handles: [{Key, Value, TTL}], config: {Key, Value, TTL}
+ *
+ * Calico's export leaves out what a Kubernetes datastore gets from Kubernetes itself. A whole export
+ * has that too, as member `tortie` of the last part: Calico's reader passes over members that it does
+ * not know, so that it can read our file.
+ */
+import {
+  type ClusterInformation,
+  clusterInformationKind,
+} from "../../model/cluster_information.ts";
+import { type AnyKind, KINDS } from "../../model/kinds.ts";
+import { parseManifest } from "../../model/manifest.ts";
+import { encodeObject, ModelError, readObject } from "../../model/validate.ts";
+import { parseJson, printJson } from "../../store/json.ts";
+import { failure } from "../io.ts";
+import { objectsOf, type SourceObject } from "../documents.ts";
+import { formatYaml } from "../yaml.ts";
+import {
+  type Content,
+  type Item,
+  itemKey,
+  itemOf,
+  noRecords,
+  type Part,
+  partOfKey,
+  recordValue,
+  type StoredRecord,
+} from "./content.ts";
+
+/**
+ * Kinds of the first part in the order in which they can be written: what others refer to comes
+ * first. The order is Calico's.
+ */
+const ORDER = [
+  "ippools",
+  "bgpfilters",
+  "bgppeers",
+  "tiers",
+  "globalnetworkpolicies",
+  "stagedglobalnetworkpolicies",
+  "globalnetworksets",
+  "hostendpoints",
+  "kubecontrollersconfigurations",
+  "networkpolicies",
+  "stagednetworkpolicies",
+  "stagedkubernetesnetworkpolicies",
+  "networksets",
+  "nodes",
+  "bgpconfigurations",
+  "felixconfigurations",
+  "ipreservations",
+];
+
+/** Kinds of the first part, in order. */
+export const CALICO_KINDS: readonly AnyKind[] = ORDER.map((plural) =>
+  KINDS.find((kind) => kind.home === "calico" && kind.plural === plural)!
+);
+
+/** Objects of one document: an import reads a document as a whole. */
+const ITEMS_PER_DOCUMENT = 1000;
+/** Policies that a controller made of Kubernetes' own, which the Kubernetes datastore reads itself. */
+const CONVERTED = /^(knp|kcnp|kanp|kbanp)\.default\./;
+
+/** Largest export that is read. */
+export const MAX_BYTES = 512 * 1024 * 1024;
+
+/** Members of the last part. */
+const IPAM_MEMBERS: readonly (readonly [Part, string])[] = [
+  ["affinities", "block_affinities"],
+  ["blocks", "blocks"],
+  ["handles", "handles"],
+];
+
+/** Whether an item stands in the first part. */
+function isCalicos({ kind }: Item): boolean {
+  return CALICO_KINDS.includes(kind);
+}
+
+/** Whether a Kubernetes datastore makes the item by itself. */
+export function isConverted({ kind, object }: Item): boolean {
+  return /NetworkPolicy$/.test(kind.kind) && kind.home === "calico" &&
+    CONVERTED.test(object.metadata.name);
+}
+
+/** The text of an export, piece by piece. `whole`: with what Calico's export leaves out. */
+export function* printArchive(content: Content, whole: boolean): Generator<string> {
+  for (const kind of CALICO_KINDS) {
+    const items = content.items.filter((item) => item.kind === kind);
+    for (let at = 0; at === 0 || at < items.length; at += ITEMS_PER_DOCUMENT) {
+      yield formatYaml({
+        apiVersion: kind.apiVersion,
+        kind: `${kind.kind}List`,
+        metadata: {},
+        items: items.slice(at, at + ITEMS_PER_DOCUMENT).map(({ object }) =>
+          encodeObject(kind, object)
+        ),
+      });
+      yield "---\n";
+    }
+  }
+  yield "===\n";
+  const cluster = content.cluster ?? readObject(clusterInformationKind, {
+    metadata: { name: "default" },
+  });
+  yield `${JSON.stringify(encodeObject(clusterInformationKind, cluster), null, 2)}\n===\n{`;
+  let members = 0;
+  for (const [part, member] of IPAM_MEMBERS) {
+    if (content.records[part].length === 0) continue;
+    yield `${members++ > 0 ? "," : ""}\n  ${JSON.stringify(member)}: [`;
+    yield* listed(content.records[part], recordText);
+  }
+  const [config] = content.records.config;
+  if (config) yield `${members++ > 0 ? "," : ""}\n  "config": ${recordText(config)}`;
+  const rest = content.items.filter((item) => !isCalicos(item));
+  if (whole && rest.length + content.records.kubernetes.length > 0) {
+    yield `${members++ > 0 ? "," : ""}\n  "tortie": {"resources": [`;
+    yield* listed(rest, ({ kind, object }) => printJson(encodeObject(kind, object)));
+    yield `, "entries": [`;
+    yield* listed(content.records.kubernetes, recordText);
+    yield "}";
+  }
+  yield "\n}\n";
+}
+
+function* listed<T>(list: readonly T[], text: (item: T) => string): Generator<string> {
+  for (const [i, item] of list.entries()) yield `${i > 0 ? "," : ""}\n    ${text(item)}`;
+  yield "\n  ]";
+}
+
+function recordText({ key, value }: StoredRecord): string {
+  return `{"Key": ${JSON.stringify(key)}, "Value": ${printJson(value)}, "TTL": 0}`;
+}
+
+/** Reads an export of ours or of calicoctl; every fault of it is told at once, by CliError. */
+export function parseArchive(text: string, name: string): Content {
+  const parts = text.split(/^===[ \t]*\r?\n/m);
+  if (parts.length !== 3) {
+    throw failure(
+      `${name} is no export: want three parts between lines of ===, as \`datastore export\` ` +
+        `prints them, and found ${parts.length}`,
+    );
+  }
+  const faults: string[] = [];
+  const items = parts[0].trim() === ""
+    ? []
+    : readItems(objectsOf(parts[0], name, MAX_BYTES), faults);
+  const lines = parts[0].split("\n").length;
+  const cluster = readCluster(readJson(parts[1], `${name}: the part of ClusterInformation`), name);
+  const last = readJson(
+    parts[2],
+    `${name}: the part of IPAM (from line ${lines + parts[1].split("\n").length})`,
+  );
+  const { records, more } = readRecords(last, name, faults);
+  items.push(...readItems(more, faults));
+  const seen = new Set<string>();
+  for (const item of items) {
+    const key = itemKey(item);
+    if (seen.has(key)) faults.push(`${name}: there are two of ${key}`);
+    seen.add(key);
+  }
+  if (faults.length > 0) throw failure(faults.join("\n"));
+  return { items, records, cluster, leftOut: [], broken: [] };
+}
+
+function readItems(sources: readonly SourceObject[], faults: string[]): Item[] {
+  const items: Item[] = [];
+  for (const { value, where } of sources) {
+    try {
+      const { kind, object } = parseManifest(repaired(value), { keepUnknown: true });
+      if (kind.readOnly || kind.home !== "calico") {
+        faults.push(`${where}: a ${kind.kind} has no place in this part`);
+      } else items.push(itemOf(kind, object));
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      faults.push(`${where}: ${error.message}`);
+    }
+  }
+  return items;
+}
+
+/** Actions that Calico's first API wrote in capitals, and its export puts right. */
+const ACTIONS = [
+  "defaultEndpointToHostAction",
+  "iptablesFilterAllowAction",
+  "iptablesMangleAllowAction",
+  "iptablesFilterDenyAction",
+];
+
+function repaired(value: unknown): unknown {
+  const object = value as { kind?: string; spec?: Record<string, unknown> } | null;
+  if (object?.kind !== "FelixConfiguration" || !object.spec) return value;
+  const spec = { ...object.spec };
+  for (const field of ACTIONS) {
+    const action = spec[field];
+    if (typeof action === "string" && /^[A-Z]{2,}$/.test(action)) {
+      spec[field] = action[0] + action.slice(1).toLowerCase();
+    }
+  }
+  return { ...object, spec };
+}
+
+function readJson(text: string, where: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = parseJson(text);
+  } catch (error) {
+    throw failure(
+      `${where} is not JSON: ${
+        (error as Error).message
+      }; the file may have been cut off: export again`,
+    );
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return value as Record<string, unknown>;
+  }
+  throw failure(`${where} is not an object of JSON`);
+}
+
+function readCluster(value: Record<string, unknown>, name: string): ClusterInformation {
+  try {
+    return readObject(clusterInformationKind, value);
+  } catch (error) {
+    if (error instanceof ModelError) throw failure(`${name}: ClusterInformation: ${error.message}`);
+    throw error;
+  }
+}
+
+interface KeyValue {
+  Key?: unknown;
+  Value?: unknown;
+}
+
+function readRecords(value: Record<string, unknown>, name: string, faults: string[]) {
+  const records = noRecords();
+  const take = (part: Part, pair: KeyValue | null, where: string) => {
+    const key = pair?.Key;
+    const record = recordValue(part, pair?.Value);
+    if (typeof key !== "string" || partOfKey(key) !== part || !record) {
+      faults.push(`${name}: ${where} is no such record: ${JSON.stringify(key) ?? "no Key"}`);
+    } else records[part].push({ key, value: record });
+  };
+  const listOf = (value: unknown, member: string): unknown[] => {
+    if (value === undefined || value === null) return [];
+    if (Array.isArray(value)) return value;
+    faults.push(`${name}: ${member} is not a list`);
+    return [];
+  };
+  for (const [part, member] of IPAM_MEMBERS) {
+    listOf(value[member], member).forEach((pair, i) =>
+      take(part, pair as KeyValue, `${member}[${i}]`)
+    );
+  }
+  if (value.config) take("config", value.config as KeyValue, "config");
+  const own = value.tortie as { resources?: unknown; entries?: unknown } | undefined;
+  listOf(own?.entries, "tortie.entries").forEach((pair, i) =>
+    take("kubernetes", pair as KeyValue, `tortie.entries[${i}]`)
+  );
+  const list = listOf(own?.resources, "tortie.resources");
+  const more = list.map((object, i): SourceObject => {
+    const where = `${name}: tortie.resources[${i}]`;
+    return { value: object, where, at: () => where };
+  });
+  return { records, more };
+}
