@@ -6,6 +6,7 @@ import { LAB_COMMANDS } from "../lab/commands.ts";
 import type { CommandSpec, OptionSpec } from "./command.ts";
 import { DATASTORE_COMMANDS } from "./datastore_commands.ts";
 import { CONTROLLER_COMMANDS, IPAM_COMMANDS } from "./ipam_commands.ts";
+import { DIAGNOSIS_COMMANDS } from "./node_commands.ts";
 
 const STORE: readonly OptionSpec[] = [
   {
@@ -245,6 +246,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     examples: [["For people", "node status"], ["For programs", "node status -o json"]],
     load: () => import("./node_status.ts"),
   },
+  ...DIAGNOSIS_COMMANDS(STORE),
   {
     name: "bgp peers",
     summary: "sessions of this machine's BGP speaker, live",
@@ -371,6 +373,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   bgp: "the BGP speaker of this machine",
   policy: "who may reach whom, and why",
   datastore: "the datastore as a whole",
+  cluster: "the whole cluster",
   "datastore migrate": "from one datastore to another, in calicoctl's words",
   controllers: "cluster-wide jobs",
   lab: "a cluster of network namespaces on this machine",

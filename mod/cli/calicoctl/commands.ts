@@ -37,6 +37,10 @@ const LOG_DIR: Flag = {
   usage: "Folder of the logs",
 };
 
+/** Instead of flags about logs of the cluster. */
+const ON_NODES =
+  "no logs are fetched from other machines; run calicoctl node diags --log-dir there";
+
 const resources = () => import("./resources.ts");
 
 /** The commands that work on resources. */
@@ -407,10 +411,32 @@ const NODES: readonly CalicoctlCommand[] = [
     flags: [
       CONFIG,
       { name: "focus-nodes", type: "string", usage: "Nodes to begin with, a comma list" },
-      { name: "max-logs", type: "int", default: 5, usage: "Most logs of each component" },
-      { name: "max-parallelism", type: "int", default: 10, usage: "Most logs at a time" },
-      { name: "since", type: "string", usage: "Logs of so long ago at most, as 30m or 2h" },
-      { name: "skip-temp-dir-cleanup", type: "bool", usage: "Leave the temporary folder" },
+      {
+        name: "max-logs",
+        type: "int",
+        default: 5,
+        usage: "Most logs of each component",
+        instead: ON_NODES,
+      },
+      {
+        name: "max-parallelism",
+        type: "int",
+        default: 10,
+        usage: "Most logs at a time",
+        instead: ON_NODES,
+      },
+      {
+        name: "since",
+        type: "string",
+        usage: "Logs of so long ago at most, as 30m or 2h",
+        instead: ON_NODES,
+      },
+      {
+        name: "skip-temp-dir-cleanup",
+        type: "bool",
+        usage: "Leave the temporary folder",
+        instead: "no temporary folder is made",
+      },
     ],
   },
 ];
