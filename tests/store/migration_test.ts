@@ -10,6 +10,7 @@ import { checkStore } from "../../mod/ipam/check/check.ts";
 import type { Store } from "../../mod/store/store.ts";
 import { Cluster, command } from "../cli/harness.ts";
 import { EtcdCluster } from "./etcd_server.ts";
+import { type Kube, startKube } from "../kube/kube.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
 
 const OBJECTS = `
@@ -204,6 +205,103 @@ Deno.test("a cluster goes from a served store to etcd, to Kubernetes, to a file,
     await kube.close();
     await etcd.stop();
     await source.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("an import that is killed goes on where it ended", async () => {
+  const source = await Cluster.start();
+  const target = await Cluster.start();
+  try {
+    const many = Array.from(
+      { length: 600 },
+      (_, i) =>
+        `{apiVersion: projectcalico.org/v3, kind: GlobalNetworkSet, metadata: {name: s${i}}, ` +
+        `spec: {nets: [198.51.100.${i % 250}/32]}}`,
+    );
+    await furnish(source);
+    const applied = await source.run("apply -f -", { stdin: many.join("\n---\n") });
+    assert.equal(applied.exit, 0, applied.err);
+    const text = (await source.run("datastore export")).out;
+    const file = await source.file("export.yaml", text);
+    const wanted = await picture(source.store, []);
+    const main = new URL("../../main.ts", import.meta.url).pathname;
+    let killed = 0;
+    for (let most = 60; killed < 4; most += 120) {
+      const child = new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", "--unstable-kv", "--no-check", "--quiet", main]
+          .concat(["datastore", "import", "-f", file, "--store", `${target.folder}/tortie.sock`]),
+        stdout: "null",
+        stderr: "null",
+      }).spawn();
+      let ended = false;
+      const status = child.status.finally(() => ended = true);
+      while (!ended && (await target.store.list("/calico/")).entries.length < most) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      if (!ended) child.kill("SIGKILL");
+      const { success } = await status;
+      if (success) break;
+      killed++;
+    }
+    assert(killed > 0, "none was killed while it wrote");
+    const there = new Set(await picture(target.store, []));
+    const missing = wanted.filter((line) => !there.has(line)).length;
+    if (missing > 0) {
+      const unlock = await target.run("datastore migrate unlock");
+      assert.match(unlock.err, /has begun and not ended/);
+    }
+    const last = await target.run(`datastore import -f ${file}`);
+    assert.equal(last.exit, 0, last.err);
+    assert.deepEqual(await picture(target.store, []), wanted);
+    assert.equal((await target.run("datastore migrate unlock")).exit, 0);
+  } finally {
+    await source.close();
+    await target.close();
+  }
+});
+
+Deno.test("on Kubernetes: old names of policies, and an import without Calico's definitions", async () => {
+  const kube = await startCalico();
+  const bare = await startKube();
+  const folder = await Deno.makeTempDir();
+  const source = await Cluster.start();
+  try {
+    const on = async (name: string, server: Kube) => {
+      await Deno.writeTextFile(`${folder}/${name}`, server.kubeconfig());
+      return { env: { DATASTORE_TYPE: "kubernetes", KUBECONFIG: `${folder}/${name}` } };
+    };
+    // As kube-apiserver holds it that Calico 3.31 or kubectl wrote.
+    const path = "/apis/crd.projectcalico.org/v1/globalnetworkpolicies";
+    const { status } = await kube.call("POST", path, {
+      apiVersion: "crd.projectcalico.org/v1",
+      kind: "GlobalNetworkPolicy",
+      metadata: { name: "default.old" },
+      spec: { order: 7, types: ["Ingress"], selector: "all()" },
+    });
+    assert.equal(status, 201);
+    const withCalico = await on("calico", kube);
+    const before = await done("get gnp old -o yaml --export", withCalico);
+    assert.match(await done("datastore migrate-policy-names", withCalico), /migrated 1 policies/);
+    assert.equal((await kube.call("GET", `${path}/default.old`)).status, 404);
+    assert.equal((await kube.call("GET", `${path}/old`)).status, 200);
+    const text = (yaml: string) =>
+      yaml.replace(/.*(resourceVersion|uid|creationTimestamp):.*\n/g, "");
+    assert.equal(text(await done("get gnp old -o yaml --export", withCalico)), text(before));
+    assert.match(await done("datastore migrate-policy-names", withCalico), /migrated 0 policies/);
+
+    await furnish(source);
+    const stdin = (await source.run("datastore export")).out;
+    const none = await command("datastore import -f -".split(" "), {
+      ...await on("bare", bare),
+      stdin,
+    });
+    assert.notEqual(none.exit, 0);
+    assert.match(none.err, /crd\.projectcalico\.org/);
+  } finally {
+    await source.close();
+    await bare.close();
+    await kube.close();
     await Deno.remove(folder, { recursive: true });
   }
 });
