@@ -16,7 +16,7 @@ import type { Store } from "../store/store.ts";
 import type { Resources } from "../store/resources.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Action, type Call, textOption } from "./command.ts";
-import { openStore, resourcesOf } from "./context.ts";
+import { resourcesOf, withStore } from "./context.ts";
 import { Collection, outputFolder, stampOf } from "./diags/archive.ts";
 import { EXIT, type Io, usageError } from "./io.ts";
 import { print } from "./output.ts";
@@ -36,32 +36,32 @@ export async function run(call: Call): Promise<number> {
   const { io } = call;
   const now = Date.now();
   io.stdout("==== Begin collecting diagnostics. ====\n");
-  const opened = await openStore(call);
-  try {
-    const resources = await resourcesOf(opened.store);
-    const root = `calico-diagnostics-${stampOf(now)}`;
-    const parts = new Collection(root, io, now);
-    parts.put("version.json", `${JSON.stringify(buildInfo(), null, 2)}\n`);
+  const root = `calico-diagnostics-${stampOf(now)}`;
+  const parts = new Collection(root, io, now);
+  parts.put("version.json", `${JSON.stringify(buildInfo(), null, 2)}\n`);
+  await withStore(call, async (store) => {
+    const resources = await resourcesOf(store);
     const nodes = await nodeNames(call, parts, resources);
     io.stdout("Collecting what is known of each node...\n");
-    await addNodes(parts, opened.store, resources, nodes);
+    await addNodes(parts, store, resources, nodes);
     io.stdout("Collecting resources...\n");
     for (const kind of KINDS) await addKind(parts, resources, kind);
-    io.stdout("Collecting IPAM...\n");
-    await addOutput(call, parts, "ipam/show.txt", import("./ipam_show.ts"), { showBlocks: true });
-    await addOutput(call, parts, "ipam/configuration.txt", import("./ipam_show.ts"), {
-      showConfiguration: true,
-    });
-    await addOutput(call, parts, "ipam/check.txt", import("./ipam_check.ts"), {
-      showProblemIps: true,
-    });
-    const folder = outputFolder(io, textOption(call, "outputDir"));
-    const path = await parts.write(folder, `${root}.tar.gz`);
-    io.stdout(`==== Diagnostics saved to ${path} ====\n`);
-    return EXIT.ok;
-  } finally {
-    await opened.close();
-  }
+  });
+  // These open the datastore themselves, and a file can be opened by one at a time.
+  io.stdout("Collecting IPAM...\n");
+  await addOutput(call, parts, "ipam/show.txt", import("./ipam_show.ts"), { showBlocks: true });
+  await addOutput(call, parts, "ipam/configuration.txt", import("./ipam_show.ts"), {
+    showConfiguration: true,
+  });
+  await addOutput(call, parts, "ipam/check.txt", import("./ipam_check.ts"), {
+    showProblemIps: true,
+  });
+  const path = await parts.write(
+    outputFolder(io, textOption(call, "outputDir")),
+    `${root}.tar.gz`,
+  );
+  io.stdout(`==== Diagnostics saved to ${path} ====\n`);
+  return EXIT.ok;
 }
 
 /** Those of --focus-nodes first. */

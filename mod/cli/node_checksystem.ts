@@ -27,7 +27,7 @@ export async function run(call: Call): Promise<number> {
     );
   }
   io.stdout("Checking kernel version...\n");
-  const release = config ? config.release : Deno.osRelease();
+  const release = config ? config.release : await ownRelease();
   const recent = release === undefined || isAtLeast(release, OLDEST_KERNEL);
   io.stdout(resultLine(release ?? "not said", recent ? "OK" : "FAIL"));
   if (!recent) {
@@ -49,6 +49,11 @@ export async function run(call: Call): Promise<number> {
   }
   io.stdout(`System meets minimum system requirements to run ${name}!\n`);
   return EXIT.ok;
+}
+
+async function ownRelease(): Promise<string> {
+  const { readSysctl } = await import("../../ffi/sysctl.ts");
+  return readSysctl("kernel/osrelease");
 }
 
 async function tried(): Promise<Finding[]> {

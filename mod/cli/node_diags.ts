@@ -3,6 +3,8 @@
  * says of itself, what the kernel holds, settings, logs. calicoctl's names of the parts are kept where there
  * are such. Secrets are taken out (`diags/redact.ts`); the archive is this user's alone.
  */
+import { isKernelError } from "../../ffi/errors.ts";
+import { readText } from "../../ffi/file.ts";
 import { openNftClient } from "../../ffi/nft/socket.ts";
 import { RouteSocket } from "../../ffi/route/mod.ts";
 import { buildInfo } from "./build_info.ts";
@@ -106,9 +108,13 @@ async function addKernel(parts: Collection): Promise<void> {
   }, "Dumping nf_tables");
   await parts.add("sysctls", () => sysctlsText(links.map(({ name }) => name)), "Dumping settings");
   for (const name of PROC) {
-    const text = await Deno.readTextFile(`/proc/${name}`).catch(() => undefined);
-    // Not every kernel has each of them.
-    if (text !== undefined) parts.put(`proc/${name.replace("/", "_")}`, text);
+    try {
+      // By libc: Deno keeps /proc from programs that have not all permissions.
+      parts.put(`proc/${name.replace("/", "_")}`, readText(`/proc/${name}`));
+    } catch (error) {
+      // Not every kernel has each of them.
+      if (!isKernelError(error, "ENOENT")) parts.missing(`/proc/${name}`, (error as Error).message);
+    }
   }
 }
 

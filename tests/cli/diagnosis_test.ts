@@ -8,6 +8,8 @@ import { call } from "../../mod/rpc/method.ts";
 import { type Cluster, command, test } from "./harness.ts";
 
 const root = Deno.uid() === 0;
+const binary = Deno.env.get("TORTIE_BINARY") ||
+  new URL("../../dist/tortie", import.meta.url).pathname;
 const decoder = new TextDecoder();
 // The libraries stay loaded: no test is to be blamed for that.
 if (root) RouteSocket.open().close();
@@ -148,6 +150,38 @@ if (root) {
   });
 }
 
+Deno.test({
+  name: "the built executable may do what these commands do",
+  ignore: !root,
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    try {
+      const run = async (...args: string[]) => {
+        const { code, stdout, stderr } = await new Deno.Command(binary, {
+          args,
+          clearEnv: true,
+          env: { TORTIE_RUN_DIR: folder, TORTIE_STORE: `kv:${folder}/store.kv`, TMPDIR: folder },
+        }).output();
+        const err = decoder.decode(stderr);
+        assert.doesNotMatch(err, /bug in|NotCapable|Requires/);
+        assert.equal(code, 0, err);
+        return decoder.decode(stdout);
+      };
+      assert.match(await run("node", "checksystem"), /System meets minimum system requirements/);
+      const files = await unpack(savedTo(await run("node", "diags")));
+      assert.match(files.get("proc/net_dev")!, /lo:/);
+      assert.match(files.get("hostname")!, /\S/);
+      assert.match(files.get("environment")!, /^TORTIE_RUN_DIR=/m);
+      await run("datastore", "migrate", "lock");
+      await Deno.writeTextFile(`${folder}/e.yaml`, await run("datastore", "migrate", "export"));
+      await run("datastore", "import", "-f", `${folder}/e.yaml`);
+      assert((await unpack(savedTo(await run("cluster", "diags")))).has("ipam/check.txt"));
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
 const OBJECTS = `
 {apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n1}}
 ---
@@ -198,6 +232,15 @@ test("cluster diags: all resources, IPAM, and each node", async (cluster) => {
     assert.match(order[0], /nodes\/n2\//);
     await Deno.remove(path);
   }
+});
+
+test("cluster diags: of a store in a file, which one alone can open at a time", async (cluster) => {
+  const env = { TORTIE_STORE: `kv:${cluster.folder}/store.kv`, TMPDIR: cluster.folder };
+  assert.equal((await cluster.run("apply -f -", { stdin: OBJECTS, env })).exit, 0);
+  const { exit, out, err } = await cluster.run("cluster diags", { env });
+  assert.deepEqual([exit, err], [0, ""]);
+  const files = await unpack(savedTo(out));
+  assert.match(files.get("ipam/check.txt")!, /Check complete/);
 });
 
 test("cluster diags: flags about logs are refused, a datastore that is away ends it", async (cluster) => {
