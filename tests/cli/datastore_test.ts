@@ -172,6 +172,31 @@ test("export and import: all of one cluster in another, which is locked then", a
   });
 });
 
+test("export: what cannot be read is not left out in silence", async (cluster) => {
+  await furnish(cluster);
+  const put = (key: string, value: unknown) => cluster.store.put(`/calico/${key}`, value);
+  await put("resources/v3/projectcalico.org/ippools/half", "{");
+  await put("ipam/v2/handle/h", 7);
+  await put("resources/v3/projectcalico.org/networkpolicies/shop/default.web", {
+    metadata: { name: "default.web", namespace: "shop" },
+    spec: {},
+  });
+  const { exit, out, err } = await cluster.run("datastore export");
+  assert.deepEqual([exit, out], [1, ""]);
+  assert.match(err, /nothing is exported, since 3 entries cannot be read/);
+  for (const what of [/ippools\/half: /, /handle\/h: it is no object/, /shop\/\w.*same name/]) {
+    assert.match(err, what);
+  }
+  for (const key of ["ippools/half", "networkpolicies/shop/default.web"]) {
+    await cluster.store.delete(`/calico/resources/v3/projectcalico.org/${key}`);
+  }
+  await cluster.store.delete("/calico/ipam/v2/handle/h");
+  await put("resources/v3/projectcalico.org/livemigrations/shop/m", { metadata: { name: "m" } });
+  const warned = await cluster.run("datastore export");
+  assert.equal(warned.exit, 0);
+  assert.match(warned.err, /^warning: left out .*livemigrations\/shop\/m: not of a known kind\n$/);
+});
+
 test("import: wrong calls and wrong files", async (cluster) => {
   assert.equal((await cluster.run("datastore import")).exit, 2);
   const absent = await cluster.run("datastore import -f /nowhere.yaml");

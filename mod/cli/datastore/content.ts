@@ -78,6 +78,7 @@ export function contentOf(entries: readonly Entry[]): Content {
   const items: Item[] = [];
   const records = noRecords();
   const [leftOut, broken]: string[][] = [[], []];
+  const names = new Map<string, string>();
   let cluster: ClusterInformation | undefined;
   for (const entry of entries) {
     const { key } = entry;
@@ -99,7 +100,14 @@ export function contentOf(entries: readonly Entry[]): Content {
     try {
       const object = decodeEntry<Resource>(kind, entry);
       if (kind === clusterInformationKind as AnyKind) cluster = object as ClusterInformation;
-      else items.push(itemOf(kind, object));
+      else {
+        const item = itemOf(kind, object);
+        const there = names.get(itemKey(item));
+        // Before 3.32 a policy `foo` was stored as `default.foo`.
+        if (there) broken.push(`${key}: ${there} has the same name; delete one of them`);
+        else items.push(item);
+        names.set(itemKey(item), key);
+      }
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       broken.push(`${key}: ${error.message}`);

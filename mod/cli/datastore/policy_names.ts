@@ -6,8 +6,7 @@
  * at no moment is there no policy, and a crash in between leaves two that are the same, of which the
  * next run deletes the old one. Two that differ are somebody's work: both stay, and are told.
  */
-import { resourceKey } from "../../model/keys.ts";
-import { resourcePrefix } from "../../model/keys.ts";
+import { resourceKey, resourcePrefix } from "../../model/keys.ts";
 import { type AnyKind, KINDS } from "../../model/kinds.ts";
 import type { Resource } from "../../model/resource.ts";
 import { ModelError } from "../../model/validate.ts";

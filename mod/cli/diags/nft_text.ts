@@ -73,16 +73,27 @@ function expressionText(expression: Expression): string {
 }
 
 function valueText(value: unknown): string {
-  if (value instanceof Uint8Array) return `0x${hex(value)}`;
+  if (value instanceof Uint8Array) {
+    const name = nameIn(value);
+    return name === undefined ? `0x${hex(value)}` : JSON.stringify(name);
+  }
   if (typeof value !== "object" || value === null) return String(value);
   return Object.values(value).filter((v) => v !== undefined).map(valueText).join(" ");
 }
 
-/** Addresses of both families as people write them. */
+/** Names of interfaces and addresses of both families as people write them. */
 function keyText(key: Uint8Array): string {
+  const name = nameIn(key);
+  if (name !== undefined) return JSON.stringify(name);
   const plain = `0x${hex(key)}`;
   if (key.length !== 4 && key.length !== 16) return plain;
   return `${plain} (${formatIp({ family: key.length === 4 ? 4 : 6, bytes: key })})`;
+}
+
+/** The beginning of an interface's name, or the whole of it, filled up with zeros. */
+function nameIn(bytes: Uint8Array): string | undefined {
+  const text = String.fromCharCode(...bytes);
+  return /^[A-Za-z][\w.-]{2,}\0*$/.test(text) ? text.replace(/\0+$/, "") : undefined;
 }
 
 function hex(bytes: Uint8Array): string {
