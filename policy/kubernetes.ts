@@ -86,7 +86,7 @@ export function kubernetesPolicy(object: KubernetesPolicyObject): EffectivePolic
 }
 
 /** As the API server fills them in: Ingress always, Egress where there are egress rules. */
-function policyTypes(spec: NonNullable<KubernetesPolicyObject["spec"]>): Direction[] {
+export function policyTypes(spec: NonNullable<KubernetesPolicyObject["spec"]>): Direction[] {
   const given = listOf(spec.policyTypes).map((t) => textOf(t).toLowerCase());
   if (given.length > 0) return directions.filter((d) => given.includes(d));
   return listOf(spec.egress).length > 0 ? ["ingress", "egress"] : ["ingress"];
@@ -136,7 +136,7 @@ function readRule(
 }
 
 /** No ports: any protocol. A port without number: every port of its protocol. */
-function portsByProtocol(
+export function portsByProtocol(
   ports: readonly KubernetesPortObject[],
 ): Map<number | undefined, Side["ports"]> {
   if (ports.length === 0) return new Map([[undefined, undefined]]);
@@ -200,13 +200,13 @@ function cidr(text: string | undefined): Prefix {
 }
 
 /** A podSelector: pods of Kubernetes, and what it says of them. */
-function podNode(selector: LabelSelectorObject | undefined): SelectorNode {
+export function podNode(selector: LabelSelectorObject | undefined): SelectorNode {
   const orchestrator: SelectorNode = { is: "==", label: ORCHESTRATOR_LABEL, value: "k8s" };
   const terms = selector ? labelTerms(selector) : [];
   return terms.length === 0 ? orchestrator : { is: "&&", nodes: [orchestrator, ...terms] };
 }
 
-function labelNode(selector: LabelSelectorObject): SelectorNode | undefined {
+export function labelNode(selector: LabelSelectorObject): SelectorNode | undefined {
   const terms = labelTerms(selector);
   return terms.length <= 1 ? terms[0] : { is: "&&", nodes: terms };
 }

@@ -6,7 +6,8 @@
  *     store --follow--> view --+
  *                              |--turn--> settings -> status
  *     lease ------------------ +          garbage -> perform
- *                                         host endpoints, labels -> written
+ *                              |          host endpoints, labels -> written
+ *     Kubernetes' API --------'           profiles, policies (`derive.ts`) -> written
  *
  * Nothing is kept but since when something is suspected, so that a controller may die anywhere and
  * another begin: at worst a grace period begins anew. While the store is away nothing is done.
@@ -20,17 +21,21 @@ import {
   kubeControllersConfigurationKind,
 } from "../model/kube_controllers_configuration.ts";
 import { type Node, nodeKind } from "../model/node.ts";
+import { kubernetesNetworkPolicyKind } from "../model/kubernetes_network_policy.ts";
 import { podKind } from "../model/pod.ts";
+import { profileKind } from "../model/profile.ts";
+import { workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { formatPrefix } from "../net/mod.ts";
 import type { Report } from "../node/health.ts";
 import type { Log } from "../node/log.ts";
 import { type Clock, sleep } from "../store/clock.ts";
 import { follow } from "../store/follow.ts";
 import { ResourceError, Resources } from "../store/resources.ts";
-import { type Store, StoreError } from "../store/store.ts";
+import { type Revision, type Store, StoreError } from "../store/store.ts";
 import { collect, type Collection, type Memory } from "./collector.ts";
 import { hostEndpointActions } from "./host_endpoints.ts";
-import { nodeActions } from "./label_sync.ts";
+import { type DerivedAction, derivedActions, ordered } from "./derive.ts";
+import { kubernetesName, nodeActions } from "./label_sync.ts";
 import { Lease, type LeaseState } from "./lease.ts";
 import { type Counted, poolName } from "./metrics.ts";
 import { perform } from "./perform.ts";
@@ -61,6 +66,7 @@ export class Controllers {
   readonly #parts: ControllersParts;
   readonly #view = new ClusterView();
   readonly #apiNodes = new Map<string, Readonly<Record<string, string>>>();
+  readonly #originals = new Map([["profiles", new Map()], ["networkpolicies", new Map()]]);
   readonly #ipam: Ipam;
   readonly #resources: Resources;
   readonly #lease: Lease;
@@ -71,6 +77,7 @@ export class Controllers {
   #apiSynced: boolean;
   #outage: string | undefined = "it has not been read yet";
   #errors: string[] = [];
+  #underivable: readonly string[] = [];
   #turnBegan: number | undefined;
   #wake: () => void = () => {};
   #dirty = true;
@@ -90,7 +97,7 @@ export class Controllers {
     });
     const now = () => clock.monotonicMs();
     this.#lease = new Lease(store, { holder, seconds, now, wall: () => clock.wallMs() });
-    this.#settings = settingsOf(undefined, parts.env);
+    this.#settings = settingsOf(undefined, parts.env, parts.api !== undefined);
     this.#apiSynced = parts.api === undefined;
   }
 
@@ -155,36 +162,48 @@ export class Controllers {
     }, { signal, clock });
   }
 
+  /** Nodes, pods, and what copies are derived from, of the API beside the datastore. */
   async #followApi(api: Store, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#parts;
-    const left = new Set(["nodes", "pods"]);
-    const one = (plural: "nodes" | "pods", prefix: string) =>
-      follow<Loose>(api, prefix, {
-        put: ({ key, value, revision }) => {
-          if (plural === "pods") this.#view.apply(key, value, revision);
-          else this.#apiNodes.set(parseResourceKey(key)!.name, value?.metadata?.labels ?? {});
-          this.#changed();
-        },
-        delete: (key, revision) => {
-          if (plural === "pods") this.#view.apply(key, undefined, revision);
-          else this.#apiNodes.delete(parseResourceKey(key)!.name);
-          this.#changed();
-        },
+    const kinds = [nodeKind, podKind, profileKind, kubernetesNetworkPolicyKind];
+    const left = new Set<unknown>(kinds);
+    const take = (kind: typeof kinds[number], key: string, value: Loose, revision: Revision) => {
+      const { name, namespace } = parseResourceKey(key)!;
+      const into = kind === nodeKind ? this.#apiNodes : this.#originals.get(kind.plural);
+      const id = namespace === undefined ? name : `${namespace}/${name}`;
+      if (!into) this.#view.apply(key, value, revision);
+      else if (value === undefined) into.delete(id);
+      else into.set(id, kind === nodeKind ? value?.metadata?.labels ?? {} : value);
+      if (this.#apiSynced) this.#changed();
+    };
+    await Promise.all(kinds.map((kind) =>
+      follow<Loose>(api, resourcePrefix(kind), {
+        put: ({ key, value, revision }) => take(kind, key, value, revision),
+        delete: (key, revision) => take(kind, key, undefined, revision),
         synced: () => {
-          left.delete(plural);
+          left.delete(kind);
           this.#apiSynced = left.size === 0;
           this.#changed();
         },
         unavailable: (error) => {
-          if (!left.has(plural)) log.warn("the Kubernetes API is away", { error });
-          left.add(plural);
+          if (left.size === 0) log.warn("the Kubernetes API is away", { error });
+          left.add(kind);
           this.#apiSynced = false;
         },
-      }, { signal, clock });
-    await Promise.all([
-      one("nodes", resourcePrefix(nodeKind)),
-      one("pods", resourcePrefix(podKind)),
-    ]);
+      }, { signal, clock })
+    ));
+  }
+
+  /**
+   * The API knows none of the nodes that are Kubernetes' by the datastore: it is another cluster's (a
+   * KUBECONFIG that was left in the environment), and everything would be taken for gone.
+   */
+  get #isForeign(): boolean {
+    if (!this.#parts.api) return false;
+    const theirs = [...this.#view.nodes.values()].flatMap(({ value }) =>
+      kubernetesName({ ...value, spec: value?.spec ?? {} }) ?? []
+    );
+    return theirs.length > 0 && !theirs.some((name) => this.#apiNodes.has(name));
   }
 
   async #lead(signal: AbortSignal): Promise<void> {
@@ -215,9 +234,12 @@ export class Controllers {
       this.#dirty = false;
       let pause = LONGEST_PAUSE;
       if (this.#synced) {
-        this.#settings = settingsOf(this.#view.configuration?.value?.spec, this.#parts.env);
+        const { env, api } = this.#parts;
+        const spec = this.#view.configuration?.value?.spec;
+        this.#settings = settingsOf(spec, env, api !== undefined);
       }
-      if (this.#synced && this.#apiSynced && this.#leads && this.#outage === undefined) {
+      const knows = this.#synced && this.#apiSynced && !this.#isForeign;
+      if (knows && this.#leads && this.#outage === undefined) {
         this.#turnBegan = clock.monotonicMs();
         await this.#turn(signal);
         this.#turnBegan = undefined;
@@ -262,6 +284,7 @@ export class Controllers {
       await this.#hostEndpoints(attempt);
       if (this.#parts.api) await this.#nodes(attempt);
     }
+    if (this.#parts.api && this.#view.ready) await this.#derive(attempt);
     const news = errors.join("; ");
     if (news !== this.#told && news !== "") {
       this.#parts.log.warn("not all could be done; tried again", { news });
@@ -327,6 +350,42 @@ export class Controllers {
     }
   }
 
+  async #derive(attempt: Attempt): Promise<void> {
+    const [profiles, policies] = ["profiles", "networkpolicies"].map((p) => this.#originals.get(p)!);
+    const pod = (namespace: string, name: string) => this.#view.pod(namespace, name);
+    const { actions, faults } = derivedActions(
+      { profiles, policies, pod },
+      this.#view,
+      this.#settings.derives,
+    );
+    this.#underivable = faults;
+    for (const action of actions) {
+      const name = action.do === "put" ? action.object.metadata.name : action.name;
+      await attempt(`${action.do} ${name}`, () => this.#write(action));
+    }
+  }
+
+  async #write(action: DerivedAction): Promise<void> {
+    const resources = this.#resources;
+    switch (action.do) {
+      case "put":
+        await resources.apply<Loose, Loose>(action.kind as Loose, action.object);
+        return;
+      case "delete":
+        await resources.delete<Loose>(action.kind as Loose, action.name, action.namespace)
+          .catch(ignoreRaces);
+        return;
+      case "label": {
+        const { name, namespace, labels } = action;
+        await resources.modify(workloadEndpointKind, name, namespace, (stored) => ({
+          ...stored,
+          metadata: { ...stored.metadata, labels: { ...labels } },
+        })).catch(ignoreRaces);
+        return;
+      }
+    }
+  }
+
   #podsOn(node: string): boolean {
     return [...this.#view.blocks.values()].flatMap(allocationsOf).some(({ node: on, attributes }) =>
       on === node && attributes.pod !== undefined &&
@@ -354,7 +413,7 @@ export class Controllers {
       runningConfig: running,
       ...(Object.keys(environment).length > 0 && { environmentVars: { ...environment } }),
     };
-    const same = (other: unknown) => canonical(other) === canonical(status);
+    const same = (other: unknown) => ordered(other) === ordered(status);
     if (same(this.#view.configuration.value?.status)) return;
     await this.#resources.modify(
       kubeControllersConfigurationKind,
@@ -381,6 +440,11 @@ export class Controllers {
       return { ok: false, reasons: [`the datastore cannot be read: ${this.#outage}`] };
     }
     if (!this.#apiSynced) return { ok: false, reasons: ["the Kubernetes API cannot be read"] };
+    if (this.#isForeign) {
+      const why = "the Kubernetes API knows none of this datastore's nodes: it is another cluster's; " +
+        "nothing is done until --kubeconfig or KUBECONFIG names the right one";
+      return { ok: false, reasons: [why] };
+    }
     const { state } = this.#lease;
     const reasons = [
       state.is === "standby" ? `standing by; ${state.leader || "nobody"} leads` : "ready",
@@ -389,6 +453,7 @@ export class Controllers {
     if (!this.#view.ready) reasons.push("warning: the datastore is locked; nothing is collected");
     reasons.push(...this.#settings.faults.map((fault) => `warning: ${fault}`));
     reasons.push(...[...this.#view.broken].map(([key, why]) => `warning: ${key}: ${why}`));
+    reasons.push(...this.#underivable.map((fault) => `warning: ${fault}`));
     reasons.push(...this.#errors.map((error) => `warning: ${error}`));
     return { ok: true, reasons };
   }
@@ -416,14 +481,3 @@ function tellLeadership(log: Log, state: LeaseState): void {
 }
 
 type Attempt = (what: string, work: () => Promise<void>) => Promise<void>;
-
-/** Members in one order: the store may keep another. */
-function canonical(value: unknown): string {
-  return JSON.stringify(
-    value,
-    (_key, v) =>
-      v && typeof v === "object" && !Array.isArray(v)
-        ? Object.fromEntries(Object.entries(v).sort())
-        : v,
-  ) ?? "";
-}

@@ -8,10 +8,11 @@
  * Two who lead at once, as after a pause of the whole machine, do no harm: every action of theirs is a
  * compare-and-swap on what they have seen. The lease is there to spare the store the double work.
  */
+import { CONTROLLERS_LEASE } from "../model/keys.ts";
 import type { Revision, Store } from "../store/store.ts";
 import { StoreError } from "../store/store.ts";
 
-export const LEASE_KEY = "/tortie/kubernetes/leases/kube-system/tortie-controllers";
+export const LEASE_KEY = CONTROLLERS_LEASE;
 
 export interface LeaseOptions {
   /** Who we are: unique for each process. */

@@ -6,6 +6,7 @@
 import { durationSeconds } from "../model/duration.ts";
 import type { KubeControllersConfiguration } from "../model/kube_controllers_configuration.ts";
 import { show } from "../model/show.ts";
+import type { Derives } from "./derive.ts";
 
 type Spec = KubeControllersConfiguration["spec"];
 type Status = KubeControllersConfiguration["status"];
@@ -46,6 +47,8 @@ export interface Settings {
     readonly createDefault: boolean;
     readonly templates: readonly HostEndpointTemplate[];
   };
+  /** What is copied from a Kubernetes API beside the datastore. */
+  readonly derives: Derives;
   readonly health: boolean;
   /** 0: none. */
   readonly metricsPort: number;
@@ -60,8 +63,8 @@ type Environment = (name: string) => string | undefined;
 
 const LEVELS = ["None", "Debug", "Info", "Warning", "Error", "Fatal", "Panic"] as const;
 
-/** `spec` undefined: there is no such object. */
-export function settingsOf(spec: Spec | undefined, env: Environment): Settings {
+/** `spec` undefined: there is no such object. `beside`: there is a Kubernetes API beside the datastore. */
+export function settingsOf(spec: Spec | undefined, env: Environment, beside = false): Settings {
   const given = spec ?? DEFAULT_SPEC as unknown as Spec;
   const node = given.controllers?.node;
   const environment: Record<string, string> = {};
@@ -109,9 +112,17 @@ export function settingsOf(spec: Spec | undefined, env: Environment): Settings {
     autoCreate,
     createDefaultHostEndpoint: node?.hostEndpoint?.createDefaultHostEndpoint ?? "Enabled",
   };
-  const runs = enabled
-    ? enabled.includes("node")
-    : given.controllers === undefined || node !== undefined;
+  const isOn = (name: "node" | keyof Derives) =>
+    enabled
+      ? enabled.includes(name.toLowerCase())
+      : given.controllers === undefined || given.controllers[name] !== undefined;
+  const runs = isOn("node");
+  const derives: Derives = {
+    policy: beside && isOn("policy"),
+    namespace: beside && isOn("namespace"),
+    serviceAccount: beside && isOn("serviceAccount"),
+    workloadEndpoint: beside && isOn("workloadEndpoint"),
+  };
   return {
     node: runs,
     leakGrace: (grace ?? 900) * 1000,
@@ -121,22 +132,27 @@ export function settingsOf(spec: Spec | undefined, env: Environment): Settings {
       createDefault: hostEndpoint.createDefaultHostEndpoint === "Enabled",
       templates: node?.hostEndpoint?.templates ?? [],
     },
+    derives,
     health: health === "Enabled",
     metricsPort: given.prometheusMetricsPort ?? 9094,
     running: {
       logSeverityScreen: level,
       healthChecks: health,
       prometheusMetricsPort: given.prometheusMetricsPort ?? 9094,
-      controllers: runs
-        ? {
+      controllers: {
+        ...(runs && {
           node: {
             ...(node?.reconcilerPeriod && { reconcilerPeriod: node.reconcilerPeriod }),
             syncLabels,
             hostEndpoint,
             leakGracePeriod: grace === undefined ? "15m0s" : graceText,
           },
-        }
-        : {},
+        }),
+        ...Object.fromEntries(
+          Object.entries(derives).filter(([, on]) => on)
+            .map(([name]) => [name, { ...given.controllers?.[name as keyof Derives] }]),
+        ),
+      },
     },
     environment,
     faults,

@@ -25,6 +25,7 @@ import {
   type ResourceKey,
 } from "../model/keys.ts";
 import type { Revision } from "../store/store.ts";
+import { isDerivedPolicy, isDerivedProfile } from "./derive.ts";
 
 /** An object of the store, of whatever form somebody gave it. */
 export type Loose = any;
@@ -63,6 +64,9 @@ export class ClusterView implements Facts {
   readonly pools = new Map<string, Pool>();
   /** By key. */
   readonly endpoints = new Map<string, Loose>();
+  /** Copies of what a Kubernetes cluster has (`derive.ts`): by name, and by `namespace/name`. */
+  readonly profiles = new Map<string, Loose>();
+  readonly policies = new Map<string, Loose>();
   readonly questions = new Map<string, Stored<Question>>();
   readonly answers = new Map<string, Answer>();
   readonly broken = new Map<string, string>();
@@ -121,6 +125,10 @@ export class ClusterView implements Facts {
       case "workloadendpoints":
         this.#endpoint(key, value);
         return true;
+      case "profiles":
+        return isDerivedProfile(name) && set(this.profiles, name, value);
+      case "networkpolicies":
+        return isDerivedPolicy(name) && set(this.policies, `${namespace}/${name}`, value);
       case "kubecontrollersconfigurations":
         if (name === "default") this.configuration = value && { value, revision };
         return true;
@@ -222,6 +230,12 @@ export class ClusterView implements Facts {
   get podCount(): number {
     return this.#pods.size;
   }
+}
+
+function set(map: Map<string, Loose>, id: string, value: Loose): true {
+  if (value === undefined) map.delete(id);
+  else map.set(id, value);
+  return true;
 }
 
 /** An endpoint's addresses in canonical form. */

@@ -10,9 +10,8 @@
  * The answer is of the question with that revision. A node of ours writes one when it starts, to no
  * question: so it is known that it can be asked. Calico's own nodes cannot.
  */
+import { NODE_WORDS } from "../model/keys.ts";
 import type { Revision } from "../store/store.ts";
-
-const NODES = "/tortie/nodes/";
 
 export interface AskedAddress {
   readonly ip: string;
@@ -31,8 +30,8 @@ export interface Answer {
   readonly held: readonly string[];
 }
 
-export const questionKey = (node: string): string => `${NODES}${node}/asked`;
-export const answerKey = (node: string): string => `${NODES}${node}/held`;
+export const questionKey = (node: string): string => `${NODE_WORDS}${node}/asked`;
+export const answerKey = (node: string): string => `${NODE_WORDS}${node}/held`;
 
 export function parseNodeKey(
   key: string,

@@ -17,6 +17,10 @@ import type { Home } from "./kind.ts";
 
 export const CALICO_RESOURCES = "/calico/resources/v3/projectcalico.org/";
 export const KUBERNETES_RESOURCES = "/tortie/kubernetes/";
+/** The Lease of the cluster-wide controllers; no other is looked at. */
+export const CONTROLLERS_LEASE = `${KUBERNETES_RESOURCES}leases/kube-system/tortie-controllers`;
+/** What controllers and nodes say to each other (`mod/ipam/questions.ts`). */
+export const NODE_WORDS = "/tortie/nodes/";
 
 /** What the key functions need of a `Kind`. */
 export interface KeyKind {

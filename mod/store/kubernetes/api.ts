@@ -111,8 +111,10 @@ export class KubernetesApi {
   }
 
   /** The counter of the store as of now, by the cheapest list that tells it. */
-  async revision(resource: KubeResource): Promise<string> {
-    for await (const page of this.pages(resource, {}, undefined, 1)) return page.resourceVersion;
+  async revision(resource: KubeResource, narrowing: Narrowing = {}): Promise<string> {
+    for await (const page of this.pages(resource, narrowing, undefined, 1)) {
+      return page.resourceVersion;
+    }
     throw new TypeError("a list has at least one page");
   }
 

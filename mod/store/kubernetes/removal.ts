@@ -47,5 +47,5 @@ async function deletion(
     abort.abort();
   }
   // Not before the deletion, at least.
-  return await api.revision(resource);
+  return await api.revision(resource, narrowing);
 }

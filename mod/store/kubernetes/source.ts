@@ -32,6 +32,11 @@ export interface Source {
   locate(key: string): Place | undefined;
   /** Every key that the object can stand for. */
   read(object: KubeObject): Reading[];
+  /**
+   * For a few alone: no part of a list or watch that does not ask for these very keys. Every node
+   * follows everything, and may not even read these.
+   */
+  readonly apart?: boolean;
   /** Only a part of the object is read: a change of the rest is no event. */
   readonly partial?: boolean;
   /** Somebody has begun to delete it: it is gone, and to be cleared away. */

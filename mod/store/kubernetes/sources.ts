@@ -5,10 +5,12 @@ import { KINDS } from "../../model/kinds.ts";
 import type { Narrowing } from "./api.ts";
 import { crdSource } from "./crd.ts";
 import { affinitySource, blockSource, handleSource, ipamConfigSource } from "./ipam.ts";
+import { leaseSource } from "./lease.ts";
 import { nativeSources } from "./native.ts";
 import { nodeSource } from "./node.ts";
 import { podSource } from "./pod.ts";
 import type { Source } from "./source.ts";
+import { wordSource } from "./words.ts";
 
 /** Calico's kinds that are no custom resources of their own name here. */
 const ELSEWHERE = new Set(["nodes", "profiles", "workloadendpoints", "ipamconfigurations"]);
@@ -39,6 +41,8 @@ export function makeSources(options: SourceOptions = {}): Sources {
       nodeSource({ usePodCidr: options.usePodCidr }),
       ...nativeSources,
       podSource(options.interfacePrefix ?? "cali"),
+      leaseSource,
+      wordSource,
     ],
   };
 }
@@ -57,7 +61,7 @@ export interface Part {
 export function partsOf(sources: Sources, prefix: string): Part[] {
   return sources.all.flatMap((source) => {
     const concerned = source.prefixes.some((own) =>
-      own.startsWith(prefix) || prefix.startsWith(own)
+      (own.startsWith(prefix) && !source.apart) || prefix.startsWith(own)
     );
     const narrowings = concerned ? source.narrow(prefix) : [];
     return narrowings.length > 0 ? [{ source, narrowings }] : [];

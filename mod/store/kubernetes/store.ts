@@ -8,6 +8,8 @@
  *     …/profiles/kns.<ns>, ksa.<ns>.<account>             Namespace, ServiceAccount   native.ts
  *     /calico/ipam/v2/…                                   custom resources     ipam.ts
  *     /tortie/kubernetes/<plural>/…                       the objects themselves      native.ts, pod.ts
+ *     /tortie/kubernetes/leases/…, /tortie/nodes/…        one Lease, ConfigMaps: in no list but of these
+ *                                                         very keys                lease.ts, words.ts
  *     /calico/felix/…, /calico/ipam/v2/host/<host>        nowhere, as with Calico: a write is forgotten
  *                                                         and succeeds, a read finds nothing, a deletion
  *                                                         says "notFound"; so the node service reports
@@ -277,7 +279,7 @@ export class KubernetesStore implements Store {
   /** Once for each opened store. */
   #oneCounter(): Promise<void> {
     const { cheapest, all } = this.sources;
-    const sources = [cheapest, ...all.filter((source) => source !== cheapest)];
+    const sources = [cheapest, ...all.filter((source) => source !== cheapest && !source.apart)];
     this.#counted ??= checkOneCounter(this.api, this.#missing, sources).catch((error) => {
       this.#counted = undefined;
       throw error;

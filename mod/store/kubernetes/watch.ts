@@ -96,7 +96,10 @@ class KindWatch {
           await this.#appear();
           continue;
         }
-        if (opened > 0) this.#mustNotGoBack(await world.api.revision(source.resource));
+        if (opened > 0) {
+          const whole = source.apart ? narrowing : {};
+          this.#mustNotGoBack(await world.api.revision(source.resource, whole));
+        }
         const stream = world.api.watch(source.resource, narrowing, this.#revision, signal);
         for await (const event of stream) {
           failingSince = undefined;
