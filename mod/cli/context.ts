@@ -185,7 +185,14 @@ function reasonOf(error: unknown, absent: string): string {
 
 /** Runs an action on the command's datastore. */
 export async function withStore<T>(call: Call, action: (store: Store) => Promise<T>): Promise<T> {
-  const opened = await openStore(call);
+  return await withOpen(await openStore(call), action);
+}
+
+/** As withStore, where more than the store itself is of interest. */
+export async function withOpen<T>(
+  opened: OpenStore,
+  action: (store: Store) => Promise<T>,
+): Promise<T> {
   try {
     return await action(opened.store);
   } catch (error) {

@@ -3,8 +3,10 @@ import { runControllers } from "../controllers/run.ts";
 import { ConfigError } from "../node/config.ts";
 import { logger, startLogging } from "../node/log.ts";
 import { sleep, systemClock } from "../store/clock.ts";
+import type { Store } from "../store/store.ts";
 import { type Call, textOption } from "./command.ts";
 import { type OpenStore, openStore } from "./context.ts";
+import { openApiBeside } from "./kubernetes_beside.ts";
 import { CliError, EXIT, failure, usageError } from "./io.ts";
 
 const LEVELS = ["debug", "info", "warning", "error"] as const;
@@ -17,13 +19,19 @@ export async function run(call: Call): Promise<number> {
   if (!level) throw usageError(`the log level "${text}" is not one of ${LEVELS.join(", ")}`);
   const { signal } = io;
   await startLogging(level);
-  const opened = await openPatiently(call, signal);
+  const opened = await patiently(() => openStore(call), signal);
   if (!opened) return EXIT.ok;
   const log = logger("controllers");
+  let api: Store | undefined;
   try {
+    api = await openApiBeside(call, opened.location, { lazily: true });
+    if (api) {
+      log.info("Nodes, Pods and policies are taken from the Kubernetes API beside the datastore");
+    }
     await runControllers({
       store: opened.store,
-      podsKnown: opened.location.kind as string === "kubernetes",
+      api,
+      podsKnown: opened.location.kind === "kubernetes",
       log,
       env: (name) => io.env(name),
       signal,
@@ -33,17 +41,21 @@ export async function run(call: Call): Promise<number> {
     if (error instanceof ConfigError) throw failure(error.message);
     throw error;
   } finally {
+    await api?.close();
     await opened.close();
   }
 }
 
 /** The datastore, tried until it is there; undefined: told to end before. */
-async function openPatiently(call: Call, signal: AbortSignal): Promise<OpenStore | undefined> {
+async function patiently(
+  open: () => Promise<OpenStore>,
+  signal: AbortSignal,
+): Promise<OpenStore | undefined> {
   const log = logger("controllers");
   let told = "";
   for (let pause = FIRST_PAUSE; !signal.aborted; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
     try {
-      return await openStore(call);
+      return await open();
     } catch (error) {
       if (!(error instanceof CliError && error.exit === EXIT.unreachable)) throw error;
       if (error.message !== told) log.warn("waiting for the datastore", { error });

@@ -10,7 +10,8 @@ import { explain, type Finding, type FindingKind } from "../ipam/check/finding.t
 import { reportOf } from "../ipam/check/report.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
-import { withStore } from "./context.ts";
+import { openStore, withOpen } from "./context.ts";
+import { openApiBeside } from "./kubernetes_beside.ts";
 import { EXIT, failure } from "./io.ts";
 
 /** Told by calicoctl's own lines; there can be very many of them. */
@@ -31,10 +32,17 @@ export async function run(call: Call): Promise<number> {
   const all = flagOption(call, "showAllIps");
   const problems = all || flagOption(call, "showProblemIps");
   const file = textOption(call, "output");
-  return await withStore(call, async (store) => {
+  const opened = await openStore(call);
+  return await withOpen(opened, async (store) => {
+    const api = await openApiBeside(call, opened.location, { named: true });
     say("Checking IPAM for inconsistencies...");
     say();
-    const result = await checkStore(store, () => Date.now());
+    let result: Check;
+    try {
+      result = await checkStore(store, () => Date.now(), api);
+    } finally {
+      await api?.close();
+    }
     tellBlocks(result, say, all);
     tellUsers(result, say, all);
     tellNodes(result, say);

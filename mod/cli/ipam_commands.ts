@@ -17,8 +17,7 @@ export const IPAM_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] => [
       },
       {
         flags: "--kubeconfig <file>",
-        description: "accepted as calicoctl does; pods are read from the datastore",
-        hidden: true,
+        description: "read Pods and Services from this Kubernetes API beside the datastore",
       },
       ...store,
     ],
@@ -97,12 +96,18 @@ export const CONTROLLER_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[]
     summary: "run the cluster-wide controllers: upkeep of addresses, nodes, host endpoints",
     description:
       "Runs the cluster-wide controllers until SIGTERM. Of several that run, one leads; " +
-      "the others wait to take its place.",
+      "the others wait to take its place. Beside a datastore that is not Kubernetes itself, Nodes, " +
+      "Pods, Namespaces, ServiceAccounts and NetworkPolicies are copied from the Kubernetes API that " +
+      "--kubeconfig names, or, beside an etcd, KUBECONFIG or the pod's service account.",
     options: [
+      { flags: "--kubeconfig <file>", description: "of the Kubernetes API beside the datastore" },
       ...store.filter(({ flags }) => !flags.includes("--log-level")),
       { flags: "--log-level <level>", description: "debug, info, warning or error" },
     ],
-    examples: [["On the node's datastore", "controllers run"]],
+    examples: [
+      ["On the node's datastore", "controllers run"],
+      ["On an etcd beside a cluster", "controllers run --kubeconfig /etc/kubernetes/admin.conf"],
+    ],
     load: () => import("./controllers_run.ts"),
   },
 ];

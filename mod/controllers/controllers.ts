@@ -15,7 +15,7 @@
 import { Ipam } from "../ipam/ipam.ts";
 import { allocationsOf } from "../ipam/check/allocations.ts";
 import type { HostEndpoint } from "../model/host_endpoint.ts";
-import { parseResourceKey, resourcePrefix } from "../model/keys.ts";
+import { NODE_WORDS, parseResourceKey, resourcePrefix } from "../model/keys.ts";
 import {
   type KubeControllersConfiguration,
   kubeControllersConfigurationKind,
@@ -75,6 +75,9 @@ export class Controllers {
   #settings: Settings;
   #synced = false;
   #apiSynced: boolean;
+  #wordsSynced: boolean;
+  /** Why nodes cannot be asked. */
+  #unasked: string | undefined;
   #outage: string | undefined = "it has not been read yet";
   #errors: string[] = [];
   #underivable: readonly string[] = [];
@@ -99,6 +102,7 @@ export class Controllers {
     this.#lease = new Lease(store, { holder, seconds, now, wall: () => clock.wallMs() });
     this.#settings = settingsOf(undefined, parts.env, parts.api !== undefined);
     this.#apiSynced = parts.api === undefined;
+    this.#wordsSynced = !parts.podsKnown;
   }
 
   get settings(): Settings {
@@ -125,6 +129,7 @@ export class Controllers {
     const failed = new AbortController();
     const all = AbortSignal.any([signal, failed.signal]);
     const parts = [this.#follow(all), this.#lead(all), this.#work(all)];
+    if (this.#parts.podsKnown) parts.push(this.#followWords(all));
     if (this.#parts.api) parts.push(this.#followApi(this.#parts.api, all));
     for (const part of parts) part.catch(() => failed.abort());
     try {
@@ -158,6 +163,36 @@ export class Controllers {
       unavailable: (error) => {
         if (this.#outage === undefined) log.warn("the datastore is away", { error });
         this.#outage = error.message;
+      },
+    }, { signal, clock });
+  }
+
+  /**
+   * What nodes are asked and answer, where that is in no list of everything (the Kubernetes API). Who
+   * may not read it goes by the Pods alone, as Calico does.
+   */
+  #followWords(signal: AbortSignal): Promise<void> {
+    const { store, clock, log } = this.#parts;
+    const apply = (key: string, value: unknown, revision: Revision) => {
+      if (this.#view.apply(key, value, revision) && this.#wordsSynced) this.#changed();
+    };
+    return follow(store, NODE_WORDS, {
+      put: ({ key, value, revision }) => apply(key, value, revision),
+      delete: (key, revision) => apply(key, undefined, revision),
+      synced: () => {
+        this.#wordsSynced = true;
+        this.#unasked = undefined;
+        this.#changed();
+      },
+      unavailable: (error) => {
+        this.#wordsSynced = error.kind === "denied";
+        if (!this.#wordsSynced) return;
+        if (!this.#unasked) {
+          log.warn("nodes cannot be asked; addresses are released by Pods alone", { error });
+        }
+        this.#unasked = error.message;
+        for (const map of [this.#view.questions, this.#view.answers]) map.clear();
+        this.#changed();
       },
     }, { signal, clock });
   }
@@ -238,7 +273,7 @@ export class Controllers {
         const spec = this.#view.configuration?.value?.spec;
         this.#settings = settingsOf(spec, env, api !== undefined);
       }
-      const knows = this.#synced && this.#apiSynced && !this.#isForeign;
+      const knows = this.#synced && this.#apiSynced && this.#wordsSynced && !this.#isForeign;
       if (knows && this.#leads && this.#outage === undefined) {
         this.#turnBegan = clock.monotonicMs();
         await this.#turn(signal);
@@ -351,7 +386,9 @@ export class Controllers {
   }
 
   async #derive(attempt: Attempt): Promise<void> {
-    const [profiles, policies] = ["profiles", "networkpolicies"].map((p) => this.#originals.get(p)!);
+    const [profiles, policies] = ["profiles", "networkpolicies"].map((p) =>
+      this.#originals.get(p)!
+    );
     const pod = (namespace: string, name: string) => this.#view.pod(namespace, name);
     const { actions, faults } = derivedActions(
       { profiles, policies, pod },
@@ -441,7 +478,8 @@ export class Controllers {
     }
     if (!this.#apiSynced) return { ok: false, reasons: ["the Kubernetes API cannot be read"] };
     if (this.#isForeign) {
-      const why = "the Kubernetes API knows none of this datastore's nodes: it is another cluster's; " +
+      const why =
+        "the Kubernetes API knows none of this datastore's nodes: it is another cluster's; " +
         "nothing is done until --kubeconfig or KUBECONFIG names the right one";
       return { ok: false, reasons: [why] };
     }
@@ -453,6 +491,7 @@ export class Controllers {
     if (!this.#view.ready) reasons.push("warning: the datastore is locked; nothing is collected");
     reasons.push(...this.#settings.faults.map((fault) => `warning: ${fault}`));
     reasons.push(...[...this.#view.broken].map(([key, why]) => `warning: ${key}: ${why}`));
+    if (this.#unasked) reasons.push(`warning: nodes cannot be asked: ${this.#unasked}`);
     reasons.push(...this.#underivable.map((fault) => `warning: ${fault}`));
     reasons.push(...this.#errors.map((error) => `warning: ${error}`));
     return { ok: true, reasons };

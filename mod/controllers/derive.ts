@@ -10,7 +10,7 @@
  * there (`store/kubernetes/native.ts`). Pure: from what should be and what is, the writes.
  */
 import { networkPolicyKind } from "../model/network_policy.ts";
-import { profileKind, type ProfileInput } from "../model/profile.ts";
+import { type ProfileInput, profileKind } from "../model/profile.ts";
 import { encodeObject, ModelError, parseObject, readObject } from "../model/validate.ts";
 import { endpointLabels } from "../model/workload_endpoint.ts";
 import { calicoPolicy, KNP } from "./network_policy.ts";
@@ -127,15 +127,16 @@ export function derivedActions(originals: Originals, copies: Copies, what: Deriv
 
 /** Of an object that is there, the spec alone is compared: the rest is its own. */
 function put(kind: Loose, wanted: Loose, copy: Loose): DerivedAction | undefined {
-  const stored = encodeObject(kind, parseObject<Loose>(kind, wanted));
-  if (ordered(specOf(kind, copy)) === ordered(specOf(kind, stored))) return undefined;
+  const object = parseObject<Loose>(kind, wanted);
+  if (ordered(specOf(kind, copy)) === ordered(specOf(kind, object))) return undefined;
   return { do: "put", kind, object: wanted };
 }
 
-/** As it is read with its defaults; undefined for what is no such object. */
+/** With its defaults, without what is empty; undefined for what is no such object. */
 function specOf(kind: Loose, copy: Loose): Loose {
   try {
-    return copy === undefined ? undefined : readObject<Loose>(kind, copy).spec;
+    if (copy === undefined) return undefined;
+    return (encodeObject(kind, readObject<Loose>(kind, copy)) as Loose).spec;
   } catch {
     return undefined;
   }

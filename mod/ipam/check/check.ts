@@ -49,11 +49,18 @@ export interface Check {
   };
 }
 
-/** Checks a store that others may be writing to. */
-export async function checkStore(store: Store, now: () => number): Promise<Check> {
-  const first = check(await readRecords(store), now());
+/**
+ * Checks a store that others may be writing to. `kubernetes`: where Pods and Services are, if that is
+ * another one.
+ */
+export async function checkStore(
+  store: Store,
+  now: () => number,
+  kubernetes: Store = store,
+): Promise<Check> {
+  const first = check(await readRecords(store, kubernetes), now());
   if (first.findings.length === 0) return first;
-  const second = check(await readRecords(store), now());
+  const second = check(await readRecords(store, kubernetes), now());
   return confirmed(first, second);
 }
 

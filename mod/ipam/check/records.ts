@@ -46,9 +46,12 @@ export const POD_KIND = kubernetes("pods");
 const SERVICE_KIND = kubernetes("services");
 const CLUSTER_KEY = resourceKey(calico("clusterinformations"), "default");
 
-export async function readRecords(store: Store): Promise<IpamRecords> {
+export async function readRecords(store: Store, kubernetes = store): Promise<IpamRecords> {
   const { entries } = await store.list(IPAM_PREFIX);
-  const list = async (kind: KeyKind) => (await store.list(resourcePrefix(kind))).entries;
+  const list = async (kind: KeyKind) => {
+    const from = kind.home === "kubernetes" ? kubernetes : store;
+    return (await from.list(resourcePrefix(kind))).entries;
+  };
   const [pools, nodes, endpoints, pods, services, cluster] = await Promise.all([
     list(POOL_KIND),
     list(NODE_KIND),

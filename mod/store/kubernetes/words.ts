@@ -79,7 +79,8 @@ export const wordSource: Source = {
     return [{ key: `${NODE_WORDS}${node}/${is}`, value }];
   },
   write: {
-    create: async (api, key, at, value) => revisionOf(await api.create(resource, body(key, at, value))),
+    create: async (api, key, at, value) =>
+      revisionOf(await api.create(resource, body(key, at, value))),
     update: async (api, key, at, value, revision) =>
       revisionOf(await api.replace(resource, body(key, at, value, revision))),
     remove: (api, _key, object) => removeObject(api, resource, object),
