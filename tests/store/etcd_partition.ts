@@ -6,8 +6,8 @@
 import assert from "node:assert/strict";
 import { tool } from "../cluster/harness.ts";
 import { EtcdCluster } from "./etcd_server.ts";
+import { judge, spawnIpam, Speaker } from "./ipam_log.ts";
 
-const HERE = new URL(".", import.meta.url).pathname;
 const PROCESSES = 8;
 const decoder = new TextDecoder();
 
@@ -80,52 +80,17 @@ class Wires {
   }
 }
 
-function spawn(hub: string, mode: string, options: unknown) {
-  return new Deno.Command("ip", {
-    args: [
-      ...["netns", "exec", hub, Deno.execPath(), "run", "--no-check", "--quiet", "-A"],
-      ...[`${HERE}ipam_process.ts`, mode, JSON.stringify(options)],
-    ],
-    stdin: "piped",
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
-}
-
 interface Records {
   allocated: [address: string, handle: string][];
   handles: string[];
 }
 
 async function records(hub: string, endpoints: string[], nodes = 0): Promise<Records> {
-  const child = spawn(hub, "--check", { endpoints, node: "", count: nodes, hold: 0 });
+  const child = spawnIpam("--check", { endpoints, node: "", count: nodes, hold: 0 }, hub);
   await child.stdin.close();
   const { success, stdout } = await child.output();
   assert(success, "the records are sound");
   return JSON.parse(decoder.decode(stdout));
-}
-
-/** What one process said, and the process. */
-class Speaker {
-  readonly lines: string[] = [];
-  done = false;
-  readonly ended: Promise<void>;
-
-  constructor(readonly child: Deno.ChildProcess) {
-    this.ended = this.#listen();
-  }
-
-  async #listen(): Promise<void> {
-    let rest = "";
-    const text = new TextDecoder();
-    for await (const chunk of this.child.stdout) {
-      const lines = (rest + text.decode(chunk, { stream: true })).split("\n");
-      rest = lines.pop()!;
-      this.lines.push(...lines);
-      if (lines.some((line) => line.startsWith("done "))) this.done = true;
-    }
-    assert((await this.child.status).success, "a process ended by itself");
-  }
 }
 
 /** Runs it with so many addresses in all; throws where the log or the records are not as they must be. */
@@ -143,7 +108,7 @@ export async function assignUnderFaults(total: number, faultSeconds: number): Pr
     const count = Math.ceil(total / PROCESSES), hold = Math.max(10, Math.ceil(count / 10));
     for (let i = 0; i < PROCESSES; i++) {
       const options = { endpoints, node: `n${i}`, count, hold };
-      speakers.push(new Speaker(spawn(wires.hub, "--work", options)));
+      speakers.push(new Speaker(spawnIpam("--work", options, wires.hub)));
     }
     const ends = Promise.all(speakers.map((speaker) => speaker.ended));
     ends.catch(() => {});
@@ -154,8 +119,7 @@ export async function assignUnderFaults(total: number, faultSeconds: number): Pr
     assert(assigned >= total, `${assigned} of ${total} assigned`);
     const then = await records(wires.hub, endpoints);
     assert.deepEqual(new Map(then.allocated.sort()), new Map([...held].sort()));
-    for (const { child } of speakers) await child.stdin.getWriter().close();
-    await ends;
+    await Promise.all(speakers.map((speaker) => speaker.release()));
     const after = await records(wires.hub, endpoints);
     assert.deepEqual(after.allocated, [], "every address was given back");
     // A create that a paused member had when we went to another one may come after the deletion: a
@@ -205,39 +169,4 @@ async function disturb(
     faults++;
   }
   return faults;
-}
-
-/** Reads what all processes said; throws where an address was two handles' at a time. */
-function judge(logs: readonly (readonly string[])[]) {
-  const events: { at: bigint; got: boolean; handle: string; address: string }[] = [];
-  const held = new Map<string, string>();
-  let assigned = 0, unsure = 0;
-  for (const line of logs.flat()) {
-    const [word, ...rest] = line.split(" ");
-    if (word === "got" || word === "free") {
-      const [at, handle, address] = rest;
-      events.push({ at: BigInt(at), got: word === "got", handle, address });
-    } else if (word === "held") held.set(rest[1], rest[0]);
-    else if (word === "done") {
-      assigned += Number(rest[0]);
-      unsure += Number(rest[1]);
-    }
-  }
-  events.sort((a, b) => a.at < b.at ? -1 : 1);
-  const owner = new Map<string, string>();
-  for (const { got, handle, address } of events) {
-    if (got) {
-      assert.equal(
-        owner.get(address),
-        undefined,
-        `${address} was given twice, the second to ${handle}`,
-      );
-      owner.set(address, handle);
-    } else {
-      assert.equal(owner.get(address), handle);
-      owner.delete(address);
-    }
-  }
-  assert.deepEqual(new Map([...owner].sort()), new Map([...held].sort()));
-  return { assigned, unsure, held };
 }

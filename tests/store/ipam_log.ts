@@ -1,0 +1,135 @@
+/**
+ * What processes of `ipam_process.ts` said, and the judgement of it: no address was two handles' at a
+ * time, and what is held at the end is what they were given and did not give back.
+ */
+import assert from "node:assert/strict";
+
+const HERE = new URL(".", import.meta.url).pathname;
+
+export interface Held {
+  readonly handle: string;
+  readonly address: string;
+}
+
+/** Starts a process in a network namespace, or in ours. */
+export function spawnIpam(mode: "--work" | "--check", options: unknown, netns?: string) {
+  const words = [
+    ...(netns ? ["ip", "netns", "exec", netns] : []),
+    ...[Deno.execPath(), "run", "--no-check", "--quiet", "-A", "--unstable-kv"],
+    ...[`${HERE}ipam_process.ts`, mode, JSON.stringify(options)],
+  ];
+  return new Deno.Command(words[0], {
+    args: words.slice(1),
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+}
+
+/** What one process said, and the process. */
+export class Speaker {
+  readonly lines: string[] = [];
+  done = false;
+  killed = false;
+  readonly ended: Promise<void>;
+
+  constructor(readonly child: Deno.ChildProcess) {
+    this.ended = this.#listen();
+  }
+
+  /** kill -9; what it had said is heard first. */
+  async kill(): Promise<void> {
+    this.killed = true;
+    try {
+      this.child.kill("SIGKILL");
+    } catch { /* It has ended. */ }
+    await this.ended;
+    await this.child.stdin.close().catch(() => {});
+  }
+
+  /** Lets it go: it gives back what it holds, and ends. */
+  async release(): Promise<void> {
+    await this.child.stdin.close();
+    await this.ended;
+  }
+
+  async #listen(): Promise<void> {
+    let rest = "";
+    const text = new TextDecoder();
+    for await (const chunk of this.child.stdout) {
+      const lines = (rest + text.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop()!;
+      this.lines.push(...lines);
+      if (lines.some((line) => line.startsWith("done "))) this.done = true;
+    }
+    const { success } = await this.child.status;
+    assert(success || this.killed, "a process ended by itself");
+  }
+}
+
+/** Where a process that was killed had come to, by its words: its successor goes on from there. */
+export interface Standing {
+  readonly held: readonly Held[];
+  /** Handles of which it is not known whether they have an address: asked for, or being released. */
+  readonly loose: readonly string[];
+  readonly assigned: number;
+  /** Number of the last handle. */
+  readonly started: number;
+}
+
+export function standing(lines: readonly string[]): Standing {
+  const held = new Map<string, string>();
+  const loose = new Set<string>();
+  let assigned = 0, started = 0;
+  for (const line of lines) {
+    const [word, ...rest] = line.split(" ");
+    if (word === "try") {
+      loose.add(rest[0]);
+      started = Math.max(started, Number(rest[0].split(".")[1]));
+    } else if (word === "got") {
+      loose.delete(rest[1]);
+      held.set(rest[1], rest[2]);
+      assigned++;
+    } else if (word === "free") {
+      held.delete(rest[1]);
+      loose.add(rest[1]);
+    } else if (word === "gone") loose.delete(rest[0]);
+  }
+  return {
+    held: [...held].map(([handle, address]) => ({ handle, address })),
+    loose: [...loose],
+    assigned,
+    started,
+  };
+}
+
+/** By process, all that it and its predecessors said; throws where it is not as it must be. */
+export function judge(logs: readonly (readonly string[])[]) {
+  const events: { at: bigint; got: boolean; handle: string; address: string }[] = [];
+  const held = new Map<string, string>();
+  let assigned = 0, unsure = 0;
+  for (const line of logs.flat()) {
+    const [word, ...rest] = line.split(" ");
+    if (word === "got" || word === "free") {
+      const [at, handle, address] = rest;
+      events.push({ at: BigInt(at), got: word === "got", handle, address });
+      if (word === "got") assigned++;
+    } else if (word === "held") held.set(rest[1], rest[0]);
+    else if (word === "unsure") unsure++;
+  }
+  events.sort((a, b) => a.at < b.at ? -1 : 1);
+  const owner = new Map<string, string>();
+  for (const { got, handle, address } of events) {
+    if (got) {
+      const had = owner.get(address);
+      assert.equal(had, undefined, `${address} was given twice, the second to ${handle}`);
+      owner.set(address, handle);
+    } else {
+      const said = () => logs.flat().filter((line) => line.split(" ").includes(handle)).join("; ");
+      assert.equal(owner.get(address), handle, `${address} is not ${handle}'s: ${said()}`);
+      owner.delete(address);
+    }
+  }
+  assert.deepEqual(new Map([...owner].sort()), new Map([...held].sort()));
+  return { assigned, unsure, held };
+}
