@@ -17,7 +17,7 @@ const DRIVERS: { name: string; files: RegExp; load: () => Promise<Driver> }[] = 
     load: () => import("./manifests.ts"),
   },
   { name: "cli", files: /^cli\//, load: () => import("./cli.ts") },
-  { name: "ipam", files: /^ipam\//, load: () => import("./ipam.ts") },
+  { name: "ipam", files: /^ipam\//, load: () => import("./ipam_drivers.ts") },
   { name: "netpol", files: /^netpol\//, load: () => import("./netpol.ts") },
   { name: "bgp", files: /^bgp\//, load: () => import("./bgp.ts") },
   { name: "cni", files: /^cni\//, load: () => import("./cni.ts") },

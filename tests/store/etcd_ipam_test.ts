@@ -1,34 +1,10 @@
-/** IPAM on etcd: Calico's scenarios, and several processes' worth of callers side by side. */
+/** IPAM on etcd: several processes' worth of callers side by side. */
 import assert from "node:assert/strict";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { checkRecords } from "../../mod/ipam/testing/checks.ts";
 import { NODES, POOLS, texts } from "../../mod/ipam/testing/world.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
-import { run } from "../data/ipam.ts";
-import { DEFAULT_DIR } from "../data/run.ts";
 import { EtcdCluster } from "./etcd_server.ts";
-
-const there = await Deno.stat(`${DEFAULT_DIR}/ipam`).then(() => true, () => false);
-
-Deno.test({
-  name: "the IPAM scenarios on etcd" +
-    (there ? "" : " (skipped: ../shared/data is not beside this checkout)"),
-  ignore: !there,
-  async fn() {
-    const cluster = await EtcdCluster.start();
-    try {
-      const [result] = await run(DEFAULT_DIR, async () => {
-        await cluster.clear();
-        return await cluster.open();
-      });
-      assert.deepEqual(result.failures, []);
-      assert(result.passed >= 40, `${result.passed} passed, ${result.skipped} skipped`);
-      console.log(`${result.passed} scenarios passed, ${result.skipped} skipped`);
-    } finally {
-      await cluster.stop();
-    }
-  },
-});
 
 Deno.test("many callers at once on etcd: no address twice, all of them back", async () => {
   const cluster = await EtcdCluster.start();

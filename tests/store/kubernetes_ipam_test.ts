@@ -1,77 +1,9 @@
-/**
- * IPAM on the kubernetes driver: Calico's scenarios, and node services that assign and release side by
- * side. What a scenario calls a node is a Node of Kubernetes here, which the API makes.
- */
+/** IPAM on the kubernetes driver: node services that assign and release side by side. */
 import assert from "node:assert/strict";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { formatIp } from "../../mod/net/mod.ts";
 import { blockPrefix, handlePrefix } from "../../mod/model/keys.ts";
-import type { Store } from "../../mod/store/store.ts";
-import { run } from "../data/ipam.ts";
-import { DEFAULT_DIR } from "../data/run.ts";
-import type { Kube } from "../kube/kube.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
-
-const NODES = "/calico/resources/v3/projectcalico.org/nodes/";
-
-/** The store, with Nodes made as Kubernetes makes them. */
-function withNodes(kube: Kube, inner: Store): Store {
-  return {
-    get: inner.get.bind(inner),
-    list: inner.list.bind(inner),
-    create: inner.create.bind(inner),
-    update: inner.update.bind(inner),
-    delete: inner.delete.bind(inner),
-    watch: inner.watch.bind(inner),
-    async put(key, value, options) {
-      if (!key.startsWith(NODES)) return await inner.put(key, value, options);
-      const name = key.slice(NODES.length);
-      const { labels } = (value as any).metadata;
-      const node = { apiVersion: "v1", kind: "Node", metadata: { name, labels } };
-      const { status, body } = await kube.call("POST", "/api/v1/nodes", node);
-      if (status === 201) return body.metadata.resourceVersion;
-      const before = kube.get("", "nodes", "", name)!;
-      const put = await kube.call("PUT", `/api/v1/nodes/${name}`, {
-        ...before,
-        metadata: { ...before.metadata, labels },
-      });
-      assert.equal(put.status, 200, JSON.stringify(put.body));
-      return put.body.metadata.resourceVersion;
-    },
-    async close() {
-      await inner.close();
-    },
-  };
-}
-
-/** One server for all scenarios, each of which finds it as it was. */
-function opener(kube: Kube): () => Promise<Store> {
-  const fresh = kube.snapshot();
-  return async () => {
-    kube.cluster.restore(fresh);
-    return withNodes(kube, await openStore(kube));
-  };
-}
-
-const there = await Deno.stat(DEFAULT_DIR).then(() => true, () => false);
-
-Deno.test({
-  name: `Calico's IPAM scenarios hold on the kubernetes driver${
-    there ? "" : " (skipped: ../shared/data is not beside this checkout)"
-  }`,
-  ignore: !there,
-  async fn() {
-    const kube = await startCalico({ bookmarks: 0 });
-    try {
-      const [row] = await run(DEFAULT_DIR, opener(kube));
-      console.log(`${row.file}: ${row.passed} passed, ${row.skipped} skipped`);
-      assert.deepEqual(row.failures, []);
-      assert(row.passed > 0);
-    } finally {
-      await kube.close();
-    }
-  },
-});
 
 Deno.test("services that assign and release side by side never share an address", async () => {
   const kube = await startCalico({ bookmarks: 0 });
