@@ -1,12 +1,10 @@
 /**
  * The etcd driver on one real etcd, beside the barest use of the same gateway (fetch in a loop, nothing
- * read, nothing checked) and etcdctl, in the same run; and IPAM on it, beside IPAM on the embedded store.
+ * read, nothing checked) and etcdctl, in the same run.
  *
  *     deno run -A --unstable-kv tests/bench/etcd.ts
  */
-import { openKv } from "../../mod/store/kv.ts";
 import { EtcdCluster } from "../store/etcd_server.ts";
-import { type IpamFigures, measure as measureIpam } from "./ipam.ts";
 import { best, key, measureStore, perSecond, type StoreFigures, value } from "./store.ts";
 
 export interface EtcdReport {
@@ -16,7 +14,6 @@ export interface EtcdReport {
   ratio: { writes: number; writes32: number; get: number; list10000: number };
   /** A put, and a list of 10,000, by etcdctl as one process each, milliseconds. */
   etcdctl: { putMs: number; list10000: number };
-  ipam: IpamFigures[];
 }
 
 async function measureBare(url: string): Promise<EtcdReport["bare"]> {
@@ -55,7 +52,6 @@ async function etcdctl(url: string, ...args: string[]): Promise<void> {
 
 export async function measure(): Promise<EtcdReport> {
   const cluster = await EtcdCluster.start();
-  const folder = await Deno.makeTempDir({ prefix: "tortie-bench-" });
   try {
     const [url] = cluster.endpoints;
     const bare = await measureBare(url);
@@ -64,12 +60,7 @@ export async function measure(): Promise<EtcdReport> {
     const driver = await measureStore(store);
     const putMs = await best(10, () => etcdctl(url, "put", "/other/x", JSON.stringify(value(1))));
     const list = await best(5, () => etcdctl(url, "get", "--prefix", "/calico/"));
-    await cluster.clear();
-    const ipam = [await measureIpam("etcd", store)];
     await store.close();
-    const kv = await openKv(`${folder}/store.kv`);
-    ipam.push(await measureIpam("kv", kv));
-    await kv.close();
     const ratio = (a: number, b: number) => Number((a / b).toFixed(2));
     return {
       driver,
@@ -81,11 +72,9 @@ export async function measure(): Promise<EtcdReport> {
         list10000: ratio(bare.list10000, driver.list10000),
       },
       etcdctl: { putMs, list10000: list },
-      ipam,
     };
   } finally {
     await cluster.stop();
-    await Deno.remove(folder, { recursive: true });
   }
 }
 

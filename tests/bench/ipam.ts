@@ -6,6 +6,7 @@
  *     deno run -A --unstable-kv tests/bench/ipam.ts [DRIVER…]
  */
 import { Ipam } from "../../mod/ipam/ipam.ts";
+import { type DatastoreName, makeNode, startDatastore } from "./datastores.ts";
 import { measureHostLocal } from "./host_local.ts";
 import { FaultyStore } from "../../mod/ipam/testing/faulty_store.ts";
 import { newBlock } from "../../mod/ipam/block.ts";
@@ -116,7 +117,23 @@ async function inFolder(open: (folder: string) => Promise<Store>) {
 export const DRIVERS: Readonly<Record<string, Driver>> = {
   memory: { open: () => inFolder(() => Promise.resolve(memoryStore())) },
   kv: { open: () => inFolder((folder) => openKv(`${folder}/bench.kv`)) },
+  etcd: { open: () => served("etcd") },
+  kubernetes: { open: () => served("kubernetes") },
 };
+
+/** A server in a process of its own. */
+async function served(name: DatastoreName) {
+  const datastore = await startDatastore(name);
+  const store = await datastore.open();
+  await makeNode(store, "n1");
+  return {
+    store,
+    async close() {
+      await store.close();
+      await datastore.close();
+    },
+  };
+}
 
 export async function measureDriver(name: string, rounds?: number): Promise<IpamFigures> {
   const driver = DRIVERS[name];

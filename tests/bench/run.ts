@@ -12,7 +12,10 @@ import * as bgp from "./bgp.ts";
 import * as coldStart from "./cold_start.ts";
 import * as cni from "./cni.ts";
 import * as demo from "./demo.ts";
+import * as etcd from "./etcd.ts";
 import * as flows from "./flows.ts";
+import * as follow from "./follow.ts";
+import * as get from "./get.ts";
 import * as help from "./help.ts";
 import { measureHostLocal } from "./host_local.ts";
 import * as ipam from "./ipam.ts";
@@ -45,6 +48,21 @@ const BENCHMARKS: Record<string, Benchmark> = {
     what: "10,000 Pods of a Kubernetes API, plain fetch beside it",
     usual: false,
     run: kubernetes.run,
+  },
+  etcd: {
+    what: "the etcd driver, its bare gateway and etcdctl beside it",
+    usual: false,
+    run: runEtcd,
+  },
+  get: {
+    what: "get of 1,000 endpoints by datastore, etcdctl beside it",
+    usual: true,
+    run: get.run,
+  },
+  follow: {
+    what: "a node service following 10,000 endpoints, by datastore",
+    usual: true,
+    run: follow.run,
   },
   nft: { what: "the nf_tables dataplane, nft beside it", usual: false, run: runNft },
   flows: { what: "cutting among 50,000 connections", usual: false, run: flows.run },
@@ -106,6 +124,7 @@ async function runIpam(): Promise<Outcome> {
         ]),
       ],
       notes: [
+        "memory and kv in this process; etcd and the Kubernetes API of the tests in their own.",
         `One assignment: ${figures[0].assign.reads} reads, ${
           figures[0].assign.writes
         } writes; one ` +
@@ -141,6 +160,36 @@ async function runStore(): Promise<Outcome> {
         row("store, over the socket", socket),
       ],
       notes: [`10,000 objects: opened in ${ms(open10000)} ms, ${memory10000} MiB more memory.`],
+    }],
+  };
+}
+
+async function runEtcd(): Promise<Outcome> {
+  const { driver, bare, ratio: to, etcdctl } = await etcd.measure();
+  return {
+    tables: [{
+      title: "The etcd driver; the peer is fetch on the same gateway that reads and checks nothing",
+      columns: ["", "bare gateway", "driver", "ratio", "etcdctl, a process each"],
+      rows: [
+        [
+          "writes/s",
+          `${bare.writes}`,
+          `${driver.writes}`,
+          `${to.writes}`,
+          `${Math.round(1000 / etcdctl.putMs)}`,
+        ],
+        ["writes/s, 32 at once", `${bare.writes32}`, `${driver.writes32}`, `${to.writes32}`, ""],
+        ["get us", `${bare.getMicros}`, `${driver.getMicros}`, `${to.get}`, ""],
+        [
+          "list 10,000 ms",
+          ms(bare.list10000),
+          ms(driver.list10000),
+          `${to.list10000}`,
+          ms(etcdctl.list10000),
+        ],
+        ["watch ms p50 / p99", "", `${ms(driver.watch.p50)} / ${ms(driver.watch.p99)}`, "", ""],
+      ],
+      notes: ["A ratio of 1 is as quick as the bare gateway."],
     }],
   };
 }
