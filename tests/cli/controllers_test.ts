@@ -2,8 +2,11 @@
 import assert from "node:assert/strict";
 import { LEASE_KEY } from "../../mod/controllers/lease.ts";
 import { kubeControllersConfigurationKind } from "../../mod/model/kube_controllers_configuration.ts";
+import { profileKind } from "../../mod/model/profile.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { Resources } from "../../mod/store/resources.ts";
+import { EtcdCluster } from "../store/etcd_server.ts";
+import { startCalico } from "../store/kubernetes_harness.ts";
 import { command } from "./harness.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -149,4 +152,44 @@ Deno.test("controllers run: called wrongly", async () => {
   const { exit, err } = await command(["controllers", "run", "--log-level", "loud"]);
   assert.equal(exit, 2);
   assert.match(err, /the log level "loud" is not one of debug, info, warning, error/);
+});
+
+Deno.test("controllers run --kubeconfig: an etcd, and the cluster beside it", options, async () => {
+  const processes = new Processes();
+  const [kube, etcd] = [await startCalico({ bookmarks: 0 }), await EtcdCluster.start()];
+  const store = await etcd.open();
+  try {
+    const file = `${processes.folder}/kubeconfig`;
+    await Deno.writeTextFile(file, kube.kubeconfig());
+    const made = await kube.call("POST", "/api/v1/namespaces", {
+      apiVersion: "v1",
+      kind: "Namespace",
+      metadata: { name: "blue", labels: { team: "x" } },
+    });
+    assert.equal(made.status, 201);
+    const port = 19099;
+    const env = { ...etcd.env, TORTIE_STORE: "", TORTIE_CONTROLLERS_HEALTH_PORT: `${port}` };
+    // Named by the option, by KUBECONFIG, and while the API is away.
+    const named = processes.start(["controllers", "run", "--kubeconfig", file], env);
+    const profile = async () => (await new Resources(store).get(profileKind, "kns.blue"))?.spec;
+    await until("the profile", async () => await profile() !== undefined);
+    assert.equal((await profile())!.labelsToApply!["pcns.team"], "x");
+    named.kill("SIGTERM");
+    assert.equal((await named.status).code, 0);
+    await kube.stop();
+    const inherited = processes.start(["controllers", "run"], { ...env, KUBECONFIG: file });
+    await until(
+      "it says so",
+      async () => /Kubernetes API/.test((await get(port, "/readiness"))[1]),
+    );
+    await kube.start();
+    await until("it goes on", async () => (await get(port, "/readiness"))[1] === "ready\n");
+    inherited.kill("SIGTERM");
+    assert.equal((await inherited.status).code, 0);
+  } finally {
+    await processes.close();
+    await store.close();
+    await etcd.stop();
+    await kube.close();
+  }
 });
