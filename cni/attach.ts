@@ -74,7 +74,7 @@ export async function attach(
 ): Promise<CniResult> {
   const path = attachment.netns!;
   const subject = await readSubject(
-    deps.store,
+    deps.kubernetes ?? deps.store,
     identity,
     conf.policyFromKubernetes,
     attachment.args.podUid,

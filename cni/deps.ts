@@ -26,6 +26,8 @@ export interface EndpointFeatures {
 
 export interface CniDeps {
   readonly store: Store;
+  /** Where Pods and Namespaces are, if not in the store: the Kubernetes API beside an etcd. */
+  readonly kubernetes?: Store;
   readonly ipam: CniIpam;
   /** For addresses that are pinned to replicas; without it the annotation is refused. */
   readonly leases?: LeaseClient;

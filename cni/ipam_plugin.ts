@@ -30,7 +30,7 @@ import type { CniResult } from "./result.ts";
 
 export type IpamDeps = Pick<
   CniDeps,
-  "store" | "ipam" | "kernel" | "nodeName" | "features" | "now" | "log"
+  "store" | "kubernetes" | "ipam" | "kernel" | "nodeName" | "features" | "now" | "log"
 >;
 
 /** The caller holds the handle's lock and the lock of this network's gateways. */
@@ -42,7 +42,8 @@ export async function ipamAdd(
   const claimant = claimantFor(deps, conf, attachment);
   await refuseSecondAdd(deps, attachment, claimant);
   const identity = identify(attachment, conf.name, deps.nodeName);
-  const subject = await readSubject(deps.store, identity, false, attachment.args.podUid);
+  const { store, kubernetes = store } = deps;
+  const subject = await readSubject(kubernetes, identity, false, attachment.args.podUid);
   const { plan } = readRequest({
     conf,
     args: attachment.args,

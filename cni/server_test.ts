@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { memoryStore } from "../mod/store/memory.ts";
 import { parseMark } from "./mark.ts";
 import { NODE, World } from "./testing/world.ts";
 
@@ -107,6 +108,29 @@ Deno.test("ADD: with policy.type k8s a pod that is not in the store yet is code 
     assert.equal(json.code, 11);
     assert.match(json.msg, /blue\/p-a/);
     assert.deepEqual(await w.traces(), []);
+  }));
+
+Deno.test("ADD: pods of a Kubernetes API beside the store have their labels and annotations from it", () =>
+  world(async (w) => {
+    const api = memoryStore();
+    try {
+      w.kubernetes = api;
+      w.restart();
+      const conf = World.conf({ policy: { type: "k8s" } });
+      assert.equal((await w.call({ args: k8s("p-a"), conf })).json.code, 11, "not there yet");
+      await w.addPod("p-a", {
+        labels: { app: "web" },
+        annotations: { "cni.projectcalico.org/ipAddrs": '["10.244.0.77"]' },
+      });
+      const { json, exit } = await w.call({ args: k8s("p-a"), conf });
+      assert.equal(exit, 0, json.msg);
+      assert.equal(json.ips[0].address, "10.244.0.77/32");
+      const [endpoint] = await w.endpoints();
+      assert.equal(endpoint.metadata.labels!.app, "web");
+      assert.deepEqual(endpoint.spec.profiles, ["kns.blue", "ksa.blue.default"]);
+    } finally {
+      await api.close();
+    }
   }));
 
 Deno.test("ADD: the host's side comes up only after policy is in the kernel", () =>

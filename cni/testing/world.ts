@@ -175,6 +175,9 @@ export class World {
     });
   }
 
+  /** Where Pods and Namespaces are from the next restart on, if not in the store. */
+  kubernetes: Store | undefined;
+
   async addPod(
     name: string,
     more: {
@@ -185,7 +188,7 @@ export class World {
     } = {},
   ): Promise<void> {
     const namespace = more.namespace ?? "blue";
-    await this.store.put(resourceKey(podKind, name, namespace), {
+    await (this.kubernetes ?? this.store).put(resourceKey(podKind, name, namespace), {
       kind: "Pod",
       apiVersion: "v1",
       metadata: { name, namespace, labels: more.labels, annotations: more.annotations },
@@ -214,6 +217,7 @@ export class World {
     const ipam = new Ipam(store, { now, random: () => 0.5 });
     return new CniServer({
       store,
+      kubernetes: this.kubernetes,
       ipam,
       leases: ipam,
       features: () => this.features,

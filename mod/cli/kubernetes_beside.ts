@@ -5,7 +5,12 @@
  *   --kubeconfig FILE           beside any datastore
  *   KUBECONFIG, else the pod's service account      beside an etcd, as Calico's kube-controllers do
  */
-import { type DatastoreLocation, describeLocation, parseStoreName } from "../store/location.ts";
+import {
+  type DatastoreLocation,
+  describeLocation,
+  locationBeside,
+  parseStoreName,
+} from "../store/location.ts";
 import { openDatastore } from "../store/open.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { type Call, textOption } from "./command.ts";
@@ -44,10 +49,5 @@ function besideOf(
     );
   }
   if (file) return parseStoreName(`kubernetes:${file}`, "--kubeconfig", env);
-  if (named || datastore.kind !== "etcd") return undefined;
-  const kubeconfig = env("KUBECONFIG");
-  if (kubeconfig) return parseStoreName(`kubernetes:${kubeconfig}`, "KUBECONFIG", env);
-  return env("KUBERNETES_SERVICE_HOST")
-    ? parseStoreName("kubernetes:", "KUBERNETES_SERVICE_HOST", env)
-    : undefined;
+  return named ? undefined : locationBeside(datastore, env);
 }

@@ -7,6 +7,7 @@
 import { parseCidr, parseIp, type Prefix } from "../net/mod.ts";
 import {
   type DatastoreLocation,
+  locationBeside,
   LocationError,
   locationFromEnvironment,
   parseStoreName,
@@ -40,6 +41,8 @@ export interface NodeConfig {
   calicoDir: string;
   /** A kv is this process's own, and others reach it over its socket. */
   store: DatastoreLocation;
+  /** Where Pods and Namespaces are read, beside a datastore that has none. */
+  kubernetes?: DatastoreLocation;
   /** A datastore that is not there at the first start of all is waited for (WAIT_FOR_DATASTORE). */
   waitForDatastore: boolean;
   /** `autodetect`, `none`, empty (keep what the Node has, else autodetect), or an address[/length]. */
@@ -153,7 +156,7 @@ function defaultPool(env: Environment, family: 4 | 6): DefaultPool | undefined {
 }
 
 function storeLocation(flags: NodeFlags, env: Environment, stateDir: string): DatastoreLocation {
-  try {
+  return inWords(() => {
     const [name, from] = flags.store
       ? [flags.store, "--store"]
       : [env("TORTIE_STORE"), "TORTIE_STORE"];
@@ -161,6 +164,12 @@ function storeLocation(flags: NodeFlags, env: Environment, stateDir: string): Da
     const own: DatastoreLocation = { kind: "kv", path: `${stateDir}/store.kv` };
     if (env("DATASTORE_TYPE") === "kv") return own;
     return locationFromEnvironment(env) ?? flags.configured ?? own;
+  });
+}
+
+function inWords<T>(read: () => T): T {
+  try {
+    return read();
   } catch (error) {
     if (error instanceof LocationError) throw new ConfigError(error.message);
     throw error;
@@ -217,12 +226,14 @@ export function nodeConfig(
   const holdTime = env("TORTIE_BGP_HOLD_TIME");
   const wait = env("WAIT_FOR_DATASTORE");
   const pathMtu = env("TORTIE_PATH_MTU_INTERVAL");
+  const store = storeLocation(flags, env, stateDir);
   return {
     nodeName,
     runDir: env("TORTIE_RUN_DIR") || "/run/tortie",
     stateDir,
     calicoDir: env("TORTIE_CALICO_DIR") || "/var/lib/calico",
-    store: storeLocation(flags, env, stateDir),
+    store,
+    kubernetes: inWords(() => locationBeside(store, env)),
     waitForDatastore: wait ? parseBoolean("WAIT_FOR_DATASTORE", wait) : false,
     ip: {
       4: address("IP", flags.ip ?? env("IP"), ""),

@@ -164,6 +164,7 @@ export class NodeService {
   readonly #state: ClusterState;
   readonly #metrics = new Metrics();
   #store: Store | undefined;
+  #kubernetes: Store | undefined;
   #socket: LocalSocket | undefined;
   #kernel: Kernel | undefined;
   #agent: Agent | undefined;
@@ -223,6 +224,9 @@ export class NodeService {
     const last = readSnapshot(picture, config.nodeName, config.usePodCidr);
     const { store, methods } = await openStore(config, (this.known ?? last) !== undefined);
     this.#store = store;
+    // Asked at the first pod: who has none loses nothing while the API is away.
+    this.#kubernetes = config.kubernetes &&
+      await openDatastore(config.kubernetes, { lazily: true });
     const resources = new Resources(store);
     // Before the datastore is read: as a former service has read it. A difference is a new start.
     const felix = felixParameters(
@@ -334,6 +338,7 @@ export class NodeService {
     this.#paths = paths;
     const cni = new CniServer({
       store,
+      kubernetes: this.#kubernetes,
       ipam,
       leases: ipam,
       features: () => {
@@ -556,6 +561,7 @@ export class NodeService {
     await this.#closeDataplane?.();
     this.#kernel?.close();
     for (const close of this.#servers) await close();
+    await this.#kubernetes?.close();
     await this.#store?.close();
     this.#name?.release();
     if (!this.#wrotePid) return; // a refused one must not take away the other's

@@ -237,6 +237,23 @@ export function locationOfContext(context: string, env: Environment): Kubernetes
   return locationOf(settings, env) as KubernetesLocation;
 }
 
+/**
+ * The Kubernetes API beside an etcd, where Pods, Nodes, Namespaces and policies are: that of KUBECONFIG,
+ * else of the service account of the pod in which we run. undefined where the environment names none,
+ * and beside any other datastore: what happens to be set there for kubectl is no word about it.
+ */
+export function locationBeside(
+  datastore: DatastoreLocation,
+  env: Environment,
+): DatastoreLocation | undefined {
+  if (datastore.kind !== "etcd") return undefined;
+  const kubeconfig = env("KUBECONFIG");
+  if (kubeconfig) return parseStoreName(`kubernetes:${kubeconfig}`, "KUBECONFIG", env);
+  return env("KUBERNETES_SERVICE_HOST")
+    ? parseStoreName("kubernetes:", "KUBERNETES_SERVICE_HOST", env)
+    : undefined;
+}
+
 /** The datastore in words, for messages; no secrets. */
 export function describeLocation(location: DatastoreLocation): string {
   switch (location.kind) {
