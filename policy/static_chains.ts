@@ -215,7 +215,8 @@ function inputChains(
         counter,
         accept,
       ], `Allow ${comment} from nodes`),
-      rule([...matches, { match: "fib-daddr-local" }, counter, drop], `Drop other ${comment}`),
+      // To a broadcast or multicast address too: the device hears whatever the host does.
+      rule([...matches, counter, drop], `Drop other ${comment}`),
     );
   };
   if (inputs.ipip && family === 4) {

@@ -185,6 +185,10 @@ Deno.test("tunnel packets come in from nodes alone", () => {
   assert.equal(input(vxlan("192.0.2.2")), "accept");
   assert.equal(input(vxlan("192.0.2.66")), "drop");
   assert.equal(input(vxlan("198.51.100.6")), "accept");
+  // By broadcast and multicast nobody's do.
+  for (const from of ["192.0.2.2", "192.0.2.66"]) {
+    assert.equal(input({ ...vxlan(from), destinationIsLocal: false }), "drop");
+  }
   assert.equal(input(ipip("192.0.2.2")), "accept");
   assert.equal(input(ipip("192.0.2.66")), "drop");
   // Without such a pool the ports are the host's own affair.

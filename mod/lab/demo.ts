@@ -73,8 +73,10 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   const name = `demo${Deno.pid}`;
   // Listened to from the start: whoever stops the demo wants nothing of it left.
   const { signal } = io;
+  let hungUp = false;
+  Deno.addSignalListener("SIGHUP", () => hungUp = true);
   const goOn = () => {
-    if (signal.aborted) throw new LabError("stopped by a signal");
+    if (signal.aborted || hungUp) throw new LabError("stopped by a signal");
   };
   const before = traces(name);
   const began = performance.now();

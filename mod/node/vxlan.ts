@@ -80,11 +80,14 @@ export function tunnelAddress(node: Node | undefined, family: Family): Ip | unde
 
 const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/;
 
+/** No group's, and not zero: one that an interface may have. */
+const isOneStation = (mac: string) => parseInt(mac[1], 16) % 2 === 0 && !/^[0:]+$/.test(mac);
+
 /** All nodes judge a stored MAC alike: by one that is none they take the one of the name. */
 export function macOf(node: Node | undefined, nodeName: string, family: Family): string {
   const { vxlanTunnelMACAddr, vxlanTunnelMACAddrV6 } = node?.spec ?? {};
   const mac = `${family === 4 ? vxlanTunnelMACAddr : vxlanTunnelMACAddrV6}`.toLowerCase();
-  return MAC.test(mac) ? mac : vtepMac(nodeName, family);
+  return MAC.test(mac) && isOneStation(mac) ? mac : vtepMac(nodeName, family);
 }
 
 /** A node's VTEP; undefined while its addresses are not known. */

@@ -25,7 +25,17 @@ Deno.test("a MAC that the Node says counts, one that is none does not", () => {
   const said = node("a", { vxlanTunnelMACAddr: "66:AB:00:00:00:01" });
   assert.equal(macOf(said, "a", 4), "66:ab:00:00:00:01");
   assert.equal(macOf(said, "a", 6), vtepMac("a", 6));
-  for (const mac of ["", "garbage", "66:ab:00:00:00", 7, null]) {
+  for (
+    const mac of [
+      "",
+      "garbage",
+      "66:ab:00:00:00",
+      7,
+      null,
+      "00:00:00:00:00:00",
+      "01:00:5e:00:00:01",
+    ]
+  ) {
     assert.equal(macOf(node("a", { vxlanTunnelMACAddr: mac }), "a", 4), vtepMac("a", 4));
   }
   assert.equal(macOf(undefined, "a", 4), vtepMac("a", 4));

@@ -192,10 +192,10 @@ Deno.test("VXLAN", options, async (t) => {
         destination: mustIp(p1.addresses[0]),
         id,
       });
-      const send = (from: string) => {
+      const send = (from: string, to = "10.10.1.11", device?: string) => {
         using netns = Netns.open(netnsPath(from));
-        const socket = new DatagramSocket({ family: 4, netns }, () => {});
-        for (let i = 0; i < 5; i++) socket.send(mustIp("10.10.1.11"), 4789, packet);
+        const socket = new DatagramSocket({ family: 4, netns, device }, () => {});
+        for (let i = 0; i < 5; i++) socket.send(mustIp(to), 4789, packet);
         socket.close();
       };
       const dropped = async () => {
@@ -205,6 +205,10 @@ Deno.test("VXLAN", options, async (t) => {
       const before = await dropped();
       send(router);
       await until("five dropped", 5000, async () => await dropped() === before + 5);
+      // To all hosts of the link: the device hears these too.
+      const way = await tool(router, "ip", "route", "get", "10.10.1.11");
+      send(router, "224.0.0.1", / dev (\S+)/.exec(way)![1]);
+      await until("ten dropped", 5000, async () => await dropped() === before + 10);
       assert.equal(reached, 0);
       send(ns2);
       await until("those of a node get in", 5000, () => reached === 5);

@@ -27,7 +27,7 @@ await build();
 const bird = await isFile(BIRD) && !Deno.args.includes("--bird") ? ["--bird", BIRD] : [];
 const child = new Deno.Command(BINARY, { args: ["lab", "demo", ...bird, ...Deno.args] }).spawn();
 // The demo itself ends at a signal, after it has cleaned up; we wait for it.
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   Deno.addSignalListener(signal, () => child.kill(signal));
 }
 Deno.exit((await child.status).code);
