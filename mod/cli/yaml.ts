@@ -1,7 +1,7 @@
 /**
  * YAML as Kubernetes reads it (sigs.k8s.io/yaml: YAML 1.1 booleans and octal numbers, merge keys, no
  * dates and no sexagesimal numbers), and YAML that all of its readers read alike. JSON texts go to
- * JSON.parse. What comes in is not trusted: its size and the growth through aliases are bounded.
+ * JSON.parse, also several objects one after the other, each of which is a document. What comes in is not trusted: its size and the growth through aliases are bounded.
  */
 import {
   type Document,
@@ -70,33 +70,37 @@ export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocu
       `${name}: more than ${max / 1024 / 1024} MiB; split it into several files`,
     );
   }
-  if (/^\s*[[{]/.test(text)) {
-    const json = parseJson(text);
-    if (json !== undefined) return [{ value: json, number: 1, line: 1, lineOf: () => 1 }];
-    // YAML has a flow style that looks like JSON, and says better where the fault is.
-  }
+  const { documents: found, rest } = leadingJson(text);
+  if (rest === undefined) return found;
+  // The rest is YAML; or JSON with a fault, which YAML's flow style knows, and says better where it is.
+  const { length: before } = found;
   const lines = new LineCounter();
-  const found: YamlDocument[] = [];
-  const documents = parseAllDocuments(text, { ...READ, lineCounter: lines, prettyErrors: true });
+  const documents = parseAllDocuments(text.slice(rest.start), {
+    ...READ,
+    lineCounter: lines,
+    prettyErrors: true,
+  });
+  const language = before === 0 ? "YAML" : "JSON or YAML";
   (Array.isArray(documents) ? documents : []).forEach((document, i) => {
+    const number = before + i + 1;
     const fault = document.errors[0];
     if (fault) {
-      const line = fault.linePos?.[0].line ?? 1;
+      const line = rest.line - 1 + (fault.linePos?.[0].line ?? 1);
       const what = fault.message.split("\n")[0].replace(/ at line \d+, column \d+:?$/, "");
-      throw new YamlError(`${name}:${line}: document ${i + 1} is not YAML: ${what}`);
+      throw new YamlError(`${name}:${line}: document ${number} is not ${language}: ${what}`);
     }
     const strange = collectionKey(document);
     if (strange !== undefined) {
       throw new YamlError(
-        `${name}:${lineAt(strange)}: document ${i + 1}: a key is a list or an object; want a text`,
+        `${name}:${lineAt(strange)}: document ${number}: a key is a list or an object; want a text`,
       );
     }
     const line = lineAt(document.contents?.range?.[0]);
-    const value = toValue(document, `${name}:${line}: document ${i + 1}`);
+    const value = toValue(document, `${name}:${line}: document ${number}`);
     if (value === null || value === undefined) return;
     found.push({
       value,
-      number: i + 1,
+      number,
       line,
       lineOf: (path) => lineAt(offsetOf(document, path)),
     });
@@ -104,8 +108,64 @@ export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocu
   return found;
 
   function lineAt(offset: number | undefined): number {
-    return offset === undefined ? 1 : lines.linePos(offset).line;
+    return rest!.line - 1 + (offset === undefined ? 1 : lines.linePos(offset).line);
   }
+}
+
+/**
+ * The JSON values that a text begins with, as long as another one follows or the text ends; and where
+ * what is left begins. Nothing of YAML can go on with a further value behind a first, so only what is
+ * JSON is taken for it.
+ */
+function leadingJson(
+  text: string,
+): { documents: YamlDocument[]; rest?: { start: number; line: number } } {
+  const documents: YamlDocument[] = [];
+  let line = 1;
+  for (let start = 0;;) {
+    const begin = skipBlank(text, start);
+    const opens = text[begin] === "{" || text[begin] === "[";
+    // Mostly there is one value, and nobody has to look for its end.
+    const whole = opens && start === 0 ? parseJson(text) : undefined;
+    const end = whole !== undefined ? text.length : opens ? endOfJson(text, begin) : undefined;
+    if (end === undefined) return { documents, rest: { start, line } };
+    const value = whole ?? parseJson(text.slice(begin, end));
+    const next = skipBlank(text, end);
+    const goesOn = next === text.length || text[next] === "{" || text[next] === "[";
+    if (value === undefined || !goesOn) return { documents, rest: { start, line } };
+    const at = line + newlines(text, start, begin);
+    documents.push({ value, number: documents.length + 1, line: at, lineOf: () => at });
+    if (next === text.length) return { documents };
+    line += newlines(text, start, next);
+    start = next;
+  }
+}
+
+/** Blanks of JSON. */
+function skipBlank(text: string, at: number): number {
+  while (at < text.length && " \t\r\n\ufeff".includes(text[at])) at++;
+  return at;
+}
+
+function newlines(text: string, from: number, to: number): number {
+  let count = 0;
+  for (let i = text.indexOf("\n", from); i !== -1 && i < to; i = text.indexOf("\n", i + 1)) count++;
+  return count;
+}
+
+/** Behind the bracket that closes the one at `start`; undefined where none does. */
+function endOfJson(text: string, start: number): number | undefined {
+  let depth = 0, quoted = false;
+  for (let i = start; i < text.length; i++) {
+    const letter = text[i];
+    if (quoted) {
+      if (letter === "\\") i++;
+      else if (letter === '"') quoted = false;
+    } else if (letter === '"') quoted = true;
+    else if (letter === "{" || letter === "[") depth++;
+    else if ((letter === "}" || letter === "]") && --depth === 0) return i + 1;
+  }
+  return undefined;
 }
 
 /** A value as YAML; keys in alphabetic order, as Kubernetes' tools print objects. */

@@ -49,6 +49,25 @@ Deno.test("JSON is read as JSON, and its faults are found", () => {
   assert.throws(() => parseYaml('{"a": [1,}', "f.json"), /^YamlError: f\.json:1: document 1/);
 });
 
+Deno.test("JSON objects one after the other are documents, and know their lines", () => {
+  const text = '{"a": "}{\\""}\n\n{\n  "b": [1]\n}{"c": 2}\n';
+  const documents = parseYaml(text, "f.json");
+  assert.deepEqual(documents.map(({ value }) => value), [{ a: '}{"' }, { b: [1] }, { c: 2 }]);
+  assert.deepEqual(documents.map(({ number, line }) => [number, line]), [[1, 1], [2, 3], [3, 5]]);
+  // YAML may follow: its documents are counted on.
+  const mixed = parseYaml('{"a": 1}\n{"b": 2}\n---\nc: 3\nd: 4\n', "f.yaml");
+  assert.deepEqual(mixed.map(({ value }) => value), [{ a: 1 }, { b: 2 }, { c: 3, d: 4 }]);
+  assert.deepEqual([mixed[2].number, mixed[2].line, mixed[2].lineOf("d")], [3, 4, 5]);
+  const faults: [text: string, words: RegExp][] = [
+    ['{"a": 1}\n{"b": 2}\n{"c": 3,\n"d" 4}', /^YamlError: f\.json:4: document 3 is not JSON/],
+    ['{"a": 1}\n{"b": 2}\n{"c": [3}', /^YamlError: f\.json:3: document 3 is not JSON/],
+    ['{"a": 1}\n{"b": "', /^YamlError: f\.json:2: document 2 is not JSON/],
+    ['{"a": 1}\n{"b": 2}}', /^YamlError: f\.json:2: document 2 is not JSON/],
+    ["{a: 1}\n{b: 2}", /^YamlError: f\.json:2: document 1 is not YAML/],
+  ];
+  for (const [text, words] of faults) assert.throws(() => parseYaml(text, "f.json"), words, text);
+});
+
 Deno.test("a fault names file, line and document", () => {
   for (const text of ["a: 1\n---\nb: [1, 2\n", "a: 1\n---\nb: 1\nb: 2\n", "a: 1\n---\n\tb: 1\n"]) {
     assert.throws(() => parseYaml(text, "f.yaml"), (error: unknown) => {
