@@ -8,6 +8,7 @@ import type { Ipam } from "../ipam/ipam.ts";
 import type { Allocation } from "../ipam/check/allocations.ts";
 import { ENDPOINT_KIND, NODE_KIND, POD_KIND } from "../ipam/check/records.ts";
 import { answerKey, questionKey } from "../ipam/questions.ts";
+import { felixVariablesKey } from "../node/felix_variables.ts";
 import { felixStatusKey, hostMarkerKey, resourceKey, resourcePrefix } from "../model/keys.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import type { CollectorAction } from "./collector.ts";
@@ -104,7 +105,9 @@ async function removeNode(
     if (entry?.value?.spec?.node === node) await deleteAt(store, key, entry.revision);
   }
   await ipam.releaseHostAffinities(node);
-  for (const key of [hostMarkerKey(node), questionKey(node), answerKey(node)]) {
+  for (
+    const key of [hostMarkerKey(node), questionKey(node), answerKey(node), felixVariablesKey(node)]
+  ) {
     await deleteAt(store, key);
   }
   return { done: `removed what was left of node ${node}`, released: [] };

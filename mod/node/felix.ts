@@ -53,6 +53,16 @@ export function policyParameters(
   };
 }
 
+/** The variables that these come from, by their names in an environment. */
+export const POLICY_VARIABLES = [
+  "interfaceprefix",
+  "defaultendpointtohostaction",
+  "floatingips",
+  "workloadsourcespoofing",
+  "vxlanport",
+  "vxlanenabled",
+] as const;
+
 const MTU_PATTERN = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)";
 
 /** Go's durations: `30s`, `1m30s`, `1h`; a bare number is seconds. */

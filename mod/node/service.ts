@@ -27,6 +27,7 @@ import { endpointFaults, localApi } from "./api.ts";
 import { BgpPart } from "./bgp.ts";
 import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./config.ts";
 import { type FelixParameters, felixParameters, policyParameters } from "./felix.ts";
+import { tellFelixVariables } from "./felix_variables.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { openFlowParts } from "./flow_parts.ts";
 import { heldAddresses, readMachine } from "./held_addresses.ts";
@@ -436,6 +437,7 @@ export class NodeService {
           const found = addresses[family];
           if (found) log.info("node address", { ...found, ip: formatIp(found.ip) });
         }
+        await tellFelixVariables(resources.store, config.nodeName, config.felix);
         await Deno.writeTextFile(`${config.calicoDir}/nodename`, config.nodeName);
         return;
       } catch (error) {
