@@ -215,7 +215,7 @@ export function joinEndpoint(
 }
 
 /** Ports of the containers, and of init containers that keep running (sidecars). */
-function podPorts(pod: PodObject): EndpointPort[] {
+export function podPorts(pod: PodObject): EndpointPort[] {
   const containers = [
     ...listOf(pod.spec?.containers),
     ...listOf(pod.spec?.initContainers).filter((c) => c?.restartPolicy === "Always"),

@@ -13,7 +13,7 @@
  */
 import { formatIp, type Ip, mustIp, parseIp } from "../mod/net/mod.ts";
 import type { Direction } from "./effective.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { Endpoint, EndpointPort } from "./endpoint.ts";
 import type { PolicyEngine } from "./engine.ts";
 import { Evaluator, type Packet, type Run } from "./evaluate.ts";
 import { protocolName, protocolNumber } from "./protocol.ts";
@@ -22,7 +22,7 @@ import { type WalkStep, WalkWriter } from "./walk.ts";
 
 export type { WalkStep } from "./walk.ts";
 
-/** A side of a connection: an endpoint (`namespace/pod`), or an address that may be one's. */
+/** A side of a connection: a pod (`namespace/pod`) or endpoint, or an address that may be one's. */
 export type Side = { readonly endpoint: string } | { readonly ip: string };
 
 export interface Connection {
@@ -83,11 +83,24 @@ const icmpFamily: Readonly<Record<number, Family | undefined>> = { 1: 4, 58: 6 }
 interface Resolved {
   readonly endpoint?: Endpoint;
   readonly addresses: Readonly<Record<Family, string | undefined>>;
+  /** Where a port's name is looked up. */
+  readonly ports: readonly EndpointPort[];
+}
+
+/**
+ * A pod on its node's network: no endpoint, so no policy is its own, no selector finds it and no named
+ * port of a policy is one of its; who connects to it knows its ports all the same.
+ */
+export interface HostPod {
+  readonly addresses: Readonly<Record<Family, readonly string[]>>;
+  readonly ports: readonly EndpointPort[];
 }
 
 export interface ViewOptions {
   /** Address -> node, beside what Node objects say. */
   readonly nodes?: ReadonlyMap<string, string>;
+  /** By `namespace/pod`. */
+  readonly hostPods?: ReadonlyMap<string, HostPod>;
   /** The engine with the parameters of a node, where they are not everybody's. */
   readonly engineOf?: (node: string) => PolicyEngine;
 }
@@ -231,14 +244,32 @@ export class PolicyView {
     if (from.endpoint && from.endpoint === to.endpoint) {
       notes.push("what a pod sends to itself does not leave it: in a cluster no policy is asked");
     }
-    if (sides.length === 0 && notes.length === 0) {
+    if (!from.endpoint && !to.endpoint) {
       notes.push("neither side is an endpoint of this cluster: no policy is asked");
     }
+    notes.push(...this.#sideNotes(connection.from, source, sides.length > 0));
+    notes.push(...this.#sideNotes(connection.to, destination, sides.length > 0));
     return { sides, family, source, destination, protocol, port, notes };
   }
 
+  /** What a side is taken for that is no endpoint. */
+  #sideNotes(side: Side, address: string, asked: boolean): string[] {
+    if ("endpoint" in side) {
+      if (this.#byName.has(side.endpoint) || !this.options.hostPods?.has(side.endpoint)) return [];
+      return [
+        `${side.endpoint} is on its node's network: no policy applies to it, and rules see the ` +
+        `address ${address}`,
+      ];
+    }
+    if (!asked || this.#byAddress.has(address)) return [];
+    if (this.options.nodes?.has(address) || this.engine.nodeOf(address) !== undefined) return [];
+    return [
+      `${address} stands in no Pod and no Node: it is taken for an address outside the cluster`,
+    ];
+  }
+
   #nodeOf(address: string): string | undefined {
-    return this.options.nodes?.get(address) ?? this.engine.nodeOf(address);
+    return this.options.nodes?.get(address) || this.engine.nodeOf(address);
   }
 
   #evaluator(engine: PolicyEngine, family: Family): Evaluator {
@@ -252,13 +283,16 @@ export class PolicyView {
       const ip = parseIp(side.ip);
       if (!ip) throw new ExplainError("bad-address", `"${side.ip}" is not an IP address`);
       const text = formatIp(ip);
+      const endpoint = this.#byAddress.get(text);
       return {
-        endpoint: this.#byAddress.get(text),
+        endpoint,
         addresses: { 4: ip.family === 4 ? text : undefined, 6: ip.family === 6 ? text : undefined },
+        ports: endpoint?.ports ?? [],
       };
     }
     const endpoint = this.#byName.get(side.endpoint);
-    if (!endpoint) {
+    const found = endpoint ?? this.options.hostPods?.get(side.endpoint);
+    if (!found) {
       throw new ExplainError(
         "unknown-endpoint",
         `there is no endpoint ${side.endpoint}: name a pod as NAMESPACE/POD, or an IP address`,
@@ -266,7 +300,8 @@ export class PolicyView {
     }
     return {
       endpoint,
-      addresses: { 4: endpoint.addresses[4][0], 6: endpoint.addresses[6][0] },
+      addresses: { 4: found.addresses[4][0], 6: found.addresses[6][0] },
+      ports: found.ports,
     };
   }
 
@@ -281,7 +316,7 @@ export class PolicyView {
     }
     const number = typeof port === "number" || /^[0-9]+$/.test(port)
       ? Number(port)
-      : to.endpoint?.ports.find((p) => p.name === port && p.protocol === protocol)?.port;
+      : to.ports.find((p) => p.name === port && p.protocol === protocol)?.port;
     if (number === undefined) {
       throw new ExplainError(
         "bad-port",

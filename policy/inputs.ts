@@ -129,6 +129,7 @@ export interface PodObject extends PolicyObject {
   readonly status?: {
     readonly phase?: string;
     readonly hostIP?: string;
+    readonly hostIPs?: readonly { readonly ip?: string }[];
     readonly podIP?: string;
     readonly podIPs?: readonly { readonly ip?: string }[];
   };

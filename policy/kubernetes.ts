@@ -259,10 +259,12 @@ function labelTerms(selector: LabelSelectorObject): SelectorNode[] {
  * the API server gives it.
  */
 export function namespaceProfile(name: string, object?: PolicyObject): EffectiveProfile {
-  const labels = new Map<string, string>([[NAMESPACE_PREFIX + METADATA_NAME_LABEL, name]]);
+  const labels = new Map<string, string>();
   for (const [label, value] of labelsOf(object?.metadata?.labels)) {
     labels.set(NAMESPACE_PREFIX + label, value);
   }
+  // The API server sets it, whatever a file says.
+  labels.set(NAMESPACE_PREFIX + METADATA_NAME_LABEL, name);
   labels.set(NAMESPACE_PREFIX + NAME_LABEL, name);
   return {
     name: `kns.${name}`,

@@ -168,7 +168,7 @@ Deno.test("profiles of namespaces and accounts hand their labels down", () => {
   const given = namespaceProfile("n", {
     metadata: { labels: { "kubernetes.io/metadata.name": "other" } },
   });
-  assert.equal(Object.fromEntries(given.labels)["pcns.kubernetes.io/metadata.name"], "other");
+  assert.equal(Object.fromEntries(given.labels)["pcns.kubernetes.io/metadata.name"], "n");
   const account = serviceAccountProfile("n", "s", { metadata: { labels: { a: "b" } } });
   assert.equal(account.name, "ksa.n.s");
   assert.deepEqual(Object.fromEntries(account.labels), {

@@ -15,7 +15,15 @@ import { addToIp, formatIp, mustIp, parseIp } from "../mod/net/mod.ts";
 import { isListObject, listItems } from "../mod/model/list_object.ts";
 import type { Direction } from "./effective.ts";
 import { PolicyEngine } from "./engine.ts";
-import { CLIENT_PORT, type Connection, ExplainError, PolicyView, type Side } from "./explain.ts";
+import { podPorts } from "./endpoint.ts";
+import {
+  CLIENT_PORT,
+  type Connection,
+  ExplainError,
+  type HostPod,
+  PolicyView,
+  type Side,
+} from "./explain.ts";
 import {
   inputKind,
   type KubernetesNodeObject,
@@ -95,8 +103,6 @@ export interface JudgedObjects {
   readonly view: PolicyView;
   /** `namespace/pod`, in the order of the objects. */
   readonly pods: readonly string[];
-  /** Those of them that are on their node's network, with its address. */
-  readonly hostPods: ReadonlyMap<string, string>;
 }
 
 /** The parameters of a node, or of one of which nothing is known (""). */
@@ -130,7 +136,7 @@ export function engineOf(
   let spare = 0;
   const made: WorkloadEndpointObject[] = [];
   const pods: string[] = [];
-  const hostPods = new Map<string, string>();
+  const hostPods = new Map<string, HostPod>();
   const nodes = new Map<string, string>();
   for (const object of flat) {
     // Kubernetes' own, which says nothing else that policy needs.
@@ -140,23 +146,32 @@ export function engineOf(
       if (ip) nodes.set(formatIp(ip), object.metadata.name);
     }
   }
-  for (const [key, { spec, status, metadata }] of found) {
+  for (const [key, object] of found) {
+    const { spec, status, metadata } = object;
     if (/^(Succeeded|Failed)$/.test(status?.phase ?? "")) continue;
     pods.push(key);
     if (given.has(key)) continue;
     let addresses = listOf(status?.podIPs).map((p) => p?.ip).filter((ip) => !!ip) as string[];
     if (addresses.length === 0 && status?.podIP) addresses = [status.podIP];
-    if (spec?.hostNetwork && addresses.length === 0 && status?.hostIP) addresses = [status.hostIP];
+    if (spec?.hostNetwork && addresses.length === 0) {
+      addresses = listOf(status?.hostIPs).map((h) => textOf(h?.ip)).filter((ip) => ip !== "");
+      if (addresses.length === 0 && status?.hostIP) addresses = [status.hostIP];
+    }
     if (addresses.length === 0) {
       spare++;
       addresses = ["198.18.0.0", "2001:2::"].map((base) => formatIp(addToIp(mustIp(base), spare)));
     }
     if (spec?.hostNetwork) {
-      hostPods.set(key, addresses[0]);
+      const own: Record<Family, string[]> = { 4: [], 6: [] };
       for (const address of addresses) {
         const ip = parseIp(address);
-        if (ip && spec.nodeName) nodes.set(formatIp(ip), spec.nodeName);
+        if (!ip) continue;
+        const text = formatIp(ip);
+        own[ip.family].push(text);
+        // Some node's, even where it is not said which.
+        if (spec.nodeName || !nodes.has(text)) nodes.set(text, spec.nodeName ?? "");
       }
+      hostPods.set(key, { addresses: own, ports: podPorts(object) });
       continue;
     }
     made.push({
@@ -192,13 +207,14 @@ export function engineOf(
   const byNode = new Map<string, PolicyEngine>();
   const view = new PolicyView(engine, {
     nodes,
+    hostPods,
     engineOf: (node) => {
       let found = byNode.get(node);
       if (!found) byNode.set(node, found = engineOfNode(node));
       return found;
     },
   });
-  return { engine, view, pods, hostPods };
+  return { engine, view, pods };
 }
 
 /** Who reaches whom. */
@@ -207,8 +223,8 @@ export function matrix(
   ports: readonly MatrixPort[],
   parametersOf?: ParametersOf,
 ): Matrix {
-  const { view, pods, hostPods } = engineOf(objects, parametersOf);
-  return matrixOf(view, pods, ports, { hostPods });
+  const { view, pods } = engineOf(objects, parametersOf);
+  return matrixOf(view, pods, ports);
 }
 
 export interface MatrixOptions {
@@ -216,13 +232,11 @@ export interface MatrixOptions {
   readonly sourcePort?: number;
   /** Which family where both sides have both; IPv4 where absent. */
   readonly family?: Family;
-  readonly hostPods?: ReadonlyMap<string, string>;
 }
 
 /** A name as a side of a connection. */
-export function sideOf(name: string, hostPods?: ReadonlyMap<string, string>): Side {
-  const address = hostPods?.get(name) ?? (name.includes("/") ? undefined : name);
-  return address === undefined ? { endpoint: name } : { ip: address };
+export function sideOf(name: string): Side {
+  return name.includes("/") ? { endpoint: name } : { ip: name };
 }
 
 /**
@@ -233,9 +247,9 @@ export function matrixOf(
   view: PolicyView,
   endpoints: readonly string[],
   ports: readonly MatrixPort[],
-  { sourcePort = CLIENT_PORT, family, hostPods }: MatrixOptions = {},
+  { sourcePort = CLIENT_PORT, family }: MatrixOptions = {},
 ): Matrix {
-  const sides = endpoints.map((name) => sideOf(name, hostPods));
+  const sides = endpoints.map(sideOf);
   const tables: Record<string, MatrixTable> = {};
   for (const { label, protocol, port } of ports) {
     const table: Record<Direction | "combined", string[]> = {

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { flattenObjects, matrix, type MatrixPort, parseMatrixPort } from "./matrix.ts";
+import {
+  engineOf,
+  flattenObjects,
+  matrix,
+  matrixOf,
+  type MatrixPort,
+  parseMatrixPort,
+} from "./matrix.ts";
 import { calico, endpoint, kubernetesPolicy, namespace, pod } from "./testing.ts";
 
 const ports = (...texts: string[]): MatrixPort[] => texts.map((t) => parseMatrixPort(t)!);
@@ -84,6 +91,53 @@ Deno.test("a named port is the server's; a server without it has no such connect
   assert.deepEqual(result.ports["TCP/http"].combined, [".X", ".X"]);
   // By number policy alone counts, whatever containers list.
   assert.deepEqual(result.ports["TCP/8080"].combined, ["..", ".."]);
+});
+
+Deno.test("a pod on its node's network has both families and its ports' names", () => {
+  const host = pod("kube", "host", {}, { ips: ["192.168.0.1", "fd11::1"], ports: { http: 8080 } });
+  Object.assign((host as { spec?: object }).spec!, { hostNetwork: true });
+  const objects = [
+    host,
+    pod("x", "both", {}, { ips: ["10.0.0.1", "fd00::1"], ports: { http: 80 } }),
+    pod("x", "six", {}, { ips: ["fd00::2"] }),
+  ];
+  const { view, pods } = engineOf(objects);
+  const rows = (text: string, family?: 4 | 6) => {
+    const [port] = ports(text);
+    return matrixOf(view, pods, [port], { family }).ports[port.label].combined;
+  };
+  assert.deepEqual(rows("80"), ["...", "...", "..."]);
+  assert.deepEqual(rows("80", 6), ["...", "...", "..."]);
+  assert.deepEqual(rows("80", 4), ["..X", "..X", "XXX"]);
+  assert.deepEqual(rows("http/tcp"), ["..X", "..X", "..X"]);
+  assert.deepEqual(rows("http/udp"), ["XXX", "XXX", "XXX"]);
+
+  // No named port of a policy is one of its: the name in an egress rule finds endpoints alone.
+  const named = kubernetesPolicy("x", "out", {
+    podSelector: {},
+    policyTypes: ["Egress"],
+    egress: [{ ports: [{ port: "http" }] }],
+  });
+  const strict = engineOf([...objects, named]);
+  const got = matrixOf(strict.view, strict.pods, ports("http/tcp", "8080"));
+  assert.deepEqual(got.ports["TCP/http"].egress[1], "X.X");
+  assert.deepEqual(got.ports["TCP/8080"].egress[1], "XXX");
+});
+
+Deno.test("a Namespace's name is its label, whatever its object says", () => {
+  const policy = kubernetesPolicy("x", "in", {
+    podSelector: {},
+    ingress: [{
+      from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "y" } } }],
+    }],
+  });
+  const result = matrix([
+    namespace("y", { "kubernetes.io/metadata.name": "z" }),
+    pod("x", "a"),
+    pod("y", "b"),
+    policy,
+  ], ports("80"));
+  assert.deepEqual(result.ports["TCP/80"].combined, ["X.", ".."]);
 });
 
 Deno.test("pods of different families have no connection; given endpoints are taken as they are", () => {

@@ -2,42 +2,27 @@
  * `policy explain`: would this connection be allowed, and why, rule by rule, from the very rules that
  * are rendered for the kernel. Of the cluster, or of files without a cluster.
  */
-import {
-  type Connection,
-  ExplainError,
-  formatExplanation,
-  type Side,
-} from "../../policy/explain.ts";
+import { type Connection, ExplainError, formatExplanation } from "../../policy/explain.ts";
 import { parseMatrixPort } from "../../policy/matrix.ts";
 import { parseIp } from "../net/mod.ts";
 import { type Call, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
-import { judged, policyObjects } from "./policy_objects.ts";
+import { felixNote, judged, policyObjects } from "./policy_objects.ts";
 
 export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "text";
   if (!["text", "json"].includes(format)) throw usageError(`-o ${format}: want text or json`);
   const connection = connectionOf(call);
-  const { view, hostPods } = judged(call, await policyObjects(call));
+  const input = await policyObjects(call);
+  const { view } = judged(call, input);
   let explanation;
   try {
-    const notes: string[] = [];
-    const place = (side: Side): Side => {
-      const address = "endpoint" in side ? hostPods.get(side.endpoint) : undefined;
-      if (address === undefined || !("endpoint" in side)) return side;
-      notes.push(
-        `${side.endpoint} is on its node's network: no policy applies to it, and rules see ` +
-          `the address ${address}`,
-      );
-      return { ip: address };
-    };
-    const { from, to } = connection;
-    const found = view.explain({
-      ...connection,
-      from: place(from),
-      to: place(to),
-    });
-    explanation = { ...found, notes: [...notes, ...found.notes] };
+    const found = view.explain(connection);
+    const nodes = [connection.from, connection.to]
+      .map((side) => view.find("ip" in side ? side.ip : side.endpoint)?.node)
+      .filter((node) => node !== undefined);
+    const note = felixNote(input, new Set(nodes));
+    explanation = note ? { ...found, notes: [...found.notes, note] } : found;
   } catch (error) {
     if (error instanceof ExplainError) throw failure(error.message);
     throw error;

@@ -3,20 +3,24 @@ import { type Matrix, matrixOf, type MatrixPort, parseMatrixPort } from "../../p
 import { type Call, listOption, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
 import { familyOf } from "./policy_explain.ts";
-import { judged, policyObjects } from "./policy_objects.ts";
+import { felixNote, judged, policyObjects } from "./policy_objects.ts";
 
 export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "table";
   if (!["table", "json"].includes(format)) throw usageError(`-o ${format}: want table or json`);
   const ports = portsOf(listOption(call, "port"));
   const family = familyOf(call);
-  const { view, pods, hostPods } = judged(call, await policyObjects(call));
+  const input = await policyObjects(call);
+  const { view, pods } = judged(call, input);
   if (pods.length === 0) {
     throw failure(
       "there is no Pod that runs among the objects; a matrix needs some: add their file",
     );
   }
-  const matrix = matrixOf(view, pods, ports, { family, hostPods });
+  const matrix = matrixOf(view, pods, ports, { family });
+  const nodes = new Set(pods.map((name) => view.find(name)?.node ?? "").filter((n) => n !== ""));
+  const note = felixNote(input, nodes);
+  if (note) call.io.stderr(`note: ${note}\n`);
   call.io.stdout(
     format === "json" ? `${JSON.stringify(matrix, null, 2)}\n` : matrixText(matrix),
   );

@@ -9,24 +9,35 @@ import { engineOf, flattenObjects, type JudgedObjects } from "../../policy/matri
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import { kindByKey } from "../model/kinds.ts";
 import { CALICO_RESOURCES, KUBERNETES_RESOURCES, parseResourceKey } from "../model/keys.ts";
-import { resolveKind } from "../model/manifest.ts";
-import { ModelError, parseObject } from "../model/validate.ts";
+import { parseManifest } from "../model/manifest.ts";
+import { LABEL_METADATA_NAME } from "../model/namespace.ts";
+import type { Resource } from "../model/resource.ts";
+import { formatIssues, ModelError } from "../model/validate.ts";
 import { felixParameters, policyParameters } from "../node/felix.ts";
+import { type FelixVariables, felixVariables } from "../node/felix_variables.ts";
 import { decodeEntry } from "../store/resources.ts";
 import { type Call, flagOption, listOption } from "./command.ts";
 import { withStore } from "./context.ts";
 import { readObjects } from "./documents.ts";
 import { failure } from "./io.ts";
 
-/** All objects that the command is about. */
-export async function policyObjects(call: Call): Promise<unknown[]> {
-  const files = listOption(call, "filename");
-  return files.length > 0 ? await objectsOfFiles(call, files) : await objectsOfStore(call);
+export interface PolicyInput {
+  readonly objects: readonly unknown[];
+  /** By node, what its service says of its FELIX_ variables; undefined: files, and no nodes to say. */
+  readonly variables?: ReadonlyMap<string, FelixVariables>;
 }
 
+/** All objects that the command is about. */
+export async function policyObjects(call: Call): Promise<PolicyInput> {
+  const files = listOption(call, "filename");
+  return files.length > 0 ? { objects: await objectsOfFiles(call, files) } : await ofStore(call);
+}
+
+/** The objects as they would be stored: what Go's reader takes for a field is that field here too. */
 async function objectsOfFiles(call: Call, files: readonly string[]): Promise<unknown[]> {
   const sources = await readObjects(files, call.io, { recursive: flagOption(call, "recursive") });
   const faults: string[] = [];
+  const objects: unknown[] = [];
   for (const { value, where } of sources) {
     const { apiVersion, kind: name } = (value ?? {}) as Record<string, unknown>;
     if (typeof apiVersion !== "string" || typeof name !== "string" || !apiVersion || !name) {
@@ -36,26 +47,44 @@ async function objectsOfFiles(call: Call, files: readonly string[]): Promise<unk
       continue;
     }
     try {
-      const { kind, crd } = resolveKind(value);
-      parseObject(kind, withNamespace(value, kind.namespaced), { unknownFields: "keep", crd });
+      const { kind, object, unknown } = parseManifest(value, { keepUnknown: true });
+      objects.push(object);
+      const tell = (text: string) => call.io.stderr(`${text}\n`);
+      if (isPolicyKind(apiVersion, name)) {
+        for (const issue of unknown) tell(`warning: ${where}: ${name}: ${formatIssues([issue])}`);
+      }
+      if (kind.kind === "Namespace") namespaceNote(value, where, tell);
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       if (isPolicyKind(apiVersion, name)) faults.push(`${where}: ${error.message}`);
-      else if (error.kind !== "unknownKind") {
-        call.io.stderr(`warning: ${where}: ${error.message}\n`);
+      else {
+        objects.push(value);
+        if (error.kind !== "unknownKind") {
+          call.io.stderr(`warning: ${where}: ${error.message}\n`);
+        }
       }
     }
   }
   if (faults.length > 0) throw failure(faults.join("\n"));
-  return sources.map(({ value }) => value);
+  return objects;
+}
+
+function namespaceNote(value: unknown, where: string, tell: (text: string) => void): void {
+  const { name, labels } = (value as Partial<Resource>).metadata ?? {};
+  const given = labels?.[LABEL_METADATA_NAME];
+  if (given === undefined || given === name) return;
+  tell(
+    `note: ${where}: Namespace "${name}": Kubernetes sets the label ${LABEL_METADATA_NAME} itself: ` +
+      `"${name}" is taken, not "${given}"`,
+  );
 }
 
 /**
- * An engine over the objects, with the parameters that each node takes from the FelixConfigurations
- * among them (what stands in a node's environment is not known here). What of the objects or of the
+ * An engine over the objects, with the parameters that each node takes from its environment, as far
+ * as it has said so, and from the FelixConfigurations among them. What of the objects or of the
  * settings is not understood is told.
  */
-export function judged(call: Call, objects: readonly unknown[]): JudgedObjects {
+export function judged(call: Call, { objects, variables }: PolicyInput): JudgedObjects {
   const configurations = new Map<string, FelixConfiguration>();
   for (const object of flattenObjects(objects)) {
     const isCalico = /^(crd\.)?projectcalico\.org\//.test(object.apiVersion ?? "");
@@ -65,16 +94,33 @@ export function judged(call: Call, objects: readonly unknown[]): JudgedObjects {
   const warn = (text: string) => call.io.stderr(`warning: ${text}\n`);
   const told = new Set<string>();
   const found = engineOf(objects, (node) => {
-    const felix = felixParameters(node, new Map(), configurations);
+    const felix = felixParameters(node, variables?.get(node) ?? new Map(), configurations);
     for (const problem of felix.problems) {
-      if (told.has(problem)) continue;
-      told.add(problem);
-      warn(`FelixConfiguration: ${problem}`);
+      const text = problem.startsWith("FELIX_")
+        ? `node ${node}: ${problem}`
+        : `FelixConfiguration: ${problem}`;
+      if (!told.has(text)) warn(text);
+      told.add(text);
     }
     return policyParameters(felix);
   });
   for (const { object, message } of found.engine.problems()) warn(`${object}: ${message}`);
   return found;
+}
+
+/** A word about nodes ("" for one of which nothing is said) whose environment is not known. */
+export function felixNote(
+  { variables }: PolicyInput,
+  nodes: ReadonlySet<string>,
+): string | undefined {
+  const unknown = [...nodes].filter((node) => !variables || (node !== "" && !variables.has(node)));
+  if (unknown.length === 0) return undefined;
+  const names = unknown.filter((node) => node !== "");
+  const whose = names.length === 0
+    ? "the node"
+    : `${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}`;
+  return `FELIX_… variables of ${whose} are not known here: settings are those of ` +
+    "FelixConfigurations alone";
 }
 
 /** Also where the version is not one that is known, so that a misspelt one is not passed over. */
@@ -84,15 +130,7 @@ function isPolicyKind(apiVersion: string, kind: string): boolean {
       .includes(kind);
 }
 
-function withNamespace(value: unknown, namespaced: boolean): unknown {
-  const { metadata } = value as { metadata?: { namespace?: unknown } };
-  if (!namespaced || typeof metadata !== "object" || metadata === null || metadata.namespace) {
-    return value;
-  }
-  return { ...value as object, metadata: { ...metadata, namespace: "default" } };
-}
-
-async function objectsOfStore(call: Call): Promise<unknown[]> {
+async function ofStore(call: Call): Promise<PolicyInput> {
   return await withStore(call, async (store) => {
     const objects: unknown[] = [];
     for (const prefix of [CALICO_RESOURCES, KUBERNETES_RESOURCES]) {
@@ -108,6 +146,6 @@ async function objectsOfStore(call: Call): Promise<unknown[]> {
         }
       }
     }
-    return objects;
+    return { objects, variables: await felixVariables(store) };
   });
 }

@@ -1,5 +1,6 @@
 /** `policy matrix` and `policy explain` of files: what may be given, what comes out, what is refused. */
 import assert from "node:assert/strict";
+import { felixVariablesKey, tellFelixVariables } from "../../mod/node/felix_variables.ts";
 import { type Answer, command, test } from "./harness.ts";
 
 const yaml = (...documents: unknown[]) => documents.map((d) => JSON.stringify(d)).join("\n---\n");
@@ -429,4 +430,159 @@ Deno.test("lists as the API answers with: items that leave out what they are", a
   const got = await matrix("--port 8080", pods, policies);
   assert.deepEqual(got, await matrix("--port 8080", web, db, job, guard));
   assert.deepEqual(got.ports["TCP/8080"].combined, ["X..", "X..", "..."]);
+});
+
+Deno.test("keys in another case are the fields that they are for the cluster", async () => {
+  const [a, b] = [
+    pod("shop/a", { app: "a" }, ["10.0.0.1"]),
+    pod("shop/b", { app: "b" }, ["10.0.0.2"]),
+  ];
+  const select = { podSelector: { matchLabels: { app: "b" } } };
+  const zz = { matchLabels: { app: "zz" } };
+  const deny = [".X", ".X"];
+  const cases: [object, string, string[]][] = [
+    [policy("shop", "p", { ...select, ingress: [{ from: [{ podselector: zz }] }] }), "80", deny],
+    [policy("shop", "p", { ...select, Ingress: [{}] }), "80", ["..", ".."]],
+    [{ ...policy("shop", "p", undefined), Spec: select }, "80", deny],
+    [
+      policy("shop", "p", {
+        ...select,
+        ingress: [{ from: [{ ipBlock: { cidr: "10.0.0.0/8", Except: ["10.0.0.1/32"] } }] }],
+      }),
+      "80",
+      [".X", ".."],
+    ],
+    [
+      policy("shop", "p", { ...select, ingress: [{ ports: [{ port: 80, endport: 90 }] }] }),
+      "85",
+      ["..", ".."],
+    ],
+    [
+      {
+        apiVersion: "projectcalico.org/v3",
+        kind: "GlobalNetworkPolicy",
+        metadata: { name: "g" },
+        spec: { Selector: "app == 'b'", types: ["Ingress"] },
+      },
+      "80",
+      deny,
+    ],
+  ];
+  for (const [object, port, expected] of cases) {
+    const got = await matrix(`--port ${port}`, a, b, object);
+    const text = JSON.stringify(object);
+    assert.deepEqual(got.ports[`TCP/${port}`].combined, expected, text);
+    const explanation = await explained(`--from shop/a --to shop/b --port ${port}`, a, b, object);
+    assert.match(explanation, expected[0][1] === "X" ? /: denied\n/ : /: allowed\n/, text);
+  }
+  const misspelt = policy("shop", "p", {
+    ...select,
+    ingress: [{ from: [{ podSelectr: zz, podSelector: {} }] }],
+  });
+  const answer = await run("policy matrix -f - --port 80", yaml(a, b, misspelt));
+  assert.match(answer.err, /^warning: .*podSelectr: unknown field \(did you mean podSelector/);
+});
+
+test("of files and of the datastore the verdict is one", async (cluster) => {
+  const objects = [
+    pod("shop/a", { app: "a" }, ["10.0.0.1"]),
+    pod("shop/b", { app: "b" }, ["10.0.0.2"]),
+    policy("shop", "p", {
+      podSelector: { matchLabels: { app: "b" } },
+      ingress: [{ from: [{ podselector: { matchLabels: { app: "zz" } } }] }],
+    }),
+  ];
+  const file = await cluster.file("all.json", objects.map((o) => JSON.stringify(o)).join("\n"));
+  const matrixOf = async (line: string) => {
+    const answer = await cluster.run(`policy matrix --port 80 -o json${line}`);
+    assert.equal(answer.exit, 0, answer.err);
+    return JSON.parse(answer.out);
+  };
+  const applied = await cluster.run(`apply -f ${file}`);
+  assert.equal(applied.exit, 0, applied.err);
+  assert.deepEqual(await matrixOf(` -f ${file}`), await matrixOf(""));
+  assert.deepEqual((await matrixOf("")).ports["TCP/80"].combined, [".X", ".X"]);
+});
+
+test("a node's own environment wins where it has told it; else a note says so", async (cluster) => {
+  const file = await cluster.file("all.yaml", yaml(...nodes, onOne, onTwo));
+  const applied = await cluster.run(`apply -f ${file}`);
+  assert.equal(applied.exit, 0, applied.err);
+  const explain = async (line: string) => {
+    const answer = await cluster.run(`policy explain --port icmp ${line}`);
+    assert.equal(answer.exit, 0, answer.err);
+    return answer;
+  };
+  const toHost = "--from shop/one --to 192.168.0.1";
+  const note = /\nnote: FELIX_… variables of node1 are not known here/;
+  const before = await explain(toHost);
+  assert.match(before.out, /ICMP: allowed/);
+  assert.match(before.out, note);
+
+  await tellFelixVariables(
+    cluster.store,
+    "node1",
+    new Map([["defaultendpointtohostaction", "Drop"], ["etcdpassword", "secret"]]),
+  );
+  const record = await cluster.store.get(felixVariablesKey("node1"));
+  assert.deepEqual(record?.value, { defaultendpointtohostaction: "Drop" });
+  const after = await explain(toHost);
+  assert.match(after.out, /ICMP: denied[^]*DefaultEndpointToHostAction denies it/);
+  assert.doesNotMatch(after.out, /FELIX_/);
+  // Only that node's, and over the FelixConfiguration.
+  assert.match(
+    (await explain("--from shop/two --to 192.168.0.2")).out,
+    /ICMP: allowed[^]*of node2/,
+  );
+  await tellFelixVariables(
+    cluster.store,
+    "node1",
+    new Map([["defaultendpointtohostaction", "Perhaps"]]),
+  );
+  const passedOver = await explain(toHost);
+  assert.match(passedOver.out, /ICMP: allowed/);
+  assert.match(passedOver.err, /^warning: node node1: FELIX_DEFAULTENDPOINTTOHOSTACTION="Perhaps"/);
+  const told = await cluster.run("policy matrix --port 80");
+  assert.match(told.err, /note: FELIX_… variables of node2 are not known here/);
+
+  const ofFiles = await explain(`${toHost} -f ${file}`);
+  assert.match(ofFiles.out, /ICMP: allowed/);
+  assert.match(ofFiles.out, note);
+});
+
+Deno.test("pods on their node's network: both families, and ports by name", async () => {
+  const host = pod("kube/hp", {}, ["192.168.0.1", "fd11::1"], {
+    spec: { hostNetwork: true, nodeName: "node1" },
+    ports: [{ name: "http", containerPort: 8080, hostPort: 8080 }],
+  });
+  const got = await matrix("--port 8080 --port http/tcp --family 6", web, six, host);
+  assert.deepEqual(got.ports["TCP/8080"].combined, ["...", "...", "..."]);
+  assert.deepEqual(got.ports["TCP/http"].combined, [".X.", ".X.", ".X."]);
+  const out = await explained("--from back/six --to kube/hp --port http/tcp", six, host);
+  assert.match(out, /^back\/six \(fd00::4\) -> fd11::1, TCP port 8080: allowed/);
+  assert.match(out, /note: kube\/hp is on its node's network: .* rules see the address fd11::1\n/);
+});
+
+Deno.test("an address that nobody has is told to be taken for one outside", async () => {
+  const note = /note: 192\.168\.0\.9 stands in no Pod and no Node: .* outside the cluster/;
+  const of = (address: string) =>
+    explained(`--from shop/one --to ${address} --port 80`, ...nodes, onOne, onTwo);
+  assert.match(await of("192.168.0.9"), note);
+  for (const address of ["192.168.0.1", "10.0.7.1", "10.0.0.2"]) {
+    assert.doesNotMatch(await of(address), /outside the cluster/);
+  }
+});
+
+Deno.test("a Namespace that gives itself another name's label is told", async () => {
+  const named = {
+    apiVersion: "v1",
+    kind: "Namespace",
+    metadata: { name: "back", labels: { "kubernetes.io/metadata.name": "front" } },
+  };
+  const answer = await run("policy matrix -f - --port 8080 -o json", yaml(named, web, job, guard));
+  assert.deepEqual(JSON.parse(answer.out).ports["TCP/8080"].combined, ["X.", ".."]);
+  assert.match(
+    answer.err,
+    /^note: .*document 1: Namespace "back": Kubernetes sets .* "back" is taken/,
+  );
 });

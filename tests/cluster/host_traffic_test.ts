@@ -113,3 +113,18 @@ Deno.test("explain says of nodes' traffic what the kernel does", options, async 
     );
   });
 });
+
+Deno.test("explain knows what a node's environment sets", options, async () => {
+  const env = { FELIX_DEFAULTENDPOINTTOHOSTACTION: "Drop" };
+  await withLab({ subnets: "1", env }, async (lab) => {
+    const [one] = await lab.run(pod("one", { ports: [PORT] }));
+    const address = lab.node("node1").addresses[0].split("/")[0];
+    await until("denied", 20_000, async () => !await reaches(one.netns, address));
+    const said = await lab.tortie(
+      ["policy", "explain", "--from", "one", "--to", address, "--port", `${PORT}/tcp`],
+    );
+    assert.equal(said.exit, 0, said.stderr);
+    assert.match(said.stdout, /: denied\n[^]*DefaultEndpointToHostAction denies it/);
+    assert.doesNotMatch(said.stdout, /FELIX_/);
+  });
+});
