@@ -1,6 +1,7 @@
 /** What the collector takes, when, and on whose word. */
 import assert from "node:assert/strict";
 import { answerKey, questionKey } from "../ipam/questions.ts";
+import { felixVariablesKey, tellFelixVariables } from "../node/felix_variables.ts";
 import { felixStatusKey } from "../model/keys.ts";
 import { type Container, GRACE, Simulation } from "./testing/simulation.ts";
 
@@ -135,6 +136,7 @@ simulated("a node without object and life: addresses, tunnel, blocks, records", 
   await cluster.run("n0");
   await cluster.run("n2");
   await cluster.tunnel("n2");
+  await tellFelixVariables(cluster.store, "n2", new Map());
   await cluster.killMachine("n2");
   await cluster.settle();
   assert.equal((await cluster.owned("n2")).length > 0, true, "its Node is there still");
@@ -145,6 +147,7 @@ simulated("a node without object and life: addresses, tunnel, blocks, records", 
   assert.deepEqual([...new Set(actions)], ["release", "removeNode"]);
   assert.deepEqual(await cluster.owned("n2"), []);
   assert.equal(await cluster.store.get(answerKey("n2")), undefined);
+  assert.equal(await cluster.store.get(felixVariablesKey("n2")), undefined);
   await cluster.settle();
 });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
-import { felixParameters, parseDuration } from "./felix.ts";
+import { felixParameters, parseDuration, POLICY_VARIABLES, policyParameters } from "./felix.ts";
 
 const configuration = (spec: object) => ({ spec }) as FelixConfiguration;
 
@@ -51,6 +51,29 @@ Deno.test("VXLAN's settings are Calico's, with its defaults", () => {
   assert.deepEqual([set.vxlanPort, set.vxlanVni, set.ipipMtu], [8472, 7, 1440]);
   assert.deepEqual(set.vxlanMtu, { 4: 1400, 6: 1380 });
   assert.match(set.problems.join(), /FELIX_VXLANVNI="16777216" is not understood/);
+});
+
+Deno.test("the variables that are told are those by which policy differs, and no others", () => {
+  const policy = (environment: Record<string, string>) =>
+    policyParameters(felixParameters("a", new Map(Object.entries(environment)), new Map()));
+  const values = ["drop", "7", "true", "Enabled", "any", "tap"];
+  const differing = new Set<string>();
+  const read = new Set<string>();
+  const names = new class extends Map<string, string> {
+    override get(name: string) {
+      read.add(name);
+      return undefined;
+    }
+  }();
+  felixParameters("a", names, new Map());
+  for (const name of read) {
+    for (const value of values) {
+      const [with_, without] = [policy({ [name]: value }), policy({})];
+      if (JSON.stringify(with_) !== JSON.stringify(without)) differing.add(name);
+    }
+  }
+  assert.ok(read.size > 15);
+  assert.deepEqual([...differing].sort(), [...POLICY_VARIABLES].sort());
 });
 
 Deno.test("durations are Go's", () => {
