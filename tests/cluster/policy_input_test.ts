@@ -403,6 +403,9 @@ Deno.test(
       await until("a does not reach b", 5000, async () => !await podPings(a, b.addresses[0]));
       const deleteTable = () => tool(namespace, "nft", "delete", "table", "ip", "calico");
       const listing = () => tool(namespace, "nft", "-t", "-s", "list", "table", "ip", "calico");
+      const elements = async () =>
+        (await tool(namespace, "nft", "list", "table", "ip", "calico"))
+          .match(/\b11\.\d+\.\d+\.\d+\/30/g)?.length;
       /** How long the node was open, and how long it took until all was there again. */
       const blow = async (limit: number) => {
         const whole = await listing();
@@ -464,9 +467,6 @@ Deno.test(
             order: 1,
             ingress: [{ action: "Allow", source: { selector: "net == 'big'" } }],
           }));
-          const elements = async () =>
-            (await tool(namespace, "nft", "list", "table", "ip", "calico"))
-              .match(/\b11\.\d+\.\d+\.\d+\/30/g)?.length;
           await until("all are there", 120_000, async () => {
             await pause(1000); // a list of all of them is work
             return await elements() === 100_000;
@@ -488,6 +488,34 @@ Deno.test(
           assert.ok(!await podPings(a, b.addresses[0]));
         },
       );
+
+      for (const [every, count] of [[1000, 5], [500, 10]]) {
+        await t.step(
+          `with 100,000 addresses, deleted ${count} times, every ${every} ms: closed each time`,
+          async () => {
+            await pause(2100);
+            let blows = 0;
+            const { sent, at } = await throughDuring(a, b, async () => {
+              for (let i = 0; i < count; i++) {
+                // There is none to delete while the last blow is not yet answered.
+                await deleteTable().then(() => blows++, () => {});
+                await pause(every);
+              }
+            });
+            const open = openFor(at);
+            console.log(`  open for ${open.toFixed(0)} ms after ${blows} deletions`);
+            assert.ok(sent > 20);
+            assert.ok(blows >= count / 2, `${blows} of ${count} found a table to delete`);
+            assert.ok(open < blows * bound, `open for ${open} ms; a small table: ${small} ms`);
+            await until("c reaches b", 60_000, () => podPings(c, b.addresses[0]));
+            await until("the whole is there", 60_000, async () => {
+              await pause(1000);
+              return await elements() === 100_000;
+            });
+            assert.ok(!await podPings(a, b.addresses[0]));
+          },
+        );
+      }
     });
   },
 );

@@ -18,8 +18,11 @@
  * A table that was there and is gone leaves the node open. Where the whole would take long, its closed
  * skeleton is committed first (skeleton.ts): within milliseconds, whatever the size of the rest. Who
  * takes the table away again and again is answered with the skeleton each time, which costs little;
- * the whole comes ever later. At the start nothing of this happens: what a former process left, a
- * skeleton too, is one more table to bring up to date.
+ * the whole comes ever later. The skeleton does not wait for work under way: the pauses of planning and
+ * writing look for it, commit it and abandon the plan, which the kernel would refuse anyway. Only what
+ * cannot be interrupted is waited for: a dump, which ends at once if its own table goes, and a commit,
+ * which keeps others out while it lasts. At the start nothing of this happens: what a former process
+ * left, a skeleton too, is one more table to bring up to date.
  *
  * Refusals: the table is read and the difference computed anew. After `replaceAfter` failures in a
  * row the whole table is deleted and made anew, in one transaction. After `giveUpAfter` the caller
@@ -34,9 +37,9 @@ import { readComment } from "../../../ffi/nft/userdata.ts";
 import type { Family, RulesetDelta } from "../../../policy/rules.ts";
 import { readMark } from "./compile.ts";
 import { DataplaneError, type DataplaneOptions, type Rulesets } from "./dataplane_types.ts";
-import { applyPlan, isEmptyPlan, Planner, type TablePlan } from "./plan.ts";
+import { applyPlan, isEmptyPlan, type Pause, Planner, type TablePlan } from "./plan.ts";
 import { isHeavy, skeletonWanted } from "./skeleton.ts";
-import { emptyTable, type KernelTable, readTable } from "./table.ts";
+import { emptyTable, type KernelTable, readTable, type TableReading } from "./table.ts";
 import { nftFamily } from "./terms.ts";
 import { trackingRuleset, trackingTable } from "./tracking.ts";
 import { Wanted } from "./wanted.ts";
@@ -86,6 +89,8 @@ interface Plane {
   refusals: number;
   /** Others have touched it, and nobody has looked yet whether it is gone. */
   touched: boolean;
+  /** How often it became unknown: what was read while this grew is not of one piece. */
+  forgotten: number;
 }
 
 export class NftDataplane {
@@ -102,6 +107,8 @@ export class NftDataplane {
   #generation: number | undefined;
   /** The work under way, which new work waits for. */
   #queue: Promise<unknown> = Promise.resolve();
+  /** How much of it is not done. */
+  #underWay = 0;
   #cancelRepair: (() => void) | undefined;
   #lastRepair = -Infinity;
   #pause = 0;
@@ -109,6 +116,8 @@ export class NftDataplane {
   #repairTook = 0;
   #cancelClosing: (() => void) | undefined;
   #lastClosing = -Infinity;
+  /** A skeleton is due, for the next pause or whatever comes next in the queue. */
+  #mustClose = false;
   #hasWanted = false;
   #closed = false;
 
@@ -137,6 +146,7 @@ export class NftDataplane {
       reason: "start",
       refusals: 0,
       touched: false,
+      forgotten: 0,
     });
     this.#planes = { 4: plane(4, name), 6: plane(6, name) };
     this.#tracking = !options.keepTracking ? [] : families.map((family) => {
@@ -221,7 +231,8 @@ export class NftDataplane {
     if (!this.#hasWanted || this.#all.every(({ kernel }) => kernel)) return;
     this.#repairSoon();
     // That may be a while.
-    if (this.#pause > 0 && this.#all.some(({ touched }) => touched)) this.#closeSoon();
+    const waits = this.#pause > 0 || this.#underWay > 0;
+    if (waits && this.#all.some(({ touched }) => touched)) this.#closeSoon();
   }
 
   /** Ends when the work that was asked for is done; the tables stay as they are. */
@@ -238,7 +249,8 @@ export class NftDataplane {
 
   #enqueue(work: () => Promise<void>): Promise<void> {
     if (this.#closed) return Promise.reject(new Error("the nf_tables dataplane is closed"));
-    const done = this.#queue.then(work);
+    this.#underWay++;
+    const done = this.#queue.then(work).finally(() => this.#underWay--);
     this.#queue = done.catch(() => {});
     return done;
   }
@@ -268,11 +280,48 @@ export class NftDataplane {
       this.#cancelClosing = undefined;
       this.#lastClosing = this.#now();
       for (const plane of this.#all) plane.touched = false;
-      this.#unasked(() => this.#closeGone(() => true));
+      this.#mustClose = true;
+      this.#unasked(async () => void await this.#closeIfDue());
     };
     const wait = this.#lastClosing + closingPause - this.#now();
     if (wait <= 0) return close();
     this.#cancelClosing = this.#later(wait, close);
+  }
+
+  /** Whether a skeleton was committed. */
+  async #closeIfDue(): Promise<boolean> {
+    if (!this.#mustClose) return false;
+    this.#mustClose = false;
+    return await this.#closeGone();
+  }
+
+  /** Before what may take long. */
+  async #closeFirst(): Promise<void> {
+    this.#drain();
+    for (const plane of this.#all) plane.touched = false;
+    if (this.#takesLong()) this.#mustClose = true;
+    await this.#closeIfDue();
+  }
+
+  /**
+   * The pauses of work on a table during which the client is free. If one was deleted meanwhile, the
+   * node is closed at once, and the work, whose generation is of the past, begins anew.
+   */
+  #turns(plane: Plane): Pause {
+    const pause = inTurns();
+    const { forgotten } = plane;
+    const look = async (turn: Promise<void>) => {
+      await turn;
+      this.#drain();
+      if (this.#all.some(({ touched }) => touched)) this.heard();
+      if (await this.#closeIfDue() || plane.forgotten !== forgotten) {
+        throw new Changed("a table was touched while this was planned");
+      }
+    };
+    return () => {
+      const turn = pause();
+      return turn && look(turn);
+    };
   }
 
   #unasked(work: () => Promise<void>): void {
@@ -281,15 +330,24 @@ export class NftDataplane {
     });
   }
 
-  /** Closes the node where a table of policy that was there is gone, and `which` holds. */
-  async #closeGone(which: (plane: Plane) => boolean): Promise<void> {
-    if (!this.#hasWanted) return;
+  /** Whether bringing our tables up to date does. A light one may have to wait for a heavy one. */
+  #takesLong(): boolean {
+    return families.some((family) => {
+      const { kernel, wanted } = this.#planes[family];
+      return !kernel && isHeavy(wanted);
+    });
+  }
+
+  /** Closes the node where a table of policy that was there is gone. Whether there was one. */
+  async #closeGone(): Promise<boolean> {
+    let closed = false;
+    if (!this.#hasWanted) return closed;
     for (const family of families) {
       const plane = this.#planes[family];
-      if (plane.kernel || plane.reason !== "repair" || !which(plane)) continue;
+      if (plane.kernel || plane.reason !== "repair") continue;
       for (let tries = 1;; tries++) {
         try {
-          await this.#commitSkeleton(plane);
+          if (await this.#commitSkeleton(plane)) closed = true;
           break;
         } catch (error) {
           // The repair that is to come meets the same trouble, and tells of it.
@@ -298,13 +356,14 @@ export class NftDataplane {
         }
       }
     }
+    return closed;
   }
 
   /** If there is no table. It stays unknown to us: the next look finds the skeleton. */
-  async #commitSkeleton(plane: Plane): Promise<void> {
+  async #commitSkeleton(plane: Plane): Promise<boolean> {
     const { family, wanted, table } = plane;
     const generation = this.#client.generation();
-    if (this.#client.table(tableOf(plane))) return;
+    if (this.#client.table(tableOf(plane))) return false;
     const plan = await new Planner(table, family).planAll(
       emptyTable(),
       skeletonWanted(wanted),
@@ -320,14 +379,13 @@ export class NftDataplane {
       bytes: tx.size,
       reason: "closed",
     });
+    return true;
   }
 
   /** Brings both tables up to date. */
   async #bring(): Promise<void> {
     if (!this.#hasWanted) return;
     const errors: Error[] = [];
-    for (const plane of this.#all) plane.touched = false;
-    await this.#closeGone(({ wanted }) => isHeavy(wanted));
     for (const plane of this.#all) {
       try {
         await this.#bringPlane(plane);
@@ -344,8 +402,7 @@ export class NftDataplane {
     plane.refusals = 0;
     for (let round = 1;; round++) {
       try {
-        this.#drain();
-        if (round > 1 || unsettled > 0) await this.#closeGone(({ wanted }) => isHeavy(wanted));
+        await this.#closeFirst();
         if (plane.refusals >= this.#replaceAfter) await this.#replace(plane);
         else await this.#commitDifference(plane);
         // What was heard meanwhile may already be of another's doing.
@@ -385,15 +442,17 @@ export class NftDataplane {
     let plan: TablePlan | undefined;
     let kernel = plane.kernel && this.#isCurrent() ? plane.kernel : undefined;
     let generation = this.#generation;
-    if (kernel) plan = await planner.planChanges(kernel, wanted, wanted.changes, inTurns());
+    if (kernel) {
+      plan = await planner.planChanges(kernel, wanted, wanted.changes, this.#turns(plane));
+    }
     if (!kernel || !plan) {
       kernel = await this.#read(plane);
       generation = this.#generation;
-      plan = await planner.planAll(kernel, wanted, inTurns());
+      plan = await planner.planAll(kernel, wanted, this.#turns(plane));
     }
     if (!isEmptyPlan(plan)) {
       const tx = this.#client.begin(generation);
-      await writePlan(tx, plan, (chain) => this.#handles(plane, chain), inTurns());
+      await writePlan(tx, plan, (chain) => this.#handles(plane, chain), this.#turns(plane));
       const size = tx.finish().length;
       await this.#commit(plane, plan, tx);
       this.#options.onEvent?.({
@@ -407,7 +466,8 @@ export class NftDataplane {
     // The kernel has it now; that others may have changed it since is told by events to come.
     if (plane.kernel === kernel) plane.kernel = applyPlan(kernel, plan);
     wanted.told();
-    plane.reason = "change";
+    // Who has touched it since may have deleted it: that is no start any more.
+    plane.reason = plane.kernel ? "change" : "repair";
   }
 
   /** The last resort: everything anew, in one transaction. */
@@ -419,9 +479,9 @@ export class NftDataplane {
     const kernel: KernelTable = { exists, dormant: false, chains: new Map(), sets: new Map() };
     plane.kernel = kernel;
     this.#generation = generation;
-    const plan = await planner.planReplacement(kernel, wanted, inTurns());
+    const plan = await planner.planReplacement(kernel, wanted, this.#turns(plane));
     const tx = this.#client.begin(generation);
-    await writePlan(tx, plan, () => [], inTurns());
+    await writePlan(tx, plan, () => [], this.#turns(plane));
     const size = tx.finish().length;
     await this.#commit(plane, plan, tx);
     this.#options.onEvent?.({
@@ -433,7 +493,8 @@ export class NftDataplane {
     });
     if (plane.kernel === kernel) plane.kernel = applyPlan(kernel, plan);
     wanted.told();
-    plane.reason = "change";
+    // Who has touched it since may have deleted it: that is no start any more.
+    plane.reason = plane.kernel ? "change" : "repair";
   }
 
   async #commit(plane: Plane, plan: TablePlan, tx: Transaction): Promise<void> {
@@ -503,19 +564,31 @@ export class NftDataplane {
 
   /** Reads the table; what commits meanwhile is told by the generation, or by events. */
   async #read(plane: Plane): Promise<KernelTable> {
-    const { table, generation, whole } = await readTable(
-      this.#client,
-      plane.table,
-      plane.family,
-      this.#events !== undefined,
-    );
-    this.#generation = generation;
-    plane.kernel = table;
-    if (whole) return table;
-    if (!this.#events) throw new StaleGenerationError(generation);
+    const { forgotten } = plane;
     // Somebody committed while we read. If not in our table, the reading stands.
-    this.#drain();
-    if (!plane.kernel) throw new StaleGenerationError(generation);
+    const isTorn = () => {
+      this.#drain();
+      return plane.forgotten !== forgotten;
+    };
+    let reading: TableReading;
+    try {
+      const despiteCommits = this.#events !== undefined;
+      reading = await readTable(this.#client, plane.table, plane.family, despiteCommits);
+    } catch (error) {
+      // A set that is deleted while the kernel lists it ends the list with an error.
+      if (isKernelError(error) && isTorn()) {
+        throw new Changed(`table ${plane.table} was touched while it was read`);
+      }
+      throw error;
+    }
+    const { table, generation, whole } = reading;
+    if (!whole && (!this.#events || isTorn())) {
+      throw new Changed(`table ${plane.table} was touched while it was read`);
+    }
+    // Of commits that came meanwhile we have heard, and that they were of others' tables.
+    const heard = this.#generation;
+    if (whole || heard === undefined || (heard - generation | 0) < 0) this.#generation = generation;
+    plane.kernel = table;
     return table;
   }
 
@@ -531,6 +604,7 @@ export class NftDataplane {
 
   #forget(plane: Plane): void {
     plane.kernel = undefined;
+    plane.forgotten++;
     if (plane.reason === "change") plane.reason = "repair";
   }
 

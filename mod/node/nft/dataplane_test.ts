@@ -609,6 +609,106 @@ Deno.test("where the whole takes long, its closed skeleton comes first; at a sta
   assert.deepEqual(seen.map(([reason]) => reason), ["change", "repair"]);
 });
 
+Deno.test("a table deleted in the midst of a plan is closed before that plan is committed", async () => {
+  const reasons: string[] = [];
+  const blows = { left: 0 };
+  const { dataplane, other, kernel } = harness({
+    later: (milliseconds, work) => {
+      const timer = setTimeout(work, milliseconds);
+      return () => clearTimeout(timer);
+    },
+    onEvent: (event) => {
+      if (event.event !== "committed" || event.family !== 4) return;
+      reasons.push(event.reason);
+      // Its turn comes in the first pause of what is done next.
+      if (event.reason === "closed" && blows.left-- > 0) setTimeout(() => deleteTable(other));
+    },
+  });
+  const desired = node(30_000);
+  await dataplane.apply(desired);
+  const whole = shapeOf(readContent(other, 4)!);
+  let batches = 0;
+  kernel.onBatch = (port) => {
+    if (port !== other.port) batches++;
+  };
+  for (const repeated of [1, 3]) {
+    reasons.length = batches = 0;
+    blows.left = repeated;
+    await deleteTable(other);
+    await dataplane.resync();
+    const closings = Array<string>(repeated + 1).fill("closed");
+    assert.deepEqual(reasons, [...closings, "repair"]);
+    assert.equal(batches, reasons.length, "none of them was refused");
+    assert.deepEqual(shapeOf(readContent(other, 4)!), whole);
+  }
+  await dataplane.close();
+});
+
+Deno.test("a table deleted while the whole is committed is closed before it is made again", async () => {
+  const reasons: string[] = [];
+  const { dataplane, other } = harness({
+    onEvent: (event) => {
+      if (event.event !== "committed" || event.family !== 4) return;
+      reasons.push(event.reason);
+    },
+  });
+  await dataplane.apply(node(10));
+  // The kernel has taken it, and nobody has looked yet.
+  const commit = NftClient.prototype.commit;
+  let once = true;
+  NftClient.prototype.commit = async function (tx, elsewhere) {
+    await commit.call(this, tx, elsewhere);
+    if (tx.size < 256_000 || !once) return;
+    once = false;
+    other.commitNow(other.begin().deleteTable({ family: "ip", name: "calico" }));
+  };
+  try {
+    await dataplane.apply(node(20_000));
+  } finally {
+    NftClient.prototype.commit = commit;
+  }
+  assert.deepEqual(reasons, ["start", "change", "closed", "repair"]);
+  assert.deepEqual(shapeOf(readContent(other, 4)!), expectedShape(node(20_000)[4]));
+});
+
+Deno.test("a table deleted while it is read is not taken for read", async () => {
+  const { dataplane, other } = harness();
+  const desired = node(10);
+  await dataplane.apply(desired);
+  // The event is heard in a pause of the reading, so it does not wait at the end.
+  const elements = NftClient.prototype.elementsInTurns;
+  let left = 2;
+  NftClient.prototype.elementsInTurns = async function (set, reading) {
+    const found = await elements.call(this, set, reading);
+    if (set.family === "ip" && --left === 0) {
+      await deleteTable(other);
+      dataplane.heard();
+    }
+    return found;
+  };
+  try {
+    await dataplane.resync();
+  } finally {
+    NftClient.prototype.elementsInTurns = elements;
+  }
+  assert.deepEqual(shapeOf(readContent(other, 4)!), expectedShape(desired[4]));
+});
+
+Deno.test("a light table that would wait for a heavy one is closed, too", async () => {
+  const closed: Family[] = [];
+  const { dataplane, other } = harness({
+    onEvent: (event) => {
+      if (event.event === "committed" && event.reason === "closed") closed.push(event.family);
+    },
+  });
+  await dataplane.apply({ 4: node(3000)[4], 6: ruleset(6, [forward(accept)]) });
+  const tx = other.begin();
+  for (const family of ["ip", "ip6"] as const) tx.deleteTable({ family, name: "calico" });
+  await other.commit(tx);
+  await dataplane.resync();
+  assert.deepEqual(closed, [4, 6]);
+});
+
 Deno.test("while a program that fights us waits for the whole, the skeleton stands; any process replaces it", async () => {
   let clock = 0;
   let due: (() => void) | undefined;
