@@ -4,6 +4,9 @@
  * world by deltas, as a node does.
  */
 import fc from "fast-check";
+import type { NftClient } from "../../ffi/nft/client.ts";
+import { openNftClient } from "../../ffi/nft/socket.ts";
+import { NftDataplane } from "../../mod/node/nft/dataplane.ts";
 import { openNftDataplane } from "../../mod/node/nft/open.ts";
 import { PolicyEngine } from "../../policy/engine.ts";
 import { PolicyView } from "../../policy/explain.ts";
@@ -154,23 +157,42 @@ export interface Result {
   coverage: Coverage;
 }
 
+/** A number from 0 up to `count`, which differs from world to world and is the same in each run. */
+export type Pick = (count: number) => number;
+
+/** What goes wrong, once in each world. */
+export interface Fault {
+  /** On the way to the kernel: the deltas of both families. */
+  readonly spoil?: (deltas: readonly RulesetDelta[], pick: Pick) => RulesetDelta[];
+  /** In the kernel, once it has what it should. */
+  readonly afterwards?: (client: NftClient, pick: Pick) => Promise<void>;
+}
+
 /** Walks through worlds until packets and evaluator differ, or `enough` cases were asked. */
 export async function walk(
   { node, probe }: Topology,
   enough: { worlds?: number; cases?: number },
-  spoil: (delta: RulesetDelta) => RulesetDelta = (delta) => delta,
+  fault: Fault = {},
 ): Promise<Result> {
-  const dataplane = openNftDataplane({ netns: node });
+  // One that hears nothing looks at the table with its next change alone: it does not mend the fault
+  // before it is seen.
+  const dataplane = fault.afterwards
+    ? new NftDataplane(openNftClient(node))
+    : openNftDataplane({ netns: node });
+  const other = openNftClient(node);
   const result: Result = { asked: 0, allowed: 0, coverage: new Coverage() };
   try {
     const engine = new PolicyEngine({ nodeName: "node1" });
     const present = new Map<string, PolicyObject>();
     const scenes = fc.sample(scene, { numRuns: enough.worlds ?? 300, seed });
+    const numbers = fc.sample(fc.noBias(fc.nat()), { numRuns: scenes.length, seed });
     for (const [i, { w, policies, every }] of scenes.entries()) {
       if (enough.cases !== undefined && result.asked >= enough.cases) break;
       engine.update(changesTo(present, [...objectsOf(w), ...policies]));
       const deltas = families.map((family) => engine.changes(family)).filter((d) => !!d);
-      await dataplane.update(deltas.map((d) => spoil(d!)));
+      const pick = (count: number) => numbers[i] % count;
+      await dataplane.update(fault.spoil?.(deltas, pick) ?? deltas);
+      await fault.afterwards?.(other, pick);
       const view = new PolicyView(engine);
       const probes: Probe[] = [];
       const expected = new Set<Probe>();
@@ -201,6 +223,7 @@ export async function walk(
     }
     return result;
   } finally {
+    other.close();
     await dataplane.close();
   }
 }
