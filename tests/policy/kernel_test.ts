@@ -1,6 +1,6 @@
 /**
- * The kernel against the evaluator (`walk.ts`), and deliberate faults in what the kernel gets, each of
- * which must show. `POLICY_WORLDS` asks for more worlds, `POLICY_SEED` for others. Needs root and ip.
+ * The kernel against the evaluator (`walk.ts`), and deliberate faults, each in one place of each world:
+ * a rule deleted in the kernel itself, or one on its way there spoiled. Each must show. `POLICY_WORLDS` asks for more worlds, `POLICY_SEED` for others. Needs root and ip.
  */
 import assert from "node:assert/strict";
 import type { Chain, Match, Rule } from "../../policy/rules.ts";

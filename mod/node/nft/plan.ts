@@ -51,6 +51,9 @@ export function isEmptyPlan(plan: TablePlan): boolean {
     plan.sets.length === 0 && plan.chains.length === 0;
 }
 
+/** Members that are compared without a pause. */
+const chunk = 1000;
+
 /** Lets others have their turn, where it is time. */
 export type Pause = () => Promise<void> | void;
 
@@ -58,7 +61,7 @@ export type Pause = () => Promise<void> | void;
 export type MarkCache = WeakMap<Chain, readonly string[]>;
 
 /**
- * Plans of thousands of chains take a second: `pause` is called between them. What is planned for must
+ * Plans of thousands of chains, or of large sets, take a second: `pause` is called again and again. What is planned for must
  * not change meanwhile.
  */
 export class Planner {
@@ -108,10 +111,9 @@ export class Planner {
       wantedSets.add(name);
       const found = kernel.sets.get(name);
       if (found && found.kind !== set.kind) deleteSets.push(name);
-      const plan = planWholeSet(set, found?.kind === set.kind ? found.members : undefined);
+      const read = found?.kind === set.kind ? found.members : undefined;
+      const plan = await planWholeSet(set, read, pause);
       if (plan) sets.push(plan);
-      const turn = pause();
-      if (turn) await turn;
     }
     for (const name of kernel.sets.keys()) if (!wantedSets.has(name)) deleteSets.push(name);
     const making = make === "no" && (!kernel.exists || kernel.dormant) ? "make" : make;
@@ -149,7 +151,7 @@ export class Planner {
       const set = wanted.sets.get(name);
       if (set && found) return undefined;
       if (found) deleteSets.push(kernelName(name));
-      const plan = set && planWholeSet(set, undefined);
+      const plan = set && await planWholeSet(set, undefined, pause);
       if (plan) sets.push(plan);
     }
     for (const [name, before] of changes.members) {
@@ -229,18 +231,27 @@ function sameMarks(rules: readonly KernelRule[], marks: readonly string[]): bool
 }
 
 /** All members of a set: against those that were read, or, where it is new, against none. */
-function planWholeSet(
+async function planWholeSet(
   set: WantedSet,
   read: ReadonlyMap<string, string> | undefined,
-): SetPlan | undefined {
+  pause: Pause,
+): Promise<SetPlan | undefined> {
   const create = read === undefined;
   const remove: [string, string][] = [], add: [string, string][] = [];
+  let count = 0;
+  const turnIfDue = () => ++count % chunk === 0 ? pause() : undefined;
   for (const [member, value] of read ?? []) {
     if (set.members.get(member) !== value) remove.push([member, value]);
+    const turn = turnIfDue();
+    if (turn) await turn;
   }
   for (const [member, value] of set.members) {
     if (read?.get(member) !== value) add.push([member, value]);
+    const turn = turnIfDue();
+    if (turn) await turn;
   }
+  const turn = pause();
+  if (turn) await turn;
   if (!create && remove.length + add.length === 0) return undefined;
   return { name: set.name, kind: set.kind, create, remove, add };
 }
