@@ -347,10 +347,13 @@ class Reading {
   #readAttributes(needsNextHop: boolean, reach: MpReach | undefined): Attributes | undefined {
     const { context } = this;
     let key = `${context.asSize}${context.internal ? "i" : "e"}${needsNextHop ? "n" : "m"}`;
+    // Each part with its length, or octets of one could be taken for another's.
+    if (reach && !needsNextHop) {
+      key += String.fromCharCode(reach.nextHopBytes.length) + latin1(reach.nextHopBytes);
+    }
     for (const raw of this.#attributes) {
       key += String.fromCharCode(raw.type, raw.flags, raw.value.length) + latin1(raw.value);
     }
-    if (reach && !needsNextHop) key += latin1(reach.nextHopBytes);
     const known = context.cache?.get(key);
     if (known) return known;
     const notes = this.#notes.length;

@@ -280,6 +280,27 @@ Deno.test("equal attributes become one object, faulty ones never", () => {
   assert.equal(attributesOf(decodeUpdate(pref, context)).localPref, undefined);
 });
 
+Deno.test("attributes and a next hop whose octets follow each other alike are not one", () => {
+  // An MP_REACH_NLRI of 2001:db8:1::/48, with its next hop first.
+  const reach = (hop: string) => {
+    const value = `000201${(hop.length / 2).toString(16).padStart(2, "0")}${hop}003020010db80001`;
+    return `800e${(value.length / 2).toString(16).padStart(2, "0")}${value}`;
+  };
+  const within = "2233445566778899aabbccddee";
+  const fe80 = "fe80" + "00".repeat(13) + "01";
+  // A next hop that reads like an unknown attribute 0x28 of 13 octets, with a link-local one after it;
+  // and such an attribute, with the link-local one as its next hop.
+  const both = body(`${O}${P}${reach(`28c00d${within}${fe80}`)}`, "");
+  const alone = body(`${O}${P}c0280d${within}${reach(fe80)}`, "");
+  for (const order of [[both, alone], [alone, both]]) {
+    const context = { ...EXTERNAL, cache: new AttributeCache() };
+    for (const bytes of order) {
+      const cached = attributesOf(decodeUpdate(bytes, context));
+      assert.deepEqual(cached, attributesOf(decodeUpdate(bytes, EXTERNAL)));
+    }
+  }
+});
+
 const as = fc.integer({ min: 1, max: 0xffffffff });
 const u32 = fc.nat(0xffffffff);
 const some = <T>(arbitrary: fc.Arbitrary<T>) =>
