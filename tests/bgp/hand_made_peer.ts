@@ -19,6 +19,8 @@ export interface Identity {
 
 export class HandMadePeer {
   #connection: Connection | undefined;
+  /** The call that has had no answer yet; it has none any more when this is called. */
+  #giveUp: (() => void) | undefined;
   notification: readonly [code: number, subcode: number] | undefined;
   /** Why the connection ended. */
   ended: string | undefined;
@@ -26,9 +28,17 @@ export class HandMadePeer {
 
   constructor(readonly transport: BgpTransport, readonly who: Identity, readonly to: string) {}
 
-  /** Calls until the speaker takes the call and has said its OPEN: after an error it waits a while. */
-  async call(): Promise<void> {
-    await until(`${this.to} to take a call from ${this.who.source}`, () => this.#try());
+  /**
+   * Calls until the speaker takes the call and has said its OPEN: after an error it waits a while. A
+   * peer that is not taken by then calls no more.
+   */
+  async call(ms = 20_000): Promise<void> {
+    try {
+      await until(`${this.to} to take a call from ${this.who.source}`, () => this.#try(), { ms });
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   #try(): Promise<boolean> {
@@ -36,7 +46,7 @@ export class HandMadePeer {
     this.notification = this.ended = undefined;
     this.types.length = 0;
     return new Promise((resolve) => {
-      this.transport.connect({
+      const attempt = this.transport.connect({
         remote: { address: mustIp(this.to), port: 179 },
         source: mustIp(this.who.source),
         timeout: 2000,
@@ -44,6 +54,10 @@ export class HandMadePeer {
         onFailed: () => resolve(false),
         onConnected: (connection) => this.#take(connection, resolve),
       });
+      this.#giveUp = () => {
+        attempt.cancel();
+        resolve(false);
+      };
     });
   }
 
@@ -136,6 +150,8 @@ export class HandMadePeer {
   }
 
   close(): void {
+    this.#giveUp?.();
+    this.#giveUp = undefined;
     this.#connection?.close();
     this.#connection = undefined;
   }

@@ -30,15 +30,30 @@ export function missing(): string | undefined {
   return undefined;
 }
 
+/** Waits so long and no longer, also where an answer to the question itself does not come. */
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
   { ms = 20_000, step = 50 } = {},
 ): Promise<void> {
+  const late = () => new Error(`waited ${ms} ms for: ${what}`);
   const end = performance.now() + ms;
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`waited ${ms} ms for: ${what}`);
+  for (;;) {
+    const answer = condition();
+    const left = Math.max(end - performance.now(), 0);
+    if (typeof answer === "boolean" ? answer : await within(left, answer, late)) return;
+    if (performance.now() > end) throw late();
     await sleep(step);
+  }
+}
+
+async function within<T>(ms: number, promise: Promise<T>, late: () => Error): Promise<T> {
+  let timer: number | undefined;
+  const limit = new Promise<never>((_, reject) => timer = setTimeout(() => reject(late()), ms));
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
