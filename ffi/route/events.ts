@@ -8,7 +8,7 @@
  */
 
 import { isKernelError } from "../errors.ts";
-import { NETLINK_ROUTE } from "../netlink/constants.ts";
+import { NETLINK_ROUTE, NLM_F_APPEND, NLM_F_EXCL, NLM_F_REPLACE } from "../netlink/constants.ts";
 import { MessageCursor } from "../netlink/decoder.ts";
 import { attachFilter, passOverProgram } from "../netlink/filter.ts";
 import { NetlinkSocket } from "../netlink/socket.ts";
@@ -44,6 +44,12 @@ const groupNumbers = {
 
 export type EventGroup = keyof typeof groupNumbers;
 
+/**
+ * Where a new route stands among those of its destination, metric and TOS: it is the only one, has come
+ * in the place of one, stands before all (IPv6: among them), or behind them.
+ */
+export type RoutePlace = "only" | "replaces" | "first" | "last";
+
 /** `gone` false: it is new or has changed. `port`: of the netlink socket that caused it; 0 the kernel. */
 export type RouteEvent =
   | { readonly kind: "link"; readonly gone: boolean; readonly port: number; readonly link: Link }
@@ -53,7 +59,13 @@ export type RouteEvent =
     readonly port: number;
     readonly address: Address;
   }
-  | { readonly kind: "route"; readonly gone: boolean; readonly port: number; readonly route: Route }
+  | {
+    readonly kind: "route";
+    readonly gone: boolean;
+    readonly port: number;
+    readonly route: Route;
+    readonly place: RoutePlace;
+  }
   | {
     readonly kind: "neighbour";
     readonly gone: boolean;
@@ -115,7 +127,8 @@ export function decodeEvent(message: MessageCursor): RouteEvent | undefined {
     case RTM_NEWROUTE:
     case RTM_DELROUTE: {
       const route = decodeRoute(message);
-      return route && { kind: "route", gone: message.type === RTM_DELROUTE, port, route };
+      const gone = message.type === RTM_DELROUTE;
+      return route && { kind: "route", gone, port, route, place: placeOf(message.flags) };
     }
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH: {
@@ -131,6 +144,12 @@ export function decodeEvent(message: MessageCursor): RouteEvent | undefined {
     default:
       return undefined;
   }
+}
+
+function placeOf(flags: number): RoutePlace {
+  if (flags & NLM_F_REPLACE) return "replaces";
+  if (flags & NLM_F_EXCL) return "only";
+  return flags & NLM_F_APPEND ? "last" : "first";
 }
 
 export interface WatchOptions {

@@ -176,6 +176,7 @@ export function encodeDeletion(message: MessageEncoder, route: Route): void {
   putDestination(message, destination);
   const single = hops.length === 1 ? hops[0] : undefined;
   if (single?.gateway) putGateway(message, destination.ip.family, single.gateway);
+  if (route.source) message.attrBytes(RTA_PREFSRC, route.source.bytes);
   putPriorityAndTable(message, route);
   if (single?.oif !== undefined) message.attrU32(RTA_OIF, single.oif);
 }

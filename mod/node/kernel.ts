@@ -19,7 +19,7 @@ import type { Address } from "../../ffi/route/address.ts";
 import { type RouteEvent, watchRoutes } from "../../ffi/route/events.ts";
 import type { Netns } from "../../ffi/netns.ts";
 import type { Link } from "../../ffi/route/link.ts";
-import { type Route, RT_TABLE_MAIN } from "../../ffi/route/route.ts";
+import { RT_TABLE_MAIN } from "../../ffi/route/route.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import type { BestRouteChange } from "../../bgp/config.ts";
 import { formatPrefix, type Ip, sameIp } from "../net/mod.ts";
@@ -48,7 +48,6 @@ import { TunnelLinks } from "./kernel/tunnel_links.ts";
 import type { Log } from "./log.ts";
 import { hostMtu, podMtu } from "./mtu.ts";
 import type { Failure, Reconciler } from "./reconciler.ts";
-import { fromRoute } from "./route_forms.ts";
 import { PROTOCOL_BGP, PROTOCOL_OWN, RoutePlan } from "./route_plan.ts";
 import type { ClusterState, Topic } from "./state.ts";
 import { FAMILIES, VXLAN_DEVICES } from "./vxlan.ts";
@@ -171,7 +170,7 @@ export class Kernel implements NodeKernel {
       case "address":
         return this.#addressEvent(event.address, event.gone);
       case "route":
-        return this.#routeEvent(event.route, event.gone, own);
+        return this.#routeEvent(event, own);
       case "neighbour": {
         const { neighbour: entry, gone } = event;
         if (own) return;
@@ -208,9 +207,7 @@ export class Kernel implements NodeKernel {
     // The kernel tells nobody of the IPv4 routes that go with a link, and of the IPv6 ones only where
     // skip_notify_on_dev_down is off.
     if (gone || (before?.up && !link.up)) {
-      this.#routes.reconciler.forget((_key, route) =>
-        route.hops.some((hop) => hop.oif === link.index)
-      );
+      this.#routes.forget((route) => route.hops.some((hop) => hop.oif === link.index));
       const onLink = (key: string) => key.startsWith(`${link.index} `);
       this.#neighbours.forget(onLink);
       if (gone) {
@@ -232,7 +229,7 @@ export class Kernel implements NodeKernel {
     }
     // With an interface's last IPv4 address go its IPv4 routes, and the kernel tells nobody.
     if (gone && address.ip.family === 4) {
-      this.#routes.reconciler.forget((_key, route) =>
+      this.#routes.forget((route) =>
         route.prefix.ip.family === 4 && route.hops.some((hop) => hop.oif === address.index)
       );
     }
@@ -241,21 +238,16 @@ export class Kernel implements NodeKernel {
     this.onChange();
   }
 
-  #routeEvent(route: Route, gone: boolean, own: boolean): void {
+  #routeEvent({ route, gone, place }: RouteEvent & { kind: "route" }, own: boolean): void {
     if ((route.table ?? RT_TABLE_MAIN) !== RT_TABLE_MAIN) return;
     const ours = route.protocol === PROTOCOL_OWN || route.protocol === PROTOCOL_BGP;
     if (!ours) {
+      // Also where it is nobody's rival, a next hop may be reached through it.
       this.#stale = true;
       this.#pathsChanged();
     }
-    if (own) return;
-    const planned = fromRoute(route);
-    if (!planned) return;
-    this.#routes.reconciler.observed(
-      formatPrefix(route.destination),
-      gone ? undefined : planned,
-    );
-    this.onChange();
+    if (!own) this.#routes.observed(route, place, gone);
+    if (!own || !ours) this.onChange();
   }
 
   #pathsChanged(): void {

@@ -29,6 +29,10 @@ export interface ObjectKind<V> {
   remove(key: string, actual: V): void | Promise<void>;
   /** Whether an object that nobody desires may be removed now. Absent: always. */
   ours?(key: string, actual: V): boolean;
+  /** What the kernel has under the key when `desired` has been put there. Absent: just that. */
+  afterPut?(desired: V, actual: V | undefined): V;
+  /** What it still has there when the object has been removed. Absent: nothing. */
+  afterRemoval?(actual: V): V | undefined;
   /** Several puts at once, where the kernel takes them so; gives back what failed. */
   putMany?(
     items: [key: string, desired: V, actual: V | undefined][],
@@ -87,11 +91,21 @@ export class Reconciler<V> {
     this.#dirty = new Set([...this.#desired.keys(), ...this.#actual.keys()]);
   }
 
+  /** What was seen does not hold: the next `apply` reads anew. */
+  doubt(): void {
+    this.#readOnce = false;
+  }
+
   /** The kernel was seen to hold this (undefined: no longer) under the key. */
   observed(key: string, value: V | undefined): void {
     if (value === undefined) this.#actual.delete(key);
     else this.#actual.set(key, value);
     this.#dirty.add(key);
+  }
+
+  /** What the kernel was last seen to hold under the key. */
+  seen(key: string): V | undefined {
+    return this.#actual.get(key);
   }
 
   /** Objects that are gone without a word of the kernel (routes of a link that went down). */
@@ -155,14 +169,18 @@ export class Reconciler<V> {
       if (this.#kind.ours && !this.#kind.ours(key, actual)) continue;
       gone.push([key, actual]);
     }
-    const done = (key: string) => this.#actual.delete(key);
+    const done = (key: string, actual: V) => {
+      const left = this.#kind.afterRemoval?.(actual);
+      if (left === undefined) this.#actual.delete(key);
+      else this.#actual.set(key, left);
+    };
     if (this.#kind.removeMany && gone.length > 1) {
       share(gone, this.#kind.removeMany(gone), done, fail);
     } else {
       for (const [key, actual] of gone) {
         try {
           await this.#kind.remove(key, actual);
-          done(key);
+          done(key, actual);
         } catch (error) {
           fail(key, error as Error);
         }
@@ -182,14 +200,16 @@ export class Reconciler<V> {
         puts.push([key, desired, actual]);
       }
     }
-    const done = (key: string, desired: V) => this.#actual.set(key, desired);
+    const { afterPut } = this.#kind;
+    const done = (key: string, desired: V, actual: V | undefined) =>
+      this.#actual.set(key, afterPut ? afterPut(desired, actual) : desired);
     if (this.#kind.putMany && puts.length > 1) {
       share(puts, this.#kind.putMany(puts), done, fail);
     } else {
       for (const [key, desired, actual] of puts) {
         try {
           await this.#kind.put(key, desired, actual);
-          done(key, desired);
+          done(key, desired, actual);
         } catch (error) {
           fail(key, error as Error);
         }
@@ -203,15 +223,15 @@ type Fail = (key: string, error: Error) => void;
 
 /** Tells of each of many whether it was done. */
 function share<V>(
-  items: readonly [key: string, value: V, ...unknown[]][],
+  items: readonly [key: string, value: V, other?: V][],
   refused: readonly [key: string, error: Error][],
-  done: (key: string, value: V) => void,
+  done: (key: string, value: V, other: V | undefined) => void,
   fail: Fail,
 ): void {
   const failed = new Map(refused);
-  for (const [key, value] of items) {
+  for (const [key, value, other] of items) {
     const error = failed.get(key);
     if (error) fail(key, error);
-    else done(key, value);
+    else done(key, value, other);
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Routes as the kernel has them and as the plan has them, one made of the other. Only routes of our
- * metric can stand where ours would; others are nobody's rivals.
+ * metric can stand where ours would; others' of another metric, or for one TOS, are nobody's rivals. Of
+ * our own protocols there is to be none.
  */
 import { type Route, RT_TABLE_MAIN } from "../../ffi/route/route.ts";
 import { compareIp, type Family, type Ip } from "../net/mod.ts";
@@ -23,17 +24,24 @@ function isRouteForm(type: string): type is PlannedRoute["type"] {
   return FORMS.has(type);
 }
 
-/** A route of the kernel as one that may stand where ours would; undefined for other metrics, types. */
+/**
+ * A route of the kernel as one that may stand where ours would, or has a protocol of ours; undefined
+ * for all others.
+ */
 export function fromRoute(route: Route): PlannedRoute | undefined {
-  const { destination, hops = [], type = "unicast", tos = 0 } = route;
+  const { destination, hops = [], type = "unicast", tos = 0, protocol = 0 } = route;
   const { family } = destination.ip;
   if (!isRouteForm(type)) return undefined;
-  if (tos !== 0 || (route.priority ?? METRIC[family]) !== METRIC[family]) return undefined;
+  const metric = route.priority ?? METRIC[family];
+  const elsewhere = tos !== 0 || metric !== METRIC[family];
+  if (elsewhere && protocol !== PROTOCOL_OWN && protocol !== PROTOCOL_BGP) return undefined;
   return {
     prefix: destination,
-    protocol: route.protocol ?? 0,
+    protocol,
     type,
-    ...((route.source || route.mtu !== undefined) && { astray: true }),
+    ...((route.source || route.mtu !== undefined) && { astray: { source: route.source } }),
+    ...(metric !== METRIC[family] && { metric }),
+    ...(tos !== 0 && { tos }),
     // The kernel shows a blackhole of IPv6 on lo.
     hops: type !== "unicast"
       ? []
@@ -42,12 +50,15 @@ export function fromRoute(route: Route): PlannedRoute | undefined {
 }
 
 export function toRoute(planned: PlannedRoute): Route {
+  const { prefix, metric = METRIC[prefix.ip.family], tos, astray } = planned;
   return {
-    destination: planned.prefix,
+    destination: prefix,
     table: RT_TABLE_MAIN,
     protocol: planned.protocol,
     type: planned.type,
-    priority: METRIC[planned.prefix.ip.family],
+    priority: metric,
+    ...(tos !== undefined && { tos }),
+    ...(astray?.source && { source: astray.source }),
     hops: planned.hops.length > 1 ? [...planned.hops].sort(byGateway) : planned.hops,
   };
 }
@@ -58,10 +69,12 @@ function byGateway(a: { gateway?: Ip }, b: { gateway?: Ip }): number {
 
 /** A route of others that next hops may be resolved through; ours and BGP's are told of by the plan. */
 export function toPath(route: Route): KernelPath | undefined {
-  const { destination, protocol = 0, priority = 0, type = "unicast" } = route;
+  const { destination, protocol = 0, priority = 0, type = "unicast", tos = 0 } = route;
   if (protocol === PROTOCOL_BGP || protocol === PROTOCOL_OWN || !isRouteForm(type)) {
     return undefined;
   }
+  // Packets without that TOS do not take it.
+  if (tos !== 0) return undefined;
   const path = { prefix: destination, protocol, metric: priority, type };
   if (type !== "unicast") return path;
   const hop = route.hops?.[0];

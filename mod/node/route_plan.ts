@@ -20,6 +20,7 @@ import {
   mustPrefix,
   type Prefix,
   prefixFamily,
+  sameIp,
 } from "../net/mod.ts";
 import type { BestRouteChange } from "../../bgp/config.ts";
 import { type KernelPath, NextHops, sameHop } from "./next_hops.ts";
@@ -47,7 +48,12 @@ export interface PlannedRoute {
   /** Empty for all but unicast. */
   readonly hops: readonly Hop[];
   /** In the kernel with a source address or metrics, which we never set. */
-  readonly astray?: boolean;
+  readonly astray?: { readonly source?: Ip };
+  /** In the kernel of another metric than ours, or for one TOS alone, though of our protocol. */
+  readonly metric?: number;
+  readonly tos?: number;
+  /** What the kernel has of the prefix besides (`kernel/route_entries.ts`). */
+  readonly beside?: readonly PlannedRoute[];
 }
 
 /** What this node puts into the table of itself, beside its endpoints' routes. */
@@ -194,8 +200,17 @@ function ownRoutes({ ownBlocks, tunnels }: OwnInputs): Map<string, PlannedRoute>
   return routes;
 }
 
+/** Of one prefix, but for what is beside them. */
 export function sameRoute(a: PlannedRoute, b: PlannedRoute): boolean {
-  if (a.protocol !== b.protocol || a.type !== b.type || !a.astray !== !b.astray) return false;
+  if (a.protocol !== b.protocol || a.type !== b.type || !sameAstray(a.astray, b.astray)) {
+    return false;
+  }
+  if (a.metric !== b.metric || a.tos !== b.tos) return false;
   return a.hops === b.hops || (a.hops.length === b.hops.length &&
     a.hops.every((hop) => b.hops.some((other) => sameHop(hop, other))));
+}
+
+function sameAstray(a: PlannedRoute["astray"], b: PlannedRoute["astray"]): boolean {
+  if (!a || !b) return a === b;
+  return a.source && b.source ? sameIp(a.source, b.source) : a.source === b.source;
 }

@@ -336,3 +336,85 @@ test("without IPv6 support nobody's IPv6 routes are touched", async () => {
     assert.deepEqual(left, ipv6 ? [] : ["fd00:9::/64 80 2001:db8::9"]);
   }
 });
+
+test("a way for one TOS is none for a next hop, and a default route of any metric is followed", async () => {
+  using world = await new World().open();
+  const after = async (line: string) => {
+    const seen = world.wanted;
+    await world.scratch.run("ip", ...line.split(" "));
+    await until(`a turn is wanted after ${line}`, () => world.wanted > seen);
+    assert.deepEqual(await world.turn(), []);
+  };
+  world.learn("10.9.1.0/24", "203.0.113.1");
+  assert.deepEqual(await world.turn(), []);
+  const by = (gateway: string) =>
+    assert.deepEqual(world.routes(), gateway ? [`10.9.1.0/24 81 ${gateway}`] : []);
+  // As DHCP sets it.
+  await after("route add default via 192.0.2.1 metric 100 proto dhcp");
+  by("192.0.2.1");
+  await after("route replace default via 192.0.2.3 metric 100 proto dhcp");
+  by("192.0.2.3");
+  await after("route add 203.0.113.0/24 tos 0x10 via 192.0.2.4");
+  by("192.0.2.3");
+  await after("route add 203.0.113.0/24 via 192.0.2.5 metric 7");
+  by("192.0.2.5");
+  await after("route del 203.0.113.0/24 via 192.0.2.5 metric 7");
+  by("192.0.2.3");
+  await after("route del default metric 100");
+  by("");
+});
+
+test("where the kernel refuses another way, the former one goes, and it is told", async () => {
+  using world = await new World().open();
+  for (const more of ["10.9.2.0/24", "10.9.3.0/24"]) world.learn(more, "192.0.2.10");
+  world.learn("10.9.1.0/24", "192.0.2.10");
+  assert.deepEqual(await world.turn(), []);
+  const others = ["10.9.2.0/24 81 192.0.2.10", "10.9.3.0/24 81 192.0.2.10"];
+  assert.deepEqual(world.routes(), ["10.9.1.0/24 81 192.0.2.10", ...others]);
+  // The broadcast address of the link.
+  world.learn("10.9.1.0/24", "192.0.2.255");
+  const [failure, ...more] = await world.turn();
+  assert.deepEqual([failure.key, more], ["10.9.1.0/24", []]);
+  assert.match(failure.error.message, /EINVAL.*; the way that it had is removed/);
+  assert.deepEqual(world.routes(), others);
+  // Still refused, with nothing to remove; and then it can be reached.
+  const [again] = await world.turn();
+  assert.doesNotMatch(again.error.message, /removed/);
+  world.learn("10.9.1.0/24", "192.0.2.11");
+  assert.deepEqual(await world.turn(), []);
+  assert.deepEqual(world.routes(), ["10.9.1.0/24 81 192.0.2.11", ...others]);
+});
+
+test("somebody's route before a learned one is left and told; what has our protocol is removed", async () => {
+  using world = await new World().open();
+  const ip = (line: string) => world.scratch.run("ip", ...line.split(" "));
+  world.learn("10.9.1.0/24", "192.0.2.10");
+  assert.deepEqual(await world.turn(), []);
+  const all = async () =>
+    (await ip("route show 10.9.1.0/24")).split("\n").map((l) => l.trim()).filter(Boolean);
+  const ours = "10.9.1.0/24 via 192.0.2.10 dev d0 proto bgp".replace("bgp", "81");
+  assert.deepEqual(await all(), [ours]);
+  await ip("route prepend 10.9.1.0/24 via 192.0.2.66 proto static");
+  await ip("route append 10.9.1.0/24 via 192.0.2.67 proto 81");
+  await ip("route add 10.9.1.0/24 via 192.0.2.68 proto 80 metric 9");
+  const seen = world.wanted;
+  await until("a turn is wanted", () => world.wanted > seen || world.wanted >= 3);
+  const theirs = "10.9.1.0/24 via 192.0.2.66 dev d0 proto static";
+  for (const how of ["as it came", "read anew"]) {
+    let failures = await world.turn();
+    const end = performance.now() + 10_000;
+    while ((await all()).length !== 2 && performance.now() < end) failures = await world.turn();
+    assert.deepEqual(failures.map(({ key }) => key), ["10.9.1.0/24"], how);
+    assert.match(failures[0].error.message, /protocol 4 stands in its place/);
+    assert.deepEqual(await all(), [theirs, ours], how);
+    world.kernel.resync();
+  }
+  // Another way meanwhile: ours must not stay behind it as it was.
+  world.learn("10.9.1.0/24", "192.0.2.11");
+  assert.match((await world.turn())[0].error.message, /stands in its place.*had is removed/);
+  assert.deepEqual(await all(), [theirs]);
+  await ip("route del 10.9.1.0/24 proto static");
+  const end = performance.now() + 10_000;
+  while ((await world.turn()).length > 0 && performance.now() < end);
+  assert.deepEqual(await all(), [ours.replace("2.10", "2.11")]);
+});

@@ -64,8 +64,11 @@ class Bench {
 
   /** A state of the cluster, in place of the former one. */
   async become(world: StateWorld): Promise<void> {
-    this.#state = world;
-    this.kernel.replan();
+    // Not while a turn runs that was given the former one.
+    await (this.#turn = this.#turn.then(() => {
+      this.#state = world;
+      this.kernel.replan();
+    }));
     await this.#run();
   }
 
@@ -280,12 +283,105 @@ const DAMAGES: Record<string, string> = {
     "ip -6 route flush proto 80",
 };
 
+/** Routes beside ours: in their place, or with our protocols. */
+const BESIDE: Record<string, string> = {
+  "another's route before a tunnel's": "ip route prepend 10.244.3.0/26 via 192.0.2.77 proto static",
+  "another's route before a block's": "ip route prepend 10.244.1.0/26 via 192.0.2.77 proto static",
+  ...Object.fromEntries([80, 81].flatMap((proto) => [
+    [
+      `a route of protocol ${proto} before ours`,
+      `ip route prepend 10.244.3.0/26 via 192.0.2.77 proto ${proto}`,
+    ],
+    [
+      `a route of protocol ${proto} behind ours`,
+      `ip route append 10.244.3.0/26 via 192.0.2.77 proto ${proto}`,
+    ],
+    [
+      `a route of protocol ${proto} with another metric`,
+      `ip route add 10.244.3.0/26 via 192.0.2.77 metric 5 proto ${proto}`,
+    ],
+    [
+      `a route of protocol ${proto} with a TOS`,
+      `ip route add 10.244.3.0/26 tos 0x10 via 192.0.2.77 proto ${proto}`,
+    ],
+    [
+      `an IPv6 route of protocol ${proto} with a better metric`,
+      `ip -6 route add fd00::2:0/122 via 2001:db8::77 dev eth0 metric 100 proto ${proto}`,
+    ],
+    [
+      `an IPv6 route of protocol ${proto} with a better metric, and ours deleted`,
+      `ip -6 route add fd00::2:0/122 via 2001:db8::77 dev eth0 metric 100 proto ${proto}; ` +
+      "ip -6 route del fd00::2:0/122 metric 1024",
+    ],
+    [
+      `an IPv6 way of protocol ${proto} beside ours`,
+      `ip -6 route append fd00::2:0/122 via 2001:db8::77 dev eth0 proto ${proto}`,
+    ],
+    [
+      `an IPv6 blackhole of protocol ${proto} behind ours`,
+      `ip -6 route append blackhole fd00::2:0/122 proto ${proto}`,
+    ],
+  ])),
+  "the same way as ours with a source, behind it": "ip route append 10.244.3.0/26 via 10.244.3.1 " +
+    "dev vxlan.calico onlink proto 80 src 10.244.1.1",
+  "several ways of protocol 80 behind ours": "ip route append 10.244.3.0/26 proto 80 " +
+    "nexthop via 192.0.2.77 nexthop via 192.0.2.78",
+  "routes of our protocols where we want none":
+    "ip route add 10.9.9.0/24 via 192.0.2.77 metric 7 proto 80; " +
+    "ip route add 10.9.9.0/24 tos 8 via 192.0.2.77 proto 81; " +
+    "ip route add 10.9.9.0/24 via 192.0.2.77 proto 80; " +
+    "ip route prepend 10.9.9.0/24 via 192.0.2.78 proto 81",
+  "many at once": "ip route prepend 10.244.3.0/26 via 192.0.2.77 proto static; " +
+    "ip route prepend 10.244.3.0/26 via 192.0.2.78 proto 80; " +
+    "ip route append 10.244.3.0/26 via 192.0.2.79 proto 81; " +
+    "ip route prepend 10.244.1.0/26 via 192.0.2.77; " +
+    "ip -6 route add fd00::2:0/122 via 2001:db8::77 dev eth0 metric 100 proto 80; " +
+    "ip -6 route append fd00::2:0/122 via 2001:db8::78 dev eth0 proto static; " +
+    "ip -6 route append blackhole fd00::2:0/122 proto 81",
+};
+
+Deno.test("a fresh process finds what stands beside its routes", options, async () => {
+  await onBench(async (bench) => {
+    await bench.become(world(usual));
+    const whole = await bench.holds();
+    for (const [name, command] of Object.entries(BESIDE)) {
+      await bench.become(world(usual));
+      bench.kernel.close();
+      await bench.scratch.run("sh", "-ec", command);
+      assert.notDeepEqual(await bench.holds(), whole, name);
+      bench.start();
+      await bench.become(world(usual));
+      assert.deepEqual(await bench.holds(), whole, `${name}; ${bench.errors}`);
+      assert.deepEqual(bench.errors, [], name);
+    }
+  });
+});
+
+Deno.test(
+  "others' routes behind ours stay, and take our place when we want none",
+  options,
+  async () => {
+    await onBench(async (bench) => {
+      await bench.become(world(usual));
+      const stranger = "10.244.3.0/26 via 192.0.2.77 dev eth0 proto static";
+      const theirs = async () => (await bench.holds()).filter((l) => l.startsWith("10.244.3.0/26"));
+      await bench.scratch.run("ip", "route", "append", ...stranger.split(" "));
+      const [ours] = (await theirs()).filter((l) => l !== stranger);
+      await bench.atOnce("ip route add 203.0.113.0/24 via 192.0.2.77");
+      await bench.become(world({ ...usual, peers: [{ n: 2 }] }));
+      assert.deepEqual(await theirs(), [stranger], "ours is gone");
+      await bench.become(world(usual));
+      assert.deepEqual([await theirs(), bench.errors], [[ours], []], "it stood in our place");
+    });
+  },
+);
+
 Deno.test("damage done by hand is mended", options, async (t) => {
   await onBench(async (bench) => {
     bench.settings = true;
     await bench.become(world(usual));
     const whole = await bench.holds();
-    for (const [name, command] of Object.entries(DAMAGES)) {
+    for (const [name, command] of Object.entries({ ...DAMAGES, ...BESIDE })) {
       await t.step(name, async () => {
         assert.notDeepEqual(await bench.atOnce(command), whole, "there is damage");
         await bench.settles(whole, name);

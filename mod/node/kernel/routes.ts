@@ -1,20 +1,33 @@
 /**
  * The main table as far as it is ours: protocols 80 and 81, and whatever stands on pods' interfaces
- * and VXLAN devices. What BGP has learned does not overwrite a route that somebody else set.
+ * and VXLAN devices. What BGP has learned does not overwrite a route that somebody else set. Several
+ * entries of one prefix: `route_entries.ts`. Where the kernel refuses another way for a learned prefix,
+ * the former way goes all the same: packets must not take a way that no peer tells of any more.
  *
  * Three reasons let a route stay that nobody desires: BGP may not forget it yet (a former process
  * learned it), its interface is so young that its endpoint may not be known yet, or its block is about
  * to get a tunnel that is not ready.
  */
+import { isKernelError } from "../../../ffi/errors.ts";
+import type { RoutePlace } from "../../../ffi/route/events.ts";
 import { type Route, RT_TABLE_MAIN, RTPROT_KERNEL } from "../../../ffi/route/route.ts";
 import { formatPrefix } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
 import type { KernelPath } from "../next_hops.ts";
 import { fromRoute, toPath, toRoute } from "../route_forms.ts";
 import { type PlannedRoute, PROTOCOL_BGP, PROTOCOL_OWN, sameRoute } from "../route_plan.ts";
-import { gone, isGone } from "./gone.ts";
+import { isGone } from "./gone.ts";
 import { Later } from "../later.ts";
 import type { LinkTable } from "./link_table.ts";
+import {
+  asSeen,
+  entriesOf,
+  hasOurProtocol,
+  inOurPlace,
+  mending,
+  withEntry,
+  withoutEntry,
+} from "./route_entries.ts";
 
 /**
  * Milliseconds. An interface so young may have routes of an endpoint that we have not heard of yet
@@ -47,13 +60,19 @@ export class RoutePart {
     this.reconciler = new Reconciler<PlannedRoute>({
       name: "route",
       read: () => this.#read(),
-      same: sameRoute,
+      same: (desired, actual) => sameRoute(desired, actual) && !actual.beside?.some(hasOurProtocol),
       put: (key, desired, actual) => {
         const failed = this.#put([[key, desired, actual]]);
         if (failed.length > 0) throw failed[0][1];
       },
       putMany: (items) => this.#put(items),
-      remove: (_key, actual) => gone(() => links.socket.deleteRoute(toRoute(actual))),
+      remove: (key, actual) => {
+        const failed = this.#remove([[key, actual]]);
+        if (failed.length > 0) throw failed[0][1];
+      },
+      afterPut: (desired, actual) => mending(desired, actual).after,
+      afterRemoval: (actual) =>
+        actual.beside && asSeen(entriesOf(actual).filter((entry) => !this.#canGo(entry))),
       removeMany: (items) => this.#remove(items),
       ours: (key, actual) => this.#mayRemove(key, actual),
     });
@@ -94,7 +113,11 @@ export class RoutePart {
     const paths: KernelPath[] = [];
     for (const route of this.#links.socket.routes({ table: RT_TABLE_MAIN })) {
       const planned = fromRoute(route);
-      if (planned) routes.set(formatPrefix(route.destination), planned);
+      if (planned) {
+        const key = formatPrefix(route.destination);
+        const before = routes.get(key);
+        routes.set(key, before ? asSeen([...entriesOf(before), planned])! : planned);
+      }
       const path = toPath(route);
       if (path) paths.push(path);
     }
@@ -103,39 +126,105 @@ export class RoutePart {
     return routes;
   }
 
+  /** Somebody else has changed the table: what it now has of the prefix. */
+  observed(route: Route, place: RoutePlace, gone: boolean): void {
+    const planned = fromRoute(route);
+    if (!planned) return;
+    const key = formatPrefix(route.destination);
+    const seen = this.reconciler.seen(key);
+    this.reconciler.observed(
+      key,
+      gone ? withoutEntry(seen, planned) : withEntry(seen, planned, place),
+    );
+  }
+
+  /** Routes that are gone without a word of the kernel. */
+  forget(such: (route: PlannedRoute) => boolean): void {
+    const left = new Map<string, PlannedRoute>();
+    this.reconciler.forget((key, seen) => {
+      if (!seen.beside) return such(seen);
+      const entries = entriesOf(seen);
+      const rest = entries.filter((entry) => !such(entry));
+      if (rest.length > 0) left.set(key, asSeen(rest)!);
+      return rest.length < entries.length;
+    });
+    for (const [key, rest] of left) this.reconciler.observed(key, rest);
+  }
+
   #remove(items: [key: string, actual: PlannedRoute][]): [string, Error][] {
-    const routes = items.map(([, actual]) => toRoute(actual));
-    return this.#links.socket.deleteRoutes(routes).filter(({ error }) => !isGone(error))
-      .map(({ item, error }) => [items[routes.indexOf(item)][0], error]);
+    return this.#delete(
+      items.flatMap(([key, actual]) =>
+        entriesOf(actual).filter((entry) => this.#canGo(entry))
+          .map((entry): [string, PlannedRoute] => [key, entry])
+      ),
+    );
+  }
+
+  #delete(entries: [key: string, entry: PlannedRoute][]): [string, Error][] {
+    if (entries.length === 0) return [];
+    // First those that their way names: what names none takes the first of its protocol.
+    const named = entries.filter(([, { hops }]) => hops.length === 1);
+    const rest = entries.filter(([, { hops }]) => hops.length !== 1);
+    const keys = new Map([...named, ...rest].map(([key, entry]) => [toRoute(entry), key]));
+    return this.#links.socket.deleteRoutes([...keys.keys()])
+      .filter(({ error }) => !isGone(error))
+      .map(({ item, error }) => [keys.get(item)!, error]);
   }
 
   #put(items: Put[]): [string, Error][] {
-    const failed: [string, Error][] = [];
-    const wanted = new Map<Route, string>();
-    for (const [key, desired, actual] of items) {
+    const failed = new Map<string, Error>();
+    const wanted = new Map<Route, Put>();
+    const inTheWay: [key: string, entry: PlannedRoute][] = [];
+    for (const item of items) {
+      const [key, desired, actual] = item;
       // The addresses of our endpoints, our blocks and tunnels are ours, whoever put a route to them.
-      const contested = actual && !this.#isOurs(actual) && desired.protocol === PROTOCOL_BGP;
-      if (contested) {
-        failed.push([
+      if (actual && desired.protocol === PROTOCOL_BGP && this.#isOthers(actual)) {
+        failed.set(
           key,
           new Error(
             `a route of protocol ${actual.protocol} stands in its place; remove it, or give it ` +
               "another metric",
           ),
-        ]);
+        );
+        this.#removeFormer(item, failed);
         continue;
       }
+      const { remove, put, replaces } = mending(desired, actual);
+      for (const entry of remove) inTheWay.push([key, entry]);
+      if (!put) continue;
       // The kernel looks the far end of an IPv6 tunnel up in the table, where the block's former way
       // leads elsewhere: it would refuse the gateway as being on another device.
-      const leadsElsewhere = actual && desired.prefix.ip.family === 6 &&
-        desired.hops.some((hop) => hop.onlink && actual.hops.some((old) => old.oif !== hop.oif));
-      if (leadsElsewhere) gone(() => this.#links.socket.deleteRoute(toRoute(actual)));
-      wanted.set(toRoute(desired), key);
+      const leadsElsewhere = replaces && desired.prefix.ip.family === 6 &&
+        desired.hops.some((hop) => hop.onlink && replaces.hops.some((old) => old.oif !== hop.oif));
+      if (leadsElsewhere) inTheWay.push([key, replaces]);
+      wanted.set(toRoute(desired), item);
     }
+    for (const [key, error] of this.#delete(inTheWay)) failed.set(key, error);
     for (const { item, error } of this.#links.socket.putRoutes([...wanted.keys()])) {
-      failed.push([wanted.get(item)!, error]);
+      const former = wanted.get(item)!;
+      const [key, desired] = former;
+      failed.set(key, error);
+      // An entry that we do not know of stands beside it.
+      if (isKernelError(error, "EEXIST")) this.reconciler.doubt();
+      if (desired.protocol === PROTOCOL_BGP) this.#removeFormer(former, failed);
     }
-    return failed;
+    return [...failed];
+  }
+
+  /** What a prefix had of ours leads where it should lead no more. */
+  #removeFormer([key, desired, actual]: Put, failed: Map<string, Error>): void {
+    const entries = entriesOf(actual);
+    const former = entries.filter((entry) => this.#canGo(entry) && !sameRoute(desired, entry));
+    if (former.length === 0) return;
+    const [refused] = this.#delete(former.map((entry) => [key, entry]));
+    if (refused) return void failed.set(...refused);
+    this.reconciler.observed(key, asSeen(entries.filter((entry) => !former.includes(entry))));
+    const why = failed.get(key)!;
+    failed.set(key, new Error(`${why.message}; the way that it had is removed`, { cause: why }));
+  }
+
+  #isOthers(actual: PlannedRoute): boolean {
+    return inOurPlace(actual) && !this.#isOurs(actual);
   }
 
   #isOurs(route: PlannedRoute): boolean {
@@ -150,10 +239,20 @@ export class RoutePart {
       );
   }
 
-  #mayRemove(key: string, route: PlannedRoute): boolean {
+  /** Ours to be removed; what the kernel itself has put there is not. */
+  #canGo(route: PlannedRoute): boolean {
+    return route.protocol !== RTPROT_KERNEL && this.#isOurs(route);
+  }
+
+  #mayRemove(key: string, actual: PlannedRoute): boolean {
     if (this.#awaited.has(key) && this.#awaits(key)) return false;
+    if (!actual.beside) return this.#canGo(actual) && this.#mayRemoveEntry(key, actual);
+    const ours = entriesOf(actual).filter((entry) => this.#canGo(entry));
+    return ours.length > 0 && ours.every((entry) => this.#mayRemoveEntry(key, entry));
+  }
+
+  #mayRemoveEntry(key: string, route: PlannedRoute): boolean {
     if (route.protocol === PROTOCOL_BGP) return this.mayForget(key);
-    if (route.protocol === RTPROT_KERNEL || !this.#isOurs(route)) return false;
     if (!this.#links.ipv6 && route.prefix.ip.family === 6) return false;
     for (const { oif } of route.hops) {
       if (!this.#links.isEndpoint(oif)) continue;
