@@ -251,6 +251,8 @@ export interface BgpSpeaker {
   readonly converged: boolean;
   /** Next hops may resolve otherwise now. */
   nextHopsChanged(): void;
+  /** All addresses of this host, in place of the former ones: none is a next hop (RFC 4271 6.3). */
+  setHostAddresses(addresses: readonly Ip[]): void;
   peers(): PeerStatus[];
   /** The table; of one prefix, or all. */
   routes(prefix?: Prefix): RouteStatus[];

@@ -42,6 +42,8 @@ export interface PeerHost {
   forwarding(): boolean;
   /** End-of-RIB to the peer is to wait. */
   holdsEndOfRib(name: string): boolean;
+  /** Whether an address is one of this host. */
+  isOwnAddress(ip: Ip): boolean;
   exportClass(rules: ExportRules): ExportClass;
   /** A tick is wanted: routes have changed or are to be sent. */
   schedule(): void;
@@ -275,6 +277,7 @@ export class PeerRoutes {
       routerId: host.routerId,
       clusterId: host.clusterId,
       self: config.source ?? this.#self,
+      isOwn: (ip: Ip) => host.isOwnAddress(ip),
       filter: config.importFilter,
     };
     return this.#rules = (key, received) => judgeImport(context, key, received);

@@ -11,7 +11,7 @@
  * The configuration is level, not edge: peers and routes are given as whole lists, and the speaker
  * finds the difference. Nothing here throws because of one peer: what is wrong with it is its status.
  */
-import { formatIp, type Prefix, sameIp } from "../mod/net/mod.ts";
+import { formatIp, type Ip, ipKey, type Prefix, sameIp } from "../mod/net/mod.ts";
 import type {
   BestRouteChange,
   BgpSpeaker,
@@ -65,6 +65,8 @@ export class Speaker implements BgpSpeaker, PeerHost {
   readonly #listeners: Listeners;
   readonly #strangers: Strangers;
   #metrics = new Map<string, { metric: number } | undefined>();
+  /** By key. */
+  #hostAddresses: ReadonlySet<string> = new Set();
   readonly #classes = new Map<string, ExportClass>();
   readonly #routeCalls = new Set<(changes: readonly BestRouteChange[]) => void>();
   readonly #peerCalls = new Set<(name: string) => void>();
@@ -212,6 +214,15 @@ export class Speaker implements BgpSpeaker, PeerHost {
     this.schedule();
   }
 
+  setHostAddresses(addresses: readonly Ip[]): void {
+    const keys = new Set(addresses.map(ipKey));
+    const same = keys.size === this.#hostAddresses.size &&
+      keys.isSubsetOf(this.#hostAddresses);
+    if (same) return;
+    this.#hostAddresses = keys;
+    for (const peer of this.#all()) peer.routes.rejudge();
+  }
+
   /** Asks a peer to tell its routes again (RFC 2918). */
   refresh(name: string): void {
     this.#peers.get(name)?.routes.requestRefresh();
@@ -269,6 +280,10 @@ export class Speaker implements BgpSpeaker, PeerHost {
     const to = this.#peers.get(name);
     if (!to || !this.restarting()) return false;
     return [...this.#peers.values()].some((from) => isAwaited(from, to, this.#arriving));
+  }
+
+  isOwnAddress(ip: Ip): boolean {
+    return this.#hostAddresses.has(ipKey(ip));
   }
 
   exportClass(rules: ExportRules): ExportClass {

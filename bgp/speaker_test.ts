@@ -114,6 +114,26 @@ Deno.test("routes that cannot be used are kept and explained", () => {
   assert.deepEqual([prefixes.received, prefixes.accepted], [4, 1]);
 });
 
+Deno.test("a next hop is no address of this host, whichever it has at the time", () => {
+  const { clock, speaker, her } = stage();
+  const used = () => {
+    clock.advance(10);
+    return speaker.best().map((b) => formatPrefix(b.prefix)).sort();
+  };
+  speaker.setHostAddresses([US, mustIp("192.0.2.101"), mustIp("2001:db8::101")]);
+  her.establish(US);
+  her.announce({ ...EXTERNAL, nextHop: mustIp("192.0.2.101") }, "10.1.0.0/16");
+  her.announce({ ...EXTERNAL, nextHop: mustIp("192.0.2.102") }, "10.2.0.0/16");
+  her.announce({ ...EXTERNAL, nextHop: mustIp("2001:db8::101") }, "2001:db8:1::/48");
+  her.announce({ ...EXTERNAL, nextHop: mustIp("2001:db8::102") }, "2001:db8:2::/48");
+  assert.deepEqual(used(), ["10.2.0.0/16", "2001:db8:2::/48"]);
+  assert.match(speaker.routes()[0].reason, /next hop 192\.0\.2\.101 is our own address/);
+  speaker.setHostAddresses([US, mustIp("192.0.2.102"), mustIp("2001:db8::102")]);
+  assert.deepEqual(used(), ["10.1.0.0/16", "2001:db8:1::/48"]);
+  speaker.setHostAddresses([US]);
+  assert.equal(used().length, 4);
+});
+
 Deno.test("one bad peer troubles nobody else", () => {
   const cluster = new Cluster();
   for (const n of [1, 2]) {

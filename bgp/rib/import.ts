@@ -22,6 +22,8 @@ export interface ImportContext {
   readonly clusterId: number;
   /** Our end of the session. */
   readonly self?: Ip;
+  /** Whether an address is one of this host, on whatever interface. */
+  readonly isOwn?: (ip: Ip) => boolean;
   readonly filter?: RouteFilter;
 }
 
@@ -62,7 +64,8 @@ function loop(context: ImportContext, attributes: Attributes): string | undefine
 function badNextHop(context: ImportContext, attributes: Attributes): string | undefined {
   const hop = attributes.nextHop;
   if (!hop) return "the route has no next hop";
-  if (context.self && compareIp(hop, context.self) === 0) {
+  // RFC 4271 6.3: not the receiver's, whichever of its addresses it is.
+  if ((context.self && compareIp(hop, context.self) === 0) || context.isOwn?.(hop)) {
     return `the next hop ${formatIp(hop)} is our own address`;
   }
   return nextHopFault(hop);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
+import { formatIp, mustIp, mustPrefix } from "../../mod/net/mod.ts";
 import type { Attributes } from "../message/attributes.ts";
 import { keyOf } from "../prefix_key.ts";
 import { type ImportContext, judgeImport } from "./import.ts";
@@ -27,6 +27,8 @@ const path = (...asns: number[]) => [{ type: "sequence" as const, asns }];
 
 Deno.test("what may not be used, and why", () => {
   const external = { ...context, source: { ...context.source, internal: false, as: 65002 } };
+  const mine = ["192.0.2.9", "2001:db8::9"];
+  const others: ImportContext = { ...context, isOwn: (ip) => mine.includes(formatIp(ip)) };
   const cases: [string, ImportContext, Partial<Attributes>, RegExp | undefined][] = [
     ["all right", context, {}, undefined],
     ["our AS", external, { asPath: path(65002, 65001) }, /our own AS 65001/],
@@ -41,6 +43,9 @@ Deno.test("what may not be used, and why", () => {
     ["our cluster", context, { clusterList: [1, 0x09090909] }, /our cluster 9\.9\.9\.9/],
     ["another cluster", context, { clusterList: [1], originatorId: 7 }, undefined],
     ["our address", context, { nextHop: mustIp("10.0.0.1") }, /our own address/],
+    ["another address of ours", others, { nextHop: mustIp("192.0.2.9") }, /our own address/],
+    ["an IPv6 one", others, { nextHop: mustIp("2001:db8::9") }, /our own address/],
+    ["one beside it", others, { nextHop: mustIp("2001:db8::8") }, undefined],
     ["loopback", context, { nextHop: mustIp("127.0.0.1") }, /not the address of a host/],
     ["multicast", context, { nextHop: mustIp("ff02::1") }, /not the address of a host/],
     ["::1", context, { nextHop: mustIp("::1") }, /not the address of a host/],

@@ -159,3 +159,8 @@ export function bytesKey(bytes: Uint8Array, at: number, length: number): string 
 export function sameIp(a: Ip, b: Ip): boolean {
   return compareIp(a, b) === 0;
 }
+
+/** fe80::/10: an address of one link (RFC 4291 2.5.6). */
+export function isLinkLocal({ family, bytes }: Ip): boolean {
+  return family === 6 && bytes[0] === 0xfe && (bytes[1] & 0xc0) === 0x80;
+}

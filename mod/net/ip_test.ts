@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { addToIp, compareIp, formatIp, ipFromBigInt, ipToBigInt, mustIp, parseIp } from "./ip.ts";
+import {
+  addToIp,
+  compareIp,
+  formatIp,
+  ipFromBigInt,
+  ipToBigInt,
+  isLinkLocal,
+  mustIp,
+  parseIp,
+} from "./ip.ts";
 
 const read = (text: string) => {
   const ip = parseIp(text);
@@ -54,4 +63,10 @@ Deno.test("adding stops at the end of the space", () => {
   assert.equal(formatIp(addToIp(mustIp("10.0.0.255"), 1)), "10.0.1.0");
   assert.throws(() => addToIp(mustIp("255.255.255.255"), 1), RangeError);
   assert.throws(() => addToIp(mustIp("::"), -1), RangeError);
+});
+
+Deno.test("addresses of one link", () => {
+  const links = ["fe80::1", "febf::1", "fec0::1", "fe7f::1", "2001:db8::1", "254.128.0.1"]
+    .filter((text) => isLinkLocal(mustIp(text)));
+  assert.deepEqual(links, ["fe80::1", "febf::1"]);
 });

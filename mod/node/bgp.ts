@@ -11,7 +11,7 @@
  */
 import { Speaker } from "../../bgp/speaker.ts";
 import type { BestRouteChange, PeerStatus, RouteStatus, SpeakerConfig } from "../../bgp/config.ts";
-import { formatIp, formatPrefix, type Ip, mustIp, type Prefix } from "../net/mod.ts";
+import { formatIp, formatPrefix, type Ip, isLinkLocal, mustIp, type Prefix } from "../net/mod.ts";
 import { localRoutes } from "./announce.ts";
 import { NodeTransport, systemClock } from "./bgp_transport.ts";
 import type { BgpService } from "./agent.ts";
@@ -31,6 +31,7 @@ const COLD_DEFERRAL = 2;
 export interface NextHops {
   resolve(nextHop: Ip): { metric: number } | undefined;
   interfaceTo(address: Ip): string | undefined;
+  hostAddresses(): readonly Ip[];
 }
 
 export class BgpPart implements BgpService {
@@ -139,6 +140,7 @@ export class BgpPart implements BgpService {
       this.#heard.clear();
       this.onConverged();
     });
+    this.hostAddressesChanged();
     speaker.start();
   }
 
@@ -173,6 +175,13 @@ export class BgpPart implements BgpService {
 
   nextHopsChanged(): void {
     this.#speaker?.nextHopsChanged();
+  }
+
+  hostAddressesChanged(): void {
+    if (!this.#speaker) return;
+    // One link's own may be another host's on another link.
+    const addresses = this.nextHops().hostAddresses().filter((ip) => !isLinkLocal(ip));
+    this.#speaker.setHostAddresses(addresses);
   }
 
   peers(): PeerStatus[] {

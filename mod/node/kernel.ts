@@ -22,7 +22,7 @@ import type { Link } from "../../ffi/route/link.ts";
 import { RT_TABLE_MAIN } from "../../ffi/route/route.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import type { BestRouteChange } from "../../bgp/config.ts";
-import { formatPrefix, type Ip, sameIp } from "../net/mod.ts";
+import { formatPrefix, type Ip, isLinkLocal, sameIp } from "../net/mod.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import type { NodeKernel } from "./agent.ts";
 import type { Host } from "./autodetect.ts";
@@ -95,6 +95,8 @@ export class Kernel implements NodeKernel {
   onChange: () => void = () => {};
   /** Next hops may resolve otherwise now. */
   onPaths: () => void = () => {};
+  /** The host may have other addresses now, links' own aside. */
+  onAddresses: () => void = () => {};
   learned: () => ReadonlyMap<string, BestRouteChange> = () => new Map();
   /** Whether a learned route that nobody announces any more may go. */
   mayForget: (key: string) => boolean = () => true;
@@ -235,6 +237,7 @@ export class Kernel implements NodeKernel {
     }
     this.#stale = true;
     this.#pathsChanged();
+    if (!isLinkLocal(address.ip)) this.onAddresses();
     this.onChange();
   }
 
@@ -278,6 +281,7 @@ export class Kernel implements NodeKernel {
     this.#neighbours.resync();
     this.#forwarding.resync();
     this.#routes.reconciler.resync();
+    this.onAddresses();
   }
 
   async apply(state: ClusterState, topics: ReadonlySet<Topic>): Promise<Failure[]> {

@@ -329,6 +329,7 @@ export class NodeService {
         agent.touch();
       };
       kernel.onPaths = () => bgp.nextHopsChanged();
+      kernel.onAddresses = () => bgp.hostAddressesChanged();
     }
     const paths = new PathProbe({
       state: this.#state,

@@ -418,3 +418,20 @@ test("somebody's route before a learned one is left and told; what has our proto
   while ((await world.turn()).length > 0 && performance.now() < end);
   assert.deepEqual(await all(), [ours.replace("2.10", "2.11")]);
 });
+
+test("an address that comes or goes is told of, for no next hop may be one of ours", async () => {
+  using world = await new World().open();
+  const own = () => world.kernel.hostAddresses().map(formatIp);
+  for (const [address, version] of [["198.51.100.7/32", "-4"], ["2001:db8:7::7/128", "-6"]]) {
+    for (const verb of ["add", "del"]) {
+      let told: string[] | undefined;
+      world.kernel.onAddresses = () => told = own();
+      await world.scratch.run("ip", version, "address", verb, address, "dev", "d0");
+      const has = verb === "add";
+      await until(
+        `${verb} ${address}`,
+        () => told !== undefined && told.includes(address.split("/")[0]) === has,
+      );
+    }
+  }
+});
