@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { fromHex } from "../../bgp/message/bytes.ts";
 import { askNode, netnsPath } from "../../mod/lab/cluster.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
+import { mustIp } from "../../mod/net/mod.ts";
 import { NodeTransport } from "../../mod/node/bgp_transport.ts";
 import { binary, Netns, tool, until, withLab } from "../cluster/harness.ts";
 import { BAD_MESSAGES } from "./bad_messages.ts";
@@ -99,6 +100,24 @@ Deno.test(
       await Promise.all(BAD_MESSAGES.map((_, i) => bring(i, "Established")));
       const { peers: all } = await status();
       assert.equal(all.filter((p) => p.state === "Established").length, BAD_MESSAGES.length + 1);
+
+      // A next hop that the kernel refuses leaves no former way behind; and one that becomes an address
+      // of the node is one no more, until it is another's again.
+      const prefix = "172.31.8.0/24";
+      const leads = (by: string | undefined) =>
+        until(`${prefix} by ${by}`, 30_000, async () => {
+          const shown = await tool(nodes[0].namespace, "ip", "route", "show", prefix);
+          return by ? shown.includes(`via ${by} dev`) : shown.trim() === "";
+        });
+      const second = "10.10.1.77";
+      for (const hop of [address(0), "10.10.1.255", second]) {
+        peers[0].announce([prefix], { nextHop: mustIp(hop) });
+        await leads(hop.endsWith(".255") ? undefined : hop);
+      }
+      for (const [verb, by] of [["add", undefined], ["del", second]] as const) {
+        await tool(nodes[0].namespace, "ip", "address", verb, `${second}/24`, "dev", "eth0");
+        await leads(by);
+      }
       for (const peer of peers) peer.close();
 
       // A machine that was cloned with its router ID.
