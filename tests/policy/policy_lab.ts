@@ -11,6 +11,7 @@
  */
 import assert from "node:assert/strict";
 import { inNetns, Netns } from "../../ffi/netns.ts";
+import { IFA_F_NODAD } from "../../ffi/route/address.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { netnsPath } from "../../mod/lab/cluster.ts";
 import type { Lab } from "../../mod/lab/lab.ts";
@@ -112,7 +113,9 @@ export class PolicyLab {
     const lo = socket.link("lo")!.index;
     OUTSIDE.forEach((text, i) => {
       const ip = mustIp(text);
-      socket.addAddress({ index: lo, ip, length: ip.family === 4 ? 32 : 128 });
+      const length = ip.family === 4 ? 32 : 128;
+      // Usable at once: the prober binds to it.
+      socket.addAddress({ index: lo, ip, length, ...(ip.family === 6 && { flags: IFA_F_NODAD }) });
       // By way of the first node, which knows the second one's pods.
       socket.addRoute({
         destination: mustPrefix(POOLS[i]),
