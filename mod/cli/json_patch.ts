@@ -4,6 +4,7 @@
  * patch with directives (the fields of Calico's kinds have no merge keys: a list replaces a list). Pure;
  * the argument is not changed.
  */
+import { isJsonObject } from "../store/json.ts";
 
 /** A patch that cannot be applied; the message says which operation and why. */
 export class PatchError extends Error {
@@ -11,8 +12,8 @@ export class PatchError extends Error {
 }
 
 export function mergePatch(target: unknown, patch: unknown): unknown {
-  if (!isObject(patch)) return patch;
-  let result: Record<string, unknown> = isObject(target) ? target : {};
+  if (!isJsonObject(patch)) return patch;
+  let result: Record<string, unknown> = isJsonObject(target) ? target : {};
   for (const [key, value] of Object.entries(patch)) {
     const own = Object.hasOwn(result, key) ? result[key] : undefined;
     result = mergeOne(result, key, value === null ? null : mergePatch(own, value));
@@ -22,7 +23,7 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
 
 /** A copy in which a member has a new value; without it where that is null. */
 function mergeOne(target: unknown, key: string, value: unknown): Record<string, unknown> {
-  const copy: Record<string, unknown> = isObject(target) ? { ...target } : {};
+  const copy: Record<string, unknown> = isJsonObject(target) ? { ...target } : {};
   if (value === null) delete copy[key];
   else {
     Object.defineProperty(copy, key, {
@@ -39,7 +40,7 @@ function mergeOne(target: unknown, key: string, value: unknown): Record<string, 
 export function strategicPatch(target: unknown, patch: unknown): unknown {
   const removed: unique symbol = Symbol();
   const join = (old: unknown, change: unknown): unknown => {
-    if (!isObject(change)) return change;
+    if (!isJsonObject(change)) return change;
     const { $patch, ...rest } = change;
     const strange = Object.keys(rest).find((key) => key.startsWith("$"));
     if (strange !== undefined) throw new PatchError(`the directive ${strange} is not supported`);
@@ -47,10 +48,10 @@ export function strategicPatch(target: unknown, patch: unknown): unknown {
     if (!["merge", "replace", undefined].includes($patch as string | undefined)) {
       throw new PatchError(`$patch: ${JSON.stringify($patch)}: want merge, replace or delete`);
     }
-    let result: unknown = isObject(old) && $patch !== "replace" ? old : {};
+    let result: unknown = isJsonObject(old) && $patch !== "replace" ? old : {};
     for (const [key, value] of Object.entries(rest)) {
-      const own = isObject(result) && Object.hasOwn(result, key) ? result[key] : undefined;
-      const next = isObject(value) ? join(own, value) : value;
+      const own = isJsonObject(result) && Object.hasOwn(result, key) ? result[key] : undefined;
+      const next = isJsonObject(value) ? join(own, value) : value;
       result = mergeOne(result, key, next === removed ? null : next);
     }
     return result;
@@ -64,7 +65,7 @@ export function jsonPatch(target: unknown, operations: unknown): unknown {
   if (!Array.isArray(operations)) throw new PatchError("a JSON patch is a list of operations");
   let document = structuredClone(target);
   operations.forEach((operation, i) => {
-    if (!isObject(operation) || typeof operation.op !== "string") {
+    if (!isJsonObject(operation) || typeof operation.op !== "string") {
       throw new PatchError(`operation ${i + 1} has no op`);
     }
     try {
@@ -125,7 +126,7 @@ function look(document: unknown, path: readonly string[]): unknown {
   for (const key of path) {
     if (Array.isArray(value) && /^(0|[1-9][0-9]*)$/.test(key) && Number(key) < value.length) {
       value = value[Number(key)];
-    } else if (isObject(value) && Object.hasOwn(value, key)) value = value[key];
+    } else if (isJsonObject(value) && Object.hasOwn(value, key)) value = value[key];
     else throw new PatchError(`there is nothing at /${path.join("/")}`);
   }
   return value;
@@ -149,7 +150,7 @@ function edit(
     if (how === "add") parent.splice(at, 0, value);
     else if (how === "replace") parent[at] = value;
     else parent.splice(at, 1);
-  } else if (isObject(parent)) {
+  } else if (isJsonObject(parent)) {
     if (how === "remove") delete parent[key];
     else {
       Object.defineProperty(parent, key, {
@@ -167,14 +168,10 @@ function same(a: unknown, b: unknown): boolean {
   if (Array.isArray(a) && Array.isArray(b)) {
     return a.length === b.length && a.every((value, i) => same(value, b[i]));
   }
-  if (isObject(a) && isObject(b)) {
+  if (isJsonObject(a) && isJsonObject(b)) {
     const keys = Object.keys(a);
     return keys.length === Object.keys(b).length &&
       keys.every((key) => Object.hasOwn(b, key) && same(a[key], b[key]));
   }
   return a === b;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -29,6 +29,7 @@ import type { Log } from "./log.ts";
 import { feed } from "./policy_feed.ts";
 import type { Failure } from "./reconciler.ts";
 import type { ClusterState, Topic } from "./state.ts";
+import { isJsonObject } from "../store/json.ts";
 
 /** The policy dataplane: `mod/node/nft`. */
 export interface PolicyDataplane {
@@ -207,7 +208,7 @@ export class Agent {
     for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
       this.#topics.add(topic);
     }
-    if (!isObject(entry.value)) return this.#remove(entry.key);
+    if (!isJsonObject(entry.value)) return this.#remove(entry.key);
     if (parseResourceKey(entry.key)) this.#changes.push({ put: entry.value });
     if (this.#synced) this.#want();
     // The first list is long, and probes do not wait for its end.
@@ -393,9 +394,4 @@ function sameAttachment(a: WorkloadEndpoint, b: WorkloadEndpoint): boolean {
   return a.spec.containerID === b.spec.containerID &&
     a.spec.interfaceName === b.spec.interfaceName &&
     JSON.stringify(a.spec.ipNetworks ?? []) === JSON.stringify(b.spec.ipNetworks ?? []);
-}
-
-/** Whatever somebody wrote under a key of ours. */
-function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null;
 }

@@ -144,7 +144,7 @@ Deno.test("what is no object is as if it were not there, told, and in nobody's w
   const other = endpoint("b"), block = "/calico/ipam/v2/assignment/ipv4/block/10.244.0.0-26";
   await w.store.put(keyOf(endpoint("a")), endpoint("a"));
   await soon(() => state.endpoints.size === 1);
-  for (const value of [null, 1, "x", true]) {
+  for (const value of [null, 1, "x", true, []]) {
     await w.store.put(keyOf(endpoint("a")), value);
     await w.store.put(block, value);
     await w.store.put("/calico/resources/v3/projectcalico.org/globalnetworkpolicies/p", value);

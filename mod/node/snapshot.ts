@@ -7,6 +7,7 @@
 import { parseAffinityKey, parseBlockKey, parseResourceKey } from "../model/keys.ts";
 import type { Entry } from "../store/store.ts";
 import { ClusterState } from "./state.ts";
+import { isJsonObject } from "../store/json.ts";
 
 const PLURALS = new Set([
   ...["nodes", "ippools", "bgpconfigurations", "bgppeers", "bgpfilters"],
@@ -48,7 +49,7 @@ export class Snapshot {
   /** Takes note of one change. */
   note(key: string, entry: Entry | undefined): void {
     const value = entry?.value;
-    if (entry && isObject(value) && this.#concerns(key, value)) {
+    if (entry && isJsonObject(value) && this.#concerns(key, value)) {
       this.#entries.set(key, entryText(entry));
     } else if (!this.#entries.delete(key)) return;
     if (this.#complete) this.#schedule();
@@ -85,11 +86,6 @@ export class Snapshot {
       this.onError(error as Error);
     }
   }
-}
-
-/** Whatever somebody wrote under a key of ours. */
-function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function entryText(entry: Entry): string {

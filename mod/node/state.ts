@@ -29,6 +29,7 @@ import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import { readObject } from "../model/validate.ts";
 import { KINDS } from "../model/kinds.ts";
 import type { Revision } from "../store/store.ts";
+import { isJsonObject } from "../store/json.ts";
 
 /** What a change concerns. Everything of a topic is computed anew when one of its objects changes. */
 export type Topic =
@@ -95,7 +96,7 @@ export class ClusterState {
   apply(key: string, value: unknown, revision: Revision): Topic[] {
     this.revision = revision;
     this.broken.delete(key);
-    if (value !== undefined && (value === null || typeof value !== "object")) {
+    if (value !== undefined && !isJsonObject(value)) {
       // As if it were not there, as Calico does: what holds must not depend on what stood there before.
       const topics = this.apply(key, undefined, revision);
       this.broken.set(key, "the value is no object");

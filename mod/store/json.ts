@@ -60,3 +60,8 @@ function print(value: unknown): string | undefined {
   }
   return `{${members.join()}}`;
 }
+
+/** Whether a JSON value has members; whoever wrote it may have written anything. */
+export function isJsonObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

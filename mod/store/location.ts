@@ -11,6 +11,7 @@
  * As in Calico the type may be left out where there are etcd endpoints. Unlike Calico, nothing at all
  * means no answer (undefined) and not Kubernetes: the caller then has its own default.
  */
+import { isJsonObject } from "./json.ts";
 
 /** A setting that cannot be understood, or two that contradict: says which, and what may stand there. */
 export class LocationError extends Error {
@@ -147,7 +148,7 @@ export function locationFromConfig(
   env: Environment,
 ): DatastoreLocation | undefined {
   if (value === null || value === undefined) return undefined;
-  if (!isObject(value)) throw new LocationError(`the configuration ${path} is not an object`);
+  if (!isJsonObject(value)) throw new LocationError(`the configuration ${path} is not an object`);
   const { kind, apiVersion } = value;
   if (kind !== undefined && kind !== "CalicoAPIConfig") {
     throw new LocationError(`the configuration ${path} is of kind "${kind}", not CalicoAPIConfig`);
@@ -158,7 +159,9 @@ export function locationFromConfig(
     );
   }
   const spec = value.spec ?? value;
-  if (!isObject(spec)) throw new LocationError(`spec of the configuration ${path} is no object`);
+  if (!isJsonObject(spec)) {
+    throw new LocationError(`spec of the configuration ${path} is no object`);
+  }
   const settings: Settings = {};
   for (const [key, member] of Object.entries(spec)) {
     const setting = SETTINGS.find((s) => s.key === key);
@@ -182,7 +185,7 @@ export function locationFromNetConf(
     const cni: string | undefined = (names as Omit<Setting, "key">).cni;
     if (!cni) continue;
     let value: unknown = fields;
-    for (const part of cni.split(".")) value = isObject(value) ? value[part] : undefined;
+    for (const part of cni.split(".")) value = isJsonObject(value) ? value[part] : undefined;
     add(settings, key, value, `${cni} of the network configuration`);
   }
   const { datastoreType, etcdEndpoints, etcdAuthority } = settings;
@@ -442,8 +445,4 @@ function boolean(said: Said | undefined): boolean {
   if (/^(1|t|true)$/i.test(said.text)) return true;
   if (/^(0|f|false)$/i.test(said.text)) return false;
   throw new LocationError(`${said.name}="${said.text}" is not a boolean; use true or false`);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -150,3 +150,11 @@ export async function httpGet(namespace: string, port: number, path: string) {
     netns.close();
   }
 }
+
+/**
+ * Chains, sets and maps that `nft list table` shows, in an order of their own: a table that was made
+ * again, its closed skeleton first, lists the same in another order.
+ */
+export function tableParts(listing: string): string {
+  return listing.match(/^\t(chain|set|map) [^]*?^\t\}$/gm)!.sort().join("\n").replace(/\s+/g, " ");
+}

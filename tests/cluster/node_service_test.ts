@@ -8,7 +8,18 @@ import { netnsPath } from "../../mod/lab/cluster.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
 import { felixLastStatusKey, felixStatusKey } from "../../mod/model/keys.ts";
 import { mustIp } from "../../mod/net/mod.ts";
-import { binary, httpGet, Netns, pause, pod, podPings, tool, until, withLab } from "./harness.ts";
+import {
+  binary,
+  httpGet,
+  Netns,
+  pause,
+  pod,
+  podPings,
+  tableParts,
+  tool,
+  until,
+  withLab,
+} from "./harness.ts";
 
 // The C library stays open for the life of the process.
 const options = { sanitizeResources: false, sanitizeOps: false };
@@ -27,10 +38,8 @@ Deno.test(name, options, async (t) => {
       JSON.parse(await tool(ns1, "ip", "-j", "route", "show", address))[0].dev as string;
     const link = await linkOf(a.addresses[0]);
     const routes = async () => await tool(ns1, "ip", "route");
-    // A table that was made again, its closed skeleton first, lists the same in another order.
     const rules = async () =>
-      (await tool(ns1, "nft", "-s", "list", "table", "ip", "calico"))
-        .match(/^\t(chain|set|map) [^]*?^\t\}$/gm)!.sort().join(" ").replace(/\s+/g, " ");
+      tableParts(await tool(ns1, "nft", "-s", "list", "table", "ip", "calico"));
     await until("a pings b", 5000, () => podPings(a, b.addresses[0]));
 
     await t.step("routes of pods, blocks and peers carry their protocols", async () => {

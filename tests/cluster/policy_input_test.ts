@@ -15,7 +15,17 @@ import { Pinger } from "../../mod/lab/probe.ts";
 import type { PodRecord } from "../../mod/lab/record.ts";
 import { askNode } from "../../mod/lab/cluster.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
-import { httpGet, Netns, pause, pod, podPings, tool, until, withLab } from "./harness.ts";
+import {
+  httpGet,
+  Netns,
+  pause,
+  pod,
+  podPings,
+  tableParts,
+  tool,
+  until,
+  withLab,
+} from "./harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 
@@ -295,20 +305,26 @@ async function throughDuring(from: PodRecord, to: RunningPod, happens: () => Pro
   return { sent, at };
 }
 
+/** Three pods, of which `b` admits `c` alone; `a` is refused. */
+async function threePods(lab: Lab) {
+  const { namespace } = lab.node("node1");
+  const [a] = await lab.run(pod("a"));
+  const [b] = await lab.run(pod("b"));
+  const [c] = await lab.run(pod("c"));
+  await lab.apply(
+    kubernetes("b", "b", [{ from: [{ podSelector: { matchLabels: { app: "c" } } }] }]),
+  );
+  await until("a does not reach b", 5000, async () => !await podPings(a, b.addresses[0]));
+  return { namespace, a, b, c };
+}
+
 Deno.test(
   "what others do to our table is mended, and opens as little as can be",
   options,
   async (t) => {
     await withLab({ subnets: "1", mesh: false }, async (lab: Lab) => {
-      const { namespace } = lab.node("node1");
-      const [a] = await lab.run(pod("a"));
-      const [b] = await lab.run(pod("b"));
-      const [c] = await lab.run(pod("c"));
-      await lab.apply(
-        kubernetes("b", "b", [{ from: [{ podSelector: { matchLabels: { app: "c" } } }] }]),
-      );
+      const { namespace, a, b, c } = await threePods(lab);
       const nft = (script: string) => tool(namespace, "nft", script);
-      await until("a does not reach b", 5000, async () => !await podPings(a, b.addresses[0]));
       await nft(
         'add table ip other; add chain ip other c { type filter hook forward priority 10; }; add rule ip other c counter accept comment "theirs"',
       );
@@ -393,16 +409,10 @@ Deno.test(
   options,
   async (t) => {
     await withLab({ subnets: "1", mesh: false }, async (lab: Lab) => {
-      const { namespace } = lab.node("node1");
-      const [a] = await lab.run(pod("a"));
-      const [b] = await lab.run(pod("b"));
-      const [c] = await lab.run(pod("c"));
-      await lab.apply(
-        kubernetes("b", "b", [{ from: [{ podSelector: { matchLabels: { app: "c" } } }] }]),
-      );
-      await until("a does not reach b", 5000, async () => !await podPings(a, b.addresses[0]));
+      const { namespace, a, b, c } = await threePods(lab);
       const deleteTable = () => tool(namespace, "nft", "delete", "table", "ip", "calico");
-      const listing = () => tool(namespace, "nft", "-t", "-s", "list", "table", "ip", "calico");
+      const listing = async () =>
+        tableParts(await tool(namespace, "nft", "-t", "-s", "list", "table", "ip", "calico"));
       const elements = async () =>
         (await tool(namespace, "nft", "list", "table", "ip", "calico"))
           .match(/\b11\.\d+\.\d+\.\d+\/30/g)?.length;

@@ -280,22 +280,36 @@ export class EtcdClient {
     headers: HeadersInit,
     limitMs: number,
   ): Promise<T> {
-    const request = this.#begin(limitMs);
-    try {
-      const response = await fetch(member.url + path, {
-        method: "POST",
-        headers,
-        body: JSON.stringify(body),
-        client: await this.#client(),
-        signal: request.signal,
-      });
-      const text = await response.text();
-      const answer = parsed(text);
+    return await this.#exchange(member, path, body, headers, limitMs, async (response) => {
+      const answer = parsed(await response.text());
       if (!response.ok || answer === undefined || answer.error !== undefined) {
         throw await this.#refusal(member, response.status, answer);
       }
       member.heardMs = this.clock.monotonicMs();
       return answer as T;
+    });
+  }
+
+  /** Sends a request and takes its answer, as far as that must have come within the limit. */
+  async #exchange<T>(
+    member: Member,
+    path: string,
+    body: unknown,
+    headers: HeadersInit,
+    limitMs: number,
+    take: (response: Response) => Promise<T>,
+  ): Promise<T> {
+    const request = this.#begin(limitMs);
+    try {
+      return await take(
+        await fetch(member.url + path, {
+          method: "POST",
+          headers,
+          body: JSON.stringify(body),
+          client: await this.#client(),
+          signal: request.signal,
+        }),
+      );
     } catch (error) {
       throw this.#explained(error, request.late, limitMs);
     } finally {
@@ -315,25 +329,10 @@ export class EtcdClient {
     limitMs: number,
   ): Promise<ReadableStreamDefaultReader<Uint8Array>> {
     const headers = await this.#headers(member, limitMs);
-    const request = this.#begin(limitMs);
-    try {
-      const response = await fetch(member.url + path, {
-        method: "POST",
-        headers,
-        body: JSON.stringify(body),
-        client: await this.#client(),
-        signal: request.signal,
-      });
-      if (!response.ok) {
-        const answer = parsed(await response.text());
-        throw await this.#refusal(member, response.status, answer);
-      }
-      return response.body!.getReader();
-    } catch (error) {
-      throw this.#explained(error, request.late, limitMs);
-    } finally {
-      request.end();
-    }
+    return await this.#exchange(member, path, body, headers, limitMs, async (response) => {
+      if (response.ok) return response.body!.getReader();
+      throw await this.#refusal(member, response.status, parsed(await response.text()));
+    });
   }
 
   #begin(limitMs: number): { signal: AbortSignal; late: () => boolean; end: () => void } {

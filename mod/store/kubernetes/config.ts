@@ -8,27 +8,11 @@
  *         + apiEndpoint, token, tls of our own, which win over both
  */
 
-/** A certificate or key: the path of a PEM file, which may be exchanged on disk, or the text itself. */
-export type Pem = { readonly file: string } | { readonly pem: string };
+import type { KubernetesLocation } from "../location.ts";
 
-export interface KubernetesConfig {
-  /** One path, or several with `:` between, as $KUBECONFIG. */
-  readonly kubeconfig?: string;
-  /** The text of a kubeconfig; wins over the path. */
-  readonly kubeconfigInline?: string;
-  /** Used where no kubeconfig and no apiEndpoint is named, and the file is there. */
-  readonly defaultKubeconfig?: string;
-  /** Of the kubeconfig; without it, its current one. */
-  readonly context?: string;
-  /** `https://host:port`, with or without a path. These win over what the kubeconfig says. */
-  readonly apiEndpoint?: string;
-  readonly token?: string;
-  readonly tls?: { readonly ca?: Pem; readonly cert?: Pem; readonly key?: Pem };
-  readonly insecureSkipTlsVerify?: boolean;
-  /** Only Calico's classic group is served by this driver; the other one is refused. */
-  readonly apiGroup?: "crd.projectcalico.org/v1" | "projectcalico.org/v3";
-  /** IPAM is host-local's, on the podCIDR of each Node: tunnel addresses follow from it. */
-  readonly usePodCidr?: boolean;
+export type { Pem } from "../location.ts";
+
+export interface KubernetesConfig extends Partial<Omit<KubernetesLocation, "kind">> {
   /** First part of the names of pods' interfaces on the host (Felix's InterfacePrefix): `cali`. */
   readonly interfacePrefix?: string;
 }
