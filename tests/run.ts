@@ -20,6 +20,8 @@ interface Tally {
   passed: number;
   failed: number;
   skipped: number;
+  /** The failed ones, each with the beginning of its message. */
+  failures: string[];
 }
 
 interface Group {
@@ -89,13 +91,25 @@ export function countJunit(xml: string): Tally {
   const count = (pattern: RegExp) => (xml.match(pattern) ?? []).length;
   const failed = count(/<failure/g) + count(/<error[ >]/g);
   const skipped = count(/<skipped/g);
-  return { passed: count(/<testcase /g) - failed - skipped, failed, skipped };
+  const failures = [...xml.matchAll(FAILURE)].map(([, name, text]) =>
+    [name, ...text.split("\n").slice(0, FAILURE_LINES)].map(unescapeXml).join("\n    ")
+  );
+  return { passed: count(/<testcase /g) - failed - skipped, failed, skipped, failures };
+}
+
+const FAILURE =
+  /<testcase name="([^"]*)"[^>]*>\s*<(?:failure|error)(?: message="[^"]*")?[^>]*>([^<]*)/g;
+const FAILURE_LINES = 12;
+const ENTITIES: Record<string, string> = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+
+function unescapeXml(text: string): string {
+  return text.replace(/&(lt|gt|quot|apos|amp);/g, (_, name) => ENTITIES[name]);
 }
 
 async function runGroup(group: Group): Promise<Tally> {
   if ("deno" in group.run) {
     const ok = await deno(group.run.deno) === 0;
-    return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
+    return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0, failures: [] };
   }
   const junit = await Deno.makeTempFile({ suffix: ".xml" });
   try {
@@ -118,7 +132,8 @@ async function runGroup(group: Group): Promise<Tally> {
   }
 }
 
-const line = (t: Tally) => `${t.passed} passed, ${t.failed} failed, ${t.skipped} skipped`;
+const line = (t: Omit<Tally, "failures">) =>
+  `${t.passed} passed, ${t.failed} failed, ${t.skipped} skipped`;
 
 async function machine(): Promise<string> {
   const cpu = (await Deno.readTextFile("/proc/cpuinfo")).match(/model name\s*:\s*(.*)/)?.[1];
@@ -136,7 +151,7 @@ async function main(args: string[]): Promise<number> {
     return 2;
   }
   await setup(["build", "demo", "test"]);
-  const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+  const total: Tally = { passed: 0, failed: 0, skipped: 0, failures: [] };
   const rows: string[] = [];
   let built = false;
   for (const group of all.filter((g) => names.length === 0 || names.includes(g.name))) {
@@ -150,10 +165,13 @@ async function main(args: string[]): Promise<number> {
     total.passed += tally.passed;
     total.failed += tally.failed;
     total.skipped += tally.skipped;
+    total.failures.push(...tally.failures.map((text) => `${group.name}: ${text}`));
     const seconds = ((performance.now() - started) / 1000).toFixed(0);
     rows.push(`${group.name.padEnd(12)} ${line(tally)} (${seconds} s)`);
     console.log(`== ${rows.at(-1)}`);
   }
+  // What failed is told again where it is seen: a whole run prints thousands of lines.
+  for (const text of total.failures) console.log(`\nFAILED ${text}`);
   console.log(`\n${rows.join("\n")}\n\n${line(total)}`);
   if (long) {
     await Deno.writeTextFile(

@@ -35,9 +35,11 @@ if (told < store.revision) {
 }
 say(lines + "ready\n");
 
-let n = 0;
+// Whoever comes next reads all of it back, so it must not outgrow the log, however late the kill is.
+const mostWrites = 900;
+let n = 0, written = 0;
 async function write(writer: number): Promise<void> {
-  for (;;) {
+  while (written++ < mostWrites) {
     const key = `/k/${Math.floor(Math.random() * 40)}`;
     const id = `${name}.${++n}`;
     const value = { n: id, pad: n % 50 === 0 ? "x".repeat(17_000 + n * 331 % 60_000) : "" };
@@ -50,3 +52,4 @@ async function write(writer: number): Promise<void> {
   }
 }
 await Promise.all([0, 1, 2, 3, 4, 5].map(write));
+await Deno.stdin.read(input);

@@ -120,6 +120,8 @@ export class NftDataplane {
   #mustClose = false;
   #hasWanted = false;
   #closed = false;
+  /** What the commit touched whose end has not been heard yet. */
+  readonly #touched = new Set<Plane>();
 
   /**
    * @param events without it, what others commit is seen by its generation alone: then every commit
@@ -611,7 +613,7 @@ export class NftDataplane {
   #drain(): void {
     const events = this.#events;
     if (!events) return;
-    const touched = new Set<Plane>();
+    const touched = this.#touched;
     events.drain(this.#client.port, {
       changed: (family, table) => {
         for (const plane of this.#all) {
@@ -632,11 +634,12 @@ export class NftDataplane {
         touched.clear();
       },
       lost: () => {
+        touched.clear();
         this.#forgetAll();
         this.#options.onEvent?.({ event: "lost" });
       },
     });
-    // The rest of a commit may wait still: better forget once too often.
+    // The end of a commit may not have come yet: better forget once too often.
     for (const plane of touched) this.#forget(plane);
   }
 }

@@ -27,6 +27,12 @@ function soon(_milliseconds: number, work: () => void): () => void {
   return () => cancelled = true;
 }
 
+/** Waits for what is under way; the work pauses for other work now and then. */
+async function until(done: () => boolean): Promise<void> {
+  for (let i = 0; i < 5000 && !done(); i++) await new Promise((r) => setTimeout(r));
+  assert(done());
+}
+
 /** A dataplane on a fake kernel, and a client of another program. */
 function harness(options: DataplaneOptions & { deaf?: boolean } = {}, kernel = new FakeNft()) {
   const events: DataplaneEvent[] = [];
@@ -313,9 +319,24 @@ Deno.test("damage is mended without being asked, as soon as it is heard of", asy
   await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
   assert.equal(readContent(other, 4), undefined);
   dataplane.heard();
-  for (let i = 0; i < 50 && !readContent(other, 4); i++) await Promise.resolve();
+  await until(() => readContent(other, 4) !== undefined);
   assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(desired));
   await dataplane.close();
+});
+
+Deno.test("who touched our table is told also if the news comes in two parts", async () => {
+  const h = harness();
+  await h.dataplane.apply({ 4: ruleset(4, [chain("a", accept)]), 6: empty6 });
+  h.dataplane.heard();
+  const receive = h.listener.receive.bind(h.listener);
+  await h.other.commit(h.other.begin().deleteTable({ family: "ip", name: "calico" }));
+  let parts = 0;
+  h.listener.receive = (wait) => parts++ === 1 ? undefined : receive(wait);
+  h.dataplane.heard();
+  assert.deepEqual(h.events.filter(({ event }) => event === "foreign"), []);
+  h.dataplane.heard();
+  assert.equal(h.events.filter(({ event }) => event === "foreign").length, 1);
+  await h.dataplane.close();
 });
 
 Deno.test("what others do to their own tables costs no reading", async () => {
@@ -505,7 +526,7 @@ Deno.test("a repair that fails for good is told of", async () => {
   await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
   kernel.onBatch = (port) => port !== other.port ? 1 : undefined;
   dataplane.heard();
-  for (let i = 0; i < 500 && told.length === 0; i++) await Promise.resolve();
+  await until(() => told.length > 0);
   assert.match(told[0].message, /operation not permitted/);
 });
 
