@@ -53,7 +53,7 @@ const GROUPS: Group[] = [
   },
   { name: "kernel", run: { test: ["tests/ffi", "tests/nft", "tests/node"] } },
   { name: "kube", run: { test: ["tests/kube"] } },
-  { name: "store", run: { test: ["tests/store"] } },
+  { name: "store", run: { test: ["tests/store"] }, binary: true },
   { name: "commands", run: { test: ["tests/cli"] }, binary: true },
   { name: "cni", run: { test: ["tests/cni"] }, binary: true },
   { name: "data", run: { test: ["tests/data"] }, binary: true },

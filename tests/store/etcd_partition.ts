@@ -1,14 +1,16 @@
 /**
- * Eight processes that assign and release addresses on one etcd of three members, each member on a
- * wire of its own, while members are killed, paused, unplugged and cut off from each other. What the
- * processes said is then judged: no address was two handles' at a time, none is lost.
+ * Eight nodes that assign and release addresses on one etcd of three members, each member on a wire of
+ * its own, while members are killed, paused, unplugged and cut off from each other. A node is a process
+ * with an IPAM of its own, or the built executable's service that is called as a runtime calls it. What
+ * was said is then judged: no address was two handles' at a time, none is lost.
  */
 import assert from "node:assert/strict";
-import { tool } from "../cluster/harness.ts";
+import { binary, tool } from "../cluster/harness.ts";
 import { EtcdCluster } from "./etcd_server.ts";
-import { judge, spawnIpam, Speaker } from "./ipam_log.ts";
+import { judge, NETWORK, spawnIpam, Speaker } from "./ipam_log.ts";
+import { NodeServices, type Place } from "./node_services.ts";
 
-const PROCESSES = 8;
+const NODES = 8;
 const decoder = new TextDecoder();
 
 export interface Verdict {
@@ -20,11 +22,27 @@ export interface Verdict {
   readonly seconds: number;
 }
 
-/** A hub with three members on it; every process of ours runs in the hub. */
+export interface FaultOptions {
+  /** Addresses to assign in all. */
+  readonly total: number;
+  /** How long each fault lasts. */
+  readonly faultSeconds: number;
+  /** Whether nodes are services of the built executable. */
+  readonly services?: boolean;
+}
+
+/** A hub with three members and, where they are services, the nodes on it; all else runs in the hub. */
 class Wires {
   readonly id = `p${Deno.pid}`;
   readonly hub = `${this.id}h`;
   readonly places = [1, 2, 3].map((i) => ({ netns: `${this.id}m${i}`, ip: `10.99.0.${i}` }));
+  readonly nodes: readonly Place[];
+
+  constructor(services: boolean) {
+    this.nodes = Array.from({ length: services ? NODES : 0 }, (_, i) => (
+      { netns: `${this.id}n${i}`, ip: `10.99.0.${i + 10}` }
+    ));
+  }
 
   async make(): Promise<void> {
     await tool(undefined, "ip", "netns", "add", this.hub);
@@ -32,7 +50,7 @@ class Wires {
     await tool(this.hub, "ip", "link", "add", "br0", "type", "bridge");
     await tool(this.hub, "ip", "address", "add", "10.99.0.100/24", "dev", "br0");
     await tool(this.hub, "ip", "link", "set", "br0", "up");
-    for (const { netns, ip } of this.places) {
+    for (const { netns, ip } of [...this.places, ...this.nodes]) {
       await tool(undefined, "ip", "netns", "add", netns);
       await tool(netns, "ip", "link", "set", "lo", "up");
       const wire = this.wire(netns);
@@ -74,7 +92,7 @@ class Wires {
   }
 
   async takeDown(): Promise<void> {
-    for (const netns of [this.hub, ...this.places.map((place) => place.netns)]) {
+    for (const { netns } of [{ netns: this.hub }, ...this.places, ...this.nodes]) {
       await tool(undefined, "ip", "netns", "del", netns);
     }
   }
@@ -93,21 +111,28 @@ async function records(hub: string, endpoints: string[], nodes = 0): Promise<Rec
   return JSON.parse(decoder.decode(stdout));
 }
 
-/** Runs it with so many addresses in all; throws where the log or the records are not as they must be. */
-export async function assignUnderFaults(total: number, faultSeconds: number): Promise<Verdict> {
-  const wires = new Wires();
+/** Throws where the log or the records are not as they must be. */
+export async function assignUnderFaults(options: FaultOptions): Promise<Verdict> {
+  const { total, faultSeconds, services: byServices = false } = options;
+  const wires = new Wires(byServices);
   const began = performance.now();
   let cluster: EtcdCluster | undefined;
+  let services: NodeServices | undefined;
   const speakers: Speaker[] = [];
   try {
     await wires.make();
     cluster = await EtcdCluster.start({ members: 3, places: wires.places });
     const { endpoints } = cluster;
-    const empty = await records(wires.hub, endpoints, PROCESSES);
+    const empty = await records(wires.hub, endpoints, NODES);
     assert.deepEqual(empty.allocated, []);
-    const count = Math.ceil(total / PROCESSES), hold = Math.max(10, Math.ceil(count / 10));
-    for (let i = 0; i < PROCESSES; i++) {
-      const options = { endpoints, node: `n${i}`, count, hold };
+    const count = Math.ceil(total / NODES), hold = Math.max(10, Math.ceil(count / 10));
+    const datastore = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: endpoints.join() };
+    services = new NodeServices(wires.nodes, datastore);
+    await services.start();
+    for (let i = 0; i < NODES; i++) {
+      const service = { socket: services.socket(i), netns: `/run/netns/${wires.hub}` };
+      const way = byServices ? { service } : { endpoints };
+      const options = { ...way, node: `n${i}`, count, hold };
       speakers.push(new Speaker(spawnIpam("--work", options, wires.hub)));
     }
     const ends = Promise.all(speakers.map((speaker) => speaker.ended));
@@ -118,7 +143,11 @@ export async function assignUnderFaults(total: number, faultSeconds: number): Pr
     const { assigned, unsure, held } = judge(speakers.map(({ lines }) => lines));
     assert(assigned >= total, `${assigned} of ${total} assigned`);
     const then = await records(wires.hub, endpoints);
-    assert.deepEqual(new Map(then.allocated.sort()), new Map([...held].sort()));
+    const theirs = (handle: string) => byServices ? `${NETWORK}.${handle}` : handle;
+    assert.deepEqual(
+      new Map(then.allocated.sort()),
+      new Map([...held].map(([address, handle]) => [address, theirs(handle)] as const).sort()),
+    );
     await Promise.all(speakers.map((speaker) => speaker.release()));
     const after = await records(wires.hub, endpoints);
     assert.deepEqual(after.allocated, [], "every address was given back");
@@ -126,6 +155,7 @@ export async function assignUnderFaults(total: number, faultSeconds: number): Pr
     // handle without an address, which the collection of garbage takes away. They must be few.
     const left = after.handles.length;
     assert(left <= faults, `${left} empty handles after ${faults} faults: ${after.handles}`);
+    if (byServices) await assertClean(wires.hub, endpoints, left);
     return { assigned, unsure, faults, left, seconds: (performance.now() - began) / 1000 };
   } finally {
     for (const { child } of speakers) {
@@ -133,8 +163,34 @@ export async function assignUnderFaults(total: number, faultSeconds: number): Pr
         child.kill("SIGKILL");
       } catch { /* It has ended. */ }
     }
+    await services?.stop();
     await cluster?.stop();
     await wires.takeDown();
+  }
+}
+
+/** `ipam check` finds nothing but these empty handles, and nothing when they were released. */
+async function assertClean(hub: string, endpoints: readonly string[], left: number): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  const report = `${folder}/report.json`;
+  const command = async (...words: string[]) => {
+    const { code, stdout, stderr } = await new Deno.Command("ip", {
+      args: ["netns", "exec", hub, binary(), ...words],
+      env: { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: endpoints.join() },
+    }).output();
+    return { code, said: decoder.decode(stdout) + decoder.decode(stderr) };
+  };
+  try {
+    const first = await command("ipam", "check", "-o", report);
+    assert.equal(first.code, left === 0 ? 0 : 1, first.said);
+    if (left === 0) return;
+    const { findings } = JSON.parse(await Deno.readTextFile(report));
+    assert.equal(findings.length, left, first.said);
+    await command("ipam", "release", "--from-report", report, "--force");
+    const last = await command("ipam", "check");
+    assert.equal(last.code, 0, last.said);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
 }
 

@@ -6,6 +6,9 @@ import assert from "node:assert/strict";
 
 const HERE = new URL(".", import.meta.url).pathname;
 
+/** Name of the network in CNI calls; a handle in the datastore is `<network>.<container>`. */
+export const NETWORK = "pods";
+
 export interface Held {
   readonly handle: string;
   readonly address: string;
@@ -22,7 +25,7 @@ export function spawnIpam(mode: "--work" | "--check", options: unknown, netns?: 
     args: words.slice(1),
     stdin: "piped",
     stdout: "piped",
-    stderr: "inherit",
+    stderr: "piped",
   }).spawn();
 }
 
@@ -56,6 +59,7 @@ export class Speaker {
   async #listen(): Promise<void> {
     let rest = "";
     const text = new TextDecoder();
+    const complaint = new Response(this.child.stderr).text();
     for await (const chunk of this.child.stdout) {
       const lines = (rest + text.decode(chunk, { stream: true })).split("\n");
       rest = lines.pop()!;
@@ -63,7 +67,7 @@ export class Speaker {
       if (lines.some((line) => line.startsWith("done "))) this.done = true;
     }
     const { success } = await this.child.status;
-    assert(success || this.killed, "a process ended by itself");
+    assert(success || this.killed, `a process ended by itself: ${await complaint}`);
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * One node's IPAM on an etcd or a served store, as a process of its own: assigns and releases, and says
- * on standard output what it does and when (nanoseconds of the machine's monotonic clock, the same in
- * all):
+ * One node's pods, as a process of its own: assigns and releases addresses, by an IPAM of its own on an
+ * etcd or a served store, or by CNI calls of the IPAM plugin to a node's service. Says on standard output
+ * what it does and when (nanoseconds of the machine's monotonic clock, the same in all):
  *
  *     try <handle>                       an address is asked for
  *     got <time> <handle> <address>      the address is this handle's from here
@@ -19,6 +19,7 @@
  *
  *     deno run -A ipam_process.ts --work '{"endpoints": [...], "node": "n1", "count": 100, "hold": 20}'
  */
+import { encodeRequest, parseHead } from "../../cni/request.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { IpamError } from "../../mod/ipam/errors.ts";
 import { checkRecords } from "../../mod/ipam/testing/checks.ts";
@@ -27,12 +28,13 @@ import { resourceKey } from "../../mod/model/keys.ts";
 import { openEtcd } from "../../mod/store/etcd/mod.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { StoreError } from "../../mod/store/store.ts";
-import type { Held, Standing } from "./ipam_log.ts";
+import { type Held, NETWORK, type Standing } from "./ipam_log.ts";
 
 export interface ProcessOptions {
-  /** Of an etcd; or the socket of a served store. */
+  /** Of an etcd; or the socket of a served store; or that of a node's service, and pods' namespace. */
   endpoints?: string[];
   socket?: string;
+  service?: { socket: string; netns: string };
   node: string;
   /** Addresses to assign in all, and to hold at a time. */
   count: number;
@@ -65,7 +67,67 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** Passing trouble: the store is away, or others were quicker for too long. */
 function passes(error: unknown): boolean {
   if (error instanceof StoreError) return error.kind === "unavailable";
+  if (error instanceof CallError) return error.code === undefined || error.code === 11;
   return error instanceof IpamError && (error.kind === "conflict" || error.kind === "draining");
+}
+
+/** A CNI call that failed: with a code, or without an answer. */
+class CallError extends Error {
+  constructor(readonly code: number | undefined, message: string) {
+    super(message);
+  }
+}
+
+/** As much as was announced: who goes on listening has not yet taken the answer. */
+async function readAnswer(socket: Deno.UnixConn) {
+  let bytes = new Uint8Array(0);
+  const chunk = new Uint8Array(4096);
+  for (;;) {
+    const end = bytes.indexOf(10);
+    const head = end < 0 ? undefined : parseHead(bytes.subarray(0, end));
+    if (end >= 0 && !head) throw new Error("no answer of a node service");
+    if (head && bytes.length === end + 1 + head.length) {
+      return { head, body: bytes.subarray(end + 1) };
+    }
+    const n = await socket.read(chunk);
+    if (n === null) throw new Error("no whole answer");
+    bytes = new Uint8Array([...bytes, ...chunk.subarray(0, n)]);
+  }
+}
+
+/** What a runtime would run `tortie-ipam` for, without a process for each call. */
+async function callService(
+  { socket: path, netns }: NonNullable<ProcessOptions["service"]>,
+  command: string,
+  handle: string,
+): Promise<any> {
+  const env = {
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: handle,
+    CNI_NETNS: netns,
+    CNI_IFNAME: "eth0",
+    CNI_PATH: "/nowhere",
+  };
+  const conf = {
+    cniVersion: "1.0.0",
+    name: NETWORK,
+    type: "tortie",
+    ipam: { type: "tortie-ipam" },
+  };
+  const stdin = encoder.encode(JSON.stringify(conf));
+  let head: { exit: number }, body: Uint8Array;
+  try {
+    using socket = await Deno.connect({ transport: "unix", path });
+    const request = encodeRequest({ argv0: "tortie-ipam", env, stdin });
+    for (let at = 0; at < request.length;) at += await socket.write(request.subarray(at));
+    await socket.closeWrite();
+    ({ head, body } = await readAnswer(socket));
+  } catch (error) {
+    throw new CallError(undefined, (error as Error).message);
+  }
+  const said = body.length > 0 ? JSON.parse(new TextDecoder().decode(body)) : undefined;
+  if (head.exit !== 0) throw new CallError(said?.code, said?.msg);
+  return said;
 }
 
 async function insist<T>(run: () => Promise<T>): Promise<T> {
@@ -80,12 +142,14 @@ async function insist<T>(run: () => Promise<T>): Promise<T> {
 }
 
 const [mode, json] = Deno.args[0] === "--work" ? Deno.args : ["--check", Deno.args[1]];
-const { endpoints, socket, node, count, hold, before }: ProcessOptions = JSON.parse(json);
+const { endpoints, socket, service, node, count, hold, before }: ProcessOptions = JSON.parse(json);
 const store = endpoints
   ? await openEtcd({ kind: "etcd", endpoints, tls: {} }, { lazily: true })
-  : remoteStore(socket!, { patienceMs: 5000 });
+  : socket
+  ? remoteStore(socket, { patienceMs: 5000 })
+  : undefined;
 
-if (mode === "--check") {
+if (store && mode === "--check") {
   if (count > 0) {
     await insist(() =>
       store.put(resourceKey(POOLS, "p"), {
@@ -104,7 +168,25 @@ if (mode === "--check") {
   Deno.exit(0);
 }
 
-const ipam = new Ipam(store);
+/** How addresses are had. */
+const addresses = store ? byIpam(new Ipam(store)) : byService(service!);
+
+function byIpam(ipam: Ipam) {
+  return {
+    assign: async (handle: string) =>
+      texts(await ipam.assign({ num4: 1, host: node, handle, use: "Workload" }))[0],
+    release: (handle: string) => ipam.releaseByHandle(handle),
+  };
+}
+
+function byService(service: NonNullable<ProcessOptions["service"]>) {
+  return {
+    assign: async (handle: string): Promise<string> =>
+      (await callService(service, "ADD", handle)).ips[0].address.split("/")[0],
+    release: (handle: string) => callService(service, "DEL", handle),
+  };
+}
+
 const held: Held[] = [...before?.held ?? []];
 let started = before?.started ?? 0, assigned = before?.assigned ?? 0, unsure = 0;
 
@@ -112,7 +194,7 @@ async function assign(): Promise<void> {
   const handle = `${node}.${++started}`;
   say(`try ${handle}`);
   try {
-    const [address] = texts(await ipam.assign({ num4: 1, host: node, handle, use: "Workload" }));
+    const address = await addresses.assign(handle);
     say(`got ${now()} ${handle} ${address}`);
     held.push({ handle, address });
     assigned++;
@@ -126,7 +208,7 @@ async function assign(): Promise<void> {
 }
 
 async function giveBack(handle: string): Promise<void> {
-  await insist(() => ipam.releaseByHandle(handle));
+  await insist(() => addresses.release(handle));
   say(`gone ${handle}`);
 }
 
@@ -148,4 +230,4 @@ for (const { handle, address } of held) say(`held ${handle} ${address}`);
 say(`done ${assigned} ${unsure}`);
 await Deno.stdin.read(new Uint8Array(16));
 while (held.length > 0) await release();
-await store.close();
+await store?.close();

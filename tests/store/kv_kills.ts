@@ -1,7 +1,8 @@
 /**
- * Several processes that assign and release addresses on one embedded store that another serves, while
- * kill -9 strikes the one that serves and those that assign. What they said is then judged: no address
- * was two handles' at a time, none is lost, and `ipam check` finds nothing at the end.
+ * Several nodes that assign and release addresses on one embedded store that another process serves,
+ * while kill -9 strikes the one that serves and those that assign: processes with an IPAM of their own,
+ * or services of the built executable that are called as a runtime calls them. What was said is then
+ * judged: no address was two handles' at a time, none is lost, and `ipam check` finds nothing at the end.
  */
 import assert from "node:assert/strict";
 import { remoteStore } from "../../mod/store/remote.ts";
@@ -10,10 +11,12 @@ import { NODES, POOLS } from "../../mod/ipam/testing/world.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
 import type { Store } from "../../mod/store/store.ts";
 import { command } from "../cli/harness.ts";
-import { judge, spawnIpam, Speaker, standing } from "./ipam_log.ts";
+import { tool } from "../cluster/harness.ts";
+import { judge, NETWORK, spawnIpam, Speaker, standing } from "./ipam_log.ts";
+import { NodeServices } from "./node_services.ts";
 import { Child } from "./processes.ts";
 
-const PROCESSES = 4;
+const NODE_COUNT = 4;
 
 export interface KillOptions {
   /** Addresses to assign in all. */
@@ -22,6 +25,8 @@ export interface KillOptions {
   readonly kills: number;
   /** Milliseconds between two. */
   readonly pauseMs: number;
+  /** Whether nodes are services of the built executable. */
+  readonly services?: boolean;
 }
 
 export interface KillVerdict {
@@ -34,22 +39,36 @@ export interface KillVerdict {
 
 /** Throws where the log or the records are not as they must be. */
 export async function assignUnderKills(options: KillOptions): Promise<KillVerdict> {
-  const { total, kills, pauseMs } = options;
+  const { total, kills, pauseMs, services: byServices = false } = options;
   const began = performance.now();
   const folder = await Deno.makeTempDir({ prefix: "tortie-kills-" });
   const socket = `${folder}/store.sock`;
-  const count = Math.ceil(total / PROCESSES), hold = Math.max(10, Math.ceil(count / 10));
-  const heard: string[][] = Array.from({ length: PROCESSES }, () => []);
+  const count = Math.ceil(total / NODE_COUNT), hold = Math.max(10, Math.ceil(count / 10));
+  const heard: string[][] = Array.from({ length: NODE_COUNT }, () => []);
   const serve = async () => {
     const child = new Child("server_process.ts", `${folder}/store.kv`, socket);
     assert.equal(await child.next(), "serving");
     return child;
   };
+  const made: string[] = [];
+  const pods = `k${Deno.pid}p`;
+  const places = Array.from({ length: byServices ? NODE_COUNT : 0 }, (_, i) => (
+    { netns: `k${Deno.pid}n${i}`, ip: `10.20.0.${i + 1}` }
+  ));
+  const services = new NodeServices(places, { TORTIE_STORE: socket });
   const work = (i: number) => {
-    const before = standing(heard[i]);
+    const service = { socket: services.socket(i), netns: `/run/netns/${pods}` };
+    const way = byServices ? { service } : { socket };
     return new Speaker(
-      spawnIpam("--work", { socket, node: `n${i}`, count, hold, before }),
+      spawnIpam("--work", { ...way, node: `n${i}`, count, hold, before: standing(heard[i]) }),
     );
+  };
+  const killOne = async (i: number) => {
+    if (byServices) return await services.kill(i);
+    await speakers[i].kill();
+    // What it says of its end is only true of one that lives to the end.
+    heard[i].push(...speakers[i].lines.filter((line) => !/^(held|done) /.test(line)));
+    speakers[i] = work(i);
   };
   let server = await serve();
   const store = remoteStore(socket, { patienceMs: 30_000 });
@@ -57,7 +76,21 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
   let storeKills = 0, processKills = 0;
   try {
     await prepare(store);
-    speakers = Array.from({ length: PROCESSES }, (_, i) => work(i));
+    if (byServices) {
+      for (const netns of [pods, ...places.map((place) => place.netns)]) {
+        await tool(undefined, "ip", "netns", "add", netns);
+        made.push(netns);
+      }
+      for (const { netns, ip } of places) {
+        await tool(netns, "ip", "link", "set", "lo", "up");
+        await tool(netns, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire");
+        await tool(netns, "ip", "link", "set", "wire", "up");
+        await tool(netns, "ip", "address", "add", `${ip}/24`, "dev", "eth0");
+        await tool(netns, "ip", "link", "set", "eth0", "up");
+      }
+      await services.start();
+    }
+    speakers = Array.from({ length: NODE_COUNT }, (_, i) => work(i));
     const isDone = () => speakers.every(({ done }) => done);
     while (storeKills < kills || processKills < kills || !isDone()) {
       await new Promise((resolve) => setTimeout(resolve, pauseMs * (0.5 + Math.random())));
@@ -69,18 +102,18 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
         storeKills++;
         server = await serve();
       } else {
-        const i = processKills++ % PROCESSES;
-        await speakers[i].kill();
-        // What it says of its end is only true of one that lives to the end.
-        heard[i].push(...speakers[i].lines.filter((line) => !/^(held|done) /.test(line)));
-        speakers[i] = work(i);
+        await killOne(processKills++ % NODE_COUNT);
       }
     }
     const logs = speakers.map(({ lines }, i) => [...heard[i], ...lines]);
     const { assigned, unsure, held } = judge(logs);
     assert(assigned >= total, `${assigned} of ${total} assigned`);
     const { allocated } = await checkRecords(store);
-    assert.deepEqual(new Map([...allocated].sort()), new Map([...held].sort()));
+    const theirs = (handle: string) => byServices ? `${NETWORK}.${handle}` : handle;
+    assert.deepEqual(
+      new Map([...allocated].sort()),
+      new Map([...held].map(([address, handle]) => [address, theirs(handle)] as const).sort()),
+    );
     await Promise.all(speakers.map((speaker) => speaker.release()));
     const after = await checkRecords(store);
     assert.deepEqual([after.allocated.size, after.handles.size], [0, 0], "all was given back");
@@ -91,6 +124,8 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
   } finally {
     await store.close();
     for (const speaker of speakers) await speaker.kill().catch(() => {});
+    await services.stop();
+    for (const netns of made) await tool(undefined, "ip", "netns", "del", netns);
     server.kill();
     await server.rest();
     await server.ended();
@@ -103,7 +138,7 @@ async function prepare(store: Store): Promise<void> {
     metadata: { name: "p" },
     spec: { cidr: "10.0.0.0/12", blockSize: 26 },
   });
-  for (let i = 0; i < PROCESSES; i++) {
+  for (let i = 0; i < NODE_COUNT; i++) {
     await store.put(resourceKey(NODES, `n${i}`), { metadata: { name: `n${i}` } });
   }
 }
