@@ -93,18 +93,20 @@ export async function compile(
   ], { cwd: staging, env: { DENORT_BIN: runtime } });
 }
 
-/** Bundles main.ts into `staging`: one chunk for each lazily imported role. */
-export async function bundle(staging: string): Promise<void> {
+/**
+ * Bundles main.ts into `staging`: one chunk for each lazily imported role. Not minified: the minifier
+ * writes `using x = open(); return x.read()` as `return open().read()`, and nothing is closed any more.
+ */
+export async function bundle(staging: string, entry = "main.ts"): Promise<void> {
   await deno([
     "bundle",
     "--lock=deno.lock",
     "--frozen",
     "--quiet",
-    "--minify",
     "--code-splitting",
     "--outdir",
     staging,
-    "main.ts",
+    entry,
   ], { cwd: ROOT });
   await addRequireShims(staging);
   await Deno.writeTextFile(`${staging}/deno.json`, "{}");
