@@ -341,5 +341,8 @@ export function nextHopFault(nextHop: Ip): string | undefined {
   }
   const unspecifiedOrLoopback = b.subarray(0, 15).every((x) => x === 0) && b[15] <= 1;
   if (b[0] === 0xff || unspecifiedOrLoopback) return "the next hop is not the address of a host";
+  // RFC 4291 2.5.5.2: an IPv4 node's, which no IPv6 packet goes to.
+  const mapped = b.subarray(0, 10).every((x) => x === 0) && b[10] === 0xff && b[11] === 0xff;
+  if (mapped) return "the next hop is an IPv4 address, written as IPv6";
   return undefined;
 }

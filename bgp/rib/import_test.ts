@@ -48,6 +48,7 @@ Deno.test("what may not be used, and why", () => {
     ["one beside it", others, { nextHop: mustIp("2001:db8::8") }, undefined],
     ["loopback", context, { nextHop: mustIp("127.0.0.1") }, /not the address of a host/],
     ["multicast", context, { nextHop: mustIp("ff02::1") }, /not the address of a host/],
+    ["mapped", context, { nextHop: mustIp("::ffff:10.0.0.7") }, /is an IPv4 address/],
     ["::1", context, { nextHop: mustIp("::1") }, /not the address of a host/],
     ["none", context, { nextHop: undefined }, /no next hop/],
   ];

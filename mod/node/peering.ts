@@ -9,8 +9,9 @@
  *
  * One session carries one family, over that family's addresses. Of two nodes the one whose address is
  * the smaller text waits: a comparison of numbers would meet real Calico's comparison of texts with
- * both ends waiting. What cannot be made a session becomes a problem that names its object, and
- * nothing else suffers from it. Pure.
+ * both ends waiting. An address that several Nodes claim is the eldest's, as every node sees it, and
+ * this node's own is its own. What cannot be made a session becomes a problem that names its object,
+ * and nothing else suffers from it. Pure.
  */
 import { createHash } from "node:crypto";
 import type { AddressFamily, ListenConfig, PeerConfig, RouteFilter } from "../../bgp/config.ts";
@@ -108,10 +109,40 @@ class PeeringMaker {
   readonly #problems: Problem[] = [];
   readonly #global: BGPConfiguration["spec"];
   readonly #me: Node | undefined;
+  /** Whose an address and port are: the name of a Node. */
+  readonly #owners: ReadonlyMap<string, string>;
 
   constructor(readonly input: PeeringInput) {
     this.#global = input.bgpConfigurations.get("default")?.spec ?? ({} as BGPConfiguration["spec"]);
     this.#me = input.nodes.get(input.nodeName);
+    this.#owners = this.#findOwners();
+  }
+
+  #findOwners(): Map<string, string> {
+    const { nodes, nodeName } = this.input;
+    const age = ([name, node]: [string, Node]) =>
+      name === nodeName ? "" : node.metadata.creationTimestamp ?? "later";
+    const byAge = sorted(nodes).sort((a, b) => age(a) < age(b) ? -1 : age(a) > age(b) ? 1 : 0);
+    const owners = new Map<string, string>();
+    for (const [name, node] of byAge) {
+      for (const family of FAMILIES) {
+        const address = nodeAddressOf(node, family);
+        if (!address) continue;
+        const key = sessionKey({ address, port: this.#portOf(name) });
+        const owner = owners.get(key);
+        if (owner === undefined) owners.set(key, name);
+        else {
+          const whose = owner === nodeName ? "this node's own" : `the Node ${owner}'s already`;
+          this.#say(
+            "Node",
+            node,
+            `its address ${formatIp(address)} is ${whose}, so it gets no BGP session; ` +
+              "give it another address, or delete it if that machine is gone",
+          );
+        }
+      }
+    }
+    return owners;
   }
 
   make(): Peering {
@@ -195,9 +226,10 @@ class PeeringMaker {
   /** Sessions to another node: one for each family that both ends have. */
   #toNode(kind: Session["kind"], name: string, node: Node, peer?: BGPPeer): Session[] {
     return FAMILIES.flatMap((family): Session[] => {
-      const address = nodeAddressOf(node, family);
+      const address = nodeAddressOf(node, family), port = this.#portOf(name);
       if (!address || !nodeAddressOf(this.#me, family)) return [];
-      return [{ kind, address, port: this.#portOf(name), as: this.#asOf(node), node, peer }];
+      if (this.#owners.get(sessionKey({ address, port })) !== name) return [];
+      return [{ kind, address, port, as: this.#asOf(node), node, peer }];
     });
   }
 
@@ -285,9 +317,10 @@ class PeeringMaker {
   #nodeAt(ip: Ip): [string, Node] | undefined {
     const text = formatIp(ip);
     const family = ip.family === 4 ? "ipv4" : "ipv6";
-    return [...this.input.nodes].find(([, node]) => {
+    return [...this.input.nodes].find(([name, node]) => {
       const address = nodeAddressOf(node, family);
-      return address !== undefined && formatIp(address) === text;
+      if (address === undefined || formatIp(address) !== text) return false;
+      return this.#owners.get(sessionKey({ address, port: this.#portOf(name) })) === name;
     });
   }
 
@@ -391,7 +424,7 @@ function sorted<T>(map: ReadonlyMap<string, T>): [string, T][] {
   return [...map].sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0);
 }
 
-function sessionKey({ address, port }: Session): string {
+function sessionKey({ address, port }: Pick<Session, "address" | "port">): string {
   return `${formatIp(address)} ${port ?? DEFAULT_BGP_PORT}`;
 }
 

@@ -139,6 +139,32 @@ Deno.test("AS numbers, ports, router ID, listeners", () => {
   assert.match(bad.problems[0].message, /neither hash nor an IPv4 address/);
 });
 
+Deno.test("an address of several Nodes is the eldest's, our own is ours, and it is told", () => {
+  const nodes = map<any>(nodeKind, {
+    ...THREE,
+    intruder: node("10.0.0.10/24", undefined, { asNumber: 65001 }),
+    "a-mirror": node("10.0.0.9/24"),
+  });
+  const born = (name: string, time: string) => nodes.get(name).metadata.creationTimestamp = time;
+  born("b", "2026-01-01T00:00:00Z");
+  born("a", "2026-01-03T00:00:00Z");
+  born("intruder", "2026-01-02T00:00:00Z");
+  born("a-mirror", "2026-01-01T00:00:00Z");
+  const of = (nodeName: string) => make(nodeName, { nodes: {} }, { nodes });
+  const a = of("a");
+  assert.deepEqual(show(a), [
+    "Mesh_10_0_0_10 64512",
+    "Mesh_fd00__a 64512 passive",
+    "Mesh_10_0_0_11 64512",
+  ]);
+  assert.deepEqual(a.problems.map(({ object }) => object), ["Node a-mirror", "Node intruder"]);
+  assert.match(a.problems[0].message, /10\.0\.0\.9 is this node's own, so it gets no BGP session/);
+  assert.match(a.problems[1].message, /10\.0\.0\.10 is the Node b's already/);
+  // Who came later is told by all others in the same way.
+  assert.deepEqual(of("c").problems.map(({ object }) => object), ["Node intruder", "Node a"]);
+  assert.match(of("c").problems[1].message, /is the Node a-mirror's already/);
+});
+
 Deno.test("explicit peers: global before node, one for each address and port, never oneself", () => {
   const configurations = { default: { nodeToNodeMeshEnabled: false } };
   const peers: World["peers"] = {
