@@ -139,6 +139,17 @@ export class AttributeCursor {
     return this;
   }
 
+  /** Stands on the same attribute as the other one does. */
+  standWith(other: AttributeCursor): this {
+    this.aim(other.#bytes, other.#next, other.#limit, other.#view);
+    this.type = other.type;
+    this.isNested = other.isNested;
+    this.isNetByteOrder = other.isNetByteOrder;
+    this.start = other.start;
+    this.end = other.end;
+    return this;
+  }
+
   next(): boolean {
     const at = this.#next;
     if (at + NLA_HEADER > this.#limit) return false;

@@ -2,8 +2,8 @@
  * A conversation with nf_tables: read what is there, commit transactions. It runs over a Connection
  * and so over the kernel or over a fake one.
  *
- * Reading: a ruleset is several dumps, and others may commit between two of them. So a snapshot names
- * the generation before and after; equal means that it is of one piece.
+ * Reading: a table is several dumps, and others may commit between two of them. Who reads one asks for
+ * the generation before and after; equal means that what was read is of one piece.
  *
  * Committing: the kernel works inside send(2), and its refusals wait when it comes back; no
  * acknowledgement is asked for, because it would prove nothing (see transaction.ts). A big batch is
@@ -39,24 +39,9 @@ import {
   NFT_MSG_GETSET,
   NFT_MSG_GETSETELEM,
   NFT_MSG_GETTABLE,
-  NFT_SET_ANONYMOUS,
   type NftFamily,
   nftFamilyNumber,
 } from "./wire.ts";
-
-/** One table as it was read. */
-export interface TableSnapshot {
-  /** Of the ruleset when the reading began; the same at the end (`whole`), or not. */
-  readonly generation: number;
-  readonly whole: boolean;
-  /** Undefined: there is no such table, and nothing in it. */
-  readonly table: NftTable | undefined;
-  readonly chains: readonly NftChain[];
-  /** Chain by chain, in their order. */
-  readonly rules: readonly NftRuleHead[];
-  /** Without anonymous sets, which belong to their rules. */
-  readonly sets: readonly NftSet[];
-}
 
 export interface NftClientOptions {
   /** Makes room for a datagram of so many bytes in the socket's send buffer. */
@@ -209,29 +194,25 @@ export class NftClient {
     return (await this.#connection.dumpInTurns(...elementsDump(set), pause, despiteCommits)).flat();
   }
 
-  /** Everything in a table but the elements of its sets. Lets the event loop live meanwhile. */
-  async snapshot(table: TableName, reading: Reading = {}): Promise<TableSnapshot> {
+  /**
+   * Reads the rules of a table, chain by chain, in their order. `read` is given the head of each and a
+   * cursor that stands on its expressions. Lets the event loop live meanwhile.
+   */
+  rulesInTurns<T>(
+    table: TableName,
+    read: (head: NftRuleHead, expressions: AttributeCursor) => T,
+    reading: Reading = {},
+  ): Promise<T[]> {
     const { pause = inTurns(), despiteCommits } = reading;
-    const generation = this.generation();
-    const found = this.table(table);
-    const chains: NftChain[] = [], rules: NftRuleHead[] = [], sets: NftSet[] = [];
-    if (found) {
-      chains.push(...this.chains(table));
-      const cursor = new AttributeCursor();
-      for (
-        const rule of await this.#connection.dumpInTurns(
-          `list rules of table ${table.family} ${table.name}`,
-          NFT_MSG_GETRULE,
-          (e) => putRuleName(e, { family: table.family, table: table.name }),
-          (m) => getRuleHead(m, cursor),
-          pause,
-          despiteCommits,
-        )
-      ) rules.push(rule);
-      sets.push(...this.sets(table).filter((set) => !(set.flags & NFT_SET_ANONYMOUS)));
-    }
-    const whole = this.generation() === generation;
-    return { generation, whole, table: found, chains, rules, sets };
+    const cursor = new AttributeCursor(), expressions = new AttributeCursor();
+    return this.#connection.dumpInTurns(
+      `list rules of table ${table.family} ${table.name}`,
+      NFT_MSG_GETRULE,
+      (e) => putRuleName(e, { family: table.family, table: table.name }),
+      (m) => read(getRuleHead(m, cursor, expressions), expressions),
+      pause,
+      despiteCommits,
+    );
   }
 
   /** A new transaction. With a generation it is refused if another has committed since. */

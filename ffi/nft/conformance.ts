@@ -437,8 +437,8 @@ export const cases: Record<string, (kernel: Kernel) => Promise<void>> = {
     assert.deepEqual(k.client.rules(name), []);
     assert.throws(() => k.client.sets(name), (error) => isKernelError(error, "ENOENT"));
     assert.throws(() => k.client.elements(set("s")), (error) => isKernelError(error, "ENOENT"));
-    const { table: found, chains, rules, sets, whole } = await k.client.snapshot(name);
-    assert.deepEqual([found, chains, rules, sets, whole], [undefined, [], [], [], true]);
+    assert.equal(k.client.table(name), undefined);
+    assert.deepEqual(await k.client.rulesInTurns(name, (head) => head), []);
   },
 
   "commits are heard of, with who made them": async (k) => {

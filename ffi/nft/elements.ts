@@ -10,9 +10,15 @@ import type { MessageEncoder } from "../netlink/encoder.ts";
 import { type Data, getData, putData } from "./data.ts";
 import { putFamily } from "./objects.ts";
 import type { NftSetRef } from "./set.ts";
-import { NFGENMSG, NFT_SET_ELEM_INTERVAL_END, nftFamilyNumber } from "./wire.ts";
+import {
+  NFGENMSG,
+  NFT_SET_ELEM_CATCHALL,
+  NFT_SET_ELEM_INTERVAL_END,
+  nftFamilyNumber,
+} from "./wire.ts";
 
 export interface NftElement {
+  /** Empty in the element that stands for all that no other holds (NFT_SET_ELEM_CATCHALL). */
   readonly key: Uint8Array;
   /** Last key of the interval, for concatenations. */
   readonly keyEnd?: Uint8Array;
@@ -70,7 +76,7 @@ export function putElementsName(encoder: MessageEncoder, set: NftSetRef): void {
 function putElement(encoder: MessageEncoder, number: number, element: NftElement): void {
   encoder.openNested(number);
   if (element.flags) encoder.attrBe32(NFTA_SET_ELEM_FLAGS, element.flags);
-  putData(encoder, NFTA_SET_ELEM_KEY, { value: element.key });
+  if (!isCatchAll(element)) putData(encoder, NFTA_SET_ELEM_KEY, { value: element.key });
   if (element.keyEnd) putData(encoder, NFTA_SET_ELEM_KEY_END, { value: element.keyEnd });
   if (element.data) putData(encoder, NFTA_SET_ELEM_DATA, element.data);
   if (element.userdata) encoder.attrBytes(NFTA_SET_ELEM_USERDATA, element.userdata);
@@ -199,6 +205,7 @@ export function readIntervals(elements: readonly NftElement[]): KeyInterval[] {
   const intervals: KeyInterval[] = [];
   let first: Uint8Array | undefined;
   for (const element of inOrder(elements)) {
+    if (isCatchAll(element)) continue;
     if (isEnd(element)) {
       const last = keyBefore(element.key);
       if (first && last) intervals.push({ first, last });
@@ -209,6 +216,10 @@ export function readIntervals(elements: readonly NftElement[]): KeyInterval[] {
   }
   if (first) intervals.push({ first, last: new Uint8Array(first.length).fill(0xff) });
   return intervals;
+}
+
+export function isCatchAll(element: NftElement): boolean {
+  return ((element.flags ?? 0) & NFT_SET_ELEM_CATCHALL) !== 0;
 }
 
 export function isEnd(element: NftElement): boolean {

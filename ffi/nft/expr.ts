@@ -43,7 +43,13 @@ export const FIB = { saddr: 1, daddr: 2, mark: 4, iif: 8, oif: 16 } as const;
 /** Route type that a fib lookup with `addrtype` yields for an address of this host. */
 export const RTN_LOCAL = 2;
 /** Flags of nat, masq and redir. */
-export const NAT_RANGE = { proto: 2, random: 4, persistent: 8, fullyRandom: 16 } as const;
+export const NAT_RANGE = {
+  addresses: 1,
+  proto: 2,
+  random: 4,
+  persistent: 8,
+  fullyRandom: 16,
+} as const;
 
 /** Loads a property of the packet's handling into `dreg`, or sets it from `sreg`. */
 export interface MetaExpression {

@@ -216,12 +216,18 @@ export function getRule(message: MessageCursor): NftRule | undefined {
   return { family, table, chain, handle, position, expressions, userdata };
 }
 
-/** As getRule, with the expressions passed over. */
-export function getRuleHead(message: MessageCursor, cursor: AttributeCursor): NftRuleHead {
+/** As getRule, with the expressions passed over; `expressions` comes to stand on them. */
+export function getRuleHead(
+  message: MessageCursor,
+  cursor: AttributeCursor,
+  expressions?: AttributeCursor,
+): NftRuleHead {
   let chain = "", handle = 0;
   let userdata: Uint8Array | undefined;
+  if (expressions) expressions.start = expressions.end = 0;
   for (const a = message.attributesInto(cursor, NFGENMSG); a.next();) {
-    if (a.type === NFTA_RULE_CHAIN) chain = a.string();
+    if (a.type === NFTA_RULE_EXPRESSIONS) expressions?.standWith(a);
+    else if (a.type === NFTA_RULE_CHAIN) chain = a.string();
     else if (a.type === NFTA_RULE_HANDLE) handle = Number(a.be64());
     else if (a.type === NFTA_RULE_USERDATA) userdata = a.bytes();
   }

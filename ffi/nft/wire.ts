@@ -121,6 +121,8 @@ export const NFT_SET_CONCAT = 0x80;
 
 /** Flag of an element: it stands behind the last key of an interval. */
 export const NFT_SET_ELEM_INTERVAL_END = 0x1;
+/** Flag of an element that has no key: it stands for all that no other holds. */
+export const NFT_SET_ELEM_CATCHALL = 0x2;
 
 /** DATA_TYPE of a map whose values are verdicts. */
 export const NFT_DATA_VERDICT = 0xffffff00;

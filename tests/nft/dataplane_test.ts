@@ -345,7 +345,65 @@ async function mended(content: Parts["content"], wanted: unknown): Promise<numbe
   return NaN;
 }
 
-const damages: Record<string, string> = {
+/**
+ * Changes a rule of the table ip calico and keeps its comment, with `nft replace rule`. `listing` is
+ * nft's with handles, `words` the rule's as nft writes it behind the mark's comment.
+ */
+function underComment(listing: string, words: string, change: (rule: string) => string): string {
+  let table = "", chain = "";
+  for (const line of listing.split("\n").map((text) => text.trim())) {
+    if (line.startsWith("table ")) table = line.split(" ").slice(1, 3).join(" ");
+    if (table !== "ip calico") continue;
+    if (line.startsWith("chain ")) chain = line.split(" ")[1];
+    const [rule, handle] = line.split(" # handle ");
+    if (!rule.includes("cali:") || !rule.includes(words)) continue;
+    const changed = change(rule);
+    assert.notEqual(changed, rule);
+    return `replace rule ip calico ${chain} handle ${handle} ${changed}`;
+  }
+  throw new Error(`no rule "${words}" in\n${listing}`);
+}
+
+/** A script for nft, or how to make it of nft's listing with handles. */
+const damages: Record<string, string | ((listing: string) => string)> = {
+  "another verdict under our comment": (listing) =>
+    underComment(listing, "Unknown interface", (rule) => rule.replace(" drop ", " accept ")),
+  "another verdict under our comment, at a flush and reload": (listing) =>
+    `flush ruleset\n${
+      listing.replace(/drop (comment "cali:[^"]*Unknown interface")/, "accept $1")
+    }`,
+  "another match under our comment": (listing) =>
+    underComment(listing, "ip saddr != 10.65.0.0/17", (rule) => rule.replace("/17", "/18")),
+  "one match less under our comment": (listing) =>
+    underComment(listing, "@cali40n-web", (rule) => rule.replace("ip daddr != @cali40pools ", "")),
+  "another set under our comment": (listing) =>
+    underComment(
+      listing,
+      "masquerade fully-random",
+      (rule) => rule.replace("ip saddr @cali40pools", "ip saddr @cali40s-peers"),
+    ),
+  "other ports under our comment": (listing) =>
+    `flush ruleset\n${listing.replace("8000-8080", "8000-8081")}`,
+  "another limit under our comment": (listing) =>
+    underComment(listing, "50/second", (rule) => rule.replace("50/second", "51/second")),
+  "another target under our comment": (listing) =>
+    underComment(
+      listing,
+      "jump cali-from-wl",
+      (rule) => rule.replace("jump cali-from-wl", "goto cali-fw-cali1"),
+    ),
+  "another address under our comment": (listing) =>
+    underComment(
+      listing,
+      "dnat to",
+      (rule) => rule.replace("dnat to 10.65.0.7", "dnat to 10.65.0.8"),
+    ),
+  "another mark under our comment": (listing) =>
+    underComment(listing, "0x00010000 return", (rule) => rule.replace("== 0x", "!= 0x")),
+  "every address in a set": "add element ip calico cali40s-peers { * }",
+  "every interface in a map": "add element ip calico cali-from-wl-dispatch { * : accept }",
+  "a set that takes no more": (listing) =>
+    `flush ruleset\n${listing.replace(/(set cali40s-peers \{[^}]*?type ipv4_addr)/, "$1\nsize 1")}`,
   "a rule too much": "add rule ip calico filter-FORWARD counter accept",
   "a rule too much, at the head": "insert rule ip6 calico cali-fw-cali1 drop",
   "no rules": "flush chain ip calico cali-fw-cali1",
@@ -377,7 +435,9 @@ for (const [what, script] of Object.entries(damages)) {
     await withDataplane(async ({ dataplane, scratch, content, events }) => {
       await dataplane.apply(samples);
       const wanted = families.map(content);
-      await scratch.nft(script);
+      await scratch.nft(
+        typeof script === "string" ? script : script(await scratch.sh("nft -a list ruleset")),
+      );
       const time = await mended(content, wanted);
       assert(time < 2000, `after ${time} ms`);
       // Where the rules are as they were (a table switched off), the news may still be under way.
@@ -388,6 +448,22 @@ for (const [what, script] of Object.entries(damages)) {
     });
   });
 }
+
+realTest("what was changed under its own comment is found by a fresh process too", async () => {
+  for (const [what, script] of Object.entries(damages)) {
+    if (typeof script === "string") continue;
+    await withDataplane(async ({ dataplane, scratch, content }) => {
+      await dataplane.apply(samples);
+      const wanted = families.map(content);
+      await dataplane.close();
+      await scratch.nft(script(await scratch.sh("nft -a list ruleset")));
+      const second = openNftDataplane({ netns: scratch.netns });
+      await second.apply(samples);
+      await second.close();
+      assert.deepEqual(families.map(content), wanted, what);
+    });
+  }
+});
 
 realTest("tables of others are left alone, and ours alone are removed", async () => {
   await withDataplane(async ({ dataplane, scratch }) => {

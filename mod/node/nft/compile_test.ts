@@ -14,7 +14,8 @@ import {
 } from "../../../ffi/nft/testing.ts";
 import { hostWord, portBytes } from "../../../ffi/nft/expr.ts";
 import type { Family, Rule, SetKind, Statement } from "../../../policy/rules.ts";
-import { type CompiledRule, compileRule, readMark } from "./compile.ts";
+import { type CompiledRule, compileRule } from "./compile.ts";
+import { readMark } from "./rule_mark.ts";
 import { CompileError } from "./terms.ts";
 
 const sets: Record<string, SetKind> = {

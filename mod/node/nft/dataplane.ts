@@ -35,9 +35,10 @@ import type { NftEvents } from "../../../ffi/nft/events.ts";
 import type { Transaction } from "../../../ffi/nft/transaction.ts";
 import { readComment } from "../../../ffi/nft/userdata.ts";
 import type { Family, RulesetDelta } from "../../../policy/rules.ts";
-import { readMark } from "./compile.ts";
 import { DataplaneError, type DataplaneOptions, type Rulesets } from "./dataplane_types.ts";
 import { applyPlan, isEmptyPlan, type Pause, Planner, type TablePlan } from "./plan.ts";
+import { readMark } from "./rule_mark.ts";
+import { RuleReader } from "./rule_reader.ts";
 import { isHeavy, skeletonWanted } from "./skeleton.ts";
 import { emptyTable, type KernelTable, readTable, type TableReading } from "./table.ts";
 import { nftFamily } from "./terms.ts";
@@ -81,6 +82,7 @@ interface Plane {
   readonly table: string;
   readonly wanted: Wanted;
   readonly planner: Planner;
+  readonly reader: RuleReader;
   /** Undefined: unknown, must be read. */
   kernel: KernelTable | undefined;
   /** Why it is read or changed, for events. */
@@ -144,6 +146,7 @@ export class NftDataplane {
       table,
       wanted: new Wanted(family),
       planner: new Planner(table, family),
+      reader: new RuleReader(),
       kernel: undefined,
       reason: "start",
       refusals: 0,
@@ -575,7 +578,8 @@ export class NftDataplane {
     let reading: TableReading;
     try {
       const despiteCommits = this.#events !== undefined;
-      reading = await readTable(this.#client, plane.table, plane.family, despiteCommits);
+      const { table, family, reader } = plane;
+      reading = await readTable(this.#client, table, family, despiteCommits, reader);
     } catch (error) {
       // A set that is deleted while the kernel lists it ends the list with an error.
       if (isKernelError(error) && isTorn()) {

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { Connection } from "../../../ffi/netlink/connection.ts";
 import { NftClient } from "../../../ffi/nft/client.ts";
+import { type Expression, portBytes } from "../../../ffi/nft/expr.ts";
 import { NftEvents } from "../../../ffi/nft/events.ts";
 import { FakeNft } from "../../../ffi/nft/fake.ts";
+import { readComment } from "../../../ffi/nft/userdata.ts";
 import type {
   Chain,
   Family,
@@ -276,6 +278,102 @@ Deno.test("other tables are not touched, ours alone are removed", async () => {
   assert.equal(kernel.tables.size, 2, "after remove nothing is wanted");
   await dataplane.apply(both(ruleset(4, [forward(accept)])));
   assert.equal(kernel.table("ip", "calico")!.chains.size, 1);
+});
+
+/** Ways to change what a rule says while its comment stays. */
+function changesOf(expressions: readonly Expression[]): Expression[][] {
+  const at = (i: number, ...now: Expression[]) => expressions.toSpliced(i, 1, ...now);
+  return expressions.flatMap((e, i): Expression[][] => {
+    const ways = [at(i), at(i, e, { kind: "counter" })];
+    if (e.kind === "immediate" && e.data.verdict) {
+      const code = e.data.verdict.code === "drop" ? "accept" : "drop";
+      ways.push(at(i, { ...e, data: { verdict: { code } } }));
+    } else if (e.kind === "cmp") {
+      ways.push(
+        at(i, { ...e, op: e.op === "eq" ? "neq" : "eq" }),
+        at(i, { ...e, data: e.data.map((byte, n) => n === 0 ? byte ^ 1 : byte) }),
+      );
+    } else if (e.kind === "bitwise") {
+      ways.push(at(i, { ...e, mask: e.mask.map((byte) => byte ^ 0x80) }));
+    } else if (e.kind === "payload") ways.push(at(i, { ...e, offset: e.offset + 2 }));
+    else if (e.kind === "limit") ways.push(at(i, { ...e, rate: e.rate + 1 }));
+    else if (e.kind === "lookup" && e.dreg === undefined) {
+      ways.push(at(i, { ...e, flags: e.flags ? 0 : 1 }));
+    } else if (e.kind === "meta") ways.push(at(i, { ...e, key: "len" }));
+    return ways;
+  });
+}
+
+Deno.test("a rule that was changed under its own comment is found, at once and by a fresh process", async () => {
+  await fc.assert(
+    fc.asyncProperty(anyRulesets(), fc.nat(), fc.nat(), async (desired, which, how) => {
+      const h = harness();
+      await h.dataplane.apply(desired);
+      const rules = families.flatMap((f) => {
+        const family = f === 4 ? "ip" : "ip6";
+        return h.other.rules({ family, name: "calico" });
+      }).filter(({ expressions }) =>
+        // An anonymous set belongs to its rule alone; those have a test of their own.
+        expressions.length > 0 &&
+        !expressions.some((e) => e.kind === "lookup" && e.set.startsWith("__"))
+      );
+      fc.pre(rules.length > 0);
+      const rule = rules[which % rules.length];
+      const ways = changesOf(rule.expressions);
+      const expressions = ways[how % ways.length];
+      const changed = { ...rule, handle: rule.handle!, position: undefined, expressions };
+      const wanted = families.map((f) => readContent(h.other, f));
+      const damage = () => h.other.commit(h.other.begin().replaceRule(changed));
+      await damage();
+      assert.notDeepEqual(families.map((f) => readContent(h.other, f)), wanted);
+      await harness({}, h.kernel).dataplane.apply(desired);
+      assert.deepEqual(families.map((f) => readContent(h.other, f)), wanted);
+      // The first process has heard of both, and reads and finds all right.
+      await h.dataplane.update([]);
+      assert.deepEqual(families.map((f) => readContent(h.other, f)), wanted);
+      const { chain, table, family, userdata } = rule;
+      const same = h.other.rules({ family, name: table }, chain).find((r) =>
+        readComment(r.userdata) === readComment(userdata)
+      )!;
+      await h.other.commit(h.other.begin().replaceRule({ ...changed, handle: same.handle! }));
+      const commits = h.kernel.commits;
+      h.dataplane.heard();
+      await h.dataplane.update([]);
+      assert.equal(h.kernel.commits, commits + 1);
+      assert.deepEqual(families.map((f) => readContent(h.other, f)), wanted);
+      await h.dataplane.close();
+    }),
+    { numRuns: 50 },
+  );
+});
+
+Deno.test("a rule's own set of ports that was changed under its comment is found", async () => {
+  const { dataplane, other } = harness();
+  const desired = both(ruleset(4, [forward({
+    statements: [
+      { match: "protocol", value: 6 },
+      { match: "dport", ranges: [[80, 80], [443, 443]] },
+      { do: "drop" },
+    ],
+  })]));
+  await dataplane.apply(desired);
+  const wanted = readContent(other, 4);
+  const table = { family: "ip", name: "calico" } as const;
+  for (const ports of [[80, 444], [80], [80, 443, 444]]) {
+    const [rule] = other.rules(table);
+    const tx = other.begin();
+    const set = { family: "ip", table: "calico", name: "__set%d", id: tx.nextSetId() } as const;
+    const [old] = other.sets(table);
+    tx.addSet({ ...old, ...set }).addElements(set, ports.map((port) => ({ key: portBytes(port) })));
+    const expressions = rule.expressions.map((e) =>
+      e.kind === "lookup" ? { ...e, set: set.name, setId: set.id } : e
+    );
+    tx.replaceRule({ ...rule, handle: rule.handle!, position: undefined, expressions });
+    await other.commit(tx);
+    assert.notDeepEqual(readContent(other, 4), wanted);
+    await dataplane.update([]);
+    assert.deepEqual(readContent(other, 4), wanted);
+  }
 });
 
 for (const deaf of [false, true]) {

@@ -11,6 +11,7 @@ import { type Data, formatVerdict, type Verdict } from "../../../ffi/nft/data.ts
 import {
   compareKeys,
   intervalElements,
+  isCatchAll,
   type NftElement,
   readIntervals,
 } from "../../../ffi/nft/elements.ts";
@@ -19,6 +20,7 @@ import { concatenatedType, type NftSet } from "../../../ffi/nft/set.ts";
 import { setUserdata } from "../../../ffi/nft/userdata.ts";
 import {
   NFT_DATA_VERDICT,
+  NFT_SET_ELEM_CATCHALL,
   NFT_SET_INTERVAL,
   NFT_SET_MAP,
   nftTypes,
@@ -72,6 +74,7 @@ export function setDefinition(
 /** Whether a set of the kernel is of the kind that is wanted. */
 export function isSameSet(found: NftSet, wanted: NftSet): boolean {
   return found.flags === wanted.flags && found.keyType === wanted.keyType &&
+    (found.size ?? 0) === (wanted.size ?? 0) &&
     found.keyLength === wanted.keyLength && found.dataType === wanted.dataType;
 }
 
@@ -93,6 +96,12 @@ function parseVerdict(text: string): Data {
 }
 
 /**
+ * The member that stands for all that are none, for sets of any kind. We write none such: others may,
+ * and then it is to be deleted. No interface has a space in its name.
+ */
+const catchAll = "all others";
+
+/**
  * The elements of a member: one, or for a network the two ends. `verdict` is the value of a map's
  * member (`verdictText`). Throws CompileError for what is no member of such a set.
  */
@@ -111,6 +120,7 @@ export function memberElements(
   };
   const address = (text: string): Uint8Array =>
     (family === 4 ? parseV4(text) : parseV6(text)) ?? fail();
+  if (member === catchAll) return [{ key: new Uint8Array(0), flags: NFT_SET_ELEM_CATCHALL }];
   switch (kind) {
     case "addr":
       return [{ key: address(member) }];
@@ -198,6 +208,12 @@ export function readMembers(
   elements: readonly NftElement[],
 ): Map<string, string> {
   const members = new Map<string, string>();
+  const other = elements.find(isCatchAll);
+  if (other) {
+    const verdict = other.data?.verdict;
+    members.set(catchAll, verdict ? formatVerdict(verdict) : "");
+    elements = elements.filter((element) => element !== other);
+  }
   switch (kind) {
     case "addr":
       for (const { key } of elements) members.set(formatIp({ family, bytes: key }), "");

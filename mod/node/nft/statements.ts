@@ -25,6 +25,7 @@ import type {
   Statement,
 } from "../../../policy/rules.ts";
 import { type Ip, parseIp, parseStrictPrefix, type Prefix } from "../../net/mod.ts";
+import { namedSet } from "./rule_mark.ts";
 import { anonymousName, CompileError, cutBytes, interfaceBytes, kernelName } from "./terms.ts";
 
 /** What the compiler must know of the sets that a rule names: undefined: there is no such set. */
@@ -39,7 +40,7 @@ export interface AnonymousSet {
 export class StatementCompiler {
   readonly expressions: Expression[] = [];
   readonly anonymous: AnonymousSet[] = [];
-  /** Sets that the rule names, each with its kind. */
+  /** Sets that the rule names, each with its kind (`namedSet`). */
   readonly named: string[] = [];
 
   constructor(
@@ -68,8 +69,9 @@ export class StatementCompiler {
     if (!kinds.includes(kind)) {
       this.#fail(`set ${name} is of kind ${kind}, not ${kinds.join(" or ")}`);
     }
-    this.named.push(`${name} ${kind}`);
-    return kernelName(name);
+    const inKernel = kernelName(name);
+    this.named.push(namedSet(inKernel, kind));
+    return inKernel;
   }
 
   #match(match: Match): void {

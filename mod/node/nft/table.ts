@@ -6,14 +6,14 @@
 import { inTurns, type NftClient } from "../../../ffi/nft/client.ts";
 import type { NftBase } from "../../../ffi/nft/objects.ts";
 import type { NftSet } from "../../../ffi/nft/set.ts";
-import { readComment } from "../../../ffi/nft/userdata.ts";
+import { NFT_SET_ANONYMOUS } from "../../../ffi/nft/wire.ts";
 import type { Family, SetKind } from "../../../policy/rules.ts";
-import { readMark } from "./compile.ts";
+import type { RuleReader } from "./rule_reader.ts";
 import { isSameSet, readMembers, setDefinition } from "./sets.ts";
 import { nftFamily } from "./terms.ts";
 
 export interface KernelRule {
-  /** "" for a rule that is not ours. */
+  /** "" for a rule that is not ours, or is not any more what its mark stands for. */
   readonly mark: string;
   /** Undefined for a rule that we made and of which the kernel has not been asked since. */
   readonly handle?: number;
@@ -67,33 +67,41 @@ export async function readTable(
   name: string,
   family: Family,
   despiteCommits: boolean,
+  reader: RuleReader,
 ): Promise<TableReading> {
   const reading = { pause: inTurns(), despiteCommits };
-  const found = await client.snapshot({ family: nftFamily(family), name }, reading);
-  const rules = new Map<string, KernelRule[]>();
-  for (const { chain, handle, userdata } of found.rules) {
-    let list = rules.get(chain);
-    if (!list) rules.set(chain, list = []);
-    list.push({ mark: readMark(readComment(userdata)), handle });
-  }
+  const generation = client.generation();
+  const named = { family: nftFamily(family), name };
+  const found = client.table(named);
   const chains = new Map<string, KernelChain>();
-  for (const chain of found.chains) {
-    chains.set(chain.name, { base: chain.base, rules: rules.get(chain.name) ?? [] });
-  }
   const sets = new Map<string, KernelSet>();
-  for (const set of found.sets) {
-    const kind = kindOf(set, name, family);
-    const members = kind && readMembers(kind, family, await client.elementsInTurns(set, reading));
-    sets.set(set.name, { kind, members });
+  if (found) {
+    const inTable = client.chains(named);
+    const all = client.sets(named);
+    for (const set of all) {
+      if (set.flags & NFT_SET_ANONYMOUS) continue; // belongs to its rule
+      const kind = kindOf(set, name, family);
+      const members = kind && readMembers(kind, family, await client.elementsInTurns(set, reading));
+      sets.set(set.name, { kind, members });
+    }
+    await reader.begin(client, found, all, (set) => sets.get(set)?.kind, reading);
+    const read = await client.rulesInTurns(named, (head, expressions) => {
+      const { chain, handle } = head;
+      return { chain, rule: { mark: reader.mark(head, expressions), handle } };
+    }, reading);
+    const rules = Map.groupBy(read, ({ chain }) => chain);
+    for (const { name, base } of inTable) {
+      chains.set(name, { base, rules: rules.get(name)?.map(({ rule }) => rule) ?? [] });
+    }
+    reader.end();
   }
   const table = {
-    exists: found.table !== undefined,
-    dormant: ((found.table?.flags ?? 0) & NFT_TABLE_F_DORMANT) !== 0,
+    exists: found !== undefined,
+    dormant: ((found?.flags ?? 0) & NFT_TABLE_F_DORMANT) !== 0,
     chains,
     sets,
   };
-  const whole = found.whole && client.generation() === found.generation;
-  return { table, generation: found.generation, whole };
+  return { table, generation, whole: client.generation() === generation };
 }
 
 function kindOf(set: NftSet, table: string, family: Family): SetKind | undefined {

@@ -283,8 +283,9 @@ export function readContent(
     }
     const kinds: SetKind[] = ["addr", "net", "addr-port", "verdict-map"];
     const kind = kinds.find((k) => {
-      const { flags, keyLength, keyType } = setDefinition(name, family, set.name, k);
-      return flags === set.flags && keyLength === set.keyLength && keyType === set.keyType;
+      const { flags, keyLength, keyType, size } = setDefinition(name, family, set.name, k);
+      return flags === set.flags && keyLength === set.keyLength && keyType === set.keyType &&
+        size === set.size;
     });
     const members = kind ? [...readMembers(kind, family, elements)].map((m) => m.join(" ")) : [];
     sets[set.name] = { kind: kind ?? "unknown", members: members.sort() };
