@@ -20,8 +20,10 @@ import {
 export interface NftTable {
   readonly family: NftFamily;
   readonly name: string;
-  /** 1 dormant, 2 owned by a process. */
+  /** NFT_TABLE_F_DORMANT and its kin. */
   readonly flags?: number;
+  /** The port id of the socket that alone may change it (NFT_TABLE_F_OWNER); told by the kernel. */
+  readonly owner?: number;
   /** Given by the kernel. */
   readonly handle?: number;
 }
@@ -75,7 +77,7 @@ export function putFamily(encoder: MessageEncoder, family: number, resource = 0)
   encoder.putU8(family).putU8(0).putBe16(resource);
 }
 
-const NFTA_TABLE_NAME = 1, NFTA_TABLE_FLAGS = 2, NFTA_TABLE_HANDLE = 4;
+const NFTA_TABLE_NAME = 1, NFTA_TABLE_FLAGS = 2, NFTA_TABLE_HANDLE = 4, NFTA_TABLE_OWNER = 7;
 
 export function putTable(encoder: MessageEncoder, table: NftTable): void {
   putFamily(encoder, nftFamilyNumber(table.family));
@@ -87,12 +89,14 @@ export function getTable(message: MessageCursor): NftTable | undefined {
   const family = nftFamilyName(message.u8(0));
   if (!family) return undefined;
   let name = "", flags = 0, handle = 0;
+  let owner: number | undefined;
   for (const a = message.attributes(NFGENMSG); a.next();) {
     if (a.type === NFTA_TABLE_NAME) name = a.string();
     else if (a.type === NFTA_TABLE_FLAGS) flags = a.be32();
     else if (a.type === NFTA_TABLE_HANDLE) handle = Number(a.be64());
+    else if (a.type === NFTA_TABLE_OWNER) owner = a.be32();
   }
-  return { family, name, flags, handle };
+  return { family, name, flags, handle, owner };
 }
 
 const NFTA_CHAIN_TABLE = 1,

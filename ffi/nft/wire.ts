@@ -110,6 +110,10 @@ export const NFT_NAME_MAX = 255;
 /** Userdata of a rule or set has at most 256 bytes. */
 export const NFT_USERDATA_MAX = 256;
 
+/** Flags of a table: switched off; changed by the socket that made it alone, and gone with it. */
+export const NFT_TABLE_F_DORMANT = 0x1;
+export const NFT_TABLE_F_OWNER = 0x2;
+
 /** Flags of sets. */
 export const NFT_SET_ANONYMOUS = 0x1;
 export const NFT_SET_CONSTANT = 0x2;

@@ -11,6 +11,7 @@ import type { BgpPart } from "./bgp.ts";
 import type { NodeConfig } from "./config.ts";
 import type { FelixParameters } from "./felix.ts";
 import type { Kernel } from "./kernel.ts";
+import type { TableWatch } from "./nft/table_watch.ts";
 import type { PathVerdict } from "./path_mtu.ts";
 import type { PathProbe } from "./path_probe.ts";
 import { type EndpointState, peerType } from "./reporter.ts";
@@ -28,6 +29,7 @@ export interface ApiParts {
   readonly bgp?: BgpPart;
   readonly engine: PolicyEngine;
   readonly paths: PathProbe;
+  readonly tables: Pick<TableWatch, "fault" | "notes">;
   readonly felix: () => FelixParameters;
 }
 
@@ -87,16 +89,18 @@ export function endpointFaults({ kernel, state }: Pick<ApiParts, "kernel" | "sta
 }
 
 export function nodeStatusOf(parts: ApiParts): NodeStatus {
-  const { agent, state, engine, kernel, config, felix, paths } = parts;
+  const { agent, state, engine, kernel, config, felix, paths, tables } = parts;
   const report = agent.report();
+  const fault = tables.fault();
   return {
     node: config.nodeName,
     version: parts.info.version,
     pid: Deno.pid,
     started: parts.started.toISOString(),
-    ready: report.ready,
+    ready: report.ready && fault === undefined,
     datastore: report.store,
     errors: [
+      ...(fault === undefined ? [] : [fault]),
       ...report.errors,
       ...kernel.unresolved.map((p) =>
         `route ${p}: no route leads to its next hop but what BGP has learned`
@@ -111,6 +115,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,
       ...paths.warnings(),
+      ...tables.notes(),
       ...parts.bgp?.problems() ?? [],
     ],
     peers: (parts.bgp?.peers() ?? []).map((p) => ({

@@ -11,7 +11,7 @@ import {
   statusKeyOf,
 } from "./reporter.ts";
 
-export interface ReportsParts extends Omit<ApiParts, "engine" | "paths"> {
+export interface ReportsParts extends Omit<ApiParts, "engine" | "paths" | "tables"> {
   readonly store: Store;
   readonly resources: Resources;
   readonly log: Log;

@@ -37,6 +37,7 @@ import { Later } from "./later.ts";
 import { type Log, logger, startLogging } from "./log.ts";
 import { EngineDataplane } from "./nft/engine_dataplane.ts";
 import { openNftDataplane } from "./nft/open.ts";
+import { TableWatch } from "./nft/table_watch.ts";
 import { PathProbe } from "./path_probe.ts";
 import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
@@ -174,6 +175,7 @@ export class NodeService {
   #paths: PathProbe | undefined;
   #questions: AddressQuestions | undefined;
   #snapshot: Snapshot | undefined;
+  #tables: TableWatch | undefined;
   #closeDataplane: (() => Promise<void>) | undefined;
   readonly #servers: (() => Promise<void>)[] = [];
   #stopping = false;
@@ -247,8 +249,11 @@ export class NodeService {
       log: logger("flows"),
       known: last?.endpoints.values(),
     });
+    const tables = new TableWatch(logger("nftables"));
+    this.#tables = tables;
     const nft = openNftDataplane({
       onEvent: (event) => {
+        tables.heard(event);
         const wasAway = event.event === "committed" && event.reason !== "change";
         if (wasAway) flows.cutter.everything();
       },
@@ -256,6 +261,7 @@ export class NodeService {
     this.#closeDataplane = async () => {
       await flows.close();
       await nft.close();
+      tables.close();
     };
     const bgp = config.backend === "bgp"
       ? new BgpPart(config, logger("bgp"), () => kernel, kernel.forwards())
@@ -369,6 +375,7 @@ export class NodeService {
           bgp,
           engine,
           paths,
+          tables,
           felix: () => this.#felix(),
         }),
       },
@@ -494,13 +501,15 @@ export class NodeService {
           : `the datastore has not been read yet: ${agent?.store.error ?? ""}`,
       );
     }
+    const tables = this.#tables?.fault();
+    if (tables) reasons.push(tables);
     if (reasons.length > 0) return { ok: false, reasons };
     // Ready, but worth a word: these make the node no less able to forward.
     if (!agent!.store.ok) reasons.push(`the datastore is away: ${agent!.store.error}`);
     if (agent!.locked) reasons.push("the datastore is locked (datastoreReady false)");
     reasons.push(...agent!.errors, ...this.#bgp?.warnings() ?? []);
     if (this.#addressFault) reasons.push(this.#addressFault);
-    reasons.push(...this.#paths?.warnings() ?? []);
+    reasons.push(...this.#paths?.warnings() ?? [], ...this.#tables?.notes() ?? []);
     if (this.#kernel) reasons.push(...endpointFaults({ kernel: this.#kernel, state: this.#state }));
     return { ok: true, reasons: ["ready", ...reasons.map((r) => `warning: ${r}`)] };
   }

@@ -360,8 +360,22 @@ Deno.test(
 
       // Nobody can keep a table from being open that root has opened or deleted: until the kernel tells
       // of it and our one transaction is in. How long that is, is measured.
-      const open: Record<string, string> = {
+      const open: Record<string, string | (() => Promise<string>)> = {
         "the table deleted": "delete table ip calico",
+        "a deny made an accept under its own comment": async () => {
+          const listed = await tool(namespace, "nft", "-a", "list", "table", "ip", "calico");
+          const chain = listed.split(/\n\tchain /).find((text) =>
+            text.startsWith("filter-cali-tw-") && text.includes(" drop comment ")
+          )!;
+          const name = chain.slice(0, chain.indexOf(" "));
+          return chain.split("\n").map((line) =>
+            /^(.*) drop (comment .*) # handle (\d+)$/.exec(line)
+          )
+            .filter((found) => found !== null)
+            .map(([, match, comment, handle]) =>
+              `replace rule ip calico ${name} handle ${handle} ${match} accept ${comment}`
+            ).join("; ");
+        },
         "the whole ruleset flushed": "flush ruleset",
         "an accept before ours": "insert rule ip calico filter-FORWARD accept",
       };
@@ -372,8 +386,9 @@ Deno.test(
           let began = 0, mended = 0;
           const { sent, at } = await throughDuring(a, b, async () => {
             await pause(100);
+            const line = typeof script === "string" ? script : await script();
             began = performance.now();
-            await nft(script);
+            await nft(line);
             await until(`${what}: as before`, 2000, async () => await ours() === whole);
             mended = performance.now();
             await pause(200);
@@ -393,6 +408,69 @@ Deno.test(
           assert.equal(await theirs(), other);
         });
       }
+
+      const { directory } = lab.node("node1");
+      const logged = async (message: string) =>
+        (await Deno.readTextFile(`${directory}/node.log`)).split("\n").filter((line) =>
+          line.includes(message)
+        );
+      const status = () => askNode<NodeStatus>(lab.node("node1"), "node.status");
+
+      await t.step(
+        "who did all this is in the log, a line a burst, and in the status",
+        async () => {
+          // What is touched while a line is not due is told with the next one.
+          const told = () => logged("another program changed our nf_tables");
+          const before = (await told()).length;
+          assert.ok(before >= 1, "the first touch has its line at once");
+          for (let i = 0; i < 20; i++) await nft("add chain ip calico strange");
+          await until("a line more", 15_000, async () => (await told()).length > before);
+          const lines = await told();
+          assert.ok(lines.length <= before + 2, `${lines.length - before} lines for 20 touches`);
+          for (const line of lines) assert.equal(JSON.parse(line).program, "nft");
+          assert.match(lines.at(-1)!, /"tables":"ip calico"/);
+          const { warnings } = await status();
+          assert.ok(warnings.some((w) => /^nft changed our nf_tables \(.*ip calico/.test(w)));
+          const { status: code, body } = await httpGet(namespace, 9099, "/readiness");
+          assert.equal(code, 200);
+          assert.match(body, /^ready\nwarning: .*nft changed our nf_tables/s);
+          await until("as before", 5000, async () => await ours() === whole);
+        },
+      );
+
+      await t.step(
+        "a table that another program owns makes the node unready until it is ours again",
+        async () => {
+          const owner = new Deno.Command("ip", {
+            args: ["netns", "exec", namespace, "nft", "-i"],
+            stdin: "piped",
+            stdout: "null",
+            stderr: "null",
+          }).spawn();
+          const input = owner.stdin.getWriter();
+          const readiness = () => httpGet(namespace, 9099, "/readiness");
+          const reason =
+            /nf_tables are not as policy wants them for \d+ s after nft changed them: table ip calico belongs to another program \(flags owner/;
+          try {
+            const script = "delete table ip calico; add table ip calico { flags owner; }\n";
+            await input.write(new TextEncoder().encode(script));
+            await until("unready", 20_000, async () => (await readiness()).status === 503);
+            assert.match((await readiness()).body, reason);
+            const { ready, errors } = await status();
+            assert.equal(ready, false);
+            assert.ok(errors.some((error) => reason.test(error)), errors.join("\n"));
+            assert.equal((await logged("our nf_tables cannot be brought up to date")).length, 1);
+          } finally {
+            await input.close();
+            await owner.status;
+          }
+          await until("taken back", 10_000, async () => await ours().catch(() => "") === whole);
+          await until("ready", 5000, async () => (await readiness()).status === 200);
+          assert.equal((await logged("our nf_tables are as they should be again")).length, 1);
+          assert.equal(await podPings(a, b.addresses[0]), false);
+          assert.ok(await podPings(c, b.addresses[0]));
+        },
+      );
     });
   },
 );

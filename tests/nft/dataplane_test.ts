@@ -465,6 +465,44 @@ realTest("what was changed under its own comment is found by a fresh process too
   }
 });
 
+realTest(
+  "a table that another program owns is taken when that program ends, of which nothing is heard",
+  async () => {
+    await withDataplane(async ({ dataplane, scratch, content, events }) => {
+      await dataplane.apply(samples);
+      const wanted = families.map(content);
+      const until = async (what: string, done: () => boolean) => {
+        for (let i = 0; i < 2000 && !done(); i++) await new Promise((r) => setTimeout(r, 5));
+        assert(done(), what);
+      };
+      const owner = new Deno.Command("ip", {
+        args: ["netns", "exec", scratch.name, "nft", "-i"],
+        stdin: "piped",
+        stdout: "null",
+        stderr: "null",
+      }).spawn();
+      const input = owner.stdin.getWriter();
+      try {
+        const script = "delete table ip calico; add table ip calico { flags owner; }\n";
+        await input.write(new TextEncoder().encode(script));
+        await until("told", () => events.some((e) => e.event === "failed"));
+        const failed = events.find((e) => e.event === "failed")!;
+        assert.match(failed.error.message, /^table ip calico belongs to another program/);
+        assert(events.some((e) => e.event === "foreign" && e.program === "nft"));
+        assert.deepEqual(events.filter((e) => e.event === "refused"), []);
+        assert.deepEqual(content(6), wanted[1], "the other family is as it was");
+      } finally {
+        await input.close();
+        await owner.status;
+      }
+      events.length = 0;
+      await until("taken", () => events.at(-1)?.event === "settled");
+      assert.deepEqual(families.map(content), wanted);
+      assert.deepEqual(events.filter((e) => e.event === "foreign"), []);
+    });
+  },
+);
+
 realTest("tables of others are left alone, and ours alone are removed", async () => {
   await withDataplane(async ({ dataplane, scratch }) => {
     await scratch.nft(

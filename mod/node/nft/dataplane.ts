@@ -26,7 +26,9 @@
  *
  * Refusals: the table is read and the difference computed anew. After `replaceAfter` failures in a
  * row the whole table is deleted and made anew, in one transaction. After `giveUpAfter` the caller
- * gets the error; the table stays marked, and the next call tries again.
+ * gets the error; the table stays marked, and is tried again with the next call or unasked, ever later.
+ * The cause may end without a word: a table with the flag owner goes with its program, and of that the
+ * kernel sends no notification.
  */
 import { isKernelError } from "../../../ffi/errors.ts";
 import { inTurns, type NftClient, type TableName } from "../../../ffi/nft/client.ts";
@@ -35,7 +37,12 @@ import type { NftEvents } from "../../../ffi/nft/events.ts";
 import type { Transaction } from "../../../ffi/nft/transaction.ts";
 import { readComment } from "../../../ffi/nft/userdata.ts";
 import type { Family, RulesetDelta } from "../../../policy/rules.ts";
-import { DataplaneError, type DataplaneOptions, type Rulesets } from "./dataplane_types.ts";
+import {
+  DataplaneError,
+  type DataplaneOptions,
+  type Rulesets,
+  TableOwnedError,
+} from "./dataplane_types.ts";
 import { applyPlan, isEmptyPlan, type Pause, Planner, type TablePlan } from "./plan.ts";
 import { readMark } from "./rule_mark.ts";
 import { RuleReader } from "./rule_reader.ts";
@@ -74,6 +81,9 @@ const manyChains = 300;
  */
 const repairPause = 20;
 const longestPause = 1000;
+/** Between a failure and the next try, twice as long each time; or four times what the try took. */
+const retryPause = 250;
+const longestRetryPause = 2000;
 /** Between two skeletons: one takes some milliseconds. */
 const closingPause = 20;
 
@@ -116,6 +126,10 @@ export class NftDataplane {
   #pause = 0;
   /** Milliseconds that the last unasked repair took. */
   #repairTook = 0;
+  #cancelRetry: (() => void) | undefined;
+  #retryPause = 0;
+  /** Others have touched our tables, or we have failed, and they were not as wanted since. */
+  #astray = false;
   #cancelClosing: (() => void) | undefined;
   #lastClosing = -Infinity;
   /** A skeleton is due, for the next pause or whatever comes next in the queue. */
@@ -211,6 +225,7 @@ export class NftDataplane {
   remove(): Promise<void> {
     return this.#enqueue(async () => {
       this.#hasWanted = false;
+      this.#settled();
       for (const plane of this.#all) {
         plane.kernel = undefined;
         plane.reason = "start";
@@ -245,6 +260,7 @@ export class NftDataplane {
     if (this.#closed) return;
     this.#closed = true;
     this.#cancelRepair?.();
+    this.#cancelRetry?.();
     this.#cancelClosing?.();
     await this.#queue;
     this.#options.onClose?.();
@@ -330,9 +346,29 @@ export class NftDataplane {
   }
 
   #unasked(work: () => Promise<void>): void {
-    this.#enqueue(work).catch((error) => {
-      if (!this.#closed) this.#options.onRepairFailed?.(error as Error);
+    // What fails was told of, and is tried again.
+    this.#enqueue(work).catch(() => {});
+  }
+
+  #failed(error: Error, took: number): void {
+    this.#astray = true;
+    if (this.#closed) return;
+    this.#options.onEvent?.({ event: "failed", error });
+    this.#retryPause = Math.min(Math.max(2 * this.#retryPause, retryPause), longestRetryPause);
+    this.#cancelRetry?.();
+    this.#cancelRetry = this.#later(Math.max(this.#retryPause, 4 * took), () => {
+      this.#cancelRetry = undefined;
+      this.#unasked(() => this.#bring());
     });
+  }
+
+  #settled(): void {
+    this.#cancelRetry?.();
+    this.#cancelRetry = undefined;
+    this.#retryPause = 0;
+    if (!this.#astray) return;
+    this.#astray = false;
+    this.#options.onEvent?.({ event: "settled" });
   }
 
   /** Whether bringing our tables up to date does. A light one may have to wait for a heavy one. */
@@ -390,6 +426,7 @@ export class NftDataplane {
   /** Brings both tables up to date. */
   async #bring(): Promise<void> {
     if (!this.#hasWanted) return;
+    const began = this.#now();
     const errors: Error[] = [];
     for (const plane of this.#all) {
       try {
@@ -399,7 +436,11 @@ export class NftDataplane {
         errors.push(error as Error);
       }
     }
-    if (errors.length > 0) throw errors[0];
+    if (errors.length > 0) {
+      this.#failed(errors[0], this.#now() - began);
+      throw errors[0];
+    }
+    if (this.#all.every(({ kernel }) => kernel)) this.#settled();
   }
 
   async #bringPlane(plane: Plane): Promise<void> {
@@ -588,6 +629,7 @@ export class NftDataplane {
       throw error;
     }
     const { table, generation, whole } = reading;
+    if (table.owner !== undefined) throw new TableOwnedError(tableOf(plane), table.owner);
     if (!whole && (!this.#events || isTorn())) {
       throw new Changed(`table ${plane.table} was touched while it was read`);
     }
@@ -632,6 +674,7 @@ export class NftDataplane {
           this.#forget(plane);
           const { family, table } = plane;
           if (this.#hasWanted) {
+            this.#astray = true;
             this.#options.onEvent?.({ event: "foreign", family, table, program });
           }
         }
@@ -640,6 +683,7 @@ export class NftDataplane {
       lost: () => {
         touched.clear();
         this.#forgetAll();
+        this.#astray = true;
         this.#options.onEvent?.({ event: "lost" });
       },
     });

@@ -5,6 +5,7 @@ import { NftClient } from "../../../ffi/nft/client.ts";
 import { type Expression, portBytes } from "../../../ffi/nft/expr.ts";
 import { NftEvents } from "../../../ffi/nft/events.ts";
 import { FakeNft } from "../../../ffi/nft/fake.ts";
+import type { FakeTable } from "../../../ffi/nft/fake_table.ts";
 import { readComment } from "../../../ffi/nft/userdata.ts";
 import type {
   Chain,
@@ -22,9 +23,12 @@ import { DeltaGapError } from "./wanted.ts";
 
 const families: readonly Family[] = [4, 6];
 
-/** Time does not matter here; only that somebody waits for it. */
-function soon(_milliseconds: number, work: () => void): () => void {
-  let cancelled = false;
+/**
+ * Time does not matter here; only that somebody waits for it. What is tried again after a failure is
+ * not tried here.
+ */
+function soon(milliseconds: number, work: () => void): () => void {
+  let cancelled = milliseconds >= 250;
   queueMicrotask(() => cancelled || work());
   return () => cancelled = true;
 }
@@ -404,8 +408,9 @@ for (const deaf of [false, true]) {
       assert.deepEqual(events.filter((e) => e.event === "foreign"), [
         { event: "foreign", family: 4, table: "calico", program: "fake" },
       ]);
-      const repair = events.at(-1)!;
+      const repair = events.at(-2)!;
       assert(repair.event === "committed" && repair.reason === "repair");
+      assert.equal(events.at(-1)!.event, "settled");
     }
   });
 }
@@ -617,15 +622,100 @@ Deno.test("a program that fights us is met ever more slowly, and at once when it
   assert.equal(due, undefined, "a closed dataplane repairs nothing");
 });
 
-Deno.test("a repair that fails for good is told of", async () => {
-  const told: Error[] = [];
-  const { dataplane, other, kernel } = harness({ onRepairFailed: (error) => told.push(error) });
-  await dataplane.apply(both(ruleset(4, [forward(accept)])));
+/** Time that passes when it is told to. */
+function handTime() {
+  let clock = 0;
+  const due = new Set<{ at: number; work: () => void }>();
+  return {
+    options: {
+      now: () => clock,
+      later: (milliseconds: number, work: () => void) => {
+        const entry = { at: clock + milliseconds, work };
+        due.add(entry);
+        return () => void due.delete(entry);
+      },
+    },
+    due: () => [...due].map(({ at }) => at - clock),
+    /** To the next thing that is due; false: there is none. */
+    next(): boolean {
+      const [first] = [...due].sort((a, b) => a.at - b.at);
+      if (!first) return false;
+      due.delete(first);
+      clock = Math.max(clock, first.at);
+      first.work();
+      return true;
+    },
+    now: () => clock,
+  };
+}
+
+Deno.test("a repair that fails is told of, and tried again ever later until it succeeds", async () => {
+  const time = handTime();
+  const { dataplane, other, kernel, events } = harness(time.options);
+  const desired = both(ruleset(4, [forward(accept)]));
+  await dataplane.apply(desired);
   await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
   kernel.onBatch = (port) => port !== other.port ? 1 : undefined;
   dataplane.heard();
-  await until(() => told.length > 0);
-  assert.match(told[0].message, /operation not permitted/);
+  const failures = () => events.filter((e) => e.event === "failed");
+  const pauses: number[] = [];
+  for (let failed = 1; failed <= 6; failed++) {
+    for (let i = 0; i < 5000 && failures().length < failed; i++) {
+      time.next();
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    assert.equal(failures().length, failed);
+    assert.match(failures()[failed - 1].error.message, /operation not permitted/);
+    assert.equal(time.due().length, 1, "nobody asks, and nothing is heard");
+    pauses.push(...time.due());
+  }
+  assert(pauses.every((pause, i) => pause <= 20_000 && (i === 0 || pause >= pauses[i - 1])));
+  assert(pauses[0] >= 250 && pauses[3] >= 2000, `${pauses}`);
+  assert.equal(events.filter((e) => e.event === "settled").length, 0);
+  kernel.onBatch = undefined;
+  time.next();
+  await until(() => events.at(-1)?.event === "settled");
+  assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(desired));
+  assert.deepEqual(time.due(), []);
+  // Closed in the midst of a fault, it tries nothing more.
+  await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
+  kernel.onBatch = (port) => port !== other.port ? 1 : undefined;
+  const failing = dataplane.update([]);
+  const ended = assert.rejects(failing, /operation not permitted/);
+  for (let i = 0; i < 100; i++) {
+    time.next();
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  await ended;
+  await dataplane.close();
+  assert.deepEqual(time.due(), []);
+});
+
+Deno.test("a table that another program owns is told of, and taken as soon as it is gone, though nothing is heard", async () => {
+  const time = handTime();
+  const { dataplane, other, kernel, events } = harness(time.options);
+  const desired = both(ruleset(4, [forward(accept)]));
+  await dataplane.apply(desired);
+  const owned = { family: "ip", name: "calico", flags: 2, chains: new Map(), sets: new Map() };
+  await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
+  kernel.tables = new Map([...kernel.tables, ["ip calico", owned as FakeTable]]);
+  const { commits } = kernel;
+  dataplane.heard();
+  for (let i = 0; i < 4; i++) {
+    time.next();
+    await dataplane.update([]).catch(() => {});
+  }
+  const failures = events.filter((e) => e.event === "failed");
+  assert(failures.length >= 4);
+  assert.match(failures[0].error.message, /^table ip calico belongs to another program/);
+  assert.equal(kernel.commits, commits);
+  assert.deepEqual(events.filter((e) => e.event === "refused"), [], "none was tried in vain");
+  kernel.tables = new Map([...kernel.tables].filter(([key]) => key !== "ip calico"));
+  assert(time.due().every((pause) => pause <= 2000));
+  time.next();
+  await until(() => events.at(-1)?.event === "settled");
+  assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(desired));
+  await dataplane.close();
 });
 
 Deno.test("a program that undoes at once what we commit cannot hold us for ever", async () => {

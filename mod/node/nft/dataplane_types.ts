@@ -1,4 +1,5 @@
 /** What the dataplane is told, what it tells, and how it fails. */
+import type { TableName } from "../../../ffi/nft/client.ts";
 import type { Family, Ruleset } from "../../../policy/rules.ts";
 
 export type Rulesets = Readonly<Record<Family, Ruleset>>;
@@ -29,6 +30,10 @@ export type DataplaneEvent =
   }
   /** Notifications were lost; everything is read again. */
   | { readonly event: "lost" }
+  /** The tables could not be made what is wanted; they will be tried again, asked or not. */
+  | { readonly event: "failed"; readonly error: Error }
+  /** They are, after they were touched or could not be. */
+  | { readonly event: "settled" }
   | {
     readonly event: "refused";
     readonly family: Family;
@@ -49,11 +54,6 @@ export interface DataplaneOptions {
   /** Milliseconds of a clock that never goes back. Default performance.now. */
   readonly now?: () => number;
   readonly onEvent?: (event: DataplaneEvent) => void;
-  /**
-   * Called when a repair that nobody waits for has failed for good: the tables are not as they should
-   * be, and the next call will try again.
-   */
-  readonly onRepairFailed?: (error: Error) => void;
   /** Called before the sockets are closed: takes the listener out of the reactor. */
   readonly onClose?: () => void;
 }
@@ -64,8 +64,21 @@ export class DataplaneError extends Error {
   constructor(readonly family: Family, readonly attempts: number, cause: Error) {
     super(
       `table calico of IPv${family} could not be brought up to date in ${attempts} attempts ` +
-        `(what was there still stands): ${cause.message}`,
+        `(it is as it was, or as others left it): ${cause.message}`,
       { cause },
+    );
+  }
+}
+
+/** Our table's name is taken by a table that the kernel lets its maker alone change. */
+export class TableOwnedError extends Error {
+  override readonly name = "TableOwnedError";
+  /** `owner`: the port id of its maker's socket. */
+  constructor(readonly table: TableName, readonly owner: number) {
+    super(
+      `table ${table.family} ${table.name} belongs to another program (flags owner; netlink port ` +
+        `${owner}, mostly its process id), and no other may change it: end that program, which takes ` +
+        "the table with it",
     );
   }
 }

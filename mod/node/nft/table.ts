@@ -6,7 +6,11 @@
 import { inTurns, type NftClient } from "../../../ffi/nft/client.ts";
 import type { NftBase } from "../../../ffi/nft/objects.ts";
 import type { NftSet } from "../../../ffi/nft/set.ts";
-import { NFT_SET_ANONYMOUS } from "../../../ffi/nft/wire.ts";
+import {
+  NFT_SET_ANONYMOUS,
+  NFT_TABLE_F_DORMANT,
+  NFT_TABLE_F_OWNER,
+} from "../../../ffi/nft/wire.ts";
 import type { Family, SetKind } from "../../../policy/rules.ts";
 import type { RuleReader } from "./rule_reader.ts";
 import { isSameSet, readMembers, setDefinition } from "./sets.ts";
@@ -39,6 +43,11 @@ export interface KernelTable {
   readonly exists: boolean;
   /** Switched off by somebody (flag dormant). */
   readonly dormant: boolean;
+  /**
+   * The port id of the socket that alone may change it (flag owner), which is not ours: then nothing
+   * of it was read.
+   */
+  readonly owner?: number;
   readonly chains: Map<string, KernelChain>;
   readonly sets: Map<string, KernelSet>;
 }
@@ -47,7 +56,6 @@ export function emptyTable(): KernelTable {
   return { exists: false, dormant: false, chains: new Map(), sets: new Map() };
 }
 
-const NFT_TABLE_F_DORMANT = 1;
 const kinds: readonly SetKind[] = ["addr", "net", "addr-port", "verdict-map"];
 
 export interface TableReading {
@@ -75,7 +83,9 @@ export async function readTable(
   const found = client.table(named);
   const chains = new Map<string, KernelChain>();
   const sets = new Map<string, KernelSet>();
-  if (found) {
+  const flags = found?.flags ?? 0;
+  const owner = (flags & NFT_TABLE_F_OWNER) !== 0 ? found?.owner ?? 0 : undefined;
+  if (found && owner === undefined) {
     const inTable = client.chains(named);
     const all = client.sets(named);
     for (const set of all) {
@@ -97,7 +107,8 @@ export async function readTable(
   }
   const table = {
     exists: found !== undefined,
-    dormant: ((found?.flags ?? 0) & NFT_TABLE_F_DORMANT) !== 0,
+    dormant: (flags & NFT_TABLE_F_DORMANT) !== 0,
+    owner,
     chains,
     sets,
   };
