@@ -174,11 +174,13 @@ export async function walk(
   enough: { worlds?: number; cases?: number },
   fault: Fault = {},
 ): Promise<Result> {
+  let commits = 0;
   // One that hears nothing looks at the table with its next change alone: it does not mend the fault
   // before it is seen.
-  const dataplane = fault.afterwards
-    ? new NftDataplane(openNftClient(node))
-    : openNftDataplane({ netns: node });
+  const dataplane = fault.afterwards ? new NftDataplane(openNftClient(node)) : openNftDataplane({
+    netns: node,
+    onEvent: ({ event }) => void (event === "committed" && commits++),
+  });
   const other = openNftClient(node);
   const result: Result = { asked: 0, allowed: 0, coverage: new Coverage() };
   try {
@@ -193,6 +195,14 @@ export async function walk(
       const pick = (count: number) => numbers[i] % count;
       await dataplane.update(fault.spoil?.(deltas, pick) ?? deltas);
       await fault.afterwards?.(other, pick);
+      if (!fault.afterwards && i % 20 === 0) {
+        const before = commits;
+        await dataplane.resync();
+        if (commits !== before) {
+          result.mismatch = `world ${i}: what the kernel lists was not read as what was sent to it`;
+          return result;
+        }
+      }
       const view = new PolicyView(engine);
       const probes: Probe[] = [];
       const expected = new Set<Probe>();
