@@ -8,9 +8,13 @@
  * and `ipam show` says what they are. When the network's last address in the block is gone from this
  * node, they go too. A block of one address has no room for a gateway; a /31 or /127 has just that.
  *
+ * The handle's name is one that Kubernetes takes for an object, since there a handle is one. Earlier
+ * names, which had `_26` at their end, and a `:` where the block was IPv6, are found and freed still.
+ *
  * The caller holds a lock for the network.
  */
 
+import { createHash } from "node:crypto";
 import {
   compareIp,
   formatPrefix,
@@ -26,6 +30,7 @@ import { IpamError } from "../mod/ipam/errors.ts";
 import { goTimestamp } from "../mod/ipam/time.ts";
 import type { AssignedAddress } from "../mod/ipam/types.ts";
 import type { AllocationBlock } from "../mod/model/ipam_block.ts";
+import type { IpamHandle } from "../mod/model/ipam_handle.ts";
 import { blockKey, handlePrefix, parseHandleKey } from "../mod/model/keys.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
@@ -61,11 +66,13 @@ export async function ensureGateway(
         "the interface plugin needs: use a pool with a smaller blockSize.",
     );
   }
-  const handle = gatewayHandle(network, deps.nodeName, block);
   const special = specialAddresses(block);
-  const held = await deps.ipam.ipsByHandle(handle) ?? [];
-  const known = held.filter((ip) => !special.some((s) => sameIp(s, ip))).sort(compareIp);
-  if (known.length > 0) return known[0];
+  const handle = gatewayHandle(network, deps.nodeName, block);
+  for (const name of [handle, earlierHandle(network, deps.nodeName, block)]) {
+    const held = await deps.ipam.ipsByHandle(name) ?? [];
+    const known = held.filter((ip) => !special.some((s) => sameIp(s, ip))).sort(compareIp);
+    if (known.length > 0) return known[0];
+  }
 
   for (const ip of special) await take(deps, ip, handle);
   const size = 2 ** Math.min(12, hostPrefix(block.ip).length - block.length);
@@ -100,25 +107,59 @@ async function take(deps: GatewayDeps, address: Ip, handle: string): Promise<boo
 
 /** Frees the gateways of blocks in which the network has no address left on this node. */
 export async function dropIdleGateways(deps: GatewayDeps, network: string): Promise<void> {
-  const prefix = `tortie-gateway-${network}-${deps.nodeName}-`;
-  const listing = await deps.store.list(handlePrefix + prefix);
-  for (const { key } of listing.entries) {
-    const handle = parseHandleKey(key)!;
-    const block = parseBlockPart(handle.slice(prefix.length));
-    if (!block) continue;
-    const entry = await deps.store.get<AllocationBlock>(blockKey(block));
-    // A network whose name begins alike keeps the gateway too long at worst, never too short.
-    const used = entry?.value.attributes.some((a) =>
-      a.handle_id?.startsWith(`${network}.`) && a.secondary?.node === deps.nodeName
-    );
-    if (!used) await deps.ipam.releaseByHandle(handle);
+  const prefixes = new Set([
+    gatewayPrefix(network, deps.nodeName),
+    earlierPrefix(network, deps.nodeName),
+  ]);
+  for (const prefix of prefixes) {
+    const listing = await deps.store.list<IpamHandle>(handlePrefix + prefix);
+    for (const { key, value } of listing.entries) {
+      const handle = parseHandleKey(key)!;
+      // The name of another network or node may begin alike, and then goes on otherwise.
+      const blocks = Object.keys(value?.block ?? {}).flatMap((cidr) =>
+        parseStrictPrefix(cidr) ?? []
+      )
+        .filter((block) => namesOf(network, deps.nodeName, block).includes(handle));
+      for (const block of blocks) {
+        if (!await isInUse(deps, network, block)) await deps.ipam.releaseByHandle(handle);
+      }
+    }
   }
 }
 
-function gatewayHandle(network: string, node: string, block: Prefix): string {
-  return `tortie-gateway-${network}-${node}-${formatPrefix(block).replace("/", "_")}`;
+/** Has the network an address in the block on this node? */
+async function isInUse(deps: GatewayDeps, network: string, block: Prefix): Promise<boolean> {
+  const entry = await deps.store.get<AllocationBlock>(blockKey(block));
+  // A network whose name begins alike keeps the gateway too long at worst, never too short.
+  return entry?.value.attributes.some((a) =>
+    a.handle_id?.startsWith(`${network}.`) && a.secondary?.node === deps.nodeName
+  ) ?? false;
 }
 
-function parseBlockPart(text: string): Prefix | undefined {
-  return parseStrictPrefix(text.replace("_", "/"));
+/** What Kubernetes takes for an object's name, short enough for a block's behind it. */
+const FIT = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+const LONGEST_PREFIX = 200;
+
+/** A network's name may have capitals and `_`, and be long: then a hash stands for both names. */
+function gatewayPrefix(network: string, node: string): string {
+  const names = `${network}-${node}`;
+  const fit = FIT.test(names) && names.length <= LONGEST_PREFIX;
+  const hash = () => createHash("sha256").update(`${network}/${node}`).digest("hex").slice(0, 24);
+  return `tortie-gateway-${fit ? names : hash()}-`;
+}
+
+function gatewayHandle(network: string, node: string, block: Prefix): string {
+  return gatewayPrefix(network, node) + formatPrefix(block).replace(/[.:/]/g, "-");
+}
+
+function earlierPrefix(network: string, node: string): string {
+  return `tortie-gateway-${network}-${node}-`;
+}
+
+function earlierHandle(network: string, node: string, block: Prefix): string {
+  return earlierPrefix(network, node) + formatPrefix(block).replace("/", "_");
+}
+
+function namesOf(network: string, node: string, block: Prefix): string[] {
+  return [gatewayHandle(network, node, block), earlierHandle(network, node, block)];
 }

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { Ipam } from "../mod/ipam/ipam.ts";
+import { mustIp } from "../mod/net/mod.ts";
 import { World } from "./testing/world.ts";
 
 const argv0 = "/opt/cni/bin/tortie-ipam";
@@ -90,7 +92,6 @@ Deno.test("IPAM plugin: a second ADD is an error while the interface has the add
     assert.equal((await w.traces()).length, before.length);
     const held = await w.call({ argv0, conf: conf() });
     const [ip, length] = held.json.ips[0].address.split("/");
-    const { mustIp } = await import("../mod/net/mod.ts");
     w.kernel.addLink("/run/netns/c1", "eth0", {
       addresses: [{ ip: mustIp(ip), length: Number(length) }],
     });
@@ -133,4 +134,45 @@ Deno.test("IPAM plugin: a fixed address that no interface should have is refused
     }
     const { json } = await w.call({ argv0, conf: conf(), args: "IP=10.9.0.5" });
     assert.equal(json.ips[0].address, "10.9.0.5/28");
+  }));
+
+Deno.test("IPAM plugin: a gateway's handle bears a name that Kubernetes takes, whatever the network's", () =>
+  world({ cidr: "10.9.0.0/24", blockSize: 28 }, async (w) => {
+    await w.addPool("six", { cidr: "fd00:9::/64" });
+    const ipam = { type: "tortie-ipam", assign_ipv6: "true" };
+    for (const name of ["net", "a.b-c", "My_Net"]) {
+      const added = await w.call({ argv0, conf: conf({ name, ipam }) });
+      assert.equal(added.exit, 0, added.body);
+      const gateways = (await w.handles()).filter((id) => id.startsWith("tortie-gateway-"));
+      assert.equal(gateways.length, 2, gateways.join(" "));
+      for (const id of gateways) {
+        assert.match(id, /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/);
+        assert.ok(id.length <= 253, id);
+      }
+      assert.equal((await w.call({ command: "DEL", argv0, conf: conf({ name, ipam }) })).exit, 0);
+      assert.deepEqual(await w.traces(), [], name);
+    }
+  }));
+
+Deno.test("IPAM plugin: gateways under their earlier names stay the blocks', and go with the last address", () =>
+  world({ cidr: "10.9.0.0/28", blockSize: 28 }, async (w) => {
+    await w.addPool("six", { cidr: "fd00:9::/124", blockSize: 124 });
+    const ipam = { type: "tortie-ipam", assign_ipv6: "true" };
+    const host = "n1", records = new Ipam(w.store);
+    for (
+      const [block, first, gateway] of [
+        ["10.9.0.0_28", "10.9.0.0", "10.9.0.7"],
+        ["fd00:9::_124", "fd00:9::", "fd00:9::7"],
+      ]
+    ) {
+      for (const address of [first, gateway]) {
+        const handle = `tortie-gateway-net-n1-${block}`;
+        await records.assignIp({ address: mustIp(address), host, handle });
+      }
+    }
+    const { json, exit } = await w.call({ argv0, conf: conf({ ipam }) });
+    assert.equal(exit, 0);
+    assert.deepEqual(json.ips.map((ip: any) => ip.gateway), ["10.9.0.7", "fd00:9::7"]);
+    await w.call({ command: "DEL", argv0, conf: conf({ ipam }) });
+    assert.deepEqual(await w.traces(), []);
   }));

@@ -1,5 +1,6 @@
 /** IPAM on the kubernetes driver: node services that assign and release side by side. */
 import assert from "node:assert/strict";
+import { dropIdleGateways, ensureGateway } from "../../cni/gateways.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { formatIp } from "../../mod/net/mod.ts";
 import { blockPrefix, handlePrefix } from "../../mod/model/keys.ts";
@@ -42,6 +43,38 @@ Deno.test("services that assign and release side by side never share an address"
     assert.equal(kube.all("crd.projectcalico.org", "ipamhandles").length, held.size);
   } finally {
     await Promise.all(stores.map((one) => one.close()));
+    await kube.close();
+  }
+});
+
+Deno.test("the gateway of a foreign interface plugin's network has its handle there, of both families", async () => {
+  const kube = await startCalico({ bookmarks: 0 });
+  const store = await openStore(kube);
+  try {
+    for (const [name, cidr] of [["four", "10.0.0.0/20"], ["six", "fd00:9::/112"]]) {
+      await store.put(`/calico/resources/v3/projectcalico.org/ippools/${name}`, {
+        metadata: { name },
+        spec: { cidr },
+      });
+    }
+    await kube.call("POST", "/api/v1/nodes", { metadata: { name: "n0" } });
+    const ipam = new Ipam(store);
+    const deps = { store, ipam, nodeName: "n0" };
+    const attributes = { node: "n0" };
+    const request = { num4: 1, num6: 1, host: "n0", handle: "net.c1", attributes };
+    const addresses = await ipam.assign({ ...request, use: "Workload" });
+    for (const address of addresses) {
+      const gateway = await ensureGateway(deps, "net", address);
+      assert.ok(gateway, formatIp(address.ip));
+      assert.deepEqual(await ensureGateway(deps, "net", address), gateway, "the same for the next");
+    }
+    await dropIdleGateways(deps, "net");
+    assert.equal((await store.list(handlePrefix)).entries.length, 3, "the network is used still");
+    await ipam.releaseByHandle("net.c1");
+    await dropIdleGateways(deps, "net");
+    assert.deepEqual((await store.list(handlePrefix)).entries, []);
+  } finally {
+    await store.close();
     await kube.close();
   }
 });
