@@ -4,7 +4,7 @@
  * see what no container remembers.
  */
 
-import type { AllocationBlock } from "../mod/model/ipam_block.ts";
+import type { AllocationAttribute, AllocationBlock } from "../mod/model/ipam_block.ts";
 import { blockPrefix } from "../mod/model/keys.ts";
 import type { Store } from "../mod/store/store.ts";
 
@@ -35,13 +35,24 @@ export async function handlesOnNode(
   for (const family of [4, 6] as const) {
     const listing = await store.list<AllocationBlock>(blockPrefix(family));
     for (const { value: block } of listing.entries) {
-      for (const attribute of block.attributes ?? []) {
+      // As they stand in the store: a damaged block says nothing, and hides nothing in the others.
+      for (const attribute of attributesOf(block)) {
         const { handle_id: handle, secondary } = attribute;
-        if (handle && secondary?.node === node && isHandleOf(network, handle, secondary)) {
+        if (
+          typeof handle === "string" && secondary?.node === node &&
+          isHandleOf(network, handle, secondary)
+        ) {
           found.add(handle);
         }
       }
     }
   }
   return found;
+}
+
+/** Of a block as it stands in the store, whatever it looks like. */
+export function attributesOf(block: unknown): AllocationAttribute[] {
+  const attributes: unknown = (block as Partial<AllocationBlock> | null)?.attributes;
+  if (!Array.isArray(attributes)) return [];
+  return attributes.filter((one) => typeof one === "object" && one !== null);
 }

@@ -26,12 +26,14 @@ import {
   type Prefix,
   sameIp,
 } from "../mod/net/mod.ts";
+import { isBroken, readRaw } from "../mod/ipam/damage.ts";
 import { IpamError } from "../mod/ipam/errors.ts";
 import { goTimestamp } from "../mod/ipam/time.ts";
 import type { AssignedAddress } from "../mod/ipam/types.ts";
 import type { AllocationBlock } from "../mod/model/ipam_block.ts";
 import type { IpamHandle } from "../mod/model/ipam_handle.ts";
 import { blockKey, handlePrefix, parseHandleKey } from "../mod/model/keys.ts";
+import { attributesOf } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
 
@@ -129,11 +131,14 @@ export async function dropIdleGateways(deps: GatewayDeps, network: string): Prom
 
 /** Has the network an address in the block on this node? */
 async function isInUse(deps: GatewayDeps, network: string, block: Prefix): Promise<boolean> {
-  const entry = await deps.store.get<AllocationBlock>(blockKey(block));
+  const entry = await readRaw<AllocationBlock>(deps.store, blockKey(block));
+  // Of a block that cannot be read nobody knows.
+  if (isBroken(entry)) return true;
   // A network whose name begins alike keeps the gateway too long at worst, never too short.
-  return entry?.value.attributes.some((a) =>
-    a.handle_id?.startsWith(`${network}.`) && a.secondary?.node === deps.nodeName
-  ) ?? false;
+  return attributesOf(entry?.value).some(({ handle_id: handle, secondary }) =>
+    typeof handle === "string" && handle.startsWith(`${network}.`) &&
+    secondary?.node === deps.nodeName
+  );
 }
 
 /** What Kubernetes takes for an object's name, short enough for a block's behind it. */

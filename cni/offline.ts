@@ -113,7 +113,8 @@ async function throughServer(
   env: Readonly<Record<string, string>>,
   conf: NetConf,
 ): Promise<CniReply> {
-  const ipam = new Ipam(store);
+  // What the runtime's log has of a plugin that succeeds is its standard error.
+  const ipam = new Ipam(store, { warn: (why) => console.error(`tortie: ${why}`) });
   const deps: CniDeps = {
     store,
     ipam,

@@ -2,11 +2,13 @@
  * `ipam release`: one address, or what reports of `ipam check` call leaked. In calicoctl's words and
  * under its conditions: reports of this cluster and this version, one of them up to date, the datastore
  * locked; --force passes over version and lock. Beyond calicoctl, an address that an endpoint, pod or
- * node uses is never released from a report, and by itself only with --force.
+ * node uses is never released from a report, and by itself only with --force. Records that a report calls
+ * damaged are mended (`ipam/check/mend.ts`).
  */
 import { formatIp, parseIp } from "../net/mod.ts";
 import { checkStore } from "../ipam/check/check.ts";
 import { commonLeaks, readReport, releaseLeaks, type Report } from "../ipam/check/report.ts";
+import { mendDamaged } from "../ipam/check/mend.ts";
 import { readRecords } from "../ipam/check/records.ts";
 import { usersOf } from "../ipam/check/users.ts";
 import { Ipam } from "../ipam/ipam.ts";
@@ -120,7 +122,8 @@ async function releaseReported(
   }
   const leaks = commonLeaks(reports);
   const failed = await releaseAddresses(say, store, leaks.addresses) +
-    await releaseHandles(say, store, leaks.handles);
+    await releaseHandles(say, store, leaks.handles) +
+    await mendRecords(say, store, leaks.damaged, force);
   say("You may now unlock the data store.");
   return failed > 0 ? EXIT.failed : EXIT.ok;
 }
@@ -170,4 +173,20 @@ async function releaseHandles(
   const released = [...keys].filter((key) => key === ".").length;
   say(`Released ${released} handles; ${handles.length - released} skipped; 0 errors.`);
   return 0;
+}
+
+/** How many could not be mended. */
+async function mendRecords(
+  say: (line: string) => void,
+  store: Store,
+  damaged: ReturnType<typeof commonLeaks>["damaged"],
+  force: boolean,
+): Promise<number> {
+  if (damaged.length === 0) return 0;
+  say(`Mending ${damaged.length} records that cannot be read...`);
+  const done = await mendDamaged(store, new Ipam(store), damaged, Date.now(), force);
+  for (const key of done.mended) say(`${key}: mended.`);
+  for (const key of done.changed) say(`${key}: changed since the report, left as it is.`);
+  for (const { key, why } of done.kept) say(`${key}: not mended: ${why}.`);
+  return done.kept.length;
 }

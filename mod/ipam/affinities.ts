@@ -24,9 +24,10 @@ import {
   formatAffinity,
   parseAffinityKey,
 } from "../model/keys.ts";
-import type { Entry, Revision, Store } from "../store/store.ts";
+import type { BrokenEntry, Entry, Listing, Revision, Store } from "../store/store.ts";
 import { isEmpty, isOwnedBy, newBlock, ownerOf, withoutOwner } from "./block.ts";
 import { type BlockRecord, type BlockTable, isSameLife } from "./block_table.ts";
+import { isBroken, readRaw } from "./damage.ts";
 import { tooManyRetries } from "./errors.ts";
 import { isRaced, RETRIES } from "./handles.ts";
 
@@ -66,8 +67,7 @@ export class Affinities {
 
   /** An owner's affinities of a family, in the order of keys. */
   async list(owner: AffinityOwner, family: Family): Promise<AffinityRecord[]> {
-    const { entries } = await this.store.list(affinityPrefix(owner, family));
-    return entries.flatMap((entry) => recordOf(entry) ?? []);
+    return recordsOf(await this.store.list(affinityPrefix(owner, family)));
   }
 
   /** Everybody's affinities. */
@@ -75,7 +75,7 @@ export class Affinities {
     const lists = await Promise.all(
       [affinitiesPrefix, affinityPrefix(LOAD_BALANCER)].map((prefix) => this.store.list(prefix)),
     );
-    return lists.flatMap(({ entries }) => entries.flatMap((entry) => recordOf(entry) ?? []));
+    return lists.flatMap(recordsOf);
   }
 
   /** The block as it was when it was found sound; undefined where this process does not know. */
@@ -110,7 +110,7 @@ export class Affinities {
     for (let i = 0; i < RETRIES; i++) {
       // The block first: an affinity that is confirmed later vouches for it, or for no block at all.
       let record = await this.blocks.read(prefix);
-      let affinity = recordOf(await this.store.get(key));
+      let affinity = recordOf(await readRaw(this.store, key));
       if (!affinity) {
         if (!make) return { is: "gone" };
         affinity = await this.#write(key, { owner, block: prefix, state: "pending", revision: "" });
@@ -132,7 +132,7 @@ export class Affinities {
         : await this.blocks.create(prefix, newBlock(prefix, owner, this.now()));
       if (!record) continue;
       const others = await this.overlapping(prefix);
-      if (others.length > 0) {
+      if (others.length > 0 || this.damagedOver(prefix)) {
         // Deleted before the affinity, so that a crash between leaves something to go on from.
         if (isEmpty(record.block) && !await this.blocks.delete(record)) continue;
         await this.#delete(key, affinity.revision);
@@ -156,6 +156,12 @@ export class Affinities {
     return all.filter((r) => !samePrefix(r.prefix, prefix) && prefixesOverlap(r.prefix, prefix));
   }
 
+  /** A damaged block that overlaps a network, as of the last list: nobody knows who is in it. */
+  damagedOver(prefix: Prefix): Prefix | undefined {
+    return this.blocks.damaged(prefix.ip.family)
+      .find((other) => !samePrefix(other, prefix) && prefixesOverlap(other, prefix));
+  }
+
   /** Whether addresses of a block that was just read may be given: as the head of this file says. */
   async isSound(record: BlockRecord): Promise<boolean> {
     const owner = ownerOf(record.block);
@@ -163,13 +169,13 @@ export class Affinities {
       const key = affinityKey(owner, record.prefix);
       const proof = this.#sound.get(key);
       if (proof && isSameLife(proof, record)) return true;
-      const affinity = recordOf(await this.store.get(key));
+      const affinity = recordOf(await readRaw(this.store, key));
       if (affinity && isConfirmed(affinity.state)) {
         this.#sound.set(key, record);
         return true;
       }
     }
-    return (await this.overlapping(record.prefix)).length === 0;
+    return (await this.overlapping(record.prefix)).length === 0 && !this.damagedOver(record.prefix);
   }
 
   /** Ends an owner's claim on a block: deletes it where it is empty, else makes it nobody's. */
@@ -182,7 +188,7 @@ export class Affinities {
     /** What the affinity was before we marked it. */
     let before: AffinityState | undefined;
     for (let i = 0; i < RETRIES; i++) {
-      let affinity = recordOf(await this.store.get(key));
+      let affinity = recordOf(await readRaw(this.store, key));
       const record = await this.blocks.read(prefix);
       this.#sound.delete(key);
       const keep = record && refusal(record, owner, conditions);
@@ -266,10 +272,26 @@ function refusal(
   return undefined;
 }
 
-function recordOf(entry: Entry | undefined): AffinityRecord | undefined {
+/** By key, damaged ones among them: they are made anew like a claim that was cut off. */
+function recordsOf({ entries, broken = [] }: Listing): AffinityRecord[] {
+  const all: (Entry | BrokenEntry)[] = [...entries, ...broken];
+  if (broken.length > 0) all.sort((a, b) => a.key < b.key ? -1 : 1);
+  return all.flatMap((entry) => recordOf(entry) ?? []);
+}
+
+function recordOf(entry: Entry | BrokenEntry | undefined): AffinityRecord | undefined {
   const parsed = entry && parseAffinityKey(entry.key);
   if (!parsed) return undefined;
-  // The oldest form has an empty value, and is confirmed.
-  const value = entry.value as Partial<BlockAffinity> | null;
-  return { ...parsed, state: value?.state ?? "", revision: entry.revision };
+  const state = isBroken(entry) ? undefined : affinityState(entry.value);
+  return { ...parsed, state: state ?? "pending", revision: entry.revision };
+}
+
+const STATES: readonly unknown[] = ["", "confirmed", "pending", "pendingDeletion"];
+
+/** undefined where the record is damaged. The oldest form has an empty value, and is confirmed. */
+export function affinityState(value: unknown): AffinityState | undefined {
+  if (value === "" || value === null || value === undefined) return "";
+  if (typeof value !== "object" || Array.isArray(value)) return undefined;
+  const { state = "" } = value as Partial<BlockAffinity>;
+  return STATES.includes(state) ? state : undefined;
 }

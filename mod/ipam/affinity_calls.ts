@@ -8,6 +8,7 @@ import { type AffinityOwner, hostMarkerKey } from "../model/keys.ts";
 import { StoreError } from "../store/store.ts";
 import { type AffinityRecord } from "./affinities.ts";
 import { blockAt, boundsOf, coveredBy } from "./candidates.ts";
+import { unlessDamaged } from "./damage.ts";
 import { IpamError, notInPool } from "./errors.ts";
 import type { Pool } from "./pools.ts";
 import { rangeOf } from "./reservations.ts";
@@ -95,16 +96,22 @@ export async function releasePoolAffinities(room: Room, cidr: Prefix): Promise<v
   await releaseAll(room, affinities.filter(({ block }) => prefixCovers(cidr, block)), {});
 }
 
-/** Releases as many as it can, then throws for the first that is not empty and should be. */
+/** Releases as many as it can, then throws where one is damaged, or is not empty and should be. */
 async function releaseAll(
   room: Room,
   affinities: readonly AffinityRecord[],
   options: ReleaseOptions,
 ): Promise<void> {
   const used: Prefix[] = [];
+  let damage: IpamError | undefined;
   for (const { owner, block } of affinities) {
-    if (await room.affinities.release(owner, block, options) === "notEmpty") used.push(block);
+    const outcome = await unlessDamaged(
+      () => room.affinities.release(owner, block, options),
+      (error) => void (damage ??= error),
+    );
+    if (outcome === "notEmpty") used.push(block);
   }
+  if (damage) throw damage;
   if (used.length === 0) return;
   throw new IpamError(
     "notEmpty",

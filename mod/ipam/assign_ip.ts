@@ -38,6 +38,7 @@ export async function assignIp(room: Room, request: AssignIpRequest): Promise<As
   }
   for (let i = 0; i < RETRIES; i++) {
     const facts = await room.facts.read();
+    if (facts.configDamage) throw facts.configDamage;
     const pool = facts.pools.ownerOfAddress(ip);
     if (!pool) throw outsideOfPools(facts, ip);
     if (request.use && !pool.uses.includes(request.use)) {
@@ -145,6 +146,9 @@ async function makeRoom(
   prefix: Prefix,
 ): Promise<boolean> {
   const others = await room.affinities.overlapping(prefix);
+  const damaged = room.affinities.damagedOver(prefix);
+  // Says what is wrong with it.
+  if (damaged) await room.blocks.read(damaged);
   for (const other of others) {
     if (isEmpty(other.block)) {
       if (facts.pools.isStray(other.prefix)) await room.affinities.releaseEmpty(other);

@@ -18,6 +18,7 @@ import { collectCooled, take } from "./block_changes.ts";
 import { BlockSearch } from "./block_search.ts";
 import type { BlockRecord } from "./block_table.ts";
 import { inWalkOrder, startOf } from "./candidates.ts";
+import { unlessDamaged } from "./damage.ts";
 import { blockLimit, IpamError, tooManyRetries } from "./errors.ts";
 import type { Facts, Labels } from "./facts.ts";
 import { RETRIES } from "./handles.ts";
@@ -86,6 +87,7 @@ class Assigner {
         () => room.affinities.list(owner, family),
       ),
     ]);
+    if (facts.configDamage) throw facts.configDamage;
     if (!nodeLabels) {
       throw new IpamError(
         "nodeUnknown",
@@ -131,9 +133,11 @@ class Assigner {
       const leave = pool ? selectsNode(pool, this.nodeLabels) : !this.facts.pools.isStray(block);
       if (leave) continue;
       // Not from memory: another process may have released the last address.
-      const record = await this.room.blocks.read(block);
-      if (record && !isEmpty(record.block)) continue;
-      await this.room.affinities.release(this.search.owner, block, { mustBeEmpty: true });
+      await this.#unlessDamaged(block, async () => {
+        const record = await this.room.blocks.read(block);
+        if (record && !isEmpty(record.block)) return;
+        await this.room.affinities.release(this.search.owner, block, { mustBeEmpty: true });
+      });
     }
   }
 
@@ -147,12 +151,13 @@ class Assigner {
       const sound = isConfirmed(affinity.state) &&
         this.room.affinities.proof(this.search.owner, block);
       if (!sound) {
-        const loaded = await this.room.locks.hold(
-          this.#turn,
-          () => this.room.affinities.load(this.search.owner, block),
-        );
-        if (loaded.is === "claimed") await this.#takeFrom(block);
-        else this.#own.delete(formatPrefix(block));
+        const loaded = await this.#unlessDamaged(block, () =>
+          this.room.locks.hold(
+            this.#turn,
+            () => this.room.affinities.load(this.search.owner, block),
+          ));
+        if (loaded?.is === "claimed") await this.#takeFrom(block);
+        else if (loaded) this.#own.delete(formatPrefix(block));
         continue;
       }
       const known = this.room.blocks.known(block);
@@ -161,15 +166,27 @@ class Assigner {
     }
     for (const block of seemFull) {
       if (this.#short === 0) return;
-      const record = await this.room.blocks.read(block);
+      const record = await this.#unlessDamaged(block, () => this.room.blocks.read(block));
       if (record && this.search.free(record) > 0) await this.#takeFrom(block);
     }
+  }
+
+  /** A damaged block has nothing for us, and is named where nothing else has. */
+  async #unlessDamaged<T>(block: Prefix, work: () => Promise<T>): Promise<T | undefined> {
+    return await unlessDamaged(work, ({ message }) => {
+      this.progress.messages.add(message);
+      this.search.exhausted.add(formatPrefix(block));
+      this.room.affinities.forget(this.search.owner, block);
+      this.room.warn(message);
+      return undefined;
+    });
   }
 
   /** Takes what there is in a block of ours. */
   async #takeFrom(block: Prefix): Promise<void> {
     const life = this.room.affinities.proof(this.search.owner, block);
-    const got = life && await this.#take(block, life, this.search.owner);
+    const got = life &&
+      await this.#unlessDamaged(block, () => this.#take(block, life, this.search.owner));
     if (got === undefined) this.room.affinities.forget(this.search.owner, block);
     if (!got) this.search.exhausted.add(formatPrefix(block));
   }
@@ -264,7 +281,9 @@ class Assigner {
         if (this.search.poolOf(record.prefix) !== pool || this.search.free(record) === 0) continue;
         // The listing is younger than the block: nothing in it that overlaps means that it is sound.
         if (listing.some((r) => r !== record && prefixesOverlap(r.prefix, record.prefix))) continue;
-        if (await this.#take(record.prefix, record) === undefined) gone = true;
+        if (this.room.affinities.damagedOver(record.prefix)) continue;
+        const got = await unlessDamaged(() => this.#take(record.prefix, record), () => 0);
+        if (got === undefined) gone = true;
       }
       if (this.#short > 0) dry.push(formatPrefix(pool.prefix));
     }

@@ -13,7 +13,8 @@
 import { addressBits, formatPrefix, parseStrictPrefix, type Prefix } from "../net/mod.ts";
 import type { AllocationAttribute, AllocationBlock } from "../model/ipam_block.ts";
 import { type AffinityOwner, formatAffinity, parseAffinity } from "../model/keys.ts";
-import { type Holder, IpamError } from "./errors.ts";
+import { damagedBlock } from "./damage.ts";
+import type { Holder } from "./errors.ts";
 import { nanoseconds, rfc3339 } from "./time.ts";
 
 export type { AllocationAttribute, AllocationBlock } from "../model/ipam_block.ts";
@@ -55,12 +56,17 @@ export function newBlock(prefix: Prefix, owner: AffinityOwner, now: number): All
  * it is no block of this CIDR at all.
  */
 export function readBlock(value: unknown, prefix: Prefix): AllocationBlock {
-  const bad = (why: string) =>
-    new IpamError("badRecord", `the stored IPAM block ${formatPrefix(prefix)} is damaged: ${why}`);
-  if (typeof value !== "object" || value === null) throw bad("it is not an object");
+  const bad = (why: string) => damagedBlock(prefix, why);
+  if (!isObject(value)) throw bad("it is not an object");
   const raw = value as Partial<AllocationBlock>;
   const cidr = typeof raw.cidr === "string" ? parseStrictPrefix(raw.cidr) : undefined;
-  if (!cidr || formatPrefix(cidr) !== formatPrefix(prefix)) throw bad(`its cidr is ${raw.cidr}`);
+  if (!cidr || formatPrefix(cidr) !== formatPrefix(prefix)) {
+    throw bad(typeof raw.cidr === "string" ? `its cidr is ${raw.cidr}` : "it has no cidr");
+  }
+  const owner = raw.affinity ?? (raw.hostAffinity ? `host:${raw.hostAffinity}` : null);
+  if (owner !== null && typeof owner !== "string") throw bad("its affinity is no text");
+  const number = raw.sequenceNumber ?? 0;
+  if (!isWhole(number)) throw bad("its sequenceNumber is no whole number");
   const size = blockSizeOf(prefix);
   if (!Array.isArray(raw.allocations) || raw.allocations.length !== size) {
     throw bad(`it does not have ${size} allocations`);
@@ -76,24 +82,59 @@ export function readBlock(value: unknown, prefix: Prefix): AllocationBlock {
   return {
     ...raw,
     cidr: formatPrefix(prefix),
-    affinity: raw.affinity ?? (raw.hostAffinity ? `host:${raw.hostAffinity}` : null),
+    affinity: owner,
     hostAffinity: undefined,
     allocations,
     unallocated: soundQueue(raw.unallocated, allocations),
     attributes,
-    sequenceNumber: BigInt(raw.sequenceNumber ?? 0),
-    sequenceNumberForAllocation: raw.sequenceNumberForAllocation ?? {},
+    sequenceNumber: BigInt(number),
+    sequenceNumberForAllocation: readNumbers(raw.sequenceNumberForAllocation),
     deleted: raw.deleted ?? false,
   };
 }
 
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function isWhole(value: unknown): value is number | bigint {
+  return typeof value === "bigint" || Number.isInteger(value);
+}
+
+/** What is no number says nothing of its allocation. */
+function readNumbers(value: unknown): AllocationBlock["sequenceNumberForAllocation"] {
+  if (!isObject(value)) return {};
+  const numbers = Object.entries(value);
+  if (numbers.every(([, number]) => isWhole(number))) {
+    return value as AllocationBlock["sequenceNumberForAllocation"];
+  }
+  return Object.fromEntries(numbers.filter(([, number]) => isWhole(number))) as AllocationBlock[
+    "sequenceNumberForAllocation"
+  ];
+}
+
 /** An attribute that is none says nothing about whose the address is. */
 function readAttribute(value: unknown): AllocationAttribute {
-  if (typeof value !== "object" || value === null) return {};
+  if (!isObject(value)) return {};
   const attribute = value as AllocationAttribute;
-  const { handle_id: handle } = attribute;
-  if (handle === undefined || handle === null || typeof handle === "string") return attribute;
-  return { ...attribute, handle_id: null };
+  const { handle_id: handle, secondary, releasedAt } = attribute;
+  const sound = isText(handle) && isText(releasedAt) && isTexts(secondary);
+  if (sound) return attribute;
+  return {
+    ...attribute,
+    handle_id: isText(handle) ? handle : null,
+    secondary: isTexts(secondary) ? secondary : undefined,
+    releasedAt: isText(releasedAt) ? releasedAt : undefined,
+  };
+}
+
+function isText(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === "string";
+}
+
+function isTexts(value: unknown): boolean {
+  if (value === undefined || value === null) return true;
+  return isObject(value) && Object.values(value).every((text) => typeof text === "string");
 }
 
 /** The queue as it is where it holds every free ordinal once, else mended, its order kept. */

@@ -8,6 +8,7 @@ import { freeCount, isEmpty, isOwnedBy } from "./block.ts";
 import { collectCooled } from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
 import { inWalkOrder, nextFreeBlock, startOf } from "./candidates.ts";
+import { unlessDamaged } from "./damage.ts";
 import { tooManyRetries } from "./errors.ts";
 import type { Facts } from "./facts.ts";
 import { RETRIES } from "./handles.ts";
@@ -63,7 +64,10 @@ export class BlockSearch {
         if (!fresh) continue;
         return "none";
       }
-      const outcome = await affinities.claim(this.owner, candidate);
+      const outcome = await unlessDamaged(
+        () => affinities.claim(this.owner, candidate),
+        () => ({ is: "taken" as const }),
+      );
       switch (outcome.is) {
         case "claimed":
           // Ours since long, it may be: then another round finds out whether it has anything.
@@ -90,7 +94,11 @@ export class BlockSearch {
   /** A block that does not exist yet. */
   #unclaimed(listing: readonly BlockRecord[]): Prefix | undefined {
     for (const pool of this.pools) {
-      const taken = [...listing.map((record) => record.prefix), ...this.facts.pools.ceded(pool)];
+      const taken = [
+        ...listing.map((record) => record.prefix),
+        ...this.room.blocks.damaged(this.family),
+        ...this.facts.pools.ceded(pool),
+      ];
       const start = startOf(pool, this.owner.name, this.room.random);
       const reserved = this.facts.reservations.ranges(this.family);
       const free = nextFreeBlock(pool, start, taken, reserved);

@@ -14,8 +14,15 @@
  */
 import { type Family, formatPrefix, type Prefix } from "../net/mod.ts";
 import { blockKey, blockPrefix, parseBlockKey } from "../model/keys.ts";
-import { compareRevisions, type Entry, type Revision, type Store } from "../store/store.ts";
+import {
+  type BrokenEntry,
+  compareRevisions,
+  type Entry,
+  type Revision,
+  type Store,
+} from "../store/store.ts";
 import { type AllocationBlock, isEmpty, readBlock, written } from "./block.ts";
+import { damagedBlock, isBroken, isDamage, readRaw } from "./damage.ts";
 import { tooManyRetries } from "./errors.ts";
 import { type Handles, isRaced, type Reservation, RETRIES } from "./handles.ts";
 import { SharedReads } from "./turns.ts";
@@ -60,6 +67,7 @@ export class BlockTable {
   readonly #queues = new Map<string, Job[]>();
   readonly #reads = new SharedReads();
   readonly #listings = new Map<Family, BlockRecord[]>();
+  readonly #damaged = new Map<Family, Prefix[]>();
 
   constructor(readonly store: Store, readonly handles: Handles) {}
 
@@ -73,20 +81,35 @@ export class BlockTable {
     return this.#known.values();
   }
 
-  /** As it is now; undefined where there is no such block. */
+  /** As it is now; undefined where there is no such block. IpamError "badRecord" where it is damaged. */
   read(prefix: Prefix): Promise<BlockRecord | undefined> {
     const key = blockKey(prefix);
-    return this.#reads.read(key, async () => this.#learn(key, prefix, await this.store.get(key)));
+    return this.#reads.read(
+      key,
+      async () => this.#learn(key, prefix, await readRaw(this.store, key)),
+    );
   }
 
-  /** All blocks of a family, as of one moment, by key. Blocks that cannot be read are left out. */
+  /** All blocks of a family, as of one moment, by key. Damaged ones are left out (`damaged`). */
   list(family: Family): Promise<BlockRecord[]> {
     return this.#reads.read(`list ${family}`, async () => {
-      const { entries } = await this.store.list(blockPrefix(family));
-      const records = entries.flatMap((entry) => recordOf(entry) ?? []);
+      const { entries, broken = [] } = await this.store.list(blockPrefix(family));
+      const records: BlockRecord[] = [];
+      const damaged = broken.flatMap(({ key }) => parseBlockKey(key) ?? []);
+      for (const entry of entries) {
+        const record = recordOf(entry);
+        if (record === "damaged") damaged.push(parseBlockKey(entry.key)!);
+        else if (record) records.push(record);
+      }
       this.#listings.set(family, records);
+      this.#damaged.set(family, damaged);
       return records;
     });
+  }
+
+  /** The blocks that were damaged in the last listing: they are there, with nobody knows what in them. */
+  damaged(family: Family): readonly Prefix[] {
+    return this.#damaged.get(family) ?? [];
   }
 
   /** The last listing, which may be long out of date: good for guessing where nothing is. */
@@ -252,7 +275,15 @@ export class BlockTable {
     }
   }
 
-  #learn(key: string, prefix: Prefix, entry: Entry | undefined): BlockRecord | undefined {
+  #learn(
+    key: string,
+    prefix: Prefix,
+    entry: Entry | BrokenEntry | undefined,
+  ): BlockRecord | undefined {
+    if (isBroken(entry)) {
+      this.#known.delete(key);
+      throw damagedBlock(prefix, entry.reason);
+    }
     if (!entry) {
       this.#known.delete(key);
       return undefined;
@@ -291,14 +322,15 @@ function isYounger(a: BlockRecord, b: BlockRecord): boolean {
   return compareRevisions(a.revision, b.revision) > 0;
 }
 
-function recordOf(entry: Entry): BlockRecord | undefined {
+function recordOf(entry: Entry): BlockRecord | "damaged" | undefined {
   const prefix = parseBlockKey(entry.key);
   if (!prefix) return undefined;
   try {
     return { prefix, block: readBlock(entry.value, prefix), revision: entry.revision };
-  } catch {
+  } catch (error) {
     // The owner of a damaged block hears of it; others must not fail for it.
-    return undefined;
+    if (isDamage(error)) return "damaged";
+    throw error;
   }
 }
 

@@ -3,10 +3,17 @@
  * the namespace's labels. Every request reads them anew, all at once and shared with the requests of
  * the same moment, so a pool that was disabled gives nothing to whoever asks afterwards.
  */
-import { type IpamConfig, readIpamConfig, type StoredIpamConfig } from "../model/ipam_config.ts";
+import {
+  type IpamConfig,
+  ipamConfigFault,
+  readIpamConfig,
+  type StoredIpamConfig,
+} from "../model/ipam_config.ts";
 import type { IPReservation } from "../model/ip_reservation.ts";
 import { ipamConfigKey, type KeyKind, resourceKey, resourcePrefix } from "../model/keys.ts";
 import type { Entry, Store } from "../store/store.ts";
+import { damagedConfig, isBroken, readRaw } from "./damage.ts";
+import type { IpamError } from "./errors.ts";
 import { type Pool, PoolMap, readPool } from "./pools.ts";
 import { Reservations } from "./reservations.ts";
 import { SharedReads } from "./turns.ts";
@@ -22,8 +29,24 @@ export type Labels = Readonly<Record<string, string>>;
 /** What concerns all requests. */
 export interface Facts {
   readonly config: IpamConfig;
+  /** Why the configuration is damaged, and the defaults stand for it: nothing new is given then. */
+  readonly configDamage?: IpamError;
   readonly reservations: Reservations;
   readonly pools: PoolMap;
+}
+
+/** The configuration; the defaults, and what is wrong, where it is damaged. */
+export interface Settings {
+  readonly config: IpamConfig;
+  readonly damage?: IpamError;
+}
+
+export function readSettings(stored: unknown): Settings {
+  const fault = stored === undefined ? undefined : ipamConfigFault(stored);
+  if (fault !== undefined) {
+    return { config: readIpamConfig(undefined), damage: damagedConfig(fault) };
+  }
+  return { config: readIpamConfig(stored as StoredIpamConfig | undefined) };
 }
 
 type Labelled = { metadata?: { labels?: Record<string, string> } };
@@ -36,13 +59,14 @@ export class FactReader {
 
   read(): Promise<Facts> {
     return this.#reads.read("facts", async () => {
-      const [config, reservations, pools] = await Promise.all([
-        this.#config(),
+      const [settings, reservations, pools] = await Promise.all([
+        this.#settings(),
         this.store.list<IPReservation>(resourcePrefix(RESERVATIONS)),
         this.store.list(resourcePrefix(POOLS)),
       ]);
       return {
-        config,
+        config: settings.config,
+        configDamage: settings.damage,
         reservations: new Reservations(
           reservations.entries.flatMap((entry) => entry.value?.spec?.reservedCIDRs ?? []),
         ),
@@ -51,8 +75,8 @@ export class FactReader {
     });
   }
 
-  config(): Promise<IpamConfig> {
-    return this.#reads.read("config", () => this.#config());
+  settings(): Promise<Settings> {
+    return this.#reads.read("config", () => this.#settings());
   }
 
   /** undefined: there is no such node. */
@@ -71,9 +95,11 @@ export class FactReader {
     });
   }
 
-  async #config(): Promise<IpamConfig> {
-    const entry = await this.store.get<StoredIpamConfig>(ipamConfigKey);
-    return readIpamConfig(entry?.value);
+  async #settings(): Promise<Settings> {
+    const entry = await readRaw(this.store, ipamConfigKey);
+    return isBroken(entry)
+      ? { config: readIpamConfig(undefined), damage: damagedConfig(entry.reason) }
+      : readSettings(entry?.value);
   }
 
   #pool({ key, revision, value }: Entry): Pool | undefined {

@@ -12,12 +12,22 @@
  *
  * The last known record of a handle is remembered, which saves a read; compare-and-swap finds out
  * where it is out of date.
+ *
+ * A damaged record counts what the blocks hold, and is made anew by the next write. (Whoever had counted
+ * up in what it was, and has not written his block yet, is forgotten with it.)
  */
 import { formatPrefix, type Prefix } from "../net/mod.ts";
 import type { IpamHandle } from "../model/ipam_handle.ts";
-import { handleKey } from "../model/keys.ts";
-import { type Entry, type Revision, type Store, StoreError } from "../store/store.ts";
-import { cleanHandle } from "./block.ts";
+import { blockPrefix, handleKey, parseBlockKey } from "../model/keys.ts";
+import {
+  type BrokenEntry,
+  type Entry,
+  type Revision,
+  type Store,
+  StoreError,
+} from "../store/store.ts";
+import { cleanHandle, ordinalsOf, readBlock } from "./block.ts";
+import { isBroken, isDamage, readRaw } from "./damage.ts";
 import { tooManyRetries } from "./errors.ts";
 
 export const RETRIES = 100;
@@ -46,8 +56,11 @@ export class Handles {
   /** undefined: there is no such handle. */
   async read(handle: string): Promise<HandleRecord | undefined> {
     const id = cleanHandle(handle);
-    const entry = await this.store.get<IpamHandle>(handleKey(id));
-    return this.#remember(id, entry);
+    const entry = await readRaw<IpamHandle>(this.store, handleKey(id));
+    this.#recent.delete(id);
+    if (!entry) return undefined;
+    const counts = countsOf(entry) ?? await countInBlocks(this.store, id);
+    return this.#keep({ id, counts, revision: entry.revision });
   }
 
   /** As it was last seen by this process, else as it is. */
@@ -124,12 +137,6 @@ export class Handles {
     }
   }
 
-  #remember(id: string, entry: Entry<IpamHandle> | undefined): HandleRecord | undefined {
-    this.#recent.delete(id);
-    return entry &&
-      this.#keep({ id, counts: entry.value?.block ?? {}, revision: entry.revision });
-  }
-
   #keep(record: HandleRecord): HandleRecord {
     this.#recent.set(record.id, record);
     if (this.#recent.size > REMEMBERED) {
@@ -137,6 +144,33 @@ export class Handles {
     }
     return record;
   }
+}
+
+/** undefined where the record is damaged. */
+function countsOf(entry: Entry<IpamHandle> | BrokenEntry): Record<string, number> | undefined {
+  if (isBroken(entry)) return undefined;
+  const counts: unknown = (entry.value as Partial<IpamHandle> | null)?.block;
+  if (typeof counts !== "object" || counts === null || Array.isArray(counts)) return undefined;
+  const sound = Object.values(counts).every((count) => Number.isInteger(count));
+  return sound ? counts as Record<string, number> : undefined;
+}
+
+/** By block CIDR, what the handle has in blocks that can be read. */
+export async function countInBlocks(store: Store, id: string): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const family of [4, 6] as const) {
+    for (const { key, value } of (await store.list(blockPrefix(family))).entries) {
+      const prefix = parseBlockKey(key);
+      if (!prefix) continue;
+      try {
+        const count = ordinalsOf(readBlock(value, prefix), id).length;
+        if (count > 0) counts[formatPrefix(prefix)] = count;
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+      }
+    }
+  }
+  return counts;
 }
 
 /** Whether a write failed because another was first. */

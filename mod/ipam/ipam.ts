@@ -12,6 +12,7 @@
  *             leases.ts         one of a list, kept for its owner
  *             affinity_calls.ts whole ranges          utilization.ts     how full it all is
  *             sweep.ts          upkeep                check/             what is wrong with all of it
+ *             damage.ts         records that cannot be read
  *
  * It is Calico's IPAM (libcalico-go/lib/ipam), on Calico's records, so that both can work on one
  * datastore. What differs is written where it differs; in short: pools may overlap without harm,
@@ -42,7 +43,9 @@ import {
 import { addressOf, assignIp } from "./assign_ip.ts";
 import { autoAssign, type Progress } from "./auto_assign.ts";
 import { attributeOf, holderOf, isEmpty, ordinalsOf, sequenceOf } from "./block.ts";
+import { isBroken, readRaw, unlessDamaged } from "./damage.ts";
 import { IpamError, tooManyRetries } from "./errors.ts";
+import { readSettings } from "./facts.ts";
 import { isRaced, RETRIES } from "./handles.ts";
 import { assignFirst, relabel } from "./leases.ts";
 import { BlockFinder, releaseByHandle, releaseIps } from "./release.ts";
@@ -129,7 +132,10 @@ export class Ipam implements IpamClient, LeaseClient {
     const lists = await Promise.all(
       Object.keys(record.counts).map(async (cidr) => {
         const prefix = parsePrefix(cidr);
-        const found = prefix && await this.#room.blocks.read(prefix);
+        const found = prefix && await unlessDamaged(
+          () => this.#room.blocks.read(prefix),
+          ({ message }) => void this.#room.warn(message),
+        );
         if (!found) return [];
         return ordinalsOf(found.block, record.id).map((ordinal) => ipAt(found.prefix, ordinal));
       }),
@@ -224,29 +230,40 @@ export class Ipam implements IpamClient, LeaseClient {
     return utilization(this.#room, pools);
   }
 
-  getIpamConfig(): Promise<IpamConfig> {
-    return this.#room.facts.config();
+  /** IpamError "badRecord" where it is damaged. */
+  async getIpamConfig(): Promise<IpamConfig> {
+    const { config, damage } = await this.#room.facts.settings();
+    if (damage) throw damage;
+    return config;
   }
 
   async setIpamConfig(config: IpamConfig): Promise<void> {
     await this.changeIpamConfig(() => config);
   }
 
-  /** Reads, changes and writes the settings until nobody else wrote in between. What is stored then. */
+  /**
+   * Reads, changes and writes the settings until nobody else wrote in between. What is stored then. A
+   * damaged record is written anew, from the defaults.
+   */
   async changeIpamConfig(change: (config: IpamConfig) => IpamConfig): Promise<IpamConfig> {
     const { store } = this.#room;
     for (let i = 0; i < RETRIES; i++) {
-      const entry = await store.get<StoredIpamConfig>(ipamConfigKey);
-      const before = readIpamConfig(entry?.value);
+      const entry = await readRaw(store, ipamConfigKey);
+      const { config: before, damage } = isBroken(entry)
+        ? { config: readIpamConfig(undefined), damage: true }
+        : readSettings(entry?.value);
       const next = change(before);
       checkConfig(next);
       const stored = storedIpamConfig(next);
-      if (JSON.stringify(storedIpamConfig(before)) === JSON.stringify(stored)) return next;
+      const kept = damage || isBroken(entry) ? {} : entry?.value as StoredIpamConfig | undefined;
+      if (!damage && JSON.stringify(storedIpamConfig(before)) === JSON.stringify(stored)) {
+        return next;
+      }
       try {
         if (entry) {
           await store.update(
             ipamConfigKey,
-            { ...entry.value, ...unset, ...stored },
+            { ...kept, ...unset, ...stored },
             entry.revision,
           );
         } else await store.create(ipamConfigKey, stored);

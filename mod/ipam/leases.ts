@@ -19,6 +19,7 @@ import { formatIp, type Ip, ordinalOf } from "../net/mod.ts";
 import { addressOf, assignIp } from "./assign_ip.ts";
 import { attributeOf, handleOf, holderOf, sequenceOf } from "./block.ts";
 import { reattribute } from "./block_changes.ts";
+import { unlessDamaged } from "./damage.ts";
 import { type Holder, IpamError, notInPool } from "./errors.ts";
 import { blockOf, type Pool, selectsNamespace, selectsNode } from "./pools.ts";
 import { BlockFinder, releaseIps } from "./release.ts";
@@ -58,7 +59,11 @@ export async function assignFirst(
   const expired: { ip: Ip; holder: Holder; sequenceNumber: bigint }[] = [];
   const likely: Ip[] = [];
   for (const { ip, pool } of usable.here) {
-    const record = await room.blocks.read(blockOf(pool, ip));
+    const record = await unlessDamaged(
+      () => room.blocks.read(blockOf(pool, ip)),
+      (error) => (refused.push(error), "damaged" as const),
+    );
+    if (record === "damaged") continue;
     const ordinal = record && Number(ordinalOf(record.prefix, ip));
     const holder = record && holderOf(record.block, ordinal!);
     if (!holder) likely.push(ip);

@@ -33,6 +33,7 @@ import {
   type Return,
 } from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
+import { unlessDamaged } from "./damage.ts";
 import { IpamError, tooManyRetries } from "./errors.ts";
 import type { Facts } from "./facts.ts";
 import { type HandleRecord, RETRIES } from "./handles.ts";
@@ -44,7 +45,7 @@ import type { ReleaseRequest, ReleaseResult } from "./types.ts";
 export async function releaseByHandle(room: Room, id: string): Promise<Ip[] | undefined> {
   const handle = cleanHandle(id);
   const [cooldown, first] = await Promise.all([
-    room.facts.config().then((config) => room.cooldown(config)),
+    room.config().then((config) => room.cooldown(config)),
     room.handles.recent(handle),
   ]);
   if (!first) return undefined;
@@ -58,7 +59,14 @@ export async function releaseByHandle(room: Room, id: string): Promise<Ip[] | un
         const prefix = parsePrefix(cidr);
         // A name that is no CIDR tells of no block: it is dropped.
         if (!prefix) return;
-        released.push(...await releaseHandleFrom(room, prefix, handle, cooldown));
+        released.push(
+          ...await unlessDamaged(
+            () => releaseHandleFrom(room, prefix, handle, cooldown),
+            // Its owner is gone, and must not wait for a record that nobody can read: what the block
+            // may have of his, a check finds when the block is mended.
+            ({ message }) => (room.warn(message), []),
+          ),
+        );
       }),
     );
     if (await room.handles.settle(record, counts)) return released;
@@ -215,15 +223,22 @@ export class BlockFinder {
 
   constructor(readonly room: Room, readonly facts: Facts) {}
 
-  /** As it is now; undefined where no block holds the address. */
+  /**
+   * As it is now; undefined where no block holds the address. IpamError "badRecord" where the one that
+   * may hold it is damaged.
+   */
   async find(ip: Ip): Promise<BlockRecord | undefined> {
     const likely = new Map(
       this.facts.pools.all.filter((pool) => prefixContains(pool.prefix, ip))
         .map((pool) => blockOf(pool, ip)).map((prefix) => [formatPrefix(prefix), prefix]),
     );
     let empty: BlockRecord | undefined;
+    let damage: IpamError | undefined;
     for (const prefix of likely.values()) {
-      const record = await this.room.blocks.read(prefix);
+      const record = await unlessDamaged(
+        () => this.room.blocks.read(prefix),
+        (error) => void (damage = error),
+      );
       if (record && isTaken(record, ip)) return record;
       empty ??= record;
     }
@@ -232,7 +247,13 @@ export class BlockFinder {
     if (!this.#lists.has(family)) this.#lists.set(family, this.room.blocks.list(family));
     const all = await this.#lists.get(family)!;
     const holding = all.filter((record) => prefixContains(record.prefix, ip));
-    return holding.find((record) => isTaken(record, ip)) ?? empty ?? holding[0];
+    const found = holding.find((record) => isTaken(record, ip));
+    if (found) return found;
+    const damaged = this.room.blocks.damaged(family).find((prefix) => prefixContains(prefix, ip));
+    if (damage) throw damage;
+    // Says what is wrong with it.
+    if (damaged) return await this.room.blocks.read(damaged);
+    return empty ?? holding[0];
   }
 }
 

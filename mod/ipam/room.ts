@@ -2,6 +2,7 @@
 import { systemClock } from "../store/clock.ts";
 import type { Store } from "../store/store.ts";
 import { Affinities } from "./affinities.ts";
+import type { IpamConfig } from "../model/ipam_config.ts";
 import { type Cooldown } from "./block_changes.ts";
 import { BlockTable } from "./block_table.ts";
 import { FactReader } from "./facts.ts";
@@ -13,11 +14,14 @@ export interface IpamOptions {
   readonly now?: () => number;
   /** A number from [0, 1). */
   readonly random?: () => number;
+  /** Told of damaged records that were passed over. */
+  readonly warn?: (message: string) => void;
 }
 
 export class Room {
   readonly now: () => number;
   readonly random: () => number;
+  readonly warn: (message: string) => void;
   readonly handles: Handles;
   readonly blocks: BlockTable;
   readonly affinities: Affinities;
@@ -28,10 +32,18 @@ export class Room {
   constructor(readonly store: Store, options: IpamOptions) {
     this.now = options.now ?? (() => systemClock.wallMs());
     this.random = options.random ?? chance;
+    this.warn = options.warn ?? (() => {});
     this.handles = new Handles(store);
     this.blocks = new BlockTable(store, this.handles);
     this.affinities = new Affinities(store, this.blocks, this.now);
     this.facts = new FactReader(store);
+  }
+
+  /** For what gives nothing: a damaged configuration keeps nobody from giving back. */
+  async config(): Promise<IpamConfig> {
+    const { config, damage } = await this.facts.settings();
+    if (damage) this.warn(damage.message);
+    return config;
   }
 
   cooldown(config: { ipCooldownSeconds: number }): Cooldown {

@@ -8,11 +8,12 @@ import { cleanHandle, ordinalsOf } from "./block.ts";
 import { collectCooled } from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
 import { giveUpIfUseless } from "./release.ts";
+import { unlessDamaged } from "./damage.ts";
 import type { Room } from "./room.ts";
 
 /** Frees what has cooled down, in every block. How many addresses. */
 export async function sweepCooled(room: Room): Promise<number> {
-  const config = await room.facts.config();
+  const config = await room.config();
   let freed = 0;
   for (const family of [4, 6] as Family[]) {
     for (const record of await room.blocks.list(family)) {
@@ -34,7 +35,7 @@ export async function sweepCooled(room: Room): Promise<number> {
 
 /** The record with what has cooled down freed, written where that is anything; undefined: it changed. */
 export async function cooled(room: Room, record: BlockRecord): Promise<BlockRecord | undefined> {
-  const block = collectCooled(record.block, room.cooldown(await room.facts.config()));
+  const block = collectCooled(record.block, room.cooldown(await room.config()));
   return block === record.block ? record : await room.blocks.update(record, block);
 }
 
@@ -53,12 +54,21 @@ export async function mendHandle(
   if (!record) return "gone";
   if (revision !== undefined && record.revision !== revision) return "changed";
   const counts: Record<string, number> = {};
+  let lost = false;
   for (const cidr of Object.keys(record.counts)) {
     const prefix = parseStrictPrefix(cidr);
-    counts[cidr] = prefix && await room.blocks.change(
-          prefix,
-          (block) => ({ block: { ...block }, result: ordinalsOf(block, handle).length }),
+    // What a damaged block holds is not known: the count stays.
+    counts[cidr] = prefix && await unlessDamaged(
+          () =>
+            room.blocks.change(
+              prefix,
+              (block) => ({ block: { ...block }, result: ordinalsOf(block, handle).length }),
+            ),
+          () => (lost = true, record.counts[cidr]),
         ) || 0;
   }
+  const isSo = lost && Object.keys(counts).every((cidr) => counts[cidr] === record.counts[cidr]);
+  // Nothing to write: it would only look like news to who waits for that.
+  if (isSo) return "changed";
   return await room.handles.settle(record, counts) ? "mended" : "changed";
 }

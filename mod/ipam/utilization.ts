@@ -15,6 +15,7 @@ import {
 import type { AllocationBlock } from "../model/ipam_block.ts";
 import { collectCooled } from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
+import { damagedBlock } from "./damage.ts";
 import type { Facts } from "./facts.ts";
 import { type Interval, sizeOf, union, within } from "./intervals.ts";
 import type { Pool, PoolMap } from "./pools.ts";
@@ -55,6 +56,10 @@ export async function utilization(
     room.blocks.list(4),
     room.blocks.list(6),
   ]);
+  if (facts.configDamage) room.warn(facts.configDamage.message);
+  for (const prefix of [...room.blocks.damaged(4), ...room.blocks.damaged(6)]) {
+    room.warn(damagedBlock(prefix, "it counts as nothing here").message);
+  }
   const cooldown = room.cooldown(facts.config);
   const records = [...four, ...six].map((record) => ({
     ...record,

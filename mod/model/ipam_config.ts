@@ -27,7 +27,7 @@ export function readIpamConfig(stored: StoredIpamConfig | undefined): IpamConfig
     strictAffinity: stored?.strict_affinity ?? false,
     autoAllocateBlocks: stored ? stored.auto_allocate_blocks ?? false : true,
     maxBlocksPerHost: stored?.maxBlocksPerHost ?? 0,
-    kubeVirtVMAddressPersistence: stored?.kubeVirtVMAddressPersistence ?? "Enabled",
+    kubeVirtVMAddressPersistence: stored?.kubeVirtVMAddressPersistence || "Enabled",
     ipCooldownSeconds: stored?.ipCooldownSeconds ?? 0,
   };
 }
@@ -42,3 +42,29 @@ export function storedIpamConfig(config: IpamConfig): StoredIpamConfig {
     ...(config.ipCooldownSeconds !== 0 && { ipCooldownSeconds: config.ipCooldownSeconds }),
   };
 }
+
+/** Why what stands in the store is no configuration; undefined where it is one. */
+export function ipamConfigFault(stored: unknown): string | undefined {
+  if (typeof stored !== "object" || stored === null || Array.isArray(stored)) {
+    return "it is not an object";
+  }
+  for (const [member, isSound] of Object.entries(MEMBERS)) {
+    const value = (stored as Record<string, unknown>)[member];
+    if (value !== undefined && value !== null && !isSound(value)) {
+      return `its ${member} is ${String(JSON.stringify(value)).slice(0, 40)}`;
+    }
+  }
+  return undefined;
+}
+
+const isBoolean = (value: unknown) => typeof value === "boolean";
+const isCount = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
+
+const MEMBERS: Record<keyof StoredIpamConfig, (value: unknown) => boolean> = {
+  strict_affinity: isBoolean,
+  auto_allocate_blocks: isBoolean,
+  maxBlocksPerHost: isCount,
+  kubeVirtVMAddressPersistence: (value) =>
+    value === "Enabled" || value === "Disabled" || value === "",
+  ipCooldownSeconds: isCount,
+};

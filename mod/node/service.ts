@@ -273,7 +273,7 @@ export class NodeService {
       () => copyLabels(this.#state, resources),
       (error) => log.warn("cannot copy a pod's labels to its endpoint", { error }),
     );
-    const ipam = new Ipam(store);
+    const ipam = new Ipam(store, { warn: (why) => log.warn("an IPAM record is damaged", { why }) });
     const tunnelAddresses = new TunnelAddresses(this.#state, resources, ipam);
     const addresses = coalesced(
       async () => {

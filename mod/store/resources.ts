@@ -355,7 +355,13 @@ export class Resources {
   }
 
   async #createMissing(kind: AnyKind, name: string, spec: unknown): Promise<void> {
-    if (await this.store.get(resourceKey(kind, name))) return;
+    try {
+      if (await this.store.get(resourceKey(kind, name))) return;
+    } catch (error) {
+      // Half-written: it is there, and what others write has nothing to do with it.
+      if (error instanceof StoreError && error.kind === "invalid") return;
+      throw error;
+    }
     try {
       await this.#create(kind, { metadata: { name }, spec }, {});
     } catch (error) {

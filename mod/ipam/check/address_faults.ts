@@ -1,5 +1,5 @@
 /** Addresses beside those who use them: given and used by nobody, used and not given, or by another. */
-import { formatPrefix, parseIp, prefixContains } from "../../net/mod.ts";
+import { formatPrefix, parseIp, type Prefix, prefixContains } from "../../net/mod.ts";
 import type { Pool } from "../pools.ts";
 import { type Allocation, blockName, GATEWAY_TYPE, WINDOWS_RESERVED } from "./allocations.ts";
 import type { Finding, FindingKind } from "./finding.ts";
@@ -52,6 +52,8 @@ export function examineAddresses(
   allocations: readonly UsedAllocation[],
   users: Users,
   pools: readonly Pool[],
+  /** Blocks that cannot be read: whether they gave an address is not known. */
+  lost: readonly Prefix[] = [],
 ): AddressCheck {
   const findings: Finding[] = [];
   const say = (kind: FindingKind, subject: string, what: string) =>
@@ -90,6 +92,7 @@ export function examineAddresses(
       continue;
     }
     const ip = parseIp(address)!;
+    if (lost.some((prefix) => prefixContains(prefix, ip))) continue;
     if (pools.some((pool) => pool.closed === undefined && prefixContains(pool.prefix, ip))) {
       check.notAllocated.push(address);
       say(

@@ -1,16 +1,24 @@
 /** What can be wrong with one block by itself. The stored value is looked at, not what reading mends. */
 import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import type { AllocationAttribute, AllocationBlock } from "../../model/ipam_block.ts";
-import { isEmpty, readBlock } from "../block.ts";
-import { IpamError } from "../errors.ts";
+import { isEmpty, isWhole, readBlock } from "../block.ts";
+import { isDamage } from "../damage.ts";
+import type { IpamError } from "../errors.ts";
 import type { Finding, FindingKind } from "./finding.ts";
 
 /** Clocks of two machines may differ by so much without anybody's fault. */
 const CLOCKS_DIFFER_MS = 3_600_000;
 
+export function brokenBlock(prefix: Prefix, key: string, why: string): Finding {
+  const cidr = formatPrefix(prefix);
+  const message = `block ${cidr} (${key}) cannot be read: ${why}`;
+  return { kind: "blockBroken", subject: cidr, message, key };
+}
+
 /** The block as IPAM reads it, where it can, and its faults. */
 export function examineBlock(
   prefix: Prefix,
+  key: string,
   value: unknown,
   now: number,
 ): { block?: AllocationBlock; findings: Finding[] } {
@@ -19,11 +27,8 @@ export function examineBlock(
   try {
     block = readBlock(value, prefix);
   } catch (error) {
-    // Members of other types than they should be end up as a TypeError, a bad number as a SyntaxError.
-    const why = error instanceof IpamError ? error.message : (error as Error).message;
-    return {
-      findings: [{ kind: "blockBroken", subject: cidr, message: `${cidr} cannot be read: ${why}` }],
-    };
+    if (!isDamage(error)) throw error;
+    return { findings: [{ kind: "blockBroken", subject: cidr, message: whatOf(error), key }] };
   }
   const raw = value as AllocationBlock;
   const findings: Finding[] = [];
@@ -34,7 +39,7 @@ export function examineBlock(
   for (const fault of attributeFaults(raw)) say(...fault);
   const sequence = sequenceFault(raw);
   if (sequence) say("sequence", sequence);
-  const cooling = coolingFault(raw.attributes ?? [], now);
+  const cooling = coolingFault(attributesOf(raw), now);
   if (cooling) say("coolingTime", cooling);
   if (raw.deleted === true) say("halfDeleted", "is marked as deleted");
   if (!block.affinity && isEmpty(block)) say("blockOrphan", "has no owner and no addresses in use");
@@ -61,8 +66,19 @@ function queueFault({ allocations, unallocated }: AllocationBlock): string | und
     : undefined;
 }
 
-function attributeFaults({ allocations, attributes }: AllocationBlock): [FindingKind, string][] {
-  const count = attributes?.length ?? 0;
+/** Without what helps, which is said otherwise here. */
+function whatOf({ message }: IpamError): string {
+  return message.split("; ").slice(0, -1).join("; ");
+}
+
+function attributesOf({ attributes }: AllocationBlock): AllocationAttribute[] {
+  return Array.isArray(attributes) ? attributes : [];
+}
+
+function attributeFaults(block: AllocationBlock): [FindingKind, string][] {
+  const { allocations } = block;
+  const attributes = attributesOf(block);
+  const count = attributes.length;
   const referred = new Set(allocations);
   const faults: [FindingKind, string][] = [];
   const missing = [...allocations.keys()].filter((o) => {
@@ -92,15 +108,18 @@ function attributeFaults({ allocations, attributes }: AllocationBlock): [Finding
 
 function isAttribute(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
-  const { handle_id: handle } = value as AllocationAttribute;
-  return handle === undefined || handle === null || typeof handle === "string";
+  const { handle_id: handle, secondary } = value as AllocationAttribute;
+  const named = handle === undefined || handle === null || typeof handle === "string";
+  const said = secondary === undefined || secondary === null || typeof secondary === "object";
+  return named && said;
 }
 
 /** An allocation cannot be younger than the block. Blocks of old versions have no numbers at all. */
 function sequenceFault(block: AllocationBlock): string | undefined {
   const { allocations, sequenceNumber, sequenceNumberForAllocation: numbers = {} } = block;
   const wrong = Object.entries(numbers ?? {}).filter(([ordinal, number]) =>
-    !(Number(ordinal) in allocations) || BigInt(number) > BigInt(sequenceNumber ?? 0)
+    !(Number(ordinal) in allocations) || !isWhole(number) ||
+    BigInt(number) > BigInt(sequenceNumber ?? 0)
   );
   if (wrong.length === 0) return undefined;
   return `is at number ${sequenceNumber}, and has numbers of allocations that cannot be: ` +
@@ -109,7 +128,7 @@ function sequenceFault(block: AllocationBlock): string | undefined {
 
 function coolingFault(attributes: AllocationAttribute[], now: number): string | undefined {
   const wrong = attributes.filter(isAttribute).flatMap(({ releasedAt }) =>
-    releasedAt && !(Date.parse(releasedAt) <= now + CLOCKS_DIFFER_MS) ? [releasedAt] : []
+    releasedAt && !(Date.parse(String(releasedAt)) <= now + CLOCKS_DIFFER_MS) ? [releasedAt] : []
   );
   return wrong.length > 0
     ? `has addresses that cool down since a time that cannot be: ${wrong.join(", ")}`

@@ -6,18 +6,20 @@
  *     block_faults    one block by itself            owner_faults     blocks, affinities, nodes, pools
  *     handle_faults   handles and blocks             address_faults   addresses and their users
  */
-import { formatPrefix } from "../../net/mod.ts";
+import { formatPrefix, type Prefix } from "../../net/mod.ts";
+import { ipamConfigFault, type StoredIpamConfig } from "../../model/ipam_config.ts";
 import { parseBlockKey, parseHandleKey, parseResourceKey } from "../../model/keys.ts";
-import type { Revision, Store } from "../../store/store.ts";
+import type { BrokenEntry, Entry, Revision, Store } from "../../store/store.ts";
 import type { BlockRecord } from "../block_table.ts";
+import { isBroken } from "../damage.ts";
 import type { Pool } from "../pools.ts";
 import { examineAddresses, type UsedAllocation, withUsers } from "./address_faults.ts";
 import { allocationsOf } from "./allocations.ts";
-import { examineBlock } from "./block_faults.ts";
-import { type Finding, findingId } from "./finding.ts";
+import { brokenBlock, examineBlock } from "./block_faults.ts";
+import { type Finding, findingId, type FindingKind } from "./finding.ts";
 import { examineHandles, type LeakedHandle } from "./handle_faults.ts";
 import { affinityFaults, examinePools, nodeFaults, placeFaults } from "./owner_faults.ts";
-import { type IpamRecords, readRecords } from "./records.ts";
+import { type IpamRecords, NODE_KIND, POOL_KIND, readRecords, sortRecords } from "./records.ts";
 import { tunnelAddresses, type Users, usersOf } from "./users.ts";
 
 export interface ClusterFacts {
@@ -47,6 +49,17 @@ export interface Check {
     readonly good: number;
     readonly missing: string[];
   };
+  /** Records of IPAM that cannot be read and that a release from a report mends. */
+  readonly damaged: readonly DamagedRecord[];
+  /** Blocks of which nobody knows what is in them. */
+  readonly lost: readonly Prefix[];
+  /** Keys of records that would say who uses addresses, and cannot be read. */
+  readonly unreadable: readonly string[];
+}
+
+export interface DamagedRecord {
+  readonly key: string;
+  readonly revision: Revision;
 }
 
 /**
@@ -70,7 +83,8 @@ export function confirmed(first: Check, second: Check): Check {
   const findings = second.findings.filter((finding) => seen.has(findingId(finding)));
   const stays = (kind: Finding["kind"], subject: string) =>
     findings.some((f) => f.kind === kind && f.subject === subject);
-  const { handles } = second;
+  const { handles, damaged } = second;
+  const keys = new Set(findings.map(({ key }) => key));
   return {
     ...second,
     findings,
@@ -82,6 +96,7 @@ export function confirmed(first: Check, second: Check): Check {
       leaked: handles.leaked.filter(({ id }) => stays("handleLeaked", id)),
       missing: handles.missing.filter((id) => stays("handleMissing", id)),
     },
+    damaged: damaged.filter(({ key }) => keys.has(key)),
   };
 }
 
@@ -89,36 +104,56 @@ export function confirmed(first: Check, second: Check): Check {
 export function check(records: IpamRecords, now: number): Check {
   const findings: Finding[] = [];
   const blocks: BlockRecord[] = [];
-  for (const { key, value, revision } of records.blocks) {
+  const lost: Prefix[] = [];
+  const broken = sortRecords(records.broken ?? []);
+  for (const entry of [...records.blocks, ...broken.blocks]) {
+    const { key, revision } = entry;
     const prefix = parseBlockKey(key);
     if (!prefix) {
       findings.push({ kind: "strangeRecord", subject: key, message: `${key} names no block` });
       continue;
     }
-    const examined = examineBlock(prefix, value, now);
+    const examined = isBroken(entry)
+      ? { findings: [brokenBlock(prefix, key, entry.reason)] }
+      : examineBlock(prefix, key, entry.value, now);
     findings.push(...examined.findings);
-    if (examined.block) blocks.push({ prefix, block: examined.block, revision });
+    if ("block" in examined && examined.block) {
+      blocks.push({ prefix, block: examined.block, revision });
+    } else lost.push(prefix);
   }
   const { pools, findings: poolFindings } = examinePools(records.pools);
   const users = usersOf(records);
   const allocations = withUsers(blocks.flatMap(allocationsOf), users, now);
-  const nodes = new Set(records.nodes.map(({ key }) => parseResourceKey(key)?.name ?? ""));
-  const cidrs = new Set(blocks.map(({ prefix }) => formatPrefix(prefix)));
-  const handles = examineHandles(
-    records.handles.filter(({ key }) => parseHandleKey(key) !== undefined),
-    allocations,
-    cidrs,
+  const nodes = new Set(
+    [...records.nodes, ...(records.others ?? []).filter(({ key }) => isNode(key))]
+      .map(({ key }) => parseResourceKey(key)?.name ?? ""),
   );
-  const addresses = examineAddresses(allocations, users, pools);
+  const handles = examineHandles(
+    [...records.handles, ...broken.handles]
+      .filter(({ key }) => parseHandleKey(key) !== undefined),
+    allocations,
+    new Set(blocks.map(({ prefix }) => formatPrefix(prefix))),
+    new Set(lost.map(formatPrefix)),
+  );
+  const addresses = examineAddresses(allocations, users, pools, lost);
   findings.push(
-    ...affinityFaults(records.affinities, blocks),
+    ...affinityFaults([...records.affinities, ...broken.affinities], blocks, lost),
     ...poolFindings,
     ...placeFaults(blocks, pools),
     ...nodeFaults(nodes, records.affinities, blocks, allocations),
     ...handles.findings,
     ...addresses.findings,
-    ...configFaults(records),
+    ...configFaults({
+      config: records.config ?? broken.config,
+      strange: [...records.strange, ...broken.strange],
+    }),
+    ...(records.others ?? []).map(otherFault),
   );
+  const kinds: readonly FindingKind[] = ["blockBroken", "affinityBroken", "handleBroken"];
+  const named = new Set(findings.filter(({ kind }) => kinds.includes(kind)).map((f) => f.key));
+  const damaged = [records, broken]
+    .flatMap((some) => [...some.blocks, ...some.affinities, ...some.handles])
+    .filter(({ key }) => named.has(key)).map(({ key, revision }) => ({ key, revision }));
   return {
     findings,
     cluster: clusterOf(records),
@@ -135,27 +170,59 @@ export function check(records: IpamRecords, now: number): Check {
     notAllocated: addresses.notAllocated,
     notInPool: addresses.notInPool,
     handles,
+    damaged,
+    lost,
+    unreadable: (records.others ?? []).map(({ key }) => key).filter(isUser),
   };
 }
 
-function configFaults({ config, strange }: IpamRecords): Finding[] {
+function isNode(key: string): boolean {
+  return parseResourceKey(key)?.plural === NODE_KIND.plural;
+}
+
+/** Whether the record says which addresses somebody uses. */
+function isUser(key: string): boolean {
+  const plural = parseResourceKey(key)?.plural;
+  return plural !== POOL_KIND.plural && plural !== "clusterinformations";
+}
+
+function otherFault({ key, reason }: BrokenEntry): Finding {
+  const at = parseResourceKey(key);
+  if (at?.plural === POOL_KIND.plural) {
+    const message = `pool ${at.name} (${key}) cannot be read: ${reason}`;
+    return { kind: "poolBroken", subject: at.name, message };
+  }
+  const kind = isUser(key) ? "userBroken" : "strangeRecord";
+  return { kind, subject: key, message: `${key} cannot be read: ${reason}` };
+}
+
+function configFaults(
+  { config, strange }: {
+    config?: Entry | BrokenEntry;
+    strange: readonly (Entry | BrokenEntry)[];
+  },
+): Finding[] {
   const findings: Finding[] = strange.map(({ key }) => ({
     kind: "strangeRecord" as const,
     subject: key,
     message: `${key} is no record of IPAM`,
   }));
-  const value = config?.value as Record<string, unknown> | null | undefined;
   if (!config) return findings;
-  const wrong = typeof value !== "object" || value === null
-    ? "is no object"
-    : value.maxBlocksPerHost && !value.strict_affinity
+  const subject = config.key;
+  const fault = isBroken(config) ? config.reason : ipamConfigFault(config.value);
+  if (fault !== undefined) {
+    const message = `the IPAM configuration (${subject}) cannot be read: ${fault}`;
+    return [...findings, { kind: "configBroken", subject, message }];
+  }
+  const value = (config as Entry).value as StoredIpamConfig;
+  const wrong = value.maxBlocksPerHost && !value.strict_affinity
     ? "has maxBlocksPerHost without strictAffinity"
     : !value.auto_allocate_blocks && !value.strict_affinity
     ? "has neither strictAffinity nor autoAllocateBlocks"
     : undefined;
   if (wrong) {
     const message = `the IPAM configuration ${wrong}`;
-    findings.push({ kind: "configBroken", subject: config.key, message });
+    findings.push({ kind: "configContradicts", subject, message });
   }
   return findings;
 }

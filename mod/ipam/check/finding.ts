@@ -5,7 +5,9 @@
 
 export const FINDINGS = {
   // One block by itself.
-  blockBroken: "IPAM passes over the block; export it, and delete it when no pod has its addresses",
+  blockBroken:
+    "none of its addresses is given or found; `ipam release --from-report` deletes the record when " +
+    "nobody uses them any more",
   freeQueue: "IPAM mends the queue at the block's next change",
   attributeMissing: "the address stays taken by nobody known; release it if nobody has it",
   attributeUnused: "harmless; it goes with the block's next release",
@@ -22,6 +24,9 @@ export const FINDINGS = {
     "the node's next request for an address makes the block, or drops the record",
   affinityWrongOwner:
     "the node does not own the block; its next request for an address drops the record",
+  affinityBroken:
+    "the node does not know the block as its own; `ipam release --from-report` makes the record anew, " +
+    "or the node's next request for an address",
   affinityPending:
     "a claim or release was cut off; the node's next request for an address ends it, or the controllers do",
   halfDeleted: "a deletion was cut off; delete the record",
@@ -35,7 +40,9 @@ export const FINDINGS = {
   poolsOverlap: "the longer prefix gives the addresses of both; delete one of the pools",
 
   // Handles beside blocks.
-  handleBroken: "what it holds cannot be found by it; delete the record",
+  handleBroken:
+    "what it holds is looked for in all blocks; the next release by it mends it, or `ipam release " +
+    "--from-report`",
   handleLeaked: "harmless; `ipam release --from-report` deletes it",
   handleOvercount: "harmless; the next release by the handle corrects it",
   handleUndercount: "a release by the handle would leave addresses behind; release them one by one",
@@ -49,7 +56,14 @@ export const FINDINGS = {
   usedTwice: "only one of them is reached; delete the other",
   wrongUser: "the record names another than who uses it; delete the user and let it begin anew",
 
-  configBroken: "IPAM takes the defaults; write the configuration anew",
+  userBroken:
+    "which addresses it uses cannot be told, so nothing is released from a report; write the object " +
+    "anew, or delete it",
+
+  configBroken:
+    "no address is given; write it anew with `ipam configure --strictaffinity=false`, and what else it " +
+    "shall say",
+  configContradicts: "IPAM follows it word for word; write the configuration anew",
   strangeRecord: "nobody reads it; delete the record if you do not know it",
 } as const;
 
@@ -61,6 +75,8 @@ export interface Finding {
   readonly subject: string;
   /** What was seen, as a sentence that begins with the subject. */
   readonly message: string;
+  /** Of a record that cannot be read. */
+  readonly key?: string;
 }
 
 /** The finding as a line for people: what, and what helps. */

@@ -1,8 +1,9 @@
 /** Handles beside blocks: what a handle counts, and what the blocks say that it has. */
 import { formatPrefix, parseStrictPrefix } from "../../net/mod.ts";
 import { parseHandleKey } from "../../model/keys.ts";
-import type { Entry, Revision } from "../../store/store.ts";
+import type { BrokenEntry, Entry, Revision } from "../../store/store.ts";
 import { cleanHandle } from "../block.ts";
+import { isBroken } from "../damage.ts";
 import { type Allocation, WINDOWS_RESERVED } from "./allocations.ts";
 import type { Finding, FindingKind } from "./finding.ts";
 
@@ -22,30 +23,40 @@ export interface HandleCheck {
 }
 
 export function examineHandles(
-  entries: readonly Entry[],
+  entries: readonly (Entry | BrokenEntry)[],
   allocations: readonly Allocation[],
   blocks: ReadonlySet<string>,
+  /** Blocks that are there, and cannot be read: what they hold may be as the handles say. */
+  lost: ReadonlySet<string> = new Set(),
 ): HandleCheck {
   const held = heldByHandle(allocations);
   const check = { findings: [] as Finding[], leaked: [] as LeakedHandle[], good: 0 };
   const known = new Set<string>();
-  for (const { key, value, revision } of entries) {
+  for (const entry of entries) {
+    const { key, revision } = entry;
     const id = parseHandleKey(key) ?? key;
     known.add(cleanHandle(id));
     const has = held.get(cleanHandle(id));
-    const counts = countsOf(value);
+    const counts = isBroken(entry) ? undefined : countsOf(entry.value);
     const say = (kind: FindingKind, what: string) =>
       check.findings.push({ kind, subject: id, message: `handle ${id} ${what}` });
+    if (!counts) {
+      if (has) check.good++;
+      const why = isBroken(entry) ? entry.reason : "it has no readable counts";
+      const message = `handle ${id} (${key}) cannot be read: ${why}`;
+      check.findings.push({ kind: "handleBroken", subject: id, message, key });
+      continue;
+    }
+    if ([...counts].some(([cidr, n]) => n > 0 && lost.has(cidr))) {
+      check.good++;
+      continue;
+    }
     if (!has) {
       check.leaked.push({ id, revision });
       say("handleLeaked", "has no address in any block");
       continue;
     }
     check.good++;
-    if (!counts) {
-      say("handleBroken", "has no readable counts");
-      continue;
-    }
     const [over, under] = differences(counts, has, blocks);
     if (over.length > 0) say("handleOvercount", over.join("; "));
     if (under.length > 0) say("handleUndercount", under.join("; "));
@@ -93,13 +104,14 @@ function heldByHandle(allocations: readonly Allocation[]): Map<string, Map<strin
 }
 
 /** undefined where the record is none. */
-function countsOf(value: unknown): Map<string, number> | undefined {
+export function countsOf(value: unknown): Map<string, number> | undefined {
   const block = (value as { block?: unknown } | null)?.block;
-  if (typeof block !== "object" || block === null) return undefined;
+  if (typeof block !== "object" || block === null || Array.isArray(block)) return undefined;
   const counts = new Map<string, number>();
   for (const [cidr, count] of Object.entries(block)) {
+    if (!Number.isInteger(count)) return undefined;
     const prefix = parseStrictPrefix(cidr);
-    counts.set(prefix ? formatPrefix(prefix) : cidr, Number(count) || 0);
+    counts.set(prefix ? formatPrefix(prefix) : cidr, count);
   }
   return counts;
 }

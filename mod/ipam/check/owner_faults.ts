@@ -7,9 +7,11 @@ import {
   parseAffinityKey,
   parseResourceKey,
 } from "../../model/keys.ts";
-import type { Entry } from "../../store/store.ts";
+import type { BrokenEntry, Entry } from "../../store/store.ts";
+import { affinityState } from "../affinities.ts";
 import { ownerOf } from "../block.ts";
 import type { BlockRecord } from "../block_table.ts";
+import { isBroken } from "../damage.ts";
 import { type Pool, readPool } from "../pools.ts";
 import type { Allocation } from "./allocations.ts";
 import type { Finding } from "./finding.ts";
@@ -21,9 +23,17 @@ interface Affinity {
   readonly block: Prefix;
   readonly state: string;
   readonly deleted: boolean;
+  /** Why it cannot be read. */
+  readonly damage?: string;
 }
 
-export function affinityFaults(entries: readonly Entry[], blocks: readonly Block[]): Finding[] {
+export function affinityFaults(
+  entries: readonly (Entry | BrokenEntry)[],
+  blocks: readonly Block[],
+  /** Blocks that are there, and cannot be read. */
+  lost: readonly Prefix[] = [],
+): Finding[] {
+  const unknown = new Set(lost.map(formatPrefix));
   const findings: Finding[] = [];
   const byCidr = new Map(blocks.map((record) => [formatPrefix(record.prefix), record]));
   const known = new Set<string>();
@@ -42,6 +52,14 @@ export function affinityFaults(entries: readonly Entry[], blocks: readonly Block
     const cidr = formatPrefix(affinity.block);
     const owner = formatAffinity(affinity.owner);
     known.add(`${owner} ${cidr}`);
+    if (affinity.damage !== undefined) {
+      const subject = `${owner} ${cidr}`, { key } = entry;
+      const message =
+        `the affinity of ${owner} for ${cidr} (${key}) cannot be read: ${affinity.damage}`;
+      findings.push({ kind: "affinityBroken", subject, message, key });
+      continue;
+    }
+    if (unknown.has(cidr)) continue;
     findings.push(...faultsOf(affinity, owner, cidr, byCidr.get(cidr)));
   }
   for (const { prefix, block } of blocks) {
@@ -64,12 +82,16 @@ export function affinityFaults(entries: readonly Entry[], blocks: readonly Block
   return findings;
 }
 
-function affinityOf({ key, value }: Entry): Affinity | undefined {
-  const parsed = parseAffinityKey(key);
+function affinityOf(entry: Entry | BrokenEntry): Affinity | undefined {
+  const parsed = parseAffinityKey(entry.key);
   if (!parsed) return undefined;
-  const { state, deleted } = (value ?? {}) as { state?: string; deleted?: boolean | string };
+  const value = isBroken(entry) ? undefined : entry.value;
+  const { deleted } = (value ?? {}) as { deleted?: boolean | string };
+  const state = isBroken(entry) ? undefined : affinityState(value);
+  const damage = isBroken(entry) ? entry.reason : "it says no state that we know";
   return {
     ...parsed,
+    ...(state === undefined && { damage }),
     state: state || "confirmed",
     deleted: deleted === true || deleted === "true",
   };

@@ -13,8 +13,9 @@ import {
   resourceKey,
   resourcePrefix,
 } from "../../model/keys.ts";
-import type { Entry, Store } from "../../store/store.ts";
+import type { BrokenEntry, Entry, Store } from "../../store/store.ts";
 import { LOAD_BALANCER } from "../affinities.ts";
+import { isBroken, readRaw } from "../damage.ts";
 
 export interface IpamRecords {
   readonly blocks: readonly Entry[];
@@ -30,6 +31,10 @@ export interface IpamRecords {
   readonly pods: readonly Entry[];
   readonly services: readonly Entry[];
   readonly cluster?: Entry;
+  /** Of IPAM's own, and no JSON: half-written. */
+  readonly broken?: readonly BrokenEntry[];
+  /** The same of all others. */
+  readonly others?: readonly BrokenEntry[];
 }
 
 const calico = (plural: string, namespaced = false): KeyKind => ({
@@ -47,31 +52,37 @@ const SERVICE_KIND = kubernetes("services");
 const CLUSTER_KEY = resourceKey(calico("clusterinformations"), "default");
 
 export async function readRecords(store: Store, kubernetes = store): Promise<IpamRecords> {
-  const { entries } = await store.list(IPAM_PREFIX);
+  const { entries, broken = [] } = await store.list(IPAM_PREFIX);
+  const others: BrokenEntry[] = [];
   const list = async (kind: KeyKind) => {
     const from = kind.home === "kubernetes" ? kubernetes : store;
-    return (await from.list(resourcePrefix(kind))).entries;
+    const listing = await from.list(resourcePrefix(kind));
+    others.push(...listing.broken ?? []);
+    return listing.entries;
   };
-  const [pools, nodes, endpoints, pods, services, cluster] = await Promise.all([
+  const [pools, nodes, endpoints, pods, services, info] = await Promise.all([
     list(POOL_KIND),
     list(NODE_KIND),
     list(ENDPOINT_KIND),
     list(POD_KIND),
     list(SERVICE_KIND),
-    store.get(CLUSTER_KEY),
+    readRaw(store, CLUSTER_KEY),
   ]);
-  return { ...sortRecords(entries), pools, nodes, endpoints, pods, services, cluster };
+  if (isBroken(info)) others.push(info);
+  const cluster = isBroken(info) ? undefined : info;
+  const sorted = sortRecords(entries);
+  return { ...sorted, pools, nodes, endpoints, pods, services, cluster, broken, others };
 }
 
 const BLOCKS = [blockPrefix(4), blockPrefix(6)];
 const AFFINITIES = [`${IPAM_PREFIX}host/`, affinityPrefix(LOAD_BALANCER)];
 
 /** IPAM's own records by what their keys say. */
-export function sortRecords(
-  entries: readonly Entry[],
-): Pick<IpamRecords, "blocks" | "affinities" | "handles" | "config" | "strange"> {
-  const [blocks, affinities, handles, strange]: Entry[][] = [[], [], [], []];
-  let config: Entry | undefined;
+export function sortRecords<E extends { readonly key: string }>(
+  entries: readonly E[],
+): { blocks: E[]; affinities: E[]; handles: E[]; strange: E[]; config?: E } {
+  const [blocks, affinities, handles, strange]: E[][] = [[], [], [], []];
+  let config: E | undefined;
   const under = (key: string, prefixes: string[]) => prefixes.some((p) => key.startsWith(p));
   for (const entry of entries) {
     const { key } = entry;

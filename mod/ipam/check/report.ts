@@ -9,7 +9,7 @@ import type { Store } from "../../store/store.ts";
 import { IpamError } from "../errors.ts";
 import type { Ipam } from "../ipam.ts";
 import type { UsedAllocation } from "./address_faults.ts";
-import { type Check, check } from "./check.ts";
+import { type Check, check, type DamagedRecord } from "./check.ts";
 import { explain } from "./finding.ts";
 import type { LeakedHandle } from "./handle_faults.ts";
 import { readRecords } from "./records.ts";
@@ -37,6 +37,8 @@ export interface Report {
   allocations: Record<string, ReportedAllocation[]>;
   /** Members as Go writes a struct that names none. */
   leakedHandles?: { ID: string; UID: string | null; Revision: string }[];
+  /** Records that cannot be read. */
+  damagedRecords?: { key: string; revision: string }[];
   findings?: { kind: string; subject: string; message: string }[];
 }
 
@@ -64,6 +66,7 @@ export function reportOf(result: Check, version: string): Report {
         Revision: revision,
       })),
     }),
+    ...(result.damaged.length > 0 && { damagedRecords: [...result.damaged] }),
     findings: findings.map((finding) => ({
       kind: finding.kind,
       subject: finding.subject,
@@ -113,7 +116,13 @@ export function readReport(value: unknown): Report | string {
   if (!Array.isArray(handles) || handles.some((h) => typeof h?.ID !== "string")) {
     return "its leakedHandles cannot be read";
   }
-  return { ...report, allocations, leakedHandles: handles } as Report;
+  const damagedRecords = report.damagedRecords ?? [];
+  const isRecord = (r: { key?: unknown; revision?: unknown } | null) =>
+    typeof r?.key === "string" && typeof r.revision === "string";
+  if (!Array.isArray(damagedRecords) || !damagedRecords.every(isRecord)) {
+    return "its damagedRecords cannot be read";
+  }
+  return { ...report, allocations, leakedHandles: handles, damagedRecords } as Report;
 }
 
 function isWhole(value: unknown): boolean {
@@ -123,6 +132,7 @@ function isWhole(value: unknown): boolean {
 export interface Leaks {
   readonly addresses: readonly ReportedAllocation[];
   readonly handles: readonly LeakedHandle[];
+  readonly damaged: readonly DamagedRecord[];
 }
 
 /** What every one of the reports calls leaked, unchanged from one to the next. */
@@ -140,6 +150,10 @@ export function commonLeaks(reports: readonly Report[]): Leaks {
     handles: common(
       reports.map((r) => (r.leakedHandles ?? []).map((h) => ({ id: h.ID, revision: h.Revision }))),
       (h) => `${h.id} ${h.revision}`,
+    ),
+    damaged: common(
+      reports.map((r) => r.damagedRecords ?? []),
+      ({ key, revision }) => `${key} ${revision}`,
     ),
   };
 }
@@ -161,7 +175,9 @@ export async function releaseLeaks(
   time: number,
 ): Promise<ReleasedLeaks> {
   const done: ReleasedLeaks = { released: [], cleanedUp: [], inUse: [], failed: [] };
-  const now = await currentAllocations(store, time);
+  const current = check(await readRecords(store), time);
+  refuseUnknownUsers(current);
+  const now = byAddress(current);
   for (const leak of leaks) {
     const address = formatIp(parseIp(leak.ip)!);
     const current = now.get(address)?.find((a) => isSame(a, leak));
@@ -192,12 +208,20 @@ function isSame(a: UsedAllocation, b: ReportedAllocation): boolean {
     (b.sequenceNumber === undefined || a.sequenceNumber === BigInt(b.sequenceNumber));
 }
 
-async function currentAllocations(
-  store: Store,
-  time: number,
-): Promise<Map<string, UsedAllocation[]>> {
+/** Who cannot be read may use any address. */
+function refuseUnknownUsers({ unreadable }: Check): void {
+  if (unreadable.length === 0) return;
+  const more = unreadable.length > 1 ? ` and ${unreadable.length - 1} more` : "";
+  throw new IpamError(
+    "badRecord",
+    `nothing is released: which addresses ${unreadable[0]}${more} use cannot be told, since they ` +
+      "cannot be read; write them anew, or delete them",
+  );
+}
+
+function byAddress({ allocations }: Check): Map<string, UsedAllocation[]> {
   const found = new Map<string, UsedAllocation[]>();
-  for (const allocation of check(await readRecords(store), time).allocations) {
+  for (const allocation of allocations) {
     found.set(allocation.address, [...found.get(allocation.address) ?? [], allocation]);
   }
   return found;

@@ -9,6 +9,7 @@ import { Ipam } from "../ipam.ts";
 import type { AssignedAddress, AutoAssignRequest } from "../types.ts";
 import { checkRecords } from "./checks.ts";
 import { type Faults, FaultyStore } from "./faulty_store.ts";
+import { halfWritable } from "./half_written.ts";
 
 export const POOLS = { plural: "ippools", home: "calico", namespaced: false } as const;
 export const NODES = { plural: "nodes", home: "calico", namespaced: false } as const;
@@ -18,7 +19,7 @@ const RESERVATIONS = { plural: "ipreservations", home: "calico", namespaced: fal
 type Labels = Record<string, string>;
 
 export class World {
-  readonly store = memoryStore();
+  readonly store = halfWritable(memoryStore());
   now = Date.UTC(2026, 10, 22, 12);
   readonly ipam: Ipam;
 

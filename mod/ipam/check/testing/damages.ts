@@ -15,6 +15,7 @@ import {
 } from "../../../model/keys.ts";
 import type { Entry } from "../../../store/store.ts";
 import type { FindingKind } from "../finding.ts";
+import { HALF_WRITTEN } from "../../testing/half_written.ts";
 import type { SoundCluster } from "./clusters.ts";
 
 const POOLS = { plural: "ippools", home: "calico", namespaced: false } as const;
@@ -67,6 +68,12 @@ export const DAMAGES: readonly Damage[] = [
     (b) => ({ ...b, allocations: b.allocations.slice(1) }),
   ),
   ofBlock("no object at all", "blockBroken", () => null),
+  ofBlock("half-written", "blockBroken", () => HALF_WRITTEN),
+  ...[[], 5, {}].map((value) =>
+    ofBlock(`no block but ${JSON.stringify(value)}`, "blockBroken", () => value)
+  ),
+  ofBlock("an owner that is a number", "blockBroken", (b) => ({ ...b, affinity: 7 })),
+  ofBlock("a number that is a text", "blockBroken", (b) => ({ ...b, sequenceNumber: "many" })),
   ofBlock("a free address lost from the queue", "freeQueue", (b) => ({
     ...b,
     unallocated: b.unallocated.slice(1),
@@ -174,6 +181,15 @@ export const DAMAGES: readonly Damage[] = [
       return `host:${other} ${cidrOf(key)}`;
     },
   },
+  ...[HALF_WRITTEN, [], 5, "confir", { state: 1 }].map((value): Damage => ({
+    name: `an affinity that is ${JSON.stringify(value)}`,
+    kind: "affinityBroken",
+    async do({ cluster, pick, used }) {
+      const { key, value: block } = pick(await used());
+      await cluster.store.put(ownAffinity(key, block), value);
+      return `${block.affinity} ${cidrOf(key)}`;
+    },
+  })),
   ...(["pending", "pendingDeletion"] as const).map((state): Damage => ({
     name: `an affinity left ${state}`,
     kind: "affinityPending",
@@ -299,6 +315,41 @@ export const DAMAGES: readonly Damage[] = [
       return handle;
     },
   },
+  ...[HALF_WRITTEN, [], 5, {}, { block: { "10.0.0.0/29": "one" } }].map((value): Damage => ({
+    name: `a handle that is ${JSON.stringify(value)}`,
+    kind: "handleBroken",
+    async do({ pick, cluster }) {
+      const { handle } = pick(cluster.pods);
+      await cluster.store.put(handleKey(handle), value);
+      return handle;
+    },
+  })),
+  {
+    name: "an endpoint half-written",
+    kind: "userBroken",
+    async do({ cluster, pick }) {
+      const { key } = pick(cluster.pods);
+      await cluster.store.put(key, HALF_WRITTEN);
+      return key;
+    },
+  },
+  {
+    name: "a node half-written",
+    kind: "userBroken",
+    async do({ cluster }) {
+      const key = resourceKey(NODES, "n0");
+      await cluster.store.put(key, HALF_WRITTEN);
+      return key;
+    },
+  },
+  {
+    name: "a pool half-written",
+    kind: "poolBroken",
+    async do({ cluster }) {
+      await cluster.store.put(resourceKey(POOLS, "four"), HALF_WRITTEN);
+      return "four";
+    },
+  },
   {
     name: "a handle of nothing",
     kind: "handleLeaked",
@@ -409,12 +460,20 @@ export const DAMAGES: readonly Damage[] = [
   },
   {
     name: "a configuration that cannot be",
-    kind: "configBroken",
+    kind: "configContradicts",
     async do({ cluster }) {
       await cluster.store.put(ipamConfigKey, { maxBlocksPerHost: 4, auto_allocate_blocks: true });
       return ipamConfigKey;
     },
   },
+  ...[HALF_WRITTEN, [], 5, "no", { ipCooldownSeconds: "long" }].map((value): Damage => ({
+    name: `a configuration that is none, ${JSON.stringify(value)}`,
+    kind: "configBroken",
+    async do({ cluster }) {
+      await cluster.store.put(ipamConfigKey, value);
+      return ipamConfigKey;
+    },
+  })),
   ...[`${IPAM_PREFIX}assignment/ipv5/x`, `${blockPrefix(4)}nowhere`, `${IPAM_PREFIX}host/n0/ipv4/x`]
     .map((key): Damage => ({
       name: `a record that is none, ${key}`,

@@ -1,0 +1,105 @@
+/**
+ * Mends records of IPAM that cannot be read. Handles and affinities say nothing that the blocks do not
+ * say, and are made anew. A block is the only one who knows whom it gave what, so its record is deleted
+ * only when nobody uses an address of it: no endpoint, pod, node or service, and no handle that counts
+ * some there (`force`: but for the handles). Whoever leaves is let go meanwhile (`release.ts`).
+ */
+import { formatPrefix, parseIp, type Prefix, prefixContains } from "../../net/mod.ts";
+import { parseAffinityKey, parseBlockKey, parseHandleKey } from "../../model/keys.ts";
+import { type Store, StoreError } from "../../store/store.ts";
+import { IpamError } from "../errors.ts";
+import type { Ipam } from "../ipam.ts";
+import { type Check, check, type DamagedRecord } from "./check.ts";
+import { countsOf } from "./handle_faults.ts";
+import { type IpamRecords, readRecords } from "./records.ts";
+
+export interface Mended {
+  /** Keys of records that were made anew, or deleted. */
+  readonly mended: string[];
+  /** Written or deleted by somebody since the report. */
+  readonly changed: string[];
+  readonly kept: { key: string; why: string }[];
+}
+
+/** `time` in milliseconds since 1970. */
+export async function mendDamaged(
+  store: Store,
+  ipam: Ipam,
+  damaged: readonly DamagedRecord[],
+  time: number,
+  force = false,
+): Promise<Mended> {
+  const done: Mended = { mended: [], changed: [], kept: [] };
+  const records = await readRecords(store);
+  const now = check(records, time);
+  for (const record of damaged) {
+    const { key, revision } = record;
+    const current = now.damaged.some((one) => one.key === key && one.revision === revision);
+    if (!current) {
+      done.changed.push(key);
+      continue;
+    }
+    try {
+      const kept = await mendOne(store, ipam, record, now, records, force);
+      if (kept === undefined) done.mended.push(key);
+      else done.kept.push({ key, why: kept });
+    } catch (error) {
+      const isRaced = error instanceof StoreError &&
+        (error.kind === "conflict" || error.kind === "notFound");
+      if (isRaced) done.changed.push(key);
+      else if (error instanceof IpamError) done.kept.push({ key, why: error.message });
+      else throw error;
+    }
+  }
+  return done;
+}
+
+/** Why it stays; undefined: it is mended. */
+async function mendOne(
+  store: Store,
+  ipam: Ipam,
+  { key, revision }: DamagedRecord,
+  now: Check,
+  records: IpamRecords,
+  force: boolean,
+): Promise<string | undefined> {
+  const block = parseBlockKey(key);
+  if (block) {
+    const why = whoUses(block, now, force ? [] : records.handles);
+    if (why === undefined) await store.delete(key, revision);
+    return why;
+  }
+  const affinity = parseAffinityKey(key);
+  if (affinity) {
+    await ipam.settleAffinity(affinity.block, affinity.owner);
+    return undefined;
+  }
+  await ipam.mendHandle(parseHandleKey(key)!, revision);
+  return undefined;
+}
+
+function whoUses(
+  block: Prefix,
+  { users, unreadable }: Check,
+  handles: IpamRecords["handles"],
+): string | undefined {
+  if (unreadable.length > 0) {
+    return `which addresses ${unreadable[0]} uses cannot be told, since it cannot be read`;
+  }
+  for (const [address, list] of users) {
+    const ip = parseIp(address);
+    if (ip && list.length > 0 && prefixContains(block, ip)) {
+      return `${address} is in use by ${list[0].name}; delete that first`;
+    }
+  }
+  const cidr = formatPrefix(block);
+  for (const { key, value } of handles) {
+    if ((countsOf(value)?.get(cidr) ?? 0) > 0) {
+      return `handle ${
+        parseHandleKey(key)
+      } has addresses of it; end its container first, or give ` +
+        "--force where that is gone";
+    }
+  }
+  return undefined;
+}

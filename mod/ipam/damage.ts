@@ -1,0 +1,64 @@
+/**
+ * Records of IPAM that cannot be read: half-written, or of a shape that none has. What is lost with one
+ * is known to nobody, so it is never taken for "not there": a damaged block gives nothing and stands in
+ * the way of blocks that overlap it, a damaged handle is made anew from the blocks, a damaged affinity
+ * is claimed again, and with a damaged configuration nothing new is given. Everything else goes on.
+ */
+import { formatPrefix, type Prefix } from "../net/mod.ts";
+import { blockKey, ipamConfigKey } from "../model/keys.ts";
+import { type BrokenEntry, type Entry, type Store, StoreError } from "../store/store.ts";
+import { IpamError } from "./errors.ts";
+
+/** The record as it stands, also where it is no JSON. undefined: there is none. */
+export async function readRaw<T>(
+  store: Store,
+  key: string,
+): Promise<Entry<T> | BrokenEntry | undefined> {
+  try {
+    return await store.get<T>(key);
+  } catch (error) {
+    if (!(error instanceof StoreError && error.kind === "invalid")) throw error;
+    // Only a list tells the revision, at which it can be mended.
+    const { entries, broken = [] } = await store.list<T>(key);
+    const found = broken.find((one) => one.key === key) ?? entries.find((one) => one.key === key);
+    if (!found) throw error;
+    return found;
+  }
+}
+
+export function isBroken(entry: Entry | BrokenEntry | undefined): entry is BrokenEntry {
+  return entry !== undefined && "reason" in entry;
+}
+
+export function damagedBlock(prefix: Prefix, why: string): IpamError {
+  return new IpamError(
+    "badRecord",
+    `the stored IPAM block ${formatPrefix(prefix)} (${blockKey(prefix)}) is damaged: ${why}; ` +
+      "`tortie ipam check` says what helps",
+  );
+}
+
+export function damagedConfig(why: string): IpamError {
+  return new IpamError(
+    "badRecord",
+    `the IPAM configuration (${ipamConfigKey}) is damaged: ${why}; write it anew with ` +
+      "`tortie ipam configure --strictaffinity=false`, and what else it shall say",
+  );
+}
+
+export function isDamage(error: unknown): error is IpamError {
+  return error instanceof IpamError && error.kind === "badRecord";
+}
+
+/** What the work gives, or `otherwise` of the error where it meets a damaged record. */
+export async function unlessDamaged<T, U>(
+  work: () => Promise<T>,
+  otherwise: (error: IpamError) => U,
+): Promise<T | U> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return otherwise(error);
+  }
+}

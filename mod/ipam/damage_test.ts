@@ -1,0 +1,287 @@
+/**
+ * Records that cannot be read: others are not kept from anything, who has to do with them hears what is
+ * wrong, and a release from a check's report mends them.
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { formatPrefix, mustPrefix } from "../net/mod.ts";
+import { affinityKey, blockKey, handleKey, ipamConfigKey, resourceKey } from "../model/keys.ts";
+import { allocationsOf } from "./check/allocations.ts";
+import { check, checkStore } from "./check/check.ts";
+import { mendDamaged } from "./check/mend.ts";
+import { readRecords } from "./check/records.ts";
+import { reportOf } from "./check/report.ts";
+import { SoundCluster } from "./check/testing/clusters.ts";
+import { furnish } from "./check/testing/damages.ts";
+import { readBlock } from "./block.ts";
+import { isDamage } from "./damage.ts";
+import { Ipam } from "./ipam.ts";
+import { HALF_WRITTEN } from "./testing/half_written.ts";
+import { fails, World } from "./testing/world.ts";
+
+const BAD = [HALF_WRITTEN, [], 5, {}, null, "text"];
+
+async function inWorld(run: (w: World) => Promise<void>): Promise<void> {
+  const w = new World();
+  try {
+    await w.node("n1");
+    await w.node("n2");
+    await w.pool("p", "10.1.0.0/28", { blockSize: 30 });
+    await run(w);
+  } finally {
+    await w.store.close();
+  }
+}
+
+const findingsOf = async (w: World, kind: string) =>
+  check(await readRecords(w.store), w.now).findings.filter((f) => f.kind === kind);
+
+/** A process that knows nothing yet, as each call of a plugin without a service is. */
+const fresh = (w: World) => w.process().ipam;
+
+Deno.test("a damaged block: addresses come from others, and others' are released", async () => {
+  for (const bad of BAD) {
+    await inWorld(async (w) => {
+      const block = "10.1.0.0/30";
+      const all: string[][] = [];
+      for (let i = 0; i < 6; i++) all.push(await w.assign("n1", { handle: `net.c${i}` }));
+      const first = formatPrefix(mustPrefix(`${all[0][0]}/30`));
+      const mine = all.flatMap(([ip], i) => mustPrefixOf(ip) === first ? [`net.c${i}`] : []);
+      const others = all.flatMap(([ip], i) => mustPrefixOf(ip) !== first ? [`net.c${i}`] : []);
+      assert.equal(mine.length, 4, block);
+      await w.store.put(blockKey(mustPrefix(first)), bad);
+      for (const ipam of [w.ipam, fresh(w)]) {
+        const [{ block: given }] = await ipam.assign({
+          num4: 1,
+          host: "n1",
+          handle: "net.more",
+          use: "Workload",
+        });
+        assert.notEqual(formatPrefix(given), first);
+        assert.equal((await ipam.releaseByHandle("net.more"))?.length, 1);
+      }
+      assert.equal((await fresh(w).releaseByHandle(others[0]))?.length, 1);
+      // Another node is not kept from the rest either, and nobody makes the block anew.
+      await fresh(w).assign({ num4: 4, host: "n2", handle: "net.n2", use: "Workload" });
+      // Whose address was in it is let go, and says nothing of an address.
+      assert.deepEqual(await fresh(w).releaseByHandle(mine[0]), []);
+      assert.equal(await w.store.get(handleKey(mine[0])), undefined);
+      const ofIt = all.find(([ip]) => mustPrefixOf(ip) === first)![0];
+      await fails(fresh(w).assignment(ofIt), "badRecord", /damaged.*ipam check/);
+      await fails(
+        fresh(w).assignIp({ address: ofIt, host: "n1", handle: "net.x" }),
+        "badRecord",
+        /damaged/,
+      );
+      const [found, ...more] = await findingsOf(w, "blockBroken");
+      assert.equal(found.subject, first);
+      assert.deepEqual(more, []);
+      const untrue = ["handleLeaked", "handleOvercount", "affinityWithoutBlock"];
+      for (const kind of untrue) assert.deepEqual(await findingsOf(w, kind), [], kind);
+    });
+  }
+});
+
+const mustPrefixOf = (ip: string) => formatPrefix(mustPrefix(`${ip}/30`));
+
+Deno.test("a damaged block: where nothing else is free, the error names it", async () => {
+  await inWorld(async (w) => {
+    await w.pool("p", "10.1.0.0/30", { blockSize: 30 });
+    await w.assign("n1", { handle: "net.c" });
+    await w.store.put(blockKey(mustPrefix("10.1.0.0/30")), HALF_WRITTEN);
+    await fails(
+      fresh(w).assign({ num4: 1, host: "n1", handle: "net.d", use: "Workload" }),
+      "noFreeAddresses",
+      /10\.1\.0\.0\/30 .*is damaged: it is not JSON/,
+    );
+  });
+});
+
+Deno.test("a damaged block of another size: nothing that overlaps it is given", async () => {
+  await inWorld(async (w) => {
+    await w.store.put(blockKey(mustPrefix("10.1.0.0/29")), HALF_WRITTEN);
+    const given = await fresh(w).autoAssign({ num4: 16, host: "n1", handle: "h", use: "Workload" });
+    const blocks = new Set(given.v4.addresses.map(({ block }) => formatPrefix(block)));
+    assert.deepEqual([...blocks].sort(), ["10.1.0.12/30", "10.1.0.8/30"]);
+    await fails(
+      fresh(w).assignIp({ address: "10.1.0.2", host: "n1", handle: "x" }),
+      "badRecord",
+      /10\.1\.0\.0\/29/,
+    );
+  });
+});
+
+Deno.test("a damaged handle: its owner's addresses are found in the blocks and released", async () => {
+  for (const bad of [HALF_WRITTEN, [], 5, {}, null, { block: "x" }, { block: { a: "b" } }]) {
+    await inWorld(async (w) => {
+      const [ip] = await w.assign("n1", { handle: "net.c" });
+      await w.assign("n1", { handle: "net.d" });
+      await w.store.put(handleKey("net.c"), bad);
+      assert.equal((await findingsOf(w, "handleBroken"))[0].subject, "net.c");
+      assert.deepEqual(await findingsOf(w, "handleMissing"), []);
+      assert.equal((await fresh(w).ipsByHandle("net.c"))?.length, 1);
+      assert.equal((await fresh(w).releaseByHandle("net.c"))?.length, 1);
+      assert.equal(await fresh(w).assignment(ip), undefined);
+      assert.equal(await w.store.get(handleKey("net.c")), undefined);
+      assert.deepEqual((await checkStore(w.store, () => w.now)).handles.leaked, []);
+    });
+  }
+});
+
+Deno.test("a damaged affinity: the node makes it anew and goes on with its block", async () => {
+  for (const bad of [HALF_WRITTEN, [], 5, "confir", { state: 7 }]) {
+    await inWorld(async (w) => {
+      const [ip] = await w.assign("n1", { handle: "net.c" });
+      const block = mustPrefix(mustPrefixOf(ip));
+      await w.store.put(affinityKey({ type: "host", name: "n1" }, block), bad);
+      assert.equal((await findingsOf(w, "affinityBroken")).length, 1);
+      assert.deepEqual(await findingsOf(w, "blockWithoutAffinity"), []);
+      const [next] = await fresh(w).assign({ num4: 1, host: "n1", handle: "e", use: "Workload" });
+      assert.equal(formatPrefix(next.block), formatPrefix(block));
+      assert.deepEqual(await w.owned("n1"), [`${formatPrefix(block)} confirmed`]);
+    });
+  }
+});
+
+Deno.test("a damaged configuration: ADD says so, DEL works, configure writes it anew", async () => {
+  for (const bad of [HALF_WRITTEN, [], 5, "x", { strict_affinity: "yes" }]) {
+    await inWorld(async (w) => {
+      await w.assign("n1", { handle: "net.c" });
+      await w.store.put(ipamConfigKey, bad);
+      const warnings: string[] = [];
+      const ipam = new Ipam(w.store, { warn: (message) => warnings.push(message) });
+      const add = { num4: 1, host: "n1", handle: "net.d", use: "Workload" } as const;
+      const wrong = /IPAM configuration .* is damaged: .*ipam configure/;
+      await fails(ipam.assign(add), "badRecord", wrong);
+      await fails(ipam.assignIp({ address: "10.1.0.9", ...add }), "badRecord", wrong);
+      await fails(ipam.getIpamConfig(), "badRecord", wrong);
+      assert.equal((await ipam.releaseByHandle("net.c"))?.length, 1);
+      assert.match(warnings[0], wrong);
+      assert.equal((await findingsOf(w, "configBroken"))[0].subject, ipamConfigKey);
+      const config = await ipam.changeIpamConfig((c) => ({ ...c, strictAffinity: true }));
+      assert.equal(config.strictAffinity, true);
+      assert.deepEqual(await findingsOf(w, "configBroken"), []);
+      await ipam.assign(add);
+      // The defaults are written too, where they are asked for.
+      await w.store.put(ipamConfigKey, bad);
+      await ipam.changeIpamConfig((c) => c);
+      assert.equal((await ipam.getIpamConfig()).autoAllocateBlocks, true);
+    });
+  }
+});
+
+Deno.test("a release from the report mends handles and affinities, and a block when nobody uses it", async () => {
+  await inWorld(async (w) => {
+    await w.assign("n1", { handle: "net.a" });
+    const [ip] = await w.assign("n1", { handle: "net.b" });
+    const block = mustPrefix(mustPrefixOf(ip));
+    const affinity = affinityKey({ type: "host", name: "n1" }, block);
+    await w.store.put(handleKey("net.a"), HALF_WRITTEN);
+    await w.store.put(handleKey("net.nobody"), HALF_WRITTEN);
+    await w.store.put(affinity, []);
+    const mend = async (force = false) => {
+      const report = reportOf(await checkStore(w.store, () => w.now), "v");
+      return await mendDamaged(w.store, fresh(w), report.damagedRecords ?? [], w.now, force);
+    };
+    const first = await mend();
+    assert.deepEqual(first.mended.length, 3, JSON.stringify(first));
+    assert.deepEqual((await mend()).mended, []);
+    assert.equal((await fresh(w).releaseByHandle("net.a"))?.length, 1);
+    assert.equal(await w.store.get(handleKey("net.nobody")), undefined);
+
+    await w.store.put(blockKey(block), HALF_WRITTEN);
+    assert.match((await mend()).kept[0].why, /net\.b has addresses of it/);
+    const key = resourceKey(
+      { plural: "workloadendpoints", home: "calico", namespaced: true },
+      "e",
+      "x",
+    );
+    await w.store.put(key, { spec: { ipNetworks: [`${ip}/32`], node: "n1" } });
+    assert.match((await mend(true)).kept[0].why, /in use by Workload\(x\/e\)/);
+    await w.store.put(key, HALF_WRITTEN);
+    assert.match((await mend(true)).kept[0].why, /cannot be read/);
+    await w.store.delete(key);
+    await fresh(w).releaseByHandle("net.b");
+    assert.deepEqual((await mend()).mended, [blockKey(block)]);
+    await fresh(w).assign({ num4: 1, host: "n1", handle: "again", use: "Workload" });
+    assert.deepEqual((await checkStore(w.store, () => w.now)).damaged, []);
+  });
+});
+
+Deno.test("nothing is released from a report while it is not known who uses addresses", async () => {
+  await inWorld(async (w) => {
+    const { releaseLeaks } = await import("./check/report.ts");
+    const [ip] = await w.assign("n1", { handle: "net.c" });
+    const report = reportOf(await checkStore(w.store, () => w.now), "v");
+    const leaks = report.allocations[ip].filter((a) => !a.inUse);
+    assert.equal(leaks.length, 1);
+    const key = resourceKey(
+      { plural: "workloadendpoints", home: "calico", namespaced: true },
+      "e",
+      "x",
+    );
+    await w.store.put(key, HALF_WRITTEN);
+    await fails(releaseLeaks(w.store, w.ipam, leaks, w.now), "badRecord", /cannot be read/);
+    await w.store.delete(key);
+    assert.deepEqual((await releaseLeaks(w.store, w.ipam, leaks, w.now)).released, [ip]);
+  });
+});
+
+Deno.test("whatever a block's members are: it is read, or it is damaged, never a bug of ours", async () => {
+  const prefix = mustPrefix("10.1.0.0/30");
+  const w = new World();
+  await w.node("n1");
+  await w.pool("p", "10.1.0.0/30", { blockSize: 30 });
+  await w.assign("n1", { handle: "net.c", attributes: { node: "n1" } });
+  const sound = (await w.block("10.1.0.0/30"))!;
+  await w.store.close();
+  const strange = fc.oneof(fc.jsonValue(), fc.array(fc.jsonValue()), fc.object());
+  fc.assert(
+    fc.property(fc.constantFrom(...Object.keys(sound)), strange, (member, value) => {
+      const raw = { ...sound, [member]: value };
+      try {
+        allocationsOf({ prefix, block: readBlock(raw, prefix) });
+      } catch (error) {
+        assert(isDamage(error), `${error}`);
+      }
+      const blocks = [{ key: blockKey(prefix), value: raw, revision: "1" }];
+      check({ ...NOTHING, blocks }, 0);
+    }),
+    { numRuns: 400 },
+  );
+});
+
+const NOTHING = {
+  blocks: [],
+  affinities: [],
+  handles: [],
+  strange: [],
+  pools: [],
+  nodes: [],
+  endpoints: [],
+  pods: [],
+  services: [],
+};
+
+Deno.test("whatever stands in any record: the check ends with findings", async () => {
+  const cluster = new SoundCluster();
+  await cluster.begin();
+  await furnish(cluster);
+  const sound = await readRecords(cluster.store);
+  await cluster.store.close();
+  const parts = Object.keys(NOTHING) as (keyof typeof NOTHING)[];
+  const paths = fc.array(fc.constantFrom("spec", "status", "metadata", "block", "bgp"), {
+    maxLength: 2,
+  });
+  fc.assert(
+    fc.property(fc.constantFrom(...parts), paths, fc.jsonValue(), (part, path, value) => {
+      const put = (at: any, [name, ...rest]: string[]): unknown =>
+        name === undefined ? value : { ...at, [name]: put(at?.[name], rest) };
+      const [first, ...others] = sound[part];
+      if (!first) return;
+      const changed = [{ ...first, value: put(first.value, path) }, ...others];
+      check({ ...sound, [part]: changed }, cluster.now);
+    }),
+    { numRuns: 600 },
+  );
+});
