@@ -41,6 +41,8 @@ export interface CniDeps {
    * signal, where they are not. Until then the dataplane drops what the interface sends and gets.
    */
   endpointProgrammed(endpoint: WorkloadEndpoint, signal: AbortSignal): Promise<void>;
+  /** Why the datastore is locked, as the agent has it: what keeps the kernel as it is keeps pods too. */
+  locked?(): string | undefined;
   /** Told after an endpoint is gone from kernel and store; nothing waits for it. */
   endpointRemoved?(endpoint: WorkloadEndpoint): void;
   /** How long ADD waits for `endpointProgrammed`, in milliseconds; 30,000 without it. */

@@ -26,7 +26,7 @@ import {
   type Prefix,
   sameIp,
 } from "../mod/net/mod.ts";
-import { isBroken, readRaw } from "../mod/ipam/damage.ts";
+import { isBroken, readRaw } from "../mod/store/raw.ts";
 import { IpamError } from "../mod/ipam/errors.ts";
 import { goTimestamp } from "../mod/ipam/time.ts";
 import type { AssignedAddress } from "../mod/ipam/types.ts";

@@ -111,6 +111,7 @@ export class CniServer {
           this.deps.store,
           this.deps.nodeName,
           parseNetConf(request.stdin).ipam.hostLocal === undefined,
+          this.deps.locked,
         );
         return SUCCESS;
       default:
@@ -134,7 +135,7 @@ export class CniServer {
         case "ADD":
           return await this.#add(deps, conf, attachment, identity, deliver);
         case "DEL":
-          await checkDatastoreReady(deps.store);
+          await checkDatastoreReady(deps.store, deps.locked);
           await detach(deps, identity, attachment.netns);
           return SUCCESS;
         case "CHECK":
@@ -169,7 +170,7 @@ export class CniServer {
     const before = conf.prevResult === undefined || conf.prevResult === null
       ? undefined
       : parseResult(conf.prevResult, conf.cniVersion);
-    await checkDatastoreReady(deps.store);
+    await checkDatastoreReady(deps.store, deps.locked);
     const own = await attach(deps, conf, attachment, identity);
     const result = before ? appendResult(before, own) : own;
     const reply: CniReply = {
@@ -214,7 +215,7 @@ export class CniServer {
       switch (command) {
         case "ADD": {
           for (const added of this.#addedSince) added.add(handle);
-          await checkDatastoreReady(deps.store);
+          await checkDatastoreReady(deps.store, deps.locked);
           const result = await ipamAdd(deps, conf, attachment);
           const reply: CniReply = {
             exit: 0,
@@ -224,7 +225,7 @@ export class CniServer {
           return reply;
         }
         case "DEL":
-          await checkDatastoreReady(deps.store);
+          await checkDatastoreReady(deps.store, deps.locked);
           await ipamDel(deps, conf, attachment);
           return SUCCESS;
         case "CHECK":

@@ -4,30 +4,53 @@
  * answers and is not locked, this node is registered, and some pool gives addresses.
  */
 
-import { clusterInformationKind } from "../mod/model/cluster_information.ts";
-import type { ClusterInformation } from "../mod/model/cluster_information.ts";
+import {
+  clusterInformationKind,
+  lockReason,
+  unreadableCluster,
+} from "../mod/model/cluster_information.ts";
+import { isBroken, readRaw } from "../mod/store/raw.ts";
 import { type IPPool, ippoolKind, isAllocatable } from "../mod/model/ippool.ts";
 import { resourceKey, resourcePrefix } from "../mod/model/keys.ts";
 import { nodeKind } from "../mod/model/node.ts";
 import type { Store } from "../mod/store/store.ts";
 import { CniCode, CniError } from "./errors.ts";
 
-/** CniError `tryAgain` while the datastore is locked, as for a migration: ADD and DEL wait. */
-export async function checkDatastoreReady(store: Store): Promise<void> {
-  const info = await store.get<ClusterInformation>(resourceKey(clusterInformationKind, "default"));
-  if (info?.value?.spec?.datastoreReady === false) {
-    throw new CniError(
-      CniCode.tryAgain,
-      "Calico is currently not ready to process requests: ClusterInformation default has " +
-        "datastoreReady false; unlock it with `calicoctl datastore migrate unlock`.",
-    );
-  }
+/**
+ * CniError `tryAgain` while the datastore is locked, as for a migration: ADD and DEL wait. Where there
+ * is no ClusterInformation, what the agent has seen before counts (`locked`).
+ */
+export async function checkDatastoreReady(
+  store: Store,
+  locked?: () => string | undefined,
+): Promise<void> {
+  const info = await readRaw(store, resourceKey(clusterInformationKind, "default"));
+  const why = isBroken(info)
+    ? unreadableCluster(info.reason)
+    : info
+    ? lockReason(info.value)
+    : locked?.();
+  if (!why) return;
+  const remedy = isBroken(info) ? "" : "; unlock it with `calicoctl datastore migrate unlock`";
+  throw new CniError(
+    CniCode.tryAgain,
+    `Calico is currently not ready to process requests: ${told(why)}${remedy}.`,
+  );
+}
+
+function told(why: string): string {
+  return why.startsWith("datastoreReady") ? `ClusterInformation default has ${why}` : why;
 }
 
 /** CniError `unavailable` where an ADD would fail. `needsPools`: addresses come from IPPools. */
-export async function status(store: Store, nodeName: string, needsPools = true): Promise<void> {
+export async function status(
+  store: Store,
+  nodeName: string,
+  needsPools = true,
+  locked?: () => string | undefined,
+): Promise<void> {
   try {
-    await checkDatastoreReady(store);
+    await checkDatastoreReady(store, locked);
     if (!await store.get(resourceKey(nodeKind, nodeName))) {
       throw unavailable(
         `there is no Node ${nodeName} in the datastore; the node service registers it when it starts`,

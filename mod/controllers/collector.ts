@@ -162,6 +162,12 @@ class Collector {
       // A handle's addresses are one container's: while one of them is alive, so is it.
       if (due.length === 0 || due.length < group.length) continue;
       const why = due[0].evidence.why;
+      const { unreadableUser } = this.view;
+      if (unreadableUser !== undefined) {
+        const unknown = `${unreadableUser} cannot be read, and may be whose it is`;
+        this.#held.push({ allocation: due[0].allocation, why: unknown });
+        continue;
+      }
       const kept = due.map((one) => this.#nodesWord(one)).filter((word) => word !== undefined);
       if (kept.length > 0) this.#held.push({ allocation: due[0].allocation, why: kept[0] });
       else {
@@ -194,6 +200,14 @@ class Collector {
     // Who waits for a Node to come back after a mistake has the grace period, but where the API has
     // the last word on nodes.
     if (!this.#lasts(`node ${node}`, this.options.podsKnown ? 0 : this.options.grace)) return;
+    const { unreadableUser } = this.view;
+    if (unreadableUser !== undefined) {
+      if (judged.length > 0) {
+        const why = `${unreadableUser} cannot be read, and may be on node ${node}`;
+        this.#held.push({ allocation: judged[0].allocation, why });
+      }
+      return;
+    }
     const alive = judged.filter(({ evidence }) => evidence.is === "alive");
     for (const [handle, group] of byHandle(judged)) {
       // As in Calico, what is left of pods goes also where others keep the node; its tunnels do not.

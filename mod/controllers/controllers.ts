@@ -154,6 +154,12 @@ export class Controllers {
       delete: (key, revision) => {
         if (this.#view.apply(key, undefined, revision) && this.#synced) this.#changed();
       },
+      broken: (key, reason) => {
+        if (this.#view.broken.get(key) !== reason) {
+          log.warn("left out what cannot be read", { key, reason });
+        }
+        this.#view.tellBroken(key, reason);
+      },
       synced: () => {
         if (this.#outage !== undefined && this.#synced) log.info("the datastore is back");
         this.#synced = true;

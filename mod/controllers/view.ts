@@ -13,6 +13,8 @@ import {
   readAnswer,
   readQuestion,
 } from "../ipam/questions.ts";
+import { lockReason } from "../model/cluster_information.ts";
+import { nodeKind } from "../model/node.ts";
 import { type IpamConfig, readIpamConfig, type StoredIpamConfig } from "../model/ipam_config.ts";
 import {
   type AffinityOwner,
@@ -23,6 +25,7 @@ import {
   parseHandleKey,
   parseResourceKey,
   type ResourceKey,
+  resourceKey,
 } from "../model/keys.ts";
 import type { Revision } from "../store/store.ts";
 import { isDerivedPolicy, isDerivedProfile } from "./derive.ts";
@@ -73,7 +76,7 @@ export class ClusterView implements Facts {
   ipamConfig: IpamConfig = readIpamConfig(undefined);
   /** KubeControllersConfiguration `default`. */
   configuration: Stored | undefined;
-  /** ClusterInformation's datastoreReady. */
+  /** ClusterInformation's datastoreReady, which must be true where there is one. */
   ready = true;
   readonly #pods = new Map<string, Loose>();
   readonly #live = new Set<string>();
@@ -133,7 +136,8 @@ export class ClusterView implements Facts {
         if (name === "default") this.configuration = value && { value, revision };
         return true;
       case "clusterinformations":
-        if (name === "default") this.ready = value?.spec?.datastoreReady !== false;
+        // That it is gone says nothing: a lock that was seen stays.
+        if (name === "default" && value !== undefined) this.ready = !lockReason(value);
         return true;
       default:
         return false;
@@ -218,8 +222,24 @@ export class ClusterView implements Facts {
     return this.#pods.get(`${namespace}/${name}`);
   }
 
+  /** What stands under the key cannot be read; that it is gone was told before. */
+  tellBroken(key: string, reason: string): void {
+    this.broken.set(key, reason);
+    const at = parseResourceKey(key);
+    if (at?.plural === "clusterinformations" && at.name === "default") this.ready = false;
+  }
+
+  /** A record that would say who uses which addresses, and cannot be read: its key. */
+  get unreadableUser(): string | undefined {
+    return [...this.broken.keys()].find((key) => {
+      const plural = parseResourceKey(key)?.plural;
+      return plural === "workloadendpoints" || plural === "pods";
+    });
+  }
+
+  /** One that cannot be read is there. */
   hasNode(name: string): boolean {
-    return this.nodes.has(name);
+    return this.nodes.has(name) || this.broken.has(resourceKey(nodeKind, name));
   }
 
   isLive(node: string): boolean {

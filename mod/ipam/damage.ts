@@ -6,29 +6,9 @@
  */
 import { formatPrefix, type Prefix } from "../net/mod.ts";
 import { blockKey, ipamConfigKey } from "../model/keys.ts";
-import { type BrokenEntry, type Entry, type Store, StoreError } from "../store/store.ts";
 import { IpamError } from "./errors.ts";
 
-/** The record as it stands, also where it is no JSON. undefined: there is none. */
-export async function readRaw<T>(
-  store: Store,
-  key: string,
-): Promise<Entry<T> | BrokenEntry | undefined> {
-  try {
-    return await store.get<T>(key);
-  } catch (error) {
-    if (!(error instanceof StoreError && error.kind === "invalid")) throw error;
-    // Only a list tells the revision, at which it can be mended.
-    const { entries, broken = [] } = await store.list<T>(key);
-    const found = broken.find((one) => one.key === key) ?? entries.find((one) => one.key === key);
-    if (!found) throw error;
-    return found;
-  }
-}
-
-export function isBroken(entry: Entry | BrokenEntry | undefined): entry is BrokenEntry {
-  return entry !== undefined && "reason" in entry;
-}
+export { isBroken, readRaw } from "../store/raw.ts";
 
 export function damagedBlock(prefix: Prefix, why: string): IpamError {
   return new IpamError(

@@ -42,3 +42,23 @@ export const clusterInformationKind: Kind<ClusterInformation, ClusterInformation
   ],
   readOnly: "it is kept by the nodes and controllers themselves",
 };
+
+/**
+ * Why a cluster's datastore is locked, as its ClusterInformation `default` stands in the store: nobody
+ * gives addresses, writes or changes the kernel then. As in Calico, nothing but `true` is ready.
+ */
+export function lockReason(cluster: unknown): string | undefined {
+  const ready = (cluster as { spec?: { datastoreReady?: unknown } | null } | null)?.spec
+    ?.datastoreReady;
+  if (ready === true) return undefined;
+  if (ready === false) return "datastoreReady false";
+  return ready === undefined
+    ? "ClusterInformation default says no datastoreReady"
+    : `ClusterInformation default has datastoreReady ${JSON.stringify(ready)}, which is not true`;
+}
+
+/** The same of a ClusterInformation that cannot be read. */
+export function unreadableCluster(why: string): string {
+  return `ClusterInformation default cannot be read: ${why}; \`tortie datastore migrate unlock\` ` +
+    "writes it anew";
+}

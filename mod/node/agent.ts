@@ -9,14 +9,19 @@
  *                                      '-> whoever waits for an endpoint to be programmed
  *
  * While the datastore is locked (ClusterInformation `default` has datastoreReady false, as during a
- * migration), changes are taken in but no turn runs: the kernel stays as it is until it is unlocked.
+ * migration), changes are taken in but no turn runs: the kernel stays as it is until it is unlocked,
+ * which only datastoreReady true does. That the object is gone says nothing: a lock that was seen stays.
  *
  * One turn runs at a time and takes everything that came meanwhile. What fails is tried again after a
  * pause; nothing that is in the kernel is taken out because something else could not be put in.
  * Policy comes first in a turn: an interface that is new is closed until its rules are there, because
  * the rules of the table drop what comes from an interface that they do not know.
  */
-import { clusterInformationKind } from "../model/cluster_information.ts";
+import {
+  clusterInformationKind,
+  lockReason,
+  unreadableCluster,
+} from "../model/cluster_information.ts";
 import { parseResourceKey, resourceKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
@@ -118,7 +123,8 @@ export class Agent {
   /** The endpoints as they were at the beginning of the last turn that had to do with them. */
   #endpoints: ReadonlyMap<string, WorkloadEndpoint> | undefined;
   #synced = false;
-  #locked = false;
+  /** Why the datastore is locked. */
+  #locked: string | undefined;
   #store: { ok: boolean; error?: string } = { ok: false, error: "not read yet" };
   #errors: readonly string[] = [];
   #lastTurn = performance.now();
@@ -139,6 +145,7 @@ export class Agent {
           log.warn("left out what cannot be read", { key, reason });
         }
         state.broken.set(key, reason);
+        if (key === CLUSTER) this.#lock(unreadableCluster(reason));
       },
       synced: () => {
         this.#synced = true;
@@ -204,7 +211,7 @@ export class Agent {
   #put(entry: Entry): Promise<void> | void {
     const { state, snapshot } = this.#parts;
     snapshot?.note(entry.key, entry);
-    if (entry.key === CLUSTER) this.#lock(entry.value);
+    if (entry.key === CLUSTER) this.#lock(lockReason(entry.value));
     for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
       this.#topics.add(topic);
     }
@@ -215,18 +222,18 @@ export class Agent {
     else return this.#pause();
   }
 
-  #lock(cluster: unknown): void {
-    const locked =
-      (cluster as { spec?: { datastoreReady?: boolean } } | null)?.spec?.datastoreReady === false;
-    if (locked === this.#locked) return;
-    this.#locked = locked;
+  #lock(why: string | undefined): void {
+    if (why === this.#locked) return;
+    this.#locked = why;
     const { log } = this.#parts;
-    if (locked) log.warn("datastore locked (datastoreReady false); the kernel stays as it is");
-    else log.info("datastore unlocked");
+    if (why) log.warn(`datastore locked (${why}); the kernel stays as it is`);
+    else {
+      log.info("datastore unlocked");
+      this.#want();
+    }
   }
 
   #delete(key: string, revision: string): void {
-    if (key === CLUSTER) this.#lock(undefined);
     this.#parts.snapshot?.note(key, undefined);
     for (const topic of this.#parts.state.apply(key, undefined, revision)) this.#topics.add(topic);
     this.#remove(key);
@@ -344,7 +351,7 @@ export class Agent {
       const abort = () => {
         end();
         const why = this.#locked
-          ? "the datastore is locked (datastoreReady false)"
+          ? `the datastore is locked (${this.#locked})`
           : this.#errors[0] ?? (this.#store.ok ? "it took too long" : this.#store.error);
         reject(new Error(`the policy of endpoint ${namespace}/${name} is not in place: ${why}`));
       };
@@ -370,8 +377,8 @@ export class Agent {
   report(): {
     synced: boolean;
     ready: boolean;
-    /** By datastoreReady false. */
-    locked: boolean;
+    /** Why, where the datastore is locked. */
+    locked: string | undefined;
     store: { ok: boolean; error?: string };
     errors: readonly string[];
     idleMilliseconds: number;

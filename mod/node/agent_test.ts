@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { PolicyEngine } from "../../policy/engine.ts";
 import { resourceKey } from "../model/keys.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
 import { memoryStore } from "../store/memory.ts";
 import { Agent, type AgentParts } from "./agent.ts";
 import type { Failure } from "./reconciler.ts";
@@ -31,7 +32,7 @@ const keyOf = (e: WorkloadEndpoint) =>
 
 /** An agent on a store in memory, with a dataplane that can be held up or made to fail. */
 function world(parts: Partial<AgentParts> = {}) {
-  const store = memoryStore();
+  const store = halfWritable(memoryStore());
   const calls: string[] = [];
   let gate: Promise<void> = Promise.resolve();
   let failing: string | undefined;
@@ -186,7 +187,7 @@ Deno.test("a locked datastore freezes the kernel until it is unlocked", async ()
     spec: { datastoreReady },
   });
   await w.store.put(key, info(false));
-  await soon(() => w.agent.report().locked);
+  await soon(() => w.agent.report().locked !== undefined);
   const before = w.calls.length;
   await w.store.create(keyOf(endpoint("a")), endpoint("a"));
   const abort = new AbortController();
@@ -197,6 +198,43 @@ Deno.test("a locked datastore freezes the kernel until it is unlocked", async ()
   await assert.rejects(waiting, /the datastore is locked \(datastoreReady false\)/);
   await w.store.put(key, info(true));
   await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
-  assert.equal(w.agent.report().locked, false);
+  assert.equal(w.agent.report().locked, undefined);
+  await w.end();
+});
+
+Deno.test("a lock that was seen stays while ClusterInformation is gone, half-written or says nothing", async () => {
+  const key = "/calico/resources/v3/projectcalico.org/clusterinformations/default";
+  const says = (spec: unknown) => ({ metadata: { name: "default" }, spec });
+  const w = world();
+  await soon(() => w.agent.report().ready);
+  await w.store.put(key, says({ datastoreReady: false }));
+  await soon(() => w.agent.report().locked === "datastoreReady false");
+  const before = w.calls.length;
+  const since = async (change: () => Promise<unknown>) => {
+    await change();
+    // By the time that a later change is known, this one is.
+    const { key, value } = { key: keyOf(endpoint("a")), value: endpoint("a", crypto.randomUUID()) };
+    await w.store.put(key, value);
+    const abort = new AbortController();
+    const waiting = w.agent.programmed(value, abort.signal);
+    await new Promise((r) => setTimeout(r, 60));
+    assert.equal(w.calls.length, before, "no turn while it is locked");
+    abort.abort();
+    await assert.rejects(waiting, /the datastore is locked/);
+  };
+  await since(() => w.store.put(key, HALF_WRITTEN));
+  assert.match(w.agent.report().locked!, /cannot be read: .*unlock/);
+  await since(() => w.store.delete(key));
+  for (const spec of [{}, { datastoreReady: "maybe" }, { datastoreReady: null }, null, "text"]) {
+    await since(() => w.store.put(key, says(spec)));
+  }
+  await since(() => w.store.delete(key));
+  await w.store.put(key, says({ datastoreReady: true }));
+  await soon(() => w.calls.length > before);
+  assert.equal(w.agent.report().locked, undefined);
+  // Where it is ready and then gone, it is ready still.
+  await w.store.delete(key);
+  await w.store.put(keyOf(endpoint("b")), endpoint("b"));
+  await w.agent.programmed(endpoint("b"), AbortSignal.timeout(5000));
   await w.end();
 });

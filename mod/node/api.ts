@@ -108,9 +108,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...endpointFaults(parts),
     ],
     warnings: [
-      ...(report.locked
-        ? ["the datastore is locked (datastoreReady false); nothing is changed"]
-        : []),
+      ...(report.locked ? [`the datastore is locked (${report.locked}); nothing is changed`] : []),
       ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,

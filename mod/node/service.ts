@@ -358,6 +358,7 @@ export class NodeService {
       interfacePrefix: felix.interfacePrefixes[0],
       mtu: () => kernel.podMtu(this.#state),
       endpointProgrammed: (endpoint, signal) => agent.programmed(endpoint, signal),
+      locked: () => agent.report().locked,
       log: (level, message, fields) => log[level](message, fields),
     });
     this.#declareMetrics();
@@ -493,7 +494,7 @@ export class NodeService {
     const reasons: string[] = [];
     if (this.#waiting) reasons.push(this.#waiting);
     else if (!agent?.ready && agent?.locked) {
-      reasons.push("the datastore is locked (datastoreReady false); unlock it to begin");
+      reasons.push(`the datastore is locked (${agent.locked}); unlock it to begin`);
     } else if (!agent?.ready) {
       reasons.push(
         agent?.synced
@@ -506,7 +507,7 @@ export class NodeService {
     if (reasons.length > 0) return { ok: false, reasons };
     // Ready, but worth a word: these make the node no less able to forward.
     if (!agent!.store.ok) reasons.push(`the datastore is away: ${agent!.store.error}`);
-    if (agent!.locked) reasons.push("the datastore is locked (datastoreReady false)");
+    if (agent!.locked) reasons.push(`the datastore is locked (${agent!.locked})`);
     reasons.push(...agent!.errors, ...this.#bgp?.warnings() ?? []);
     if (this.#addressFault) reasons.push(this.#addressFault);
     reasons.push(...this.#paths?.warnings() ?? [], ...this.#tables?.notes() ?? []);

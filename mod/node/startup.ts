@@ -14,7 +14,7 @@ import {
   type Prefix,
   prefixContains,
 } from "../net/mod.ts";
-import { clusterInformationKind } from "../model/cluster_information.ts";
+import { clusterInformationKind, lockReason } from "../model/cluster_information.ts";
 import { felixConfigurationKind } from "../model/felix_configuration.ts";
 import { ippoolKind } from "../model/ippool.ts";
 import { type Node, nodeKind } from "../model/node.ts";
@@ -49,11 +49,12 @@ export function findAddresses(config: NodeConfig, host: Host, known?: Node): Nod
 /** Rejects while the datastore is locked, as for a migration: nobody may write then. */
 export async function mustBeReady(resources: Resources): Promise<void> {
   const cluster = await resources.get(clusterInformationKind, "default");
-  if (cluster?.spec.datastoreReady === false) {
+  const why = cluster && lockReason(cluster);
+  if (why) {
     throw new ResourceError(
       "refused",
       'ClusterInformation "default"',
-      "the datastore is locked (datastoreReady false); unlock it when the migration is over",
+      `the datastore is locked (${why}); unlock it when the migration is over`,
     );
   }
 }

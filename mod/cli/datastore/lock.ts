@@ -10,18 +10,25 @@
 import {
   type ClusterInformation,
   clusterInformationKind,
+  lockReason,
 } from "../../model/cluster_information.ts";
+import { isBroken, readRaw } from "../../store/raw.ts";
+import { resourceKey } from "../../model/keys.ts";
 import type { Resources } from "../../store/resources.ts";
 
 /** Says which file is being imported (SHA-256). */
 export const IMPORT_ANNOTATION = "tortie.projectcalico.org/unfinished-import";
 
+const CLUSTER_KEY = resourceKey(clusterInformationKind, "default");
+
+/** undefined where there is none, or none that can be read. */
 export async function clusterOf(resources: Resources): Promise<ClusterInformation | undefined> {
-  return await resources.get(clusterInformationKind, "default");
+  const stored = await readRaw(resources.store, CLUSTER_KEY);
+  return isBroken(stored) ? undefined : await resources.get(clusterInformationKind, "default");
 }
 
 export function isLocked(cluster: ClusterInformation | undefined): boolean {
-  return cluster?.spec.datastoreReady === false;
+  return cluster !== undefined && lockReason(cluster) !== undefined;
 }
 
 export function unfinishedImport(cluster: ClusterInformation | undefined): string | undefined {
@@ -37,12 +44,26 @@ export async function modifyCluster(
   return await resources.modify(clusterInformationKind, "default", undefined, change);
 }
 
-/** Writes nothing where it is so already. */
+/** Writes nothing where it is so already, and a new one, of another GUID, where it cannot be read. */
 export async function setLock(resources: Resources, locked: boolean): Promise<void> {
+  const { store } = resources;
+  const stored = await readRaw(store, CLUSTER_KEY);
+  if (isBroken(stored)) {
+    const { kind, apiVersion } = clusterInformationKind;
+    const metadata = {
+      name: "default",
+      uid: crypto.randomUUID(),
+      creationTimestamp: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
+    };
+    const clusterGUID = crypto.randomUUID().replaceAll("-", "");
+    const value = { kind, apiVersion, metadata, spec: { clusterGUID, datastoreReady: !locked } };
+    await store.update(stored.key, value, stored.revision);
+    return;
+  }
   await modifyCluster(
     resources,
     (cluster) =>
-      isLocked(cluster) === locked && cluster.spec.datastoreReady !== undefined
+      cluster.spec.datastoreReady === !locked
         ? undefined
         : { ...cluster, spec: { ...cluster.spec, datastoreReady: !locked } },
   );

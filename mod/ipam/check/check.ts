@@ -7,6 +7,7 @@
  *     handle_faults   handles and blocks             address_faults   addresses and their users
  */
 import { formatPrefix, type Prefix } from "../../net/mod.ts";
+import { lockReason } from "../../model/cluster_information.ts";
 import { ipamConfigFault, type StoredIpamConfig } from "../../model/ipam_config.ts";
 import { parseBlockKey, parseHandleKey, parseResourceKey } from "../../model/keys.ts";
 import type { BrokenEntry, Entry, Revision, Store } from "../../store/store.ts";
@@ -233,6 +234,6 @@ function clusterOf({ cluster }: IpamRecords): ClusterFacts {
     guid: spec.clusterGUID ?? "",
     type: spec.clusterType ?? "",
     revision: cluster?.revision ?? "",
-    locked: spec.datastoreReady === false,
+    locked: cluster !== undefined && lockReason(cluster.value) !== undefined,
   };
 }

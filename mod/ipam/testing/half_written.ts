@@ -3,7 +3,14 @@
  * HALF_WRITTEN cannot be got, is left out of lists and named there, and can be written over or deleted
  * at its revision.
  */
-import { type BrokenEntry, type Entry, type Store, StoreError } from "../../store/store.ts";
+import {
+  type BrokenEntry,
+  type Entry,
+  type Store,
+  StoreError,
+  type WatchEvent,
+  type WatchOptions,
+} from "../../store/store.ts";
 
 export const HALF_WRITTEN = { "the rest of it": "is not there" };
 
@@ -33,7 +40,12 @@ export function halfWritable(store: Store): Store {
     update: store.update.bind(store),
     put: store.put.bind(store),
     delete: store.delete.bind(store),
-    watch: store.watch.bind(store),
+    async *watch<T>(prefix: string, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
+      for await (const event of store.watch<T>(prefix, options)) {
+        if (event.type === "delete" || !isHalf(event.value)) yield event;
+        else yield { type: "delete", key: event.key, revision: event.revision, broken: REASON };
+      }
+    },
     close: () => store.close(),
   };
 }
