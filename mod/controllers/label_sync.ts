@@ -46,7 +46,8 @@ function copied(node: Node, theirs: Labels): Node {
   const next: Record<string, string> = {};
   for (const [name, value] of Object.entries(labels)) {
     // What was copied and is unchanged goes with its original.
-    if (!(name in before && before[name] === value && !(name in theirs))) next[name] = value;
+    const isCopy = Object.hasOwn(before, name) && before[name] === value;
+    if (!isCopy || Object.hasOwn(theirs, name)) next[name] = value;
   }
   Object.assign(next, theirs);
   const record = JSON.stringify(Object.fromEntries(Object.entries(theirs).sort()));

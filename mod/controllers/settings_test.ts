@@ -83,6 +83,9 @@ Deno.test("labels come and go with those of Kubernetes' node; others stay", () =
     metadata: { ...second.metadata, labels: { ...second.metadata.labels, rack: "mine" } },
   };
   assert.deepEqual(applied(changed, {}).metadata.labels, { own: "1", rack: "mine" });
+  const named = applied(first, { constructor: "x" });
+  assert.deepEqual(named.metadata.labels, { own: "1", constructor: "x" });
+  assert.deepEqual(applied(named, {}).metadata.labels, { own: "1" });
 });
 
 Deno.test("nodes that have left Kubernetes go; those that it never knew stay", () => {

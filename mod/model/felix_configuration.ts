@@ -32,6 +32,7 @@ import {
   text,
 } from "./fields.ts";
 import { nameColumn } from "./columns.ts";
+import { mapOf } from "./map_schema.ts";
 import { show } from "./show.ts";
 
 const flag = v.optional(bool);
@@ -206,7 +207,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       bpfLogLevel: v.optional(oneOfAnyCase("Off", "Info", "Debug", ""), ""),
       bpfConntrackLogLevel: v.optional(oneOf("Off", "Debug")),
       bpfConntrackMode: v.optional(oneOf("Auto", "Userspace", "BPFProgram")),
-      bpfConntrackTimeouts: v.optional(v.record(v.string(), text)),
+      bpfConntrackTimeouts: v.optional(mapOf(v.string(), text)),
       bpfIPFragTimeout: duration,
       bpfLogFilters: v.optional(stringMap),
       bpfCTLBLogFilter: word,

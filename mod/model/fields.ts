@@ -10,6 +10,7 @@
 import * as v from "valibot";
 import { parseCidr, parseIp, parseStrictPrefix } from "../net/mod.ts";
 import { parseSelector, SelectorError } from "../selector/selector.ts";
+import { mapOf } from "./map_schema.ts";
 import { nearest } from "./nearest.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 
@@ -18,7 +19,7 @@ type OmitZero = { omitZero: true };
 
 export const text = v.string();
 export const bool = v.boolean();
-export const stringMap = v.record(v.string(), v.string());
+export const stringMap = mapOf(v.string(), v.string());
 export const zeroBool = v.optional(
   v.pipe(v.boolean(), v.metadata<boolean, OmitZero>({ omitZero: true })),
   false,
@@ -210,13 +211,13 @@ export function isLabelValue(value: string): boolean {
   return LABEL_VALUE.test(value);
 }
 
-export const labelMap = v.record(
+export const labelMap = mapOf(
   checkedText(isLabelKey, `a key such as ${WANT_LABEL_KEY}`),
   checkedText(isLabelValue, WANT_LABEL_VALUE),
 );
 
 /** As Kubernetes, which compares an annotation's key in lower case. */
-export const annotationMap = v.record(
+export const annotationMap = mapOf(
   checkedText((key) => isLabelKey(key.toLowerCase()), `a key such as ${WANT_LABEL_KEY}`),
   v.string(),
 );

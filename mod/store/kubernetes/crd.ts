@@ -118,6 +118,7 @@ function covers(whole: unknown, part: unknown): boolean {
       part.every((item, i) => covers(whole[i], item));
   }
   return Object.entries(part).every(([name, value]) =>
-    covers((whole as Record<string, unknown>)[name], value)
+    value === undefined ||
+    Object.hasOwn(whole, name) && covers((whole as Record<string, unknown>)[name], value)
   );
 }

@@ -242,4 +242,14 @@ Deno.test("a patch makes one value of another", () => {
     },
   );
   assert.deepEqual(difference({ a: { b: 1 } }, { a: { b: 1 } }), {});
+  const big = 2n ** 60n;
+  assert.deepEqual(difference({ a: big, b: big }, { a: big, b: big + 1n }), { b: big + 1n });
+});
+
+Deno.test("a patch tells of labels that are named as members of every object", () => {
+  const names = JSON.parse('{"constructor":"x","toString":"x","__proto__":"x"}');
+  const added = difference({ labels: {} }, { labels: names }) as { labels: object };
+  assert.deepEqual(Object.entries(added.labels), Object.entries(names));
+  const removed = difference({ labels: names }, { labels: {} }) as { labels: object };
+  assert.deepEqual(Object.entries(removed.labels), Object.keys(names).map((name) => [name, null]));
 });
