@@ -12,6 +12,7 @@ import {
 import { type AnyKind, KINDS } from "../model/kinds.ts";
 import type { Resource } from "../model/resource.ts";
 import { formatPrefix } from "../net/mod.ts";
+import { formatJson, printJson } from "../store/json.ts";
 import type { Store } from "../store/store.ts";
 import type { Resources } from "../store/resources.ts";
 import { buildInfo } from "./build_info.ts";
@@ -121,7 +122,7 @@ async function addNodes(
       const { entries } = await store.list(affinityPrefix({ type: "host", name: node }));
       return entries.map(({ key, value }) => {
         const block = parseAffinityKey(key)?.block;
-        return `${block ? formatPrefix(block) : key} ${JSON.stringify(value)}\n`;
+        return `${block ? formatPrefix(block) : key} ${printJson(value)}\n`;
       }).join("");
     });
     await parts.add(`${folder}/status.json`, async () => {
@@ -130,7 +131,7 @@ async function addNodes(
         lastReported: (await store.get(felixLastStatusKey(node)))?.value ?? null,
         nodeStatuses: statuses.filter((object) => of(object, node)),
       };
-      return `${JSON.stringify(status, null, 2)}\n`;
+      return `${formatJson(status)}\n`;
     });
   }
 }

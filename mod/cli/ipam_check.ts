@@ -8,6 +8,7 @@ import { attributeText } from "../ipam/check/allocations.ts";
 import { type Check, checkStore } from "../ipam/check/check.ts";
 import { explain, type Finding, type FindingKind } from "../ipam/check/finding.ts";
 import { reportOf } from "../ipam/check/report.ts";
+import { formatJson } from "../store/json.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { openStore, withOpen } from "./context.ts";
@@ -173,14 +174,8 @@ function tellOthers({ findings }: Check, say: Say): void {
 
 async function writeReport(file: string, report: unknown): Promise<void> {
   try {
-    await Deno.writeTextFile(file, `${reportText(report)}\n`);
+    await Deno.writeTextFile(file, `${formatJson(report)}\n`);
   } catch (error) {
     throw failure(`the report cannot be written to ${file}: ${(error as Error).message}`);
   }
-}
-
-/** Numbers of allocations are beyond what a double holds: they are written as they are. */
-function reportText(report: unknown): string {
-  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
-  return JSON.stringify(report, (_key, v) => typeof v === "bigint" ? rawJSON(String(v)) : v, 2);
 }

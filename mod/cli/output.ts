@@ -9,6 +9,7 @@ import type { AnyKind } from "../model/kinds.ts";
 import { nearest } from "../model/nearest.ts";
 import type { Resource } from "../model/resource.ts";
 import { encodeObject } from "../model/validate.ts";
+import { formatJson } from "../store/json.ts";
 import { usageError } from "./io.ts";
 import { tabbed } from "./tables.ts";
 
@@ -94,7 +95,7 @@ export async function print(
         objects.map((object) => `${kind.names[0]}/${object.metadata.name}\n`)
       ).join("");
     case "json":
-      return `${JSON.stringify(document(groups, options), null, 2)}\n`;
+      return `${formatJson(document(groups, options))}\n`;
     case "yaml": {
       const { formatYaml } = await import("./yaml.ts");
       return formatYaml(document(groups, options));

@@ -2,6 +2,7 @@
 import type { AnyKind } from "../model/kinds.ts";
 import type { Resource } from "../model/resource.ts";
 import { encodeObject, formatIssues, unknownFields } from "../model/validate.ts";
+import { parseJson, printJson } from "../store/json.ts";
 import { type Call, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
 import { CliError, EXIT, failure, usageError } from "./io.ts";
@@ -56,7 +57,7 @@ function parsePatch(text: string): unknown {
 
 function patched(kind: AnyKind, stored: Resource, change: unknown, patch: Patch): Resource {
   const { resourceVersion, uid, name, namespace } = stored.metadata;
-  const plain = JSON.parse(JSON.stringify(encodeObject(kind, stored)));
+  const plain = parseJson(printJson(encodeObject(kind, stored)));
   let next: any;
   try {
     next = patch(plain, change);

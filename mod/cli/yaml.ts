@@ -1,18 +1,21 @@
 /**
  * YAML as Kubernetes reads it (sigs.k8s.io/yaml: YAML 1.1 booleans and octal numbers, merge keys, no
  * dates and no sexagesimal numbers), and YAML that all of its readers read alike. JSON texts go to
- * JSON.parse, also several objects one after the other, each of which is a document. What comes in is not trusted: its size and the growth through aliases are bounded.
+ * a reader of JSON, also several objects one after the other, each of which is a document. Integers
+ * beyond 2^53 are bigint, so that a field that nobody here knows goes through unrounded. What comes in
+ * is not trusted: its size and the growth through aliases are bounded.
  */
 import {
-  type Document,
+  Document,
   isCollection,
   isNode,
   LineCounter,
   parseAllDocuments,
-  stringify,
   type Tags,
   visit,
 } from "yaml";
+import { parseJson } from "../store/json.ts";
+import { repeatedKey } from "./json_keys.ts";
 
 /** Text that is not YAML or JSON, or more than we read. The message begins with file and line. */
 export class YamlError extends Error {
@@ -46,6 +49,7 @@ const octal = {
 const READ = {
   schema: "yaml-1.1" as const,
   merge: true,
+  intAsBigInt: true,
   customTags: (tags: Tags) => [
     octal,
     ...tags.filter((tag: any) =>
@@ -56,12 +60,19 @@ const READ = {
 // The whole list when writing: what a stricter reader would take for a date is quoted.
 const WRITE = {
   schema: "yaml-1.1" as const,
-  customTags: (tags: Tags) => [octal, ...tags],
+  // The merge tag would write every text `<<` as the operator.
+  customTags: (tags: Tags) => [
+    octal,
+    ...tags.filter((tag: any) => !String(tag.tag ?? "").endsWith(":merge")),
+  ],
   // As Go writes it: a list is not indented below its key.
   indentSeq: false,
   lineWidth: 0,
   aliasDuplicateObjects: false,
 };
+
+/** Texts that YAML 1.1 has a meaning for, and its other readers stumble over. */
+const READERS_OWN: readonly unknown[] = ["<<", "="];
 
 /** All documents of a text, empty ones left out. `name` is the file's, for messages. */
 export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocument[] {
@@ -70,7 +81,7 @@ export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocu
       `${name}: more than ${max / 1024 / 1024} MiB; split it into several files`,
     );
   }
-  const { documents: found, rest } = leadingJson(text);
+  const { documents: found, rest } = leadingJson(text, name);
   if (rest === undefined) return found;
   // The rest is YAML; or JSON with a fault, which YAML's flow style knows, and says better where it is.
   const { length: before } = found;
@@ -119,6 +130,7 @@ export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocu
  */
 function leadingJson(
   text: string,
+  name: string,
 ): { documents: YamlDocument[]; rest?: { start: number; line: number } } {
   const documents: YamlDocument[] = [];
   let line = 1;
@@ -126,14 +138,22 @@ function leadingJson(
     const begin = skipBlank(text, start);
     const opens = text[begin] === "{" || text[begin] === "[";
     // Mostly there is one value, and nobody has to look for its end.
-    const whole = opens && start === 0 ? parseJson(text) : undefined;
+    const whole = opens && start === 0 ? readJson(text) : undefined;
     const end = whole !== undefined ? text.length : opens ? endOfJson(text, begin) : undefined;
     if (end === undefined) return { documents, rest: { start, line } };
-    const value = whole ?? parseJson(text.slice(begin, end));
+    const value = whole ?? readJson(text.slice(begin, end));
     const next = skipBlank(text, end);
     const goesOn = next === text.length || text[next] === "{" || text[next] === "[";
     if (value === undefined || !goesOn) return { documents, rest: { start, line } };
     const at = line + newlines(text, start, begin);
+    const twice = repeatedKey(text.slice(begin, end));
+    if (twice) {
+      const line = at + newlines(text, begin, begin + twice.offset);
+      throw new YamlError(
+        `${name}:${line}: document ${documents.length + 1}: the key ${JSON.stringify(twice.key)} ` +
+          "stands there twice in one object",
+      );
+    }
     documents.push({ value, number: documents.length + 1, line: at, lineOf: () => at });
     if (next === text.length) return { documents };
     line += newlines(text, start, next);
@@ -170,12 +190,18 @@ function endOfJson(text: string, start: number): number | undefined {
 
 /** A value as YAML; keys in alphabetic order, as Kubernetes' tools print objects. */
 export function formatYaml(value: unknown): string {
-  return stringify(sorted(value), WRITE);
+  const document = new Document(sorted(value), WRITE);
+  visit(document, {
+    Scalar(_, node) {
+      if (READERS_OWN.includes(node.value)) node.type = "QUOTE_DOUBLE";
+    },
+  });
+  return document.toString(WRITE);
 }
 
-function parseJson(text: string): unknown {
+function readJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }
@@ -183,10 +209,24 @@ function parseJson(text: string): unknown {
 
 function toValue(document: Document, where: string): unknown {
   try {
-    return document.toJS({ maxAliasCount: MAX_ALIASES });
+    return withNumbers(document.toJS({ maxAliasCount: MAX_ALIASES }), new Set());
   } catch (error) {
     throw new YamlError(`${where}: ${(error as Error).message}`);
   }
+}
+
+/** Integers that a double can hold as numbers, in place; aliases stand for one object several times. */
+function withNumbers(value: unknown, seen: Set<object>): unknown {
+  if (typeof value === "bigint") {
+    return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  }
+  if (typeof value !== "object" || value === null || seen.has(value)) return value;
+  seen.add(value);
+  for (const [key, member] of Object.entries(value)) {
+    const next = withNumbers(member, seen);
+    if (next !== member) Object.defineProperty(value, key, { value: next });
+  }
+  return value;
 }
 
 /** Where a key begins that is no scalar, which YAML allows and no object of ours has. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { formatJson } from "../store/json.ts";
 import { formatYaml, MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
 
 const one = (text: string) => parseYaml(text, "f.yaml")[0]?.value;
@@ -102,6 +103,9 @@ Deno.test("what is written reads as the same, texts that look like something els
       "null",
       "-",
       "",
+      "<<",
+      "=",
+      "9007199254740993",
     ),
     fc.string(),
     fc.integer(),
@@ -109,7 +113,7 @@ Deno.test("what is written reads as the same, texts that look like something els
     fc.constant(null),
   );
   const value = fc.dictionary(
-    fc.string({ minLength: 1 }).filter((key) => key !== "__proto__" && key !== "<<"),
+    fc.string({ minLength: 1 }).filter((key) => key !== "__proto__"),
     fc.oneof(leaf, fc.array(leaf)),
   );
   fc.assert(fc.property(value, (object) => {
@@ -134,4 +138,37 @@ Deno.test("a key that is a list or an object is refused with its line", () => {
       (error: Error) => /^f:2: document 1: a key/.test(error.message),
     );
   }
+});
+
+Deno.test("texts that mean something to readers of YAML 1.1 are quoted, as keys too", () => {
+  const value = { "<<": "<<", "=": "=", list: ["<<", "="] };
+  assert.equal(formatYaml(value), '"<<": "<<"\n"=": "="\nlist:\n- "<<"\n- "="\n');
+  assert.deepEqual(one(formatYaml(value)), value);
+});
+
+Deno.test("integers are exact, whatever their size", () => {
+  const text = "a: 9007199254740993\nb: 9007199254740992\nc: [-9223372036854775808, 7, 1e400]\n" +
+    "h: 0x7fffffffffffffff\nx: &x {i: 5}\nz: *x\n";
+  const value = {
+    a: 9007199254740993n,
+    b: 9007199254740992n,
+    c: [-9223372036854775808n, 7, Infinity],
+    h: 9223372036854775807n,
+    x: { i: 5 },
+    z: { i: 5 },
+  };
+  assert.deepEqual(one(text), value);
+  const { c: _, ...rest } = value;
+  assert.deepEqual(one(formatYaml(rest)), rest);
+  assert.deepEqual(one(formatJson(rest)), rest);
+});
+
+Deno.test("a key that stands twice is refused, in JSON as in YAML", () => {
+  for (
+    const [text, words] of [
+      ['{"a": {"b": 1,\n "b": 2}}', /^YamlError: f:2: document 1: the key "b" stands there twice/],
+      ['{"a": 1}\n{"a": 1, "a": 1}', /^YamlError: f:2: document 2: the key "a" stands there twice/],
+      ["a: 1\na: 2\n", /^YamlError: f:[12]: document 1 is not YAML: Map keys must be unique/],
+    ] as const
+  ) assert.throws(() => parseYaml(text, "f"), words);
 });

@@ -159,7 +159,9 @@ export function ordered(value: unknown): string {
   return JSON.stringify(
     value,
     (_key, v) =>
-      v && typeof v === "object" && !Array.isArray(v)
+      typeof v === "bigint"
+        ? `${v}`
+        : v && typeof v === "object" && !Array.isArray(v)
         ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0))
         : v,
   ) ?? "";

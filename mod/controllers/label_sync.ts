@@ -5,6 +5,7 @@
  * taken away there goes here, and one set here by hand stays. Pure.
  */
 import type { Node } from "../model/node.ts";
+import { printJson } from "../store/json.ts";
 
 export const COPIED_ANNOTATION = "projectcalico.org/kube-labels";
 
@@ -28,7 +29,7 @@ export function nodeActions(
     if (theirs === undefined) continue;
     const labels = kubernetes.get(theirs);
     if (!labels) actions.push({ do: "delete", name });
-    else if (syncLabels && JSON.stringify(copied(node, labels)) !== JSON.stringify(node)) {
+    else if (syncLabels && printJson(copied(node, labels)) !== printJson(node)) {
       actions.push({ do: "label", name, change: (stored) => copied(stored, labels) });
     }
   }

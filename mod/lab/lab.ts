@@ -4,6 +4,7 @@
 import { objectsOf } from "../cli/documents.ts";
 import type { Io } from "../cli/io.ts";
 import { run as runCli } from "../cli/main.ts";
+import { printJson } from "../store/json.ts";
 import { Resources } from "../store/resources.ts";
 import { type RemoteStore, remoteStore } from "../store/remote.ts";
 import type { LabNode } from "./layout.ts";
@@ -116,7 +117,7 @@ export class Lab {
     const placed = plan.pods.map((pod) => ({ pod, on: node ?? this.#wantedNode(pod) }));
     this.#refuseTakenNames(plan.pods);
     if (plan.others.length > 0) {
-      await this.apply(plan.others.map((o) => JSON.stringify(o)).join("\n---\n"));
+      await this.apply(plan.others.map((o) => printJson(o)).join("\n---\n"));
       options.onApplied?.(plan.others.length);
     }
     this.record.workloads.push(...plan.workloads);

@@ -6,6 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import type { Metadata } from "../model/resource.ts";
+import { printJson } from "../store/json.ts";
 
 /** A manifest that the lab cannot run: says which and why. */
 export class LabError extends Error {
@@ -101,7 +102,7 @@ function workload(object: Json, namespace: string, uid: string): Workload {
 
 /** One more pod of a Deployment, or the pod of an ordinal of a StatefulSet. */
 export function podOf(of: Workload, ordinal: number, random: () => number): PodManifest {
-  const hash = createHash("sha1").update(JSON.stringify(of.template)).digest("hex").slice(0, 10);
+  const hash = createHash("sha1").update(printJson(of.template)).digest("hex").slice(0, 10);
   const name = of.kind === "StatefulSet"
     ? `${of.name}-${ordinal}`
     : `${of.name}-${hash}-${suffix(random)}`;

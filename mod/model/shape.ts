@@ -62,7 +62,11 @@ export function listIssues(
   );
 }
 
-/** A copy without optional members that are null or "". */
+/**
+ * A copy without optional members that are null or "". A number that the schema knows is a double, as
+ * it is to Calico, also where the datastore's reader gave an integer beyond 2^53 (1e16 is written with
+ * all its digits); in a field that nobody knows it stays exact.
+ */
 export function prune(schema: any, value: unknown): unknown {
   schema = unwrap(schema);
   if (schema.entries && isPlain(value)) {
@@ -77,7 +81,34 @@ export function prune(schema: any, value: unknown): unknown {
     return copy;
   }
   if (schema.item && Array.isArray(value)) return value.map((item) => prune(schema.item, item));
-  return value;
+  return typeof value === "bigint" && takesNumber(schema) ? Number(value) : value;
+}
+
+function takesNumber(schema: any): boolean {
+  if (schema.type === "union") return schema.options.some((s: any) => takesNumber(unwrap(s)));
+  return schema.type === "number";
+}
+
+/** Levels of an object; none of ours has more than twenty. */
+const DEEPEST = 200;
+
+/**
+ * Numbers that JSON has no form for (stored as null, they would be no number at all), and what is
+ * nested so deeply that it can only be meant to harm.
+ */
+export function endlessIssues(value: unknown, path = "", depth = 0): Issue[] {
+  if (typeof value === "number") {
+    return Number.isFinite(value) ? [] : [{ path, message: `${value} is not a finite number` }];
+  }
+  if (typeof value !== "object" || value === null) return [];
+  if (depth > DEEPEST) return [{ path, message: `is nested deeper than ${DEEPEST} levels` }];
+  return Object.entries(value).flatMap(([key, member]) =>
+    endlessIssues(
+      member,
+      Array.isArray(value) ? `${path}[${key}]` : path === "" ? key : `${path}.${key}`,
+      depth + 1,
+    )
+  );
 }
 
 /** The field that a key means: Go's JSON reader takes `Order` for `order`. */

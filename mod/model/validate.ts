@@ -17,6 +17,7 @@ import { type Resource, resourceId } from "./resource.ts";
 import {
   attachUnknown,
   dropZero,
+  endlessIssues,
   listIssues,
   prune,
   toUnknownIssue,
@@ -57,7 +58,9 @@ export function parseObject<T extends Resource>(
   input: unknown,
   options: ParseOptions<T> = {},
 ): T {
-  const { object, issues, unknown } = apply(kind, input);
+  const { object, issues: shape, unknown } = apply(kind, input);
+  const endless = endlessIssues(input);
+  const issues = [...endless, ...shape.filter((i) => !endless.some(({ path }) => path === i.path))];
   const refuse = options.unknownFields !== "keep" && !kind.open;
   const found = refuse ? [...unknown.map(toUnknownIssue), ...issues] : issues;
   if (object === undefined || found.length > 0) throw invalid(kind, input, found);

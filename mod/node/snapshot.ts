@@ -7,7 +7,7 @@
 import { parseAffinityKey, parseBlockKey, parseResourceKey } from "../model/keys.ts";
 import type { Entry } from "../store/store.ts";
 import { ClusterState } from "./state.ts";
-import { isJsonObject } from "../store/json.ts";
+import { isJsonObject, parseJson, printJson } from "../store/json.ts";
 
 const PLURALS = new Set([
   ...["nodes", "ippools", "bgpconfigurations", "bgppeers", "bgpfilters"],
@@ -89,7 +89,7 @@ export class Snapshot {
 }
 
 function entryText(entry: Entry): string {
-  return JSON.stringify(entry, (_k, v) => typeof v === "bigint" ? `${v}` : v);
+  return printJson(entry);
 }
 
 /** The picture of a former process of this node; undefined where there is none that can be used. */
@@ -99,7 +99,7 @@ export function readSnapshot(
   usePodCidr = false,
 ): ClusterState | undefined {
   try {
-    const { node, entries } = JSON.parse(Deno.readTextFileSync(path)) as Picture;
+    const { node, entries } = parseJson(Deno.readTextFileSync(path)) as unknown as Picture;
     if (node !== nodeName) return undefined;
     const state = new ClusterState(nodeName, usePodCidr);
     for (const { key, value, revision } of entries) state.apply(key, value, revision);

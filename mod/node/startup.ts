@@ -18,6 +18,7 @@ import { clusterInformationKind, lockReason } from "../model/cluster_information
 import { felixConfigurationKind } from "../model/felix_configuration.ts";
 import { ippoolKind } from "../model/ippool.ts";
 import { type Node, nodeKind } from "../model/node.ts";
+import { printJson } from "../store/json.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
 import { type Host, type NodeAddress, nodeAddress } from "./autodetect.ts";
 import { ConfigError, type NodeConfig } from "./config.ts";
@@ -96,7 +97,7 @@ export async function registerNode(
   const modify = () =>
     resources.modify(nodeKind, nodeName, undefined, (node: Node) => {
       const next = complete(node);
-      return JSON.stringify(next) === JSON.stringify(node) ? undefined : next;
+      return printJson(next) === printJson(node) ? undefined : next;
     });
   if (known) await modify();
   else {

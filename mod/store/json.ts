@@ -37,6 +37,12 @@ export function printJson(value: unknown): string {
     : text;
 }
 
+/** JSON for people, indented; integers beyond 2^53 are exact here too. */
+export function formatJson(value: unknown): string {
+  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+  return JSON.stringify(value, (_key, v) => typeof v === "bigint" ? rawJSON(`${v}`) : v, 2);
+}
+
 type ParseWithSource = (
   text: string,
   reviver: (key: string, value: Json, context: { source?: string }) => Json,

@@ -19,7 +19,7 @@ import {
 import { type AnyKind, KINDS } from "../../model/kinds.ts";
 import { parseManifest } from "../../model/manifest.ts";
 import { encodeObject, ModelError, readObject } from "../../model/validate.ts";
-import { parseJson, printJson } from "../../store/json.ts";
+import { formatJson, parseJson, printJson } from "../../store/json.ts";
 import { failure } from "../io.ts";
 import { objectsOf, type SourceObject } from "../documents.ts";
 import { formatYaml } from "../yaml.ts";
@@ -110,7 +110,7 @@ export function* printArchive(content: Content, whole: boolean): Generator<strin
   const cluster = content.cluster ?? readObject(clusterInformationKind, {
     metadata: { name: "default" },
   });
-  yield `${JSON.stringify(encodeObject(clusterInformationKind, cluster), null, 2)}\n===\n{`;
+  yield `${formatJson(encodeObject(clusterInformationKind, cluster))}\n===\n{`;
   let members = 0;
   for (const [part, member] of IPAM_MEMBERS) {
     if (content.records[part].length === 0) continue;

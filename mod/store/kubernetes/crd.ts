@@ -59,6 +59,7 @@ export function crdSource(kind: KeyKind & Pick<Kind, "kind">): Source {
     plural: kind.plural,
     kind: kind.kind,
     namespaced: kind.namespaced,
+    exact: true,
   };
   return {
     resource,

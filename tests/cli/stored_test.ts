@@ -1,0 +1,89 @@
+/** What may stand in the datastore, and must be read, changed and removed all the same. */
+import assert from "node:assert/strict";
+import { parseJson } from "../../mod/store/json.ts";
+import { type Cluster, test } from "./harness.ts";
+
+const CALICO = "/calico/resources/v3/projectcalico.org";
+
+const policy = (name: string, order: string) =>
+  `apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: ${name}}\n` +
+  `spec: {order: ${order}, selector: all()}\n`;
+
+async function succeeds(
+  cluster: Cluster,
+  line: string | readonly string[],
+  stdin = "",
+): Promise<string> {
+  const { exit, out, err } = await cluster.run(line, { stdin });
+  assert.deepEqual([exit, err], [0, ""], String(line));
+  return out;
+}
+
+test("an order of any size is a number, to every command", async (cluster) => {
+  for (const order of ["10000000000000000", "99999999999999999999", "1e300", "-1e16", "0.5"]) {
+    for (const word of ["apply", "replace", "apply"]) {
+      await succeeds(cluster, `${word} -f -`, policy("big", order));
+    }
+    const printed = await succeeds(cluster, "get gnp big -o json");
+    assert.equal(Number((parseJson(printed) as any).spec.order), Number(order));
+    for (const format of ["yaml", "json"]) {
+      await succeeds(cluster, "apply -f -", await succeeds(cluster, `get gnp big -o ${format}`));
+    }
+    await succeeds(cluster, "label gnp big a=b");
+    await succeeds(cluster, ["patch", "gnp", "big", "-p", '{"spec":{"selector":"a==\'b\'"}}']);
+    const wide = await succeeds(cluster, "get gnp -o wide");
+    assert.match(wide, /^big .* a=='b'/m);
+    await succeeds(cluster, "delete gnp big");
+  }
+});
+
+test("a number that is none is refused, not dropped", async (cluster) => {
+  for (const order of [".inf", "-.inf", "1e400", "-1e400"]) {
+    const { exit, err } = await cluster.run("apply -f -", { stdin: policy("p", order) });
+    assert.equal(exit, 1, order);
+    assert.match(err, /:4: document 1: GlobalNetworkPolicy "p": spec\.order: -?Infinity is not a/);
+  }
+  await succeeds(cluster, "apply -f -", policy("p", "1"));
+  const { exit, err } = await cluster.run(["patch", "gnp", "p", "-p", '{"spec":{"order":1e400}}']);
+  assert.deepEqual([exit, /spec\.order: Infinity is not a finite/.test(err)], [1, true], err);
+});
+
+const EXACT = ["9007199254740993", "9223372036854775807", "-9007199254740995"];
+
+test("integers beyond 2^53 in fields of a newer version go through every command unrounded", async (cluster) => {
+  const key = `${CALICO}/globalnetworkpolicies/future`;
+  await succeeds(cluster, "apply -f -", policy("first", "1"));
+  const stored = `{"kind":"GlobalNetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{` +
+    `"name":"future"},"spec":{"types":["Ingress"],"futureBig":${EXACT[0]},"more":[${EXACT}]}}`;
+  await cluster.store.create(key, parseJson(stored));
+  const check = async (text: string, what: string) => {
+    for (const number of EXACT) assert.ok(text.includes(number), `${what}: ${text}`);
+    const { spec } = (await cluster.store.get(key))!.value as any;
+    assert.deepEqual([spec.futureBig, spec.more], [BigInt(EXACT[0]), EXACT.map(BigInt)], what);
+  };
+  for (const name of ["tortie", "calicoctl"]) {
+    for (const what of ["gnp future", "gnp"]) {
+      for (const format of ["json", "yaml"]) {
+        const { exit, out } = await cluster.run(`get ${what} -o ${format}`, { name });
+        assert.equal(exit, 0);
+        await check(out, `${name} get ${what} -o ${format}`);
+        if (what === "gnp") continue;
+        for (const verb of ["apply", "replace"]) {
+          const fresh = (await cluster.run(`get ${what} -o ${format}`, { name })).out;
+          const written = await cluster.run(`${verb} -f -`, { stdin: fresh, name });
+          assert.deepEqual([written.exit, written.err], [0, ""]);
+          await check(fresh, `${name} ${verb}`);
+        }
+      }
+    }
+    for (const order of [5, 6]) {
+      const change = `{"spec":{"order":${order},"more":[${EXACT}]}}`;
+      const patched = await cluster.run(["patch", "gnp", "future", "-p", change], { name });
+      assert.deepEqual([patched.exit, patched.err], [0, ""]);
+      await check(change, `${name} patch`);
+    }
+    const label = await cluster.run(`label gnp future by=${name} --overwrite`, { name });
+    assert.equal(label.exit, 0, label.err);
+    await check(EXACT.join(), `${name} label`);
+  }
+});
