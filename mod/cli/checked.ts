@@ -2,9 +2,10 @@
  * Everything that a file holds, checked before anything is done with it: a fault in the last document
  * must not leave the first ones written. All faults of all documents are told at once.
  */
+import type { AnyKind } from "../model/kinds.ts";
 import { type Manifest, parseManifest } from "../model/manifest.ts";
 import { formatIssues, ModelError, unknownFields } from "../model/validate.ts";
-import { resourceName } from "../store/resource_error.ts";
+import { ResourceError, resourceName } from "../store/resource_error.ts";
 import type { Resources } from "../store/resources.ts";
 import { CliError, EXIT, type Io } from "./io.ts";
 import { otherNamespace } from "./kind_argument.ts";
@@ -52,14 +53,30 @@ export async function refuseStrangeFields(
   for (const { kind, object, unknown, source } of objects) {
     if (unknown.length === 0) continue;
     const { name, namespace } = object.metadata;
-    const stored = await resources.get(kind, name, namespace);
-    const known = new Set(stored ? unknownFields(kind, stored).map(({ path }) => path) : []);
+    const known = await strangeFieldsOf(resources, kind, name, namespace);
     const id = resourceName(kind.kind, name, namespace);
     for (const issue of unknown.filter(({ path }) => !known.has(path))) {
       faults.push(`${source.at(issue.path)}: ${id}: ${formatIssues([issue])}`);
     }
   }
   if (faults.length > 0) throw new CliError(EXIT.failed, faults.join("\n"));
+}
+
+/** Paths of the fields of the stored object that its kind does not know. */
+export async function strangeFieldsOf(
+  resources: Resources,
+  kind: AnyKind,
+  name: string,
+  namespace: string | undefined,
+): Promise<Set<string>> {
+  try {
+    const stored = await resources.get(kind, name, namespace);
+    return new Set(stored ? unknownFields(kind, stored).map(({ path }) => path) : []);
+  } catch (error) {
+    // What cannot be read is written anew as a whole.
+    if (error instanceof ResourceError && error.kind === "malformed") return new Set();
+    throw error;
+  }
 }
 
 /** With the line of the first fault, and each further one on a line of its own. */

@@ -38,6 +38,7 @@ export async function run(call: Call): Promise<number> {
       names[0],
       namespace,
       (stored) => patched(kind, stored, change, PATCHES[type]),
+      { mend: true },
     );
     call.io.stdout(`Successfully patched 1 '${kind.kind}' resource\n`);
     return EXIT.ok;

@@ -12,6 +12,8 @@ import type { StoreRules } from "./resource_rules.ts";
 
 /** Endpoints, addresses, blocks, peers, host endpoints, configurations. */
 export const nodeRules: StoreRules<Node> = {
+  // Its tunnels' addresses are not known then: the collector finds them (mod/controllers).
+  beforeDeleteDamaged: (resources, node) => nodeRules.beforeDelete!(resources, node, {}),
   async beforeDelete(resources, node) {
     const name = node.metadata.name;
     const { items } = await resources.list(workloadEndpointKind);

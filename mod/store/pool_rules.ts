@@ -15,6 +15,7 @@ import {
 import { type IPPool, ippoolKind } from "../model/ippool.ts";
 import { blockPrefix, parseBlockKey } from "../model/keys.ts";
 import type { Issue } from "../model/kind.ts";
+import { isJsonObject } from "./json.ts";
 import type { StoreRules } from "./resource_rules.ts";
 import type { Resources } from "./resources.ts";
 
@@ -60,6 +61,13 @@ export const poolRules: StoreRules<IPPool> = {
     if (mode.unsafe) return pool;
     await resources.options.releasePoolAffinities?.(mustPrefix(pool.spec.cidr));
     return pool;
+  },
+
+  // Nobody assigns from a pool that cannot be read. Its blocks are let go where its CIDR can be.
+  async beforeDeleteDamaged(resources, _pool, { value }) {
+    const spec = isJsonObject(value) && isJsonObject(value.spec) ? value.spec : {};
+    const cidr = typeof spec.cidr === "string" ? parsePrefix(spec.cidr) : undefined;
+    if (cidr) await resources.options.releasePoolAffinities?.(cidr);
   },
 };
 

@@ -1,11 +1,15 @@
+import assert from "node:assert/strict";
 import type { Connection } from "../rpc/connection.ts";
 import { pipe } from "../rpc/pipe.ts";
+import { RpcError } from "../rpc/method.ts";
 import { RpcServer } from "../rpc/server.ts";
 import { storeConformance } from "./conformance.ts";
 import { memoryStore } from "./memory.ts";
 import { RemoteStore } from "./remote.ts";
 import { serveStore } from "./serve.ts";
+import { StoreError } from "./store.ts";
 import { forgetHistory, SMALL_LOG } from "./testing.ts";
+import { toRpcError, toStoreError } from "./wire.ts";
 
 storeConformance("remote", async () => {
   const served = memoryStore({ log: SMALL_LOG });
@@ -43,3 +47,15 @@ storeConformance("remote", async () => {
     },
   };
 }, { has: ["breakConnection"] });
+
+Deno.test("an error goes over the wire with what it says of a damaged value", () => {
+  const error = new StoreError("invalid", "half", "/k", undefined, { damaged: "7" });
+  const { kind, message, detail } = toRpcError(error) as RpcError;
+  const read = toStoreError(new RpcError(kind, message, JSON.parse(JSON.stringify(detail))), "get");
+  assert.deepEqual([read.kind, read.message, read.key, read.damaged], [
+    "invalid",
+    "half",
+    "/k",
+    "7",
+  ]);
+});

@@ -31,6 +31,7 @@ import {
   type WorkloadEndpoint,
   workloadEndpointKind,
 } from "../model/workload_endpoint.ts";
+import type { Damaged } from "./damaged.ts";
 import { nodeRules } from "./node_rules.ts";
 import { poolRules } from "./pool_rules.ts";
 import { ResourceError, resourceName } from "./resource_error.ts";
@@ -51,6 +52,8 @@ export interface StoreRules<T extends Resource = any> {
   check?(resources: Resources, object: T, old: T | undefined, mode: WriteMode): Promise<Issue[]>;
   /** Throws where it must not be deleted; does what has to be done first; says the revision to delete. */
   beforeDelete?(resources: Resources, object: T, mode: WriteMode): Promise<T>;
+  /** The same for one that cannot be read; `object` has a name and nothing else. */
+  beforeDeleteDamaged?(resources: Resources, object: T, damaged: Damaged): Promise<unknown>;
   /** On a copy, before it is encoded. */
   toStorage?(object: T): void;
   /** On an object just read. */
@@ -115,6 +118,8 @@ export function hasPrefixedKey(kind: AnyKind): boolean {
 }
 
 const tierRules: StoreRules = {
+  // Its name is all that is looked at.
+  beforeDeleteDamaged: (resources, tier) => tierRules.beforeDelete!(resources, tier, {}),
   async beforeDelete(resources, tier) {
     const name = tier.metadata.name;
     const resource = resourceName("Tier", name);

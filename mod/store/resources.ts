@@ -21,6 +21,15 @@ import { carryUnknown } from "../model/shape.ts";
 import { clusterInformationKind } from "../model/cluster_information.ts";
 import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
 import { type Entry, type Revision, type Store, StoreError } from "./store.ts";
+import {
+  bareObject,
+  type Damaged,
+  damagedEntry,
+  damagedError,
+  damageOf,
+  identityOf,
+  mendable,
+} from "./damaged.ts";
 import { fromStoreError, ResourceError, resourceName } from "./resource_error.ts";
 import { hasPrefixedKey, STORE_RULES } from "./resource_rules.ts";
 
@@ -48,6 +57,8 @@ export interface WriteMode {
   unchecked?: boolean;
   /** Fields that we do not know are kept, not refused (an object that came from the store). */
   keepUnknown?: boolean;
+  /** modify: what stands there and is no object is changed too, as it is (`damaged.ts`). */
+  mend?: boolean;
   /** For programs that report about themselves: gone after these many seconds. */
   ttlSeconds?: number;
 }
@@ -152,15 +163,12 @@ export class Resources {
         `${resource}: metadata.resourceVersion must not be set when it is created`,
       );
     }
-    // Checked first, so that applying a pool twice says "exists", not that it overlaps itself.
+    // Looked for first, so that applying a pool twice says "exists", not that it overlaps itself.
     if (await this.#find(kind, metadata.name, metadata.namespace)) {
       throw new ResourceError("exists", resource, `${resource} already exists`);
     }
     await this.#check(kind, object, undefined, mode);
-    if (!STORE_RULES.get(kind)?.record) {
-      metadata.creationTimestamp ??= formatTime((this.options.now ?? (() => new Date()))());
-      metadata.uid ??= (this.options.uuid ?? (() => crypto.randomUUID()))();
-    }
+    this.#giveBirth(kind, metadata);
     metadata.resourceVersion = await this.#do(
       resource,
       () =>
@@ -192,14 +200,18 @@ export class Resources {
         `${resource}: metadata.resourceVersion must be set when it is updated`,
       );
     }
-    const found = await this.#find(kind, metadata.name, metadata.namespace);
+    const found = await this.#look(kind, metadata.name, metadata.namespace);
     if (!found) {
       throw new ResourceError("notFound", resource, `${resource} does not exist`);
     }
-    await this.#check(kind, object, found.object, mode);
-    metadata.creationTimestamp = found.object.metadata.creationTimestamp ??
-      metadata.creationTimestamp;
-    metadata.uid = found.object.metadata.uid ?? metadata.uid;
+    const stands = "object" in found ? found.object : undefined;
+    await this.#check(kind, object, stands, mode);
+    const before = "damaged" in found ? identityOf(found.damaged) : found.object.metadata;
+    // It may have been asked for by the name of its key.
+    metadata.name = stands?.metadata.name ?? metadata.name;
+    metadata.creationTimestamp = before.creationTimestamp ?? metadata.creationTimestamp;
+    metadata.uid = before.uid ?? metadata.uid;
+    if (!stands) this.#giveBirth(kind, metadata);
     metadata.resourceVersion = await this.#do(
       resource,
       () =>
@@ -226,7 +238,10 @@ export class Resources {
     const object = this.#parse(kind, input, mode);
     const { metadata } = object;
     for (let attempt = 1;; attempt++) {
-      const stored = await this.mustGet(kind, metadata.name, metadata.namespace);
+      const found = await this.#look(kind, metadata.name, metadata.namespace);
+      const stored = !found || "object" in found
+        ? found?.object ?? await this.mustGet(kind, metadata.name, metadata.namespace)
+        : bareObject<T>(kind, metadata.name, metadata.namespace, found.damaged);
       const kept: Metadata = {
         ...stored.metadata,
         resourceVersion: metadata.resourceVersion ?? stored.metadata.resourceVersion,
@@ -259,7 +274,7 @@ export class Resources {
     for (let attempt = 1;; attempt++) {
       try {
         const { metadata } = this.#parse(kind, input, mode);
-        if (await this.get(kind, metadata.name, metadata.namespace)) {
+        if (await this.#look(kind, metadata.name, metadata.namespace)) {
           return { object: await this.replace(kind, input, mode), created: false };
         }
         // What was read once and is gone since has a resourceVersion that means nothing now.
@@ -286,7 +301,10 @@ export class Resources {
     mode: WriteMode = {},
   ): Promise<T> {
     for (let attempt = 1;; attempt++) {
-      const stored = await this.mustGet(kind, name, namespace);
+      const found = mode.mend ? await this.#look(kind, name, namespace) : undefined;
+      const stored =
+        found && "damaged" in found && mendable<T>(kind, name, namespace, found.damaged) ||
+        await this.mustGet(kind, name, namespace);
       const next = change(structuredClone(stored));
       if (next === undefined) return stored;
       try {
@@ -307,12 +325,24 @@ export class Resources {
     mode: WriteMode & { resourceVersion?: Revision; uid?: string } = {},
   ): Promise<T> {
     const resource = resourceName(kind.kind, name, namespace);
-    const found = await this.#find(kind, name, namespace);
+    const found = await this.#look(kind, name, namespace);
     if (STORE_RULES.get(kind)?.builtIn?.some((object) => object.metadata.name === name)) {
       throw new ResourceError("refused", resource, `${resource} is built in and cannot be deleted`);
     }
     if (!found) {
       throw new ResourceError("notFound", resource, `${resource} does not exist`);
+    }
+    if ("damaged" in found) {
+      const { key, damaged } = found;
+      // Which object it was, and whether that one is meant, nobody can say.
+      if (mode.uid) throw damagedError(kind, name, namespace, damaged);
+      if (mode.resourceVersion && mode.resourceVersion !== damaged.revision) {
+        throw fromStoreError(new StoreError("conflict", ""), resource);
+      }
+      const bare = bareObject<T>(kind, name, namespace, damaged);
+      if (!mode.unsafe) await STORE_RULES.get(kind)?.beforeDeleteDamaged?.(this, bare, damaged);
+      await this.#do(resource, () => this.store.delete(key, damaged.revision));
+      return bare;
     }
     if (mode.uid && found.object.metadata.uid !== mode.uid) {
       throw new ResourceError("conflict", resource, `${resource} is another object of that name`);
@@ -409,22 +439,55 @@ export class Resources {
     name: string,
     namespace: string | undefined,
   ): Promise<{ key: string; object: T } | undefined> {
+    const found = await this.#look(kind, name, namespace);
+    if (!found || "object" in found) return found;
+    throw damagedError(kind, name, namespace, found.damaged);
+  }
+
+  /** As #find; also what stands under the object's key and is none. */
+  async #look<T extends Resource>(
+    kind: Kind<T, any>,
+    name: string,
+    namespace: string | undefined,
+  ): Promise<{ key: string; object: T } | { key: string; damaged: Damaged } | undefined> {
     const resource = resourceName(kind.kind, name, namespace);
     const names = hasPrefixedKey(kind) ? [name, `default.${name}`] : [name];
     for (const stored of names) {
       const key = storeKey(kind, stored, namespace);
-      const entry = await this.#do(resource, () => this.store.get(key));
-      if (!entry) continue;
+      let damaged: Damaged | undefined;
       try {
-        const object = decodeEntry(kind, entry);
-        if (object.metadata.name === name) return { key, object };
+        const entry = await this.store.get(key);
+        if (!entry) continue;
+        try {
+          const object = decodeEntry(kind, entry);
+          const own = object.metadata.name;
+          if (own === name) return { key, object };
+          // Up to 3.31 a policy was called by the name of its key too, and manifests still do.
+          if (hasPrefixedKey(kind) && stored === name && name === `default.${own}`) {
+            return { key, object };
+          }
+        } catch (error) {
+          if (!(error instanceof ModelError)) throw error;
+          damaged = damagedEntry(entry, error.message);
+        }
       } catch (error) {
-        if (!(error instanceof ModelError)) throw error;
-        throw new ResourceError("malformed", resource, error.message);
+        damaged = damageOf(error);
+        if (!damaged) throw fromStoreError(error, resource);
       }
+      if (!damaged) continue;
+      if (stored === name) return { key, damaged };
+      // It may be another object than the one that is meant: only its own name reaches it.
+      throw damagedError(kind, stored, namespace, damaged);
     }
     const builtIn = STORE_RULES.get(kind)?.builtIn?.find((o) => o.metadata.name === name);
     return builtIn && { key: resourceKey(kind, name), object: structuredClone(builtIn) as T };
+  }
+
+  /** Time and uid of an object that is made now. */
+  #giveBirth(kind: AnyKind, metadata: Metadata): void {
+    if (STORE_RULES.get(kind)?.record) return;
+    metadata.creationTimestamp ??= formatTime((this.options.now ?? (() => new Date()))());
+    metadata.uid ??= (this.options.uuid ?? (() => crypto.randomUUID()))();
   }
 
   async #do<T>(resource: string, operation: () => Promise<T>): Promise<T> {

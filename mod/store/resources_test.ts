@@ -12,6 +12,7 @@ import { nodeKind } from "../model/node.ts";
 import { profileKind } from "../model/profile.ts";
 import { tierKind } from "../model/tier.ts";
 import { workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { formatPrefix } from "../net/mod.ts";
 import { memoryStore } from "./memory.ts";
 import { type Store, StoreError } from "./store.ts";
 import {
@@ -343,6 +344,46 @@ test(
   },
 );
 
+test("and by the name of its key, which was its name too", async (resources, store) => {
+  const key = resourceKey(networkPolicyKind, "default.web", "shop");
+  await store.create(key, {
+    kind: "NetworkPolicy",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "default.web", namespace: "shop", uid: "u" },
+    spec: { types: ["Ingress"] },
+  });
+  await refused(
+    "exists",
+    /already exists/,
+    resources.create(networkPolicyKind, policy("default.web")),
+  );
+  // More than once: the first writes the annotation that says the new name.
+  for (const order of [1, 2, 3]) {
+    const { object, created } = await resources.apply(
+      networkPolicyKind,
+      policy("default.web", { order }),
+    );
+    assert.deepEqual([created, object.metadata.name, object.metadata.uid], [false, "web", "u"]);
+    const read = await resources.mustGet(networkPolicyKind, "default.web", "shop");
+    assert.deepEqual(read, await resources.mustGet(networkPolicyKind, "web", "shop"));
+    assert.deepEqual([read.spec.order, (await store.list(key)).entries.length], [order, 1]);
+  }
+  await resources.update(networkPolicyKind, {
+    ...await resources.mustGet(networkPolicyKind, "default.web", "shop"),
+    metadata: {
+      ...(await resources.mustGet(networkPolicyKind, "web", "shop")).metadata,
+      name: "default.web",
+    },
+  });
+  assert.equal((await resources.mustGet(networkPolicyKind, "web", "shop")).metadata.name, "web");
+  await resources.delete(networkPolicyKind, "default.web", "shop");
+  assert.equal(await store.get(key), undefined);
+  await resources.apply(networkPolicyKind, policy("default.web"));
+  const own = await resources.mustGet(networkPolicyKind, "default.web", "shop");
+  assert.equal(own.metadata.name, "default.web", "where nothing is old, it is a name like others");
+  assert.equal(await resources.get(networkPolicyKind, "web", "shop"), undefined);
+});
+
 test("tiers that are built in or hold policies stay", async (resources) => {
   await resources.create(tierKind, { metadata: { name: "sec" }, spec: { order: 5 } } as never);
   await resources.create(networkPolicyKind, policy("sec.web", { tier: "sec" }));
@@ -480,6 +521,107 @@ test("what cannot be read stands in nobody's way", async (resources, store) => {
   assert.match(broken[0].error.message, /spec/);
   await refused("malformed", /cannot be read/, resources.mustGet(ippoolKind, "bad"));
 });
+
+/** The same store, to which the values of some keys are no JSON; as etcd, where anybody writes. */
+function withHalves(store: Store, keys: ReadonlySet<string>): Store {
+  return new Proxy(store, {
+    get(target, member) {
+      if (member === "get") {
+        return async (key: string) => {
+          const entry = await target.get(key);
+          if (!entry || !keys.has(key) || entry.value !== "half") return entry;
+          const more = { damaged: entry.revision };
+          throw new StoreError("invalid", `${key} cannot be read`, key, undefined, more);
+        };
+      }
+      const value = Reflect.get(target, member);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+for (const form of ["no JSON", "of another shape"]) {
+  test(
+    `a stored object that is ${form} is replaced, applied over and deleted`,
+    async (_, memory) => {
+      const key = resourceKey(ippoolKind, "bad");
+      const released: string[] = [];
+      const store = withHalves(memory, new Set([key]));
+      const resources = new Resources(store, {
+        now: () => NOW,
+        uuid: () => "new",
+        releasePoolAffinities: (cidr) => Promise.resolve(void released.push(formatPrefix(cidr))),
+      });
+      const half = form === "no JSON"
+        ? "half"
+        : { metadata: { name: "bad", uid: "old" }, spec: { cidr: "10.0.0.0/16", natOutgoing: 5 } };
+      const good = pool("bad", { cidr: "10.0.0.0/16" });
+      await resources.create(ippoolKind, pool("other", { cidr: "10.1.0.0/16" }));
+      const damage = async () => {
+        await memory.put(key, half);
+        await refused("malformed", /cannot be read/, resources.mustGet(ippoolKind, "bad"));
+        await refused("malformed", /cannot be read/, resources.create(ippoolKind, good));
+        const label = (pool: IPPool) => ({ ...pool, metadata: { ...pool.metadata, labels: {} } });
+        await refused(
+          "malformed",
+          /cannot be read/,
+          resources.modify(ippoolKind, "bad", undefined, label),
+        );
+      };
+      for (const write of ["apply", "replace"] as const) {
+        await damage();
+        await refused(
+          "invalid",
+          /overlaps with 10\.1\.0\.0\/16 of pool other/,
+          resources[write](ippoolKind, pool("bad", { cidr: "10.1.0.0/17" })),
+        );
+        await resources[write](ippoolKind, good);
+        const { metadata, spec } = await resources.mustGet(ippoolKind, "bad");
+        assert.deepEqual([spec.cidr, spec.natOutgoing], ["10.0.0.0/16", false]);
+        assert.equal(metadata.uid, form === "no JSON" ? "new" : "old");
+        assert.equal(metadata.creationTimestamp, "2026-11-22T13:43:45Z");
+      }
+      await damage();
+      const { revision } = (await memory.get(key))!;
+      await memory.put(key, half);
+      await refused(
+        "conflict",
+        /changed by someone else/,
+        resources.delete(ippoolKind, "bad", undefined, { resourceVersion: revision }),
+      );
+      await refused(
+        "malformed",
+        /cannot be read/,
+        resources.delete(ippoolKind, "bad", undefined, {
+          uid: "old",
+        }),
+      );
+      await resources.delete(ippoolKind, "bad");
+      assert.equal(await memory.get(key), undefined);
+      assert.deepEqual(released, form === "no JSON" ? [] : ["10.0.0.0/16"]);
+    },
+  );
+}
+
+test(
+  "a damaged tier or node goes as a whole one does: not while it is in use, and with what is its own",
+  async (_, store) => {
+    const released: string[] = [];
+    const resources = new Resources(store, {
+      releaseNode: (node) => Promise.resolve(void released.push(node)),
+    });
+    await resources.create(tierKind, { metadata: { name: "sec" }, spec: { order: 5 } } as never);
+    await resources.create(networkPolicyKind, policy("sec.web", { tier: "sec" }));
+    await store.put(resourceKey(tierKind, "sec"), { spec: { order: "first" } });
+    await refused("refused", /it holds NetworkPolicy/, resources.delete(tierKind, "sec"));
+    await resources.delete(networkPolicyKind, "sec.web", "shop");
+    await resources.delete(tierKind, "sec");
+    await store.put(resourceKey(nodeKind, "n"), { spec: 7 });
+    await resources.delete(nodeKind, "n");
+    assert.deepEqual(released, ["n"]);
+    assert.equal(await store.get(resourceKey(nodeKind, "n")), undefined);
+  },
+);
 
 test("modify tries again until nobody wrote in between", async (resources, store) => {
   await resources.create(nodeKind, { metadata: { name: "n", labels: { n: "0" } } } as never);

@@ -69,14 +69,18 @@ export class StoreError extends Error {
     message: string,
     readonly key?: string,
     readonly current?: Entry,
-    more: { restored?: boolean } = {},
+    more: { restored?: boolean; damaged?: Revision } = {},
   ) {
     super(message);
     this.restored = more.restored ?? false;
+    this.damaged = more.damaged;
   }
 
   /** With "compacted": the data was restored or made anew, so that old revisions say nothing. */
   readonly restored: boolean;
+
+  /** With "invalid", of a get: what stands there is no JSON value, and has this revision. */
+  readonly damaged?: Revision;
 }
 
 export interface WriteOptions {

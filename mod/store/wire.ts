@@ -31,7 +31,13 @@
 
 import { RpcError } from "../rpc/method.ts";
 import { parseJson, printJson } from "./json.ts";
-import { type Entry, StoreError, type StoreErrorKind, type WatchEvent } from "./store.ts";
+import {
+  type Entry,
+  type Revision,
+  StoreError,
+  type StoreErrorKind,
+  type WatchEvent,
+} from "./store.ts";
 
 export interface Hello {
   /** The id of the data that is served. */
@@ -84,8 +90,8 @@ const KINDS: Record<StoreErrorKind, true> = {
 /** A store's error as the wire carries it. */
 export function toRpcError(error: unknown): unknown {
   if (!(error instanceof StoreError)) return error;
-  const { kind, message, key, current } = error;
-  return new RpcError(kind, message, { key, current: current && wireEntry(current) });
+  const { kind, message, key, current, damaged } = error;
+  return new RpcError(kind, message, { key, current: current && wireEntry(current), damaged });
 }
 
 /** The store's error that the wire carried; "unavailable" for any other trouble of the server. */
@@ -96,7 +102,11 @@ export function toStoreError(error: RpcError, method: string): StoreError {
       `the datastore's server could not answer ${method}: ${error.message}`,
     );
   }
-  const { key, current } = (error.detail ?? {}) as { key?: string; current?: unknown };
+  const { key, current, damaged } = (error.detail ?? {}) as {
+    key?: string;
+    current?: unknown;
+    damaged?: Revision;
+  };
   const entry = current ? readEntry(current) : undefined;
-  return new StoreError(error.kind as StoreErrorKind, error.message, key, entry);
+  return new StoreError(error.kind as StoreErrorKind, error.message, key, entry, { damaged });
 }

@@ -1,5 +1,6 @@
 /** What may stand in the datastore, and must be read, changed and removed all the same. */
 import assert from "node:assert/strict";
+import { ippoolKind } from "../../mod/model/ippool.ts";
 import { parseJson } from "../../mod/store/json.ts";
 import { type Cluster, test } from "./harness.ts";
 
@@ -87,3 +88,43 @@ test("integers beyond 2^53 in fields of a newer version go through every command
     await check(EXACT.join(), `${name} label`);
   }
 });
+
+for (const name of ["tortie", "calicoctl"]) {
+  test(`${name}: what is damaged can be written anew, patched and deleted`, async (cluster) => {
+    const key = `${CALICO}/ippools/half`;
+    const run = (line: string | readonly string[], stdin = "") =>
+      cluster.run(line, { stdin, name });
+    const pool = (more = "") =>
+      "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: half}\n" +
+      `spec: {cidr: 10.9.0.0/16${more}}\n`;
+    const damage = () =>
+      cluster.store.put(key, { kind: "IPPool", metadata: { name: "half" }, spec: { cidr: 5 } });
+    for (const word of ["apply", "replace"]) {
+      await damage();
+      const refused = await run(`${word} -f -`, pool(", strange: 1"));
+      assert.equal(refused.exit, 1);
+      assert.match(refused.err, /spec\.strange/);
+      assert.deepEqual(await run(`${word} -f -`, pool()), {
+        exit: 0,
+        out: `Successfully ${word === "apply" ? "applied" : "replaced"} 1 'IPPool' resource(s)\n`,
+        err: "",
+      });
+      assert.equal((await cluster.resources.list(ippoolKind)).broken.length, 0);
+    }
+    await damage();
+    const told = await run("get ippool half");
+    assert.equal(told.exit, 1);
+    assert.match(told.err, /spec\.cidr: 5 is not a text.*; delete it, or write it anew/);
+    const still = await run(["patch", "ippool", "half", "-p", '{"spec":{"natOutgoing":true}}']);
+    assert.equal(still.exit, 1);
+    assert.match(still.err, /spec\.cidr: 5 is not a text/);
+    const patch = '{"spec":{"cidr":"10.9.0.0/16","natOutgoing":true}}';
+    const patched = await run(["patch", "ippool", "half", "-p", patch]);
+    assert.deepEqual([patched.exit, patched.err], [0, ""]);
+    assert.match((await run("get ippool half")).out, /10\.9\.0\.0\/16/);
+    await damage();
+    const deleted = await run("delete ippool half");
+    assert.deepEqual([deleted.exit, deleted.err], [0, ""]);
+    assert.equal(await cluster.store.get(key), undefined);
+  });
+}

@@ -362,6 +362,18 @@ Deno.test("what is not JSON, or half an object, is left out and told; foreign ke
       store.create(`${pools}/half`, {}),
       (error: StoreError) => error.kind === "exists",
     );
+    await assert.rejects(resources.mustGet(ippoolKind, "half"), /delete it, or write it anew/);
+    for (const damage of ["{", "", '{"kind":"IPPool","spec":{"cidr":5}}']) {
+      for (const write of ["apply", "replace"] as const) {
+        await cluster.putText(`${pools}/half`, damage);
+        await resources[write](ippoolKind, pool("half", "10.3.0.0/16"));
+        assert.equal((await resources.mustGet(ippoolKind, "half")).spec.cidr, "10.3.0.0/16");
+      }
+      await cluster.putText(`${pools}/half`, damage);
+      await resources.delete(ippoolKind, "half");
+      assert.equal(await store.get(`${pools}/half`), undefined);
+    }
+    await cluster.putText(`${pools}/half`, "{");
     await store.delete(`${pools}/half`);
     await resources.create(ippoolKind, pool("half", "10.3.0.0/16"));
     await until("made whole", () => seen.entries.has(`${pools}/half`));

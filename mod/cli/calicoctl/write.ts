@@ -10,6 +10,7 @@ import type { Resource } from "../../model/resource.ts";
 import { ModelError, unknownFields } from "../../model/validate.ts";
 import { ResourceError } from "../../store/resource_error.ts";
 import type { Resources } from "../../store/resources.ts";
+import { strangeFieldsOf } from "../checked.ts";
 import { type Action, type Call, flagOption, listOption, textOption } from "../command.ts";
 import { withResources } from "../context.ts";
 import { readObjects, type SourceObject } from "../documents.ts";
@@ -102,8 +103,9 @@ async function refuseStrangeFields(
     const strange = kind.open ? [] : unknownFields(kind, source.value);
     if (strange.length === 0) continue;
     const namespace = kind.namespaced ? metadata?.namespace ?? "default" : undefined;
-    const stored = await resources?.get(kind, String(metadata?.name), namespace);
-    const known = new Set(stored ? unknownFields(kind, stored).map(({ path }) => path) : []);
+    const known = resources
+      ? await strangeFieldsOf(resources, kind, String(metadata?.name), namespace)
+      : new Set<string>();
     const field = strange.find(({ path }) => !known.has(path));
     if (!field) continue;
     throw failure(

@@ -372,5 +372,7 @@ function entryOf<T>(kv: KeyValue): Entry<T> {
     "invalid",
     `the value of ${entry.key} in etcd cannot be read: ${entry.reason}; delete it, or write it anew`,
     entry.key,
+    undefined,
+    { damaged: entry.revision },
   );
 }
