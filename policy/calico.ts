@@ -1,13 +1,21 @@
 /**
  * Calico's own policies and profiles -> effective policy (libcalico-go's update processors).
  *
- * What cannot be understood fails closed: an Allow or Log rule that cannot be read is left out; in
- * place of a Deny or Pass rule stands a rule that denies everything. A policy whose own selector
- * cannot be read is left out whole, since nobody knows whom it meant. Every such case is a problem
- * in words, for the node's status.
+ * What cannot be understood fails closed: an Allow or Log rule that is misread, or has a field that is
+ * not known, is left out; in place of any other stands a rule that denies everything, and in place of
+ * a list that is none. A policy whose subject or place (selectors, tier, order) is misread applies to
+ * nothing, as in Felix, since nobody knows whom it meant: it denies nothing, and it allows nothing.
+ * Names of fields are read in any case, as Go reads them. Every such case is a problem in words that
+ * names the field, for the node's status and for `policy explain`.
  */
 import { parsePrefix, type Prefix } from "../mod/net/mod.ts";
-import { parseSelector, Selector } from "../mod/selector/selector.ts";
+import {
+  isSelectorValue,
+  parseSelector,
+  Selector,
+  type SelectorNode,
+} from "../mod/selector/selector.ts";
+import { show } from "../mod/model/show.ts";
 import {
   type Direction,
   directions,
@@ -22,15 +30,7 @@ import {
   type Rules,
   type Side,
 } from "./effective.ts";
-import {
-  type CalicoPolicyObject,
-  type EntityRuleObject,
-  labelsOf,
-  listOf,
-  type ProfileObject,
-  type RuleObject,
-  textOf,
-} from "./inputs.ts";
+import { type CalicoPolicyObject, labelsOf, type ProfileObject } from "./inputs.ts";
 import { parsePort, protocolNumber } from "./protocol.ts";
 import { portProtocols, type PortRange } from "./rules.ts";
 import {
@@ -41,6 +41,19 @@ import {
   nodeOf,
   serviceAccountNode,
 } from "./selectors.ts";
+import {
+  attempt,
+  inAnyCase,
+  itemsOf,
+  type Members,
+  membersOf,
+  Misread,
+  onlyKnown,
+  unknownField,
+  unknownOf,
+  wordOf,
+  wordsOf,
+} from "./stored_fields.ts";
 
 /** Order of policies that have none: after all others. */
 export const NO_ORDER = Infinity;
@@ -50,6 +63,12 @@ export interface Unreadable {
   readonly problem?: string;
 }
 
+/** Fields of a policy's spec. */
+const specFields = [
+  ...["tier", "order", "selector", "namespaceSelector", "serviceAccountSelector", "types"],
+  ...["ingress", "egress", "doNotTrack", "preDNAT", "applyOnForward", "performanceHints"],
+];
+
 /**
  * A NetworkPolicy or GlobalNetworkPolicy. Policies that act before connection tracking or address
  * translation (doNotTrack, preDNAT) concern host endpoints alone: `problem` is absent then.
@@ -58,90 +77,145 @@ export function calicoPolicy(
   object: CalicoPolicyObject,
   kind: "NetworkPolicy" | "GlobalNetworkPolicy",
 ): EffectivePolicy | Unreadable {
-  const spec = object.spec ?? {};
-  if (kind === "GlobalNetworkPolicy" && (spec.doNotTrack || spec.preDNAT)) return {};
   const namespace = kind === "NetworkPolicy" ? object.metadata?.namespace ?? "" : "";
   const problems: string[] = [];
-  let subject: Selector;
-  try {
-    subject = subjectOf(spec, namespace);
-  } catch (error) {
-    return { problem: `it applies to nothing: ${(error as Error).message}` };
+  const head = attempt(() => {
+    const spec = inAnyCase(membersOf(object.spec, "spec") ?? {}, specFields);
+    const flag = (field: string) => {
+      const value = spec[field] ?? false;
+      if (typeof value !== "boolean") {
+        throw new Misread(`spec.${field}`, `${show(value)} is not true or false`);
+      }
+      return value;
+    };
+    if (kind === "GlobalNetworkPolicy" && (flag("doNotTrack") || flag("preDNAT"))) return undefined;
+    const order = spec.order ?? NO_ORDER;
+    if (typeof order !== "number") throw new Misread("spec.order", `${show(order)} is no number`);
+    return {
+      spec,
+      order,
+      tier: wordOf(spec.tier, "spec.tier") || "default",
+      subject: subjectOf(spec, namespace),
+    };
+  });
+  if ("misread" in head) return { problem: `it applies to nothing: ${head.misread}` };
+  if (!head.value) return {};
+  const { spec, order, tier, subject } = head.value;
+  for (const field of unknownOf(spec, specFields)) {
+    problems.push(`spec.${field}: ${unknownField(field, specFields)}; it is passed over`);
   }
   const rules: { [D in Direction]?: readonly EffectiveRule[] } = {};
-  for (const direction of policyTypes(spec)) {
-    rules[direction] = calicoRules(listOf(spec[direction]), direction, namespace, problems);
+  for (const direction of policyTypes(spec, problems)) {
+    rules[direction] = calicoRules(spec[direction], direction, namespace, problems);
   }
   return {
-    id: {
-      kind,
-      namespace,
-      name: object.metadata?.name ?? "",
-      tier: textOf(spec.tier) || "default",
-    },
-    order: typeof spec.order === "number" ? spec.order : NO_ORDER,
+    id: { kind, namespace, name: object.metadata?.name ?? "", tier },
+    order,
     subject,
     rules,
     problems,
   };
 }
 
-function subjectOf(spec: NonNullable<CalicoPolicyObject["spec"]>, namespace: string): Selector {
-  let node = nodeOf(spec.selector);
+function subjectOf(spec: Members, namespace: string): Selector {
+  const text = (field: string) => selectorOf(spec[field], `spec.${field}`);
+  let node = text("selector");
   if (namespace !== "") node = both(node, inNamespace(namespace));
   else {
-    const namespaces = nodeOf(spec.namespaceSelector);
+    const namespaces = text("namespaceSelector");
     node = both(node, namespaces && namespaceNode(namespaces));
   }
-  const accounts = nodeOf(spec.serviceAccountSelector);
+  const accounts = text("serviceAccountSelector");
   node = both(node, accounts && serviceAccountNode(accounts));
   return node ? new Selector(node) : parseSelector("");
 }
 
+/** The tree of a selector's text; undefined for an absent or empty one. */
+function selectorOf(value: unknown, path: string): SelectorNode | undefined {
+  const text = wordOf(value, path);
+  try {
+    return nodeOf(text);
+  } catch (error) {
+    throw new Misread(path, (error as Error).message);
+  }
+}
+
 /** Given types, else Ingress unless there are egress rules alone, and Egress if there are any. */
-function policyTypes(spec: NonNullable<CalicoPolicyObject["spec"]>): Direction[] {
-  const given = listOf(spec.types).map((t) => textOf(t).toLowerCase());
-  if (given.length > 0) return directions.filter((d) => given.includes(d));
-  const egress = listOf(spec.egress).length > 0;
-  const ingress = listOf(spec.ingress).length > 0;
+function policyTypes(spec: Members, problems: string[]): readonly Direction[] {
+  const given = attempt(() => {
+    const words = wordsOf(spec.types, "spec.types") ?? [];
+    return words.map((word, i) => {
+      const type = directions.find((d) => d === word.toLowerCase());
+      if (!type) {
+        throw new Misread(`spec.types[${i}]`, `${show(word)} is neither Ingress nor Egress`);
+      }
+      return type;
+    });
+  });
+  if ("misread" in given) {
+    problems.push(`${given.misread}; both directions count`);
+    return directions;
+  }
+  if (given.value.length > 0) return directions.filter((d) => given.value.includes(d));
+  // What should be a list and is none counts as one that holds something.
+  const holds = (value: unknown) => Array.isArray(value) ? value.length > 0 : (value ?? "") !== "";
+  const egress = holds(spec.egress), ingress = holds(spec.ingress);
   return egress ? (ingress ? ["ingress", "egress"] : ["egress"]) : ["ingress"];
 }
+
+const profileFields = ["ingress", "egress", "labelsToApply"];
 
 /** A Profile. */
 export function calicoProfile(object: ProfileObject): EffectiveProfile {
   const problems: string[] = [];
+  const name = object.metadata?.name ?? "";
+  const read = attempt(() => inAnyCase(membersOf(object.spec, "spec") ?? {}, profileFields));
+  if ("misread" in read) {
+    problems.push(`${read.misread}; it denies everything`);
+    return { name, labels: [], rules: closed, problems };
+  }
+  const spec = read.value;
+  for (const field of unknownOf(spec, profileFields)) {
+    problems.push(`spec.${field}: ${unknownField(field, profileFields)}; it is passed over`);
+  }
   const rules: Rules = {
-    ingress: calicoRules(listOf(object.spec?.ingress), "ingress", "", problems),
-    egress: calicoRules(listOf(object.spec?.egress), "egress", "", problems),
+    ingress: calicoRules(spec.ingress, "ingress", "", problems),
+    egress: calicoRules(spec.egress, "egress", "", problems),
   };
-  return {
-    name: object.metadata?.name ?? "",
-    labels: labelsOf(object.spec?.labelsToApply),
-    rules,
-    problems,
-  };
+  return { name, labels: labelsOf(spec.labelsToApply as Record<string, string>), rules, problems };
 }
 
+const closed: Rules = { ingress: [everything("deny")], egress: [everything("deny")] };
+
 function calicoRules(
-  rules: readonly RuleObject[],
+  value: unknown,
   direction: Direction,
   namespace: string,
   problems: string[],
 ): EffectiveRule[] {
-  const result: EffectiveRule[] = [];
-  rules.forEach((rule, index) => {
-    try {
-      result.push(calicoRule(rule, direction, namespace, index));
-    } catch (error) {
-      const closed = rule?.action === "Deny" || rule?.action === "Pass";
-      problems.push(
-        `${direction} rule ${index + 1} ` +
-          `${closed ? "denies everything" : "is left out"}: ${(error as Error).message}`,
-      );
-      if (closed) result.push(everything("deny", index));
-    }
+  const path = `spec.${direction}`;
+  const list = attempt(() => itemsOf(value, path) ?? []);
+  if ("misread" in list) {
+    problems.push(`${list.misread}; it denies everything`);
+    return [everything("deny")];
+  }
+  return list.value.flatMap((item, index): EffectiveRule[] => {
+    const at = `${path}[${index}]`;
+    const read = attempt(() => calicoRule(item, at, direction, namespace, index));
+    if ("value" in read) return [read.value];
+    // Only a rule that is known to allow can be left out.
+    const allows = isAllowing(item);
+    problems.push(
+      `${read.misread}; the rule ${allows ? "is left out" : "denies everything instead"}`,
+    );
+    return allows ? [] : [everything("deny", index)];
   });
-  return result;
+}
+
+function isAllowing(rule: unknown): boolean {
+  if (rule === null || typeof rule !== "object") return false;
+  const { action } = inAnyCase(rule as Members, ruleFields);
+  return action === "Allow" || action === "Log";
 }
 
 const actions: Readonly<Record<string, RuleAction>> = {
@@ -150,135 +224,176 @@ const actions: Readonly<Record<string, RuleAction>> = {
   Pass: "pass",
   Log: "log",
 };
+const ruleFields = [
+  ...["action", "ipVersion", "protocol", "icmp", "notProtocol", "notICMP", "source"],
+  ...["destination", "http", "metadata"],
+];
 
-/** Throws an Error whose message says what cannot be read. */
 function calicoRule(
-  rule: RuleObject,
+  value: unknown,
+  path: string,
   direction: Direction,
   namespace: string,
   index: number,
 ): EffectiveRule {
-  if (rule === null || typeof rule !== "object") throw new Error("it is no object");
-  const action = Object.hasOwn(actions, rule.action ?? "") ? actions[rule.action!] : undefined;
-  if (!action) throw new Error(`action "${rule.action}" is none of Allow, Deny, Log, Pass`);
-  if (rule.http) throw new Error("http matches are not enforced by this node");
-  const protocol = optional(rule.protocol, readProtocol);
-  const source = side(rule.source ?? {}, "source", direction, namespace, protocol);
-  const destination = side(
-    rule.destination ?? {},
-    "destination",
-    direction,
-    namespace,
-    protocol,
-  );
-  const family = rule.ipVersion === 4 || rule.ipVersion === 6 ? rule.ipVersion : undefined;
-  if (rule.ipVersion !== undefined && rule.ipVersion !== null && !family) {
-    throw new Error(`ipVersion ${rule.ipVersion} is neither 4 nor 6`);
+  const rule = known(value, ruleFields, path);
+  if (!rule) throw new Misread(path, "null is no rule");
+  const action = Object.hasOwn(actions, String(rule.action))
+    ? actions[String(rule.action)]
+    : undefined;
+  if (!action) {
+    throw new Misread(
+      `${path}.action`,
+      `${show(rule.action)} is none of Allow, Deny, Log, Pass`,
+    );
+  }
+  if (rule.http) throw new Misread(`${path}.http`, "is not enforced by this node");
+  const protocol = protocolOf(rule.protocol, `${path}.protocol`);
+  const side = (where: "source" | "destination") =>
+    sideOf(rule[where], `${path}.${where}`, where, direction, namespace, protocol);
+  const source = side("source"), destination = side("destination");
+  const family = rule.ipVersion ?? undefined;
+  if (family !== undefined && family !== 4 && family !== 6) {
+    throw new Misread(`${path}.ipVersion`, `${show(family)} is neither 4 nor 6`);
   }
   return {
     action,
     family,
     protocol,
-    notProtocol: optional(rule.notProtocol, readProtocol),
-    icmp: optional(rule.icmp, (icmp) => readIcmp(icmp, protocol)),
-    notIcmp: optional(rule.notICMP, (icmp) => readIcmp(icmp, protocol)),
+    notProtocol: protocolOf(rule.notProtocol, `${path}.notProtocol`),
+    icmp: icmpOf(rule.icmp, `${path}.icmp`, protocol),
+    notIcmp: icmpOf(rule.notICMP, `${path}.notICMP`, protocol),
     source,
     destination,
     index,
   };
 }
 
-function side(
-  entity: EntityRuleObject,
+/** An object of which every field is known, in any case; undefined where it is absent. */
+function known(value: unknown, fields: readonly string[], path: string): Members | undefined {
+  const members = membersOf(value, path);
+  if (!members) return undefined;
+  const read = inAnyCase(members, fields);
+  onlyKnown(read, fields, path);
+  return read;
+}
+
+const entityFields = [
+  ...["nets", "notNets", "selector", "notSelector", "namespaceSelector", "ports", "notPorts"],
+  ...["serviceAccounts", "services"],
+];
+
+function sideOf(
+  value: unknown,
+  path: string,
   where: "source" | "destination",
   direction: Direction,
   namespace: string,
   protocol: number | undefined,
 ): Side {
-  const at = <T>(read: () => T): T => {
-    try {
-      return read();
-    } catch (error) {
-      throw new Error(`${where}: ${(error as Error).message}`);
-    }
-  };
-  return at(() => ({
-    nets: optional(entity.nets, readNets),
-    notNets: optional(entity.notNets, readNets),
+  const entity = known(value, entityFields, path) ?? {};
+  const at = (field: string) => `${path}.${field}`;
+  const accounts = known(entity.serviceAccounts, ["names", "selector"], at("serviceAccounts"));
+  const service = known(entity.services, ["name", "namespace"], at("services"));
+  const notSelector = selectorOf(entity.notSelector, at("notSelector"));
+  const names = wordsOf(accounts?.names, at("serviceAccounts.names"));
+  const wrong = names?.find((name) => !isSelectorValue(name));
+  if (wrong !== undefined) {
+    throw new Misread(at("serviceAccounts.names"), `${show(wrong)} is not an account's name`);
+  }
+  if (service && (where === "source") !== (direction === "ingress")) {
+    throw new Misread(at("services"), `cannot stand in the ${where} of an ${direction} rule`);
+  }
+  return {
+    nets: netsOf(entity.nets, at("nets")),
+    notNets: netsOf(entity.notNets, at("notNets")),
     selector: entitySelector({
-      selector: nodeOf(entity.selector),
-      namespaceSelector: nodeOf(entity.namespaceSelector),
-      serviceAccounts: entity.serviceAccounts && {
-        names: listOf(entity.serviceAccounts.names),
-        selector: nodeOf(entity.serviceAccounts.selector),
+      selector: selectorOf(entity.selector, at("selector")),
+      namespaceSelector: selectorOf(entity.namespaceSelector, at("namespaceSelector")),
+      serviceAccounts: accounts && {
+        names,
+        selector: selectorOf(accounts.selector, at("serviceAccounts.selector")),
       },
-      hasNotSelector: !!entity.notSelector,
+      hasNotSelector: notSelector !== undefined,
     }, namespace),
-    notSelector: entity.notSelector ? parseSelector(entity.notSelector) : undefined,
-    ports: optional(entity.ports, (ports) => readPorts(ports, protocol)),
-    notPorts: optional(entity.notPorts, (ports) => readPorts(ports, protocol)),
-    service: optional(entity.services, (service) => {
-      if (!service.name) throw new Error("services has no name");
-      if ((where === "source") !== (direction === "ingress")) {
-        throw new Error(`services cannot stand in the ${where} of an ${direction} rule`);
-      }
-      return { namespace: service.namespace || namespace, name: service.name };
-    }),
-  }));
+    notSelector: notSelector && new Selector(notSelector),
+    ports: portsOf(entity.ports, at("ports"), protocol),
+    notPorts: portsOf(entity.notPorts, at("notPorts"), protocol),
+    service: service && {
+      namespace: wordOf(service.namespace, at("services.namespace")) || namespace,
+      name: serviceName(service.name, at("services.name")),
+    },
+  };
 }
 
-/** Absent, null and the empty list all mean: not asked. */
-function optional<T, R>(value: T | null | undefined, read: (value: T) => R): R | undefined {
+function serviceName(value: unknown, path: string): string {
+  const name = wordOf(value, path);
+  if (!name) throw new Misread(path, "is missing");
+  return name;
+}
+
+function protocolOf(value: unknown, path: string): number | undefined {
   if (value === undefined || value === null) return undefined;
-  if (Array.isArray(value) && value.length === 0) return undefined;
-  return read(value);
-}
-
-function readProtocol(value: string | number): number {
-  const protocol = protocolNumber(value);
-  if (protocol === undefined) throw new Error(`"${value}" is not a protocol`);
+  const protocol = protocolNumber(value as string | number);
+  if (protocol === undefined) throw new Misread(path, `${show(value)} is not a protocol`);
   return protocol;
 }
 
-export function readNets(nets: readonly string[]): Prefix[] {
-  return nets.map((text) => {
+/** An empty list asks nothing, as an absent one. */
+function some<T>(list: readonly T[] | undefined): readonly T[] | undefined {
+  return list && list.length > 0 ? list : undefined;
+}
+
+function netsOf(value: unknown, path: string): readonly Prefix[] | undefined {
+  return some(itemsOf(value, path))?.map((text, i) => {
     const prefix = typeof text === "string" ? parsePrefix(text) : undefined;
-    if (!prefix) throw new Error(`"${text}" is not a CIDR`);
+    if (!prefix) throw new Misread(`${path}[${i}]`, `${show(text)} is not a CIDR`);
     return prefix;
   });
 }
 
-function readPorts(ports: readonly (number | string)[], protocol: number | undefined): PortMatch {
+function portsOf(
+  value: unknown,
+  path: string,
+  protocol: number | undefined,
+): PortMatch | undefined {
+  const list = some(itemsOf(value, path));
+  if (!list) return undefined;
   const ranges: PortRange[] = [];
   const names: string[] = [];
-  for (const port of ports) {
-    const read = parsePort(port);
-    if (read === undefined) throw new Error(`"${port}" is not a port, a range "a:b" or a name`);
+  list.forEach((port, i) => {
+    const read = parsePort(port as number | string);
+    if (read === undefined) {
+      throw new Misread(`${path}[${i}]`, `${show(port)} is not a port, a range "a:b" or a name`);
+    }
     if (typeof read === "string") names.push(read);
     else ranges.push(read);
-  }
+  });
   if (protocol !== undefined ? !portProtocols.has(protocol) : ranges.length > 0) {
-    throw new Error("ports need protocol TCP, UDP or SCTP");
+    throw new Misread(path, "need protocol TCP, UDP or SCTP");
   }
   return { ranges: normalizeRanges(ranges), names: [...new Set(names)] };
 }
 
-function readIcmp(
-  icmp: { readonly type?: number; readonly code?: number },
+function icmpOf(
+  value: unknown,
+  path: string,
   protocol: number | undefined,
 ): IcmpMatch | undefined {
-  if (icmp.type === undefined || icmp.type === null) {
-    if (icmp.code === undefined || icmp.code === null) return undefined;
-    throw new Error("an ICMP code needs a type");
+  const icmp = known(value, ["type", "code"], path);
+  const type = icmp?.type ?? undefined, code = icmp?.code ?? undefined;
+  if (type === undefined) {
+    if (code !== undefined) throw new Misread(`${path}.code`, "needs a type beside it");
+    return undefined;
   }
-  const isByte = (n: unknown) => Number.isInteger(n) && (n as number) >= 0 && (n as number) <= 255;
-  if (!isByte(icmp.type) || !(icmp.code === undefined || icmp.code === null || isByte(icmp.code))) {
-    throw new Error(`${JSON.stringify(icmp)} is not an ICMP type and code`);
+  const isByte = (n: unknown): n is number =>
+    typeof n === "number" && Number.isInteger(n) && n >= 0 && n <= 255;
+  if (!isByte(type)) throw new Misread(`${path}.type`, `${show(type)} is no number up to 255`);
+  if (code !== undefined && !isByte(code)) {
+    throw new Misread(`${path}.code`, `${show(code)} is no number up to 255`);
   }
   if (protocol !== 1 && protocol !== 58) {
-    throw new Error("ICMP fields need protocol ICMP or ICMPv6");
+    throw new Misread(path, "needs protocol ICMP or ICMPv6");
   }
-  return icmp.code === undefined || icmp.code === null
-    ? { type: icmp.type }
-    : { type: icmp.type, code: icmp.code };
+  return code === undefined ? { type } : { type, code };
 }

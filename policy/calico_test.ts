@@ -129,15 +129,68 @@ Deno.test("what cannot be read fails closed: Allow and Log go, Deny and Pass den
     );
     assert.equal(policy.problems.length, 4, JSON.stringify(r));
   }
-  const policy = read("n", { ingress: [{ action: "allow" }, null] });
-  assert.deepEqual(policy.rules.ingress, []);
-  assert.match(policy.problems[0], /ingress rule 1 is left out: action "allow" is none of Allow/);
+  // What may have been a Deny is one.
+  const policy = read("n", { ingress: [{ action: "allow" }, null, { Action: "Allow" }] });
+  assert.deepEqual(policy.rules.ingress!.map((x) => x.action), ["deny", "deny", "allow"]);
+  assert.deepEqual(policy.problems, [
+    'spec.ingress[0].action: "allow" is none of Allow, Deny, Log, Pass; ' +
+    "the rule denies everything instead",
+    "spec.ingress[1]: null is no rule; the rule denies everything instead",
+  ]);
 });
 
-Deno.test("a policy whose own selector cannot be read applies to nothing, and says so", () => {
-  const lost = calicoPolicy(policyObject("n", "p", { selector: "a ==" }), "NetworkPolicy");
-  assert("problem" in lost);
-  assert.match(lost.problem!, /applies to nothing: selector "a ==", character 5/);
+Deno.test("a rule is never wider than what stands in it", () => {
+  const narrow = (rule: unknown, told: RegExp) => {
+    const policy = read("n", { ingress: [rule] });
+    assert.deepEqual(policy.rules.ingress, [], JSON.stringify(rule));
+    assert.match(policy.problems.join(), told);
+  };
+  const from = (source: unknown) => ({ action: "Allow", source });
+  narrow({ action: "Allow", source: 5 }, /spec\.ingress\[0\]\.source: 5 is not an object/);
+  narrow(from([]), /source: \[\] is not an object/);
+  narrow(from({ selector: 0 }), /source\.selector: 0 is not a text/);
+  narrow(from({ notSelector: false }), /notSelector: false is not a text/);
+  narrow(from({ serviceAccounts: 5 }), /serviceAccounts: 5 is not an object/);
+  narrow(from({ serviceAccounts: { names: "x" } }), /serviceAccounts\.names: "x" is not a list/);
+  narrow(from({ nets: "10.0.0.0/8" }), /nets: "10\.0\.0\.0\/8" is not a list/);
+  narrow(from({ domains: ["a.example"] }), /source\.domains: unknown field/);
+  narrow({ action: "Allow", icmp: 5, protocol: "ICMP" }, /icmp: 5 is not an object/);
+  narrow(
+    { action: "Allow", protocol: "TCP", destination: { ports: "80" } },
+    /destination\.ports: "80" is not a list/,
+  );
+  // In another case it is the field, as Go reads it.
+  const read1 = rule("n", { Source: { Selector: "a == 'b'" } });
+  assert.match(`${read1.source.selector}`, /a == "b"/);
+  for (const types of ["Ingress", ["Sideways"], [5]]) {
+    const policy = read("n", { types });
+    assert.deepEqual(Object.keys(policy.rules).sort(), ["egress", "ingress"]);
+    assert.match(policy.problems.join(), /^spec\.types.*both directions count/);
+  }
+  const lists = read("n", { ingress: {}, egress: "x" });
+  assert.deepEqual([lists.rules.ingress, lists.rules.egress].map((r) => r!.map((x) => x.action)), [
+    ["deny"],
+    ["deny"],
+  ]);
+  const newer = read("n", { ingress: [{ action: "Allow" }], colour: "red" });
+  assert.equal(newer.rules.ingress!.length, 1);
+  assert.deepEqual(newer.problems, ["spec.colour: unknown field; it is passed over"]);
+});
+
+Deno.test("a policy whose place or subject cannot be read applies to nothing, and says so", () => {
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ selector: "a ==" }, /spec\.selector: selector "a ==", character 5/],
+    [{ selector: 0 }, /spec\.selector: 0 is not a text/],
+    [{ order: "5" }, /spec\.order: "5" is no number/],
+    [{ tier: [] }, /spec\.tier: \[\] is not a text/],
+    [{ serviceAccountSelector: {} }, /spec\.serviceAccountSelector: \{\} is not a text/],
+  ];
+  for (const [spec, told] of cases) {
+    const lost = calicoPolicy(policyObject("n", "p", spec), "NetworkPolicy");
+    assert("problem" in lost);
+    assert.match(lost.problem!, /^it applies to nothing: /);
+    assert.match(lost.problem!, told);
+  }
 });
 
 Deno.test("untracked and pre-DNAT policies are host endpoints' alone", () => {

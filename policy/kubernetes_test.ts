@@ -107,7 +107,6 @@ Deno.test("ports: one rule a protocol, merged; a protocol alone takes all its po
   );
   assert.deepEqual(ports([{ port: 80 }, {}]), ["6 from [] to []"]);
   assert.deepEqual(ports([{}, { port: 80 }]), ["6 from [] to []"]);
-  assert.deepEqual(ports([{ port: "8080" }]), ["6 from [] to [ports 8080-8080]"]);
   assert.deepEqual(ports([]), ["any from [] to []"]);
 });
 
@@ -134,27 +133,101 @@ Deno.test("what cannot be read allows less, and is told", () => {
     ],
   });
   assert.deepEqual(policy.rules.ingress!.map(line), [`any from [(${ns} && ${k8s})] to []`]);
-  assert.equal(policy.problems.length, 5);
-  assert.match(policy.problems[0], /ingress rule 1 is left out: port .*http.* is not a number/);
-  assert.match(policy.problems[1], /a peer of ingress rule 2 is left out: ipBlock "10.0.0.0\/33"/);
-  const lost = kubernetesPolicy({
-    metadata: { name: "p", namespace: "ns" },
-    spec: { podSelector: { matchExpressions: [{ key: "a", operator: "Gt" }] } },
-  });
-  assert("problem" in lost && /applies to nothing.*"Gt"/.test(lost.problem!));
-  // A name that would read as another selector in the text that names sets.
-  for (const [key, value] of [['a == "b" || c', "d"], ["a", "'\""]]) {
-    const forged = kubernetesPolicy({
-      metadata: { name: "p", namespace: "ns" },
-      spec: { podSelector: { matchLabels: { [key]: value } } },
-    });
-    assert("problem" in forged && /is not a label/.test(forged.problem!), key);
-  }
-  // Nulls and nonsense where lists belong are nothing.
+  assert.deepEqual(policy.problems, [
+    'spec.ingress[0].ports[0].endPort: 90 and port "http" are not two numbers; the rule allows nothing',
+    'spec.ingress[1].from[0].ipBlock.cidr: "10.0.0.0/33" is not a CIDR; the peer allows nothing',
+    'spec.ingress[2].from[0].ipBlock.except[0]: "x" is not a CIDR; the peer allows nothing',
+    'spec.ingress[3].ports[0].protocol: "XTP" is none of TCP, UDP and SCTP; the rule allows nothing',
+    "spec.ingress[4].ports[0].endPort: 80 is no port from 90 on; the rule allows nothing",
+  ]);
   assert.deepEqual(read({ podSelector: null, ingress: null, policyTypes: null }).rules, {
     ingress: [],
   });
-  assert.deepEqual(read({ podSelector: { matchLabels: null }, ingress: "x" }).rules.ingress, []);
+});
+
+Deno.test("a subject that cannot be read is every pod of the namespace, and nobody gets in", () => {
+  const subjects: [unknown, RegExp][] = [
+    [[], /podSelector: \[\] is not an object/],
+    ["role", /podSelector: "role" is not an object/],
+    [{ matchLabels: { app: 5 } }, /podSelector\.matchLabels\.app: 5 is not a label value/],
+    [{ matchLabels: ["app"] }, /podSelector\.matchLabels: \["app"\] is not an object/],
+    [{ matchlabels: { app: "a" } }, /matchlabels: unknown field \(did you mean matchLabels\?\)/],
+    [{ matchExpressions: {} }, /matchExpressions: \{\} is not a list/],
+    [{ matchExpressions: [{ key: "a", operator: "Gt" }] }, /\[0\]\.operator: "Gt" is none of/],
+    [{ matchExpressions: [{ key: "a", operator: "NotIn" }] }, /values: is empty: NotIn needs/],
+    [{ matchExpressions: [{ key: "a", operator: "Exists", values: ["b"] }] }, /stands beside/],
+    // A name that would read as another selector in the text that names sets.
+    [{ matchLabels: { 'a == "b" || c': "d" } }, /is not a label name/],
+    [{ matchLabels: { a: "'\"" } }, /is not a label value/],
+  ];
+  for (const [podSelector, told] of subjects) {
+    const policy = read({ podSelector, policyTypes: ["Ingress", "Egress"], ingress: [{}] });
+    assert.equal(`${policy.subject}`, `(${k8s} && ${ns})`);
+    assert.deepEqual(policy.rules, { ingress: [], egress: [] }, JSON.stringify(podSelector));
+    assert.match(policy.problems.join(), told);
+    assert.match(policy.problems[0], /^spec\.podSelector.*it selects every pod of its namespace/);
+  }
+  for (const spec of [5, [], "x"]) {
+    const policy = kubernetesPolicy({ metadata: { name: "p", namespace: "ns" }, spec } as never);
+    assert.deepEqual(policy.rules, { ingress: [], egress: [] });
+    assert.match(policy.problems[0], /^spec: .* is not an object; it selects every pod/);
+  }
+  const other = read({ podselector: { matchLabels: { app: "a" } }, ingress: [{}] } as never);
+  assert.deepEqual(other.rules, { ingress: [] });
+  assert.match(other.problems[0], /^spec\.podselector: unknown field \(did you mean podSelector/);
+});
+
+Deno.test("lists, rules, peers and ports that are none let nobody in", () => {
+  const nobody = (spec: Record<string, unknown>, told: RegExp) => {
+    const policy = read({ podSelector: {}, policyTypes: ["Ingress"], ...spec });
+    assert.deepEqual(policy.rules, { ingress: [] }, JSON.stringify(spec));
+    assert.match(policy.problems.join(), told);
+  };
+  const rule = (one: unknown, told: RegExp) => nobody({ ingress: [one] }, told);
+  const peer = (one: unknown, told: RegExp) => rule({ from: [one] }, told);
+  nobody({ ingress: {} }, /^spec\.ingress: \{\} is not a list; it allows nothing$/);
+  nobody({ Ingress: [{}] }, /^spec\.Ingress: unknown field \(did you mean ingress\?\)/);
+  rule(null, /^spec\.ingress\[0\]: null is no rule/);
+  rule([], /\[\] is not an object/);
+  rule({ from: { podSelector: {} } }, /spec\.ingress\[0\]\.from: .* is not a list/);
+  rule({ From: [{ podSelector: {} }] }, /From: unknown field \(did you mean from\?\)/);
+  rule({ to: [{ podSelector: {} }] }, /\.to: unknown field/);
+  rule({ ports: { port: 80 } }, /ports: \{"port":80\} is not a list/);
+  rule({ ports: [null] }, /ports\[0\]: null is no port/);
+  rule({ ports: [{ Port: 80 }] }, /Port: unknown field \(did you mean port\?\)/);
+  for (const port of ["8080", "80:90", 0, 70000, 1.5, true, ""]) {
+    rule({ ports: [{ port }] }, /ports\[0\]\.port: .* is neither a port nor the name of one/);
+  }
+  for (const endPort of ["90", 79, 1.5, true, 70000]) {
+    rule({ ports: [{ port: 80, endPort }] }, /ports\[0\]\.endPort/);
+  }
+  rule({ ports: [{ endPort: 80 }] }, /endPort: stands without port/);
+  for (const protocol of ["tcp", 6, "ICMP", ""]) {
+    rule({ ports: [{ protocol, port: 80 }] }, /ports\[0\]\.protocol/);
+  }
+  peer({}, /from\[0\]: names neither podSelector nor namespaceSelector nor ipBlock/);
+  peer(null, /from\[0\]: names neither/);
+  peer("x", /from\[0\]: "x" is not an object/);
+  peer({ podselector: {} }, /podselector: unknown field \(did you mean podSelector\?\)/);
+  peer({ podSelector: {}, zone: "x" }, /from\[0\]\.zone: unknown field/);
+  peer({ podSelector: ["role"] }, /podSelector: \["role"\] is not an object/);
+  peer({ podSelector: { matchLabels: { role: 5 } } }, /matchLabels\.role: 5 is not a label value/);
+  peer({ namespaceSelector: 0 }, /namespaceSelector: 0 is not an object/);
+  peer({ ipBlock: {} }, /ipBlock\.cidr: undefined is not a CIDR/);
+  peer({ ipBlock: { cidr: "10.0.0.0/8", except: "10.1.0.0/16" } }, /except: .* is not a list/);
+  peer({ ipBlock: { cidr: "10.0.0.0/8" }, podSelector: {} }, /ipBlock: stands beside a selector/);
+});
+
+Deno.test("policyTypes that cannot be read are both", () => {
+  for (const policyTypes of ["Ingress", ["ingress"], [null], ["Ingress", "Sideways"], {}]) {
+    const policy = read({ podSelector: {}, policyTypes, ingress: [{}] });
+    assert.deepEqual([policy.rules.ingress!.length, policy.rules.egress], [1, []]);
+    assert.match(policy.problems.join(), /^spec\.policyTypes.*both directions count$/);
+  }
+  // Beside the rules, what is not known is a newer API server's.
+  const newer = read({ podSelector: {}, ingress: [{}], colour: "red" });
+  assert.deepEqual(newer.rules.ingress!.map(line), ["any from [] to []"]);
+  assert.deepEqual(newer.problems, ["spec.colour: unknown field; it is passed over"]);
 });
 
 Deno.test("profiles of namespaces and accounts hand their labels down", () => {

@@ -56,7 +56,7 @@ export interface Derives {
 
 export interface Derived {
   readonly actions: readonly DerivedAction[];
-  /** Originals that cannot be copied, and why; what stands for them is left as it is. */
+  /** Originals of which all or a part cannot be copied, and why; what stands for them is left as it is. */
   readonly faults: readonly string[];
 }
 
@@ -81,7 +81,9 @@ export function derivedActions(originals: Originals, copies: Copies, what: Deriv
       attempt(`NetworkPolicy ${id}`, () => {
         const [namespace, name] = id.split("/");
         const copy = copies.policies.get(`${namespace}/${KNP}${name}`);
-        const wanted = calicoPolicy(object);
+        const problems: string[] = [];
+        const wanted = calicoPolicy(object, problems);
+        faults.push(...problems.map((problem) => `NetworkPolicy ${id}: ${problem}`));
         try {
           return put(networkPolicyKind, wanted, copy);
         } catch (error) {

@@ -1,25 +1,20 @@
 /**
  * Kubernetes' NetworkPolicy as Calico's kube-controllers write it into etcd: a v3 NetworkPolicy
  * `knp.default.<name>` in tier `default` at order 1000, of pods of Kubernetes alone. One rule for each
- * protocol and peer; what cannot be read is left out, so that fewer are allowed then, not more. Selectors
- * are spelled as Calico spells them, so that the two find nothing to change in each other's.
+ * protocol and peer; what cannot be understood is read as a node reads it. Selectors are spelled as
+ * Calico spells them, so that the two find nothing to change in each other's.
  */
 import type { NetworkPolicyInput } from "../model/network_policy.ts";
-import { formatPrefix, parseCidr } from "../net/mod.ts";
+import { formatPrefix } from "../net/mod.ts";
 import type { SelectorNode } from "../selector/selector.ts";
 import { protocolName } from "../../policy/protocol.ts";
+import { KUBERNETES_ORDER } from "../../policy/kubernetes.ts";
 import {
-  KUBERNETES_ORDER,
-  labelNode,
-  podNode,
-  policyTypes,
-  portsByProtocol,
-} from "../../policy/kubernetes.ts";
-import type {
-  KubernetesPeerObject,
-  KubernetesPolicyObject,
-  KubernetesPortObject,
-} from "../../policy/inputs.ts";
+  readKubernetesPolicy,
+  type ReadPeer,
+  type ReadRule,
+} from "../../policy/kubernetes_reading.ts";
+import type { KubernetesPolicyObject } from "../../policy/inputs.ts";
 import type { Side } from "../../policy/effective.ts";
 
 type Rule = NonNullable<NonNullable<NetworkPolicyInput["spec"]>["ingress"]>[number];
@@ -27,11 +22,14 @@ type Entity = NonNullable<Rule["source"]>;
 
 export const KNP = "knp.default.";
 
-/** Throws where the policy's own selector is none: to whom it applies is not known then. */
-export function calicoPolicy(object: KubernetesPolicyObject): NetworkPolicyInput {
-  const spec = object.spec ?? {};
+/** Adds to `problems` what of the object could not be understood. */
+export function calicoPolicy(
+  object: KubernetesPolicyObject,
+  problems: string[] = [],
+): NetworkPolicyInput {
   const { name = "", namespace = "default" } = object.metadata ?? {};
-  const types = policyTypes(spec);
+  const { subject, rules, problems: misread } = readKubernetesPolicy(object);
+  problems.push(...misread);
   return {
     kind: "NetworkPolicy",
     apiVersion: "projectcalico.org/v3",
@@ -39,49 +37,31 @@ export function calicoPolicy(object: KubernetesPolicyObject): NetworkPolicyInput
     spec: {
       tier: "default",
       order: KUBERNETES_ORDER,
-      selector: spelled(podNode(spec.podSelector ?? undefined)),
-      types: types.map((type) => type === "ingress" ? "Ingress" as const : "Egress" as const),
-      ...(types.includes("ingress") && {
-        ingress: (spec.ingress ?? []).flatMap((rule) => rulesOf(rule?.from, rule?.ports, true)),
-      }),
-      ...(types.includes("egress") && {
-        egress: (spec.egress ?? []).flatMap((rule) => rulesOf(rule?.to, rule?.ports, false)),
-      }),
+      selector: spelled(subject),
+      types: [
+        ...(rules.ingress ? ["Ingress" as const] : []),
+        ...(rules.egress ? ["Egress" as const] : []),
+      ],
+      ...(rules.ingress && { ingress: rules.ingress.flatMap((rule) => rulesOf(rule, true)) }),
+      ...(rules.egress && { egress: rules.egress.flatMap((rule) => rulesOf(rule, false)) }),
     },
   };
 }
 
-function rulesOf(
-  peers: readonly KubernetesPeerObject[] | null | undefined,
-  ports: readonly KubernetesPortObject[] | null | undefined,
-  ingress: boolean,
-): Rule[] {
-  let protocols: ReturnType<typeof portsByProtocol>;
-  try {
-    protocols = portsByProtocol(ports ?? []);
-  } catch {
-    return [];
-  }
-  const rules: Rule[] = [];
-  for (const [protocol, match] of protocols) {
-    for (const peer of peers?.length ? peers : [undefined]) {
-      let entity: Entity;
-      try {
-        entity = peer ? entityOf(peer) : {};
-      } catch {
-        continue;
-      }
+function rulesOf({ ports, peers }: ReadRule, ingress: boolean): Rule[] {
+  const entities: Entity[] = peers ? peers.map(entityOf) : [{}];
+  return [...ports].flatMap(([protocol, match]) =>
+    entities.map((entity): Rule => {
       const here: Entity = match ? { ports: portTexts(match) } : {};
-      rules.push({
+      return {
         action: "Allow",
         ...(protocol !== undefined && { protocol: protocolName(protocol) }),
         source: ingress ? entity : {},
         // The ports are the server's on either side.
         destination: ingress ? here : { ...entity, ...here },
-      });
-    }
-  }
-  return rules;
+      };
+    })
+  );
 }
 
 function portTexts({ ranges, names }: NonNullable<Side["ports"]>): (number | string)[] {
@@ -91,24 +71,15 @@ function portTexts({ ranges, names }: NonNullable<Side["ports"]>): (number | str
   ];
 }
 
-function entityOf(peer: KubernetesPeerObject): Entity {
-  if (peer.ipBlock) {
-    const nets = [cidr(peer.ipBlock.cidr)];
-    const notNets = (peer.ipBlock.except ?? []).map(cidr);
+function entityOf(peer: ReadPeer): Entity {
+  if (peer.is === "block") {
+    const nets = [formatPrefix(peer.cidr)], notNets = peer.except.map(formatPrefix);
     return notNets.length > 0 ? { nets, notNets } : { nets };
   }
-  const { namespaceSelector: namespaces } = peer;
-  const node = namespaces ? labelNode(namespaces) : undefined;
   return {
-    selector: spelled(podNode(peer.podSelector ?? undefined)),
-    ...(namespaces && { namespaceSelector: node ? spelled(node) : "all()" }),
+    selector: spelled(peer.pods),
+    ...(peer.namespaces && { namespaceSelector: spelled(peer.namespaces) }),
   };
-}
-
-function cidr(text: string | undefined): string {
-  const read = typeof text === "string" ? parseCidr(text) : undefined;
-  if (!read) throw new Error(`ipBlock "${text}" is not a CIDR`);
-  return formatPrefix(read.prefix);
 }
 
 /** The selectors that Kubernetes has: a conjunction of simple terms. */
@@ -122,6 +93,8 @@ function spelled(node: SelectorNode): string {
     case "in":
     case "not in":
       return `${node.label} ${node.is} { ${node.values.map(value).join(", ")} }`;
+    case "all":
+      return "all()";
     case "has":
       return `has(${node.label})`;
     case "!":
