@@ -221,10 +221,10 @@ export async function resourcesOf(store: Store): Promise<Resources> {
   const { Resources } = await import("../store/resources.ts");
   const ipam = async () => new (await import("../ipam/ipam.ts")).Ipam(store);
   return new Resources(store, {
-    async releasePoolAffinities(cidr: Prefix) {
+    async releasePoolAffinities(cidr: Prefix, heirs: readonly Prefix[]) {
       // An assignment that read the pool before it was disabled may still be under way.
       await new Promise((resolve) => setTimeout(resolve, 500));
-      await (await ipam()).releasePoolAffinities(cidr);
+      await (await ipam()).releasePoolAffinities(cidr, heirs);
     },
     async releaseNode(node, addresses) {
       const own = await ipam();

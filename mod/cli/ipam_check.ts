@@ -50,6 +50,7 @@ export async function run(call: Call): Promise<number> {
     tellAddresses(result, say, problems);
     tellHandles(result, say, problems, all);
     tellOthers(result, say);
+    tellPassing(result, say);
     say(`Check complete; found ${result.findings.length} problems.`);
     if (file !== undefined) await writeReport(file, reportOf(result, buildInfo().version));
     return result.findings.length > 0 ? EXIT.failed : EXIT.ok;
@@ -170,6 +171,14 @@ function tellOthers({ findings }: Check, say: Say): void {
     say(`  … and ${others.length - MOST_LINES} more; -o FILE has all`);
   }
   say(`Found ${others.length} other inconsistencies.`);
+}
+
+/** No problems, so without a word where there is nothing. */
+function tellPassing({ passing }: Check, say: Say): void {
+  if (passing.length === 0) return;
+  say(`For the time being, and no problem (${passing.length}):`);
+  for (const one of passing.slice(0, MOST_LINES)) say(`  ${explain(one)}.`);
+  if (passing.length > MOST_LINES) say(`  … and ${passing.length - MOST_LINES} more`);
 }
 
 async function writeReport(file: string, report: unknown): Promise<void> {

@@ -92,7 +92,7 @@ export class Controllers {
     const { store, clock, holder, leaseSeconds: seconds = 15 } = parts;
     this.#ipam = new Ipam(store, { now: () => clock.wallMs() });
     this.#resources = new Resources(store, {
-      releasePoolAffinities: (cidr) => this.#ipam.releasePoolAffinities(cidr),
+      releasePoolAffinities: (cidr, heirs) => this.#ipam.releasePoolAffinities(cidr, heirs),
       releaseNode: async (node, addresses) => {
         await this.#ipam.releaseIps(addresses.map((address) => ({ address })));
         await this.#ipam.removeHost(node);

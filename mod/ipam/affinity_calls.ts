@@ -91,9 +91,17 @@ export async function releaseOwnerAffinities(
   await releaseAll(room, lists.flat(), options);
 }
 
-export async function releasePoolAffinities(room: Room, cidr: Prefix): Promise<void> {
+/** Blocks that lie in the range of one of the heirs stay as they are: their nodes route them on. */
+export async function releasePoolAffinities(
+  room: Room,
+  cidr: Prefix,
+  heirs: readonly Prefix[],
+): Promise<void> {
   const affinities = await room.affinities.listAll();
-  await releaseAll(room, affinities.filter(({ block }) => prefixCovers(cidr, block)), {});
+  const left = affinities.filter(({ block }) =>
+    prefixCovers(cidr, block) && !heirs.some((heir) => prefixCovers(heir, block))
+  );
+  await releaseAll(room, left, {});
 }
 
 /** Releases as many as it can, then throws where one is damaged, or is not empty and should be. */

@@ -177,8 +177,11 @@ export class Ipam implements IpamClient, LeaseClient {
     await releaseOwnerAffinities(this.#room, hostOwner(host), options);
   }
 
-  async releasePoolAffinities(cidr: Prefix | string): Promise<void> {
-    await releasePoolAffinities(this.#room, networkOf(cidr));
+  async releasePoolAffinities(
+    cidr: Prefix | string,
+    heirs: readonly Prefix[] = [],
+  ): Promise<void> {
+    await releasePoolAffinities(this.#room, networkOf(cidr), heirs);
   }
 
   async removeHost(host: string): Promise<void> {

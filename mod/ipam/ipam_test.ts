@@ -326,6 +326,17 @@ inWorld("a release that means another allocation does nothing", async (world) =>
   assert.equal((await release({ sequenceNumber: now, handle: "new" })).released.length, 1);
 });
 
+inWorld("of a pool that another one replaces no block is let go", async (world) => {
+  await world.node("n1");
+  await world.pool("p", "10.0.0.0/24");
+  await world.assign("n1", { num4: 2, handle: "h" });
+  const blocks = await world.owned("n1");
+  await world.ipam.releasePoolAffinities("10.0.0.0/24", [mustPrefix("10.0.0.0/24")]);
+  assert.deepEqual(await world.owned("n1"), blocks);
+  await world.ipam.releasePoolAffinities("10.0.0.0/24", [mustPrefix("10.0.1.0/24")]);
+  assert.deepEqual(await world.owned("n1"), []);
+});
+
 inWorld("addresses of a deleted pool can be released; then its block goes", async (world) => {
   await world.node("n1");
   await world.pool("p", "10.0.0.0/24");

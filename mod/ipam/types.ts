@@ -158,8 +158,11 @@ export interface IpamClient {
     options?: { mustBeEmpty?: boolean },
   ): Promise<void>;
   releaseHostAffinities(host: string, options?: { mustBeEmpty?: boolean }): Promise<void>;
-  /** Before a pool is deleted: blocks with allocations stay, as nobody's. */
-  releasePoolAffinities(cidr: Prefix | string): Promise<void>;
+  /**
+   * Before a pool is deleted: blocks with allocations stay, as nobody's. Those in the range of another
+   * pool (`heirs`) are not touched.
+   */
+  releasePoolAffinities(cidr: Prefix | string, heirs?: readonly Prefix[]): Promise<void>;
   /** The node is gone for good. Its allocations stay until they are released. */
   removeHost(host: string): Promise<void>;
   /** Blocks for which the node has an affinity, in the order in which they are used. */

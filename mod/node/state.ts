@@ -207,14 +207,27 @@ export class ClusterState {
     for (const networks of this.#podNetworks.values()) yield* networks;
   }
 
-  /** Pools as prefixes, whatever host bits a stored one carries; without those that have none. */
+  /**
+   * Pools as prefixes, whatever host bits a stored one carries; without those that have none. The
+   * first that holds an address decides about it, on every node alike: the narrowest; of those with the
+   * same range the one that is enabled, then the older one.
+   */
   poolPrefixes(): { prefix: Prefix; pool: IPPool }[] {
     return [...this.pools.values()].flatMap((pool) => {
       const { cidr } = pool.spec ?? {};
       const prefix = typeof cidr === "string" ? parseCidr(cidr)?.prefix : undefined;
       return prefix ? [{ prefix, pool }] : [];
-    });
+    }).sort((a, b) => b.prefix.length - a.prefix.length || compareText(rank(a.pool), rank(b.pool)));
   }
+}
+
+function rank({ metadata, spec }: IPPool): string {
+  const closed = spec.disabled || metadata.deletionTimestamp ? 1 : 0;
+  return `${closed} ${metadata.creationTimestamp ?? ""} ${metadata.name}`;
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /**

@@ -139,6 +139,21 @@ Deno.test("a pool whose CIDR cannot be read is none, and in no other's way", () 
   }
 });
 
+Deno.test("of pools with one range the enabled one decides, then the older, on every node alike", () => {
+  const order = (...pools: ReturnType<typeof pool>[]) =>
+    stateOf(...pools).poolPrefixes().map((p) => p.pool.metadata.name).join(" ");
+  const one = (name: string, cidr: string, disabled = false) =>
+    [`${V3}ippools/${name}`, object("IPPool", name, { cidr, disabled })] as ReturnType<typeof pool>;
+  const pools = [
+    one("a", "10.244.0.0/16", true),
+    one("b", "10.244.0.0/16"),
+    one("c", "10.244.8.0/24", true),
+    one("d", "10.0.0.0/8"),
+  ];
+  assert.equal(order(...pools), "c b a d");
+  assert.equal(order(...pools.reverse()), "c b a d");
+});
+
 Deno.test("with USE_POD_CIDR nodes' networks count as their blocks, and follow the Node", () => {
   const node = (name: string, podCIDRs: string[]) => ({
     kind: "Node",

@@ -57,7 +57,7 @@ export interface VxlanDevice {
   readonly astray?: string;
 }
 
-/** The narrowest pool that holds a prefix decides how it travels. */
+/** The narrowest pool that holds a prefix decides how it travels; of equal ones the first. */
 export function poolFinder(pools: PoolPrefixes): (prefix: Prefix) => IPPool | undefined {
   const ordered = [...pools].sort((a, b) => b.prefix.length - a.prefix.length);
   return (prefix) => ordered.find((p) => prefixCovers(p.prefix, prefix))?.pool;

@@ -41,9 +41,10 @@ export interface ResourcesOptions {
   uuid?: () => string;
   /**
    * Before a pool is deleted (it is disabled then): wait for assignments under way and release the
-   * affinities of all its blocks. mod/ipam's, passed in because the store must not know it.
+   * affinities of its blocks, but for those in the ranges of other pools (`heirs`). mod/ipam's, passed
+   * in because the store must not know it.
    */
-  releasePoolAffinities?: (cidr: Prefix) => Promise<void>;
+  releasePoolAffinities?: (cidr: Prefix, heirs: readonly Prefix[]) => Promise<void>;
   /** Before a node is deleted: release these addresses, then the node's blocks. mod/ipam's too. */
   releaseNode?: (node: string, addresses: string[]) => Promise<void>;
 }

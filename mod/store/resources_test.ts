@@ -5,14 +5,14 @@ import { bgpPeerKind } from "../model/bgp_peer.ts";
 import { clusterInformationKind } from "../model/cluster_information.ts";
 import { ipamConfigurationKind } from "../model/ipam_configuration.ts";
 import { type IPPool, type IPPoolInput, ippoolKind } from "../model/ippool.ts";
-import { ipamConfigKey, resourceKey } from "../model/keys.ts";
+import { blockKey, ipamConfigKey, resourceKey } from "../model/keys.ts";
 import { kubernetesNetworkPolicyKind } from "../model/kubernetes_network_policy.ts";
 import { type NetworkPolicyInput, networkPolicyKind } from "../model/network_policy.ts";
 import { nodeKind } from "../model/node.ts";
 import { profileKind } from "../model/profile.ts";
 import { tierKind } from "../model/tier.ts";
 import { workloadEndpointKind } from "../model/workload_endpoint.ts";
-import { formatPrefix } from "../net/mod.ts";
+import { formatPrefix, mustPrefix } from "../net/mod.ts";
 import { memoryStore } from "./memory.ts";
 import { type Store, StoreError } from "./store.ts";
 import {
@@ -283,6 +283,74 @@ Deno.test("a pool is disabled before its affinities go, and they before the pool
   assert.deepEqual(seen, ["16 true"]);
   assert.equal(await resources.get(ippoolKind, "p"), undefined);
   await refused("notFound", /IPPool "p" does not exist/, resources.delete(ippoolKind, "p"));
+  await store.close();
+});
+
+test(
+  "another pool may have the range of one that is disabled: so the block size changes",
+  async (resources, store) => {
+    const block = blockKey(mustPrefix("10.0.0.64/26"));
+    await resources.create(ippoolKind, pool("old", { cidr: "10.0.0.0/16" }));
+    await store.create(block, {});
+    const fresh = (more = {}) => pool("new", { cidr: "10.0.0.0/16", blockSize: 28, ...more });
+    await refused(
+      "invalid",
+      /spec.cidr: .* overlaps with .* disable old first/,
+      resources.create(ippoolKind, fresh()),
+    );
+    await refused(
+      "invalid",
+      /block size cannot be changed .*; disable old, create another pool \(also over its range/,
+      resources.apply(ippoolKind, pool("old", { cidr: "10.0.0.0/16", blockSize: 28 })),
+    );
+    await resources.create(ippoolKind, fresh({ disabled: true }));
+    const open = (name: string, disabled: boolean) =>
+      resources.modify(
+        ippoolKind,
+        name,
+        undefined,
+        (p) => ({ ...p, spec: { ...p.spec, disabled } }),
+      );
+    await refused("invalid", /spec.disabled: .* disable old first/, open("new", false));
+    await open("old", true);
+    await open("new", false);
+    await refused("invalid", /spec.disabled: .* disable new first/, open("old", false));
+    // Everything else of it can be changed.
+    await resources.modify(ippoolKind, "old", undefined, (p) => ({
+      ...p,
+      spec: { ...p.spec, natOutgoing: true },
+    }));
+    await resources.delete(ippoolKind, "old");
+    // A second change, while a block of the first pool is still there.
+    await open("new", true);
+    await resources.create(ippoolKind, pool("newer", { cidr: "10.0.0.0/17", blockSize: 27 }));
+    // Who has deleted the pool first can still go this way.
+    await resources.delete(ippoolKind, "new");
+    await resources.delete(ippoolKind, "newer");
+    await refused(
+      "invalid",
+      /28 does not fit the block 10.0.0.64\/26.* disabled: true/,
+      resources.create(ippoolKind, fresh()),
+    );
+    await resources.create(ippoolKind, pool("old", { cidr: "10.0.0.0/16", disabled: true }));
+    await resources.create(ippoolKind, fresh());
+  },
+);
+
+Deno.test("a deleted pool lets go of no block in the range of another pool", async () => {
+  const store = memoryStore();
+  const seen: string[][] = [];
+  const resources = new Resources(store, {
+    releasePoolAffinities(cidr, heirs) {
+      seen.push([cidr, ...heirs].map(formatPrefix));
+      return Promise.resolve();
+    },
+  });
+  await resources.create(ippoolKind, pool("old", { cidr: "10.0.0.0/16", disabled: true }));
+  await resources.create(ippoolKind, pool("new", { cidr: "10.0.0.0/17", blockSize: 28 }));
+  await resources.create(ippoolKind, pool("far", { cidr: "10.9.0.0/16" }));
+  await resources.delete(ippoolKind, "old");
+  assert.deepEqual(seen, [["10.0.0.0/16", "10.0.0.0/17"]]);
   await store.close();
 });
 

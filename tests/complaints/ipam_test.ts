@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { endProcess, startProcess } from "../../mod/lab/cluster.ts";
+import type { RunningPod } from "../../mod/lab/lab.ts";
 import type { PodRecord } from "../../mod/lab/record.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { World } from "../../mod/ipam/testing/world.ts";
@@ -12,16 +13,17 @@ import { GRACE, Simulation } from "../../mod/controllers/testing/simulation.ts";
 import { kubeControllersConfigurationKind } from "../../mod/model/kube_controllers_configuration.ts";
 import { ippoolKind } from "../../mod/model/ippool.ts";
 import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
-import { mustPrefix } from "../../mod/net/mod.ts";
+import { mustIp, mustPrefix, prefixContains } from "../../mod/net/mod.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { Resources } from "../../mod/store/resources.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
 import { FaultyStore } from "../../mod/ipam/testing/faulty_store.ts";
 import { affinityKey, blockKey, resourceKey } from "../../mod/model/keys.ts";
 import { podKind } from "../../mod/model/pod.ts";
+import { checkStore } from "../../mod/ipam/check/check.ts";
 import { newBlock } from "../../mod/ipam/block.ts";
 import type { Store } from "../../mod/store/store.ts";
-import { pause, pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
+import { binary, pause, pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 
@@ -220,30 +222,112 @@ Deno.test("10: a huge pool is searched no longer than a small one", async () => 
   }
 });
 
-Deno.test("44: another block size or CIDR, and no pod has to be deleted for it", async () => {
-  // calico#1378, #5952: the way there was `kubectl delete pod --all`.
-  await inSimulation(async (cluster) => {
-    const before = [];
-    for (let i = 0; i < 10; i++) before.push((await cluster.run(`n${i % 3}`))!);
-    const resources = new Resources(cluster.store, {
-      releasePoolAffinities: (cidr) => cluster.ipam.releasePoolAffinities(cidr),
-    });
-    await resources.delete(ippoolKind, "four");
-    await cluster.pool("four", "10.0.0.0/26", { blockSize: 30 });
-    await cluster.safe();
-    // Pods come and go as ever; the old blocks drain, and go.
-    for (const container of before) {
-      assert(await cluster.run(container.node));
-      await cluster.remove(cluster.endpointKey(container));
-      cluster.vanish(container);
-      await cluster.ipam.releaseByHandle(container.handle);
+/** Steps of README, "Another block size", as Resources: the new pool has the old one's range. */
+async function replacePool(resources: Resources, name: string, blockSize: number): Promise<void> {
+  const old = await resources.modify(ippoolKind, name, undefined, (stored) => ({
+    ...stored,
+    spec: { ...stored.spec, disabled: true },
+  }));
+  await resources.create(ippoolKind, {
+    kind: "IPPool",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: `${name}-${blockSize}` },
+    spec: { ...old.spec, blockSize, disabled: false },
+  });
+}
+
+for (const early of [false, true]) {
+  const when = early ? "at once" : "when it is empty";
+  Deno.test(`44: another block size, and no pod has to be deleted for it; the old pool goes ${when}`, async () => {
+    // calico#1378, #5952: the way there was `kubectl delete pod --all`.
+    await inSimulation(async (cluster) => {
+      const before = [];
+      for (let i = 0; i < 10; i++) before.push((await cluster.run(`n${i % 3}`))!);
+      const resources = new Resources(cluster.store, {
+        releasePoolAffinities: (cidr, heirs) => cluster.ipam.releasePoolAffinities(cidr, heirs),
+      });
+      const owners = async () =>
+        (await cluster.store.list("/calico/ipam/v2/host/")).entries.map(({ key }) => key);
+      const owned = await owners();
+      await replacePool(resources, "four", 30);
+      if (early) await resources.delete(ippoolKind, "four");
+      // Every node routes its blocks on.
+      assert.deepEqual(await owners(), owned);
       await cluster.safe();
+      const sound = async () => {
+        assert.deepEqual((await checkStore(cluster.store, () => cluster.now)).findings, []);
+      };
+      await sound();
+      // Pods come and go as ever; the old blocks drain, and go.
+      for (const container of before) {
+        assert(await cluster.run(container.node));
+        await cluster.remove(cluster.endpointKey(container));
+        cluster.vanish(container);
+        await cluster.ipam.releaseByHandle(container.handle);
+        await cluster.safe();
+        await sound();
+      }
+      if (!early) await resources.delete(ippoolKind, "four");
+      const sizes = new Set(
+        (await cluster.blocks()).filter((b) => b.startsWith("10.0.")).map((b) =>
+          mustPrefix(b).length
+        ),
+      );
+      assert.deepEqual([...sizes], [30]);
+      const { findings, passing } = await checkStore(cluster.store, () => cluster.now);
+      assert.deepEqual([...findings, ...passing], []);
+    });
+  });
+}
+
+Deno.test("44: by the commands of README, in a cluster with pods that talk", options, async () => {
+  await withLab({ subnets: "2" }, async (lab) => {
+    const { storeSocket } = lab.record.layout;
+    const tortie = async (args: string[], input = "") => {
+      const process = new Deno.Command(binary(), {
+        args,
+        env: { TORTIE_STORE: storeSocket },
+        stdin: "piped",
+        stdout: "piped",
+        stderr: "piped",
+      }).spawn();
+      const writer = process.stdin.getWriter();
+      await writer.write(new TextEncoder().encode(input));
+      await writer.close();
+      const { code, stdout, stderr } = await process.output();
+      const text = new TextDecoder().decode(stdout);
+      assert.equal(code, 0, `${args.join(" ")}: ${text}${new TextDecoder().decode(stderr)}`);
+      return text;
+    };
+    const [a] = await lab.run(pod("a"), { node: "node1" });
+    const [b] = await lab.run(pod("b"), { node: "node2" });
+    const talk = (from: PodRecord, to: RunningPod) => podPings(from, to.addresses[0]);
+    await until("the pods are reached", 5000, async () => await talk(a, b) && await talk(b, a));
+    let lost = 0, sent = 0, over = false;
+    const talking = (async () => {
+      for (; !over; await pause(20), sent++) if (!await talk(a, b)) lost++;
+    })();
+    const off = JSON.stringify({ spec: { disabled: true } });
+    await tortie(["patch", "ippool", "default-ipv4-ippool", "-p", off]);
+    const old = JSON.parse(await tortie(["get", "ippool", "default-ipv4-ippool", "-o", "json"]));
+    const { metadata: _, ...rest } = old;
+    const spec = { ...old.spec, blockSize: 28, disabled: false };
+    const fresh = JSON.stringify({ ...rest, metadata: { name: "small" }, spec });
+    await tortie(["create", "-f", "-"], fresh);
+    const [c] = await lab.run(pod("c"), { node: "node1" });
+    const both = async () => await talk(c, b) && await talk(b, c) && await talk(a, c);
+    await until("old and new pods reach each other", 5000, both);
+    assert.match(await tortie(["ipam", "check"]), /\/26 is no block of pool small .* 1 address: /);
+    await tortie(["delete", "ippool", "default-ipv4-ippool"]);
+    const [d] = await lab.run(pod("d"), { node: "node2" });
+    await until("all reach each other", 5000, async () => await both() && await talk(a, d));
+    assert.match(await tortie(["ipam", "check"]), /found 0 problems/);
+    over = true;
+    await talking;
+    assert.equal(lost, 0, `${lost} of ${sent} lost`);
+    for (const record of [c, d]) {
+      const cidrs = (await tortie(["ipam", "show", "--show-blocks"])).match(/[0-9.]+\/28/g) ?? [];
+      assert(cidrs.some((cidr) => prefixContains(mustPrefix(cidr), mustIp(record.addresses[0]))));
     }
-    const sizes = new Set(
-      (await cluster.blocks()).filter((b) => b.startsWith("10.0.")).map((b) =>
-        mustPrefix(b).length
-      ),
-    );
-    assert.deepEqual([...sizes], [30]);
   });
 });

@@ -17,7 +17,7 @@ import type { Pool } from "../pools.ts";
 import { examineAddresses, type UsedAllocation, withUsers } from "./address_faults.ts";
 import { allocationsOf } from "./allocations.ts";
 import { brokenBlock, examineBlock } from "./block_faults.ts";
-import { type Finding, findingId, type FindingKind } from "./finding.ts";
+import { type Finding, findingId, type FindingKind, type Passing } from "./finding.ts";
 import { examineHandles, type LeakedHandle } from "./handle_faults.ts";
 import { affinityFaults, examinePools, nodeFaults, placeFaults } from "./owner_faults.ts";
 import { type IpamRecords, NODE_KIND, POOL_KIND, readRecords, sortRecords } from "./records.ts";
@@ -33,6 +33,8 @@ export interface ClusterFacts {
 
 export interface Check {
   readonly findings: readonly Finding[];
+  /** What will pass by itself, and is no fault. */
+  readonly passing: readonly Passing[];
   readonly cluster: ClusterFacts;
   /** Blocks that can be read. */
   readonly blocks: readonly BlockRecord[];
@@ -122,7 +124,9 @@ export function check(records: IpamRecords, now: number): Check {
       blocks.push({ prefix, block: examined.block, revision });
     } else lost.push(prefix);
   }
-  const { pools, findings: poolFindings } = examinePools(records.pools);
+  const poolCheck = examinePools(records.pools);
+  const { pools } = poolCheck;
+  const places = placeFaults(blocks, pools);
   const users = usersOf(records);
   const allocations = withUsers(blocks.flatMap(allocationsOf), users, now);
   const nodes = new Set(
@@ -139,8 +143,8 @@ export function check(records: IpamRecords, now: number): Check {
   const addresses = examineAddresses(allocations, users, pools, lost);
   findings.push(
     ...affinityFaults([...records.affinities, ...broken.affinities], blocks, lost),
-    ...poolFindings,
-    ...placeFaults(blocks, pools),
+    ...poolCheck.findings,
+    ...places.findings,
     ...nodeFaults(nodes, records.affinities, blocks, allocations),
     ...handles.findings,
     ...addresses.findings,
@@ -157,6 +161,7 @@ export function check(records: IpamRecords, now: number): Check {
     .filter(({ key }) => named.has(key)).map(({ key, revision }) => ({ key, revision }));
   return {
     findings,
+    passing: [...poolCheck.passing, ...places.passing],
     cluster: clusterOf(records),
     blocks,
     pools,

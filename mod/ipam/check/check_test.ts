@@ -4,7 +4,8 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { IPAM_PREFIX } from "../../model/keys.ts";
+import { ippoolKind } from "../../model/ippool.ts";
+import { IPAM_PREFIX, resourceKey } from "../../model/keys.ts";
 import { check, checkStore } from "./check.ts";
 import { explain, type FindingKind, FINDINGS } from "./finding.ts";
 import { readRecords } from "./records.ts";
@@ -77,6 +78,28 @@ Deno.test("any damage in any cluster is found and named", async () => {
     ),
     { numRuns: 50 },
   );
+});
+
+Deno.test("a pool replaced by one of another block size is said to drain, and is no fault", async () => {
+  await inCluster(async (cluster) => {
+    await furnish(cluster);
+    const used = (await cluster.blocks()).filter((cidr) => cidr.startsWith("10.0."));
+    const key = resourceKey(ippoolKind, "four");
+    const { value } = (await cluster.store.get<any>(key))!;
+    const seen = async () => {
+      const { findings, passing } = await checkStore(cluster.store, () => cluster.now);
+      assert.deepEqual(findings, []);
+      return passing.map((one) => [one.kind, one.subject]);
+    };
+    assert.deepEqual(await seen(), []);
+    await cluster.store.put(key, { ...value, spec: { ...value.spec, disabled: true } });
+    assert.deepEqual(await seen(), []);
+    await cluster.pool("new", value.spec.cidr, { blockSize: 30 });
+    const drains = used.map((cidr) => ["blockSize", cidr]);
+    assert.deepEqual(await seen(), [["poolReplaced", "four new"], ...drains]);
+    await cluster.store.delete(key);
+    assert.deepEqual(await seen(), drains);
+  });
 });
 
 Deno.test("every kind of finding has its damage", () => {

@@ -31,13 +31,13 @@ export const FINDINGS = {
     "a claim or release was cut off; the node's next request for an address ends it, or the controllers do",
   halfDeleted: "a deletion was cut off; delete the record",
   blockOutsidePools: "its addresses are given to nobody new; it goes when they are released",
-  blockSize: "it was made for another block size or pool; it goes when its addresses are released",
   blocksOverlap: "no more is given from either while both are there; release the addresses of one",
   nodeGone: "run the controllers, or release what is the node's if it will not come back",
 
   // Pools.
   poolBroken: "IPAM passes over the pool; correct its CIDR and block size",
-  poolsOverlap: "the longer prefix gives the addresses of both; delete one of the pools",
+  poolsOverlap:
+    "the longer prefix gives the addresses of both; disable one of them, its pods keep their addresses",
 
   // Handles beside blocks.
   handleBroken:
@@ -67,10 +67,17 @@ export const FINDINGS = {
   strangeRecord: "nobody reads it; delete the record if you do not know it",
 } as const;
 
-export type FindingKind = keyof typeof FINDINGS;
+/** What is so for a time and is no fault: a pool is being replaced by one of another block size. */
+export const PASSING = {
+  blockSize: "it gives nothing new, and goes when its addresses are released",
+  poolReplaced: "delete it when you do not mean to go back",
+} as const;
 
-export interface Finding {
-  readonly kind: FindingKind;
+export type FindingKind = keyof typeof FINDINGS;
+export type PassingKind = keyof typeof PASSING;
+
+export interface Finding<K extends string = FindingKind> {
+  readonly kind: K;
   /** What it is about: an address, a block's CIDR, a handle, a node, a pool, or a key. */
   readonly subject: string;
   /** What was seen, as a sentence that begins with the subject. */
@@ -79,9 +86,11 @@ export interface Finding {
   readonly key?: string;
 }
 
+export type Passing = Finding<PassingKind>;
+
 /** The finding as a line for people: what, and what helps. */
-export function explain({ kind, message }: Finding): string {
-  return `${message}: ${FINDINGS[kind]}`;
+export function explain({ kind, message }: Finding | Passing): string {
+  return `${message}: ${{ ...FINDINGS, ...PASSING }[kind]}`;
 }
 
 /** The same fault, seen again. */

@@ -14,7 +14,7 @@ import type { BlockRecord } from "../block_table.ts";
 import { isBroken } from "../damage.ts";
 import { type Pool, readPool } from "../pools.ts";
 import type { Allocation } from "./allocations.ts";
-import type { Finding } from "./finding.ts";
+import type { Finding, Passing } from "./finding.ts";
 
 type Block = Pick<BlockRecord, "prefix" | "block">;
 
@@ -170,10 +170,13 @@ function counted(n: number, one: string, many = `${one}s`): string {
   return `${n} ${n === 1 ? one : many}`;
 }
 
-/** The pools that can be read, and what is wrong with them. */
-export function examinePools(entries: readonly Entry[]): { pools: Pool[]; findings: Finding[] } {
+/** The pools that can be read, what is wrong with them, and which of them another one replaces. */
+export function examinePools(
+  entries: readonly Entry[],
+): { pools: Pool[]; findings: Finding[]; passing: Passing[] } {
   const pools: Pool[] = [];
   const findings: Finding[] = [];
+  const passing: Passing[] = [];
   for (const { key, value } of entries) {
     const subject = parseResourceKey(key)?.name ?? key;
     const { cidr, blockSize } = (value as any)?.spec ?? {};
@@ -188,6 +191,12 @@ export function examinePools(entries: readonly Entry[]): { pools: Pool[]; findin
   pools.forEach((pool, i) => {
     for (const other of pools.slice(i + 1)) {
       if (!prefixesOverlap(pool.prefix, other.prefix)) continue;
+      const [shut, open] = pool.closed === undefined ? [other, pool] : [pool, other];
+      if (shut.closed !== undefined) {
+        // Two that are closed give nothing, neither of them.
+        if (open.closed === undefined) passing.push(replaced(shut, open));
+        continue;
+      }
       findings.push({
         kind: "poolsOverlap",
         subject: `${pool.name} ${other.name}`,
@@ -196,32 +205,57 @@ export function examinePools(entries: readonly Entry[]): { pools: Pool[]; findin
       });
     }
   });
-  return { pools, findings };
+  return { pools, findings, passing };
 }
 
-/** Blocks that no pool gives addresses from, and blocks in each other's way. */
-export function placeFaults(blocks: readonly Block[], pools: readonly Pool[]): Finding[] {
+function replaced(shut: Pool, open: Pool): Passing {
+  return {
+    kind: "poolReplaced",
+    subject: `${shut.name} ${open.name}`,
+    message:
+      `pool ${shut.name} (${formatPrefix(shut.prefix)}, blocks of /${shut.blockSize}) gives ` +
+      `nothing (${shut.closed}), and pool ${open.name} (${formatPrefix(open.prefix)}, blocks of ` +
+      `/${open.blockSize}) gives addresses of its range`,
+  };
+}
+
+/**
+ * Blocks that no pool gives addresses from, and blocks in each other's way. A block of another size than
+ * the pool's that gives addresses there is left from a pool before it, and drains.
+ */
+export function placeFaults(
+  blocks: readonly Block[],
+  pools: readonly Pool[],
+): { findings: Finding[]; passing: Passing[] } {
   const findings: Finding[] = [];
-  for (const { prefix } of blocks) {
+  const passing: Passing[] = [];
+  for (const { prefix, block } of blocks) {
     const cidr = formatPrefix(prefix);
     const near = pools.filter((pool) => prefixesOverlap(pool.prefix, prefix));
-    if (
-      near.some((pool) => pool.blockSize === prefix.length && prefixCovers(pool.prefix, prefix))
-    ) {
+    if (near.length === 0) {
+      findings.push({
+        kind: "blockOutsidePools",
+        subject: cidr,
+        message: `${cidr} lies in no pool`,
+      });
       continue;
     }
-    findings.push(
-      near.length === 0
-        ? { kind: "blockOutsidePools", subject: cidr, message: `${cidr} lies in no pool` }
-        : {
-          kind: "blockSize",
-          subject: cidr,
-          message: `${cidr} is no block of ${
-            near.map((p) => `pool ${p.name} (${formatPrefix(p.prefix)}, blocks of /${p.blockSize})`)
-              .join(" nor of ")
-          }`,
-        },
+    const open = near.filter((pool) => pool.closed === undefined);
+    const givers = open.length > 0 ? open : near;
+    const fits = (pool: Pool) =>
+      pool.blockSize === prefix.length && prefixCovers(pool.prefix, prefix);
+    if (givers.some(fits)) continue;
+    const left = block.allocations.filter((index) => index !== null && index !== undefined).length;
+    const names = givers.map((p) =>
+      `pool ${p.name} (${formatPrefix(p.prefix)}, blocks of /${p.blockSize})`
     );
+    passing.push({
+      kind: "blockSize",
+      subject: cidr,
+      message: `${cidr} is no block of ${names.join(" nor of ")} and still has ${
+        counted(left, "address", "addresses")
+      }`,
+    });
   }
   for (const [wide, narrow] of overlaps(blocks)) {
     const [a, b] = [formatPrefix(wide.prefix), formatPrefix(narrow.prefix)];
@@ -231,7 +265,7 @@ export function placeFaults(blocks: readonly Block[], pools: readonly Pool[]): F
       message: `${a} and ${b} are both there and overlap`,
     });
   }
-  return findings;
+  return { findings, passing };
 }
 
 /** Pairs of blocks of which the first covers the second. */

@@ -218,19 +218,6 @@ export const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    name: "a pool with another block size",
-    kind: "blockSize",
-    async do({ pick, used, change }) {
-      const { key } = pick(await used());
-      const six = key.includes("ipv6");
-      await change(resourceKey(POOLS, six ? "six" : "four"), (pool) => ({
-        ...pool,
-        spec: { ...pool.spec, blockSize: six ? 123 : 28 },
-      }));
-      return cidrOf(key);
-    },
-  },
-  {
     name: "a block within a block, and an address of both",
     kind: "addressTwice",
     async do({ cluster, pick, used }) {
