@@ -82,3 +82,10 @@ export function listOption(call: Call, name: string): string[] {
   const value = call.options[name];
   return Array.isArray(value) ? value : [];
 }
+
+/** What may come from a shell variable that is not set, `-n "$NAMESPACE"`: empty, it was not given. */
+const NOT_GIVEN_WHEN_EMPTY = ["namespace", "store", "config", "context"];
+
+export function dropEmpty(options: Record<string, unknown>): void {
+  for (const name of NOT_GIVEN_WHEN_EMPTY) if (options[name] === "") delete options[name];
+}

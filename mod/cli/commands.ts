@@ -8,16 +8,22 @@ import { DATASTORE_COMMANDS } from "./datastore_commands.ts";
 import { CONTROLLER_COMMANDS, IPAM_COMMANDS } from "./ipam_commands.ts";
 import { DIAGNOSIS_COMMANDS } from "./node_commands.ts";
 
+/** For help: the order of `context.ts`. */
+export const WHERE_HELP =
+  "The datastore is the first of these that is given: --store WHERE, -c FILE, --context NAME,\n" +
+  "TORTIE_STORE, what /etc/tortie/config.yaml or /etc/calico/calicoctl.cfg names, Calico's variables\n" +
+  "(DATASTORE_TYPE, ETCD_ENDPOINTS, KUBECONFIG …), this machine's node service, its embedded store.";
+
 const STORE: readonly OptionSpec[] = [
   {
     flags: "--store <where>",
     description: "the datastore: a served store's socket, kv:PATH, etcd:URLS or kubernetes: " +
-      "(default: the node's)",
+      "(the default: see `tortie --help`)",
     completes: "file",
   },
   {
     flags: "-c, --config <file>",
-    description: "configuration that names the datastore (default: /etc/tortie/config.yaml)",
+    description: "configuration that names the datastore; counts before TORTIE_STORE",
     completes: "file",
   },
   {

@@ -1,15 +1,18 @@
 /**
- * Where the datastore is, and how to get at it. In this order:
+ * Where the datastore is, and how to get at it. What the command line says counts before any variable.
+ * In this order:
  *
- *   --store, else TORTIE_STORE        a served store's socket, kv:PATH, etcd:ENDPOINTS, kubernetes:
- *   --context                         the Kubernetes API of that context of the kubeconfig
- *   -c FILE, else /etc/tortie/config.yaml     its `store`, or Calico's keys
- *   /etc/calico/calicoctl.cfg         Calico's keys; where a file names a datastore, no variable counts
- *   DATASTORE_TYPE, ETCD_ENDPOINTS …  Calico's variables
+ *   --store                           a served store's socket, kv:PATH, etcd:ENDPOINTS, kubernetes:
+ *   -c FILE                           its `store`, or Calico's keys; it must name one
+ *   --context                         the Kubernetes API of that context of the kubeconfig (or of FILE)
+ *   TORTIE_STORE                      as --store
+ *   /etc/tortie/config.yaml           as -c, where it is there and names one
+ *   /etc/calico/calicoctl.cfg         likewise; under the name calicoctl before tortie's file
+ *   DATASTORE_TYPE, ETCD_ENDPOINTS …  Calico's variables; no such counts where a file names a datastore
  *   the node's socket                 $TORTIE_RUN_DIR/tortie.sock (/run/tortie)
  *   the embedded store's file         $TORTIE_STATE_DIR/store.kv (/var/lib/tortie), where nobody serves it
  *
- * What each of these may say is read in `mod/store/location.ts`.
+ * What each of these may say is read in `mod/store/location.ts`. `WHERE_HELP` in `commands.ts` says the same to users.
  */
 import type { Prefix } from "../net/mod.ts";
 import {
@@ -26,13 +29,14 @@ import type { Resources } from "../store/resources.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { type Call, textOption } from "./command.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
+import type { Program } from "./voice.ts";
 
 /** One place where the datastore may be. */
 export interface Candidate {
   readonly location: DatastoreLocation;
   /** Who named it, for messages: `--store`, `TORTIE_STORE`, `the node's socket`. */
   readonly from: string;
-  /** Named by the user, so that a file that is not there is made. */
+  /** Named by the user, so that a command that writes makes a file that is not there. */
   readonly named: boolean;
 }
 
@@ -67,28 +71,55 @@ async function namedStore(call: Call): Promise<Candidate | undefined> {
   const { io } = call;
   const env = (name: string) => io.env(name);
   const store = textOption(call, "store");
+  if (store) {
+    return { location: parseStoreName(store, "--store", env), from: "--store", named: true };
+  }
   const context = textOption(call, "context");
-  const [name, from] = store ? [store, "--store"] : [io.env("TORTIE_STORE"), "TORTIE_STORE"];
-  if (store || (name && !context)) {
-    return { location: parseStoreName(name!, from, env), from, named: true };
+  const config = textOption(call, "config");
+  if (config) {
+    const location = await namedInFile(io, config);
+    if (!context) return { location, from: `-c ${config}`, named: true };
+    if (location.kind !== "kubernetes") {
+      throw usageError(
+        `--context ${context} is one of the Kubernetes API, and ${config} names ` +
+          `${describeLocation(location)}; give one of the two`,
+      );
+    }
+    return { location: { ...location, context }, from: `-c ${config}`, named: true };
   }
   if (context) {
     const from = `--context ${context}`;
     return { location: locationOfContext(context, env), from, named: true };
   }
-  const configured = await configuredStore(io, textOption(call, "config"));
+  const variable = io.env("TORTIE_STORE");
+  if (variable) {
+    const from = "TORTIE_STORE";
+    return { location: parseStoreName(variable, from, env), from, named: true };
+  }
+  const configured = await configuredStore(io, call.program);
   if (configured) return configured;
   const location = locationFromEnvironment(env);
   return location && { location, from: "the environment", named: true };
 }
 
-/** What configuration files name: this one, or those in their usual places. */
+/** What the file of -c names; it is an error where that is nothing: another datastore was meant. */
+export async function namedInFile(io: Io, path: string): Promise<DatastoreLocation> {
+  const location = await inWords(() => storeOfFile(io, path, true));
+  if (location) return location;
+  throw failure(
+    `the configuration ${path} names no datastore; want store: WHERE, or Calico's keys, such as ` +
+      "datastoreType and etcdEndpoints below spec",
+  );
+}
+
+/** What configuration files in their usual places name. */
 export async function configuredStore(
   io: Io,
-  config: string | undefined,
+  program: Program,
 ): Promise<Candidate | undefined> {
-  for (const path of config ? [config] : [DEFAULT_CONFIG, CALICOCTL_CONFIG]) {
-    const location = await inWords(() => storeOfFile(io, path, config !== undefined));
+  const usual = [DEFAULT_CONFIG, CALICOCTL_CONFIG];
+  for (const path of program === "calicoctl" ? usual.reverse() : usual) {
+    const location = await inWords(() => storeOfFile(io, path, false));
     if (location) return { location, from: path, named: true };
   }
   return undefined;
@@ -135,12 +166,17 @@ export interface OpenStore {
   close(): Promise<void>;
 }
 
+export interface OpenOptions {
+  /** An embedded store that is named and not there is made: the command fills it. */
+  readonly make?: boolean;
+}
+
 /** Opens the command's datastore; CliError "unreachable" that says what was tried. */
-export async function openStore(call: Call): Promise<OpenStore> {
+export async function openStore(call: Call, options: OpenOptions = {}): Promise<OpenStore> {
   const tried: string[] = [];
   for (const candidate of await locateStore(call)) {
     const { location, from } = candidate;
-    const opened = await open(candidate);
+    const opened = await open(candidate, options);
     if (typeof opened !== "string") {
       return { store: opened, location, close: () => opened.close() };
     }
@@ -149,24 +185,31 @@ export async function openStore(call: Call): Promise<OpenStore> {
       throw new CliError(EXIT.unreachable, `the datastore cannot be used: ${tried[0]}`);
     }
   }
+  const remedy = call.program === "calicoctl"
+    ? "Name a datastore with -c FILE or in the environment (DATASTORE_TYPE and ETCD_ENDPOINTS or " +
+      "KUBECONFIG), or start the node service"
+    : "Start `tortie node run` or `tortie datastore serve`, or name a store with --store";
   throw new CliError(
     EXIT.unreachable,
-    `the datastore cannot be reached: ${tried.join("; ")}. Start \`${call.program} node run\` or ` +
-      `\`${call.program} datastore serve\`, or name a store with --store`,
+    `the datastore cannot be reached: ${tried.join("; ")}. ${remedy}`,
   );
 }
 
 /** The store, or why it cannot be had. */
-async function open({ location, named }: Candidate): Promise<Store | string> {
+async function open(
+  { location, named }: Candidate,
+  { make = false }: OpenOptions,
+): Promise<Store | string> {
   try {
     if (location.kind === "socket") {
       // Asked once here: a store that was never there is no store that is away for a moment.
       const { connectUnix } = await import("../rpc/connect.ts");
       (await connectUnix(location.path)).close();
     }
-    if (location.kind === "kv" && !named) await Deno.stat(location.path);
+    if (location.kind === "kv" && !(named && make)) await Deno.stat(location.path);
   } catch (error) {
-    return reasonOf(error, location.kind === "kv" ? "no such file" : "no such socket");
+    if (location.kind === "socket") return reasonOf(error, "no such socket");
+    return reasonOf(error, `no such file${named ? " (apply, create and import make one)" : ""}`);
   }
   try {
     return await openDatastore(location, { lazily: location.kind === "socket" });
@@ -184,8 +227,12 @@ function reasonOf(error: unknown, absent: string): string {
 }
 
 /** Runs an action on the command's datastore. */
-export async function withStore<T>(call: Call, action: (store: Store) => Promise<T>): Promise<T> {
-  return await withOpen(await openStore(call), action);
+export async function withStore<T>(
+  call: Call,
+  action: (store: Store) => Promise<T>,
+  options: OpenOptions = {},
+): Promise<T> {
+  return await withOpen(await openStore(call, options), action);
 }
 
 /** As withStore, where more than the store itself is of interest. */
@@ -212,8 +259,9 @@ export async function withOpen<T>(
 export function withResources<T>(
   call: Call,
   action: (resources: Resources) => Promise<T>,
+  options: OpenOptions = {},
 ): Promise<T> {
-  return withStore(call, async (store) => action(await resourcesOf(store)));
+  return withStore(call, async (store) => action(await resourcesOf(store)), options);
 }
 
 /** Resources whose deletion takes their addresses and blocks along. */

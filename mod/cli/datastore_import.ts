@@ -23,7 +23,7 @@ export async function run(call: Call): Promise<number> {
   }
   const text = await textOf(file, io);
   const wanted = parseArchive(text, file === "-" ? "standard input" : file);
-  const opened = await openStore(call);
+  const opened = await openStore(call, { make: true });
   try {
     return await importInto(call, opened, wanted, await digestOf(text));
   } finally {

@@ -1,11 +1,17 @@
-/** `delete`: objects by kind and name, or those that files name. All are tried, also after a failure. */
-import { ResourceError } from "../store/resource_error.ts";
+/**
+ * `delete`: objects by kind and name, or those that files name. All are tried, also after a failure, as long as the
+ * datastore is there.
+ */
+import type { AnyKind } from "../model/kinds.ts";
+import type { Resource } from "../model/resource.ts";
+import { STORE_RULES } from "../store/resource_rules.ts";
+import { ResourceError, resourceName } from "../store/resource_error.ts";
 import { type Call, flagOption, listOption } from "./command.ts";
 import { withResources } from "./context.ts";
 import { identify, type Identity } from "./identify.ts";
-import { CliError, EXIT, usageError } from "./io.ts";
+import { CliError, EXIT, type Io, usageError } from "./io.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
-import { reportFailures, success } from "./report.ts";
+import { isLost, lostMidway, reportFailures, success } from "./report.ts";
 import { progress } from "./terminal.ts";
 
 export async function run(call: Call): Promise<number> {
@@ -28,9 +34,21 @@ export async function run(call: Call): Promise<number> {
     const line = progress(io, "deleted", wanted.length);
     for (const { kind, name, namespace, resourceVersion } of wanted) {
       try {
-        await resources.delete(kind, name, namespace, { resourceVersion });
+        await unlessInterrupted(
+          io,
+          kind,
+          name,
+          () => resources.delete(kind, name, namespace, { resourceVersion }),
+        );
         done.push(kind.kind);
       } catch (error) {
+        if (isLost(error) || error instanceof Interrupted) {
+          const next = resourceName(kind.kind, name, namespace);
+          failures.push(
+            lostMidway(error, { past: "deleted", done: done.length, total: wanted.length, next }),
+          );
+          break;
+        }
         const absent = error instanceof ResourceError && error.kind === "notFound";
         if (absent && flagOption(call, "skipNotExists")) done.push(kind.kind);
         else failures.push(error);
@@ -60,4 +78,33 @@ async function identities(call: Call): Promise<Identity[]> {
   }
   const namespace = namespaceOf(call, kind);
   return names.map((name) => ({ kind, name, namespace }));
+}
+
+class Interrupted extends CliError {}
+
+/**
+ * A deletion of several steps, such as a pool's, that SIGINT or SIGTERM cuts off says what it may have
+ * left. (Signals are asked for only here: a process whose signals are heard does not end by them.)
+ */
+async function unlessInterrupted<T>(
+  io: Io,
+  kind: AnyKind,
+  name: string,
+  deletion: () => Promise<T>,
+): Promise<T> {
+  const cutOff = STORE_RULES.get(kind)?.cutOff;
+  if (!cutOff) return await deletion();
+  const { signal } = io;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const interrupt = () => {
+    const left = cutOff({ metadata: { name }, spec: {} } as Resource);
+    reject(new Interrupted(EXIT.failed, `interrupted; ${left}`));
+  };
+  if (signal.aborted) interrupt();
+  signal.addEventListener("abort", interrupt, { once: true });
+  try {
+    return await Promise.race([deletion(), promise]);
+  } finally {
+    signal.removeEventListener("abort", interrupt);
+  }
 }

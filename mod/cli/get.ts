@@ -9,7 +9,7 @@ import { identify } from "./identify.ts";
 import { EXIT, usageError } from "./io.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
 import { type Group, needsContext, parseOutput, print } from "./output.ts";
-import { reportFailures } from "./report.ts";
+import { isLost, reportFailures } from "./report.ts";
 
 export async function run(call: Call): Promise<number> {
   const { args, io } = call;
@@ -35,9 +35,10 @@ export async function run(call: Call): Promise<number> {
         await print(output, groups, {
           namespaces: flagOption(call, "allNamespaces") ||
             textOption(call, "namespace") !== undefined,
-          // As calicoctl, of objects by name; a whole list is printed as it is.
-          exported: flagOption(call, "export") && files.length === 0 &&
-            wanted.every(({ name }) => name !== undefined),
+          // calicoctl takes it for objects by name alone, and prints all others as they are.
+          exported: flagOption(call, "export") &&
+            (together || files.length === 0 && wanted.every(({ name }) => name !== undefined)),
+          keepNamespace: flagOption(call, "allNamespaces"),
           context,
         }),
       );
@@ -87,6 +88,7 @@ async function fetchAll(
       else groups.push({ kind, objects: [object], whole: false });
     } catch (error) {
       failures.push(error);
+      if (isLost(error)) break;
     }
   }
   return groups;

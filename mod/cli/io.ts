@@ -46,7 +46,7 @@ export function failure(message: string): CliError {
 /** The process's own streams. */
 export function processIo(): Io {
   const encoder = new TextEncoder();
-  const write = (stream: { writeSync(bytes: Uint8Array): number }, text: string) => {
+  const write = (stream: { writeSync(bytes: Uint8Array): number }, name: string, text: string) => {
     const bytes = encoder.encode(text);
     for (let at = 0; at < bytes.length;) {
       try {
@@ -54,14 +54,22 @@ export function processIo(): Io {
       } catch (error) {
         // `tortie get … | head`: the reader has seen enough.
         if (error instanceof Deno.errors.BrokenPipe) Deno.exit(EXIT.ok);
-        if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+        if (!(error instanceof Deno.errors.WouldBlock)) {
+          throw failure(`${name} cannot be written: ${(error as Error).message}`);
+        }
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
       }
     }
   };
   return {
-    stdout: (text) => write(Deno.stdout, text),
-    stderr: (text) => write(Deno.stderr, text),
+    stdout: (text) => write(Deno.stdout, "standard output", text),
+    stderr(text) {
+      try {
+        write(Deno.stderr, "standard error", text);
+      } catch {
+        // Nobody can be told.
+      }
+    },
     stdin: () => readAll(Deno.stdin.readable),
     env: (name) => Deno.env.get(name),
     terminal: Deno.stderr.isTerminal(),

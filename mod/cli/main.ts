@@ -8,8 +8,8 @@
  * Under the name calicoctl the command line is calicoctl's (`calicoctl/`).
  */
 import { Command, CommanderError, Option } from "commander";
-import type { Call, CommandSpec } from "./command.ts";
-import { COMMANDS, GROUPS } from "./commands.ts";
+import { type Call, type CommandSpec, dropEmpty } from "./command.ts";
+import { COMMANDS, GROUPS, WHERE_HELP } from "./commands.ts";
 import { nearest } from "../model/nearest.ts";
 import { EXIT, type Io, processIo, usageError } from "./io.ts";
 import type { Program } from "./voice.ts";
@@ -40,11 +40,19 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
       io.stdout(root.helpInformation());
       return EXIT.ok;
     }
-    await root.parseAsync([...argv], { from: "user" });
+    await root.parseAsync(withoutEquals(argv), { from: "user" });
     return exit;
   } catch (error) {
     return await endOf(error, io);
   }
+}
+
+/** `-o=json`, as kubectl and calicoctl take it, is `-ojson` to commander; words after `--` are not ours. */
+function withoutEquals(argv: readonly string[]): string[] {
+  const end = argv.indexOf("--");
+  return argv.map((word, i) =>
+    end >= 0 && i > end ? word : word.replace(/^(-[A-Za-z])=(?=.)/s, "$1")
+  );
 }
 
 /** What is said of an error, and the exit code that it means. */
@@ -69,6 +77,7 @@ async function build(
     "A Kubernetes layer-3 network in one executable, on Calico's data model: addresses of pods, " +
       "routes by BGP, network policy.",
   );
+  root.addHelpText("after", () => `\n${WHERE_HELP}`);
   const groups = new Map<string, Command>();
   const parentOf = (name: string): Command => {
     const above = name.slice(0, Math.max(0, name.lastIndexOf(" ")));
@@ -142,6 +151,7 @@ function add(parent: Command, spec: CommandSpec, { io, program, done, more }: Pa
   command.action(async () => {
     const options = { ...command.opts() };
     if (options.a === true) options.allNamespaces = true;
+    dropEmpty(options);
     const call: Call = { args: command.args, options, io, program };
     checkValues(spec, options);
     const { run } = await spec.load();

@@ -21,8 +21,11 @@ export async function askNode<T>(call: Call, method: string, params: unknown = {
       : (error as Error).message;
     throw new CliError(
       EXIT.unreachable,
-      `the node service of this machine does not answer at ${path}: ${reason}. Start it with ` +
-        `\`${call.program} node run\`, or say where it is with TORTIE_RUN_DIR`,
+      `${
+        call.program === "calicoctl" ? "Calico process is not running: " : ""
+      }the node service of ` +
+        `this machine does not answer at ${path}: ${reason}. Start it with \`tortie node run\`, or ` +
+        "say where it is with TORTIE_RUN_DIR",
     );
   }
   try {

@@ -2,13 +2,16 @@
 import { runNode } from "../node/service.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, textOption } from "./command.ts";
-import { configuredStore } from "./context.ts";
+import { configuredStore, namedInFile } from "./context.ts";
 
 export async function run(call: Call): Promise<number> {
+  const { io } = call;
+  const config = textOption(call, "config");
   return await runNode({
     nodename: textOption(call, "nodename"),
     store: textOption(call, "store"),
-    configured: (await configuredStore(call.io, textOption(call, "config")))?.location,
+    named: config ? await namedInFile(io, config) : undefined,
+    configured: config ? undefined : (await configuredStore(io, call.program))?.location,
     ip: textOption(call, "ip"),
     ip6: textOption(call, "ip6"),
     logLevel: textOption(call, "logLevel"),

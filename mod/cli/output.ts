@@ -68,8 +68,9 @@ export interface Group {
 export interface PrintOptions {
   /** A NAMESPACE column in front. */
   readonly namespaces?: boolean;
-  /** Without what belongs to this cluster alone. */
+  /** Without what belongs to this cluster alone; the namespace goes too, unless all were asked for. */
   readonly exported?: boolean;
+  readonly keepNamespace?: boolean;
   readonly context?: ColumnContext;
 }
 
@@ -107,8 +108,9 @@ function table(output: Output, group: Group, options: PrintOptions): string {
   const context = options.context ?? { asNumber: DEFAULT_AS_NUMBER };
   const { kind, objects } = group;
   const columns = [...columnsOf(output, kind)];
-  const named = columns.some((column) => column.heading === "NAMESPACE");
-  if (options.namespaces && kind.namespaced && !named) columns.unshift(namespaceColumn);
+  // The user's choice of columns is theirs.
+  const fixed = output.format !== "custom-columns";
+  if (options.namespaces && kind.namespaced && fixed) columns.unshift(namespaceColumn);
   const rows = objects.map((object) => columns.map((column) => column.value(object, context)));
   return `${tabbed([columns.map((column) => column.heading), ...rows])}\n`;
 }
@@ -136,7 +138,7 @@ function columnsOf(output: Output, kind: AnyKind): readonly Column[] {
 
 function document(groups: readonly Group[], options: PrintOptions): unknown {
   const values = groups.map((group) =>
-    group.objects.map((object) => printed(group.kind, object, options.exported ?? false))
+    group.objects.map((object) => printed(group.kind, object, options))
   );
   if (groups.length === 1 && groups[0].whole) {
     const { kind, revision } = groups[0];
@@ -151,20 +153,21 @@ function document(groups: readonly Group[], options: PrintOptions): unknown {
   return all.length === 1 ? all[0] : all;
 }
 
-function printed(kind: AnyKind, object: Resource, exported: boolean): unknown {
+function printed(kind: AnyKind, object: Resource, options: PrintOptions): unknown {
   const value = encodeObject(kind, object) as Resource;
   const { resourceVersion } = object.metadata;
-  if (!exported) {
+  if (!options.exported) {
     const metadata = resourceVersion ? { ...value.metadata, resourceVersion } : value.metadata;
     return { ...value, metadata };
   }
   const {
     uid: _1,
     creationTimestamp: _2,
-    namespace: _3,
+    namespace,
     deletionTimestamp: _4,
     deletionGracePeriodSeconds: _5,
     ...metadata
   } = value.metadata;
-  return { ...value, metadata };
+  const kept = options.keepNamespace && namespace !== undefined ? { namespace } : {};
+  return { ...value, metadata: { ...metadata, ...kept } };
 }

@@ -30,6 +30,26 @@ export function exitOf(error: unknown): number | undefined {
   return undefined;
 }
 
+/** Whether the datastore is lost: whatever comes next would wait for it as long, and for nothing. */
+export function isLost(error: unknown): boolean {
+  return exitOf(error) === EXIT.unreachable;
+}
+
+/** The loss of the datastore (or an interrupt) in the midst of many objects: how many were done, and which one was next. */
+export function lostMidway(
+  error: unknown,
+  { past, done, total, next }: { past: string; done: number; total: number; next: string },
+): CliError {
+  const { message } = error as Error;
+  const exit = exitOf(error) ?? EXIT.failed;
+  if (total === 1) return new CliError(exit, message);
+  return new CliError(
+    exit,
+    `${message}; ${done} of ${total} resources ${done === 1 ? "was" : "were"} ${past}, ` +
+      `${total - done} not, beginning with ${next}, of which it is not certain`,
+  );
+}
+
 /** Tells what ended a command, and gives the exit code that it means. */
 export function tellEnd(error: unknown, io: Io, program: Program): number {
   const ipam = error instanceof Error && error.name === "IpamError";

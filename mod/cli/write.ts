@@ -7,7 +7,7 @@
 import type { AnyKind } from "../model/kinds.ts";
 import type { Manifest } from "../model/manifest.ts";
 import type { Resource } from "../model/resource.ts";
-import { ResourceError } from "../store/resource_error.ts";
+import { ResourceError, resourceName } from "../store/resource_error.ts";
 import type { Resources, WriteMode } from "../store/resources.ts";
 import { type Call, flagOption, listOption, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
@@ -15,7 +15,7 @@ import { checkAll, type CheckedObject, refuseStrangeFields } from "./checked.ts"
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT, usageError } from "./io.ts";
 import { progress } from "./terminal.ts";
-import { exitOf, partialSuccess, success } from "./report.ts";
+import { exitOf, isLost, lostMidway, partialSuccess, success } from "./report.ts";
 
 export interface Verb {
   readonly word: "create" | "apply" | "replace";
@@ -94,7 +94,12 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
         if (!(exists && flagOption(call, "skipExists"))) {
           line.end();
           if (done > 0) io.stdout(partialSuccess(past, done, kinds));
-          throw placed(error, object);
+          const { metadata } = object.object;
+          const next = resourceName(object.kind.kind, metadata.name, metadata.namespace);
+          throw placed(
+            isLost(error) ? lostMidway(error, { past, done, total: checked.length, next }) : error,
+            object,
+          );
         }
       }
       line.at(++done);
@@ -102,7 +107,7 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
     line.end();
     io.stdout(success(past, kinds));
     return EXIT.ok;
-  });
+  }, { make: word !== "replace" });
 }
 
 /** The error of one object, with its place. */

@@ -75,7 +75,9 @@ export interface NodeConfig {
 export interface NodeFlags {
   nodename?: string;
   store?: string;
-  /** What configuration files name; flag and environment win. */
+  /** What the file of -c names; it wins over the environment. */
+  named?: DatastoreLocation;
+  /** What configuration files in their usual places name; flag and environment win. */
   configured?: DatastoreLocation;
   ip?: string;
   ip6?: string;
@@ -157,10 +159,10 @@ function defaultPool(env: Environment, family: 4 | 6): DefaultPool | undefined {
 
 function storeLocation(flags: NodeFlags, env: Environment, stateDir: string): DatastoreLocation {
   return inWords(() => {
-    const [name, from] = flags.store
-      ? [flags.store, "--store"]
-      : [env("TORTIE_STORE"), "TORTIE_STORE"];
-    if (name) return parseStoreName(name, from, env);
+    if (flags.store) return parseStoreName(flags.store, "--store", env);
+    if (flags.named) return flags.named;
+    const name = env("TORTIE_STORE");
+    if (name) return parseStoreName(name, "TORTIE_STORE", env);
     const own: DatastoreLocation = { kind: "kv", path: `${stateDir}/store.kv` };
     if (env("DATASTORE_TYPE") === "kv") return own;
     return locationFromEnvironment(env) ?? flags.configured ?? own;

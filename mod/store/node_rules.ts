@@ -51,4 +51,9 @@ export const nodeRules: StoreRules<Node> = {
     }
     return node;
   },
+
+  cutOff({ metadata: { name } }) {
+    return `node ${name} is not deleted, and its addresses and endpoints may be gone by now: delete it ` +
+      "again";
+  },
 };

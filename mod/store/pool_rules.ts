@@ -71,10 +71,21 @@ export const poolRules: StoreRules<IPPool> = {
   },
 
   // Nobody assigns from a pool that cannot be read. Its blocks are let go where its CIDR can be.
-  async beforeDeleteDamaged(resources, _pool, { value }) {
+  async beforeDeleteDamaged(resources, { metadata }, { value }) {
     const spec = isJsonObject(value) && isJsonObject(value.spec) ? value.spec : {};
     const cidr = typeof spec.cidr === "string" ? parsePrefix(spec.cidr) : undefined;
-    if (cidr) await resources.options.releasePoolAffinities?.(cidr);
+    if (!cidr) return;
+    const heirs = await overlapping(resources, metadata.name, cidr);
+    await resources.options.releasePoolAffinities?.(
+      cidr,
+      heirs.map((p) => mustPrefix(p.spec.cidr)),
+    );
+  },
+
+  cutOff({ metadata: { name }, spec: { disabled } }) {
+    const state = disabled ? "is" : "may be";
+    return `pool ${name} is not deleted, and ${state} disabled by now: delete it again, or enable it ` +
+      "(spec.disabled: false)";
   },
 };
 

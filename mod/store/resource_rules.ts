@@ -54,6 +54,8 @@ export interface StoreRules<T extends Resource = any> {
   beforeDelete?(resources: Resources, object: T, mode: WriteMode): Promise<T>;
   /** The same for one that cannot be read; `object` has a name and nothing else. */
   beforeDeleteDamaged?(resources: Resources, object: T, damaged: Damaged): Promise<unknown>;
+  /** What a deletion that was cut off has left, of the object as it was last known, and what helps. */
+  cutOff?(object: T): string;
   /** On a copy, before it is encoded. */
   toStorage?(object: T): void;
   /** On an object just read. */

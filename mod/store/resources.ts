@@ -351,14 +351,25 @@ export class Resources {
     if (mode.resourceVersion && mode.resourceVersion !== found.object.metadata.resourceVersion) {
       throw fromStoreError(new StoreError("conflict", ""), resource);
     }
-    const before = STORE_RULES.get(kind)?.beforeDelete;
+    const rules = STORE_RULES.get(kind);
     let object: T = found.object;
     let revision = mode.resourceVersion;
-    if (before) {
-      object = await before(this, object, mode);
-      if (revision) revision = object.metadata.resourceVersion;
+    try {
+      if (rules?.beforeDelete) {
+        object = await rules.beforeDelete(this, object, mode);
+        if (revision) revision = object.metadata.resourceVersion;
+      }
+      await this.#do(resource, () => this.store.delete(found.key, revision));
+    } catch (error) {
+      const failed = fromStoreError(error, resource);
+      const lost = failed instanceof ResourceError && failed.kind === "unavailable";
+      if (!lost || !rules?.cutOff) throw failed;
+      throw new ResourceError(
+        "unavailable",
+        resource,
+        `${failed.message}; ${rules.cutOff(object)}`,
+      );
     }
-    await this.#do(resource, () => this.store.delete(found.key, revision));
     return object;
   }
 

@@ -122,6 +122,8 @@ Deno.test("names come out of the datastore, in the namespace that is meant", asy
     assert.deepEqual(await lines("get", "np", "-A", ""), ["web"]);
     assert.deepEqual(await lines("get", "np", "-n", ""), ["default", "shop"]);
     assert.deepEqual(await lines("get", "np", "--namespace=s"), ["--namespace=shop"]);
+    // No Namespace object says it here, only the policy in it.
+    assert.deepEqual(await lines("get", "np", "-n", ""), ["default", "shop"]);
     const again = await cluster.run(["__complete", "--", "get", "ippool", "p"], {
       name: "calicoctl",
     });

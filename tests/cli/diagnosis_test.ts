@@ -172,6 +172,12 @@ Deno.test({
       assert.match(files.get("proc/net_dev")!, /lo:/);
       assert.match(files.get("hostname")!, /\S/);
       assert.match(files.get("environment")!, /^TORTIE_RUN_DIR=/m);
+      await Deno.writeTextFile(
+        `${folder}/set.json`,
+        '{"apiVersion":"projectcalico.org/v3",' +
+          '"kind":"GlobalNetworkSet","metadata":{"name":"n"}}',
+      );
+      await run("apply", "-f", `${folder}/set.json`);
       await run("datastore", "migrate", "lock");
       await Deno.writeTextFile(`${folder}/e.yaml`, await run("datastore", "migrate", "export"));
       await run("datastore", "import", "-f", `${folder}/e.yaml`);

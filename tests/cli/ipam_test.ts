@@ -108,6 +108,10 @@ test("ipam check: faults are found, explained and reported; exit 1", async (clus
   await cluster.store.delete(pool);
   const again = await cluster.run("ipam check");
   assert.match(again.out, / lies in no pool: its addresses are given to nobody new/);
+  // calicoctl's exit code says that the check was made.
+  assert.equal(again.exit, 1);
+  const calicoctl = await cluster.run("ipam check", { name: "calicoctl" });
+  assert.deepEqual([calicoctl.exit, calicoctl.out], [0, again.out]);
 });
 
 test("ipam check: a report that cannot be written, a datastore that is not there", async (cluster) => {

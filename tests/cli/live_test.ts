@@ -109,6 +109,23 @@ const methods = (answer: NodeStatus) => ({
 });
 
 test(
+  "node status under the name calicoctl begins as calicoctl's",
+  async (cluster) => {
+    const { exit, out } = await cluster.run("node status", { name: "calicoctl" });
+    assert.equal(exit, 0);
+    assert.match(out, /^Calico process is running\.\n\nIPv4 BGP status\n\+-/);
+    assert.match(out, /\n\nThe node service of n1 is running \(.*\n\nEndpoints: /);
+    const away = await cluster.run("node status", {
+      name: "calicoctl",
+      env: { TORTIE_RUN_DIR: "/nowhere" },
+    });
+    assert.equal(away.exit, 1);
+    assert.match(away.err, /^Calico process is not running: .* Start it with `tortie node run`/);
+  },
+  methods(status),
+);
+
+test(
   "node status shows peers as calicoctl does, endpoints, and the last error",
   async (cluster) => {
     const { exit, out } = await cluster.run("node status");

@@ -111,9 +111,64 @@ test("where the store is: flag over environment over configuration over the node
     const refused = await cluster.run(["get", "node", "-c", calicoctl]);
     assert.match(refused.err, /calicoctl\.cfg says etcdv3, but no endpoint is named/);
     assert.equal((await cluster.run("get node -c /nowhere.yaml")).exit, 1);
+    // What the command line says counts before any variable, and -c must name something.
+    const own = await cluster.file("own.yaml", `store: ${mine}\n`);
+    for (const name of ["tortie", "calicoctl"]) {
+      const env = { TORTIE_STORE: socket, ETCD_ENDPOINTS: "http://127.0.0.1:1" };
+      const get = async (...words: string[]) =>
+        await cluster.run(["get", "gnetsets", "-o", "name", ...words], { env, name });
+      assert.equal((await get("-c", own)).out, "globalnetworkset/mine\n");
+      assert.equal((await get()).out, "globalnetworkset/others\n");
+      assert.equal((await get("-c", "")).out, "globalnetworkset/others\n");
+      const absent = await get("-c", "/nowhere.yaml");
+      assert.deepEqual([absent.exit, absent.out], [1, ""]);
+      assert.match(absent.err, /\/nowhere\.yaml cannot be read/);
+      const empty = await get("-c", await cluster.file("empty.cfg", "# nothing\n"));
+      assert.deepEqual([empty.exit, empty.out], [1, ""]);
+      assert.match(empty.err, /empty\.cfg names no datastore; want store: WHERE/);
+      const write = await cluster.run(["apply", "-f", "-", "-c", own], {
+        ...set("written"),
+        env,
+        name,
+      });
+      assert.equal(write.exit, 0);
+      assert.match((await get("-c", own)).out, /written/);
+      assert.doesNotMatch((await get()).out, /written/);
+      assert.equal((await cluster.run("delete globalnetworkset written")).exit, 0);
+    }
+    const two = await cluster.run(["get", "node", "-c", own, "--context", "prod"]);
+    assert.equal(two.exit, 2);
+    assert.match(two.err, /--context prod is one of the Kubernetes API, and .* names/);
+    assert.match(
+      (await command(["--help"])).out,
+      /--store WHERE, -c FILE, --context NAME,\nTORTIE_/,
+    );
   } finally {
     await other.close();
   }
+});
+
+Deno.test("a store's file is made by what fills it, never by a slip in what reads", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "tortie-cli-" });
+  try {
+    const env = { TORTIE_STORE: `kv:${folder}/typo.kv` };
+    for (const words of [["get", "ippools"], ["delete", "ippool", "p"], ["ipam", "check"]]) {
+      const { exit, err } = await command(words, { env });
+      assert.equal(exit, 3);
+      assert.match(err, /typo\.kv \(TORTIE_STORE\): no such file/);
+    }
+    assert.deepEqual([...Deno.readDirSync(folder)], []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+test("calicoctl names no command that it does not have", async (cluster) => {
+  const env = { TORTIE_RUN_DIR: "/nowhere", TORTIE_STATE_DIR: "/nowhere" };
+  const { exit, err } = await cluster.run("get ippools", { env, name: "calicoctl" });
+  assert.equal(exit, 1);
+  assert.match(err, /Name a datastore with -c FILE or in the environment/);
+  assert.doesNotMatch(err, /--store|datastore serve/);
 });
 
 Deno.test("an embedded store is opened where nobody serves it, and closed again", async () => {

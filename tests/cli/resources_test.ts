@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "./harness.ts";
+import { networkSetKind } from "../../mod/model/network_set.ts";
 import { parseYaml } from "../../mod/cli/yaml.ts";
 
 const POOLS = `apiVersion: projectcalico.org/v3
@@ -439,4 +440,72 @@ test("fields of a newer version survive every rewrite, and slips are still slips
   await ok("apply -f -", stdin);
   await survived("apply of an older file", false);
   assert.equal((await stored()).spec.order, 1);
+});
+
+const NETWORK_SETS = ["default", "shop"].map((namespace) =>
+  `{apiVersion: projectcalico.org/v3, ` +
+  `kind: NetworkSet, metadata: {name: s, namespace: ${namespace}, labels: {a: b}}}`
+).join("\n---\n");
+
+test("an empty -n, of a variable that is not set, is none", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: NETWORK_SETS });
+  for (const name of ["tortie", "calicoctl"]) {
+    const run = (...words: string[]) => cluster.run([...words, "-n", ""], { name });
+    assert.equal((await run("get", "networksets", "-o", "name")).out, "networkset/s\n");
+    assert.equal((await run("get", "networkset", "s")).exit, 0);
+    assert.equal((await run("label", "networkset", "s", `${name}=x`)).exit, 0);
+    assert.equal(
+      (await run("patch", "networkset", "s", "-p", "{spec: {nets: [10.0.0.1]}}")).exit,
+      0,
+    );
+    const [there, shop] = await Promise.all(
+      ["default", "shop"].map((n) => cluster.resources.get(networkSetKind, "s", n)),
+    );
+    assert.equal(there?.metadata.labels?.[name], "x");
+    assert.equal(shop?.metadata.labels?.[name], undefined);
+    assert.equal((await run("delete", "networkset", "s")).exit, 0);
+    assert.equal((await run("apply", "-f", "-")).exit, 1);
+    const back = await cluster.run(["apply", "-n", "", "-f", "-"], { stdin: NETWORK_SETS, name });
+    assert.equal(back.exit, 0);
+  }
+});
+
+test("--export: for whole lists and files too; calicoctl for objects by name alone", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: NETWORK_SETS });
+  const metadata = async (line: string, name = "tortie") => {
+    const { out } = await cluster.run(`get ${line} -o json --export`, { name });
+    const value = JSON.parse(out);
+    return (value.items ?? [value]).map((object: any) =>
+      Object.keys(object.metadata).sort().join()
+    );
+  };
+  assert.deepEqual(await metadata("networksets"), ["labels,name"]);
+  assert.deepEqual(await metadata("networkset s"), ["labels,name"]);
+  const file = await cluster.file("s.yaml", NETWORK_SETS.split("\n---")[0]);
+  assert.deepEqual(await metadata(`-f ${file}`), ["labels,name"]);
+  // Of all namespaces, each object keeps its own.
+  assert.deepEqual(await metadata("networksets -A"), Array(2).fill("labels,name,namespace"));
+  const whole = "creationTimestamp,labels,name,namespace,resourceVersion,uid";
+  assert.deepEqual(await metadata("networksets", "calicoctl"), [whole]);
+  assert.deepEqual(await metadata("networkset s", "calicoctl"), ["labels,name"]);
+  assert.match(
+    (await cluster.run("get --help", { name: "calicoctl" })).out,
+    /ignored for whole kinds/,
+  );
+});
+
+test("columns of the user's choice have no other among them", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: NETWORK_SETS });
+  for (const name of ["tortie", "calicoctl"]) {
+    const { out } = await cluster.run("get networksets -A -o custom-columns=NAME", { name });
+    assert.match(out, /^NAME\s*\ns\s*\ns\s*\n/);
+  }
+});
+
+test("a short option's value may follow a = as for kubectl", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: POOLS });
+  for (const words of ["-o=name", "-oname", "-o name", "--output=name"]) {
+    const { out, err } = await cluster.run(`get ippool pool-a ${words}`);
+    assert.deepEqual([out, err], ["ippool/pool-a\n", ""]);
+  }
 });

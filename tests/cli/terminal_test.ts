@@ -53,3 +53,12 @@ Deno.test("long work says how far it is at a terminal, and leaves nothing behind
     assert.ok(count < 10_000, shown);
   }
 });
+
+Deno.test("a full disk is told in one sentence, wherever the output goes", async () => {
+  for (const words of ["--help", "version", "node checksystem"]) {
+    const text = await screen(["sh", "-c", `${BINARY} ${words} 2>&1 >/dev/full; echo "rc $?"`]);
+    assert.match(text, /^error: standard output cannot be written: No space left .*\nrc 1\n$/);
+  }
+  // Nobody can be told, but the exit code.
+  assert.equal(await screen(["sh", "-c", `${BINARY} apply 2>/dev/full; echo $?`]), "2\n");
+});

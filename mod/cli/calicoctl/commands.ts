@@ -6,7 +6,8 @@ const CONFIG: Flag = {
   short: "c",
   type: "string",
   default: "/etc/calico/calicoctl.cfg",
-  usage: "File that says how the datastore is reached, YAML or JSON",
+  usage:
+    "File that says how the datastore is reached, YAML or JSON; given, it counts before any variable",
   completes: "file",
 };
 const NAMESPACE: Flag = {
@@ -144,7 +145,12 @@ const RESOURCES: readonly CalicoctlCommand[] = [
         usage: "As --all-namespaces",
         hidden: true,
       },
-      { name: "export", type: "bool", usage: "Without what belongs to this cluster alone" },
+      {
+        name: "export",
+        type: "bool",
+        usage:
+          "Objects by name without what belongs to this cluster alone (ignored for whole kinds, and with -f)",
+      },
     ],
     load: async () => ({ run: (await resources()).get }),
   },

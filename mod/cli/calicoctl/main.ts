@@ -2,7 +2,7 @@
  * The command line under the name calicoctl: calicoctl's commands, flags, words and exit codes (0, and
  * 1 for whatever went wrong). The actions are tortie's own where they say the same in both.
  */
-import type { Action, Call } from "../command.ts";
+import { type Action, type Call, dropEmpty } from "../command.ts";
 import { CliError, EXIT, type Io } from "../io.ts";
 import { type CalicoctlCommand, childrenOf } from "./command.ts";
 import { CALICOCTL_COMMANDS } from "./commands.ts";
@@ -85,6 +85,7 @@ async function callOf({ command, flags, operands }: Parsed, io: Io): Promise<Cal
       ? String(value)
       : value;
   }
+  dropEmpty(options);
   if (options.allNamespacesA === true) options.allNamespaces = true;
   return { args: operands, options, io, program: PROGRAM };
 }

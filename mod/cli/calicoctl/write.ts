@@ -8,7 +8,7 @@ import { type Manifest, parseManifest, resolveKind } from "../../model/manifest.
 import type { AnyKind } from "../../model/kinds.ts";
 import type { Resource } from "../../model/resource.ts";
 import { ModelError, unknownFields } from "../../model/validate.ts";
-import { ResourceError } from "../../store/resource_error.ts";
+import { ResourceError, resourceName } from "../../store/resource_error.ts";
 import type { Resources } from "../../store/resources.ts";
 import { strangeFieldsOf } from "../checked.ts";
 import { type Action, type Call, flagOption, listOption, textOption } from "../command.ts";
@@ -16,7 +16,7 @@ import { withResources } from "../context.ts";
 import { readObjects, type SourceObject } from "../documents.ts";
 import { CliError, EXIT, failure } from "../io.ts";
 import { otherNamespace } from "../kind_argument.ts";
-import { exitOf, partialSuccess, success } from "../report.ts";
+import { exitOf, isLost, lostMidway, partialSuccess, success } from "../report.ts";
 import { progress } from "../terminal.ts";
 import { calicoctlText } from "../voice.ts";
 import { VERBS } from "../write.ts";
@@ -55,12 +55,20 @@ async function run(call: Call, word: Word): Promise<number> {
         const exists = error instanceof ResourceError && error.kind === "exists";
         if (exists && flagOption(call, "skipExists")) continue;
         if (!(error instanceof ModelError) && exitOf(error) === undefined) throw error;
+        if (isLost(error)) {
+          line.end();
+          const { metadata } = object.source.value as Resource;
+          const next = resourceName(object.kind.kind, metadata.name, metadata.namespace);
+          const [total, done] = [objects.length, i - failures.length];
+          const lost = lostMidway(error, { past: PAST[word], done, total, next });
+          throw failure(`hit error: [${[...failures, lost].map(calicoctlText).join(" ")}]`);
+        }
         failures.push(error as Error);
       }
     }
     line.end();
   };
-  await (word === "validate" ? each() : withResources(call, each));
+  await (word === "validate" ? each() : withResources(call, each, { make: word !== "replace" }));
   return report(call, word, objects.map(({ kind }) => kind.kind), failures);
 }
 

@@ -35,10 +35,6 @@ export async function valuesFor(
 }
 
 async function asked(question: Question, call: Call): Promise<string[]> {
-  // A file that is named and not there would be made.
-  const store = String(call.options.store ?? call.io.env("TORTIE_STORE") ?? "");
-  const file = store.startsWith("kv:") ? store.slice(3) : store.endsWith(".kv") ? store : undefined;
-  if (file !== undefined) await Deno.stat(file.replace(/^\/\//, ""));
   return await withResources(call, (resources) => namesOf(question, resources));
 }
 
@@ -47,10 +43,14 @@ async function namesOf(
   resources: Resources,
 ): Promise<string[]> {
   if (what === "nodes") return names(await resources.list(nodeKind));
-  if (what === "namespaces") {
-    return [...new Set(["default", ...names(await resources.list(namespaceKind))])].sort();
-  }
   const kind = kindByName((typed ?? "").split("/")[0]);
+  if (what === "namespaces") {
+    const known = ["default", ...names(await resources.list(namespaceKind))];
+    // Where no Kubernetes is, namespaces are what objects say; those of the kind that is typed.
+    const { items } = kind?.namespaced ? await resources.list(kind) : { items: [] };
+    return [...new Set([...known, ...items.flatMap(({ metadata }) => metadata.namespace ?? [])])]
+      .sort();
+  }
   if (!kind) return [];
   const namespace = kind.namespaced && options["all-namespaces"] !== true
     ? String(options.namespace ?? "default")

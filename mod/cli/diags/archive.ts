@@ -38,10 +38,11 @@ export class Collection {
   /** Writes it for this user alone; a failure leaves no file. */
   async write(folder: string, name: string): Promise<string> {
     if (this.#errors.length > 0) this.put("errors.txt", this.#errors.map((e) => `${e}\n`).join(""));
-    const path = `${folder.replace(/\/+$/, "")}/${name}`;
+    let path = `${folder.replace(/\/+$/, "")}/${name}`;
     let made = false;
     try {
-      const file = await Deno.open(path, { write: true, createNew: true, mode: 0o600 });
+      const [file, free] = await createNew(path);
+      path = free;
       made = true;
       await ReadableStream.from(tar(this.#files.values()))
         .pipeThrough(new CompressionStream("gzip"))
@@ -60,6 +61,18 @@ export class Collection {
       .join("/");
     if (safe.length <= 240 && !this.#files.has(safe)) return safe;
     return `${safe.slice(0, 200)}-${this.#files.size}`;
+  }
+}
+
+/** A new file; one that is there (of the same second) is kept, and the next gets `-2`. */
+async function createNew(path: string): Promise<[Deno.FsFile, string]> {
+  for (let n = 1;; n++) {
+    const free = n === 1 ? path : path.replace(/(\.tar\.gz)?$/, `-${n}$1`);
+    try {
+      return [await Deno.open(free, { write: true, createNew: true, mode: 0o600 }), free];
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists) || n === 100) throw error;
+    }
   }
 }
 
