@@ -46,7 +46,8 @@ const NAMESPACE: OptionSpec = {
 const FILES: readonly OptionSpec[] = [
   {
     flags: "-f, --filename <file>",
-    description: "file or directory of resources, YAML or JSON; - for standard input",
+    description:
+      "file (up to 64 MiB) or directory of resources, YAML or JSON; - for standard input",
     repeat: true,
     completes: "file",
   },
@@ -77,7 +78,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     ],
     summary: "show resources",
     description: "Shows resources: all of a kind, some by name, or those that a file names. " +
-      "YAML and JSON output can be fed back into apply.",
+      "YAML and JSON output can be fed back into apply, but for kinds that only read.",
     options: [
       {
         flags: "-o, --output <format>",

@@ -6,6 +6,7 @@
 import { isListObject, listItems } from "../model/list_object.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
+import { splitList } from "./yaml_list.ts";
 
 export interface SourceObject {
   readonly value: unknown;
@@ -105,8 +106,52 @@ function fileError(file: string, error: unknown): unknown {
   return error;
 }
 
-/** Objects of a text of at most `max` characters; `name` is the file's, for messages. */
-export function objectsOf(text: string, name: string, max = MAX_BYTES): SourceObject[] {
+/**
+ * Objects of a text of at most `max` characters; `name` is the file's, for messages. A list of more than
+ * `whole` characters is read in pieces.
+ */
+export function objectsOf(
+  text: string,
+  name: string,
+  max = MAX_BYTES,
+  whole = 1024 * 1024,
+): SourceObject[] {
+  if (text.length <= max && text.length > whole) {
+    const pieces = inPieces(text, name, whole);
+    if (pieces) return pieces;
+  }
+  return objectsIn(text, name, max);
+}
+
+/** undefined where the text is no such list, or has a fault: then it is read as a whole, and told. */
+function inPieces(text: string, name: string, whole: number): SourceObject[] | undefined {
+  const split = splitList(text, Math.min(whole, 256 * 1024));
+  if (!split) return undefined;
+  try {
+    const frames = split.frame === undefined ? [] : parseYaml(split.frame, name);
+    const frame = frames[0]?.value;
+    if (split.frame !== undefined && (frames.length !== 1 || !isListObject(frame))) {
+      return undefined;
+    }
+    const framed = (items: unknown) =>
+      isListObject(frame) && Array.isArray(items) ? listItems({ ...frame, items }) : items;
+    return split.pieces.flatMap(({ text, before }) =>
+      objectsIn(text, name, MAX_BYTES, before, framed)
+    );
+  } catch (error) {
+    if (error instanceof YamlError || error instanceof CliError) return undefined;
+    throw error;
+  }
+}
+
+/** `before`: lines that stand before the text in the file; `framed`: what it is in the whole. */
+function objectsIn(
+  text: string,
+  name: string,
+  max: number,
+  before = 0,
+  framed = (value: unknown) => value,
+): SourceObject[] {
   let documents;
   try {
     documents = parseYaml(text, name, max);
@@ -115,8 +160,9 @@ export function objectsOf(text: string, name: string, max = MAX_BYTES): SourceOb
     throw error;
   }
   return documents.flatMap((document) => {
-    const at = (path: string) => `${name}:${document.lineOf(path)}: document ${document.number}`;
-    return itemsOf(document.value, "").map(({ value, path }): SourceObject => ({
+    const at = (path: string) =>
+      `${name}:${before + document.lineOf(path)}: document ${document.number}`;
+    return itemsOf(framed(document.value), "").map(({ value, path }): SourceObject => ({
       value,
       where: at(path),
       at: (inner) => at(path === "" ? inner : `${path}.${inner}`),

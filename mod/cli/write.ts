@@ -5,8 +5,10 @@
  * `calicoctl/write.ts`.)
  */
 import type { AnyKind } from "../model/kinds.ts";
-import type { Manifest } from "../model/manifest.ts";
+import { type Manifest, resolveKind } from "../model/manifest.ts";
 import type { Resource } from "../model/resource.ts";
+import { ModelError, readObject } from "../model/validate.ts";
+import { STORE_RULES } from "../store/resource_rules.ts";
 import { ResourceError, resourceName } from "../store/resource_error.ts";
 import type { Resources, WriteMode } from "../store/resources.ts";
 import { type Call, flagOption, listOption, textOption } from "./command.ts";
@@ -127,9 +129,29 @@ export async function readChecked(call: Call, word: string): Promise<CheckedObje
     recursive: flagOption(call, "recursive"),
     skipEmpty: flagOption(call, "skipEmpty"),
   });
-  return checkAll(sources, call.io, {
+  const own = word === "create" ? sources : sources.filter((source) => {
+    if (!isBuiltIn(source.value)) return true;
+    call.io.stderr(`${source.where}: passed over: it is built in, and as it always is\n`);
+    return false;
+  });
+  return checkAll(own, call.io, {
     namespace: textOption(call, "namespace"),
     // What is stored may have fields that only a newer version knows (refuseStrangeFields).
     keepUnknown: word === "apply" || word === "replace",
   });
+}
+
+/** An object that is there without being stored, as `get` prints it: there is nothing to write. */
+function isBuiltIn(value: unknown): boolean {
+  try {
+    const { kind } = resolveKind(value);
+    const { metadata } = value as Partial<Resource>;
+    const builtIn = STORE_RULES.get(kind)?.builtIn
+      ?.find((object) => object.metadata.name === metadata?.name);
+    if (!builtIn) return false;
+    return JSON.stringify(readObject(kind, value).spec) === JSON.stringify(builtIn.spec);
+  } catch (error) {
+    if (error instanceof ModelError) return false;
+    throw error;
+  }
 }

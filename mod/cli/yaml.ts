@@ -34,7 +34,7 @@ export interface YamlDocument {
 }
 
 /** The most that is read of one file or of standard input. */
-export const MAX_BYTES = 4 * 1024 * 1024;
+export const MAX_BYTES = 64 * 1024 * 1024;
 /** Nodes that aliases may stand for; a bomb of nested aliases has thousands of millions. */
 const MAX_ALIASES = 100;
 

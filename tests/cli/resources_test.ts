@@ -509,3 +509,39 @@ test("a short option's value may follow a = as for kubectl", async (cluster) => 
     assert.deepEqual([out, err], ["ippool/pool-a\n", ""]);
   }
 });
+
+test("what get prints goes through apply: the built-in profile, and a list of many MiB", async (cluster) => {
+  await cluster.run("apply -f -", {
+    stdin: "{apiVersion: projectcalico.org/v3, kind: Profile, metadata: {name: mine}}",
+  });
+  const { out: profiles } = await cluster.run("get profiles -o yaml");
+  assert.match(profiles, /projectcalico-default-allow/);
+  const again = await cluster.run("apply -f -", { stdin: profiles });
+  assert.deepEqual([again.exit, again.out], [0, "Successfully applied 1 'Profile' resource(s)\n"]);
+  assert.match(again.err, /passed over: it is built in/);
+  const { out: one } = await cluster.run("get profile projectcalico-default-allow -o yaml");
+  const changed = one.replaceAll("action: Allow", "action: Deny");
+  const refused = await cluster.run("apply -f -", { stdin: changed });
+  assert.equal(refused.exit, 1);
+  assert.match(refused.err, /"projectcalico-default-allow" is built in and cannot be written/);
+  // More than was once taken; a list whose objects are large, so that the test is quick.
+  const note = "x".repeat(200_000);
+  const sets = Array.from({ length: 30 }, (_, i) => ({
+    apiVersion: "projectcalico.org/v3",
+    kind: "GlobalNetworkSet",
+    metadata: { name: `s${i}`, annotations: { note } },
+  }));
+  assert.equal((await cluster.run("apply -f -", { stdin: JSON.stringify(sets) })).exit, 0);
+  for (const format of ["yaml", "json"]) {
+    for (const name of ["tortie", "calicoctl"]) {
+      const { out } = await cluster.run(`get gnetsets -o ${format}`);
+      assert(out.length > 5 * 1024 * 1024);
+      const file = await cluster.file(`all.${format}`, out);
+      const { exit, out: said } = await cluster.run(`apply -f ${file}`, { name });
+      assert.deepEqual([exit, said], [
+        0,
+        "Successfully applied 30 'GlobalNetworkSet' resource(s)\n",
+      ]);
+    }
+  }
+});

@@ -25,7 +25,7 @@ const FILES: readonly Flag[] = [
     name: "filename",
     short: "f",
     type: "string",
-    usage: "File or folder of resources, YAML or JSON; '-' for standard input",
+    usage: "File (up to 64 MiB) or folder of resources, YAML or JSON; '-' for standard input",
     completes: "file",
   },
   { name: "recursive", short: "R", type: "bool", usage: "Folders of -f with those below them" },
