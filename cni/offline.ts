@@ -10,6 +10,10 @@
  *            Calico: what was removed from the kernel alone would leak its address
  *   CHECK    what the kernel says, and the record where the datastore can be reached
  *
+ * A service needs no credentials from the configuration, and while it runs the plugin reads none. Only
+ * here, in its place, are those of the configuration used; where they have expired, the answer names the
+ * service, with which the runtime's next try succeeds.
+ *
  * The datastore is the one that the configuration names (`"tortie": {"store": …}`, or Calico's own
  * keys), else TORTIE_STORE or Calico's variables, else the node's embedded one, which is free when its
  * service is down.
@@ -182,7 +186,12 @@ async function withStore<T>(
     store = await openDatastore(location, { waitMs: LOCK_PATIENCE, patienceMs: STORE_PATIENCE });
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
-    store = unreachable(`${absent}, and ${error.message}`);
+    store = unreachable(
+      error.kind === "denied"
+        ? `${absent}. Start it with \`systemctl start tortie\`: it has credentials of its own. In its ` +
+          `place those of the configuration were tried, and are refused: ${error.message}`
+        : `${absent}, and ${error.message}`,
+    );
   }
   try {
     return await action(store);

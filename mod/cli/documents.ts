@@ -6,6 +6,7 @@
 import { isListObject, listItems } from "../model/list_object.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
+import { withTexts } from "./scalars.ts";
 import { splitList } from "./yaml_list.ts";
 
 export interface SourceObject {
@@ -163,7 +164,7 @@ function objectsIn(
     const at = (path: string) =>
       `${name}:${before + document.lineOf(path)}: document ${document.number}`;
     return itemsOf(framed(document.value), "").map(({ value, path }): SourceObject => ({
-      value,
+      value: withTexts(value),
       where: at(path),
       at: (inner) => at(path === "" ? inner : `${path}.${inner}`),
     }));

@@ -545,3 +545,16 @@ test("what get prints goes through apply: the built-in profile, and a list of ma
     }
   }
 });
+
+test("unquoted numbers and booleans in labels and names are texts, under both names", async (cluster) => {
+  for (const name of ["tortie", "calicoctl"]) {
+    const stdin = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\n" +
+      "metadata: {name: 12, labels: {rack: 1, gpu: true}}\n";
+    const { exit, err } = await cluster.run("apply -f -", { stdin, name });
+    assert.deepEqual([exit, err], [0, ""]);
+    const { out } = await cluster.run("get globalnetworkset 12 -o json");
+    assert.deepEqual(JSON.parse(out).metadata.labels, { rack: "1", gpu: "true" });
+    assert.equal((await cluster.run("get -f -", { stdin, name })).exit, 0);
+    assert.equal((await cluster.run("delete -f -", { stdin, name })).exit, 0);
+  }
+});

@@ -1,5 +1,6 @@
 /** Complaints about the CNI plugin itself: its credentials, and the node's name. */
 import assert from "node:assert/strict";
+import { runOffline } from "../../cni/offline.ts";
 import { CniHarness, missingForCni } from "../cni/harness.ts";
 
 const missing = missingForCni();
@@ -44,6 +45,70 @@ Deno.test(
     const gone = await h.call({ command: "DEL", plugin: "calico", container: "a", netns, conf });
     assert.equal(gone.code, 0, gone.stdout);
     assert.deepEqual(await h.traces(), []);
+  },
+);
+
+Deno.test(
+  "24: without the service too, an expired token is not what has to be mended",
+  options,
+  async () => {
+    const asked: (string | null)[] = [];
+    const api = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
+      asked.push(request.headers.get("authorization"));
+      const status = { kind: "Status", apiVersion: "v1", status: "Failure", code: 401 };
+      return Response.json({ ...status, reason: "Unauthorized", message: "Unauthorized" }, {
+        status: 401,
+      });
+    });
+    const folder = await Deno.makeTempDir();
+    try {
+      const kubeconfig = `${folder}/calico-kubeconfig`;
+      await Deno.writeTextFile(
+        kubeconfig,
+        JSON.stringify({
+          apiVersion: "v1",
+          kind: "Config",
+          clusters: [{ name: "c", cluster: { server: `http://127.0.0.1:${api.addr.port}` } }],
+          users: [{ name: "u", user: { token: "expired" } }],
+          contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
+          "current-context": "x",
+        }),
+      );
+      const conf = {
+        cniVersion: "1.1.0",
+        name: "k8s-pod-network",
+        type: "calico",
+        datastore_type: "kubernetes",
+        kubernetes: { kubeconfig },
+        ipam: { type: "calico-ipam" },
+        "cni.dev/valid-attachments": [],
+      };
+      for (const command of ["DEL", "GC"]) {
+        const env = {
+          CNI_COMMAND: command,
+          CNI_CONTAINERID: "a",
+          CNI_NETNS: "",
+          CNI_IFNAME: "eth0",
+          CNI_PATH: "/opt/cni/bin",
+          CNI_ARGS: "K8S_POD_NAME=p;K8S_POD_NAMESPACE=d",
+        };
+        const stdin = new TextEncoder().encode(JSON.stringify(conf));
+        const request = { argv0: "calico", env, stdin };
+        const { exit, body } = await runOffline(request, {}, "/nowhere.sock", "no such socket");
+        assert.equal(exit, 1);
+        const { code, msg } = JSON.parse(body);
+        // The runtime tries again, and what is said first is what helps.
+        assert.equal(code, 11, msg);
+        assert.match(
+          msg,
+          /^The datastore cannot be reached now: no node service answers at .*\. Start it with `systemctl start tortie`: it has credentials of its own\..* refused: /,
+        );
+      }
+      assert(asked.includes("Bearer expired"));
+    } finally {
+      await api.shutdown();
+      await Deno.remove(folder, { recursive: true });
+    }
   },
 );
 

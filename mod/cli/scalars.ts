@@ -1,0 +1,52 @@
+/**
+ * Scalars where a text belongs: `labels: {rack: 1, gpu: true}`, `name: 12`. YAML reads a number and a
+ * boolean there; the reader that calicoctl and Kubernetes' own programs share (sigs.k8s.io/yaml) knows
+ * which field is a text and makes one, in Go's spelling: `1`, `true`, `0.5`, `1e+21`. So do we, by the
+ * kind's schema; a field that is no text, or may be one of several things, stays as it is.
+ */
+import { resolveKind } from "../model/manifest.ts";
+import { ModelError } from "../model/validate.ts";
+
+/** The object with texts where its kind has texts. What is of no known kind comes back as it is. */
+export function withTexts(value: unknown): unknown {
+  let schema: unknown;
+  try {
+    schema = resolveKind(value).kind.schema;
+  } catch (error) {
+    if (error instanceof ModelError) return value;
+    throw error;
+  }
+  return convert(schema, value);
+}
+
+function convert(schema: any, value: unknown): unknown {
+  while (schema?.wrapped) schema = schema.wrapped;
+  if (Array.isArray(value)) {
+    return schema?.item ? value.map((item) => convert(schema.item, item)) : value;
+  }
+  if (typeof value === "object" && value !== null) {
+    const members = Object.entries(value);
+    if (schema?.type === "record") {
+      return Object.fromEntries(members.map(([key, m]) => [key, convert(schema.value, m)]));
+    }
+    if (!schema?.entries) return value;
+    return Object.fromEntries(members.map(([key, member]) => {
+      const known = Object.hasOwn(schema.entries, key);
+      return [key, known ? convert(schema.entries[key], member) : member];
+    }));
+  }
+  return schema?.type === "string" ? textOf(value) : value;
+}
+
+/** Of a number without an exponent in JavaScript's spelling too; Go's exponents have two digits. */
+function textOf(value: unknown): unknown {
+  switch (typeof value) {
+    case "boolean":
+    case "bigint":
+      return String(value);
+    case "number":
+      return Number.isFinite(value) ? String(value).replace(/e([+-])(\d)$/, "e$10$2") : value;
+    default:
+      return value;
+  }
+}
