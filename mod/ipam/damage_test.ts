@@ -282,6 +282,9 @@ Deno.test("whatever stands in any record: the check ends with findings", async (
       const changed = [{ ...first, value: put(first.value, path) }, ...others];
       check({ ...sound, [part]: changed }, cluster.now);
     }),
-    { numRuns: 600 },
+    {
+      numRuns: 600,
+      examples: [["pods", ["spec"], null], ["pods", ["status"], { podIP: 7, podIPs: [{ ip: 7 }] }]],
+    },
   );
 });

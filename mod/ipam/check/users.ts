@@ -75,10 +75,12 @@ export function tunnelAddresses(node: Loose): string[] {
 
 /** Those that a pod has of the network: none in the host's, none when it is over. */
 export function podAddresses(pod: Loose): string[] {
-  const { spec = {}, status = {} } = pod ?? {};
+  // A half-written one may hold null.
+  const spec = pod?.spec ?? {}, status = pod?.status ?? {};
   if (spec.hostNetwork || status.phase === "Failed" || status.phase === "Succeeded") return [];
-  const several = list(status.podIPs).map((p) => (p as Loose)?.ip).filter((ip) => !!ip);
-  return several.length > 0 ? several : status.podIP ? [status.podIP] : [];
+  const isText = (ip: unknown) => typeof ip === "string" && ip !== "";
+  const several = list(status.podIPs).map((p) => (p as Loose)?.ip).filter(isText);
+  return several.length > 0 ? several : isText(status.podIP) ? [status.podIP] : [];
 }
 
 function endpointUser({ key, value }: Entry): AddressUser {
