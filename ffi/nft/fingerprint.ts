@@ -52,29 +52,38 @@ export function fingerprint(
   contentOf: (set: string) => number | undefined,
 ): number {
   const hash = new Hash();
-  for (const [start, end, type] of attributes(list, 0, list.byteLength)) {
-    const name = type === LIST_ELEM && start + header + 8 <= end &&
-        (list.getUint16(start + 2, true) & typeMask) === EXPR_NAME
-      ? start + header
-      : undefined;
-    if (name !== undefined && isNamed(list, name, counter)) {
-      hash.word(counter[0]);
-      continue;
-    }
-    const isLookup = name !== undefined && isNamed(list, name, lookup, 0xffffff00);
-    const set = isLookup ? setName(list, start, end) : undefined;
-    const content = set === undefined ? undefined : contentOf(set);
-    if (content === undefined) hash.range(list, start - header, end);
-    else {
-      hash.word(lookup[0]);
-      hash.word(content % 0x100000000);
-      hash.word(content / 0x100000000);
-      for (const [from, to, type] of fieldsOf(list, start, end)) {
-        if (type !== LOOKUP_SET) hash.range(list, from - header, to);
-      }
-    }
+  for (let at = 0; at + header <= list.byteLength;) {
+    const end = at + list.getUint16(at, true);
+    if (end < at + header || end > list.byteLength) break;
+    element(hash, list, at, end, contentOf);
+    at = end + 3 & ~3;
   }
   return hash.number();
+}
+
+/** One attribute of the list, with its header. */
+function element(
+  hash: Hash,
+  list: DataView,
+  at: number,
+  end: number,
+  contentOf: (set: string) => number | undefined,
+): void {
+  const start = at + header, name = start + header;
+  const isNamed = name + 8 <= end && (list.getUint16(at + 2, true) & typeMask) === LIST_ELEM &&
+    (list.getUint16(start + 2, true) & typeMask) === EXPR_NAME;
+  const first = isNamed ? list.getUint32(name) : 0;
+  if (first === counter[0] && list.getUint32(name + 4) === counter[1]) return hash.word(first);
+  const isLookup = first === lookup[0] && (list.getUint32(name + 4) & 0xffffff00) === lookup[1];
+  const set = isLookup ? setName(list, start, end) : undefined;
+  const content = set === undefined ? undefined : contentOf(set);
+  if (content === undefined) return hash.range(list, at, end);
+  hash.word(first);
+  hash.word(content % 0x100000000);
+  hash.word(content / 0x100000000);
+  for (const [from, to, type] of fieldsOf(list, start, end)) {
+    if (type !== LOOKUP_SET) hash.range(list, from - header, to);
+  }
 }
 
 /** The same for a text. */
@@ -82,15 +91,6 @@ export function fingerprintOf(text: string): number {
   const hash = new Hash();
   for (let i = 0; i < text.length; i++) hash.word(text.charCodeAt(i));
   return hash.number();
-}
-
-function isNamed(
-  view: DataView,
-  at: number,
-  [first, second]: readonly [number, number],
-  mask = 0xffffffff,
-): boolean {
-  return view.getUint32(at) === first && ((view.getUint32(at + 4) & mask) >>> 0) === second;
 }
 
 /** The set that a lookup names, if that may be an anonymous one. */

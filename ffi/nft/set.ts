@@ -28,6 +28,8 @@ export interface NftSet {
   readonly id?: number;
   readonly userdata?: Uint8Array;
   readonly handle?: number;
+  /** In an answer: its elements carry statements (counters, limits), which a lookup runs. */
+  readonly hasStatements?: boolean;
 }
 
 /** A set as messages about its elements and rules refer to it. */
@@ -53,7 +55,9 @@ const NFTA_SET_TABLE = 1,
   NFTA_SET_DESC = 9,
   NFTA_SET_ID = 10,
   NFTA_SET_USERDATA = 13,
-  NFTA_SET_HANDLE = 16;
+  NFTA_SET_HANDLE = 16,
+  NFTA_SET_EXPR = 17,
+  NFTA_SET_EXPRESSIONS = 18;
 const NFTA_SET_DESC_SIZE = 1,
   NFTA_SET_DESC_CONCAT = 2,
   NFTA_SET_FIELD_LEN = 1,
@@ -104,6 +108,7 @@ export function getSet(message: MessageCursor): NftSet | undefined {
   let size: number | undefined, fields: number[] | undefined;
   let id: number | undefined;
   let userdata: Uint8Array | undefined;
+  let hasStatements: boolean | undefined;
   for (const a = message.attributes(NFGENMSG); a.next();) {
     switch (a.type) {
       case NFTA_SET_TABLE:
@@ -136,6 +141,10 @@ export function getSet(message: MessageCursor): NftSet | undefined {
       case NFTA_SET_USERDATA:
         userdata = a.bytes();
         break;
+      case NFTA_SET_EXPR:
+      case NFTA_SET_EXPRESSIONS:
+        hasStatements = true;
+        break;
       case NFTA_SET_DESC:
         for (const d = a.nested(); d.next();) {
           if (d.type === NFTA_SET_DESC_SIZE) size = d.be32();
@@ -158,6 +167,7 @@ export function getSet(message: MessageCursor): NftSet | undefined {
     id,
     userdata,
     handle,
+    hasStatements,
   };
 }
 

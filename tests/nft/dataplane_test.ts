@@ -402,6 +402,10 @@ const damages: Record<string, string | ((listing: string) => string)> = {
     underComment(listing, "0x00010000 return", (rule) => rule.replace("== 0x", "!= 0x")),
   "every address in a set": "add element ip calico cali40s-peers { * }",
   "every interface in a map": "add element ip calico cali-from-wl-dispatch { * : accept }",
+  "a set whose elements have limits": (listing) =>
+    `flush ruleset\n${
+      listing.replace(/(set cali40s-peers \{[^}]*?type ipv4_addr)/, "$1\nlimit rate 1/minute")
+    }`,
   "a set that takes no more": (listing) =>
     `flush ruleset\n${listing.replace(/(set cali40s-peers \{[^}]*?type ipv4_addr)/, "$1\nsize 1")}`,
   "a rule too much": "add rule ip calico filter-FORWARD counter accept",

@@ -74,7 +74,7 @@ export function setDefinition(
 /** Whether a set of the kernel is of the kind that is wanted. */
 export function isSameSet(found: NftSet, wanted: NftSet): boolean {
   return found.flags === wanted.flags && found.keyType === wanted.keyType &&
-    (found.size ?? 0) === (wanted.size ?? 0) &&
+    (found.size ?? 0) === (wanted.size ?? 0) && !found.hasStatements &&
     found.keyLength === wanted.keyLength && found.dataType === wanted.dataType;
 }
 

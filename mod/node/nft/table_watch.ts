@@ -17,6 +17,9 @@ const PATIENCE = 5000;
 /** Milliseconds for which a touch is worth a word in the node's status. */
 const WORTH_A_WORD = 600_000;
 
+/** As many programs are told apart; a name is quickly changed. */
+const MOST_PROGRAMS = 20;
+
 /** What one program did. */
 interface Touches {
   readonly tables: Set<string>;
@@ -57,8 +60,8 @@ export class TableWatch {
     switch (event.event) {
       case "foreign":
         this.#since ??= this.#now();
-        this.#by = event.program;
-        return this.#touched(event.program, `${nftFamily(event.family)} ${event.table}`);
+        this.#by = nameOf(event.program);
+        return this.#touched(this.#by, `${nftFamily(event.family)} ${event.table}`);
       case "lost":
         this.#since ??= this.#now();
         return;
@@ -103,7 +106,7 @@ export class TableWatch {
         continue;
       }
       notes.push(
-        `${nameOf(program)} changed our nf_tables (${[...tables].join(", ")}) ${times(count)}, ` +
+        `${program} changed our nf_tables (${[...tables].join(", ")}) ${times(count)}, ` +
           `last at ${date.toISOString().slice(0, 19)}Z; what others change there is undone`,
       );
     }
@@ -115,7 +118,9 @@ export class TableWatch {
     if (this.#untold.size > 0) this.#tell();
   }
 
-  #touched(program: string, table: string): void {
+  #touched(by: string, table: string): void {
+    const isNew = !this.#touches.has(by) && this.#touches.size >= MOST_PROGRAMS;
+    const program = isNew ? "further programs" : by;
     const date = new Date(), last = this.#now();
     const known = this.#touches.get(program) ?? { tables: new Set(), count: 0, last, date };
     this.#touches.set(program, { ...known, count: known.count + 1, last, date });
@@ -143,9 +148,9 @@ export class TableWatch {
   }
 }
 
-/** The kernel tells the first 15 bytes of a thread's name; of some commits none. */
+/** The kernel tells the first 15 bytes of a thread's name, which may be any; of some commits none. */
 function nameOf(program: string): string {
-  return program || "an unknown program";
+  return program.replaceAll(/[^\x21-\x7e]/g, "?") || "an unknown program";
 }
 
 function times(count: number): string {

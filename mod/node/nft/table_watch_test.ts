@@ -138,6 +138,11 @@ Deno.test("the status names for a while who has changed our tables", () => {
     /^nft changed our nf_tables \(ip calico, ip6 calico\) 2 times, last at \d{4}-\S+Z; what others/,
   );
   assert.match(two, /^an unknown program changed our nf_tables \(ip calico\) once/);
+  for (let i = 0; i < 1000; i++) h.watch.heard(foreign(`evil\n${i}`));
+  const notes = h.watch.notes();
+  assert.equal(notes.length, 21);
+  assert.match(notes[2], /^evil\?0 changed/);
+  assert.match(notes[20], /^further programs changed our nf_tables \(ip calico\) 982 times/);
   h.pass(601_000);
   assert.deepEqual(h.watch.notes(), []);
 });

@@ -285,7 +285,7 @@ export function readContent(
     const kind = kinds.find((k) => {
       const { flags, keyLength, keyType, size } = setDefinition(name, family, set.name, k);
       return flags === set.flags && keyLength === set.keyLength && keyType === set.keyType &&
-        size === set.size;
+        size === set.size && !set.hasStatements;
     });
     const members = kind ? [...readMembers(kind, family, elements)].map((m) => m.join(" ")) : [];
     sets[set.name] = { kind: kind ?? "unknown", members: members.sort() };
