@@ -421,12 +421,14 @@ Deno.test(
         async () => {
           // What is touched while a line is not due is told with the next one.
           const told = () => logged("another program changed our nf_tables");
-          const before = (await told()).length;
+          const before = (await told()).length, began = performance.now();
           assert.ok(before >= 1, "the first touch has its line at once");
           for (let i = 0; i < 20; i++) await nft("add chain ip calico strange");
           await until("a line more", 15_000, async () => (await told()).length > before);
           const lines = await told();
-          assert.ok(lines.length <= before + 2, `${lines.length - before} lines for 20 touches`);
+          // At most one each ten seconds, however long a loaded machine takes for this.
+          const most = 2 + Math.floor((performance.now() - began) / 10_000);
+          assert.ok(lines.length - before <= most, `${lines.length - before} lines for 20 touches`);
           for (const line of lines) assert.equal(JSON.parse(line).program, "nft");
           assert.match(lines.at(-1)!, /"tables":"ip calico"/);
           const { warnings } = await status();
