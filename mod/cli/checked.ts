@@ -25,8 +25,12 @@ export function checkAll(
   const faults: string[] = [];
   for (const source of sources) {
     try {
-      const manifest = parseManifest(source.value, options);
+      const manifest = parseManifest(source.value, { ...options, write: true });
       faults.push(...namespaceFaults(manifest, source, options.namespace));
+      const { kind: { kind, readOnly } } = manifest;
+      if (readOnly) {
+        faults.push(`${source.where}: a ${kind} cannot be written by users: ${readOnly}`);
+      }
       checked.push({ ...manifest, source });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;

@@ -75,14 +75,6 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
     io.stdout("No resources specified\n");
     return EXIT.ok;
   }
-  const readOnly = checked.find(({ kind }) => kind.readOnly);
-  if (readOnly) {
-    throw new CliError(
-      EXIT.failed,
-      `${readOnly.source.where}: a ${readOnly.kind.kind} cannot be written by users: ` +
-        readOnly.kind.readOnly,
-    );
-  }
   const kinds = checked.map(({ kind }) => kind.kind);
   return await withResources(call, async (resources) => {
     await refuseStrangeFields(checked, resources);

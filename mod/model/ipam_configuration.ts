@@ -61,4 +61,9 @@ export const ipamConfigurationKind: Kind<IPAMConfiguration, IPAMConfigurationInp
     }
     return issues;
   },
+  checkWrite: ({ spec }) =>
+    spec.maxBlocksPerHost === 0 || spec.strictAffinity ? [] : [{
+      path: "spec.maxBlocksPerHost",
+      message: `${spec.maxBlocksPerHost} needs strictAffinity: true`,
+    }],
 };

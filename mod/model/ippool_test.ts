@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { formatIp, formatPrefix, ipFromBigInt, prefixOf } from "../net/mod.ts";
-import { type IPPool, ippoolKind, isAllocatable } from "./ippool.ts";
+import { ippoolKind, isAllocatable } from "./ippool.ts";
 import {
   encodeObject,
   ModelError,
@@ -12,7 +12,7 @@ import {
 
 const pool = (spec: Record<string, unknown>) => ({ metadata: { name: "p" }, spec });
 
-function refusal(spec: Record<string, unknown>, options: ParseOptions<IPPool> = {}): string {
+function refusal(spec: Record<string, unknown>, options: ParseOptions = {}): string {
   try {
     parseObject(ippoolKind, pool(spec), options);
     return "";

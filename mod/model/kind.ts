@@ -44,6 +44,8 @@ export interface Kind<T extends Resource = Resource, Input = T> {
   readonly wideColumns?: readonly Column<T>[];
   /** Defaults that hang on other fields, and canonical forms. Changes the object in place. */
   complete?(object: T): void;
+  /** Names and labels that follow from the spec, of a user's object, before its checks. In place. */
+  prepare?(object: T): void;
   /**
    * Faults that a user's v3 object has, but that an object of crd.projectcalico.org/v1 may have:
    * `complete` puts them right then, and they become warnings.
@@ -51,6 +53,11 @@ export interface Kind<T extends Resource = Resource, Input = T> {
   hostBits?(object: T): Issue[];
   /** Rules across fields, and names that are reserved. The object is complete. */
   check?(object: T): Issue[];
+  /**
+   * Rules that Calico's validator does not know and its client has for each write: of the object alone,
+   * so that `validate` can tell of them too (those beside other objects: mod/store/resource_rules.ts).
+   */
+  checkWrite?(object: T): Issue[];
   /** Has a form of group crd.projectcalico.org/v1. */
   readonly crd?: boolean;
   /** Fields that we do not know are accepted in a user's file too (kinds of which we read a part). */

@@ -15,6 +15,7 @@ import {
   stringMap,
 } from "./fields.ts";
 import { nameColumn } from "./columns.ts";
+import { show } from "./show.ts";
 
 const duration = v.optional(durationText);
 const enabled = v.optional(oneOf("Enabled", "Disabled"));
@@ -91,4 +92,9 @@ export const kubeControllersConfigurationKind: Kind<
   ],
   schema,
   columns: [nameColumn],
+  checkWrite: ({ metadata }) =>
+    metadata.name === "default" ? [] : [{
+      path: "metadata.name",
+      message: `${show(metadata.name)} is not allowed: want default, the one of the cluster`,
+    }],
 };

@@ -73,6 +73,8 @@ export interface Manifest {
 export interface ManifestOptions {
   /** For namespaced objects that name none; "default" where this is not given. */
   readonly namespace?: string;
+  /** Checked as for a write (`Kind.checkWrite`). */
+  readonly write?: boolean;
   /** Fields that the kind does not know are kept, and told in `unknown`; else they are refused. */
   readonly keepUnknown?: boolean;
 }
@@ -84,6 +86,7 @@ export function parseManifest(value: unknown, options: ManifestOptions = {}): Ma
   const warnings: string[] = [];
   const object = parseObject(kind, withNamespace(input, kind, options), {
     crd,
+    write: options.write,
     unknownFields: options.keepUnknown ? "keep" : "refuse",
     warn: (warning) => warnings.push(`${warning} (read as such)`),
   });

@@ -10,6 +10,9 @@ import { column, joined, nameColumn } from "./columns.ts";
 import { ruleIssues } from "./rule_check.ts";
 import { ruleSchema } from "./rule.ts";
 
+/** There without being stored; allows everything. */
+export const DEFAULT_ALLOW_PROFILE = "projectcalico-default-allow";
+
 const schema = objectSchema("Profile", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
@@ -40,6 +43,11 @@ export const profileKind: Kind<Profile, ProfileInput> = {
       (p) => joined(Object.entries(p.spec.labelsToApply ?? {}).map(([k, v]) => `${k}=${v}`).sort()),
     ),
   ],
+  checkWrite: ({ metadata }) =>
+    metadata.name !== DEFAULT_ALLOW_PROFILE ? [] : [{
+      path: "metadata.name",
+      message: `"${DEFAULT_ALLOW_PROFILE}" is built in and cannot be written`,
+    }],
   check: ({ spec }) => [
     ...ruleIssues(spec.ingress, { direction: "ingress", profile: true }),
     ...ruleIssues(spec.egress, { direction: "egress", profile: true }),

@@ -12,7 +12,14 @@
  */
 import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
-import { isLabelKey, isLabelValue, NAME, WANT_LABEL_KEY, WANT_LABEL_VALUE } from "./fields.ts";
+import {
+  isLabelKey,
+  isLabelValue,
+  LABEL,
+  NAME,
+  WANT_LABEL_KEY,
+  WANT_LABEL_VALUE,
+} from "./fields.ts";
 import { type Resource, resourceId } from "./resource.ts";
 import {
   attachUnknown,
@@ -42,21 +49,21 @@ export class ModelError extends Error {
   }
 }
 
-export interface ParseOptions<T> {
+export interface ParseOptions {
   unknownFields?: "refuse" | "keep";
+  /** It is to be written: `checkWrite` holds as well. */
+  write?: boolean;
   /** As Kubernetes takes objects of crd.projectcalico.org/v1: host bits in a pool are masked. */
   crd?: boolean;
   /** Told of what was put right (crd). */
   warn?: (warning: string) => void;
-  /** What is derived before the checks (the store's rules). */
-  prepare?: (object: T) => void;
 }
 
 /** Checks a user's object; throws ModelError "invalid" that names every fault. */
 export function parseObject<T extends Resource>(
   kind: Kind<T, any>,
   input: unknown,
-  options: ParseOptions<T> = {},
+  options: ParseOptions = {},
 ): T {
   const { object, issues: shape, unknown } = apply(kind, input);
   const endless = endlessIssues(input);
@@ -68,8 +75,12 @@ export function parseObject<T extends Resource>(
   if (early.length > 0 && !options.crd) throw invalid(kind, object, early);
   if (early.length > 0) options.warn?.(`${describe(kind, object)}: ${formatIssues(early)}`);
   kind.complete?.(object);
-  options.prepare?.(object);
-  const broken = [...nameIssues(kind, object), ...(kind.check?.(object) ?? [])];
+  kind.prepare?.(object);
+  const broken = [
+    ...nameIssues(kind, object),
+    ...(kind.check?.(object) ?? []),
+    ...(options.write && kind.checkWrite?.(object) || []),
+  ];
   if (broken.length > 0) throw invalid(kind, object, broken);
   return object;
 }
@@ -135,6 +146,13 @@ function nameIssues(kind: Kind<any, any>, object: Resource): Issue[] {
   }
   if (kind.namespaced && !namespace) {
     issues.push({ path: "metadata.namespace", message: `is missing: ${kind.plural} have one` });
+  } else if (kind.namespaced && (!LABEL.test(namespace!) || namespace!.length > 63)) {
+    issues.push({
+      path: "metadata.namespace",
+      message:
+        `${show(namespace)} is not allowed: want at most 63 lower-case letters, digits and ` +
+        "'-', beginning and ending with a letter or digit",
+    });
   }
   if (!kind.namespaced && namespace) {
     issues.push({

@@ -30,7 +30,20 @@ const containerId = matching(
   /^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$/,
   "a container ID: letters, digits and '-', beginning and ending with a letter or digit",
 );
-const bandwidth = v.optional(v.number());
+
+/** Of a limit; 0 is none. Values in Calico's ranges; IPAM's plugin takes narrower ones (cni/qos.ts). */
+function limit(least: number, most: number) {
+  return v.optional(v.pipe(
+    v.number(),
+    v.check(
+      (n) => n === 0 || Number.isInteger(n) && n >= least && n <= most,
+      `a whole number from ${least} to ${most}, or 0 for no limit`,
+    ),
+  ));
+}
+const bandwidth = limit(1e3, 1e15), burst = limit(1e3, 34_359_738_360);
+const peakrate = limit(1010, 1.01e15), minburst = limit(1e3, 1e8);
+const packets = limit(1, 10_000), connections = limit(1, 4_294_967_295);
 
 const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
   spec: v.object({
@@ -64,18 +77,18 @@ const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
     qosControls: v.optional(v.object({
       ingressBandwidth: bandwidth,
       egressBandwidth: bandwidth,
-      ingressBurst: bandwidth,
-      egressBurst: bandwidth,
-      ingressPeakrate: bandwidth,
-      egressPeakrate: bandwidth,
-      ingressMinburst: bandwidth,
-      egressMinburst: bandwidth,
-      ingressPacketRate: bandwidth,
-      egressPacketRate: bandwidth,
-      ingressPacketBurst: bandwidth,
-      egressPacketBurst: bandwidth,
-      ingressMaxConnections: bandwidth,
-      egressMaxConnections: bandwidth,
+      ingressBurst: burst,
+      egressBurst: burst,
+      ingressPeakrate: peakrate,
+      egressPeakrate: peakrate,
+      ingressMinburst: minburst,
+      egressMinburst: minburst,
+      ingressPacketRate: packets,
+      egressPacketRate: packets,
+      ingressPacketBurst: packets,
+      egressPacketBurst: packets,
+      ingressMaxConnections: connections,
+      egressMaxConnections: connections,
       dscp: v.optional(v.union([v.number(), v.string()])),
     })),
   }),
@@ -110,7 +123,17 @@ export const workloadEndpointKind: Kind<WorkloadEndpoint, WorkloadEndpointInput>
       (w) => joined((w.spec.ipNATs ?? []).map((nat) => `{${nat.internalIP} ${nat.externalIP}}`)),
     ),
   ],
+  prepare(endpoint) {
+    const { metadata, spec } = endpoint;
+    metadata.name ||= expectedEndpointName(spec) ?? "";
+    metadata.labels = {
+      ...metadata.labels,
+      [LABEL_NAMESPACE]: metadata.namespace ?? "",
+      [LABEL_ORCHESTRATOR]: spec.orchestrator ?? "",
+    };
+  },
   check,
+  checkWrite,
 };
 
 /** Labels that Calico puts on every workload endpoint. */
@@ -213,6 +236,17 @@ export function parseWorkloadEndpointName(name: string): WorkloadEndpointName | 
 /** Calico's v1 workload ID, under which nodes report: `namespace/pod`, `default/<container ID>`. */
 export function workloadKeyOf(endpoint: WorkloadEndpoint): string {
   return `${endpoint.metadata.namespace ?? "default"}/${workloadIdOf(endpoint.spec)}`;
+}
+
+function checkWrite({ metadata, spec }: WorkloadEndpoint): Issue[] {
+  const expected = expectedEndpointName(spec);
+  return expected === metadata.name ? [] : [{
+    path: "metadata.name",
+    message: expected === undefined
+      ? `"${metadata.name}" names no endpoint: want node, orchestrator, pod (or containerID, ` +
+        "workload) and endpoint in the spec, none beginning or ending with '-'"
+      : `"${metadata.name}" is not allowed: want ${expected}, as the spec says`,
+  }];
 }
 
 function check({ spec }: WorkloadEndpoint): Issue[] {

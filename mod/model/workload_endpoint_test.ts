@@ -53,9 +53,12 @@ Deno.test("parts that cannot be told apart again give no name", () => {
   }
 });
 
-function refusal(spec: Record<string, unknown>): string {
+function refusal(more: Record<string, unknown>, name?: string): string {
+  const spec = { node: "n1", orchestrator: "k8s", pod: "p", endpoint: "eth0", ...more };
   try {
-    parseObject(workloadEndpointKind, { metadata: { name: "e", namespace: "n" }, spec });
+    parseObject(workloadEndpointKind, { metadata: { name, namespace: "n" }, spec }, {
+      write: true,
+    });
     return "";
   } catch (error) {
     assert.ok(error instanceof ModelError);
@@ -80,4 +83,34 @@ Deno.test("an endpoint has single addresses, NATs of its own, and named or mappe
     /ports\[0\]\.name: is missing/,
   );
   assert.match(refusal({}), /interfaceName: is missing/);
+});
+
+Deno.test("an endpoint's name is the one that its spec says", () => {
+  const interfaceName = "cali0";
+  assert.equal(refusal({ interfaceName }), "");
+  assert.equal(refusal({ interfaceName }, "n1-k8s-p-eth0"), "");
+  assert.match(refusal({ interfaceName }, "e"), /"e" is not allowed: want n1-k8s-p-eth0, as the/);
+  assert.match(refusal({ interfaceName, pod: "" }, "e"), /"e" names no endpoint: want node, orch/);
+});
+
+Deno.test("each limit of an endpoint is in Calico's range, or 0", () => {
+  const ranges: [field: string, least: number, most: number][] = [
+    ["Bandwidth", 1e3, 1e15],
+    ["Burst", 1e3, 34_359_738_360],
+    ["Peakrate", 1010, 1.01e15],
+    ["Minburst", 1e3, 1e8],
+    ["PacketRate", 1, 10_000],
+    ["PacketBurst", 1, 10_000],
+    ["MaxConnections", 1, 4_294_967_295],
+  ];
+  for (const direction of ["ingress", "egress"]) {
+    for (const [what, least, most] of ranges) {
+      const field = direction + what;
+      const told = (n: number) => refusal({ interfaceName: "c", qosControls: { [field]: n } });
+      for (const good of [0, least, most]) assert.equal(told(good), "", `${field} ${good}`);
+      for (const bad of [least === 1 ? -1 : least - 1, most + 1, 1.5]) {
+        assert.match(told(bad), new RegExp(`${field}: ${bad} is not allowed: want a whole`));
+      }
+    }
+  }
 });

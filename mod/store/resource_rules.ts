@@ -19,18 +19,11 @@ import {
   networkPolicyKind,
 } from "../model/network_policy.ts";
 import { nodeKind } from "../model/node.ts";
-import { type Profile, profileKind } from "../model/profile.ts";
+import { DEFAULT_ALLOW_PROFILE, type Profile, profileKind } from "../model/profile.ts";
 import type { Resource } from "../model/resource.ts";
 import { stagedGlobalNetworkPolicyKind, stagedNetworkPolicyKind } from "../model/staged_policy.ts";
 import { BUILT_IN_TIERS, tierKind } from "../model/tier.ts";
 import { readObject } from "../model/validate.ts";
-import {
-  expectedEndpointName,
-  LABEL_NAMESPACE,
-  LABEL_ORCHESTRATOR,
-  type WorkloadEndpoint,
-  workloadEndpointKind,
-} from "../model/workload_endpoint.ts";
 import type { Damaged } from "./damaged.ts";
 import { nodeRules } from "./node_rules.ts";
 import { poolRules } from "./pool_rules.ts";
@@ -46,8 +39,6 @@ export interface StoreRules<T extends Resource = any> {
   };
   /** Objects that are there without being stored, and cannot be written. */
   builtIn?: readonly T[];
-  /** Before checks: names and labels that follow from the spec. */
-  prepare?(object: T): void;
   /** Faults beside what is stored; `old` where the object replaces one. */
   check?(resources: Resources, object: T, old: T | undefined, mode: WriteMode): Promise<Issue[]>;
   /** Throws where it must not be deleted; does what has to be done first; says the revision to delete. */
@@ -65,8 +56,6 @@ export interface StoreRules<T extends Resource = any> {
 /** Annotation under which Calico keeps a policy's own name, whatever the key says. */
 const METADATA_ANNOTATION = "projectcalico.org/metadata";
 const LABEL_TIER = "projectcalico.org/tier";
-/** There without being stored; allows everything. */
-const DEFAULT_ALLOW_PROFILE = "projectcalico-default-allow";
 
 const policyRules: StoreRules<NetworkPolicy> = {
   async check(resources, policy, old) {
@@ -144,29 +133,6 @@ const tierRules: StoreRules = {
   },
 };
 
-const endpointRules: StoreRules<WorkloadEndpoint> = {
-  prepare(endpoint) {
-    const { metadata, spec } = endpoint;
-    metadata.name ||= expectedEndpointName(spec) ?? "";
-    metadata.labels = {
-      ...metadata.labels,
-      [LABEL_NAMESPACE]: metadata.namespace ?? "",
-      [LABEL_ORCHESTRATOR]: spec.orchestrator ?? "",
-    };
-  },
-  check(_resources, { metadata, spec }) {
-    const expected = expectedEndpointName(spec);
-    if (expected === metadata.name) return Promise.resolve([]);
-    return Promise.resolve([{
-      path: "metadata.name",
-      message: expected === undefined
-        ? `"${metadata.name}" names no endpoint: want node, orchestrator, pod (or containerID, ` +
-          "workload) and endpoint in the spec, none beginning or ending with '-'"
-        : `"${metadata.name}" is not allowed: want ${expected}, as the spec says`,
-    }]);
-  },
-};
-
 const ipamConfigurationRules: StoreRules<IPAMConfiguration> = {
   record: {
     key: ipamConfigKey,
@@ -176,14 +142,6 @@ const ipamConfigurationRules: StoreRules<IPAMConfiguration> = {
       spec: readIpamConfig(stored),
     }),
   },
-  check(_resources, { spec }) {
-    return Promise.resolve(
-      spec.maxBlocksPerHost === 0 || spec.strictAffinity ? [] : [{
-        path: "spec.maxBlocksPerHost",
-        message: `${spec.maxBlocksPerHost} needs strictAffinity: true`,
-      }],
-    );
-  },
 };
 
 const profileRules: StoreRules<Profile> = {
@@ -191,14 +149,6 @@ const profileRules: StoreRules<Profile> = {
     metadata: { name: DEFAULT_ALLOW_PROFILE, resourceVersion: "0" },
     spec: { ingress: [{ action: "Allow" }], egress: [{ action: "Allow" }] },
   })],
-  check(_resources, profile) {
-    return Promise.resolve(
-      profile.metadata.name !== DEFAULT_ALLOW_PROFILE ? [] : [{
-        path: "metadata.name",
-        message: `"${DEFAULT_ALLOW_PROFILE}" is built in and cannot be written`,
-      }],
-    );
-  },
 };
 
 const peerRules: StoreRules<BGPPeer> = {
@@ -221,7 +171,6 @@ export const STORE_RULES: ReadonlyMap<AnyKind, StoreRules> = new Map<AnyKind, St
   [ippoolKind, poolRules],
   [ipamConfigurationKind, ipamConfigurationRules],
   [tierKind, tierRules],
-  [workloadEndpointKind, endpointRules],
   [profileKind, profileRules],
   [bgpPeerKind, peerRules],
   [nodeKind, nodeRules],

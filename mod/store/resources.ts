@@ -416,8 +416,8 @@ export class Resources {
     try {
       return parseObject(kind, input, {
         unknownFields: mode.keepUnknown ? "keep" : "refuse",
-        prepare: STORE_RULES.get(kind)?.prepare,
         crd: mode.crd,
+        write: true,
       });
     } catch (error) {
       throw asInvalid(error, kind);

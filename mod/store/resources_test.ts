@@ -542,8 +542,8 @@ test(
     assert.equal(profile.spec.ingress![0].action, "Allow");
     assert.deepEqual((await resources.list(profileKind)).items, [profile]);
     await refused(
-      "exists",
-      /already exists/,
+      "invalid",
+      /built in/,
       resources.create(profileKind, {
         ...profile,
         metadata: { name },

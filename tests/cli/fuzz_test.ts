@@ -79,7 +79,7 @@ function manifestOf(kind: AnyKind): fc.Arbitrary<any> {
     }
     const name = kind.kind === "WorkloadEndpoint"
       ? expectedEndpointName(spec)!
-      : kind.kind === "IPAMConfiguration"
+      : ["IPAMConfiguration", "KubeControllersConfiguration"].includes(kind.kind)
       ? "default"
       : "fuzz";
     return {

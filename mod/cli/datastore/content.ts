@@ -163,7 +163,7 @@ export function itemOf(kind: AnyKind, object: Resource): Item {
   const copy = portable(object);
   const rules = STORE_RULES.get(kind);
   // Labels and names that follow from the spec, which older versions did not write.
-  rules?.prepare?.(copy);
+  kind.prepare?.(copy);
   rules?.toStorage?.(copy);
   rules?.fromStorage?.(copy);
   return { kind, object: copy };
