@@ -2,7 +2,8 @@
 import type { AnyKind } from "../model/kinds.ts";
 import type { Resource } from "../model/resource.ts";
 import { encodeObject, formatIssues, unknownFields } from "../model/validate.ts";
-import { parseJson, printJson } from "../store/json.ts";
+import { show } from "../model/show.ts";
+import { isJsonObject, parseJson, printJson } from "../store/json.ts";
 import { type Call, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
 import { CliError, EXIT, failure, usageError } from "./io.ts";
@@ -30,7 +31,7 @@ export async function run(call: Call): Promise<number> {
   if (!Object.hasOwn(PATCHES, type)) {
     throw usageError(`--type ${type}: want strategic, merge or json`);
   }
-  const change = parsePatch(text);
+  const change = parsePatch(text, type);
   const namespace = namespaceOf(call, kind);
   return await withResources(call, async (resources) => {
     await resources.modify(
@@ -45,15 +46,24 @@ export async function run(call: Call): Promise<number> {
   });
 }
 
-function parsePatch(text: string): unknown {
+function parsePatch(text: string, type: string): unknown {
+  const want = type === "json" ? "a list of operations" : "an object with the fields to change";
+  let documents;
   try {
-    const documents = parseYaml(text, "the patch");
-    if (documents.length === 1) return documents[0].value;
+    documents = parseYaml(text, "the patch");
   } catch (error) {
     if (!(error instanceof YamlError)) throw error;
     throw usageError(error.message);
   }
-  throw usageError("the patch of -p must be one document");
+  if (documents.length !== 1) throw usageError(`the patch of -p must be one document: ${want}`);
+  const [{ value }] = documents;
+  if (type === "json" ? Array.isArray(value) : isJsonObject(value)) return value;
+  throw usageError(
+    `the patch ${show(value)} is not ${want}, as --type ${type} takes it: ` +
+      (type === "json"
+        ? `-p '[{"op": "replace", "path": "/spec/disabled", "value": true}]'`
+        : `-p '{"spec": {"disabled": true}}'`),
+  );
 }
 
 function patched(kind: AnyKind, stored: Resource, change: unknown, patch: Patch): Resource {

@@ -70,12 +70,20 @@ export function oneOf<const T extends readonly string[]>(...values: T) {
   return v.picklist(values, ({ input }) => words(values) + hint(input, values));
 }
 
-/** As oneOf, in any case; after reading in the case of the list. */
+/**
+ * As oneOf, in any case; after reading in the case of the list. One that a newer version wrote and the
+ * list has not is a text like the others: the rest of its object can be read.
+ */
 export function oneOfAnyCase<const T extends readonly string[]>(...values: T) {
-  return canonical<string, T[number]>(
+  const known = (s: string): T[number] | undefined =>
+    values.find((value) => value.toLowerCase() === s.toLowerCase());
+  return v.pipe(
     v.string(),
-    (s) => values.find((value) => value.toLowerCase() === s.toLowerCase()),
-    (value) => words(values) + hint(value, values),
+    v.check(
+      (s) => known(s) !== undefined,
+      ({ input }) => words(values) + hint(input, values),
+    ),
+    v.transform((s): T[number] => known(s) ?? s),
   );
 }
 

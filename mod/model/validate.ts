@@ -55,6 +55,8 @@ export interface ParseOptions {
   write?: boolean;
   /** As Kubernetes takes objects of crd.projectcalico.org/v1: host bits in a pool are masked. */
   crd?: boolean;
+  /** Faults that are let pass: the stored object, of a newer version perhaps, has them already. */
+  standing?: ReadonlySet<string>;
   /** Told of what was put right (crd). */
   warn?: (warning: string) => void;
 }
@@ -67,7 +69,12 @@ export function parseObject<T extends Resource>(
 ): T {
   const { object, issues: shape, unknown } = apply(kind, input);
   const endless = endlessIssues(input);
-  const issues = [...endless, ...shape.filter((i) => !endless.some(({ path }) => path === i.path))];
+  const isNew = (issue: Issue) => !options.standing?.has(formatIssues([issue]));
+  const issues = [
+    ...endless,
+    ...shape.filter((i) => !endless.some(({ path }) => path === i.path))
+      .filter((i) => !i.tolerable || isNew(i)),
+  ];
   const refuse = options.unknownFields !== "keep" && !kind.open;
   const found = refuse ? [...unknown.map(toUnknownIssue), ...issues] : issues;
   if (object === undefined || found.length > 0) throw invalid(kind, input, found);
@@ -80,7 +87,7 @@ export function parseObject<T extends Resource>(
     ...nameIssues(kind, object),
     ...(kind.check?.(object) ?? []),
     ...(options.write && kind.checkWrite?.(object) || []),
-  ];
+  ].filter(isNew);
   if (broken.length > 0) throw invalid(kind, object, broken);
   return object;
 }
@@ -98,6 +105,25 @@ export function readObject<T extends Resource>(kind: Kind<T, any>, stored: unkno
   }
   kind.complete?.(object);
   return object;
+}
+
+/** All faults of a stored object that can be read in spite of them, in words as parseObject's. */
+export function standingFaults(kind: Kind<any, any>, stored: Resource): ReadonlySet<string> {
+  const found = new Set<string>();
+  for (let more = true; more;) {
+    more = false;
+    try {
+      parseObject(kind, stored, { unknownFields: "keep", write: true, standing: found });
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      // The later checks are reached once the earlier ones let it pass.
+      for (const issue of error.issues.map((one) => formatIssues([one]))) {
+        more ||= !found.has(issue);
+        found.add(issue);
+      }
+    }
+  }
+  return found;
 }
 
 /** What is kept in the store for an object: no resourceVersion, zero values left out. */

@@ -16,6 +16,7 @@ import {
   ModelError,
   parseObject,
   readObject,
+  standingFaults,
 } from "../model/validate.ts";
 import { carryUnknown } from "../model/shape.ts";
 import { clusterInformationKind } from "../model/cluster_information.ts";
@@ -56,6 +57,8 @@ export interface WriteMode {
   unsafe?: boolean;
   /** Not checked at all: an object that came from the store, of which one thing is changed. */
   unchecked?: boolean;
+  /** modify: the object before the change; faults that it has already are no reason to refuse. */
+  changed?: Resource;
   /** Fields that we do not know are kept, not refused (an object that came from the store). */
   keepUnknown?: boolean;
   /** modify: what stands there and is no object is changed too, as it is (`damaged.ts`). */
@@ -309,7 +312,7 @@ export class Resources {
       const next = change(structuredClone(stored));
       if (next === undefined) return stored;
       try {
-        return await this.update(kind, next, { keepUnknown: true, ...mode });
+        return await this.update(kind, next, { keepUnknown: true, changed: stored, ...mode });
       } catch (error) {
         const again = error instanceof ResourceError && error.kind === "conflict" &&
           attempt < MODIFY_RETRIES;
@@ -413,14 +416,21 @@ export class Resources {
 
   #parse<T extends Resource>(kind: Kind<T, any>, input: unknown, mode: WriteMode): T {
     if (mode.unchecked) return readObject(kind, input);
+    const options = {
+      unknownFields: mode.keepUnknown ? "keep" : "refuse",
+      crd: mode.crd,
+      write: true,
+    } as const;
     try {
-      return parseObject(kind, input, {
-        unknownFields: mode.keepUnknown ? "keep" : "refuse",
-        crd: mode.crd,
-        write: true,
-      });
+      return parseObject(kind, input, options);
     } catch (error) {
-      throw asInvalid(error, kind);
+      const standing = mode.changed && standingFaults(kind, mode.changed);
+      if (!standing?.size) throw asInvalid(error, kind);
+      try {
+        return parseObject(kind, input, { ...options, standing });
+      } catch (error) {
+        throw asInvalid(error, kind);
+      }
     }
   }
 

@@ -128,3 +128,48 @@ for (const name of ["tortie", "calicoctl"]) {
     assert.equal(await cluster.store.get(key), undefined);
   });
 }
+
+test("an object of a newer version with a value that is not known here can be labelled and patched", async (cluster) => {
+  const key = `${CALICO}/bgpconfigurations/default`;
+  const spec = {
+    logSeverityScreen: "Chatty",
+    asNumber: 64512,
+    bindMode: "Sometimes",
+    listenPort: 99999,
+    serviceLoadBalancerAggregation: "Enabled",
+  };
+  await cluster.store.create(key, {
+    kind: "BGPConfiguration",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "default" },
+    spec,
+  });
+  const stored = async () => (await cluster.store.get(key))!.value as any;
+  await succeeds(cluster, "label bgpconfig default a=b");
+  assert.deepEqual([(await stored()).metadata.labels, (await stored()).spec], [{ a: "b" }, spec]);
+  const patch = (change: unknown) =>
+    cluster.run(["patch", "bgpconfig", "default", "-p", JSON.stringify({ spec: change })]);
+  assert.equal((await patch({ asNumber: 64513 })).exit, 0);
+  assert.deepEqual((await stored()).spec, { ...spec, asNumber: 64513 });
+  for (const change of [{ bindMode: "Never" }, { listenPort: 100000 }, { asNumber: -1 }]) {
+    const { exit, err } = await patch(change);
+    assert.equal(exit, 1);
+    const [[field, value]] = Object.entries(change);
+    assert.match(err, new RegExp(`"default": spec\\.${field}: "?${value}"? is not allowed[^;]*$`));
+  }
+  await patch({ bindMode: null, logSeverityScreen: "Info", listenPort: 179 });
+  const back = await patch({ bindMode: "Sometimes" });
+  assert.equal(back.exit, 1, "a fault that was mended does not come back");
+});
+
+test("a patch that is no change of fields says what one is", async (cluster) => {
+  await succeeds(cluster, "apply -f -", policy("p", "1"));
+  for (const [type, text] of [["strategic", "garbage"], ["merge", "[]"], ["strategic", "5"]]) {
+    const { exit, err } = await cluster.run(["patch", "gnp", "p", "--type", type, "-p", text]);
+    assert.equal(exit, 2);
+    assert.match(err, /the patch \S+ is not an object with the fields to change/);
+  }
+  const { exit, err } = await cluster.run(["patch", "gnp", "p", "--type", "json", "-p", "{}"]);
+  assert.equal(exit, 2);
+  assert.match(err, /the patch {} is not a list of operations/);
+});
