@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { Metrics } from "../node/health.ts";
 import type { Log } from "../node/log.ts";
+import { HALF_WRITTEN } from "../ipam/testing/half_written.ts";
 import { clusterInformationKind } from "../model/cluster_information.ts";
 import { hostEndpointKind } from "../model/host_endpoint.ts";
 import { kubeControllersConfigurationKind } from "../model/kube_controllers_configuration.ts";
@@ -157,6 +158,25 @@ test("while the datastore is locked nothing is collected", async (run) => {
   await run.pass(GRACE);
   assert.notEqual(await cluster.ipam.assignment(leaked.addresses[0]), undefined);
   await lock(false);
+  await run.pass(GRACE + 5000);
+  await cluster.answer();
+  await run.pass(5000);
+  assert.equal(await cluster.ipam.assignment(leaked.addresses[0]), undefined);
+});
+
+test("while an endpoint cannot be read, no address is taken for nobody's", async (run) => {
+  const { cluster } = run;
+  const leaked = (await cluster.run("n0"))!;
+  cluster.vanish(leaked);
+  await cluster.store.put(cluster.endpointKey(leaked), HALF_WRITTEN);
+  const controllers = run.start();
+  for (let i = 0; i < 3; i++) {
+    await run.pass(GRACE);
+    await cluster.answer();
+  }
+  assert.match(controllers.readiness().reasons.join(), /workloadendpoints\/.* not JSON/);
+  assert.notEqual(await cluster.ipam.assignment(leaked.addresses[0]), undefined);
+  await cluster.store.delete(cluster.endpointKey(leaked));
   await run.pass(GRACE + 5000);
   await cluster.answer();
   await run.pass(5000);

@@ -4,7 +4,7 @@
  * only when nobody uses an address of it: no endpoint, pod, node or service, and no handle that counts
  * some there (`force`: but for the handles). Whoever leaves is let go meanwhile (`release.ts`).
  */
-import { formatPrefix, parseIp, type Prefix, prefixContains } from "../../net/mod.ts";
+import { formatPrefix, parseIp, type Prefix, prefixContains, samePrefix } from "../../net/mod.ts";
 import { parseAffinityKey, parseBlockKey, parseHandleKey } from "../../model/keys.ts";
 import { type Store, StoreError } from "../../store/store.ts";
 import { IpamError } from "../errors.ts";
@@ -66,8 +66,15 @@ async function mendOne(
   const block = parseBlockKey(key);
   if (block) {
     const why = whoUses(block, now, force ? [] : records.handles);
-    if (why === undefined) await store.delete(key, revision);
-    return why;
+    if (why !== undefined) return why;
+    await store.delete(key, revision);
+    for (const entry of records.affinities) {
+      const affinity = parseAffinityKey(entry.key);
+      if (affinity && samePrefix(affinity.block, block)) {
+        await ipam.settleAffinity(block, affinity.owner);
+      }
+    }
+    return undefined;
   }
   const affinity = parseAffinityKey(key);
   if (affinity) {
