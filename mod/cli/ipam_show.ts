@@ -26,14 +26,17 @@ export async function run(call: Call): Promise<number> {
     if (ip !== undefined) io.stdout(await showIp(store, ip, json));
     else if (flagOption(call, "showConfiguration")) io.stdout(await showConfiguration(store, json));
     else if (flagOption(call, "showBorrowed")) io.stdout(await showBorrowed(store, json));
-    else io.stdout(await showUsage(store, flagOption(call, "showBlocks"), json));
+    else {
+      const warn = (message: string) => io.stderr(`warning: ${message}\n`);
+      io.stdout(await showUsage(store, warn, flagOption(call, "showBlocks"), json));
+    }
     return EXIT.ok;
   });
 }
 
-async function ipamOf(store: Store) {
+async function ipamOf(store: Store, warn?: (message: string) => void) {
   const { Ipam } = await import("../ipam/ipam.ts");
-  return new Ipam(store);
+  return new Ipam(store, { warn });
 }
 
 async function showIp(store: Store, ip: string, json: boolean): Promise<string> {
@@ -72,8 +75,13 @@ function attributeLines(
   return [`${title}:`, ...entries.map(([key, value]) => `  ${key}: ${value}`)];
 }
 
-async function showUsage(store: Store, blocks: boolean, json: boolean): Promise<string> {
-  const pools = await (await ipamOf(store)).utilization();
+async function showUsage(
+  store: Store,
+  warn: (message: string) => void,
+  blocks: boolean,
+  json: boolean,
+): Promise<string> {
+  const pools = await (await ipamOf(store, warn)).utilization();
   if (json) return jsonText(pools.map((pool) => poolJson(pool, blocks)));
   const rows: string[][] = [];
   // Calico shows what IPReservations cover, and what cools down, where there is any.

@@ -119,9 +119,11 @@ Deno.test("without a majority nothing hangs and everything comes back", async ()
     second.kill("SIGSTOP");
     third.kill("SIGSTOP");
     const began = performance.now();
-    for (const operation of [store.get("/calico/a"), store.list("/calico/")]) {
-      await assert.rejects(operation, (error: StoreError) => error.kind === "unavailable");
-    }
+    await Promise.all(
+      [store.get("/calico/a"), store.list("/calico/")].map((operation) =>
+        assert.rejects(operation, (error: StoreError) => error.kind === "unavailable")
+      ),
+    );
     await assert.rejects(store.put("/calico/a", 2), (error: StoreError) => {
       assert.match(error.message, /etcd at http:/);
       return error.kind === "unavailable";
@@ -290,6 +292,125 @@ Deno.test("a store that goes back in time is noticed, and listed again", async (
     await cluster.stop();
   }
 });
+
+Deno.test("restored and overtaken before we are back: noticed, though nothing was told since the list", async () => {
+  const cluster = await EtcdCluster.start();
+  const [member] = cluster.members;
+  const data = `${member.folder}/data`, backup = `${cluster.folder}/backup`;
+  const copy = async (from: string, to: string) => {
+    const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
+    assert(success);
+  };
+  try {
+    const store = await cluster.open();
+    for (let i = 0; i < 20; i++) await store.put(`/calico/x/k${i}`, i);
+    await member.stop("SIGTERM");
+    await copy(data, backup);
+    member.start();
+    await cluster.serves(member);
+    for (let i = 0; i < 20; i++) await store.put(`/calico/x/late${i}`, i);
+    await store.delete("/calico/x/k7");
+
+    const seen = picture(store, "/calico/x/");
+    await until("first list", () => seen.seen.lists > 0);
+    assert.equal(seen.entries.size, 39);
+    await member.stop("SIGKILL");
+    await Deno.remove(data, { recursive: true });
+    await copy(backup, data);
+    // At another door, so that our client cannot look before others have gone on.
+    const port = freePort();
+    await member.startAt(`http://127.0.0.1:${port}`);
+    const raw = (path: string, body: unknown) =>
+      fetch(`http://127.0.0.1:${port}${path}`, { method: "POST", body: JSON.stringify(body) })
+        .then((response) => response.json());
+    await raw("/v3/kv/put", { key: btoa("/calico/x/gap"), value: btoa("1") });
+    await raw("/v3/kv/deleterange", { key: btoa("/calico/x/k3") });
+    for (let i = 0; i < 60; i++) {
+      await raw("/v3/kv/put", { key: btoa("/elsewhere"), value: btoa(`${i}`) });
+    }
+    await member.stop("SIGTERM");
+    member.start();
+    await cluster.serves(member);
+    await until("the past", () => seen.entries.has("/calico/x/gap"));
+    const wanted = [...Array(20).keys()].filter((i) => i !== 3).map((i) => `/calico/x/k${i}`);
+    assert.deepEqual([...seen.entries.keys()].sort(), ["/calico/x/gap", ...wanted].sort());
+    await seen.end();
+    await store.close();
+  } finally {
+    await cluster.stop();
+  }
+});
+
+Deno.test("a member that comes back with the same data is gone on with, without a list", async () => {
+  const cluster = await EtcdCluster.start();
+  const [member] = cluster.members;
+  try {
+    const store = await cluster.open();
+    for (let i = 0; i < 5; i++) await store.put(`/calico/x/k${i}`, i);
+    const seen = picture(store, "/calico/x/");
+    await until("first list", () => seen.seen.lists > 0);
+    // The deletion stands behind the newest put: it is looked at again, and not told again.
+    await store.delete("/calico/x/k1");
+    await until("the deletion", () => !seen.entries.has("/calico/x/k1"));
+    for (let i = 0; i < 2; i++) {
+      await member.stop("SIGKILL");
+      member.start();
+      await cluster.serves(member);
+      await store.put("/calico/x/next", i);
+      await until("what is new", () => seen.entries.get("/calico/x/next") === i);
+      await store.delete(`/calico/x/k${i + 2}`);
+      await until("the deletion", () => !seen.entries.has(`/calico/x/k${i + 2}`));
+    }
+    assert.equal(seen.seen.lists, 1);
+    await seen.end();
+    await store.close();
+  } finally {
+    await cluster.stop();
+  }
+});
+
+Deno.test("an etcd whose answers take long is of use, with several endpoints as with one", async () => {
+  const cluster = await EtcdCluster.start({ members: 3 });
+  let delayMs = 0;
+  const doors = cluster.endpoints.map((url) => slowDoor(url, () => delayMs));
+  try {
+    const endpoints = doors.map((door) => door.url);
+    delayMs = 1700;
+    const store = await openEtcd(cluster.location({ endpoints }));
+    const revision = await store.put("/calico/slow", delayMs);
+    assert.equal((await store.get("/calico/slow"))?.revision, revision);
+    const watch = store.watch("/calico/", { from: revision });
+    const next = watch.next();
+    await store.delete("/calico/slow");
+    assert.equal((await next).value?.type, "delete");
+    await watch.return(undefined);
+    await store.close();
+  } finally {
+    await Promise.all(doors.map((door) => door.close()));
+    await cluster.stop();
+  }
+});
+
+/** Passes requests on to a member, each after a while. */
+function slowDoor(target: string, delayMs: () => number) {
+  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+    const body = await request.text();
+    await new Promise((resolve) => setTimeout(resolve, delayMs()));
+    const { pathname } = new URL(request.url);
+    return await fetch(target + pathname, { method: request.method, body }).catch((error) =>
+      new Response(String(error), { status: 502 })
+    );
+  });
+  const { port } = server.addr as Deno.NetAddr;
+  return { url: `http://127.0.0.1:${port}`, close: () => server.shutdown() };
+}
+
+function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  listener.close();
+  return port;
+}
 
 Deno.test("endpoints of two clusters are not mixed", async () => {
   const [one, other] = await Promise.all([EtcdCluster.start(), EtcdCluster.start()]);

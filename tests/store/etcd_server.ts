@@ -51,18 +51,35 @@ export class EtcdMember {
     return this.#child!.pid;
   }
 
-  start(): void {
+  /** `more`: flags; the last of a name counts. */
+  start(more: readonly string[] = []): void {
     const log = Deno.openSync(`${this.folder}/log`, { create: true, append: true });
     log.close();
     // The shell gives etcd a file for its log, so that no pipe can fill up.
     const inside = this.netns ? `ip netns exec ${this.netns} ` : "";
     const script = `exec ${inside}/usr/bin/etcd "$@" >>"${this.folder}/log" 2>&1`;
     this.#child = new Deno.Command("/bin/sh", {
-      args: ["-c", script, "etcd", ...this.#args],
+      args: ["-c", script, "etcd", ...this.#args, ...more],
       stdin: "null",
       stdout: "null",
       stderr: "null",
     }).spawn();
+  }
+
+  /** Starts it where none of its clients looks, and waits until it answers. */
+  async startAt(url: string): Promise<void> {
+    this.start(["--listen-client-urls", url]);
+    const body = JSON.stringify({ key: btoa("x") });
+    for (let tries = 0;; tries++) {
+      try {
+        const answer = await fetch(`${url}/v3/kv/range`, { method: "POST", body });
+        await answer.text();
+        if (answer.ok) return;
+      } catch (error) {
+        if (tries > 400) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   kill(signal: Deno.Signal): void {

@@ -10,6 +10,9 @@
  *     call -> slot -> member (checked) -> HTTP -> header noted -> answer
  *                        ^------ the next one, or log in again, or new certificates
  *
+ * How long a member may take follows from how long answers take: where all of them are slow, waiting
+ * for one is better than asking the next.
+ *
  * Every read is linearizable, so a revision below one that we were told before means that the data went
  * back in time: the cluster was restored from a backup, or made anew. `epoch` counts how often, and
  * watches end then. A member of another cluster than the one that the other endpoints have is not used:
@@ -18,7 +21,7 @@
 
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import type { EtcdLocation } from "../location.ts";
-import { StoreError } from "../store.ts";
+import { compareRevisions, type Revision, StoreError } from "../store.ts";
 import { EtcdFailure, failureOfAnswer, failureOfFetch } from "./failure.ts";
 import { encodeText, type Header } from "./gateway.ts";
 import { httpClient, readTls, type TlsTexts } from "./tls.ts";
@@ -55,6 +58,20 @@ export interface Member {
   checked: boolean;
   /** The cluster to which it belonged when it was checked last. */
   cluster?: string;
+  /** A check that is under way, and since when; it goes on when nobody has the time to wait for it. */
+  checking?: {
+    /** It answers, with its cluster's name. */
+    readonly heard: Promise<string>;
+    readonly done: Promise<void>;
+    readonly sinceMs: number;
+  };
+}
+
+/** A put that was in the store's history when we were told of it. */
+export interface Anchor {
+  /** In base64. */
+  readonly key: string;
+  readonly revision: Revision;
 }
 
 const PATIENCE_MS = 10_000;
@@ -63,6 +80,8 @@ const TRY_MS = 3000;
 /** A member that was not heard of for so long is checked before a write is given to it. */
 const FRESH_MS = 2000;
 const CHECK_MS = 1500;
+/** Nobody is waited for because answers take longer than this. */
+const SLOWEST_MS = 5000;
 /** A member that failed is not taken again for so long while there are others. */
 const SHUN_MS = 10_000;
 /** Requests on their way at the same time; each has a connection. */
@@ -85,9 +104,12 @@ export class EtcdClient {
   #seen = 0n;
   #cluster: string | undefined;
   #epoch = 0;
+  #anchor: Anchor | undefined;
   #closed: StoreError | undefined;
   readonly #requests = new Set<AbortController>();
   readonly #streams = new Set<() => void>();
+  /** How long answers took lately: the longest, halved with each that was quicker. */
+  #slowMs = 0;
   #free = SLOTS;
   readonly #queue: (() => void)[] = [];
 
@@ -115,6 +137,18 @@ export class EtcdClient {
     return this.#seen;
   }
 
+  /** The newest put that anybody of this process read or wrote since the data was the same. */
+  get anchor(): Anchor | undefined {
+    return this.#anchor;
+  }
+
+  /** A put of which we were told, while the data was what it is at this epoch. */
+  saw(key: string, revision: Revision | undefined, epoch = this.#epoch): void {
+    if (revision === undefined || epoch !== this.#epoch) return;
+    if (this.#anchor && compareRevisions(revision, this.#anchor.revision) <= 0) return;
+    this.#anchor = { key, revision };
+  }
+
   get closed(): StoreError | undefined {
     return this.#closed;
   }
@@ -139,17 +173,22 @@ export class EtcdClient {
     const { write = false, once = false, onDoubt } = options;
     const deadline = this.clock.monotonicMs() + this.#patienceMs;
     const tried = new Map<Member, EtcdFailure>();
-    let logins = 0, pause = FIRST_PAUSE_MS, doubt = false;
+    let logins = 0, pause = FIRST_PAUSE_MS, doubt = false, rounds = 0;
     for (;;) {
       const member = this.choose(tried);
       const left = deadline - this.clock.monotonicMs();
       if (left <= 0 && tried.size > 0) throw joined(tried, doubt);
       // Others are to have their turn too.
       const share = Math.min(TRY_MS, this.#patienceMs / this.members.length);
-      const limit = Math.max(1, this.members.length > 1 ? Math.min(left, share) : left);
+      const several = this.members.length > 1;
+      const limit = Math.max(1, several ? Math.min(left, this.patient(share)) : left);
       let sent = false;
       try {
-        await this.check(member, write ? FRESH_MS : Infinity, Math.min(limit, CHECK_MS));
+        await this.check(
+          member,
+          write ? FRESH_MS : Infinity,
+          Math.min(limit, this.patient(CHECK_MS)),
+        );
         const headers = await this.#headers(member, limit);
         sent = true;
         return await this.#ask<T>(member, path, body, limit, headers);
@@ -174,15 +213,19 @@ export class EtcdClient {
         if (doubt) onDoubt?.();
         if (tried.size < this.members.length) continue;
         // Certificates do not mend while we wait.
-        if (once || [...tried.values()].every((one) => one.kind === "tls")) {
-          throw joined(tried, doubt);
-        }
+        if ([...tried.values()].every((one) => one.kind === "tls")) throw joined(tried, doubt);
         const rest = deadline - this.clock.monotonicMs();
         if (rest <= 0) throw joined(tried, doubt);
+        if (once) {
+          // The one more time that a member has which is late.
+          if (rounds++ > 0 || !await this.#someIsLate(rest)) throw joined(tried, doubt);
+          tried.clear();
+          continue;
+        }
         await sleep(this.clock, Math.min(pause, rest));
         pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
         tried.clear();
-        tried.set(member, error);
+        if (!member.checked) tried.set(member, error);
       }
     }
   }
@@ -213,7 +256,24 @@ export class EtcdClient {
     if (this.members.length === 1) return;
     const fresh = this.clock.monotonicMs() - member.heardMs <= freshMs;
     if (member.checked && fresh) return;
-    const cluster = await this.#clusterOf(member, limitMs);
+    const now = this.clock.monotonicMs();
+    // A connection that is dead must not keep a member from us for ever.
+    if (!member.checking || now - member.checking.sinceMs > 2 * this.patient(CHECK_MS)) {
+      const heard = this.#clusterOf(member, this.#patienceMs);
+      const done = heard.then((cluster) => this.#compare(member, cluster));
+      const checking = { heard, done, sinceMs: now };
+      member.checking = checking;
+      const over = () => {
+        if (member.checking === checking) member.checking = undefined;
+      };
+      checking.done.then(over, over);
+    }
+    const { heard, done } = member.checking;
+    await this.#within(limitMs, heard);
+    await done;
+  }
+
+  async #compare(member: Member, cluster: string): Promise<void> {
     const known = this.#cluster;
     if (known !== undefined && cluster !== known && member.cluster !== known) {
       // It is made anew only where an endpoint that was of ours says so too.
@@ -226,6 +286,38 @@ export class EtcdClient {
     }
     member.cluster = cluster;
     member.checked = true;
+  }
+
+  /** How long something may take that mostly takes less than this, by how slow answers are. */
+  patient(ms: number): number {
+    return Math.max(ms, 2 * this.#slowMs);
+  }
+
+  /** The outcome of what goes on all the same; EtcdFailure where it is not there in time. */
+  async #within<T>(limitMs: number, work: Promise<T>): Promise<T> {
+    const end = new AbortController();
+    const late = sleep(this.clock, limitMs, end.signal).then(() => {
+      if (this.#closed) throw this.#closed;
+      throw new EtcdFailure("member", `no answer within ${Math.round(limitMs)} ms`, true);
+    });
+    late.catch(() => {}); // aborted, and of no interest then
+    try {
+      return await Promise.race([work, late]);
+    } finally {
+      end.abort();
+    }
+  }
+
+  /** Waits for checks that are under way; whether one of them has come to a good end. */
+  async #someIsLate(limitMs: number): Promise<boolean> {
+    const isThere = () => this.members.some((member) => member.checked);
+    const checks = this.members.flatMap(({ checking }) => checking ? [checking.done] : []);
+    if (isThere() || checks.length === 0) return isThere();
+    const end = new AbortController();
+    const over = sleep(this.clock, limitMs, end.signal).catch(() => {});
+    await Promise.race([Promise.any(checks).catch(() => {}), over]);
+    end.abort();
+    return isThere();
   }
 
   async #clusterOf(member: Member, limitMs: number): Promise<string> {
@@ -270,6 +362,7 @@ export class EtcdClient {
   /** The data is not what it was: whoever watches must list again. */
   restored(): void {
     this.#epoch++;
+    this.#anchor = undefined;
   }
 
   /** One HTTP request to one member; EtcdFailure of any kind. */
@@ -280,12 +373,14 @@ export class EtcdClient {
     headers: HeadersInit,
     limitMs: number,
   ): Promise<T> {
+    const began = this.clock.monotonicMs();
     return await this.#exchange(member, path, body, headers, limitMs, async (response) => {
       const answer = parsed(await response.text());
       if (!response.ok || answer === undefined || answer.error !== undefined) {
         throw await this.#refusal(member, response.status, answer);
       }
       member.heardMs = this.clock.monotonicMs();
+      this.#slowMs = Math.min(SLOWEST_MS, Math.max(member.heardMs - began, this.#slowMs / 2));
       return answer as T;
     });
   }

@@ -132,6 +132,7 @@ export class EtcdStore implements Store {
   }
 
   async #listOnce<T>(prefix: string): Promise<Listing<T>> {
+    const { epoch } = this.#client;
     const entries: Entry<T>[] = [], broken: BrokenEntry[] = [];
     let revision: string | undefined;
     for (const range of ownRanges(prefix)) {
@@ -145,6 +146,7 @@ export class EtcdStore implements Store {
         revision ??= page.header!.revision!;
         const kvs = page.kvs ?? [];
         for (const kv of kvs) {
+          this.#client.saw(kv.key, kv.mod_revision, epoch);
           const read = readEntry<T>(kv);
           if ("reason" in read) broken.push(read);
           else entries.push(read);

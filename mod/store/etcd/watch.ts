@@ -13,13 +13,17 @@
  * The position moves with the events, and with each stream that was opened and proved alive: all that
  * was there at its opening has come by then. So a quiet watch in a busy store survives compactions.
  *
- * A store that went back in time is noticed by its revision, by another cluster's name, or because what
- * we were told last is not in its history; it ends the watch like a compaction.
+ * A store that went back in time is noticed by its revision, by another cluster's name, or because its
+ * history is another: after a break the newest put that this process knows of (the anchor) must be there
+ * still, at its revision. From there on the history is looked at again, up to where we are: whatever it
+ * holds must have been told. (Neither name nor term of a cluster would tell: both are the same again when
+ * copies of its files are put back.) Where there is no anchor, or what lies behind it is forgotten,
+ * nobody can say; each of these ends the watch like a compaction, so that all is listed again.
  */
 
 import { sleep } from "../clock.ts";
-import { StoreError, type WatchEvent } from "../store.ts";
-import type { EtcdClient, Member } from "./client.ts";
+import { compareRevisions, StoreError, type WatchEvent } from "../store.ts";
+import type { Anchor, EtcdClient, Member } from "./client.ts";
 import { EtcdFailure, failureOfAnswer, toStoreError } from "./failure.ts";
 import {
   decodeKey,
@@ -41,12 +45,8 @@ const OPEN_MS = 3000;
 const REOPEN_MS = 30_000;
 const FIRST_PAUSE_MS = 50, LONGEST_PAUSE_MS = 1000;
 
-/** The last put that we were told of: what the store's history must still hold. */
-interface Anchor {
-  readonly key: string;
-  readonly revision: string;
-  readonly version?: string;
-}
+/** Deletions that are remembered since the anchor; where there were more, nothing is shown. */
+const REMEMBERED = 1000;
 
 export interface RangeWatchOptions {
   readonly from: bigint;
@@ -67,7 +67,14 @@ export async function* watchRange<T>(
 class RangeWatch<T> {
   readonly #epoch: number;
   #position: bigint;
+  /** The last put that this watch was told of. */
   #anchor: Anchor | undefined;
+  /** Revisions of deletions that it was told of since, as `revision key`; undefined: too many. */
+  #deleted: Set<string> | undefined = new Set();
+  /** Where the history is looked at again, up to the position: what it holds there was told before. */
+  #again: bigint | undefined;
+  /** A stream broke, and nothing has shown yet that the store is the same. */
+  #broken = false;
   /** When a stream first failed since one served, and what each member said. */
   #failingSince: number | undefined;
   readonly #tried = new Map<Member, EtcdFailure>();
@@ -88,8 +95,8 @@ class RangeWatch<T> {
       const member = client.choose(this.#tried);
       let stream: LineStream<WatchLine> | undefined;
       try {
-        if (again) await this.#checkAnchor();
-        await client.check(member, Infinity, SIGN_MS);
+        if (again) await this.#checkHistory();
+        await client.check(member, Infinity, client.patient(SIGN_MS));
         stream = await this.#open(member);
         yield* this.#read(stream, member);
       } catch (error) {
@@ -105,16 +112,18 @@ class RangeWatch<T> {
 
   async #open(member: Member): Promise<LineStream<WatchLine>> {
     const { client, prefix } = this;
+    const from = this.#again ?? this.#position;
+    this.#again = undefined;
     const body = {
       create_request: {
         key: encodeText(prefix),
         range_end: rangeEnd(prefix),
-        start_revision: String(this.#position + 1n),
+        start_revision: String(from + 1n),
         // Tells of the member's revision now and then, at no cost.
         progress_notify: true,
       },
     };
-    const reader = await client.stream(member, "/v3/watch", body, OPEN_MS);
+    const reader = await client.stream(member, "/v3/watch", body, client.patient(OPEN_MS));
     return new LineStream<WatchLine>(reader, client, this.options.signal);
   }
 
@@ -125,12 +134,12 @@ class RangeWatch<T> {
     let heardMs = clock.monotonicMs();
     let opened: { revision: bigint; ms: number } | undefined;
     for (;;) {
-      const line = await stream.next(opened ? SILENCE_MS : OPEN_MS);
+      const line = await stream.next(opened ? SILENCE_MS : client.patient(OPEN_MS));
       if (this.options.signal.aborted) return;
       if (line === undefined) throw new EtcdFailure("member", "it ended the watch");
       if (line === "silent") {
         if (!opened) throw new EtcdFailure("member", `no watch within ${OPEN_MS} ms`);
-        const revision = await client.revisionOf(member, SIGN_MS);
+        const revision = await client.revisionOf(member, client.patient(SIGN_MS));
         this.#mustBeTheSame(revision);
         const now = clock.monotonicMs();
         // Whatever it held when it was opened has come: it is alive, and time has passed.
@@ -147,18 +156,19 @@ class RangeWatch<T> {
         const revision = BigInt(response.header.revision ?? 0);
         // A member may lag behind; what it can say with a leader counts.
         if (revision < this.#position) {
-          this.#mustBeTheSame(await client.revisionOf(member, SIGN_MS));
+          this.#mustBeTheSame(await client.revisionOf(member, client.patient(SIGN_MS)));
         } else this.#mustBeTheSame(revision);
         opened = { revision, ms: heardMs };
         this.#serves();
       }
       if (response.canceled) throw this.#cancelled(response);
       for (const event of response.events ?? []) {
+        if (this.#isTold(event)) continue;
         yield this.#eventOf(event);
         if (this.options.signal.aborted) return;
       }
       const last = response.events?.at(-1)?.kv.mod_revision;
-      if (last !== undefined) this.#position = BigInt(last);
+      if (last !== undefined && BigInt(last) > this.#position) this.#position = BigInt(last);
     }
   }
 
@@ -169,10 +179,27 @@ class RangeWatch<T> {
     throw failureOfAnswer(http_code, grpc_code, message);
   }
 
+  /** Of what is looked at again: was it told? A history that holds anything else is another. */
+  #isTold({ type, kv }: Event): boolean {
+    if (BigInt(kv.mod_revision) > this.#position) return false;
+    const told = type === "DELETE" && this.#deleted?.has(`${kv.mod_revision} ${kv.key}`);
+    if (told) return true;
+    // What was written and deleted before the list that we began with was told to nobody.
+    if (BigInt(kv.mod_revision) <= this.options.from) throw this.#unshown();
+    this.client.restored();
+    throw this.#restored(`has another history at revision ${kv.mod_revision}`);
+  }
+
   #eventOf({ type, kv }: Event): WatchEvent<T> {
     const key = decodeKey(kv.key), revision = kv.mod_revision;
-    if (type === "DELETE") return { type: "delete", key, revision };
-    this.#anchor = { key: kv.key, revision, version: kv.version };
+    if (type === "DELETE") {
+      if (this.#deleted && this.#deleted.size >= REMEMBERED) this.#deleted = undefined;
+      this.#deleted?.add(`${revision} ${kv.key}`);
+      return { type: "delete", key, revision };
+    }
+    this.#anchor = { key: kv.key, revision };
+    this.#deleted = new Set();
+    this.client.saw(kv.key, revision, this.#epoch);
     const decoded = decodeValue(kv.value);
     if ("broken" in decoded) return { type: "delete", key, revision, broken: decoded.broken };
     return { type: "put", key, value: decoded.value as T, revision };
@@ -207,12 +234,29 @@ class RangeWatch<T> {
     );
   }
 
-  /** After a break: is what we were told last still in the history? */
-  async #checkAnchor(): Promise<void> {
+  /** Before a stream is opened anew: is the history still the one that we were told of? */
+  async #checkHistory(): Promise<void> {
     const { client } = this;
     if (client.epoch !== this.#epoch) throw this.#restored("is another than it was");
-    if (!this.#anchor) return;
-    const { key, revision, version } = this.#anchor;
+    // The member closed nothing: it is the same process with the same data.
+    if (!this.#broken) return;
+    const anchor = this.#newestAnchor();
+    const told = this.#deleted !== undefined;
+    if (!anchor || !told) throw this.#unshown();
+    await this.#checkAnchor(anchor);
+    const revision = BigInt(anchor.revision);
+    this.#again = revision < this.#position ? revision : undefined;
+  }
+
+  /** Of this watch, or what others of this process have seen: the deletions are those since our own. */
+  #newestAnchor(): Anchor | undefined {
+    const [own, other] = [this.#anchor, this.client.anchor];
+    if (!own || !other) return own ?? other;
+    return compareRevisions(own.revision, other.revision) >= 0 ? own : other;
+  }
+
+  async #checkAnchor({ key, revision }: Anchor): Promise<void> {
+    const { client } = this;
     let answer: RangeResponse;
     try {
       answer = await client.call<RangeResponse>(
@@ -222,20 +266,32 @@ class RangeWatch<T> {
       );
     } catch (error) {
       if (!(error instanceof EtcdFailure)) throw error;
-      // A compacted history cannot be asked; the watch itself is told then.
-      if (error.kind === "compacted") return;
+      if (error.kind === "compacted") {
+        throw this.#unshown();
+      }
       if (error.kind !== "future") throw error;
       client.restored();
       throw this.#restored(`has not reached revision ${revision} again`);
     }
-    const kv = answer.kvs?.[0];
-    if (kv?.mod_revision !== revision || kv.version !== version) {
+    if (answer.kvs?.[0]?.mod_revision !== revision) {
       client.restored();
       throw this.#restored(`has another history at revision ${revision}`);
     }
   }
 
+  #unshown(): StoreError {
+    return new StoreError(
+      "compacted",
+      `the connection to etcd at ${this.client.where} broke, and nothing shows that its data is what ` +
+        `it was: whether changes of ${this.prefix} are missing cannot be told; list again`,
+      undefined,
+      undefined,
+      { restored: true },
+    );
+  }
+
   #serves(): void {
+    this.#broken = false;
     this.#failingSince = undefined;
     this.#tried.clear();
     this.#pause = FIRST_PAUSE_MS;
@@ -244,6 +300,7 @@ class RangeWatch<T> {
   /** Gets ready for the next try; throws what the caller is told where there is none. */
   async #failed(member: Member, failure: EtcdFailure): Promise<void> {
     const { client, options: { patienceMs, signal } } = this;
+    this.#broken = true;
     failure.where ??= member.url;
     const now = client.clock.monotonicMs();
     this.#failingSince ??= now;
