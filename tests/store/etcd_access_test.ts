@@ -197,6 +197,36 @@ Deno.test("users: wrong ones are refused, tokens are renewed, rights are kept", 
   }
 });
 
+Deno.test("users and certificates: one with a name is refused with what to do, one without is taken", async () => {
+  const tls = certificates;
+  const cluster = await EtcdCluster.start({ tls, flags: ["--bcrypt-cost", "4"] });
+  try {
+    const auth = (path: string, body: unknown) => cluster.raw(`/v3/auth/${path}`, body);
+    await auth("user/add", { name: "root", password: "s3cret" });
+    await auth("user/grant", { user: "root", role: "root" });
+    await auth("enable", {});
+    const user = { username: "root", password: "s3cret" };
+    const wrong = /has users.*certificate with a CommonName.*one without CN in ETCD_CERT_FILE/;
+    await refused("denied", wrong, cluster.open({}, user));
+    const env = { ...cluster.env, ETCD_USERNAME: "root", ETCD_PASSWORD: "s3cret" };
+    const answer = await command(["get", "ippools"], { env });
+    assert.equal(answer.exit, 3);
+    assert.match(answer.err, wrong);
+    const { cert, key } = tls.namelessClient;
+    const files = { ca: { file: tls.ca }, cert: { file: cert }, key: { file: key } };
+    const store = await cluster.open({}, { ...user, tls: files });
+    const revision = await store.put("/calico/a", 1);
+    const watch = store.watch("/calico/", { from: revision });
+    const next = watch.next();
+    await store.put("/calico/a", 2);
+    assert.equal((await next).value?.type, "put");
+    await watch.return(undefined);
+    await store.close();
+  } finally {
+    await cluster.stop();
+  }
+});
+
 Deno.test("what is no etcd for us is named: nobody, no gateway, another layout, no answer", async () => {
   await refused(
     "unavailable",

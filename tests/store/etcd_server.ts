@@ -30,6 +30,8 @@ export interface Certificates {
   /** Another authority, and a client that it signed. */
   readonly otherCa: string;
   readonly otherClient: { cert: string; key: string };
+  /** Without CommonName. */
+  readonly namelessClient: { cert: string; key: string };
 }
 
 export class EtcdMember {
@@ -318,7 +320,7 @@ export async function makeCertificates(): Promise<Certificates> {
     ]);
     return `${folder}/${name}.crt`;
   };
-  const leaf = async (name: string, ca: string, usage: string) => {
+  const leaf = async (name: string, ca: string, usage: string, subject = `/CN=${name}`) => {
     const extensions = `${name}.ext`;
     await Deno.writeTextFile(
       `${folder}/${extensions}`,
@@ -327,7 +329,7 @@ export async function makeCertificates(): Promise<Certificates> {
     );
     await openssl("req", ...curve, "-keyout", `${name}.key`, "-out", `${name}.csr`, ...[
       "-subj",
-      `/CN=${name}`,
+      subject,
     ]);
     await openssl("x509", "-req", "-in", `${name}.csr`, "-CA", `${ca}.crt`, ...[
       ...["-CAkey", `${ca}.key`, "-CAcreateserial", "-days", "2"],
@@ -344,5 +346,6 @@ export async function makeCertificates(): Promise<Certificates> {
     server: await leaf("server", "ca", "serverAuth,clientAuth"),
     client: await leaf("client", "ca", "clientAuth"),
     otherClient: await leaf("other-client", "other-ca", "clientAuth"),
+    namelessClient: await leaf("nameless-client", "ca", "clientAuth", "/O=tortie"),
   };
 }

@@ -375,9 +375,9 @@ export class EtcdClient {
   ): Promise<T> {
     const began = this.clock.monotonicMs();
     return await this.#exchange(member, path, body, headers, limitMs, async (response) => {
-      const answer = parsed(await response.text());
+      const text = await response.text(), answer = parsed(text);
       if (!response.ok || answer === undefined || answer.error !== undefined) {
-        throw await this.#refusal(member, response.status, answer);
+        throw await this.#refusal(member, response.status, answer, text);
       }
       member.heardMs = this.clock.monotonicMs();
       this.#slowMs = Math.min(SLOWEST_MS, Math.max(member.heardMs - began, this.#slowMs / 2));
@@ -426,7 +426,8 @@ export class EtcdClient {
     const headers = await this.#headers(member, limitMs);
     return await this.#exchange(member, path, body, headers, limitMs, async (response) => {
       if (response.ok) return response.body!.getReader();
-      throw await this.#refusal(member, response.status, parsed(await response.text()));
+      const text = await response.text();
+      throw await this.#refusal(member, response.status, parsed(text), text);
     });
   }
 
@@ -459,8 +460,9 @@ export class EtcdClient {
     member: Member,
     status: number,
     answer: { error?: unknown; code?: number; message?: string } | undefined,
+    text: string,
   ): Promise<EtcdFailure> {
-    const failure = failureOfAnswer(status, answer?.code ?? 0, messageOf(answer));
+    const failure = failureOfAnswer(status, answer?.code ?? 0, messageOf(answer), text);
     if (failure.kind === "anonymous" && this.#location.username !== undefined) {
       // Users were not asked for when we came, and are now.
       return new EtcdFailure("token", failure.message);

@@ -42,8 +42,25 @@ export class EtcdFailure extends Error {
   }
 }
 
-/** What a gateway's error means. `status` is that of HTTP, `code` gRPC's, 0 where the body had none. */
-export function failureOfAnswer(status: number, code: number, message: string): EtcdFailure {
+/**
+ * What a gateway's error means. `status` is that of HTTP, `code` gRPC's, 0 where the body had none;
+ * `body` is what it said otherwise.
+ */
+export function failureOfAnswer(
+  status: number,
+  code: number,
+  message: string,
+  body = "",
+): EtcdFailure {
+  // What etcd's own handler in front of the gateway says, which speaks no JSON.
+  if (status === 400 && /CommonName of client/.test(body)) {
+    return new EtcdFailure(
+      "denied",
+      "it has users, and then takes no client certificate with a CommonName through its JSON gateway; " +
+        "name one without CN in ETCD_CERT_FILE and give ETCD_USERNAME and ETCD_PASSWORD, or disable " +
+        "its users",
+    );
+  }
   const text = message.replace(/^etcdserver: /, "").replace(/^rpc error: code = \w+ desc = /, "");
   if (/invalid auth token|revision of auth store is old/.test(text)) {
     return new EtcdFailure("token", text);
