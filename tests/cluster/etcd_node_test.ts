@@ -95,6 +95,12 @@ Deno.test(
           return (await world.status()).warnings.some((one: string) => /is locked/.test(one));
         });
         await tool(world.node, "ping", "-c", "1", "-W", "2", address);
+        // That ClusterInformation is gone is no word that it is over: neither for pods nor for the kernel.
+        await setReady(world, "gone");
+        const still = await world.cni("ADD", "b", conf(socket));
+        assert.equal(JSON.parse(still.out).code, 11, still.out);
+        assert.match(still.out, /not ready to process requests/);
+        assert.ok((await world.status()).warnings.some((one: string) => /is locked/.test(one)));
         await setReady(world, true);
         const added = await world.cni("ADD", "b", conf(socket));
         assert.equal(added.exit, 0, added.out);
@@ -162,8 +168,8 @@ Deno.test(
   },
 );
 
-/** Sets datastoreReady as `datastore migrate lock` does, from a process beside the etcd. */
-async function setReady(world: World, ready: boolean): Promise<void> {
+/** Sets datastoreReady as `datastore migrate lock` does, or takes its object away, from a process beside the etcd. */
+async function setReady(world: World, ready: boolean | "gone"): Promise<void> {
   const script = new URL("../store/etcd_lock_process.ts", import.meta.url).pathname;
   const { success, stderr } = await new Deno.Command("ip", {
     args: [
