@@ -1,6 +1,6 @@
 /**
  * `ipam check`: what calicoctl's command of that name says, line by line, then every other fault of
- * IPAM's records with what helps. Exit 1 where something was found. The report (`-o`) can be given to
+ * IPAM's records with what helps. What nobody seems to use is asked of its node. Exit 1 where something was found. The report (`-o`) can be given to
  * `ipam release --from-report`.
  */
 import { formatPrefix } from "../net/mod.ts";
@@ -12,7 +12,7 @@ import { formatJson } from "../store/json.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { openStore, withOpen } from "./context.ts";
-import { openApiBeside } from "./kubernetes_beside.ts";
+import { checkOptions, openApiBeside } from "./kubernetes_beside.ts";
 import { EXIT, failure } from "./io.ts";
 
 /** Told by calicoctl's own lines; there can be very many of them. */
@@ -40,7 +40,7 @@ export async function run(call: Call): Promise<number> {
     say();
     let result: Check;
     try {
-      result = await checkStore(store, () => Date.now(), api);
+      result = await checkStore(store, checkOptions(store, opened.location, api));
     } finally {
       await api?.close();
     }

@@ -7,7 +7,8 @@ export const IPAM_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] => [
     name: "ipam check",
     summary: "find what is wrong with the records of addresses",
     description: "Checks the integrity of IPAM's records, among themselves and beside nodes, " +
-      "endpoints and pools. Exits with 1 where something is wrong.",
+      "endpoints and pools. Nodes are asked whether a container has what nobody seems to use. Exits " +
+      "with 1 where something is wrong.",
     options: [
       { flags: "-o, --output <file>", description: "write a report as JSON to this file" },
       { flags: "--show-all-ips", description: "print all addresses that are checked" },
@@ -36,8 +37,12 @@ export const IPAM_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] => [
       },
       {
         flags: "--force",
-        description: "though the datastore is not locked, the report is of another version, or " +
-          "the address is in use",
+        description: "though the datastore is not locked, the report is of another version, the " +
+          "address of --ip is in use, or it cannot be shown that nobody uses an address",
+      },
+      {
+        flags: "--kubeconfig <file>",
+        description: "read Pods and Services from this Kubernetes API beside the datastore",
       },
       ...store,
     ],

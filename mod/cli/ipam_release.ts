@@ -1,23 +1,30 @@
 /**
  * `ipam release`: one address, or what reports of `ipam check` call leaked. In calicoctl's words and
  * under its conditions: reports of this cluster and this version, one of them up to date, the datastore
- * locked; --force passes over version and lock. Beyond calicoctl, an address that an endpoint, pod or
- * node uses is never released from a report, and by itself only with --force. Records that a report calls
- * damaged are mended (`ipam/check/mend.ts`).
+ * locked; --force passes over version and lock. Beyond calicoctl, an address that an endpoint, pod, node
+ * or container uses is never released from a report, and by itself only with --force; one of which it
+ * cannot be shown that nobody uses it (`ipam/check/use.ts`) is released only with --force. Records
+ * that a report calls damaged are mended (`ipam/check/mend.ts`).
  */
 import { formatIp, parseIp } from "../net/mod.ts";
-import { checkStore } from "../ipam/check/check.ts";
-import { commonLeaks, readReport, releaseLeaks, type Report } from "../ipam/check/report.ts";
+import { type CheckOptions, checkStore, readCluster } from "../ipam/check/check.ts";
+import { leaseOf } from "../ipam/check/evidence.ts";
+import {
+  commonLeaks,
+  readReport,
+  releaseLeaks,
+  type ReleaseOptions,
+  type Report,
+} from "../ipam/check/report.ts";
 import { mendDamaged } from "../ipam/check/mend.ts";
-import { readRecords } from "../ipam/check/records.ts";
-import { usersOf } from "../ipam/check/users.ts";
 import { Ipam } from "../ipam/ipam.ts";
 import { parseJson } from "../store/json.ts";
 import type { Store } from "../store/store.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, flagOption, listOption, textOption } from "./command.ts";
-import { withStore } from "./context.ts";
+import { openStore, withOpen } from "./context.ts";
 import { EXIT, failure, usageError } from "./io.ts";
+import { checkOptions, openApiBeside } from "./kubernetes_beside.ts";
 
 export async function run(call: Call): Promise<number> {
   const ip = textOption(call, "ip");
@@ -32,36 +39,69 @@ export async function run(call: Call): Promise<number> {
     throw usageError(`--ip ${ip} is not an address; want one such as 10.244.1.7`);
   }
   const reports = await Promise.all(files.map(readFile));
-  return await withStore(
-    call,
-    (store) =>
-      ip !== undefined
-        ? releaseOne(call, store, formatIp(parseIp(ip)!))
-        : releaseReported(call, store, files, reports),
-  );
+  const opened = await openStore(call);
+  return await withOpen(opened, async (store) => {
+    const api = await openApiBeside(call, opened.location, { named: true });
+    try {
+      const how = checkOptions(store, opened.location, api);
+      return ip !== undefined
+        ? await releaseOne(call, store, formatIp(parseIp(ip)!), how)
+        : await releaseReported(call, store, files, reports, how);
+    } finally {
+      await api?.close();
+    }
+  });
 }
 
-async function releaseOne(call: Call, store: Store, address: string): Promise<number> {
+async function releaseOne(
+  call: Call,
+  store: Store,
+  address: string,
+  how: CheckOptions,
+): Promise<number> {
   const { io } = call;
   const ipam = new Ipam(store);
   const assignment = await ipam.assignment(address);
   if (!assignment) throw failure(`IP address ${address} is not assigned`);
-  const users = usersOf(await readRecords(store)).get(address) ?? [];
-  if (users.length > 0 && !flagOption(call, "force")) {
-    const inUse = `IP address ${address} is in use by ${users.map((u) => u.name).join(" and ")}`;
+  const hindrance = await hindranceOf(store, address, how);
+  if (hindrance && !flagOption(call, "force")) {
+    const said = `IP address ${address} ${hindrance.what}`;
     if (call.program !== "calicoctl") {
       throw failure(
-        `${inUse}; delete that first, or release the address all the same with --force, after which ` +
+        `${said}; ${hindrance.remedy}, or release the address all the same with --force, after which ` +
           "another may be given it",
       );
     }
-    io.stderr(`warning: ${inUse}, and may be given to another from now on\n`);
+    io.stderr(`warning: ${said}, and may be given to another from now on\n`);
   }
   const { handle, sequenceNumber } = assignment;
   const { released } = await ipam.releaseIps([{ address, handle, sequenceNumber }]);
   if (released.length === 0) throw failure(`IP address ${address} is not assigned`);
   io.stdout(`Successfully released IP address ${address}\n`);
   return EXIT.ok;
+}
+
+/** Why the address is not to be released unasked, as a check says it; undefined: nobody uses it. */
+async function hindranceOf(
+  store: Store,
+  address: string,
+  how: CheckOptions,
+): Promise<{ what: string; remedy: string } | undefined> {
+  const { allocations, users } = await checkStore(store, { ...how, about: new Set([address]) });
+  const records = allocations.filter((one) => one.address === address);
+  // A lease that is only kept for its ordinal is there to be given back by hand.
+  const isKept = records.every((one) => leaseOf(one) && leaseOf(one)!.container === undefined);
+  if (isKept && !users.has(address)) return undefined;
+  const owners = [...new Set(records.flatMap((one) => one.owners))];
+  if (owners.length > 0) {
+    return { what: `is in use by ${owners.join(" and ")}`, remedy: "delete that first" };
+  }
+  const unproven = records.flatMap((one) => one.unproven ?? []);
+  if (unproven.length === 0) return undefined;
+  return {
+    what: `may be in use (${unproven.join("; ")})`,
+    remedy: "start the service of its node and try again",
+  };
 }
 
 async function readFile(file: string): Promise<Report> {
@@ -81,11 +121,12 @@ async function releaseReported(
   store: Store,
   files: readonly string[],
   reports: readonly Report[],
+  how: CheckOptions,
 ): Promise<number> {
   const { io } = call;
   const force = flagOption(call, "force");
   const say = (line: string) => io.stdout(`${line}\n`);
-  const { cluster } = await checkStore(store, () => Date.now());
+  const cluster = await readCluster(store);
   const { version } = buildInfo();
   reports.forEach((report, i) => {
     if (report.clusterGUID !== cluster.guid) {
@@ -120,8 +161,8 @@ async function releaseReported(
     }
     say("WARNING: Data store is not locked. Ignoring due to --force option");
   }
-  const leaks = commonLeaks(reports);
-  const failed = await releaseAddresses(say, store, leaks.addresses) +
+  const leaks = commonLeaks(reports, force);
+  const failed = await releaseAddresses(say, store, leaks.addresses, { ...how, force }) +
     await releaseHandles(say, store, leaks.handles) +
     await mendRecords(say, store, leaks.damaged, force);
   say("You may now unlock the data store.");
@@ -133,13 +174,14 @@ async function releaseAddresses(
   say: (line: string) => void,
   store: Store,
   leaks: ReturnType<typeof commonLeaks>["addresses"],
+  how: ReleaseOptions,
 ): Promise<number> {
   if (leaks.length === 0) {
     say("Report didn't contain any leaked IPs to clean up.");
     return 0;
   }
   say(`Releasing ${leaks.length} old IPs...`);
-  const done = await releaseLeaks(store, new Ipam(store), leaks, Date.now());
+  const done = await releaseLeaks(store, new Ipam(store), leaks, how);
   say(`Released ${done.released.length} IPs successfully`);
   if (done.cleanedUp.length > 0) {
     say(
@@ -147,6 +189,11 @@ async function releaseAddresses(
     );
   }
   for (const { address, by } of done.inUse) say(`${address} is in use by ${by}: not released.`);
+  for (const { address, why } of done.unproven) {
+    say(
+      `${address} may be in use (${why}): not released; --force releases it all the same.`,
+    );
+  }
   for (const { address, why } of done.failed) {
     say(`An error occurred while releasing ${address}: ${why}.`);
   }

@@ -5,6 +5,8 @@
  *   --kubeconfig FILE           beside any datastore
  *   KUBECONFIG, else the pod's service account      beside an etcd, as Calico's kube-controllers do
  */
+import { nodesOf } from "../ipam/ask_nodes.ts";
+import type { CheckOptions } from "../ipam/check/check.ts";
 import {
   type DatastoreLocation,
   describeLocation,
@@ -31,6 +33,20 @@ export async function openApiBeside(
     const what = `the Kubernetes API beside the datastore (${describeLocation(location)})`;
     throw new CliError(EXIT.unreachable, `${what} cannot be used: ${error.message}`);
   }
+}
+
+/** How IPAM's records are checked: with all pods that are known, and by asking the nodes. */
+export function checkOptions(
+  store: Store,
+  datastore: DatastoreLocation,
+  api: Store | undefined,
+): CheckOptions {
+  return {
+    now: () => Date.now(),
+    ...(api && { kubernetes: api }),
+    podsKnown: api !== undefined || datastore.kind === "kubernetes",
+    ask: nodesOf(store),
+  };
 }
 
 /** `named`: only by the option, and never by what the environment happens to hold. */

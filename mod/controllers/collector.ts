@@ -22,14 +22,17 @@ import { isEmpty, ownerOf } from "../ipam/block.ts";
 import { collectCooled } from "../ipam/block_changes.ts";
 import type { BlockRecord } from "../ipam/block_table.ts";
 import { type Allocation, allocationsOf } from "../ipam/check/allocations.ts";
+import { askedOf, type Evidence, evidenceFor, isNodeGone } from "../ipam/check/evidence.ts";
 import { type AffinityOwner, formatAffinity } from "../model/keys.ts";
 import type { AskedAddress, Question } from "../ipam/questions.ts";
 import type { Revision } from "../store/store.ts";
-import { type Evidence, evidenceFor } from "./evidence.ts";
 import type { ClusterView } from "./view.ts";
 
 export type CollectorAction =
-  /** All of one handle's that are listed, or none. `nodeGone`: its node is, so pods' records suffice. */
+  /**
+   * All of one handle's that are listed, or none. `nodeGone`: its node is, so pods' records suffice.
+   * A lease that a container has used is kept for its ordinal instead (`ipam/leases.ts`).
+   */
   | {
     readonly do: "release";
     readonly allocations: readonly Allocation[];
@@ -38,6 +41,8 @@ export type CollectorAction =
   }
   /** Its blocks and everything else that the datastore holds for it. */
   | { readonly do: "removeNode"; readonly node: string; readonly endpoints: readonly string[] }
+  /** What is left of pods of a node that others still keep. */
+  | { readonly do: "removeEndpoints"; readonly node: string; readonly endpoints: readonly string[] }
   | { readonly do: "releaseBlock"; readonly cidr: string; readonly sequenceNumber: number | bigint }
   | { readonly do: "mendHandle"; readonly handle: string; readonly revision: Revision }
   | { readonly do: "settleAffinity"; readonly owner: AffinityOwner; readonly cidr: string }
@@ -144,10 +149,11 @@ class Collector {
     for (const { owner } of this.view.affinities.values()) {
       if (owner.type === "host") named.add(owner.name);
     }
-    for (const { allocation } of judged) if (allocation.node !== "") named.add(allocation.node);
-    return new Set(
-      [...named].filter((node) => !this.view.hasNode(node) && !this.view.isLive(node)),
-    );
+    for (const { allocation, evidence } of judged) {
+      // A lease between two pods is no node's: the one that it names only had it last.
+      if (allocation.node !== "" && evidence.is !== "kept") named.add(allocation.node);
+    }
+    return new Set([...named].filter((node) => isNodeGone(this.view, node)));
   }
 
   /** Addresses of nodes that are there. */
@@ -179,11 +185,13 @@ class Collector {
 
   /** Why the address is not released by what its node says; undefined: it may be. */
   #nodesWord({ allocation, evidence }: Judged): string | undefined {
-    const { node, address, handle } = allocation;
+    const { node, address } = allocation;
+    const asked = askedOf(allocation);
+    const { handle } = asked;
+    if (evidence.is === "gone" && evidence.certain) return undefined;
     const answer = this.view.answers.get(node);
     const byPod = evidence.is === "gone" && evidence.pod && this.options.podsKnown;
     if (!answer) return byPod ? undefined : `node ${node} cannot be asked`;
-    const asked = { ip: address, handle: handle! };
     const list = this.#questions.get(node) ?? [];
     this.#questions.set(node, [...list, asked]);
     const question = this.view.questions.get(node);
@@ -208,7 +216,9 @@ class Collector {
       }
       return;
     }
-    const alive = judged.filter(({ evidence }) => evidence.is === "alive");
+    const alive = judged.filter(({ evidence }) =>
+      evidence.is === "alive" || evidence.is === "unknown"
+    );
     for (const [handle, group] of byHandle(judged)) {
       // As in Calico, what is left of pods goes also where others keep the node; its tunnels do not.
       const goes = group.every(({ evidence }) =>
@@ -223,16 +233,19 @@ class Collector {
         why: `node ${node} is gone; ${group[0].evidence.why}`,
       });
     }
+    const endpoints = [...this.view.endpoints].filter(([, endpoint]) => {
+      const { spec, metadata } = endpoint ?? {};
+      return spec?.node === node &&
+        !(spec.pod && this.view.pod(metadata?.namespace ?? "", spec.pod));
+    }).map(([key]) => key);
     if (alive.length > 0) {
+      if (endpoints.length > 0) this.#actions.push({ do: "removeEndpoints", node, endpoints });
       this.#held.push({
         allocation: alive[0].allocation,
         why: `node ${node} is gone, and ${alive[0].evidence.why}`,
       });
       return;
     }
-    const endpoints = [...this.view.endpoints].filter(([, { spec, metadata }]) =>
-      spec?.node === node && !(spec.pod && this.view.pod(metadata?.namespace ?? "", spec.pod))
-    ).map(([key]) => key);
     this.#actions.push({ do: "removeNode", node, endpoints });
   }
 
@@ -299,18 +312,26 @@ class Collector {
     this.#next = Math.min(this.#next, this.options.now + Math.max(1000, due - this.options.wall));
   }
 
-  /** The questions that should stand, beside those that do. */
+  /** The questions that should stand, beside those that do. What others ask stays for its time. */
   #ask(): void {
-    for (const [node, addresses] of this.#questions) {
-      addresses.sort((a, b) => a.ip < b.ip ? -1 : a.ip > b.ip ? 1 : 0);
+    for (const node of new Set([...this.#questions.keys(), ...this.view.questions.keys()])) {
       const stands = this.view.questions.get(node);
-      if (stands && JSON.stringify(stands.value.addresses) === JSON.stringify(addresses)) continue;
-      this.#actions.push({ do: "ask", node, question: { addresses }, revision: stands?.revision });
+      const standing = stands?.value.addresses ?? [];
+      const theirs = standing.filter(({ until }) => until !== undefined && this.#isAsked(until));
+      const addresses = [...this.#questions.get(node) ?? [], ...theirs]
+        .sort((a, b) => a.ip < b.ip ? -1 : a.ip > b.ip ? 1 : 0);
+      if (stands && JSON.stringify(standing) === JSON.stringify(addresses)) continue;
+      const question = addresses.length > 0 ? { addresses } : undefined;
+      this.#actions.push({ do: "ask", node, question, revision: stands?.revision });
     }
-    for (const [node, { revision }] of this.view.questions) {
-      if (this.#questions.has(node)) continue;
-      this.#actions.push({ do: "ask", node, question: undefined, revision });
-    }
+  }
+
+  /** Whether a question of somebody else's is still his; looked at again when it is not. */
+  #isAsked(until: number): boolean {
+    const left = until - this.options.wall;
+    if (left <= 0) return false;
+    this.#next = Math.min(this.#next, this.options.now + left);
+    return true;
   }
 }
 

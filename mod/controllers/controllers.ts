@@ -14,6 +14,7 @@
  */
 import { Ipam } from "../ipam/ipam.ts";
 import { allocationsOf } from "../ipam/check/allocations.ts";
+import type { Loose } from "../ipam/check/evidence.ts";
 import type { HostEndpoint } from "../model/host_endpoint.ts";
 import { NODE_WORDS, parseResourceKey, resourcePrefix } from "../model/keys.ts";
 import {
@@ -40,7 +41,7 @@ import { Lease, type LeaseState } from "./lease.ts";
 import { type Counted, poolName } from "./metrics.ts";
 import { perform } from "./perform.ts";
 import { DEFAULT_SPEC, type Settings, settingsOf } from "./settings.ts";
-import { ClusterView, type Loose } from "./view.ts";
+import { ClusterView } from "./view.ts";
 import { ignoreRaces, writeHostEndpoint } from "./write.ts";
 
 export interface ControllersParts {
@@ -221,6 +222,9 @@ export class Controllers {
       follow<Loose>(api, resourcePrefix(kind), {
         put: ({ key, value, revision }) => take(kind, key, value, revision),
         delete: (key, revision) => take(kind, key, undefined, revision),
+        broken: (key, reason) => {
+          if (kind === podKind) this.#view.tellBroken(key, reason);
+        },
         synced: () => {
           left.delete(kind);
           this.#apiSynced = left.size === 0;

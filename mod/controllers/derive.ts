@@ -14,7 +14,7 @@ import { type ProfileInput, profileKind } from "../model/profile.ts";
 import { encodeObject, ModelError, parseObject, readObject } from "../model/validate.ts";
 import { endpointLabels } from "../model/workload_endpoint.ts";
 import { calicoPolicy, KNP } from "./network_policy.ts";
-import type { Loose } from "./view.ts";
+import type { Loose } from "../ipam/check/evidence.ts";
 
 export type DerivedKind = typeof profileKind | typeof networkPolicyKind;
 

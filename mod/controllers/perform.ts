@@ -6,14 +6,22 @@
 import { IpamError } from "../ipam/errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import type { Allocation } from "../ipam/check/allocations.ts";
+import {
+  addressesOf,
+  evidenceFor,
+  type Facts,
+  isNodeGone,
+  isReadable,
+  leaseOf,
+  type Loose,
+} from "../ipam/check/evidence.ts";
 import { ENDPOINT_KIND, NODE_KIND, POD_KIND } from "../ipam/check/records.ts";
 import { answerKey, questionKey } from "../ipam/questions.ts";
+import { rfc3339 } from "../ipam/time.ts";
 import { felixVariablesKey } from "../node/felix_variables.ts";
 import { felixStatusKey, hostMarkerKey, resourceKey, resourcePrefix } from "../model/keys.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import type { CollectorAction } from "./collector.ts";
-import { evidenceFor } from "./evidence.ts";
-import { addressesOf, type Facts, type Loose } from "./view.ts";
 
 export interface PerformParts {
   readonly store: Store;
@@ -40,6 +48,8 @@ export async function perform(parts: PerformParts, action: CollectorAction): Pro
       return await release(parts, action);
     case "removeNode":
       return await removeNode(parts, action.node, action.endpoints);
+    case "removeEndpoints":
+      return await removeEndpoints(parts, action);
     case "releaseBlock": {
       const released = await ipam.releaseEmptyBlock(action.cidr, action.sequenceNumber);
       return released ? did(`released the empty block ${action.cidr}`) : NOTHING;
@@ -69,13 +79,17 @@ async function release(
   const facts = await freshFacts(parts, allocations);
   const gone = allocations.every((allocation) => {
     const evidence = evidenceFor(facts, allocation, parts.now());
-    if (nodeGone && (facts.hasNode(allocation.node) || facts.isLive(allocation.node))) return false;
+    if (nodeGone && !isNodeGone(facts, allocation.node)) return false;
     return evidence.is === "gone" || (evidence.is === "nodes" && nodeGone);
   });
   if (!gone) return NOTHING;
-  const released: Allocation[] = [];
+  const released: Allocation[] = [], kept: string[] = [];
   for (const allocation of allocations) {
     const { address, handle, sequenceNumber } = allocation;
+    if (leaseOf(allocation)?.container !== undefined) {
+      if (await keepLease(parts, allocation)) kept.push(address);
+      continue;
+    }
     try {
       const result = await parts.ipam.releaseIps([{ address, handle, sequenceNumber }]);
       if (result.released.length > 0) released.push(allocation);
@@ -84,9 +98,71 @@ async function release(
       if (!(error instanceof IpamError && error.kind === "conflict")) throw error;
     }
   }
+  if (kept.length > 0) {
+    const [{ handle }] = allocations;
+    return {
+      done: `keeps ${kept.join(", ")} of handle ${handle} for its ordinal: ${why}`,
+      released,
+    };
+  }
   if (released.length === 0) return NOTHING;
   const addresses = released.map(({ address }) => address).join(", ");
   return { done: `released ${addresses} of handle ${released[0].handle}: ${why}`, released };
+}
+
+/**
+ * The container that used a lease is gone: from now on it is kept for its ordinal, as after a DEL
+ * (`cni/pin_leases.ts`), and is no node's any more.
+ */
+async function keepLease(
+  { ipam, now }: PerformParts,
+  { address, handle, attributes }: Allocation,
+): Promise<boolean> {
+  return await ipam.relabel({
+    address,
+    handle: handle!,
+    change: ({ container, node, ...rest }) => {
+      // Its ordinal, or another attachment of it, was first.
+      if (container !== attributes.container || node !== attributes.node) return undefined;
+      if (rest.timestamp !== attributes.timestamp) return undefined;
+      return { ...rest, keptUntil: rfc3339(now() + (Number(rest.keepSeconds) || 0) * 1000) };
+    },
+  });
+}
+
+/** Endpoints of a node that is gone, whose pods are gone too. */
+async function removeEndpoints(
+  { store }: PerformParts,
+  { node, endpoints }: Extract<CollectorAction, { do: "removeEndpoints" }>,
+): Promise<Performed> {
+  if (await isThere(store, node)) return NOTHING;
+  const removed = await deleteEndpoints(store, node, endpoints);
+  if (removed === 0) return NOTHING;
+  const what = removed === 1 ? "1 endpoint" : `${removed} endpoints`;
+  return { done: `removed ${what} of node ${node}, which is gone`, released: [] };
+}
+
+async function isThere(store: Store, node: string): Promise<boolean> {
+  const [object, live] = await Promise.all([
+    store.get(resourceKey(NODE_KIND, node)),
+    store.get(felixStatusKey(node)),
+  ]);
+  return object !== undefined || live !== undefined;
+}
+
+async function deleteEndpoints(
+  store: Store,
+  node: string,
+  keys: readonly string[],
+): Promise<number> {
+  let count = 0;
+  for (const key of keys) {
+    const entry = await store.get<Loose>(key);
+    if (entry?.value?.spec?.node !== node) continue;
+    await deleteAt(store, key, entry.revision);
+    count++;
+  }
+  return count;
 }
 
 /** Blocks in which pods of other nodes have borrowed become nobody's; the rest goes. */
@@ -95,15 +171,8 @@ async function removeNode(
   node: string,
   endpoints: readonly string[],
 ): Promise<Performed> {
-  const [object, live] = await Promise.all([
-    store.get(resourceKey(NODE_KIND, node)),
-    store.get(felixStatusKey(node)),
-  ]);
-  if (object || live) return NOTHING;
-  for (const key of endpoints) {
-    const entry = await store.get<Loose>(key);
-    if (entry?.value?.spec?.node === node) await deleteAt(store, key, entry.revision);
-  }
+  if (await isThere(store, node)) return NOTHING;
+  await deleteEndpoints(store, node, endpoints);
   await ipam.releaseHostAffinities(node);
   for (
     const key of [hostMarkerKey(node), questionKey(node), answerKey(node), felixVariablesKey(node)]
@@ -145,16 +214,21 @@ export async function freshFacts(
   allocations: readonly Allocation[],
 ): Promise<Facts> {
   const wanted = new Set(allocations.map(({ address }) => address));
-  const { entries } = await store.list<Loose>(resourcePrefix(ENDPOINT_KIND));
+  const { entries, broken = [] } = await store.list<Loose>(resourcePrefix(ENDPOINT_KIND));
+  const unreadable = broken.map(({ key }) => key);
   const byAddress = new Map<string, Loose[]>();
-  for (const { value } of entries) {
+  for (const { key, value } of entries) {
+    if (!isReadable(value)) unreadable.push(key);
     for (const address of addressesOf(value)) {
       if (wanted.has(address)) byAddress.set(address, [...byAddress.get(address) ?? [], value]);
     }
   }
   const holders = [...byAddress.values()].flat();
   const podKeys = new Set([
-    ...allocations.map(({ attributes }) => podKey(attributes.namespace, attributes.pod)),
+    ...allocations.map((one) => {
+      const { namespace, pod } = leaseOf(one) ?? one.attributes;
+      return podKey(namespace, pod);
+    }),
     ...holders.map(({ metadata, spec }) => podKey(metadata?.namespace, spec?.pod)),
   ]);
   const nodes = new Set([
@@ -164,9 +238,7 @@ export async function freshFacts(
   nodes.delete("");
   const get = async (from: Store, keys: Iterable<string>) => {
     const values = new Map<string, Loose>();
-    for (const key of keys) {
-      if (key !== "") values.set(key, (await from.get<Loose>(key))?.value);
-    }
+    for (const key of keys) if (key !== "") values.set(key, await valueOf(from, key));
     return values;
   };
   const [found, objects, statuses] = await Promise.all([
@@ -176,10 +248,21 @@ export async function freshFacts(
   ]);
   return {
     endpointsOf: (address) => byAddress.get(address) ?? [],
+    unreadable,
     pod: (namespace, name) => found.get(podKey(namespace, name)),
     hasNode: (name) => objects.get(resourceKey(NODE_KIND, name)) !== undefined,
     isLive: (node) => statuses.get(felixStatusKey(node)) !== undefined,
   };
+}
+
+/** null where there is something that is no JSON. */
+async function valueOf(store: Store, key: string): Promise<Loose> {
+  try {
+    return (await store.get<Loose>(key))?.value;
+  } catch (error) {
+    if (error instanceof StoreError && error.kind === "invalid") return null;
+    throw error;
+  }
 }
 
 function podKey(namespace: string | undefined, name: string | undefined): string {

@@ -2,9 +2,10 @@
  * The cluster as the controllers see it, kept by one watch over the store. Values are kept as they are
  * read; what cannot be understood is passed over, and named in `broken`.
  */
-import { formatIp, formatPrefix, parseCidr, parseIp } from "../net/mod.ts";
+import { formatPrefix } from "../net/mod.ts";
 import { readBlock } from "../ipam/block.ts";
 import type { BlockRecord } from "../ipam/block_table.ts";
+import { addressesOf, type Facts, isReadable, type Loose } from "../ipam/check/evidence.ts";
 import { type Pool, readPool } from "../ipam/pools.ts";
 import {
   type Answer,
@@ -30,9 +31,6 @@ import {
 import type { Revision } from "../store/store.ts";
 import { isDerivedPolicy, isDerivedProfile } from "./derive.ts";
 
-/** An object of the store, of whatever form somebody gave it. */
-export type Loose = any;
-
 export interface Stored<T = Loose> {
   readonly value: T;
   readonly revision: Revision;
@@ -43,16 +41,6 @@ export interface AffinityFacts {
   readonly cidr: string;
   readonly state: string;
   readonly revision: Revision;
-}
-
-/** What the evidence for an address is taken from: the view, or the store itself a moment before. */
-export interface Facts {
-  /** WorkloadEndpoints that have the address. */
-  endpointsOf(address: string): readonly Loose[];
-  pod(namespace: string, name: string): Loose | undefined;
-  hasNode(name: string): boolean;
-  /** The agent of the node has reported lately. */
-  isLive(node: string): boolean;
 }
 
 export class ClusterView implements Facts {
@@ -82,6 +70,8 @@ export class ClusterView implements Facts {
   readonly #live = new Set<string>();
   /** Keys of endpoints by address. */
   readonly #byAddress = new Map<string, Set<string>>();
+  /** Keys of endpoints that do not say which addresses they have. */
+  readonly unreadable = new Set<string>();
 
   /** Takes one change; undefined: the key is gone. Whether it concerns us. */
   apply(key: string, value: unknown, revision: Revision): boolean {
@@ -206,8 +196,10 @@ export class ClusterView implements Facts {
       if (keys?.size === 0) this.#byAddress.delete(address);
     }
     this.endpoints.delete(key);
+    this.unreadable.delete(key);
     if (value === undefined) return;
     this.endpoints.set(key, value);
+    if (!isReadable(value)) this.unreadable.add(key);
     for (const address of addressesOf(value)) {
       if (!this.#byAddress.has(address)) this.#byAddress.set(address, new Set());
       this.#byAddress.get(address)!.add(key);
@@ -256,14 +248,4 @@ function set(map: Map<string, Loose>, id: string, value: Loose): true {
   if (value === undefined) map.delete(id);
   else map.set(id, value);
   return true;
-}
-
-/** An endpoint's addresses in canonical form. */
-export function addressesOf(endpoint: Loose): string[] {
-  const nets = endpoint?.spec?.ipNetworks;
-  if (!Array.isArray(nets)) return [];
-  return nets.flatMap((net) => {
-    const ip = typeof net === "string" ? parseCidr(net)?.ip ?? parseIp(net) : undefined;
-    return ip ? [formatIp(ip)] : [];
-  });
 }

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { formatPrefix, mustPrefix } from "../net/mod.ts";
 import { affinityKey, blockKey, handleKey, ipamConfigKey, resourceKey } from "../model/keys.ts";
 import { allocationsOf } from "./check/allocations.ts";
+import type { AskNodes } from "./ask_nodes.ts";
 import { check, checkStore } from "./check/check.ts";
 import { mendDamaged } from "./check/mend.ts";
 import { readRecords } from "./check/records.ts";
@@ -123,7 +124,7 @@ Deno.test("a damaged handle: its owner's addresses are found in the blocks and r
       assert.equal((await fresh(w).releaseByHandle("net.c"))?.length, 1);
       assert.equal(await fresh(w).assignment(ip), undefined);
       assert.equal(await w.store.get(handleKey("net.c")), undefined);
-      assert.deepEqual((await checkStore(w.store, () => w.now)).handles.leaked, []);
+      assert.deepEqual((await checkStore(w.store, { now: () => w.now })).handles.leaked, []);
     });
   }
 });
@@ -180,7 +181,7 @@ Deno.test("a release from the report mends handles and affinities, and a block w
     await w.store.put(handleKey("net.nobody"), HALF_WRITTEN);
     await w.store.put(affinity, []);
     const mend = async (force = false) => {
-      const report = reportOf(await checkStore(w.store, () => w.now), "v");
+      const report = reportOf(await checkStore(w.store, { now: () => w.now }), "v");
       return await mendDamaged(w.store, fresh(w), report.damagedRecords ?? [], w.now, force);
     };
     const first = await mend();
@@ -204,15 +205,21 @@ Deno.test("a release from the report mends handles and affinities, and a block w
     await fresh(w).releaseByHandle("net.b");
     assert.deepEqual((await mend()).mended, [blockKey(block)]);
     await fresh(w).assign({ num4: 1, host: "n1", handle: "again", use: "Workload" });
-    assert.deepEqual((await checkStore(w.store, () => w.now)).damaged, []);
+    assert.deepEqual((await checkStore(w.store, { now: () => w.now })).damaged, []);
   });
 });
 
 Deno.test("nothing is released from a report while it is not known who uses addresses", async () => {
   await inWorld(async (w) => {
     const { releaseLeaks } = await import("./check/report.ts");
-    const [ip] = await w.assign("n1", { handle: "net.c" });
-    const report = reportOf(await checkStore(w.store, () => w.now), "v");
+    const [ip] = await w.assign("n1", { handle: "net.c", attributes: { node: "n1" } });
+    // The node answers that no container has it.
+    const ask: AskNodes = (questions) =>
+      Promise.resolve(
+        new Map([...questions].map(([node, asked]) => [node, { held: new Set(), asked }])),
+      );
+    const look = { now: () => w.now, ask };
+    const report = reportOf(await checkStore(w.store, look), "v");
     const leaks = report.allocations[ip].filter((a) => !a.inUse);
     assert.equal(leaks.length, 1);
     const key = resourceKey(
@@ -221,9 +228,15 @@ Deno.test("nothing is released from a report while it is not known who uses addr
       "x",
     );
     await w.store.put(key, HALF_WRITTEN);
-    await fails(releaseLeaks(w.store, w.ipam, leaks, w.now), "badRecord", /cannot be read/);
+    await fails(
+      releaseLeaks(w.store, w.ipam, leaks, look),
+      "badRecord",
+      /cannot be read/,
+    );
     await w.store.delete(key);
-    assert.deepEqual((await releaseLeaks(w.store, w.ipam, leaks, w.now)).released, [ip]);
+    assert.deepEqual((await releaseLeaks(w.store, w.ipam, leaks, look)).released, [
+      ip,
+    ]);
   });
 });
 

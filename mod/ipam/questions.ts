@@ -4,11 +4,14 @@
  * lost, and containers under other interface plugins have none. So the node looks: at its interfaces,
  * routes and namespaces.
  *
- *     /tortie/nodes/<node>/asked    of the controllers: { "addresses": [{ "ip", "handle" }] }
+ *     /tortie/nodes/<node>/asked    { "addresses": [{ "ip", "handle", "until"? }] }
  *     /tortie/nodes/<node>/held     of the node: { "asked": "<revision of the question>", "held": ["…"] }
  *
  * The answer is of the question with that revision. A node of ours writes one when it starts, to no
  * question: so it is known that it can be asked. Calico's own nodes cannot.
+ *
+ * The controllers take their questions back when they need no answer any more. Others (`ask_nodes.ts`:
+ * the check, a release by hand) write theirs beside them with a time until which they stand.
  */
 import { NODE_WORDS } from "../model/keys.ts";
 import type { Revision } from "../store/store.ts";
@@ -17,6 +20,8 @@ export interface AskedAddress {
   readonly ip: string;
   /** `<network>.<container ID>[.<interface>]`. */
   readonly handle: string;
+  /** Milliseconds since 1970; undefined: the controllers'. */
+  readonly until?: number;
 }
 
 export interface Question {
@@ -42,7 +47,9 @@ export function parseNodeKey(
 
 export function readQuestion(value: unknown): Question {
   const addresses = (value as Partial<Question> | null)?.addresses;
-  const sound = (one: any) => typeof one?.ip === "string" && typeof one.handle === "string";
+  const sound = (one: any) =>
+    typeof one?.ip === "string" && typeof one.handle === "string" &&
+    (one.until === undefined || Number.isFinite(one.until));
   return { addresses: Array.isArray(addresses) ? addresses.filter(sound) : [] };
 }
 

@@ -6,6 +6,7 @@
  *   - a route leads to it over a workload interface;
  *   - an interface in one of the machine's named network namespaces has it: so containers under other
  *     interface plugins (bridge, ptp, macvlan) count too;
+ *   - the machine itself has it: tunnels, and gateways of blocks under other interface plugins;
  *   - the runtime remembers an attachment of the container (libcni's cache, which DEL clears).
  *
  * One of them is enough. What cannot be looked at makes no answer at all.
@@ -20,7 +21,7 @@ import { addressBits, formatIp } from "../net/mod.ts";
 export interface MachineFacts {
   /** Container IDs of the marks on host interfaces. */
   readonly containers: ReadonlySet<string>;
-  /** Addresses to which a route leads over a workload interface, or that a namespace has. */
+  /** Addresses to which a route leads over a workload interface, or that the machine or a namespace has. */
   readonly addresses: ReadonlySet<string>;
   /** Names in libcni's cache: `<network>-<container ID>-<interface>`. */
   readonly cached: readonly string[];
@@ -62,6 +63,7 @@ export async function readMachine(
       addresses.add(formatIp(ip));
     }
   }
+  for (const { ip } of socket.addresses()) addresses.add(formatIp(ip));
   for (const name of listNetns()) for (const ip of addressesIn(name)) addresses.add(ip);
   return { containers, addresses, cached: await names(cache) };
 }

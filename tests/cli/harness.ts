@@ -44,6 +44,8 @@ export async function command(
 /** A store at a socket, and a folder for files. */
 export class Cluster {
   readonly resources: Resources;
+  /** What a test has started beside it, and how that ends. */
+  readonly endings: (() => Promise<void>)[] = [];
 
   private constructor(
     readonly folder: string,
@@ -99,6 +101,7 @@ export function test(
     try {
       await body(cluster);
     } finally {
+      for (const end of cluster.endings.reverse()) await end();
       await cluster.close();
     }
   });

@@ -1,6 +1,7 @@
 /** The ipam commands: what they say, what they change, and how they end. */
 import assert from "node:assert/strict";
 import { Ipam } from "../../mod/ipam/ipam.ts";
+import { answerKey } from "../../mod/ipam/questions.ts";
 import type { Report } from "../../mod/ipam/check/report.ts";
 import { clusterInformationKind } from "../../mod/model/cluster_information.ts";
 import { handleKey, resourceKey } from "../../mod/model/keys.ts";
@@ -8,13 +9,29 @@ import { ippoolKind } from "../../mod/model/ippool.ts";
 import { nodeKind } from "../../mod/model/node.ts";
 import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
 import { formatIp } from "../../mod/net/mod.ts";
+import { AddressQuestions } from "../../mod/node/address_questions.ts";
 import { parseJson } from "../../mod/store/json.ts";
 import { type Cluster, test } from "./harness.ts";
+
+/** The part of node n1's service that says which addresses containers have: those in `held`. */
+function serveNode({ store, endings }: Cluster, held: string[]): AddressQuestions {
+  const service = new AddressQuestions({
+    store,
+    nodeName: "n1",
+    held: (asked) => Promise.resolve(asked.map(({ ip }) => ip).filter((ip) => held.includes(ip))),
+    log: { debug() {}, info() {}, warn() {}, error() {} },
+  });
+  service.start();
+  endings.push(() => service.stop());
+  return service;
+}
 
 /** A node, a pool of four blocks, and two pods with their endpoints. */
 async function furnish(cluster: Cluster) {
   const { resources, store } = cluster;
   const ipam = new Ipam(store);
+  const held: string[] = [];
+  const node = serveNode(cluster, held);
   await resources.create(nodeKind, {
     kind: "Node",
     apiVersion: "projectcalico.org/v3",
@@ -49,7 +66,7 @@ async function furnish(cluster: Cluster) {
     });
     return formatIp(ip);
   };
-  return { ipam, addresses: [await pod("a"), await pod("b")] };
+  return { ipam, node, held, addresses: [await pod("a"), await pod("b")] };
 }
 
 async function lock(cluster: Cluster, locked: boolean): Promise<void> {
@@ -205,6 +222,51 @@ test("ipam release --from-report: never what is used again, nor what was given a
   assert(out.includes(`${a} is in use by Workload(default/n1-k8s-a-eth0): not released.`));
   assert.notEqual(await ipam.assignment(a), undefined);
   assert.notEqual(await ipam.assignment(b), undefined);
+});
+
+test("ipam release: never what a container of its node has, of which every record is lost", async (cluster) => {
+  const { ipam, held, addresses: [a, b] } = await furnish(cluster);
+  await leak(cluster, "a");
+  await leak(cluster, "b");
+  await lock(cluster, true);
+  const path = `${cluster.folder}/report.json`;
+  await cluster.run(`ipam check -o ${path}`);
+  held.push(a);
+  const { exit, out } = await cluster.run(`ipam release --from-report ${path} --force`);
+  assert.equal(exit, 0);
+  assert(out.includes(`${a} is in use by Container(n1): not released.`), out);
+  assert.notEqual(await ipam.assignment(a), undefined);
+  assert.equal(await ipam.assignment(b), undefined);
+  const one = await cluster.run(`ipam release --ip ${a}`);
+  assert.match(one.err, /is in use by Container\(n1\); delete that first/);
+  assert.deepEqual((await cluster.run("ipam check")).exit, 0);
+});
+
+test("ipam release: what nobody can vouch for, only with --force", async (cluster) => {
+  const { ipam, node, addresses: [a] } = await furnish(cluster);
+  await leak(cluster, "a");
+  await node.stop();
+  await cluster.store.delete(answerKey("n1"));
+  await lock(cluster, true);
+  const path = `${cluster.folder}/report.json`;
+  const check = await cluster.run(`ipam check -o ${path}`);
+  assert.equal(check.exit, 1);
+  assert.match(check.out, /^Found 0 IPs that are allocated in IPAM but not actually in use\.$/m);
+  assert.match(
+    check.out,
+    /it cannot be shown that nobody uses it \(node n1 cannot be asked\): nothing releases it unasked/,
+  );
+  const release = (options: string) => cluster.run(`ipam release ${options}`);
+  assert.match((await release(`--from-report ${path}`)).out, /didn't contain any leaked IPs/);
+  const one = await release(`--ip ${a}`);
+  assert.equal(one.exit, 1);
+  assert.match(one.err, /may be in use \(node n1 cannot be asked\); start the service of its node/);
+  assert.notEqual(await ipam.assignment(a), undefined);
+  assert.match(
+    (await release(`--from-report ${path} --force`)).out,
+    /^Released 1 IPs successfully$/m,
+  );
+  assert.equal(await ipam.assignment(a), undefined);
 });
 
 test("ipam release --from-report: reports of another cluster, version, or none", async (cluster) => {

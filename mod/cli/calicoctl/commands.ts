@@ -264,7 +264,11 @@ const IPAM: readonly CalicoctlCommand[] = [
     ],
     flags: [
       CONFIG,
-      { name: "force", type: "bool", usage: "Also where the report may be out of date" },
+      {
+        name: "force",
+        type: "bool",
+        usage: "Also where the report may be out of date, or the address in use",
+      },
       { name: "from-report", type: "stringArray", usage: "Report of ipam check" },
       { name: "ip", type: "string", usage: "The address" },
     ],

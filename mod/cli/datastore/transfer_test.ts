@@ -130,7 +130,7 @@ Deno.test("a random cluster is the same in the datastore that imports it", async
         assert(isLocked(after.cluster));
         // The records are sound, and the same addresses are held by the same.
         const held = async (store: Store) => {
-          const { allocations, findings } = await checkStore(store, () => cluster.now);
+          const { allocations, findings } = await checkStore(store, { now: () => cluster.now });
           const list = allocations.map(({ address, handle }) => `${address} ${handle}`);
           return { list: list.sort(), findings: findings.map(({ kind }) => kind).sort() };
         };

@@ -3,35 +3,43 @@ import { formatPrefix, parseIp, type Prefix, prefixContains } from "../../net/mo
 import type { Pool } from "../pools.ts";
 import { type Allocation, blockName, GATEWAY_TYPE, WINDOWS_RESERVED } from "./allocations.ts";
 import type { Finding, FindingKind } from "./finding.ts";
-import { keptFor } from "./kept.ts";
+import { type UseFacts, useOf } from "./use.ts";
 import { type AddressUser, isPod, type Users } from "./users.ts";
 
 /** An allocation, with who uses the address. */
 export interface UsedAllocation extends Allocation {
   readonly owners: readonly string[];
+  /** Without owners: why it cannot be shown that nobody uses it; undefined where it can. */
+  readonly unproven?: string;
+}
+
+/** Whether it is shown that nobody uses the address. */
+export function isLeaked({ owners, unproven }: UsedAllocation): boolean {
+  return owners.length === 0 && unproven === undefined;
 }
 
 /** The allocations with their users; a reserved or kept address is in use without anybody's doing. */
 export function withUsers(
   allocations: readonly Allocation[],
   users: Users,
-  now: number,
+  how: UseFacts,
 ): UsedAllocation[] {
   return allocations.map((allocation) => {
     const owners = (users.get(allocation.address) ?? []).map((user) => user.name);
-    const reserve = reserveName(allocation, allocations, now);
-    return { ...allocation, owners: reserve && owners.length === 0 ? [reserve] : owners };
+    if (owners.length > 0) return { ...allocation, owners };
+    const reserve = reserveName(allocation, allocations);
+    if (reserve) return { ...allocation, owners: [reserve] };
+    const use = useOf(allocation, how);
+    return {
+      ...allocation,
+      owners: use.is === "used" ? [use.by] : [],
+      ...(use.is === "unproven" && { unproven: use.why }),
+    };
   });
 }
 
-function reserveName(
-  allocation: Allocation,
-  all: readonly Allocation[],
-  now: number,
-): string | undefined {
+function reserveName(allocation: Allocation, all: readonly Allocation[]): string | undefined {
   if (allocation.handle === WINDOWS_RESERVED) return "Reserved for Windows";
-  const kept = keptFor(allocation, now);
-  if (kept) return kept;
   if (allocation.attributes.type !== GATEWAY_TYPE) return undefined;
   const inBlock = blockName(allocation);
   const serves = all.some((other) =>
@@ -69,13 +77,18 @@ export function examineAddresses(
       say("addressTwice", address, `was given by ${list.map(blockName).join(" and by ")}`);
     }
   }
-  const leaked = allocations.filter(({ owners }) => owners.length === 0);
-  for (const { address, handle, attributes, node } of leaked) {
-    const { pod, namespace, type } = attributes;
-    const whom = pod
-      ? `pod ${namespace}/${pod}`
-      : type ?? (handle ? `handle ${handle}` : "nobody known");
-    say("leak", address, `is given to ${whom}${node && ` of node ${node}`}, and nobody uses it`);
+  const leaked = allocations.filter(isLeaked);
+  for (const one of leaked) {
+    say("leak", one.address, `is given to ${whomOf(one)}, and nobody uses it`);
+  }
+  for (const one of allocations) {
+    if (one.unproven === undefined) continue;
+    say(
+      "unproven",
+      one.address,
+      `is given to ${whomOf(one)}, of whom nothing is seen, and it cannot be shown that nobody ` +
+        `uses it (${one.unproven})`,
+    );
   }
   const check = { findings, leaked, notInPool: [] as string[], notAllocated: [] as string[] };
   for (const [address, list] of users) {
@@ -110,6 +123,14 @@ export function examineAddresses(
     }
   }
   return check;
+}
+
+function whomOf({ attributes, handle, node }: Allocation): string {
+  const { pod, namespace, type } = attributes;
+  const whom = pod
+    ? `pod ${namespace}/${pod}`
+    : type ?? (handle ? `handle ${handle}` : "nobody known");
+  return node ? `${whom} of node ${node}` : whom;
 }
 
 /** Whether the record names another pod, node or container than the user is. */

@@ -1,7 +1,8 @@
 /**
  * Finds every inconsistency of IPAM's records, among themselves and beside nodes, endpoints, pods and
  * pools. Pure: records of a moment in, findings out. `checkStore` reads twice and tells what was wrong
- * both times, because an assignment under way looks like a fault to who comes in the middle of it.
+ * both times, because an assignment under way looks like a fault to who comes in the middle of it. What
+ * seems unused is asked of its node between the two looks (`use.ts`).
  *
  *     block_faults    one block by itself            owner_faults     blocks, affinities, nodes, pools
  *     handle_faults   handles and blocks             address_faults   addresses and their users
@@ -11,6 +12,7 @@ import { lockReason } from "../../model/cluster_information.ts";
 import { ipamConfigFault, type StoredIpamConfig } from "../../model/ipam_config.ts";
 import { parseBlockKey, parseHandleKey, parseResourceKey } from "../../model/keys.ts";
 import type { BrokenEntry, Entry, Revision, Store } from "../../store/store.ts";
+import type { AskNodes, NodeWords } from "../ask_nodes.ts";
 import type { BlockRecord } from "../block_table.ts";
 import { isBroken } from "../damage.ts";
 import type { Pool } from "../pools.ts";
@@ -20,7 +22,17 @@ import { brokenBlock, examineBlock } from "./block_faults.ts";
 import { type Finding, findingId, type FindingKind, type Passing } from "./finding.ts";
 import { examineHandles, type LeakedHandle } from "./handle_faults.ts";
 import { affinityFaults, examinePools, nodeFaults, placeFaults } from "./owner_faults.ts";
-import { type IpamRecords, NODE_KIND, POOL_KIND, readRecords, sortRecords } from "./records.ts";
+import { isReadable } from "./evidence.ts";
+import {
+  CLUSTER_KEY,
+  factsOf,
+  type IpamRecords,
+  NODE_KIND,
+  POOL_KIND,
+  readRecords,
+  sortRecords,
+} from "./records.ts";
+import { questionsAbout } from "./use.ts";
 import { tunnelAddresses, type Users, usersOf } from "./users.ts";
 
 export interface ClusterFacts {
@@ -65,24 +77,43 @@ export interface DamagedRecord {
   readonly revision: Revision;
 }
 
-/**
- * Checks a store that others may be writing to. `kubernetes`: where Pods and Services are, if that is
- * another one.
- */
-export async function checkStore(
-  store: Store,
-  now: () => number,
-  kubernetes: Store = store,
-): Promise<Check> {
-  const first = check(await readRecords(store, kubernetes), now());
+export interface CheckOptions {
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Where Pods and Services are, if that is another store. */
+  readonly kubernetes?: Store;
+  /** Every pod has its record: the store, or the one beside it, is the Kubernetes API. */
+  readonly podsKnown?: boolean;
+  /** Without it no node is asked, and what only a node could tell stays unproven. */
+  readonly ask?: AskNodes;
+  /** Only about these addresses are nodes asked; about all without it. */
+  readonly about?: ReadonlySet<string>;
+}
+
+/** Checks a store that others may be writing to. */
+export async function checkStore(store: Store, options: CheckOptions): Promise<Check> {
+  const { now, kubernetes = store, podsKnown = kubernetes !== store, ask, about } = options;
+  const records = await readRecords(store, kubernetes);
+  const silence: NodeWords = new Map();
+  const first = check(records, now(), { podsKnown });
   if (first.findings.length === 0) return first;
-  const second = check(await readRecords(store, kubernetes), now());
+  const how = { facts: factsOf(records), podsKnown, words: silence, now: now() };
+  const doubtful = first.allocations.filter(({ owners, address }) =>
+    owners.length === 0 && (about?.has(address) ?? true)
+  );
+  const words = await ask?.(questionsAbout(doubtful, how)) ?? silence;
+  const second = check(await readRecords(store, kubernetes), now(), { podsKnown, words });
   return confirmed(first, second);
 }
 
 /** The second look, without what only that one found. */
 export function confirmed(first: Check, second: Check): Check {
   const seen = new Set(first.findings.map(findingId));
+  // What was doubtful, and by the word of its node is a leak, or is not, was suspected both times.
+  for (const { kind, subject } of first.findings) {
+    if (kind === "unproven") seen.add(findingId({ kind: "leak", subject }));
+    if (kind === "leak") seen.add(findingId({ kind: "unproven", subject }));
+  }
   const findings = second.findings.filter((finding) => seen.has(findingId(finding)));
   const stays = (kind: Finding["kind"], subject: string) =>
     findings.some((f) => f.kind === kind && f.subject === subject);
@@ -104,7 +135,11 @@ export function confirmed(first: Check, second: Check): Check {
 }
 
 /** Checks the records of one moment. `now` in milliseconds since 1970. */
-export function check(records: IpamRecords, now: number): Check {
+export function check(
+  records: IpamRecords,
+  now: number,
+  { podsKnown = false, words = new Map() }: { podsKnown?: boolean; words?: NodeWords } = {},
+): Check {
   const findings: Finding[] = [];
   const blocks: BlockRecord[] = [];
   const lost: Prefix[] = [];
@@ -128,7 +163,12 @@ export function check(records: IpamRecords, now: number): Check {
   const { pools } = poolCheck;
   const places = placeFaults(blocks, pools);
   const users = usersOf(records);
-  const allocations = withUsers(blocks.flatMap(allocationsOf), users, now);
+  const allocations = withUsers(blocks.flatMap(allocationsOf), users, {
+    facts: factsOf(records),
+    podsKnown,
+    words,
+    now,
+  });
   const nodes = new Set(
     [...records.nodes, ...(records.others ?? []).filter(({ key }) => isNode(key))]
       .map(({ key }) => parseResourceKey(key)?.name ?? ""),
@@ -148,6 +188,7 @@ export function check(records: IpamRecords, now: number): Check {
     ...nodeFaults(nodes, records.affinities, blocks, allocations),
     ...handles.findings,
     ...addresses.findings,
+    ...endpointFaults(records.endpoints),
     ...configFaults({
       config: records.config ?? broken.config,
       strange: [...records.strange, ...broken.strange],
@@ -180,6 +221,19 @@ export function check(records: IpamRecords, now: number): Check {
     lost,
     unreadable: (records.others ?? []).map(({ key }) => key).filter(isUser),
   };
+}
+
+function endpointFaults(entries: IpamRecords["endpoints"]): Finding[] {
+  return entries.filter(({ value }) => !isReadable(value)).map(({ key, value }) => {
+    const { namespace = "", name = key } = parseResourceKey(key) ?? {};
+    const { spec } = (value ?? {}) as { spec?: { ipNetworks?: unknown } };
+    const what = spec ? `its ipNetworks are ${JSON.stringify(spec.ipNetworks)}` : "it has no spec";
+    return {
+      kind: "endpointBroken",
+      subject: `${namespace}/${name}`,
+      message: `WorkloadEndpoint ${namespace}/${name} cannot be read: ${what}`,
+    };
+  });
 }
 
 function isNode(key: string): boolean {
@@ -233,7 +287,11 @@ function configFaults(
   return findings;
 }
 
-function clusterOf({ cluster }: IpamRecords): ClusterFacts {
+export async function readCluster(store: Store): Promise<ClusterFacts> {
+  return clusterOf({ cluster: await store.get(CLUSTER_KEY) });
+}
+
+function clusterOf({ cluster }: Pick<IpamRecords, "cluster">): ClusterFacts {
   const spec = (cluster?.value as any)?.spec ?? {};
   return {
     guid: spec.clusterGUID ?? "",

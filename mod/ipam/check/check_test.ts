@@ -10,6 +10,8 @@ import { check, checkStore } from "./check.ts";
 import { explain, type FindingKind, FINDINGS } from "./finding.ts";
 import { readRecords } from "./records.ts";
 import { SoundCluster, step } from "./testing/clusters.ts";
+import { FRESH_MS } from "./use.ts";
+import type { AskNodes } from "../ask_nodes.ts";
 import { type Damage, DAMAGES, furnish, sceneOf } from "./testing/damages.ts";
 
 async function inCluster(run: (cluster: SoundCluster) => Promise<void>): Promise<void> {
@@ -40,13 +42,20 @@ Deno.test("whatever happens in a sound cluster: nothing is found", async () => {
   );
 });
 
+/** Nodes that answer: no container has any of it. */
+const nobody: AskNodes = (questions) =>
+  Promise.resolve(
+    new Map([...questions].map(([node, asked]) => [node, { held: new Set<string>(), asked }])),
+  );
+
 /** The damage is done, found under its name, and explained. */
 async function mustFind(cluster: SoundCluster, damage: Damage, seed: number): Promise<void> {
   const sound = check(await readRecords(cluster.store), cluster.now).findings;
   assert.deepEqual(sound, []);
   const subject = await damage.do(sceneOf(cluster, seed));
   if (subject === undefined) return;
-  const { findings } = await checkStore(cluster.store, () => cluster.now);
+  cluster.now += FRESH_MS;
+  const { findings } = await checkStore(cluster.store, { now: () => cluster.now, ask: nobody });
   const found = findings.filter((f) => f.kind === damage.kind && f.subject === subject);
   assert.equal(found.length, 1, `${damage.kind} of ${subject} in ${JSON.stringify(findings)}`);
   assert.match(explain(found[0]), /: ./);
@@ -114,6 +123,7 @@ Deno.test("a fault that comes and goes is none", async () => {
     const pod = cluster.pods[0];
     const { value } = (await cluster.store.get(pod.key))!;
     await cluster.store.delete(pod.key);
+    cluster.now += FRESH_MS;
     let looks = 0;
     const { findings, leaked } = await checkStore(
       {
@@ -123,7 +133,7 @@ Deno.test("a fault that comes and goes is none", async () => {
           return await cluster.store.list(prefix);
         },
       } as typeof cluster.store,
-      () => cluster.now,
+      { now: () => cluster.now, ask: nobody },
     );
     assert.equal(looks, 2);
     assert.deepEqual(findings, []);

@@ -50,6 +50,11 @@ export const FINDINGS = {
 
   // Addresses beside those who use them.
   leak: "nobody uses it; `ipam release --from-report` releases it",
+  unproven:
+    "nothing releases it unasked; start the service of its node and check again, or, where " +
+    "you know that nobody has it, `ipam release --force`",
+  endpointBroken:
+    "which addresses it has is not known, so its pod's are not released; delete the pod, or mend the record",
   addressTwice: "two blocks gave it; release the one that nobody uses",
   notAllocated: "it could be given to another; delete its user and let it begin anew",
   notInPool: "no pool gives it, so nothing keeps others from using it",
@@ -94,6 +99,6 @@ export function explain({ kind, message }: Finding | Passing): string {
 }
 
 /** The same fault, seen again. */
-export function findingId({ kind, subject }: Finding): string {
+export function findingId({ kind, subject }: Pick<Finding, "kind" | "subject">): string {
   return `${kind} ${subject}`;
 }

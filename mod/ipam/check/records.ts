@@ -6,16 +6,19 @@
 import {
   affinityPrefix,
   blockPrefix,
+  felixStatusKey,
   handlePrefix,
   IPAM_PREFIX,
   ipamConfigKey,
   type KeyKind,
+  parseResourceKey,
   resourceKey,
   resourcePrefix,
 } from "../../model/keys.ts";
 import type { BrokenEntry, Entry, Store } from "../../store/store.ts";
 import { LOAD_BALANCER } from "../affinities.ts";
 import { isBroken, readRaw } from "../damage.ts";
+import { addressesOf, type Facts, isReadable, type Loose } from "./evidence.ts";
 
 export interface IpamRecords {
   readonly blocks: readonly Entry[];
@@ -35,6 +38,8 @@ export interface IpamRecords {
   readonly broken?: readonly BrokenEntry[];
   /** The same of all others. */
   readonly others?: readonly BrokenEntry[];
+  /** Of the nodes that are named and have no Node object, those whose agents have reported lately. */
+  readonly live?: ReadonlySet<string>;
 }
 
 const calico = (plural: string, namespaced = false): KeyKind => ({
@@ -49,7 +54,7 @@ export const NODE_KIND = calico("nodes");
 export const ENDPOINT_KIND = calico("workloadendpoints", true);
 export const POD_KIND = kubernetes("pods");
 const SERVICE_KIND = kubernetes("services");
-const CLUSTER_KEY = resourceKey(calico("clusterinformations"), "default");
+export const CLUSTER_KEY = resourceKey(calico("clusterinformations"), "default");
 
 export async function readRecords(store: Store, kubernetes = store): Promise<IpamRecords> {
   const { entries, broken = [] } = await store.list(IPAM_PREFIX);
@@ -71,7 +76,69 @@ export async function readRecords(store: Store, kubernetes = store): Promise<Ipa
   if (isBroken(info)) others.push(info);
   const cluster = isBroken(info) ? undefined : info;
   const sorted = sortRecords(entries);
-  return { ...sorted, pools, nodes, endpoints, pods, services, cluster, broken, others };
+  const known = new Set([...nodes, ...others].map(({ key }) => key));
+  const live = await liveNodes(store, namesOf([...sorted.blocks, ...endpoints]), known);
+  return { ...sorted, pools, nodes, endpoints, pods, services, cluster, live, broken, others };
+}
+
+/** Nodes that blocks and endpoints name, whatever form they have. */
+function namesOf(entries: readonly Entry[]): Set<string> {
+  const names = new Set<unknown>();
+  for (const { value } of entries) {
+    const { spec, affinity, attributes } = (value ?? {}) as Loose;
+    names.add(spec?.node);
+    if (typeof affinity === "string") names.add(/^host:(.+)$/.exec(affinity)?.[1]);
+    for (const one of Array.isArray(attributes) ? attributes : []) names.add(one?.secondary?.node);
+  }
+  const isName = (name: unknown): name is string =>
+    typeof name === "string" && /^[^/]+$/.test(name);
+  return new Set([...names].filter(isName));
+}
+
+async function liveNodes(
+  store: Store,
+  named: ReadonlySet<string>,
+  known: ReadonlySet<string>,
+): Promise<Set<string>> {
+  const live = new Set<string>();
+  for (const name of named) {
+    if (!known.has(resourceKey(NODE_KIND, name)) && await store.get(felixStatusKey(name))) {
+      live.add(name);
+    }
+  }
+  return live;
+}
+
+/** What the evidence for an address is taken from, as the records have it. */
+export function factsOf(
+  records: Pick<IpamRecords, "endpoints" | "pods" | "nodes" | "live" | "others">,
+): Facts {
+  // What is half-written is there all the same.
+  const broken = (kind: KeyKind) =>
+    (records.others ?? []).filter(({ key }) => key.startsWith(resourcePrefix(kind)))
+      .map(({ key }) => ({ key, value: null as Loose }));
+  const byAddress = new Map<string, Loose[]>();
+  const unreadable: string[] = [];
+  for (const { key, value } of [...records.endpoints, ...broken(ENDPOINT_KIND)]) {
+    if (!isReadable(value)) unreadable.push(key);
+    for (const address of addressesOf(value)) {
+      byAddress.set(address, [...byAddress.get(address) ?? [], value]);
+    }
+  }
+  const pods = new Map([...records.pods, ...broken(POD_KIND)].map(({ key, value }) => {
+    const at = parseResourceKey(key);
+    return [`${at?.namespace}/${at?.name}`, value];
+  }));
+  const nodes = new Set(
+    [...records.nodes, ...broken(NODE_KIND)].map(({ key }) => parseResourceKey(key)?.name),
+  );
+  return {
+    endpointsOf: (address) => byAddress.get(address) ?? [],
+    unreadable,
+    pod: (namespace, name) => pods.get(`${namespace}/${name}`),
+    hasNode: (name) => nodes.has(name),
+    isLive: (name) => records.live?.has(name) ?? false,
+  };
 }
 
 const BLOCKS = [blockPrefix(4), blockPrefix(6)];

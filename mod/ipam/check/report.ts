@@ -9,10 +9,9 @@ import type { Store } from "../../store/store.ts";
 import { IpamError } from "../errors.ts";
 import type { Ipam } from "../ipam.ts";
 import type { UsedAllocation } from "./address_faults.ts";
-import { type Check, check, type DamagedRecord } from "./check.ts";
+import { type Check, type CheckOptions, checkStore, type DamagedRecord } from "./check.ts";
 import { explain } from "./finding.ts";
 import type { LeakedHandle } from "./handle_faults.ts";
-import { readRecords } from "./records.ts";
 
 export interface ReportedAllocation {
   ip: string;
@@ -24,6 +23,8 @@ export interface ReportedAllocation {
   type?: string;
   creationTimestamp?: string;
   inUse: boolean;
+  /** Ours: why it cannot be shown that nobody uses it; `inUse` is true then, for calicoctl's sake. */
+  unproven?: string;
   borrowed?: boolean;
   owners: string[] | null;
 }
@@ -49,7 +50,7 @@ export function reportOf(result: Check, version: string): Report {
   for (const allocation of result.allocations) {
     const { address } = allocation;
     // Of two looks the second may have seen an assignment that was just begun: no leak, see check.ts.
-    const inUse = allocation.owners.length > 0 || !leaked.has(address);
+    const inUse = !leaked.has(address);
     (allocations[address] ??= []).push(reported(allocation, inUse));
   }
   return {
@@ -88,6 +89,7 @@ function reported(allocation: UsedAllocation, inUse: boolean): ReportedAllocatio
     ...(type && { type }),
     ...(timestamp && { creationTimestamp: timestamp }),
     inUse,
+    ...(allocation.unproven !== undefined && { unproven: allocation.unproven }),
     ...(borrowed && { borrowed }),
     owners: owners.length > 0 ? [...owners] : null,
   };
@@ -135,8 +137,13 @@ export interface Leaks {
   readonly damaged: readonly DamagedRecord[];
 }
 
-/** What every one of the reports calls leaked, unchanged from one to the next. */
-export function commonLeaks(reports: readonly Report[]): Leaks {
+/**
+ * What every one of the reports calls leaked, unchanged from one to the next; `unproven`: also what
+ * they cannot show to be in use.
+ */
+export function commonLeaks(reports: readonly Report[], unproven = false): Leaks {
+  const wanted = (one: ReportedAllocation) =>
+    !one.inUse || (unproven && typeof one.unproven === "string");
   const common = <T>(lists: T[][], id: (item: T) => string): T[] => {
     const [first = [], ...others] = lists;
     const sets = others.map((list) => new Set(list.map(id)));
@@ -144,7 +151,7 @@ export function commonLeaks(reports: readonly Report[]): Leaks {
   };
   return {
     addresses: common(
-      reports.map((r) => Object.values(r.allocations).flat().filter((a) => !a.inUse)),
+      reports.map((r) => Object.values(r.allocations).flat().filter(wanted)),
       (a) => `${a.ip} ${a.handle ?? ""} ${a.sequenceNumber ?? ""}`,
     ),
     handles: common(
@@ -164,20 +171,34 @@ export interface ReleasedLeaks {
   readonly cleanedUp: string[];
   /** Somebody uses them, whatever the reports say. */
   readonly inUse: { address: string; by: string }[];
+  /** It cannot be shown now that nobody uses them. */
+  readonly unproven: { address: string; why: string }[];
   readonly failed: { address: string; why: string }[];
 }
 
-/** Releases addresses that are leaked still. `time` in milliseconds since 1970. */
+export interface ReleaseOptions extends CheckOptions {
+  /** Also what cannot be shown to be unused; never what is seen to be used. */
+  readonly force?: boolean;
+}
+
+/** Releases addresses that are leaked still, by another look at who uses them. */
 export async function releaseLeaks(
   store: Store,
   ipam: Ipam,
   leaks: readonly ReportedAllocation[],
-  time: number,
+  options: ReleaseOptions,
 ): Promise<ReleasedLeaks> {
-  const done: ReleasedLeaks = { released: [], cleanedUp: [], inUse: [], failed: [] };
-  const current = check(await readRecords(store), time);
-  refuseUnknownUsers(current);
-  const now = byAddress(current);
+  const done: ReleasedLeaks = {
+    released: [],
+    cleanedUp: [],
+    inUse: [],
+    unproven: [],
+    failed: [],
+  };
+  const about = new Set(leaks.map(({ ip }) => formatIp(parseIp(ip)!)));
+  const looked = await checkStore(store, { ...options, about });
+  refuseUnknownUsers(looked);
+  const now = Map.groupBy(looked.allocations, ({ address }) => address);
   for (const leak of leaks) {
     const address = formatIp(parseIp(leak.ip)!);
     const current = now.get(address)?.find((a) => isSame(a, leak));
@@ -187,6 +208,10 @@ export async function releaseLeaks(
     }
     if (current.owners.length > 0) {
       done.inUse.push({ address, by: current.owners.join(", ") });
+      continue;
+    }
+    if (current.unproven !== undefined && !options.force) {
+      done.unproven.push({ address, why: current.unproven });
       continue;
     }
     const { handle, sequenceNumber } = current;
@@ -217,12 +242,4 @@ function refuseUnknownUsers({ unreadable }: Check): void {
     `nothing is released: which addresses ${unreadable[0]}${more} use cannot be told, since they ` +
       "cannot be read; write them anew, or delete them",
   );
-}
-
-function byAddress({ allocations }: Check): Map<string, UsedAllocation[]> {
-  const found = new Map<string, UsedAllocation[]>();
-  for (const allocation of allocations) {
-    found.set(allocation.address, [...found.get(allocation.address) ?? [], allocation]);
-  }
-  return found;
 }

@@ -365,6 +365,32 @@ export const DAMAGES: readonly Damage[] = [
     },
   },
   {
+    name: "an address of no handle that nobody names",
+    kind: "unproven",
+    async do({ cluster }) {
+      const [address] = await cluster.assign("n0");
+      return address;
+    },
+  },
+  ...[
+    ["that is null", () => null],
+    ["that is a text", () => "x"],
+    [
+      "whose addresses are a text",
+      (e: any) => ({ spec: { ...e.spec, ipNetworks: "10.0.0.1/32" } }),
+    ],
+    ["whose addresses are null", (e: any) => ({ spec: { ...e.spec, ipNetworks: null } })],
+    ["with an address that is none", (e: any) => ({ spec: { ...e.spec, ipNetworks: [5] } })],
+  ].map(([what, change]): Damage => ({
+    name: `an endpoint ${what}`,
+    kind: "endpointBroken",
+    async do({ pick, change: write, cluster }) {
+      const { key } = pick(cluster.pods.filter(({ key }) => key.includes("workloadendpoints")));
+      await write(key, change as (value: any) => unknown);
+      return key.split("/").slice(-2).join("/");
+    },
+  })),
+  {
     name: "a tunnel address that its node does not name",
     kind: "leak",
     async do({ cluster, change }) {

@@ -1,0 +1,88 @@
+/**
+ * Whether an allocation's address is used: by who names it himself (`users.ts`), by the evidence that
+ * the controllers go by (`evidence.ts`), and by the word of its node. One that is not known to be used
+ * is "unused" only where that can be shown; else it is "unproven", and released by nobody unasked.
+ *
+ *     a user names it, or the evidence says so                              -> used
+ *     no evidence, assigned a short while ago (an ADD may be under way)     -> used
+ *     no evidence, its node is gone, or says that no container has it       -> unused
+ *     no evidence, by the records of a cluster that knows every pod, and
+ *     its node is one that cannot be asked (Calico's)                       -> unused
+ *     anything else                                                         -> unproven
+ */
+import type { NodeWords } from "../ask_nodes.ts";
+import type { AskedAddress } from "../questions.ts";
+import type { Allocation } from "./allocations.ts";
+import { askedOf, evidenceFor, type Facts, isNodeGone, leaseOf } from "./evidence.ts";
+
+export type Use =
+  | { readonly is: "used"; readonly by: string }
+  | { readonly is: "unused"; readonly why: string }
+  | { readonly is: "unproven"; readonly why: string };
+
+export interface UseFacts {
+  readonly facts: Facts;
+  /** Every pod has its record here: the Kubernetes API. */
+  readonly podsKnown: boolean;
+  /** Of those nodes that were asked. */
+  readonly words: NodeWords;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+/** Longer than any runtime waits for an ADD. */
+export const FRESH_MS = 300_000;
+
+/** Of an allocation that nobody names as his own. */
+export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: UseFacts): Use {
+  const { node, attributes, address } = allocation;
+  const lease = leaseOf(allocation);
+  // The controllers see to a lease whose container is gone; it is not to be lost for its ordinal.
+  if (lease?.container !== undefined) return { is: "used", by: `Lease(${lease.name})` };
+  const evidence = evidenceFor(facts, allocation, now);
+  if (evidence.is === "alive") return { is: "used", by: evidence.who ?? evidence.why };
+  if (evidence.is === "kept") return { is: "used", by: evidence.why };
+  if (evidence.is === "unknown") return { is: "unproven", why: evidence.why };
+  if (evidence.is === "gone" && evidence.certain) return { is: "unused", why: evidence.why };
+  if (isNodeGone(facts, node)) return { is: "unused", why: `node ${node} is gone` };
+  const age = now - assignedAt(attributes.timestamp);
+  if (age < FRESH_MS) return { is: "used", by: "an ADD that may be under way" };
+  if (node === "") return { is: "unproven", why: "it is not known on which node it is" };
+  const word = words.get(node);
+  if (word && "held" in word) {
+    // Of another allocation of the address, which has ended since, it says nothing.
+    const { ip, handle } = askedOf(allocation);
+    if (!word.asked.some((one) => one.ip === ip && one.handle === handle)) {
+      return { is: "unproven", why: `node ${node} was not asked` };
+    }
+    return word.held.has(address)
+      ? { is: "used", by: `Container(${node})` }
+      : { is: "unused", why: `node ${node} says that no container has it` };
+  }
+  if (evidence.is === "gone" && evidence.pod && podsKnown && word?.never !== false) {
+    return { is: "unused", why: evidence.why };
+  }
+  return { is: "unproven", why: word?.silent ?? `node ${node} was not asked` };
+}
+
+/** What nodes are to be asked about these: all of which the records alone do not tell. */
+export function questionsAbout(
+  allocations: readonly Allocation[],
+  how: UseFacts,
+): Map<string, AskedAddress[]> {
+  const questions = new Map<string, AskedAddress[]>();
+  for (const allocation of allocations) {
+    const { node } = allocation;
+    if (node === "" || isNodeGone(how.facts, node)) continue;
+    const { is } = useOf(allocation, how);
+    if (is === "used" || evidenceFor(how.facts, allocation, how.now).is === "unknown") continue;
+    questions.set(node, [...questions.get(node) ?? [], askedOf(allocation)]);
+  }
+  return questions;
+}
+
+/** `2026-11-22 13:41:06.123456789 +0000 UTC`; -Infinity where it cannot be read. */
+function assignedAt(timestamp: string | undefined): number {
+  const at = Date.parse(`${timestamp?.slice(0, 19).replace(" ", "T")}Z`);
+  return Number.isNaN(at) ? -Infinity : at;
+}
