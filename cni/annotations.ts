@@ -21,6 +21,7 @@ import { type Annotations, AnnotationSource, CNI_PREFIX, quote } from "./annotat
 import type { CniArgs } from "./args.ts";
 import type { EndpointFeatures } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
+import { type Named, specialUse } from "./forbidden_addresses.ts";
 import { givesFamily } from "./host_local/conf.ts";
 import type { NetConf } from "./netconf.ts";
 import { PIN_NAMES, type Pins, readPins } from "./pins.ts";
@@ -55,6 +56,8 @@ export interface PodRequest {
   /** MAC of the pod's side. */
   readonly mac: string | undefined;
   readonly floatingIps: readonly Ip[];
+  /** Addresses that were named one by one, with who names them: none of them may be a machine's. */
+  readonly named: readonly Named[];
   readonly allowedSourcePrefixes: readonly Prefix[];
   readonly qos: QosControls | undefined;
 }
@@ -77,10 +80,21 @@ export function readRequest(context: AnnotationContext): PodRequest {
     context.namespace,
     `Namespace ${args.pod?.namespace ?? ""}`,
   );
+  const plan = addressPlan(conf, args, pod, namespace);
+  const floating = floatingIps(conf, pod, context.features);
+  const by = (annotation: string) => `${pod.object}: annotation ${CNI_PREFIX}${annotation}`;
+  const named: Named[] = [{ by: by("floatingIPs"), addresses: floating }];
+  if (plan.kind === "unmanaged") {
+    named.push({ by: by("ipAddrsNoIpam"), addresses: plan.addresses });
+  } else if (plan.kind === "fixed") {
+    const annotated = pod.has(`${CNI_PREFIX}ipAddrs`);
+    named.push({ by: annotated ? by("ipAddrs") : "CNI_ARGS: IP=", addresses: plan.addresses });
+  }
   return {
-    plan: addressPlan(conf, args, pod, namespace),
+    plan,
+    named,
     mac: hardwareAddress(pod),
-    floatingIps: floatingIps(conf, pod, context.features),
+    floatingIps: floating,
     allowedSourcePrefixes: sourcePrefixes(pod, context.features),
     qos: readQos(pod),
   };
@@ -144,7 +158,15 @@ function addressPlan(
       ipv6Pools: [],
     };
   }
-  if (args.addresses.length > 0) return { kind: "fixed", addresses: args.addresses };
+  if (args.addresses.length > 0) {
+    for (const ip of args.addresses) {
+      const use = specialUse(ip);
+      if (!use) continue;
+      const what = `CNI_ARGS: IP= asks for ${formatIp(ip)}, which is ${use}: no pod can have it.`;
+      throw new CniError(CniCode.annotation, what);
+    }
+    return { kind: "fixed", addresses: args.addresses };
+  }
 
   const families = ipFamilies(pod) ?? ipFamilies(namespace);
   const pools = (name: string, configured: readonly string[]) =>
@@ -173,6 +195,7 @@ function addresses(from: AnnotationSource, name: string): Ip[] {
   for (const text of texts) {
     const ip = parseIp(text);
     if (!ip) throw from.refuse(name, `${quote(text)} is not an IP address`);
+    refuseSpecial(from, name, ip);
     const same = found.find((f) => f.family === ip.family);
     if (same) {
       throw from.refuse(
@@ -184,6 +207,11 @@ function addresses(from: AnnotationSource, name: string): Ip[] {
     found.push(ip);
   }
   return found.sort((a, b) => a.family - b.family);
+}
+
+function refuseSpecial(from: AnnotationSource, name: string, ip: Ip): void {
+  const use = specialUse(ip);
+  if (use) throw from.refuse(name, `asks for ${formatIp(ip)}, which is ${use}: no pod can have it`);
 }
 
 function ipFamilies(from: AnnotationSource): (4 | 6)[] | undefined {
@@ -228,6 +256,7 @@ function floatingIps(
   return pod.list(name).map((text) => {
     const ip = parseIp(text);
     if (!ip) throw pod.refuse(name, `${quote(text)} is not an IP address`);
+    refuseSpecial(pod, name, ip);
     return ip;
   });
 }

@@ -141,3 +141,39 @@ Deno.test("annotations: what FelixConfiguration has not switched on is refused",
   // An empty list asks for nothing.
   off({ [P + "allowedSourcePrefixes"]: "[]" })();
 });
+
+Deno.test("annotations: addresses that can be no pod's are refused, whoever names them", () => {
+  const on = conf({ feature_control: { ip_addrs_no_ipam: true, floating_ips: true } });
+  const special = [
+    ["0.0.0.0", "no interface"],
+    ["127.0.0.1", "loopback"],
+    ["169.254.1.1", "link-local"],
+    ["169.254.169.254", "link-local"],
+    ["224.0.0.1", "multicast"],
+    ["239.255.255.255", "multicast"],
+    ["255.255.255.255", "broadcast"],
+    ["::", "unspecified"],
+    ["::1", "loopback"],
+    ["::ffff:10.0.0.1", "IPv4 address in"],
+    ["fe80::ecee:eeff:feee:eeee", "link-local"],
+    ["ff02::1", "multicast"],
+  ];
+  for (const [ip, words] of special) {
+    for (const name of ["ipAddrs", "ipAddrsNoIpam", "floatingIPs"]) {
+      assert.throws(
+        () => request({ [P + name]: JSON.stringify([ip]) }, {}, "", on),
+        (e) =>
+          e instanceof CniError && e.code === 102 && e.message.includes(P + name) &&
+          e.message.includes(words),
+        `${name} ${ip}`,
+      );
+    }
+    assert.throws(
+      () => request({}, {}, `IP=${ip}`, on),
+      (e) => e instanceof CniError && e.code === 102 && e.message.includes(words),
+      `IP=${ip}`,
+    );
+  }
+  const fine = ["223.255.255.254", "126.255.255.255", "169.253.1.1", "fd00::1", "2001:db8::1"];
+  for (const ip of fine) request({ [P + "ipAddrsNoIpam"]: JSON.stringify([ip]) }, {}, "", on);
+});

@@ -43,6 +43,7 @@ import {
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
+import { refuseMachines } from "./forbidden_addresses.ts";
 import { readResolvConf } from "./host_local/ipam.ts";
 import {
   type EndpointIdentity,
@@ -86,6 +87,7 @@ export async function attach(
     namespace: subject.namespace?.metadata.annotations ?? {},
     features: deps.features?.(),
   });
+  await refuseMachines(deps, request.named);
   const netns = await deps.kernel.openNamespace(path);
   try {
     const older = await clearTheWay(deps, identity, netns);

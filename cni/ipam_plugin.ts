@@ -21,6 +21,7 @@ import type { CniDeps } from "./deps.ts";
 import { readSubject } from "./endpoint.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
+import { refuseMachines } from "./forbidden_addresses.ts";
 import { dropIdleGateways, ensureGateway, isSpecial } from "./gateways.ts";
 import { requireValidAttachments } from "./gc.ts";
 import { handleId, identify } from "./identity.ts";
@@ -44,7 +45,7 @@ export async function ipamAdd(
   const identity = identify(attachment, conf.name, deps.nodeName);
   const { store, kubernetes = store } = deps;
   const subject = await readSubject(kubernetes, identity, false, attachment.args.podUid);
-  const { plan } = readRequest({
+  const { plan, named } = readRequest({
     conf,
     args: attachment.args,
     pod: subject.pod?.metadata.annotations ?? {},
@@ -59,6 +60,7 @@ export async function ipamAdd(
         "plugin: the interface plugin must be tortie or calico.",
     );
   }
+  await refuseMachines(deps, named);
   const now = deps.now?.() ?? new Date();
   const obtain = () => obtainAddresses(deps.ipam, plan, claimant, now);
   const bare = conf.type === "tortie" || conf.type === "calico";

@@ -111,6 +111,8 @@ export interface CniKernel {
   openNamespace(path: string): Promise<PodNamespace>;
   openNamespace(path: string, missing: "undefined"): Promise<PodNamespace | undefined>;
   hostLink(name: string): Promise<HostLink | undefined>;
+  /** All of the host's own, of every interface. */
+  hostAddresses(): Promise<Ip[]>;
   /** Host side: sysctls, up, a route of link scope to each address. */
   wireHost(plan: WiringPlan): Promise<void>;
   /** Removes the host side (and with it the pod's), if it is there. */

@@ -100,6 +100,10 @@ class NetlinkKernel implements CniKernel {
     return link && hostLink(link);
   }
 
+  async hostAddresses(): Promise<Ip[]> {
+    return this.#host.addresses().map(({ ip }) => ip);
+  }
+
   async wireHost(plan: WiringPlan): Promise<void> {
     const { hostName } = plan;
     const has4 = plan.addresses.some((ip) => ip.family === 4);

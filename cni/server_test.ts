@@ -296,6 +296,48 @@ Deno.test("ADD: a fixed address that another pod holds is code 11 and names the 
     assert.equal(now.json.ips[0].address, "10.244.1.220/32");
   }));
 
+Deno.test("ADD: an address of a machine is nobody's, by whatever way it is asked for", () =>
+  world(async (w) => {
+    await w.store.put("/calico/resources/v3/projectcalico.org/nodes/n2", {
+      metadata: { name: "n2" },
+      spec: {
+        bgp: { ipv4Address: "192.0.2.12/24", ipv4IPIPTunnelAddr: "10.244.9.1" },
+        ipv4VXLANTunnelAddr: "10.244.9.2",
+        wireguard: { interfaceIPv4Address: "10.244.9.3" },
+        addresses: [{ address: "198.51.100.12", type: "ExternalIP" }, null],
+        interfaces: [{ name: "eth1", addresses: ["203.0.113.12"] }],
+      },
+    });
+    await w.store.put("/calico/resources/v3/projectcalico.org/nodes/broken", null);
+    w.kernel.addresses.push({ family: 4, bytes: new Uint8Array([10, 96, 0, 10]) });
+    const conf = World.conf({ feature_control: { ip_addrs_no_ipam: true, floating_ips: true } });
+    const theirs: [string, string][] = [
+      ["192.0.2.12", "node n2"],
+      ["10.244.9.1", "node n2"],
+      ["10.244.9.2", "node n2"],
+      ["10.244.9.3", "node n2"],
+      ["198.51.100.12", "node n2"],
+      ["203.0.113.12", "node n2"],
+      ["192.0.2.11", `node ${NODE}`],
+      ["10.96.0.10", "this node itself"],
+    ];
+    for (const [ip, owner] of theirs) {
+      const sentence =
+        `asks for ${ip}, which is an address of ${owner}: name one that no machine has.`;
+      for (const name of ["ipAddrsNoIpam", "floatingIPs", "ipAddrs"]) {
+        await w.addPod("thief", { annotations: { [P + name]: JSON.stringify([ip]) } });
+        const { json } = await w.call({ args: k8s("thief"), conf });
+        assert.equal(json.code, 102, `${name} ${ip}`);
+        assert.equal(json.msg, `Pod blue/thief: annotation ${P}${name} ${sentence}`);
+      }
+      const { json } = await w.call({ args: `IP=${ip}`, conf });
+      assert.deepEqual([json.code, json.msg], [102, `CNI_ARGS: IP= ${sentence}`]);
+    }
+    assert.deepEqual(await w.traces(), []);
+    await w.addPod("fair", { annotations: { [P + "ipAddrsNoIpam"]: '["192.0.2.13"]' } });
+    assert.equal((await w.call({ args: k8s("fair"), conf })).exit, 0);
+  }));
+
 Deno.test("ADD: pools named by pod, namespace and configuration; errors leave nothing", () =>
   world(async (w) => {
     await w.addPool("small", { cidr: "10.250.0.0/31", blockSize: 32 });

@@ -40,6 +40,8 @@ export interface FakeLink {
 export class FakeKernel implements CniKernel {
   readonly links = new Set<FakeLink>();
   readonly namespaces = new Set<string>();
+  /** The host's own. */
+  readonly addresses: Ip[] = [];
   #index = 1;
 
   /** Links of the host, or of a namespace. */
@@ -114,6 +116,10 @@ export class FakeKernel implements CniKernel {
 
   async setAlias(hostName: string, alias: string): Promise<void> {
     this.#must("", hostName).alias = alias;
+  }
+
+  hostAddresses(): Promise<Ip[]> {
+    return Promise.resolve(this.addresses);
   }
 
   async missingHostRoutes(hostName: string, addresses: Ip[]): Promise<Ip[]> {
