@@ -9,7 +9,8 @@
  *     no lease        -> one is made: the ordinal's own place in the list, else the first free one
  *     kept            -> used again, on whatever node
  *     in use          -> by an earlier sandbox on this node: taken over; by one on another node: the pod
- *                        waits until that one's endpoint is gone, since two must not have the address
+ *                        waits until that one's endpoint or the node is gone, since two must not have
+ *                        the address
  *     DEL             -> kept, for the time that the annotation says; then whoever lists it may have it
  *
  * So an ordinal that is scaled away, or whose StatefulSet is deleted, gives its address back to the
@@ -22,7 +23,8 @@ import { describeHolder } from "../mod/ipam/errors.ts";
 import { leaseHandle } from "../mod/ipam/leases.ts";
 import { goTimestamp, rfc3339 } from "../mod/ipam/time.ts";
 import type { AssignedAddress, LeaseClient } from "../mod/ipam/types.ts";
-import { resourceKey } from "../mod/model/keys.ts";
+import { felixStatusKey, resourceKey } from "../mod/model/keys.ts";
+import { nodeKind } from "../mod/model/node.ts";
 import type { Pod } from "../mod/model/pod.ts";
 import {
   type WorkloadEndpoint,
@@ -242,14 +244,22 @@ async function mustBeIdle(
   const claimed = Date.parse(`${timestamp.slice(0, 19).replace(" ", "T")}Z`);
   const fresh = now.getTime() - claimed < CLAIM_SECONDS * 1000;
   if (!has && !fresh) return;
+  // Nothing of a node that is gone runs any more; what the controllers go by (`check/evidence.ts`).
+  if (await isGone(store, node)) return;
   throw new CniError(
     CniCode.tryAgain,
     `${podName(claimant)}: its pinned address ${formatIp(ip)} is still in use by its former ` +
       `container on node ${node}; this pod waits until that one is gone` +
-      (has
-        ? `. If the node is lost for good, delete WorkloadEndpoint ${namespace}/${endpoint}.`
-        : "."),
+      (has ? `. If the node is lost for good, delete it: tortie delete node ${node}.` : "."),
   );
+}
+
+async function isGone(store: Store, node: string): Promise<boolean> {
+  const [object, status] = await Promise.all([
+    store.get(resourceKey(nodeKind, node)),
+    store.get(felixStatusKey(node)),
+  ]);
+  return object === undefined && status === undefined;
 }
 
 /** After the attachment is gone: what it had leased is kept for its ordinal. */

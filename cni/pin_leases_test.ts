@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { felixStatusKey, resourceKey } from "../mod/model/keys.ts";
+import { nodeKind } from "../mod/model/node.ts";
 import { memoryStore } from "../mod/store/memory.ts";
 import { ReplicaCluster, type ReplicaOptions } from "./testing/replicas.ts";
 import { World } from "./testing/world.ts";
@@ -207,6 +209,22 @@ Deno.test("pins: an ordinal waits while its former container is still on another
     assert.equal(early.json.code, 11);
     assert.match(early.json.msg, /still in use by its former container on node n1/);
     await w.call({ command: "DEL", args: k8s("web-0"), container: "a" });
+    const late = await other.call({ args: k8s("web-0"), container: "c" });
+    assert.equal(late.exit, 0, late.json.msg);
+    assert.equal(address(late.json), "10.244.0.20");
+  }));
+
+Deno.test("pins: an ordinal does not wait for a container of a node that is gone", () =>
+  world(async (w) => {
+    await addPod(w, "web-0", { [PINS]: "10.244.0.20" }, { statefulSet: "web" });
+    assert.equal((await w.call({ args: k8s("web-0"), container: "a" })).exit, 0);
+    const other = await w.otherNode("n2");
+    await w.store.put(felixStatusKey("n1"), {});
+    await w.store.delete(resourceKey(nodeKind, "n1"));
+    const early = await other.call({ args: k8s("web-0"), container: "b" });
+    assert.equal(early.json.code, 11, "its Node was deleted, and the machine reports");
+    assert.match(early.json.msg, /If the node is lost for good, delete it: tortie delete node n1/);
+    await w.store.delete(felixStatusKey("n1"));
     const late = await other.call({ args: k8s("web-0"), container: "c" });
     assert.equal(late.exit, 0, late.json.msg);
     assert.equal(address(late.json), "10.244.0.20");

@@ -1,5 +1,7 @@
 /** What the collector takes, when, and on whose word. */
 import assert from "node:assert/strict";
+import { check } from "../ipam/check/check.ts";
+import { readRecords } from "../ipam/check/records.ts";
 import { answerKey, questionKey } from "../ipam/questions.ts";
 import { felixVariablesKey, tellFelixVariables } from "../node/felix_variables.ts";
 import { felixStatusKey } from "../model/keys.ts";
@@ -188,6 +190,114 @@ simulated(
     assert.deepEqual((await cluster.owned("n2")).filter((b) => b.startsWith("10.")), []);
     await cluster.safe();
     assert(container);
+  },
+);
+
+simulated(
+  "a lease does not keep the node that its container has gone with, and is kept for its ordinal",
+  async (cluster) => {
+    const { addresses: [address], handle } = await cluster.runOrdinal("n2", "0");
+    const other = (await cluster.run("n2"))!;
+    await cluster.killMachine("n2");
+    await cluster.deleteNode("n2");
+    await cluster.turn();
+    cluster.wait(GRACE);
+    const actions = await cluster.turn();
+    assert.deepEqual([...new Set(actions.map((a) => a.do))], ["release", "removeNode"]);
+    const held = (await cluster.ipam.assignment(address))!;
+    assert.equal(held.handle, handle);
+    const { container, node, keptUntil } = held.attributes;
+    assert.deepEqual([container, node], [undefined, undefined]);
+    assert.equal(Date.parse(keptUntil), Math.floor(cluster.now / 1000) * 1000 + 3_600_000);
+    assert.equal(await cluster.ipam.assignment(other.addresses[0]), undefined);
+    assert.deepEqual(await cluster.owned("n2"), []);
+    const { entries } = await cluster.store.list("/calico/resources/v3/projectcalico.org/work");
+    assert.deepEqual(entries, [], "the node's endpoints are gone too");
+    // Nothing is left to be done or found while it is kept; then the address is free again.
+    cluster.time += 1000;
+    assert.deepEqual((await cluster.turn()).filter((a) => a.do !== "releaseBlock"), []);
+    assert.deepEqual(check(await readRecords(cluster.store), cluster.now).findings, []);
+    cluster.wait(3_600_000);
+    await cluster.settle();
+    assert.deepEqual(await cluster.given(), []);
+  },
+);
+
+simulated(
+  "a lease that is kept does not keep the node that had it last",
+  async (cluster) => {
+    await cluster.take({ do: "keep", node: 2 });
+    await cluster.killMachine("n2");
+    await cluster.deleteNode("n2");
+    await cluster.turn();
+    cluster.wait(GRACE);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), ["removeNode"]);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), [], "and not again and again");
+    assert.equal((await cluster.given()).length, 1);
+    assert.deepEqual(check(await readRecords(cluster.store), cluster.now).findings, []);
+  },
+);
+
+simulated(
+  "a lease whose container runs stays in use, though its records are lost",
+  async (cluster) => {
+    const container = await cluster.runOrdinal("n1", "0");
+    const [address] = container.addresses;
+    await cluster.remove(cluster.endpointKey(container));
+    for (let i = 0; i < 4; i++) {
+      await cluster.turn();
+      await cluster.answer();
+      cluster.wait(GRACE);
+    }
+    const uses = async () => (await cluster.ipam.assignment(address))?.attributes.container;
+    assert.notEqual(await uses(), undefined);
+    // The container is gone without a DEL: its node says so, and the lease waits for its ordinal.
+    cluster.vanish(container);
+    await cluster.answer();
+    await cluster.turn();
+    assert.equal(await uses(), undefined);
+    assert.equal((await cluster.given()).length, 1);
+  },
+);
+
+simulated(
+  "what one pod keeps of a node that is gone does not keep the endpoints of others",
+  async (cluster) => {
+    const stays = (await cluster.run("n2"))!, goes = (await cluster.run("n2"))!;
+    await cluster.killMachine("n2");
+    await cluster.deleteNode("n2");
+    await cluster.remove(cluster.podKey(goes));
+    await cluster.settle();
+    assert.equal(await cluster.store.get(cluster.endpointKey(goes)), undefined);
+    assert.notEqual(await cluster.store.get(cluster.endpointKey(stays)), undefined);
+    assert.deepEqual(await cluster.given(), [...stays.addresses].sort());
+  },
+  true,
+);
+
+simulated(
+  "what others ask a node stands for its time, beside what the collector asks",
+  async (cluster) => {
+    const container = (await cluster.run("n0"))!;
+    await lose(cluster, container);
+    const theirs = { ip: "10.0.0.99", handle: "net.other", until: cluster.now + GRACE + 60_000 };
+    await cluster.store.create(questionKey("n0"), { addresses: [theirs] });
+    assert.deepEqual(await cluster.turn(), []);
+    cluster.wait(GRACE);
+    await cluster.turn();
+    const asked = async () => {
+      const entry = await cluster.store.get<any>(questionKey("n0"));
+      return entry?.value.addresses.map((one: { ip: string }) => one.ip);
+    };
+    assert.deepEqual(await asked(), [...container.addresses, theirs.ip].sort());
+    await cluster.answer();
+    await cluster.turn();
+    await cluster.turn();
+    assert.deepEqual(await asked(), [theirs.ip]);
+    assert((await cluster.look()).next! <= cluster.time + 60_000);
+    cluster.wait(60_000);
+    await cluster.turn();
+    assert.equal(await asked(), undefined);
   },
 );
 

@@ -112,7 +112,7 @@ async function picture(store: Store, without: readonly string[]): Promise<string
 }
 
 async function held(store: Store): Promise<string[]> {
-  const { allocations } = await checkStore(store, () => Date.now());
+  const { allocations } = await checkStore(store, { now: () => Date.now() });
   return allocations.map(({ address, handle }) => `${address} ${handle}`).sort();
 }
 

@@ -4,9 +4,12 @@
  * must never happen is asked of the machines.
  */
 import assert from "node:assert/strict";
+import { formatIp } from "../../net/mod.ts";
 import { Ipam } from "../../ipam/ipam.ts";
 import { SoundCluster } from "../../ipam/check/testing/clusters.ts";
 import { allocationsOf } from "../../ipam/check/allocations.ts";
+import { leaseHandle } from "../../ipam/leases.ts";
+import { goTimestamp } from "../../ipam/time.ts";
 import { answerKey, questionKey, readQuestion } from "../../ipam/questions.ts";
 import { felixStatusKey, resourceKey } from "../../model/keys.ts";
 import type { Store } from "../../store/store.ts";
@@ -92,12 +95,48 @@ export class Simulation extends SoundCluster {
     return container;
   }
 
+  /** ADD of an ordinal of StatefulSet blue/db, which leases its address (`cni/pin_leases.ts`). */
+  async runOrdinal(node: string, ordinal: string): Promise<Container> {
+    const pod = `db-${ordinal}`, container = ordinal.padStart(64, "d");
+    const handle = leaseHandle("blue", "db", ordinal, "eth0");
+    const attributes = {
+      container: `net.${container}`,
+      keepSeconds: "3600",
+      node,
+      ordinal,
+      statefulset: "blue/db",
+      timestamp: goTimestamp(this.now),
+    };
+    const given = await this.ipam.assign({
+      num4: 1,
+      host: node,
+      handle,
+      attributes,
+      use: "Workload",
+    });
+    const addresses = given.map(({ ip }) => formatIp(ip));
+    const one = { pod, node, handle, addresses };
+    await this.store.put(this.endpointKey(one), {
+      metadata: { name: pod, namespace: "blue" },
+      spec: {
+        orchestrator: "k8s",
+        node,
+        pod,
+        endpoint: "eth0",
+        containerID: container,
+        ipNetworks: addresses.map((address) => `${address}/32`),
+      },
+    });
+    this.containers.set(handle, one);
+    return one;
+  }
+
   podKey(container: Container): string {
     return resourceKey(PODS, container.pod, "blue");
   }
 
   endpointKey({ node, pod }: Container): string {
-    return resourceKey(ENDPOINTS, `${node}-k8s-${pod}-eth0`, "blue");
+    return resourceKey(ENDPOINTS, `${node}-k8s-${pod.replaceAll("-", "--")}-eth0`, "blue");
   }
 
   /** The container ends, and nobody says so to the datastore. */

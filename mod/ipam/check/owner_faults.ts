@@ -14,6 +14,7 @@ import type { BlockRecord } from "../block_table.ts";
 import { isBroken } from "../damage.ts";
 import { type Pool, readPool } from "../pools.ts";
 import type { Allocation } from "./allocations.ts";
+import { leaseOf } from "./evidence.ts";
 import type { Finding, Passing } from "./finding.ts";
 
 type Block = Pick<BlockRecord, "prefix" | "block">;
@@ -154,7 +155,11 @@ export function nodeFaults(
       of(owner.name).blocks.add(formatPrefix(cidr));
     }
   }
-  for (const { node } of allocations) {
+  for (const allocation of allocations) {
+    const { node } = allocation;
+    const lease = leaseOf(allocation);
+    // Between two pods it is no node's: the one that it names only had it last.
+    if (lease && lease.container === undefined) continue;
     if (node !== "" && !nodes.has(node)) of(node).addresses++;
   }
   return [...gone].map(([node, has]) => ({
