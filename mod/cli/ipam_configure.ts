@@ -49,10 +49,7 @@ export async function run(call: Call): Promise<number> {
   const changes: [string, Partial<IpamConfig>][] = [];
   for (const { option, name, read } of SETTINGS) {
     const text = textOption(call, option);
-    // calicoctl takes an empty value for none, and -1 seconds.
-    if (text === undefined || text === "" || (option === "ipCooldownSeconds" && text === "-1")) {
-      continue;
-    }
+    if (text === undefined || isNone(call, option, text)) continue;
     changes.push([name, read(text)]);
   }
   if (changes.length === 0) {
@@ -70,6 +67,12 @@ export async function run(call: Call): Promise<number> {
     }
     return EXIT.ok;
   });
+}
+
+/** calicoctl takes an empty value for none, and -1 seconds. */
+function isNone({ program }: Call, option: string, text: string): boolean {
+  return text === "" ||
+    (program === "calicoctl" && option === "ipCooldownSeconds" && text === "-1");
 }
 
 /** As Go's ParseBool. */

@@ -6,6 +6,8 @@
 import { formatIp, formatPrefix, ipAt, mustPrefix, parseIp } from "../net/mod.ts";
 import { blockPrefix, parseBlockKey } from "../model/keys.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
+import { leaseOf } from "../ipam/check/evidence.ts";
+import type { Holder } from "../ipam/errors.ts";
 import type { Store } from "../store/store.ts";
 import type { PoolUtilization, Usage } from "../ipam/utilization.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
@@ -41,13 +43,16 @@ async function ipamOf(store: Store, warn?: (message: string) => void) {
 
 async function showIp(store: Store, ip: string, json: boolean): Promise<string> {
   const address = formatIp(parseIp(ip)!);
-  const assignment = await (await ipamOf(store)).assignment(address);
+  const ipam = await ipamOf(store);
+  const assignment = await ipam.assignment(address);
+  const coolsUntil = assignment ? undefined : await ipam.coolsUntil(address);
   const { handle, attributes = {} } = assignment ?? {};
   const alternate = assignment?.alternateAttributes ?? {};
   if (json) {
     return jsonText({
       ip: address,
       inUse: assignment !== undefined,
+      ...(coolsUntil && { coolsUntil }),
       ...(assignment && {
         handle: handle ?? null,
         block: formatPrefix(assignment.block),
@@ -56,13 +61,25 @@ async function showIp(store: Store, ip: string, json: boolean): Promise<string> 
       }),
     });
   }
-  if (!assignment) return `${address} is not assigned\n`;
+  if (!assignment) {
+    const cools = coolsUntil ? `: it was given back, and cools down until ${coolsUntil}` : "";
+    return `${address} is not assigned${cools}\n`;
+  }
   return [
-    `IP ${address} is in use`,
+    `IP ${address} ${stateOf(assignment)}`,
     `Handle ID: ${handle ?? "<none>"}`,
     ...attributeLines("Active Owner Attributes", attributes, "No Active Owner attributes defined"),
     ...attributeLines("Alternate Owner Attributes", alternate),
   ].map((line) => `${line}\n`).join("");
+}
+
+/** A lease outlives its pods: then nobody uses the address, and it is somebody's all the same. */
+function stateOf(holder: Holder): string {
+  const lease = leaseOf(holder);
+  if (!lease || lease.container !== undefined) return "is in use";
+  return lease.keptUntil && Date.parse(lease.keptUntil) <= Date.now()
+    ? `is used by nobody: its lease for ${lease.name} was over at ${lease.keptUntil}`
+    : `is used by nobody, and kept for ${lease.name} until ${lease.keptUntil}`;
 }
 
 function attributeLines(

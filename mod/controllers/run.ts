@@ -86,7 +86,11 @@ class Servers {
     if (this.#health?.on === health) return;
     await this.#health?.close();
     this.#health = undefined;
-    const at = { host: "127.0.0.1", port: health ? this.at.health : 0 };
+    const at = {
+      host: "127.0.0.1",
+      port: health ? this.at.health : 0,
+      setBy: "TORTIE_CONTROLLERS_HEALTH_PORT",
+    };
     this.#health = { on: health, close: serveHealth(at, this.controllers) };
   }
 
@@ -97,7 +101,8 @@ class Servers {
     if (!this.controllers.isConfigured || this.#metrics?.port === port) return;
     await this.#metrics?.close();
     this.#metrics = undefined;
-    const close = serveMetrics({ host: this.at.metricsHost, port }, this.metrics);
+    const setBy = "prometheusMetricsPort of KubeControllersConfiguration default";
+    const close = serveMetrics({ host: this.at.metricsHost, port, setBy }, this.metrics);
     this.#metrics = { port, close };
   }
 

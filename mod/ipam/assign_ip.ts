@@ -102,7 +102,12 @@ async function tryAssign(
           `${owner.name} out of it`,
       );
     }
-    const done = takeOrdinal(collectCooled(block, cooldown), ordinal, { handle, attributes });
+    const done = takeOrdinal(
+      collectCooled(block, cooldown),
+      ordinal,
+      { handle, attributes },
+      cooldown,
+    );
     if ("holder" in done) throw addressTaken(ip, done.holder);
     return {
       block: done.block,

@@ -42,14 +42,16 @@ export function take(
   return { block: allocate(block, ordinals, left, claimant), ordinals };
 }
 
-/** Takes one certain address; the holder where somebody has it. */
+/** Takes one certain address; the holder where somebody has it, or where it cools down. */
 export function takeOrdinal(
   block: AllocationBlock,
   ordinal: number,
   claimant: Claimant,
+  { seconds }: Pick<Cooldown, "seconds"> = { seconds: 0 },
 ): { block: AllocationBlock } | { holder: Holder } {
   if (block.allocations[ordinal] !== null) {
-    return { holder: holderOf(block, ordinal) ?? { attributes: { note: "cooling down" } } };
+    const coolsUntil = coolingUntil(block, ordinal, seconds);
+    return { holder: holderOf(block, ordinal) ?? { attributes: {}, coolsUntil } };
   }
   const left = block.unallocated.filter((o) => o !== ordinal);
   return { block: allocate(block, [ordinal], left, claimant) };
@@ -228,6 +230,19 @@ function packed(block: AllocationBlock): AllocationBlock {
   });
   const allocations = block.allocations.map((index) => moved.get(index) ?? null);
   return { ...block, attributes, allocations };
+}
+
+/** Until when a released address is kept back; undefined where it is somebody's, or free. */
+export function coolingUntil(
+  block: AllocationBlock,
+  ordinal: number,
+  seconds: number,
+): string | undefined {
+  const index = block.allocations[ordinal];
+  const { releasedAt } = index === null ? {} : block.attributes[index] ?? {};
+  if (!releasedAt) return undefined;
+  const since = Date.parse(releasedAt);
+  return Number.isNaN(since) ? undefined : rfc3339(since + seconds * 1000);
 }
 
 /** Frees what has cooled down, in the order of ordinals; the same block where there is nothing. */

@@ -27,6 +27,8 @@ export interface Holder {
   readonly handle?: string;
   /** pod, namespace, node, type, timestamp … as they were given with the allocation. */
   readonly attributes: Readonly<Record<string, string>>;
+  /** Nobody has it any more, and nobody may have it before this time (RFC 3339). */
+  readonly coolsUntil?: string;
 }
 
 export class IpamError extends Error {
@@ -43,6 +45,9 @@ export class IpamError extends Error {
 
 /** In words: `pod blue/web-0 on node n1`, `the vxlanTunnelAddress of node n2`, `handle x`. */
 export function describeHolder(holder: Holder): string {
+  if (holder.coolsUntil) {
+    return `nobody: it was given back, and cools down until ${holder.coolsUntil}`;
+  }
   const { pod, namespace, node, type, statefulset, ordinal, keptUntil } = holder.attributes;
   const where = node ? ` on node ${node}` : "";
   if (statefulset) {

@@ -44,6 +44,7 @@ import { addressOf, assignIp } from "./assign_ip.ts";
 import { autoAssign, type Progress } from "./auto_assign.ts";
 import { attributeOf, holderOf, isEmpty, ordinalsOf, sequenceOf } from "./block.ts";
 import { isBroken, readRaw, unlessDamaged } from "./damage.ts";
+import { collectCooled, coolingUntil } from "./block_changes.ts";
 import { IpamError, tooManyRetries } from "./errors.ts";
 import { readSettings } from "./facts.ts";
 import { isRaced, RETRIES } from "./handles.ts";
@@ -159,6 +160,17 @@ export class Ipam implements IpamClient, LeaseClient {
       sequenceNumber: sequenceOf(block, ordinal),
       ...(alternate && { alternateAttributes: alternate }),
     };
+  }
+
+  /** Until when an address that was given back cools down; undefined where it does not. */
+  async coolsUntil(address: Ip | string): Promise<string | undefined> {
+    const ip = addressOf(address);
+    const facts = await this.#room.facts.read();
+    const found = await new BlockFinder(this.#room, facts).find(ip);
+    if (!found) return undefined;
+    const cooldown = this.#room.cooldown(facts.config);
+    const block = collectCooled(found.block, cooldown);
+    return coolingUntil(block, Number(ordinalOf(found.prefix, ip)), cooldown.seconds);
   }
 
   async claimAffinity(cidr: Prefix | string, host: string): Promise<ClaimResult> {

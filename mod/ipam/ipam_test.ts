@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { formatIp, formatPrefix, mustPrefix, prefixContains } from "../net/mod.ts";
+import { formatIp, formatPrefix, mustIp, mustPrefix, prefixContains } from "../net/mod.ts";
 import { affinityKey, handleKey, ipamConfigKey } from "../model/keys.ts";
+import { describeHolder } from "./errors.ts";
 import { checkRecords } from "./testing/checks.ts";
 import { fails, inWorld, texts, World } from "./testing/world.ts";
 
@@ -433,7 +434,24 @@ inWorld("a cooldown keeps released addresses back", async (world) => {
   assert.equal(await world.ipam.assignment(first), undefined);
   await world.assign("n1", { handle: "b" });
   await fails(world.assign("n1"), "noFreeAddresses");
+  // Who asks for this very one is told why, and until when.
+  const until = new Date(Math.floor(world.now / 1000) * 1000 + 30_000).toISOString().slice(0, 19);
+  assert.equal(await world.ipam.coolsUntil(first), `${until}Z`);
+  await assert.rejects(
+    world.ipam.assignIp({ address: first, host: "n1", handle: "c" }),
+    new RegExp(`held by nobody: it was given back, and cools down until ${until}Z$`),
+  );
+  const pinned = await world.ipam.assignFirst({
+    candidates: [mustIp(first)],
+    host: "n1",
+    handle: "c",
+    attributes: {},
+    use: "Workload",
+  });
+  assert("taken" in pinned);
+  assert.match(describeHolder(pinned.taken[0].holder), /^nobody: it was given back, and cools/);
   world.now += 31_000;
+  assert.equal(await world.ipam.coolsUntil(first), undefined);
   assert.deepEqual(await world.assign("n1", { handle: "c" }), [first]);
 });
 

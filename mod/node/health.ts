@@ -24,6 +24,8 @@ export interface HealthSource {
 export interface Endpoint {
   readonly host: string;
   readonly port: number;
+  /** What the port is set by: told where it is taken. */
+  readonly setBy: string;
 }
 
 function answer(report: Report): Response {
@@ -70,7 +72,7 @@ function serve(at: Endpoint, route: (path: string) => Response | undefined): () 
       `cannot serve HTTP on ${at.host} port ${at.port}: ${
         (error as Error).message
       }; choose another ` +
-        "port (TORTIE_HEALTH_PORT, TORTIE_METRICS_PORT; 0 means none)",
+        `port (${at.setBy}; 0 means none)`,
     );
   }
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Metrics, serveHealth } from "./health.ts";
+import { Metrics, serveHealth, serveMetrics } from "./health.ts";
 
 Deno.test("metrics are written in Prometheus' text format", () => {
   const metrics = new Metrics();
@@ -25,7 +25,7 @@ Deno.test("metrics are written in Prometheus' text format", () => {
 Deno.test("probes answer with a status and the reasons", async () => {
   let ready = false;
   const port = 20000 + Deno.pid % 20000;
-  const stop = serveHealth({ host: "127.0.0.1", port }, {
+  const stop = serveHealth({ host: "127.0.0.1", port, setBy: "HEALTH" }, {
     liveness: () => ({ ok: true, reasons: [] }),
     readiness: () => ({ ok: ready, reasons: ready ? [] : ["the datastore was not read yet"] }),
   });
@@ -39,6 +39,10 @@ Deno.test("probes answer with a status and the reasons", async () => {
     ready = true;
     assert.equal(await get("/readiness"), "200 ok");
     assert.equal(await get("/other"), "404 not found");
+    assert.throws(
+      () => serveMetrics({ host: "127.0.0.1", port, setBy: "METRICS" }, new Metrics()),
+      /port \d+: .*; choose another port \(METRICS; 0 means none\)$/,
+    );
   } finally {
     await stop();
   }

@@ -386,12 +386,20 @@ export class NodeService {
     await Deno.writeTextFile(`${config.runDir}/node.pid`, `${Deno.pid}\n`);
     this.#wrotePid = true;
     this.#servers.push(
-      serveHealth({ host: config.healthHost, port: felix.healthEnabled ? config.healthPort : 0 }, {
+      serveHealth({
+        host: config.healthHost,
+        port: felix.healthEnabled ? config.healthPort : 0,
+        setBy: "TORTIE_HEALTH_PORT",
+      }, {
         liveness: () => this.#liveness(),
         readiness: () => this.#readiness(),
       }),
       serveMetrics(
-        { host: config.metricsHost, port: felix.metricsEnabled ? config.metricsPort : 0 },
+        {
+          host: config.metricsHost,
+          port: felix.metricsEnabled ? config.metricsPort : 0,
+          setBy: "TORTIE_METRICS_PORT",
+        },
         this.#metrics,
       ),
     );

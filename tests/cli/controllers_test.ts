@@ -96,6 +96,10 @@ Deno.test(
       await until("the first is ready", async () => (await get(a, "/readiness"))[1] === "ready\n");
       assert.deepEqual(await get(a, "/liveness"), [200, "ok\n"]);
       const leader = await holder();
+      const same = processes.start(["controllers", "run"], {
+        TORTIE_CONTROLLERS_HEALTH_PORT: `${a}`,
+      });
+      assert.equal((await same.status).code, 1);
       // The metrics' port follows the configuration.
       await until(
         "the configuration is made",

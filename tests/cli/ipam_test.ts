@@ -302,6 +302,34 @@ test("ipam release --from-report: reports of another cluster, version, or none",
   assert.equal(await new Ipam(cluster.store).assignment(a), undefined);
 });
 
+test("ipam show --ip: what cools down, and what is kept, is in nobody's use", async (cluster) => {
+  const { ipam, addresses: [a] } = await furnish(cluster);
+  const show = async (address: string) => (await cluster.run(`ipam show --ip ${address}`)).out;
+  assert.match(await show(a), /^IP .* is in use$/m);
+  await cluster.run("ipam configure --ip-cooldown-seconds 600");
+  await cluster.run(`ipam release --ip ${a} --force`);
+  assert.match(
+    await show(a),
+    /^10\.0\.0\.\d+ is not assigned: it was given back, and cools down until 20\d\d-.*Z\n$/,
+  );
+  const lease = async (ordinal: string, keptUntil: string) => {
+    const handle = `tortie-pin.default.db.${ordinal}`;
+    const attributes = { keptUntil, ordinal, statefulset: "default/db" };
+    const given = await ipam.assign({ num4: 1, host: "n1", handle, attributes, use: "Workload" });
+    return formatIp(given[0].ip);
+  };
+  assert.match(
+    await show(await lease("0", "2999-01-01T00:00:00Z")),
+    /is used by nobody, and kept for default\/db-0 until 2999-01-01T00:00:00Z\n/,
+  );
+  assert.match(
+    await show(await lease("1", "2020-01-01T00:00:00Z")),
+    /is used by nobody: its lease for default\/db-1 was over at 2020-01-01T00:00:00Z\n/,
+  );
+  const kept = await lease("2", "2999-01-01T00:00:00Z");
+  assert.equal((await cluster.run(`ipam release --ip ${kept}`)).exit, 0);
+});
+
 test("ipam configure: says what it set; Calico's rules", async (cluster) => {
   const set = (options: string) => cluster.run(`ipam configure ${options}`);
   const { exit, out } = await set("--strictaffinity=true --max-blocks-per-host=3");
@@ -320,6 +348,16 @@ test("ipam configure: says what it set; Calico's rules", async (cluster) => {
   assert.equal((await set("--strictaffinity=maybe")).exit, 2);
   assert.equal((await set("--max-blocks-per-host=many")).exit, 2);
   assert.equal((await set("--ip-cooldown-seconds=1201")).exit, 1);
+  const negative = await set("--ip-cooldown-seconds=-1");
+  assert.equal(negative.exit, 2);
+  assert.match(
+    negative.err,
+    /invalid value for --ip-cooldown-seconds\. Use a number from 0 to 1200/,
+  );
+  const theirs = await cluster.run("ipam configure --ip-cooldown-seconds=-1", {
+    name: "calicoctl",
+  });
+  assert.match(theirs.err, /at least one configuration option must be/);
   assert.match(
     (await cluster.run("ipam configure")).err,
     /at least one configuration option must be/,
