@@ -123,7 +123,7 @@ function sequenceFault(block: AllocationBlock): string | undefined {
   );
   if (wrong.length === 0) return undefined;
   return `is at number ${sequenceNumber}, and has numbers of allocations that cannot be: ` +
-    wrong.map(([ordinal, number]) => `${ordinal} at ${number}`).join(", ");
+    wrong.map(([ordinal, number]) => `${ordinal} at ${shown(number)}`).join(", ");
 }
 
 function coolingFault(attributes: AllocationAttribute[], now: number): string | undefined {
@@ -139,4 +139,9 @@ function ordinals(list: readonly number[]): string {
   const shown = list.slice(0, 8).join(", ");
   const more = list.length > 8 ? ` and ${list.length - 8} more` : "";
   return `ordinal${list.length === 1 ? "" : "s"} ${shown}${more}`;
+}
+
+/** As it stands in the record; what is no number need not have a text. */
+function shown(value: unknown): string {
+  return typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }

@@ -173,7 +173,8 @@ function podEvidence(
 }
 
 function rawAddresses({ status }: Loose): string[] {
-  return [status?.podIP, ...(status?.podIPs ?? []).map((one: Loose) => one?.ip)]
+  const several = Array.isArray(status?.podIPs) ? status.podIPs : [];
+  return [status?.podIP, ...several.map((one: Loose) => one?.ip)]
     .filter((ip) => typeof ip === "string" && ip !== "");
 }
 
