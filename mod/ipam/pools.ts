@@ -56,15 +56,22 @@ type StoredPool = {
   status?: IPPool["status"];
 };
 
-/** Reads a stored IPPool with Calico's defaults; undefined where its CIDR or block size is none. */
+/** Reads a stored IPPool with Calico's defaults; undefined where it is none, or one of its members is. */
 export function readPool(value: unknown): Pool | undefined {
   const { status, ...pool } = (value ?? {}) as StoredPool;
   const spec = pool.spec ?? {}, metadata = pool.metadata ?? {};
+  if (!isText(spec.cidr) || !isText(metadata.name) || !isText(metadata.creationTimestamp)) {
+    return undefined;
+  }
   const prefix = spec.cidr?.includes("/") ? parsePrefix(spec.cidr) : undefined;
   if (!prefix || !metadata.name) return undefined;
   const [standard, shortest, longest] = prefix.ip.family === 4 ? [26, 20, 32] : [122, 116, 128];
   const blockSize = spec.blockSize || standard;
-  if (blockSize < shortest || blockSize > longest) return undefined;
+  if (!Number.isInteger(blockSize) || blockSize < shortest || blockSize > longest) return undefined;
+  if (!isText(spec.nodeSelector) || !isText(spec.namespaceSelector)) return undefined;
+  const uses = spec.allowedUses ?? [];
+  if (!Array.isArray(uses)) return undefined;
+  const conditions = Array.isArray(status?.conditions) ? status.conditions : [];
   return {
     name: metadata.name,
     prefix,
@@ -73,17 +80,21 @@ export function readPool(value: unknown): Pool | undefined {
       ? "it is disabled"
       : metadata.deletionTimestamp
       ? "it is being deleted"
-      : status?.conditions?.some((c) => c.type === "Allocatable" && c.status === "False")
+      : conditions.some((c) => c?.type === "Allocatable" && c.status === "False")
       ? "its status says that it is not allocatable"
       : blockSize < prefix.length
       ? `its blocks (/${blockSize}) are larger than itself`
       : undefined,
-    uses: spec.allowedUses?.length ? spec.allowedUses : ["Workload", "Tunnel"],
+    uses: uses.length > 0 ? uses : ["Workload", "Tunnel"],
     nodeSelector: spec.nodeSelector ?? "",
     namespaceSelector: spec.namespaceSelector ?? "",
     automatic: spec.assignmentMode !== "Manual",
     created: metadata.creationTimestamp ?? "",
   };
+}
+
+function isText(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === "string";
 }
 
 /** The pools of one moment, and who owns what. */
@@ -255,7 +266,8 @@ function selects(
 
 const readSelectors = new Map<string, Selector | undefined>();
 
-function readSelector(text: string): Selector | undefined {
+/** undefined where it is none. */
+export function readSelector(text: string): Selector | undefined {
   if (readSelectors.has(text)) return readSelectors.get(text);
   let selector: Selector | undefined;
   try {

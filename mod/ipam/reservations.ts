@@ -23,8 +23,10 @@ export class Reservations {
   readonly #sets: Readonly<Record<Family, IntervalSet>>;
 
   /** CIDRs that cannot be read are left out: they reserve nothing. */
-  constructor(cidrs: Iterable<string>) {
-    const prefixes = [...cidrs].flatMap((text) => parsePrefix(text.trim()) ?? []);
+  constructor(cidrs: Iterable<unknown>) {
+    const prefixes = [...cidrs].flatMap((text) =>
+      typeof text === "string" ? parsePrefix(text.trim()) ?? [] : []
+    );
     const of = (family: Family) =>
       union(prefixes.filter((p) => p.ip.family === family).map(rangeOf));
     this.#sets = { 4: of(4), 6: of(6) };

@@ -96,6 +96,10 @@ export function examineAddresses(
     if (list.length > 1) say("usedTwice", address, `is used by ${names}`);
     const records = given.get(address);
     if (records) {
+      const ofContainer = list.find(({ pod, containerId }) => pod || containerId);
+      if (ofContainer && records.every(({ handle }) => !handle)) {
+        say("noHandle", address, `is used by ${ofContainer.name}, and its record has no handle`);
+      }
       for (const user of list) {
         const wrong = records.every((record) => isAnothers(record, user));
         if (wrong) {

@@ -41,7 +41,7 @@ export function examineBlock(
   if (sequence) say("sequence", sequence);
   const cooling = coolingFault(attributesOf(raw), now);
   if (cooling) say("coolingTime", cooling);
-  if (raw.deleted === true) say("halfDeleted", "is marked as deleted");
+  if (isMarked(raw)) say("halfDeleted", "is marked as deleted");
   if (!block.affinity && isEmpty(block)) say("blockOrphan", "has no owner and no addresses in use");
   return { block, findings };
 }
@@ -139,6 +139,12 @@ function ordinals(list: readonly number[]): string {
   const shown = list.slice(0, 8).join(", ");
   const more = list.length > 8 ? ` and ${list.length - 8} more` : "";
   return `ordinal${list.length === 1 ? "" : "s"} ${shown}${more}`;
+}
+
+/** Calico's mark of a deletion under way; a text in some old records. */
+function isMarked(value: unknown): boolean {
+  const deleted = (value as { deleted?: unknown } | null)?.deleted;
+  return deleted === true || deleted === "true";
 }
 
 /** As it stands in the record; what is no number need not have a text. */

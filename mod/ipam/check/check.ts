@@ -14,7 +14,7 @@ import { parseBlockKey, parseHandleKey, parseResourceKey } from "../../model/key
 import type { BrokenEntry, Entry, Revision, Store } from "../../store/store.ts";
 import type { AskNodes, NodeWords } from "../ask_nodes.ts";
 import type { BlockRecord } from "../block_table.ts";
-import { isBroken } from "../damage.ts";
+import { isBroken, readRaw } from "../damage.ts";
 import type { Pool } from "../pools.ts";
 import { examineAddresses, type UsedAllocation, withUsers } from "./address_faults.ts";
 import { allocationsOf } from "./allocations.ts";
@@ -22,7 +22,7 @@ import { brokenBlock, examineBlock } from "./block_faults.ts";
 import { type Finding, findingId, type FindingKind, type Passing } from "./finding.ts";
 import { examineHandles, type LeakedHandle } from "./handle_faults.ts";
 import { affinityFaults, examinePools, nodeFaults, placeFaults } from "./owner_faults.ts";
-import { isReadable } from "./evidence.ts";
+import { objectFaults } from "./object_faults.ts";
 import {
   CLUSTER_KEY,
   factsOf,
@@ -30,6 +30,7 @@ import {
   NODE_KIND,
   POOL_KIND,
   readRecords,
+  RESERVATION_KIND,
   sortRecords,
 } from "./records.ts";
 import { questionsAbout } from "./use.ts";
@@ -188,7 +189,7 @@ export function check(
     ...nodeFaults(nodes, records.affinities, blocks, allocations),
     ...handles.findings,
     ...addresses.findings,
-    ...endpointFaults(records.endpoints),
+    ...objectFaults(records, pools),
     ...configFaults({
       config: records.config ?? broken.config,
       strange: [...records.strange, ...broken.strange],
@@ -223,19 +224,6 @@ export function check(
   };
 }
 
-function endpointFaults(entries: IpamRecords["endpoints"]): Finding[] {
-  return entries.filter(({ value }) => !isReadable(value)).map(({ key, value }) => {
-    const { namespace = "", name = key } = parseResourceKey(key) ?? {};
-    const { spec } = (value ?? {}) as { spec?: { ipNetworks?: unknown } };
-    const what = spec ? `its ipNetworks are ${JSON.stringify(spec.ipNetworks)}` : "it has no spec";
-    return {
-      kind: "endpointBroken",
-      subject: `${namespace}/${name}`,
-      message: `WorkloadEndpoint ${namespace}/${name} cannot be read: ${what}`,
-    };
-  });
-}
-
 function isNode(key: string): boolean {
   return parseResourceKey(key)?.plural === NODE_KIND.plural;
 }
@@ -243,7 +231,12 @@ function isNode(key: string): boolean {
 /** Whether the record says which addresses somebody uses. */
 function isUser(key: string): boolean {
   const plural = parseResourceKey(key)?.plural;
-  return plural !== POOL_KIND.plural && plural !== "clusterinformations";
+  const not: (string | undefined)[] = [
+    POOL_KIND.plural,
+    RESERVATION_KIND.plural,
+    "clusterinformations",
+  ];
+  return !not.includes(plural);
 }
 
 function otherFault({ key, reason }: BrokenEntry): Finding {
@@ -251,6 +244,10 @@ function otherFault({ key, reason }: BrokenEntry): Finding {
   if (at?.plural === POOL_KIND.plural) {
     const message = `pool ${at.name} (${key}) cannot be read: ${reason}`;
     return { kind: "poolBroken", subject: at.name, message };
+  }
+  if (at?.plural === RESERVATION_KIND.plural) {
+    const message = `IPReservation ${at.name} (${key}) cannot be read: ${reason}`;
+    return { kind: "reservationBroken", subject: at.name, message };
   }
   const kind = isUser(key) ? "userBroken" : "strangeRecord";
   return { kind, subject: key, message: `${key} cannot be read: ${reason}` };
@@ -288,7 +285,8 @@ function configFaults(
 }
 
 export async function readCluster(store: Store): Promise<ClusterFacts> {
-  return clusterOf({ cluster: await store.get(CLUSTER_KEY) });
+  const info = await readRaw(store, CLUSTER_KEY);
+  return clusterOf({ cluster: isBroken(info) ? undefined : info });
 }
 
 function clusterOf({ cluster }: Pick<IpamRecords, "cluster">): ClusterFacts {

@@ -36,6 +36,8 @@ export const FINDINGS = {
 
   // Pools.
   poolBroken: "IPAM passes over the pool; correct its CIDR and block size",
+  selectorBroken: "it selects nobody; correct it",
+  reservationBroken: "what it should reserve is given to anybody; correct it",
   poolsOverlap:
     "the longer prefix gives the addresses of both; disable one of them, its pods keep their addresses",
 
@@ -44,6 +46,8 @@ export const FINDINGS = {
     "what it holds is looked for in all blocks; the next release by it mends it, or `ipam release " +
     "--from-report`",
   handleLeaked: "harmless; `ipam release --from-report` deletes it",
+  noHandle:
+    "the end of its user does not free it; release it with `ipam release --ip` when its user is gone",
   handleOvercount: "harmless; the next release by the handle corrects it",
   handleUndercount: "a release by the handle would leave addresses behind; release them one by one",
   handleMissing: "a release by the handle finds nothing; release its addresses one by one",
@@ -61,6 +65,8 @@ export const FINDINGS = {
   usedTwice: "only one of them is reached; delete the other",
   wrongUser: "the record names another than who uses it; delete the user and let it begin anew",
 
+  objectBroken:
+    "which addresses it has is not known, so its own are not released; write it anew, or delete it",
   userBroken:
     "which addresses it uses cannot be told, so nothing is released from a report; write the object " +
     "anew, or delete it",

@@ -189,7 +189,8 @@ export function examinePools(
     if (pool) pools.push(pool);
     else {
       const message =
-        `pool ${subject} cannot be read: its cidr is ${cidr}, its blockSize ${blockSize}`;
+        `pool ${subject} cannot be read: its cidr is ${JSON.stringify(cidr)}, its blockSize ` +
+        JSON.stringify(blockSize);
       findings.push({ kind: "poolBroken", subject, message });
     }
   }

@@ -33,6 +33,7 @@ export interface IpamRecords {
   readonly endpoints: readonly Entry[];
   readonly pods: readonly Entry[];
   readonly services: readonly Entry[];
+  readonly reservations?: readonly Entry[];
   readonly cluster?: Entry;
   /** Of IPAM's own, and no JSON: half-written. */
   readonly broken?: readonly BrokenEntry[];
@@ -53,6 +54,7 @@ export const POOL_KIND = calico("ippools");
 export const NODE_KIND = calico("nodes");
 export const ENDPOINT_KIND = calico("workloadendpoints", true);
 export const POD_KIND = kubernetes("pods");
+export const RESERVATION_KIND = calico("ipreservations");
 const SERVICE_KIND = kubernetes("services");
 export const CLUSTER_KEY = resourceKey(calico("clusterinformations"), "default");
 
@@ -65,12 +67,13 @@ export async function readRecords(store: Store, kubernetes = store): Promise<Ipa
     others.push(...listing.broken ?? []);
     return listing.entries;
   };
-  const [pools, nodes, endpoints, pods, services, info] = await Promise.all([
+  const [pools, nodes, endpoints, pods, services, reservations, info] = await Promise.all([
     list(POOL_KIND),
     list(NODE_KIND),
     list(ENDPOINT_KIND),
     list(POD_KIND),
     list(SERVICE_KIND),
+    list(RESERVATION_KIND),
     readRaw(store, CLUSTER_KEY),
   ]);
   if (isBroken(info)) others.push(info);
@@ -78,7 +81,19 @@ export async function readRecords(store: Store, kubernetes = store): Promise<Ipa
   const sorted = sortRecords(entries);
   const known = new Set([...nodes, ...others].map(({ key }) => key));
   const live = await liveNodes(store, namesOf([...sorted.blocks, ...endpoints]), known);
-  return { ...sorted, pools, nodes, endpoints, pods, services, cluster, live, broken, others };
+  return {
+    ...sorted,
+    pools,
+    nodes,
+    endpoints,
+    pods,
+    services,
+    reservations,
+    cluster,
+    live,
+    broken,
+    others,
+  };
 }
 
 /** Nodes that blocks and endpoints name, whatever form they have. */

@@ -19,6 +19,7 @@ import { HALF_WRITTEN } from "../../testing/half_written.ts";
 import type { SoundCluster } from "./clusters.ts";
 
 const POOLS = { plural: "ippools", home: "calico", namespaced: false } as const;
+const RESERVATIONS = { plural: "ipreservations", home: "calico", namespaced: false } as const;
 const NODES = { plural: "nodes", home: "calico", namespaced: false } as const;
 const ENDPOINTS = { plural: "workloadendpoints", home: "calico", namespaced: true } as const;
 
@@ -122,6 +123,7 @@ export const DAMAGES: readonly Damage[] = [
     };
   }),
   ofBlock("marked as deleted", "halfDeleted", (b) => ({ ...b, deleted: true })),
+  ofBlock("marked as deleted by a text", "halfDeleted", (b) => ({ ...b, deleted: "true" })),
   ofBlock("an owner of an unknown kind", "ownerUnknown", (b) => ({ ...b, affinity: "robot:r2" })),
   {
     name: "nobody's, its affinity left behind",
@@ -271,6 +273,72 @@ export const DAMAGES: readonly Damage[] = [
     async do({ cluster }) {
       await cluster.pool("odd", "somewhere");
       return "odd";
+    },
+  },
+  ...[{ blockSize: "29" }, { blockSize: 28.5 }, { cidr: 7 }, { nodeSelector: 5 }].map((
+    spec,
+  ): Damage => ({
+    name: `a pool with ${JSON.stringify(spec)}`,
+    kind: "poolBroken",
+    async do({ cluster }) {
+      await cluster.pool("odd", "10.77.0.0/24", spec);
+      return "odd";
+    },
+  })),
+  ...["nodeSelector", "namespaceSelector"].map((field): Damage => ({
+    name: `a pool whose ${field} is none`,
+    kind: "selectorBroken",
+    async do({ change }) {
+      await change(resourceKey(POOLS, "four"), (pool) => ({
+        ...pool,
+        spec: { ...pool.spec, [field]: "((" },
+      }));
+      return "four";
+    },
+  })),
+  ...[null, "x", { spec: { reservedCIDRs: "10.0.0.0/30" } }, {
+    spec: { reservedCIDRs: ["10.0.0.0/30", "zz", 5] },
+  }].map((value): Damage => ({
+    name: `a reservation that is ${JSON.stringify(value)}`,
+    kind: "reservationBroken",
+    async do({ cluster }) {
+      await cluster.store.put(resourceKey(RESERVATIONS, "r"), value);
+      return "r";
+    },
+  })),
+  ...[null, "x", []].map((value): Damage => ({
+    name: `a node that is ${JSON.stringify(value)}`,
+    kind: "objectBroken",
+    async do({ cluster }) {
+      const key = resourceKey(NODES, "n1");
+      await cluster.store.put(key, value);
+      return key;
+    },
+  })),
+  {
+    name: "a pod that is null",
+    kind: "objectBroken",
+    async do({ cluster, pick }) {
+      const { key } = pick(cluster.pods.filter(({ key }) => key.includes("/pods/")));
+      await cluster.store.put(key, null);
+      return key;
+    },
+  },
+  {
+    name: "an address in use whose record has lost its handle",
+    kind: "noHandle",
+    async do({ cluster, pick, used, change }) {
+      const pod = pick(cluster.pods);
+      await cluster.store.delete(handleKey(pod.handle));
+      for (const { key } of await used()) {
+        await change(key, (block) => ({
+          ...block,
+          attributes: block.attributes.map((one: { handle_id?: string }) =>
+            one.handle_id === pod.handle ? { ...one, handle_id: undefined } : one
+          ),
+        }));
+      }
+      return pod.addresses[0];
     },
   },
   {
