@@ -197,6 +197,16 @@ Deno.test(
         lab.run(pod("marked", { annotations: { [Q + "dscp"]: "AF11" } }), { node: "node1" }),
         /Pod default\/marked: annotation qos\.projectcalico\.org\/dscp is not supported/,
       );
+      const [machine] = lab.record.layout.nodes[0].addresses;
+      await assert.rejects(
+        lab.run(
+          pod("thief", {
+            annotations: { [P + "ipAddrsNoIpam"]: `["${machine.replace(/\/.*/, "")}"]` },
+          }),
+          { node: "node1" },
+        ),
+        /ipAddrsNoIpam asks for [\d.]+, which is an address of node node1: name one that no machine/,
+      );
       const [odd] = await lab.run(
         pod("odd", {
           annotations: {
