@@ -15,6 +15,11 @@ import { pod, tool, until, withLab } from "./harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 
+/** The kernel may have been quicker to end the namespace. */
+function isGone(error: Error): void {
+  if (!error.message.includes("Cannot find device")) throw error;
+}
+
 Deno.test("a release from a report takes nothing from containers that run", options, async () => {
   await withLab({ subnets: "1" }, async (lab) => {
     const [lost] = await lab.run(pod("lost"), { node: "node1" });
@@ -46,7 +51,8 @@ Deno.test("a release from a report takes nothing from containers that run", opti
       }
       await store.put(endpoint("broken"), null);
       await tool(undefined, "ip", "netns", "del", gone.netns);
-      await tool(lab.node("node1").namespace, "ip", "link", "del", spec.interfaceName!);
+      await tool(lab.node("node1").namespace, "ip", "link", "del", spec.interfaceName!)
+        .catch(isGone);
 
       // All of them were assigned just now: an ADD could be under way.
       await tortie("datastore migrate lock", 0);
