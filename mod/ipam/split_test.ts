@@ -57,7 +57,7 @@ async function cluster(world: World): Promise<void> {
 /** Nothing is wrong but that nobody uses what the test has assigned. */
 async function sound(store: Store): Promise<void> {
   const { findings } = check(await readRecords(store), Date.now());
-  assert.deepEqual(findings.filter(({ kind }) => kind !== "leak"), []);
+  assert.deepEqual(findings.filter(({ kind }) => kind !== "leak" && kind !== "unproven"), []);
 }
 
 inWorld("a pool is split; its blocks and addresses are those of the new pools", async (world) => {
