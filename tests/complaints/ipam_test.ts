@@ -260,7 +260,10 @@ for (const early of [false, true]) {
       assert.deepEqual(await owners(), owned);
       await cluster.safe();
       const sound = async () => {
-        assert.deepEqual((await checkStore(cluster.store, () => cluster.now)).findings, []);
+        assert.deepEqual(
+          (await checkStore(cluster.store, { now: () => cluster.now })).findings,
+          [],
+        );
       };
       await sound();
       // Pods come and go as ever; the old blocks drain, and go.
@@ -279,7 +282,7 @@ for (const early of [false, true]) {
         ),
       );
       assert.deepEqual([...sizes], [30]);
-      const { findings, passing } = await checkStore(cluster.store, () => cluster.now);
+      const { findings, passing } = await checkStore(cluster.store, { now: () => cluster.now });
       assert.deepEqual([...findings, ...passing], []);
     });
   });

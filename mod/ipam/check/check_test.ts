@@ -96,7 +96,7 @@ Deno.test("a pool replaced by one of another block size is said to drain, and is
     const key = resourceKey(ippoolKind, "four");
     const { value } = (await cluster.store.get<any>(key))!;
     const seen = async () => {
-      const { findings, passing } = await checkStore(cluster.store, () => cluster.now);
+      const { findings, passing } = await checkStore(cluster.store, { now: () => cluster.now });
       assert.deepEqual(findings, []);
       return passing.map((one) => [one.kind, one.subject]);
     };
