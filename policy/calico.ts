@@ -3,7 +3,8 @@
  *
  * What cannot be understood fails closed: an Allow or Log rule that is misread, or has a field that is
  * not known, is left out; in place of any other stands a rule that denies everything, and in place of
- * a list that is none. A policy whose subject or place (selectors, tier, order) is misread applies to
+ * a list that is none, or of both where the types are misread. Where types that are not given
+ * would hang on a rule that is misread, both directions count. A policy whose subject or place (selectors, tier, order) is misread applies to
  * nothing, as in Felix, since nobody knows whom it meant: it denies nothing, and it allows nothing.
  * Names of fields are read in any case, as Go reads them. Every such case is a problem in words that
  * names the field, for the node's status and for `policy explain`.
@@ -104,9 +105,21 @@ export function calicoPolicy(
   for (const field of unknownOf(spec, specFields)) {
     problems.push(`spec.${field}: ${unknownField(field, specFields)}; it is passed over`);
   }
+  const types = attempt(() => givenTypes(spec));
+  if ("misread" in types) problems.push(`${types.misread}; it denies everything`);
+  // Also of a direction that does not count it is told what is misread.
+  const misread: string[] = [];
+  const read = Object.fromEntries(
+    directions.map((d) => [d, calicoRules(spec[d], d, namespace, misread)]),
+  ) as Record<Direction, EffectiveRule[]>;
+  problems.push(...misread);
   const rules: { [D in Direction]?: readonly EffectiveRule[] } = {};
-  for (const direction of policyTypes(spec, problems)) {
-    rules[direction] = calicoRules(spec[direction], direction, namespace, problems);
+  for (
+    const direction of "misread" in types
+      ? directions
+      : types.value ?? (misread.length > 0 ? directions : impliedTypes(read))
+  ) {
+    rules[direction] = "misread" in types ? [everything("deny")] : read[direction];
   }
   return {
     id: { kind, namespace, name: object.metadata?.name ?? "", tier },
@@ -140,27 +153,20 @@ function selectorOf(value: unknown, path: string): SelectorNode | undefined {
   }
 }
 
-/** Given types, else Ingress unless there are egress rules alone, and Egress if there are any. */
-function policyTypes(spec: Members, problems: string[]): readonly Direction[] {
-  const given = attempt(() => {
-    const words = wordsOf(spec.types, "spec.types") ?? [];
-    return words.map((word, i) => {
-      const type = directions.find((d) => d === word.toLowerCase());
-      if (!type) {
-        throw new Misread(`spec.types[${i}]`, `${show(word)} is neither Ingress nor Egress`);
-      }
-      return type;
-    });
+/** undefined where none are given. */
+function givenTypes(spec: Members): readonly Direction[] | undefined {
+  const given = (wordsOf(spec.types, "spec.types") ?? []).map((word, i) => {
+    const type = directions.find((d) => d === word.toLowerCase());
+    if (!type) throw new Misread(`spec.types[${i}]`, `${show(word)} is neither Ingress nor Egress`);
+    return type;
   });
-  if ("misread" in given) {
-    problems.push(`${given.misread}; both directions count`);
-    return directions;
-  }
-  if (given.value.length > 0) return directions.filter((d) => given.value.includes(d));
-  // What should be a list and is none counts as one that holds something.
-  const holds = (value: unknown) => Array.isArray(value) ? value.length > 0 : (value ?? "") !== "";
-  const egress = holds(spec.egress), ingress = holds(spec.ingress);
-  return egress ? (ingress ? ["ingress", "egress"] : ["egress"]) : ["ingress"];
+  return given.length > 0 ? directions.filter((d) => given.includes(d)) : undefined;
+}
+
+/** Ingress unless there are egress rules alone, and Egress if there are any. */
+function impliedTypes(rules: Record<Direction, readonly EffectiveRule[]>): readonly Direction[] {
+  if (rules.egress.length === 0) return ["ingress"];
+  return rules.ingress.length > 0 ? directions : ["egress"];
 }
 
 const profileFields = ["ingress", "egress", "labelsToApply"];
@@ -335,7 +341,7 @@ function serviceName(value: unknown, path: string): string {
 function protocolOf(value: unknown, path: string): number | undefined {
   if (value === undefined || value === null) return undefined;
   const protocol = protocolNumber(value as string | number);
-  if (protocol === undefined) throw new Misread(path, `${show(value)} is not a protocol`);
+  if (!protocol) throw new Misread(path, `${show(value)} is not a protocol`);
   return protocol;
 }
 
@@ -363,7 +369,7 @@ function portsOf(
   const names: string[] = [];
   list.forEach((port, i) => {
     const read = parsePort(port as number | string);
-    if (read === undefined) {
+    if (read === undefined || typeof read !== "string" && read[0] < 1) {
       throw new Misread(`${path}[${i}]`, `${show(port)} is not a port, a range "a:b" or a name`);
     }
     if (typeof read === "string") names.push(read);

@@ -49,6 +49,9 @@ import { Workloads } from "./workloads.ts";
 export interface Problem {
   /** `KubernetesNetworkPolicy default/allow-web`. */
   readonly object: string;
+  /** Of the object; empty where it is in none. */
+  readonly namespace: string;
+  /** Begins with the path of the field. */
   readonly message: string;
 }
 
@@ -73,7 +76,10 @@ export class PolicyEngine {
   readonly #policies = new Map<string, PolicyEntry>();
   /** What endpoints bring into sets, by endpoint. */
   readonly #contributions = new Map<string, Contribution>();
-  readonly #problems = new Map<string, readonly string[]>();
+  readonly #problems = new Map<
+    string,
+    Pick<Problem, "namespace"> & { messages: readonly string[] }
+  >();
 
   // What an update has still to do.
   readonly #changedPolicies = new Map<string, EffectivePolicy | undefined>();
@@ -170,7 +176,7 @@ export class PolicyEngine {
         return this.#workloads.setNetworkSet(`/${name}`, object);
       case "Profile": {
         const profile = this.#workloads.setProfile(name, object);
-        return this.#report(`Profile ${name}`, profile?.problems ?? []);
+        return this.#report(`Profile ${name}`, "", profile?.problems ?? []);
       }
       case "Tier":
         return this.#takeTier(name, object);
@@ -205,10 +211,10 @@ export class PolicyEngine {
     const label = `${id.kind} ${id.namespace === "" ? id.name : `${id.namespace}/${id.name}`}`;
     if (read && "subject" in read) {
       this.#changedPolicies.set(policyKey(id), read);
-      this.#report(label, read.problems);
+      this.#report(label, id.namespace, read.problems);
     } else {
       this.#changedPolicies.set(policyKey(id), undefined);
-      this.#report(label, read?.problem ? [read.problem] : []);
+      this.#report(label, id.namespace, read?.problem ? [read.problem] : []);
     }
   }
 
@@ -224,15 +230,17 @@ export class PolicyEngine {
     this.#dirtyTiers.add(name);
   }
 
-  #report(object: string, messages: readonly string[]): void {
-    if (messages.length > 0) this.#problems.set(object, messages);
+  #report(object: string, namespace: string, messages: readonly string[]): void {
+    if (messages.length > 0) this.#problems.set(object, { namespace, messages });
     else this.#problems.delete(object);
   }
 
   /** Objects of which something could not be understood, in the order of their names. */
   problems(): Problem[] {
     return [...this.#problems].sort(([a], [b]) => compareCodePoints(a, b))
-      .flatMap(([object, messages]) => messages.map((message) => ({ object, message })));
+      .flatMap(([object, { namespace, messages }]) =>
+        messages.map((message) => ({ object, namespace, message }))
+      );
   }
 
   /** All endpoints of the cluster. */

@@ -169,8 +169,15 @@ export class PolicyView {
       port,
       egress: verdicts.find((v) => v.direction === "egress"),
       ingress: verdicts.find((v) => v.direction === "ingress"),
-      notes,
+      notes: [...notes, ...this.#problemNotes(sides.map(({ endpoint }) => endpoint.namespace))],
     };
+  }
+
+  /** What could not be understood of policies that these namespaces have, or all. */
+  #problemNotes(namespaces: readonly string[]): string[] {
+    return this.engine.problems()
+      .filter(({ namespace }) => namespace === "" || namespaces.includes(namespace))
+      .map(({ object, message }) => `${object}: ${message}`);
   }
 
   #prepare(connection: Connection) {

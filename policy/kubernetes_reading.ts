@@ -4,20 +4,17 @@
  *
  * The rule for what cannot be understood: never more is allowed than the API server's own strict
  * reading would allow. A peer or a port that is misread takes its rule or itself away, a list of rules
- * that is none holds none, a misread policyTypes means both directions, and a policy whose podSelector
- * is misread selects every pod of its namespace and allows them nothing. Each is told by its field.
+ * that is none holds none, a policy whose policyTypes are misread allows its pods nothing in either
+ * direction, and one whose podSelector is misread allows every pod of its namespace nothing. Each is
+ * told by its field.
  *
  * Names of fields are read with their case, as the API server does. A field that is not known counts as
  * misread in rules, peers, ports and selectors; beside them, in the spec, it is passed over (a newer
  * API server's), unless it is one of the known ones in another case: then that one is misread.
  */
 import { parseCidr, type Prefix } from "../mod/net/mod.ts";
-import {
-  compareCodePoints,
-  isSelectorLabel,
-  isSelectorValue,
-  type SelectorNode,
-} from "../mod/selector/selector.ts";
+import { isLabelKey, isLabelValue } from "../mod/model/fields.ts";
+import { compareCodePoints, type SelectorNode } from "../mod/selector/selector.ts";
 import { show } from "../mod/model/show.ts";
 import { type Direction, directions, normalizeRanges, type Side } from "./effective.ts";
 import type { KubernetesPolicyObject } from "./inputs.ts";
@@ -93,17 +90,18 @@ export function readKubernetesPolicy(object: KubernetesPolicyObject): Kubernetes
   const rules: { [D in Direction]?: readonly ReadRule[] } = {};
   const subject = field("podSelector", (value, path) => podNode(labelTerms(value, path)));
   const types = field("policyTypes", policyTypes);
-  if ("misread" in types) problems.push(`${types.misread}; both directions count`);
+  if ("misread" in types) problems.push(`${types.misread}; it allows nothing in either direction`);
   for (const direction of directions) {
     const list = field(direction, itemsOf);
     if ("misread" in list) problems.push(`${list.misread}; it allows nothing`);
     const asked = "misread" in types || types.value?.includes(direction) ||
       types.value === undefined &&
         (direction === "ingress" || "misread" in list || (list.value ?? []).length > 0);
-    if (!asked) continue;
-    rules[direction] = "misread" in list || "misread" in subject
+    // Also of a direction that does not count it is told what is misread.
+    const read = "misread" in list
       ? []
       : (list.value ?? []).flatMap((rule, i) => readRule(rule, direction, i, problems));
+    if (asked) rules[direction] = "misread" in subject || "misread" in types ? [] : read;
   }
   if ("value" in subject) return { subject: subject.value, rules, problems };
   return {
@@ -270,17 +268,14 @@ function labelNode(terms: SelectorNode[]): SelectorNode {
   return terms.length === 1 ? terms[0] : { is: "&&", nodes: terms };
 }
 
-/**
- * Sets are named by the text of selectors, so a name or a value that would read as something else in
- * it is refused. Kubernetes allows none such.
- */
+/** Sets are named by the text of selectors: what Kubernetes allows cannot read as something else there. */
 function labelName(value: unknown, path: string): string {
-  if (typeof value === "string" && isSelectorLabel(value)) return value;
+  if (typeof value === "string" && isLabelKey(value)) return value;
   throw new Misread(path, `${show(value)} is not a label name`);
 }
 
 function labelValue(value: unknown, path: string): string {
-  if (isSelectorValue(value)) return value;
+  if (typeof value === "string" && isLabelValue(value)) return value;
   throw new Misread(path, `${show(value)} is not a label value`);
 }
 

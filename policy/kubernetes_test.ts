@@ -218,11 +218,11 @@ Deno.test("lists, rules, peers and ports that are none let nobody in", () => {
   peer({ ipBlock: { cidr: "10.0.0.0/8" }, podSelector: {} }, /ipBlock: stands beside a selector/);
 });
 
-Deno.test("policyTypes that cannot be read are both", () => {
+Deno.test("policyTypes that cannot be read are both, and nobody gets in", () => {
   for (const policyTypes of ["Ingress", ["ingress"], [null], ["Ingress", "Sideways"], {}]) {
     const policy = read({ podSelector: {}, policyTypes, ingress: [{}] });
-    assert.deepEqual([policy.rules.ingress!.length, policy.rules.egress], [1, []]);
-    assert.match(policy.problems.join(), /^spec\.policyTypes.*both directions count$/);
+    assert.deepEqual(policy.rules, { ingress: [], egress: [] });
+    assert.match(policy.problems.join(), /^spec\.policyTypes.*allows nothing in either direction$/);
   }
   // Beside the rules, what is not known is a newer API server's.
   const newer = read({ podSelector: {}, ingress: [{}], colour: "red" });

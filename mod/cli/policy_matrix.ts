@@ -11,7 +11,10 @@ export async function run(call: Call): Promise<number> {
   const ports = portsOf(listOption(call, "port"));
   const family = familyOf(call);
   const input = await policyObjects(call);
-  const { view, pods } = judged(call, input);
+  const { engine, view, pods } = judged(call, input);
+  for (const { object, message } of engine.problems()) {
+    call.io.stderr(`warning: ${object}: ${message}\n`);
+  }
   if (pods.length === 0) {
     throw failure(
       "there is no Pod that runs among the objects; a matrix needs some: add their file",

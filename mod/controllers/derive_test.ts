@@ -73,6 +73,27 @@ function carriedOut(copies: Copies, actions: readonly DerivedAction[]): Copies {
   return after;
 }
 
+Deno.test("what cannot be understood lets nobody in, in the copy too, and is told", () => {
+  const original = policy({
+    podSelector: { matchLabels: { app: "a" } },
+    ingress: [
+      { from: [{ podSelector: { matchLabels: { role: 5 } } }] },
+      { ports: { port: 80 } },
+      { from: [{ ipBlock: { cidr: "10.0.0.0/8" } }] },
+    ],
+  }) as any;
+  const problems: string[] = [];
+  const { spec } = calicoPolicy(original, problems);
+  assert.deepEqual(spec!.ingress, [
+    { action: "Allow", source: { nets: ["10.0.0.0/8"] }, destination: {} },
+  ]);
+  assert.equal(problems.length, 2);
+  assert.match(problems[0], /^spec\.ingress\[0\]\.from\[0\]\.podSelector\.matchLabels\.role: 5/);
+  const lost = calicoPolicy(policy({ podSelector: ["app"], ingress: [{}] }) as any, problems);
+  assert.equal(lost.spec!.selector, "projectcalico.org/orchestrator == 'k8s'");
+  assert.deepEqual([lost.spec!.types, lost.spec!.ingress], [["Ingress"], []]);
+});
+
 Deno.test("a policy is written as Calico's controllers write it", () => {
   const { metadata, spec } = calicoPolicy(policy({
     podSelector: {

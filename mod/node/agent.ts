@@ -22,8 +22,7 @@ import {
   lockReason,
   unreadableCluster,
 } from "../model/cluster_information.ts";
-import { parseResourceKey, resourceKey } from "../model/keys.ts";
-import { KINDS } from "../model/kinds.ts";
+import { resourceKey } from "../model/keys.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { follow } from "../store/follow.ts";
 import type { Entry, Store, StoreError } from "../store/store.ts";
@@ -31,10 +30,10 @@ import type { Change } from "../../policy/inputs.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
 import { inTurns } from "../../ffi/nft/client.ts";
 import type { Log } from "./log.ts";
+import { policyChange } from "./policy_change.ts";
 import { feed } from "./policy_feed.ts";
 import type { Failure } from "./reconciler.ts";
 import type { ClusterState, Topic } from "./state.ts";
-import { isJsonObject } from "../store/json.ts";
 
 /** The policy dataplane: `mod/node/nft`. */
 export interface PolicyDataplane {
@@ -99,12 +98,6 @@ interface Waiter {
 }
 
 const CLUSTER = resourceKey(clusterInformationKind, "default");
-
-const kinds = new Map<string, { readonly apiVersion: string; readonly kind: string }>([
-  ...KINDS.map((kind) => [`${kind.home}/${kind.plural}`, kind] as const),
-  // Of the API alone, which nobody writes through us.
-  ["kubernetes/endpointslices", { apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice" }],
-]);
 
 export class Agent {
   readonly #parts: AgentParts;
@@ -215,8 +208,7 @@ export class Agent {
     for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
       this.#topics.add(topic);
     }
-    if (!isJsonObject(entry.value)) return this.#remove(entry.key);
-    if (parseResourceKey(entry.key)) this.#changes.push({ put: entry.value });
+    this.#change(entry.key, entry.value);
     if (this.#synced) this.#want();
     // The first list is long, and probes do not wait for its end.
     else return this.#pause();
@@ -236,18 +228,13 @@ export class Agent {
   #delete(key: string, revision: string): void {
     this.#parts.snapshot?.note(key, undefined);
     for (const topic of this.#parts.state.apply(key, undefined, revision)) this.#topics.add(topic);
-    this.#remove(key);
+    this.#change(key, undefined);
+    if (this.#synced) this.#want();
   }
 
-  #remove(key: string): void {
-    const at = parseResourceKey(key);
-    const kind = at && kinds.get(`${at.home}/${at.plural}`);
-    if (at && kind) {
-      const { apiVersion } = kind;
-      const { namespace, name } = at;
-      this.#changes.push({ remove: { apiVersion, kind: kind.kind, namespace, name } });
-    }
-    if (this.#synced) this.#want();
+  #change(key: string, value: unknown): void {
+    const change = policyChange(key, value);
+    if (change) this.#changes.push(change);
   }
 
   #want(): void {

@@ -1,0 +1,47 @@
+/**
+ * What the policy engine is given of a key of the datastore: by the node's agent, and by the commands
+ * that explain what it does. It is the value as it stands there, since the engine alone decides what
+ * of it can be understood; but the key says which object it is. So a policy whose metadata is lost, or
+ * which is no object at all, is still that policy, and what is put under a key goes with it.
+ */
+import { parseResourceKey } from "../model/keys.ts";
+import { KINDS } from "../model/kinds.ts";
+import { type Change, inputKind, type PolicyObject } from "../../policy/inputs.ts";
+import { isJsonObject } from "../store/json.ts";
+
+const kinds = new Map<string, { readonly apiVersion: string; readonly kind: string }>([
+  ...KINDS.map((kind) => [`${kind.home}/${kind.plural}`, kind] as const),
+  // Of the API alone, which nobody writes through us.
+  ["kubernetes/endpointslices", { apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice" }],
+]);
+/** Without these more would be allowed than with them. */
+const closing = new Set(["NetworkPolicy", "GlobalNetworkPolicy", "KubernetesNetworkPolicy"]);
+
+/** A value that came, or (undefined) the end of one; undefined for what policy does not hang on. */
+export function policyChange(key: string, value: unknown): Change | undefined {
+  const at = parseResourceKey(key);
+  const known = at && kinds.get(`${at.home}/${at.plural}`);
+  const kind = known && inputKind(known.apiVersion, known.kind);
+  if (!kind) return undefined;
+  const { namespace, name } = at;
+  const { apiVersion } = known;
+  const isObject = isJsonObject(value);
+  if (value === undefined || !isObject && !closing.has(kind)) {
+    return { remove: { apiVersion, kind: known.kind, namespace, name } };
+  }
+  const object: PolicyObject & { readonly spec?: unknown } = isObject
+    ? value
+    : { metadata: {}, spec: value ?? "null" };
+  const metadata = isJsonObject(object.metadata) ? object.metadata : {};
+  const isNamed = metadata.name === name && (metadata.namespace || undefined) === namespace;
+  if (isNamed && kindOf(object) === kind) return { put: object };
+  return {
+    put: { ...object, apiVersion, kind: known.kind, metadata: { ...metadata, namespace, name } },
+  };
+}
+
+function kindOf({ apiVersion, kind }: { apiVersion?: unknown; kind?: unknown }) {
+  return typeof apiVersion === "string" && typeof kind === "string"
+    ? inputKind(apiVersion, kind)
+    : undefined;
+}
