@@ -4,7 +4,7 @@
  * ends the command: a verdict without it would be about another cluster. All such are told at once.
  * Kinds that policy does not hang on (Service, Deployment …) pass without a word.
  */
-import { inputKind } from "../../policy/inputs.ts";
+import { inputKind, type PolicyObject } from "../../policy/inputs.ts";
 import { engineOf, flattenObjects, type JudgedObjects } from "../../policy/matrix.ts";
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import { kindByKey } from "../model/kinds.ts";
@@ -15,6 +15,7 @@ import type { Resource } from "../model/resource.ts";
 import { formatIssues, ModelError } from "../model/validate.ts";
 import { felixParameters, policyParameters } from "../node/felix.ts";
 import { type FelixVariables, felixVariables } from "../node/felix_variables.ts";
+import { policyChange } from "../node/policy_change.ts";
 import { decodeEntry } from "../store/resources.ts";
 import { type Call, flagOption, listOption } from "./command.ts";
 import { withStore } from "./context.ts";
@@ -33,7 +34,7 @@ export async function policyObjects(call: Call): Promise<PolicyInput> {
   return files.length > 0 ? { objects: await objectsOfFiles(call, files) } : await ofStore(call);
 }
 
-/** The objects as they would be stored: what Go's reader takes for a field is that field here too. */
+/** The objects as they would be stored: what Go's reader takes for a field of Calico's is that field. */
 async function objectsOfFiles(call: Call, files: readonly string[]): Promise<unknown[]> {
   const sources = await readObjects(files, call.io, { recursive: flagOption(call, "recursive") });
   const faults: string[] = [];
@@ -47,7 +48,9 @@ async function objectsOfFiles(call: Call, files: readonly string[]): Promise<unk
       continue;
     }
     try {
-      const { kind, object, unknown } = parseManifest(value, { keepUnknown: true });
+      // Of Kubernetes' kinds nothing passes that kubectl's own (strict) check would refuse.
+      const isCalico = /(^|\.)projectcalico\.org\//.test(apiVersion);
+      const { kind, object, unknown } = parseManifest(value, { keepUnknown: isCalico });
       objects.push(object);
       const tell = (text: string) => call.io.stderr(`${text}\n`);
       if (isPolicyKind(apiVersion, name)) {
@@ -81,8 +84,8 @@ function namespaceNote(value: unknown, where: string, tell: (text: string) => vo
 
 /**
  * An engine over the objects, with the parameters that each node takes from its environment, as far
- * as it has said so, and from the FelixConfigurations among them. What of the objects or of the
- * settings is not understood is told.
+ * as it has said so, and from the FelixConfigurations among them. What of the settings is not
+ * understood is told.
  */
 export function judged(call: Call, { objects, variables }: PolicyInput): JudgedObjects {
   const configurations = new Map<string, FelixConfiguration>();
@@ -104,7 +107,6 @@ export function judged(call: Call, { objects, variables }: PolicyInput): JudgedO
     }
     return policyParameters(felix);
   });
-  for (const { object, message } of found.engine.problems()) warn(`${object}: ${message}`);
   return found;
 }
 
@@ -130,6 +132,11 @@ function isPolicyKind(apiVersion: string, kind: string): boolean {
       .includes(kind);
 }
 
+/** Whether the engine itself tells what it does not understand of an object. */
+function isOwnReader({ kind }: PolicyObject): boolean {
+  return /Policy$|^Profile$/.test(kind ?? "");
+}
+
 async function ofStore(call: Call): Promise<PolicyInput> {
   return await withStore(call, async (store) => {
     const objects: unknown[] = [];
@@ -137,12 +144,17 @@ async function ofStore(call: Call): Promise<PolicyInput> {
       for (const entry of (await store.list(prefix)).entries) {
         const key = parseResourceKey(entry.key);
         const kind = key && kindByKey(key);
-        if (!kind) continue;
+        // What policy hangs on is judged as it is stored, by the rules by which the nodes judge it.
+        const change = policyChange(entry.key, entry.value);
+        if (change && "put" in change) objects.push(change.put);
+        if (!kind || change && "put" in change && isOwnReader(change.put)) continue;
         try {
-          objects.push(decodeEntry(kind, entry));
+          const object = decodeEntry(kind, entry);
+          if (!change) objects.push(object);
         } catch (error) {
           if (!(error instanceof ModelError)) throw error;
-          call.io.stderr(`warning: ${entry.key} is left out: ${error.message}\n`);
+          const what = change && "put" in change ? "is read as far as it goes" : "is left out";
+          call.io.stderr(`warning: ${entry.key} ${what}: ${error.message}\n`);
         }
       }
     }

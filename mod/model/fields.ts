@@ -17,6 +17,11 @@ import { formatDuration, parseDuration } from "./duration.ts";
 /** Marks a field that is left out of storage while it is false, 0 or "" (Go's omitempty). */
 type OmitZero = { omitZero: true };
 
+/** Marks a field of which "" is a value, and not the same as nothing (Go has a pointer there). */
+export function pointer<const S extends v.GenericSchema>(schema: S) {
+  return v.pipe(schema, v.metadata({ pointer: true }));
+}
+
 export const text = v.string();
 export const bool = v.boolean();
 export const stringMap = mapOf(v.string(), v.string());

@@ -13,6 +13,7 @@ import {
   isLabelValue,
   labelMap,
   oneOf,
+  pointer,
   portNameText,
   slashText,
   text,
@@ -35,9 +36,9 @@ export type LabelSelector = v.InferOutput<typeof labelSelectorSchema>;
 
 const port = v.object({
   /** Absent: TCP (kept absent). */
-  protocol: v.optional(oneOf("TCP", "UDP", "SCTP")),
+  protocol: v.optional(pointer(oneOf("TCP", "UDP", "SCTP"))),
   /** A number or the name of a container port; absent: all ports of the protocol. */
-  port: v.optional(v.union([integer(1, 65535), portNameText])),
+  port: v.optional(pointer(v.union([integer(1, 65535), portNameText]))),
   endPort: v.optional(integer(1, 65535)),
 });
 const peer = v.object({

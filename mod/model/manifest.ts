@@ -75,7 +75,10 @@ export interface ManifestOptions {
   readonly namespace?: string;
   /** Checked as for a write (`Kind.checkWrite`). */
   readonly write?: boolean;
-  /** Fields that the kind does not know are kept, and told in `unknown`; else they are refused. */
+  /**
+   * Fields that the kind does not know are kept, and told in `unknown`; else they are refused. Refused are
+   * in any case fields of Kubernetes' kinds that are known ones in another case.
+   */
   readonly keepUnknown?: boolean;
 }
 
@@ -88,6 +91,7 @@ export function parseManifest(value: unknown, options: ManifestOptions = {}): Ma
     crd,
     write: options.write,
     unknownFields: options.keepUnknown ? "keep" : "refuse",
+    exactCase: true,
     warn: (warning) => warnings.push(`${warning} (read as such)`),
   });
   const unknown = options.keepUnknown && !kind.open ? unknownFields(kind, input) : [];

@@ -10,6 +10,7 @@ import {
   nameText,
   netText,
   oneOf,
+  pointer,
   portValue,
   protocolValue,
   selectorText,
@@ -37,11 +38,11 @@ export type EntityRule = v.InferOutput<typeof entitySchema>;
 
 export const ruleSchema = v.object({
   action: oneOf("Allow", "Deny", "Log", "Pass"),
-  ipVersion: v.optional(v.picklist([4, 6], "4 or 6")),
+  ipVersion: v.optional(pointer(v.picklist([4, 6], "4 or 6"))),
   /** `TCP UDP ICMP ICMPv6 SCTP UDPLite` or a number. */
-  protocol: v.optional(protocolValue),
+  protocol: v.optional(pointer(protocolValue)),
   icmp: v.optional(icmp),
-  notProtocol: v.optional(protocolValue),
+  notProtocol: v.optional(pointer(protocolValue)),
   notICMP: v.optional(icmp),
   source: v.optional(entitySchema, {}),
   destination: v.optional(entitySchema, {}),

@@ -20,6 +20,12 @@ export function toUnknownIssue({ path, key, fields }: UnknownField): Issue {
   return { path, message: `unknown field${near ? ` (did you mean ${near}?)` : ""}` };
 }
 
+/** Whether the field differs from a known one by case alone. */
+export function isInOtherCase({ key, fields }: UnknownField): boolean {
+  const lower = key.toLowerCase();
+  return Object.keys(fields).some((name) => name.toLowerCase() === lower);
+}
+
 function unwrap(schema: any): any {
   while (schema.wrapped) schema = schema.wrapped;
   return schema;
@@ -63,24 +69,27 @@ export function listIssues(
 }
 
 /**
- * A copy without optional members that are null or "". A number that the schema knows is a double, as
+ * A copy without optional members that are null, or texts that are "". A number that the schema knows is a double, as
  * it is to Calico, also where the datastore's reader gave an integer beyond 2^53 (1e16 is written with
- * all its digits); in a field that nobody knows it stays exact.
+ * all its digits); in a field that nobody knows it stays exact. `anyCase`: names of fields are
+ * read in any case.
  */
-export function prune(schema: any, value: unknown): unknown {
+export function prune(schema: any, value: unknown, anyCase: boolean): unknown {
   schema = unwrap(schema);
   if (schema.entries && isPlain(value)) {
     const copy: Record<string, unknown> = {};
     for (const [written, member] of Object.entries(value)) {
       if (member === null) continue;
-      const key = fieldName(schema.entries, written, value);
+      const key = anyCase ? fieldName(schema.entries, written, value) : written;
       const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
-      if (entry?.type === "optional" && member === "") continue;
-      put(copy, key, entry ? prune(entry, member) : member);
+      if (entry?.type === "optional" && member === "" && mayBeText(entry)) continue;
+      put(copy, key, entry ? prune(entry, member, anyCase) : member);
     }
     return copy;
   }
-  if (schema.item && Array.isArray(value)) return value.map((item) => prune(schema.item, item));
+  if (schema.item && Array.isArray(value)) {
+    return value.map((item) => prune(schema.item, item, anyCase));
+  }
   return typeof value === "bigint" && takesNumber(schema) ? Number(value) : value;
 }
 
@@ -109,6 +118,13 @@ export function endlessIssues(value: unknown, path = "", depth = 0): Issue[] {
       depth + 1,
     )
   );
+}
+
+/** To Go, "" is no list, object, number or truth value; and where a pointer leads to it, it is there. */
+function mayBeText(schema: any): boolean {
+  const { entries, item, type } = unwrap(schema);
+  return !entries && !item && !["record", "number", "boolean"].includes(type) &&
+    !isMarked(schema, "pointer");
 }
 
 /** The field that a key means: Go's JSON reader takes `Order` for `order`. */
@@ -168,7 +184,7 @@ export function dropZero(schema: any, value: unknown): unknown {
       const member = Object.hasOwn(value, key) ? value[key] : undefined;
       if (member === undefined) continue;
       const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
-      if (entry && isZero(member) && isOmitZero(entry)) continue;
+      if (entry && isZero(member) && isMarked(entry, "omitZero")) continue;
       // A map without entries is no map, to Go.
       if (entry && unwrap(entry).type === "record" && isEmptyMap(member)) continue;
       put(copy, key, entry ? dropZero(entry, member) : member);
@@ -190,7 +206,7 @@ function isZero(value: unknown): boolean {
   return value === false || value === 0 || value === "";
 }
 
-function isOmitZero(schema: any): boolean {
+function isMarked(schema: any, mark: "omitZero" | "pointer"): boolean {
   const pipe: any[] = unwrap(schema).pipe ?? [];
-  return pipe.some((item) => item.type === "metadata" && item.metadata.omitZero);
+  return pipe.some((item) => item.type === "metadata" && item.metadata[mark]);
 }

@@ -6,7 +6,9 @@
  *                 written it; rules that are broken are left to the reader, unknown fields are kept
  *   encodeObject  for the store: Calico's member order, zero values left out, unknown fields kept
  *
- * As in Go, a field that is null, or "" where it is optional, is absent. What we return is a copy in
+ * As in Go, a field that is null, or "" where it is an optional text, is absent. Names of fields of Calico's
+ * kinds are read in any case, as Go's reader does; those of Kubernetes' own kinds with their case, as the
+ * API server's does (sigs.k8s.io/json): in another case they are unknown. What we return is a copy in
  * the order of the schema, unknown fields behind the known ones, so that an object that was read,
  * changed and written again loses nothing.
  */
@@ -25,6 +27,7 @@ import {
   attachUnknown,
   dropZero,
   endlessIssues,
+  isInOtherCase,
   listIssues,
   prune,
   toUnknownIssue,
@@ -53,6 +56,8 @@ export interface ParseOptions {
   unknownFields?: "refuse" | "keep";
   /** It is to be written: `checkWrite` holds as well. */
   write?: boolean;
+  /** Fields of Kubernetes' kinds that differ from a known one by case alone are refused also if kept. */
+  exactCase?: boolean;
   /** As Kubernetes takes objects of crd.projectcalico.org/v1: host bits in a pool are masked. */
   crd?: boolean;
   /** Faults that are let pass: the stored object, of a newer version perhaps, has them already. */
@@ -76,7 +81,9 @@ export function parseObject<T extends Resource>(
       .filter((i) => !i.tolerable || isNew(i)),
   ];
   const refuse = options.unknownFields !== "keep" && !kind.open;
-  const found = refuse ? [...unknown.map(toUnknownIssue), ...issues] : issues;
+  const exact = options.exactCase && kind.home === "kubernetes";
+  const refused = unknown.filter((field) => refuse || exact && isInOtherCase(field));
+  const found = [...refused.map(toUnknownIssue), ...issues];
   if (object === undefined || found.length > 0) throw invalid(kind, input, found);
   const early = kind.hostBits?.(object) ?? [];
   if (early.length > 0 && !options.crd) throw invalid(kind, object, early);
@@ -243,7 +250,7 @@ function apply<T extends Resource>(kind: Kind<T, any>, input: unknown): Applied<
   if (typeof input !== "object" || input === null || Array.isArray(input)) {
     return { issues: [{ path: "", message: "is not an object", tolerable: false }], unknown: [] };
   }
-  const pruned = prune(kind.schema, input) as Record<string, unknown>;
+  const pruned = prune(kind.schema, input, kind.home === "calico") as Record<string, unknown>;
   // A stored object lies under its kind's key; a file was matched to the kind by these two.
   const result = v.safeParse(kind.schema, {
     ...pruned,
