@@ -151,8 +151,10 @@ export class FlowJudge {
         icmpType: icmp?.type,
         icmpCode: icmp?.code,
       };
+      const destinationIsLocal = this.#host.has(server);
+      const hook = destinationIsLocal ? chains.filterInput : chains.filterForward;
       const passes = (side: Pick<Packet, "iifname" | "oifname">) =>
-        evaluator.run(chains.filterForward, { ...packet, ...side }).verdict === "accept";
+        evaluator.run(hook, { ...packet, ...side, destinationIsLocal }).verdict === "accept";
       allowed = (iifname === undefined || passes({ iifname })) &&
         (oifname === undefined || passes({ oifname }));
       if (answers.size >= MOST_ANSWERS) answers.clear();

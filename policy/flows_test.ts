@@ -63,6 +63,21 @@ Deno.test("live connections are judged as if they began now", () => {
   assert.equal(allowed(["203.0.113.1", 1], ["10.1.0.1", 22]), true);
 });
 
+Deno.test("what a pod began with its own host is judged as the input hook sees it", () => {
+  const deny = kubernetesPolicy("x", "none", { podSelector: {}, policyTypes: ["Egress"] });
+  for (const host of ["192.0.2.1", "2001:db8::1"]) {
+    const pod = host.includes(":") ? "fd00::1" : "10.0.0.1";
+    const ends: [End, End] = [[pod, 40000], [host, 53]];
+    assert.equal(judgeOf().isAllowed(flow(...ends)), true);
+    assert.equal(judgeOf(deny).isAllowed(flow(...ends)), false);
+    const engine = new PolicyEngine({ nodeName: "node1", endpointToHostAction: "drop" });
+    engine.update(objects.map((put) => ({ put })));
+    const judge = new FlowJudge(engine, [mustIp("192.0.2.1"), mustIp("2001:db8::1")]);
+    assert.equal(judge.isAllowed(flow(...ends)), false);
+    assert.equal(judge.isAllowed(flow([pod, 40000], [host.replace(/1$/, "2"), 53])), true);
+  }
+});
+
 Deno.test("protocols whose numbers are no ports are judged without", () => {
   const gre = 47;
   const deny = kubernetesPolicy("x", "none", { podSelector: {}, policyTypes: ["Ingress"] });

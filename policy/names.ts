@@ -20,6 +20,7 @@ export const chains = {
   rpfSkip: "raw-cali-rpf-skip",
   filterInput: "filter-INPUT",
   filterForward: "filter-FORWARD",
+  filterOutput: "filter-OUTPUT",
   input: "filter-cali-INPUT",
   forward: "filter-cali-FORWARD",
   workloadToHost: "filter-cali-wl-to-host",

@@ -62,9 +62,9 @@ export const commonChains: Readonly<Record<Direction, string>> = {
   ingress: chains.toCommon,
 };
 
-/** What holds for all endpoints before any policy. */
-export function commonRules(direction: Direction, parameters: PolicyParameters): Rule[] {
-  const rules: Rule[] = [{
+/** What becomes of connections that policy has cut. */
+export function cutRule(parameters: PolicyParameters): Rule {
+  return {
     statements: [
       { match: "ctmark", value: cutMark, mask: cutMark },
       { do: "counter" },
@@ -72,7 +72,12 @@ export function commonRules(direction: Direction, parameters: PolicyParameters):
     ],
     comment: "Drop connections that policy no longer allows",
     origin: { is: "static" },
-  }, {
+  };
+}
+
+/** What holds for all endpoints before any policy. */
+export function commonRules(direction: Direction, parameters: PolicyParameters): Rule[] {
+  const rules: Rule[] = [cutRule(parameters), {
     statements: [
       { match: "ctstate", states: ["established", "related"] },
       { do: "counter" },

@@ -11,7 +11,8 @@
  *   is there;
  * - input: tunnel packets from strangers are dropped; a pod's packets to its host pass its egress
  *   policy, then `endpointToHostAction`;
- * - what the host sends to its own pods is not policed (probes of the kubelet);
+ * - what the host sends to its own pods is not policed (probes of the kubelet), but for what it answers
+ *   in connections of theirs that policy has cut;
  * - where floating addresses are on: they become the pods' own before anything else is asked;
  * - postrouting: sources in masquerading pools leave the pools with the node's address.
  *
@@ -23,7 +24,7 @@ import type { Output } from "./output.ts";
 import { marks, type PolicyParameters, toHostComment } from "./parameters.ts";
 import { chains, setIds, setName } from "./names.ts";
 import { type Direction, directions } from "./effective.ts";
-import { commonChains, commonRules } from "./render_endpoint.ts";
+import { commonChains, commonRules, cutRule } from "./render_endpoint.ts";
 import { type FloatingAddress, floatingRules } from "./floating.ts";
 import { limitMaps } from "./limits.ts";
 import { clearMark } from "./render_rule.ts";
@@ -72,6 +73,7 @@ export function staticChains(
     ...rawChains(family, parameters, inputs),
     ...forwardChains(parameters, family, inputs),
     ...inputChains(family, parameters, inputs),
+    outputChain(parameters),
     ...natChains(family, parameters, inputs),
   ];
 }
@@ -257,6 +259,20 @@ function inputChains(
     { name: chains.input, rules },
     { name: chains.workloadToHost, rules: toHost },
   ];
+}
+
+/** Alone on its hook, so that what the host sends elsewhere is asked one question and no more. */
+function outputChain(parameters: PolicyParameters): Chain {
+  return base(
+    chains.filterOutput,
+    "filter",
+    "output",
+    0,
+    toWorkloads(parameters).map((to) => {
+      const { statements, comment } = cutRule(parameters);
+      return rule([to, ...statements], comment);
+    }),
+  );
 }
 
 /** Before kube-proxy's chains at -100, as Calico's rules stand before them. */

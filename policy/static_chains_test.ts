@@ -3,7 +3,7 @@ import { mustIp } from "../mod/net/mod.ts";
 import { PolicyEngine } from "./engine.ts";
 import { Evaluator, type Packet } from "./evaluate.ts";
 import type { PolicyObject } from "./inputs.ts";
-import type { PolicyParameters } from "./parameters.ts";
+import { cutMark, type PolicyParameters } from "./parameters.ts";
 import type { Family } from "./rules.ts";
 import { calico, checkRuleset, endpoint, kubernetesPolicy } from "./testing.ts";
 
@@ -37,6 +37,22 @@ const icmp6 = (type: number, from: string, rest: Partial<Packet> = {}): Packet =
 });
 const pod = endpoint("x", "p", ["10.0.0.1", "fd00::1"]);
 const other = endpoint("x", "q", ["10.0.0.2", "fd00::2"]);
+
+Deno.test("what the host answers in a connection that policy has cut is dropped", () => {
+  for (const family of [4, 6] as const) {
+    const [host, to] = family === 4 ? ["192.0.2.1", "10.0.0.1"] : ["2001:db8::1", "fd00::1"];
+    for (const denyAction of ["drop", "reject"] as const) {
+      const e = evaluator(family, [pod], { denyAction });
+      const output = (rest: Partial<Packet>) =>
+        e.runHook("output", tcp(host, to, { sourceIsLocal: true, ...rest })).verdict;
+      const cut = { state: "established", connectionMark: cutMark | 7 } as const;
+      assert.equal(output({ oifname: "calixp", ...cut }), denyAction);
+      assert.equal(output({ oifname: "calixp", ...cut, connectionMark: 7 }), "accept");
+      assert.equal(output({ oifname: "calixp" }), "accept");
+      assert.equal(output({ oifname: "eth0", ...cut }), "accept");
+    }
+  }
+});
 
 Deno.test("an interface without an endpoint is closed in every direction, in both families", () => {
   for (const family of [4, 6] as const) {

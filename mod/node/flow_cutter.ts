@@ -10,7 +10,8 @@
  * its next packet. If that is the server's (data under way, a keepalive, SCTP's heartbeat), it is
  * judged as a connection of the server's to the client, which policy often allows, and the client's
  * packets are then its answers: the connection lives on. The mark stops both directions at once,
- * whoever speaks next and however the packets were translated; nothing has to be known of protocols.
+ * whoever speaks next and however the packets were translated, on the forward hook as on the input and
+ * output hooks of a pod's own node; nothing has to be known of protocols.
  * It is desired state like all else: a connection that is allowed again loses it. Both ends give up by
  * their own timers; the kernel forgets the connection as it would have anyway.
  *
