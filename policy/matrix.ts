@@ -151,11 +151,9 @@ export function engineOf(
     if (/^(Succeeded|Failed)$/.test(status?.phase ?? "")) continue;
     pods.push(key);
     if (given.has(key)) continue;
-    let addresses = listOf(status?.podIPs).map((p) => p?.ip).filter((ip) => !!ip) as string[];
-    if (addresses.length === 0 && status?.podIP) addresses = [status.podIP];
+    let addresses = addressesOf(status?.podIPs, status?.podIP);
     if (spec?.hostNetwork && addresses.length === 0) {
-      addresses = listOf(status?.hostIPs).map((h) => textOf(h?.ip)).filter((ip) => ip !== "");
-      if (addresses.length === 0 && status?.hostIP) addresses = [status.hostIP];
+      addresses = addressesOf(status?.hostIPs, status?.hostIP);
     }
     if (addresses.length === 0) {
       spare++;
@@ -215,6 +213,16 @@ export function engineOf(
     },
   });
   return { engine, view, pods };
+}
+
+/** Those of the list, or the one beside it; what is no address is none. */
+function addressesOf(
+  list: readonly { readonly ip?: string }[] | undefined,
+  one: string | undefined,
+): string[] {
+  const isAddress = (text: string) => parseIp(text) !== undefined;
+  const all = listOf(list).map((entry) => textOf(entry?.ip)).filter(isAddress);
+  return all.length > 0 ? all : [textOf(one)].filter(isAddress);
 }
 
 /** Who reaches whom. */

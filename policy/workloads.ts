@@ -157,7 +157,8 @@ export class Workloads {
   /**
    * What a name stands for. A namespace's profile comes from the Namespace object; a stored Profile
    * of that name (a copy that a controller made) serves where there is none; without either the
-   * namespace counts as there, for no pod can be in one that is not.
+   * namespace counts as there, for no pod can be in one that is not. In all three it has its name for a
+   * label.
    */
   profile(name: string): EffectiveProfile | undefined {
     if (this.#profiles.has(name)) return this.#profiles.get(name);
@@ -172,7 +173,11 @@ export class Workloads {
       case "namespace": {
         const object = this.#namespaces.get(parsed.namespace);
         if (object) return namespaceProfile(parsed.namespace, object);
-        return this.#stored.get(name) ?? namespaceProfile(parsed.namespace);
+        const implied = namespaceProfile(parsed.namespace);
+        const stored = this.#stored.get(name);
+        if (!stored) return implied;
+        const labels = new Map([...implied.labels, ...stored.labels]);
+        return { ...stored, labels: [...labels] };
       }
       case "account": {
         const object = this.#accounts.get(`${parsed.namespace}/${parsed.account}`);

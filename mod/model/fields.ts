@@ -121,6 +121,11 @@ function canonical<In, Out>(
 // Addresses
 
 export const ipText = checkedText((s) => parseIp(s) !== undefined, "an IPv4 or IPv6 address");
+/** As ipText, or "". */
+export const ipOrEmpty = checkedText(
+  (s) => s === "" || parseIp(s) !== undefined,
+  "an IPv4 or IPv6 address",
+);
 export const ipv4Text = checkedText((s) => parseIp(s)?.family === 4, "an IPv4 address");
 export const ipv6Text = checkedText((s) => parseIp(s)?.family === 6, "an IPv6 address");
 

@@ -140,8 +140,9 @@ export function kubernetesPolicyIssues(policy: Resource & { spec: PolicySpec }):
       list.forEach((p, j) => checkPeer(p, `${at}.${peers}[${j}]`, say));
     });
   }
-  if (new Set(spec.policyTypes).size !== spec.policyTypes.length) {
-    say("policyTypes", `${show(spec.policyTypes)} repeats one; want each at most once`);
+  // One may stand there twice.
+  if (spec.policyTypes.length > 2) {
+    say("policyTypes", `${show(spec.policyTypes)} are more than two; want Ingress, Egress or both`);
   }
   return issues;
 }

@@ -5,7 +5,7 @@
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { bool, integer, oneOf, text } from "./fields.ts";
+import { bool, integer, ipOrEmpty, oneOf, text } from "./fields.ts";
 import { column, nameColumn } from "./columns.ts";
 
 const container = v.object({
@@ -38,9 +38,10 @@ const schema = objectSchema("Pod", "v1", {
     v.object({
       /** Pending, Running, Succeeded, Failed, Unknown. */
       phase: v.optional(text),
-      hostIP: v.optional(text),
-      podIP: v.optional(text),
-      podIPs: v.optional(v.array(v.object({ ip: v.optional(text, "") }))),
+      hostIP: v.optional(ipOrEmpty),
+      hostIPs: v.optional(v.array(v.object({ ip: v.optional(ipOrEmpty, "") }))),
+      podIP: v.optional(ipOrEmpty),
+      podIPs: v.optional(v.array(v.object({ ip: v.optional(ipOrEmpty, "") }))),
     }),
     {},
   ),

@@ -497,6 +497,51 @@ test("fields are read with their case in Kubernetes' kinds, in any case in Calic
   ]);
 });
 
+Deno.test("a policy type twice is as in Kubernetes; three are refused", async () => {
+  const types = (...policyTypes: string[]) =>
+    policy("shop", "p", { podSelector: { matchLabels: { app: "db" } }, policyTypes });
+  const got = await matrix("--port 80", web, db, types("Ingress", "Ingress"));
+  assert.deepEqual(got.ports["TCP/80"].combined, [".X", ".X"]);
+  refused(
+    await run("validate -f -", yaml(types("Ingress", "Ingress", "Egress"))),
+    1,
+    /spec\.policyTypes: .* are more than two/,
+  );
+});
+
+Deno.test("an address of a Pod that is none is refused", async () => {
+  const statuses = [{ podIP: "10.0.0.300" }, { podIPs: [{ ip: "10.0.0.300" }] }, {
+    hostIPs: [{ ip: "node1" }],
+  }];
+  for (const status of statuses) {
+    const bad = pod("shop/bad", {}, [], { status });
+    for (const line of ["validate -f -", "policy matrix -f - --port 80"]) {
+      refused(await run(line, yaml(web, bad)), 1, /status\..*is not allowed: want an IPv4 or IPv6/);
+    }
+  }
+});
+
+Deno.test("a Profile for a Namespace that is not there leaves it its name", async () => {
+  const profile = {
+    apiVersion: "projectcalico.org/v3",
+    kind: "Profile",
+    metadata: { name: "kns.back" },
+    spec: {
+      labelsToApply: { "pcns.team": "x" },
+      ingress: [{ action: "Allow" }],
+      egress: [{ action: "Allow" }],
+    },
+  };
+  const got = await matrix("--port 8080", web, job, guard, profile);
+  assert.deepEqual(got.ports["TCP/8080"].combined, ["X.", ".."]);
+  const team = policy("shop", "guard", {
+    podSelector: {},
+    ingress: [{ from: [{ namespaceSelector: { matchLabels: { team: "x" } } }] }],
+  });
+  const labelled = await matrix("--port 8080", web, job, team, profile);
+  assert.deepEqual(labelled.ports["TCP/8080"].combined, ["X.", ".."]);
+});
+
 test("of files and of the datastore the verdict is one", async (cluster) => {
   const objects = [
     pod("shop/a", { app: "a" }, ["10.0.0.1"]),
