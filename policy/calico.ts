@@ -3,11 +3,11 @@
  *
  * What cannot be understood fails closed: an Allow or Log rule that is misread, or has a field that is
  * not known, is left out; in place of any other stands a rule that denies everything, and in place of
- * a list that is none, or of both where the types are misread. Where types that are not given
- * would hang on a rule that is misread, both directions count. A policy whose subject or place (selectors, tier, order) is misread applies to
- * nothing, as in Felix, since nobody knows whom it meant: it denies nothing, and it allows nothing.
- * Names of fields are read in any case, as Go reads them. Every such case is a problem in words that
- * names the field, for the node's status and for `policy explain`.
+ * a list that is none, or of both where the types are misread. Where types that are not given would
+ * hang on a rule that is misread, both directions count. A policy whose subject or place (selectors,
+ * tier, order) is misread applies to nothing, as in Felix, since nobody knows whom it meant: it denies
+ * nothing, and it allows nothing. Names of fields are read in any case, as Go reads them. Every such
+ * case is a problem in words that names the field, for the node's status and for `policy explain`.
  */
 import { parsePrefix, type Prefix } from "../mod/net/mod.ts";
 import {
@@ -90,7 +90,8 @@ export function calicoPolicy(
       return value;
     };
     if (kind === "GlobalNetworkPolicy" && (flag("doNotTrack") || flag("preDNAT"))) return undefined;
-    const order = spec.order ?? NO_ORDER;
+    // Beyond 2^53 the datastore's reader gives whole numbers as bigint; an order is a double.
+    const order = typeof spec.order === "bigint" ? Number(spec.order) : spec.order ?? NO_ORDER;
     if (typeof order !== "number") throw new Misread("spec.order", `${show(order)} is no number`);
     return {
       spec,

@@ -70,6 +70,7 @@ Deno.test("sides of rules are limited to the namespace as soon as they look at e
 Deno.test("order, tier and types have Calico's defaults", () => {
   const policy = read("n", {});
   assert.equal(policy.order, Infinity);
+  assert.equal(read("n", { order: 10n ** 17n }).order, 1e17);
   assert.equal(policy.id.tier, "default");
   const types = (spec: Record<string, unknown>) => Object.keys(read("n", spec).rules).sort();
   const allow = { action: "Allow" };

@@ -65,7 +65,7 @@ function damaged(
   const found = Object.keys(copy.spec).filter(fits)
     .flatMap((key): Place[] => [{ parent: copy.spec, key }, ...places(copy.spec[key])])
     // Labels are names of users' own.
-    .filter(({ parent, key }) => !("rename" in what) || /[a-z]{3}/.test(String(key)));
+    .filter(({ key }) => !("rename" in what) || /[a-z]{3}/.test(String(key)));
   if (found.length === 0) return undefined;
   const { parent, key } = found[where % found.length];
   if ("put" in what) parent[key] = what.put;

@@ -69,10 +69,10 @@ export function listIssues(
 }
 
 /**
- * A copy without optional members that are null, or texts that are "". A number that the schema knows is a double, as
- * it is to Calico, also where the datastore's reader gave an integer beyond 2^53 (1e16 is written with
- * all its digits); in a field that nobody knows it stays exact. `anyCase`: names of fields are
- * read in any case.
+ * A copy without optional members that are null, or texts that are "". A number that the schema knows
+ * is a double, as it is to Calico, also where the datastore's reader gave an integer beyond 2^53 (1e16
+ * is written with all its digits); in a field that nobody knows it stays exact. `anyCase`: names of
+ * fields are read in any case.
  */
 export function prune(schema: any, value: unknown, anyCase: boolean): unknown {
   schema = unwrap(schema);
