@@ -20,7 +20,7 @@ import { ipOf, macBytes, macText } from "./values.ts";
 const IFLA_ADDRESS = 1, IFLA_IFNAME = 3, IFLA_MTU = 4, IFLA_LINK = 5, IFLA_MASTER = 10;
 const IFLA_TXQLEN = 13, IFLA_OPERSTATE = 16, IFLA_LINKINFO = 18, IFLA_IFALIAS = 20;
 const IFLA_AF_SPEC = 26, IFLA_NET_NS_FD = 28, IFLA_EXT_MASK = 29, IFLA_NUM_TX_QUEUES = 31;
-const IFLA_LINK_NETNSID = 37;
+const IFLA_LINK_NETNSID = 37, IFLA_TARGET_NETNSID = 46;
 const IFLA_INFO_KIND = 1, IFLA_INFO_DATA = 2, VETH_INFO_PEER = 1;
 const INET6_ADDR_GEN_MODE = 8, AF_INET6 = 10;
 const VXLAN_ID = 1, VXLAN_LINK = 3, VXLAN_LOCAL = 4, VXLAN_LEARNING = 7, VXLAN_PORT = 15;
@@ -136,6 +136,8 @@ export interface LinkChanges {
   readonly txQueueLength?: number;
   /** 0: leave the bridge. */
   readonly masterIndex?: number;
+  /** Whether it asks for and answers with addresses of its link: not IFF_NOARP. */
+  readonly arp?: boolean;
   readonly addrGenMode?: AddrGenMode;
   /** Moves it: it goes down, loses addresses and routes, and may get another index. */
   readonly netns?: Netns;
@@ -174,7 +176,10 @@ export function setLink(link: LinkRef, changes: LinkChanges): Command {
     flags: 0,
     operation: () => `set ${refText(link)} ${describe(changes)}`,
     encode(message) {
-      putRef(message, link, changes.up ? IFF_UP : 0, changes.up === undefined ? 0 : IFF_UP);
+      const { up, arp } = changes;
+      const flags = (up ? IFF_UP : 0) | (arp === false ? IFF_NOARP : 0);
+      const changed = (up === undefined ? 0 : IFF_UP) | (arp === undefined ? 0 : IFF_NOARP);
+      putRef(message, link, flags, changed);
       putBasics(message, changes);
       if (changes.name !== undefined) message.attrString(IFLA_IFNAME, changes.name);
       if (changes.txQueueLength !== undefined) {
@@ -202,14 +207,16 @@ export function deleteLink(link: LinkRef): Command {
   };
 }
 
-/** The body of RTM_GETLINK for one interface. */
+/** The body of RTM_GETLINK for one interface; `netnsId`: in the namespace that has this number here. */
 export function encodeGetLink(
   message: MessageEncoder,
   link: LinkRef,
   extMask = RTEXT_FILTER_SKIP_STATS,
+  netnsId?: number,
 ): void {
   putHeader(message, typeof link === "number" ? link : 0, 0, 0);
   message.attrU32(IFLA_EXT_MASK, extMask);
+  if (netnsId !== undefined) message.attrU32(IFLA_TARGET_NETNSID, netnsId);
   if (typeof link === "string") message.attrString(IFLA_IFNAME, link);
 }
 

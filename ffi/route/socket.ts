@@ -134,13 +134,29 @@ export class RouteSocket {
 
   /** By index or name; undefined if there is none. */
   link(ref: LinkRef): Link | undefined {
+    return this.#linkIn(undefined, ref);
+  }
+
+  /** The other side of a veth, also in another namespace; undefined if it is none, or out of sight. */
+  otherSide(link: Link): Link | undefined {
+    if (link.kind !== "veth" || link.linkIndex === undefined) return undefined;
+    try {
+      return this.#linkIn(link.linkNetnsId, link.linkIndex);
+    } catch (error) {
+      // The namespace has gone, or its number has.
+      if (isKernelError(error, "EINVAL", "EPERM", "ESRCH", "ENOENT")) return undefined;
+      throw error;
+    }
+  }
+
+  #linkIn(netnsId: number | undefined, ref: LinkRef): Link | undefined {
     let link: Link | undefined;
     try {
       this.#connection.request(
         `look up link ${ref}`,
         RTM_GETLINK,
         0,
-        (m) => encodeGetLink(m, ref),
+        (m) => encodeGetLink(m, ref, undefined, netnsId),
         (m) => {
           if (m.type === RTM_NEWLINK) link = decodeLink(m);
         },

@@ -13,7 +13,9 @@
  * which only datastoreReady true does. That the object is gone says nothing: a lock that was seen stays.
  *
  * One turn runs at a time and takes everything that came meanwhile. What fails is tried again after a
- * pause; nothing that is in the kernel is taken out because something else could not be put in.
+ * pause of its own that grows (`retries.ts`): turns that something else starts meanwhile pass it over,
+ * even if it was the failed attempt that started them. It is said once, then ever more seldom
+ * (`repeats.ts`). Nothing that is in the kernel is taken out because something else could not be put in.
  * Policy comes first in a turn: an interface that is new is closed until its rules are there, because
  * the rules of the table drop what comes from an interface that they do not know.
  */
@@ -24,6 +26,7 @@ import {
 } from "../model/cluster_information.ts";
 import { resourceKey } from "../model/keys.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
+import { type Clock, systemClock } from "../store/clock.ts";
 import { follow } from "../store/follow.ts";
 import type { Entry, Store, StoreError } from "../store/store.ts";
 import type { Change } from "../../policy/inputs.ts";
@@ -33,6 +36,8 @@ import type { Log } from "./log.ts";
 import { policyChange } from "./policy_change.ts";
 import { feed } from "./policy_feed.ts";
 import type { Failure } from "./reconciler.ts";
+import { Repeats } from "./repeats.ts";
+import { Retries } from "./retries.ts";
 import type { ClusterState, Topic } from "./state.ts";
 
 /** The policy dataplane: `mod/node/nft`. */
@@ -46,8 +51,8 @@ export interface PolicyDataplane {
 /** Links, addresses, routes, neighbours, sysctls: `kernel.ts`. */
 export interface NodeKernel {
   /**
-   * Plans anew what the topics, or changes of its own, concern, and mends the differences; gives back
-   * what could not be mended.
+   * Plans anew what the topics, or changes of its own, concern, and mends the differences that are
+   * due; gives back what could not be mended yet.
    */
   apply(state: ClusterState, topics: ReadonlySet<Topic>): Promise<Failure[]>;
   /** Reads everything anew. */
@@ -77,6 +82,8 @@ export interface AgentParts {
     note(key: string, entry: Entry | undefined): void;
     complete(): void;
   };
+  /** Absent: the machine's. */
+  readonly clock?: Clock;
   /** Called after each turn, with what went wrong in it. */
   readonly onTurn?: (report: TurnReport) => void;
 }
@@ -87,8 +94,10 @@ export interface TurnReport {
   readonly errors: readonly string[];
 }
 
-/** Milliseconds after which a failed turn is tried again, growing. */
-const RETRY = [100, 500, 2000, 10_000];
+/** The parts of a turn that wait when they have failed, by the names that errors have. */
+type Part = "policy" | "kernel" | "bgp" | "connections of released addresses";
+const CONNECTIONS: Part = "connections of released addresses";
+
 /** Seconds between two full looks at the kernel, where nobody says otherwise (Felix: 90 s). */
 const RESYNC = 90;
 
@@ -108,8 +117,13 @@ export class Agent {
   #wanted = false;
   #resync = true;
   #running: Promise<void> | undefined;
-  #failures = 0;
-  #timer: number | undefined;
+  readonly #clock: Clock;
+  readonly #retries: Retries;
+  readonly #repeats: Repeats;
+  /** Takes back the next turn for what has failed. */
+  #cancelRetry = () => {};
+  /** What a part of a turn has failed to take in. */
+  #missed = { kernel: new Set<Topic>(), bgp: new Set<Topic>() };
   readonly #waiters = new Map<string, Set<Waiter>>();
   /** What turns have put into the kernel, by endpoint key. */
   #programmed: ReadonlyMap<string, WorkloadEndpoint> = new Map();
@@ -120,12 +134,16 @@ export class Agent {
   #locked: string | undefined;
   #store: { ok: boolean; error?: string } = { ok: false, error: "not read yet" };
   #errors: readonly string[] = [];
-  #lastTurn = performance.now();
+  #lastTurn: number;
   #firstTurn = false;
   #following: Promise<void> | undefined;
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
+    this.#clock = parts.clock ?? systemClock;
+    this.#retries = new Retries(this.#clock);
+    this.#repeats = new Repeats(this.#clock);
+    this.#lastTurn = this.#clock.monotonicMs();
   }
 
   start(): void {
@@ -171,22 +189,22 @@ export class Agent {
   /** Stops following; the kernel keeps what it has. */
   async stop(): Promise<void> {
     this.#abort.abort();
-    clearTimeout(this.#timer);
-    clearTimeout(this.#resyncTimer);
+    this.#cancelRetry();
+    this.#cancelResync();
     await this.#following?.catch(() => {}); // logged in start
     await this.#running;
   }
 
-  #resyncTimer: number | undefined;
+  #cancelResync = () => {};
 
   #scheduleResync(): void {
     const seconds = this.#parts.resyncSeconds?.() ?? RESYNC;
     // Spread, so that the nodes of a cluster do not all look at the same time.
     const pause = (seconds || RESYNC) * 1000 * (0.95 + Math.random() / 10);
-    this.#resyncTimer = setTimeout(() => {
+    this.#cancelResync = this.#clock.after(pause, () => {
       if (seconds > 0) this.resync();
       this.#scheduleResync();
-    }, pause);
+    });
   }
 
   /** Looks at the whole kernel again in the next turn. */
@@ -255,8 +273,8 @@ export class Agent {
   }
 
   async #turn(): Promise<void> {
-    const { engine, dataplane, kernel, bgp, released, state, log, onTurn } = this.#parts;
-    const began = performance.now();
+    const { engine, state, onTurn } = this.#parts;
+    const began = this.#clock.monotonicMs();
     const [changes, topics, resync] = [this.#changes, this.#topics, this.#resync];
     this.#changes = [];
     this.#topics = new Set();
@@ -266,46 +284,66 @@ export class Agent {
     if (!this.#endpoints || topics.has("endpoints")) this.#endpoints = new Map(state.endpoints);
     const endpoints = this.#endpoints;
     const errors: string[] = [];
-    let policyDone = false;
-    try {
-      await feed(engine, changes, state.nodeName, inTurns());
-      if (resync) await dataplane.resync(engine);
-      else await dataplane.apply(engine);
-      policyDone = true;
+    const policyRetried = this.#retries.trial("policy") && !this.#retries.waiting("policy");
+    /** One part: passed over where it waits for another attempt and `news` brings nothing new. */
+    const part = async (name: Part, news: boolean, run: () => Promise<void> | void) => {
+      const waiting = news ? undefined : this.#retries.waiting(name);
+      if (waiting) return void errors.push(`${name}: ${waiting.error.message}`);
       try {
-        await released?.settle(endpoints);
+        await run();
+        this.#retries.forget(name);
       } catch (error) {
-        errors.push(`connections of released addresses: ${(error as Error).message}`);
+        this.#retries.failed(name, error as Error);
+        errors.push(`${name}: ${(error as Error).message}`);
       }
+    };
+    await part("policy", changes.length > 0 || resync, async () => {
+      const { dataplane, released } = this.#parts;
+      await feed(engine, changes, state.nodeName, inTurns());
+      // What was left by one that failed, nobody knows.
+      if (resync || policyRetried) await dataplane.resync(engine);
+      else await dataplane.apply(engine);
+      this.#firstTurn = true;
+      const others = topics.has("endpoints") || resync;
+      await part(CONNECTIONS, others, () => released?.settle(endpoints));
       // Who waits, waits for policy alone.
       this.#settle(endpoints);
-    } catch (error) {
-      errors.push(`policy: ${(error as Error).message}`);
-    }
-    try {
+    });
+    let due = Infinity;
+    const missed = this.#missed;
+    for (const topic of topics) for (const set of [missed.kernel, missed.bgp]) set.add(topic);
+    await part("kernel", topics.size > 0 || resync, async () => {
+      const { kernel } = this.#parts;
       if (resync) kernel.resync();
-      for (const { kind, key, error } of await kernel.apply(state, topics)) {
-        errors.push(`${kind} ${key}: ${error.message}`);
+      for (const failure of await kernel.apply(state, missed.kernel)) {
+        errors.push(`${failure.kind} ${failure.key}: ${failure.error.message}`);
+        due = Math.min(due, failure.due ?? Infinity);
       }
-    } catch (error) {
-      errors.push(`kernel: ${(error as Error).message}`);
-    }
-    try {
-      bgp?.update(state, topics);
-    } catch (error) {
-      errors.push(`bgp: ${(error as Error).message}`);
-    }
+      missed.kernel = new Set();
+    });
+    await part("bgp", topics.size > 0, () => {
+      this.#parts.bgp?.update(state, missed.bgp);
+      missed.bgp = new Set();
+    });
+    const failing: Part[] = ["policy", "kernel", "bgp"];
+    // Looked at only where policy is in place.
+    if (!this.#retries.trial("policy")) failing.push(CONNECTIONS);
+    for (const name of failing) due = Math.min(due, this.#retries.trial(name)?.due ?? Infinity);
     this.#errors = errors;
-    this.#lastTurn = performance.now();
-    this.#firstTurn ||= policyDone;
-    for (const error of errors) log.warn("not done yet, will be tried again", { error });
-    this.#failures = errors.length > 0 ? this.#failures + 1 : 0;
-    clearTimeout(this.#timer);
-    if (errors.length > 0) {
-      const pause = RETRY[Math.min(this.#failures, RETRY.length) - 1];
-      this.#timer = setTimeout(() => policyDone ? this.touch() : this.resync(), pause);
+    this.#lastTurn = this.#clock.monotonicMs();
+    this.#complain(errors);
+    this.#cancelRetry();
+    if (due < Infinity) {
+      this.#cancelRetry = this.#clock.after(due - this.#lastTurn, () => this.touch());
     }
     onTurn?.({ topics, milliseconds: this.#lastTurn - began, errors });
+  }
+
+  #complain(errors: readonly string[]): void {
+    const { log } = this.#parts;
+    const { say, more } = this.#repeats.hear(errors);
+    for (const complaint of say) log.warn("not done yet, will be tried again", { ...complaint });
+    if (more > 0) log.warn("as many others are not done yet", { more });
   }
 
   #settle(endpoints: ReadonlyMap<string, WorkloadEndpoint>): void {
@@ -377,7 +415,7 @@ export class Agent {
       locked: this.#locked,
       store: this.#store,
       errors: this.#errors,
-      idleMilliseconds: performance.now() - this.#lastTurn,
+      idleMilliseconds: this.#clock.monotonicMs() - this.#lastTurn,
       busy: this.#running !== undefined,
     };
   }

@@ -4,8 +4,9 @@ import { resourceKey } from "../model/keys.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
 import { memoryStore } from "../store/memory.ts";
+import { ManualClock } from "../store/testing.ts";
 import { Agent, type AgentParts } from "./agent.ts";
-import type { Failure } from "./reconciler.ts";
+import { type Failure, Reconciler } from "./reconciler.ts";
 import { ClusterState } from "./state.ts";
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -121,7 +122,8 @@ Deno.test("a turn that failed is told and tried again, and nobody is let through
 
 Deno.test("what the kernel refuses keeps no endpoint from being programmed", async () => {
   const w = world();
-  w.kernelFails([{ kind: "route", key: "10.0.0.0/26", error: new Error("refused") }]);
+  const due = performance.now() + 50;
+  w.kernelFails([{ kind: "route", key: "10.0.0.0/26", error: new Error("refused"), due }]);
   await w.store.create(keyOf(endpoint("a")), endpoint("a"));
   await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
   await soon(() => w.agent.report().errors.length > 0);
@@ -236,5 +238,122 @@ Deno.test("a lock that was seen stays while ClusterInformation is gone, half-wri
   await w.store.delete(key);
   await w.store.put(keyOf(endpoint("b")), endpoint("b"));
   await w.agent.programmed(endpoint("b"), AbortSignal.timeout(5000));
+  await w.end();
+});
+
+/** A clock that is moved by hand, and a log that is kept. */
+function timed() {
+  const clock = new ManualClock();
+  const lines: string[] = [];
+  const log = {
+    ...silent,
+    warn: (message: string, data?: Record<string, unknown>) =>
+      void lines.push(`${message}: ${data?.error} (${data?.times})`),
+  };
+  /** Whatever runs by promises and the machine's own timers comes to rest. */
+  const rest = async () => {
+    for (let i = 0; i < 3; i++) await new Promise((r) => setTimeout(r, 1));
+  };
+  /** Moves on step by step, so that each turn has ended before the next moment. */
+  const pass = async (milliseconds: number, step: number) => {
+    for (let at = 0; at < milliseconds; at += step) {
+      await clock.advance(step);
+      await rest();
+    }
+  };
+  return { clock, lines, log, pass, rest };
+}
+
+Deno.test("a repair that fails and is an event itself is tried after pauses, and told once", async () => {
+  const { clock, lines, log, pass, rest } = timed();
+  const tried: number[] = [];
+  const beside: number[] = [];
+  let turns = 0;
+  const actual = new Map<string, string>([["mtu", "1450"]]);
+  const reconciler = new Reconciler<string>({
+    name: "tunnel device",
+    read: () => new Map(actual),
+    same: (a, b) => a === b,
+    put(key) {
+      if (key === "other") return void beside.push(clock.monotonicMs());
+      tried.push(clock.monotonicMs());
+      // The kernel tells of the attempt, and refuses it.
+      queueMicrotask(() => {
+        reconciler.observed(key, "1450");
+        w.agent.touch();
+      });
+      throw new Error("EINVAL");
+    },
+    remove() {},
+  }, clock);
+  reconciler.want("mtu", "1500");
+  const kernel = {
+    apply() {
+      turns++;
+      return reconciler.apply();
+    },
+    resync: () => reconciler.resync(),
+  };
+  const w = world({ clock, log, kernel, resyncSeconds: () => 0 });
+  await soon(() => w.agent.report().ready);
+  await rest();
+  await pass(3000, 100);
+  await pass(22_000, 1000);
+  assert.deepEqual(tried, [0, 100, 600, 2600, 12_600, 22_600]);
+  assert.ok(turns <= 2 * tried.length + 3, `${turns} turns`);
+  assert.equal(
+    lines.filter((line) => line.startsWith("not done yet")).length,
+    2,
+    `at once and after 10 s: ${lines.join("; ")}`,
+  );
+  assert.deepEqual(w.agent.report().errors, ["tunnel device mtu: EINVAL"]);
+  // What comes meanwhile is done at once, and endpoints are programmed.
+  reconciler.want("other", "1");
+  w.agent.touch();
+  await rest();
+  assert.equal(beside.length, 1);
+  await w.store.create(keyOf(endpoint("a")), endpoint("a"));
+  await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
+  assert.equal(tried.length, 6);
+  await w.end();
+});
+
+Deno.test("a part of a turn that fails is left alone by events until it is due", async () => {
+  const { clock, log, lines, pass, rest } = timed();
+  let fails = false;
+  const calls = { policy: 0, kernel: 0, bgp: 0 };
+  const part = (name: keyof typeof calls) => () => {
+    calls[name]++;
+    if (!fails) return;
+    // Each failure makes an event, as if something had changed.
+    queueMicrotask(() => w.agent.touch());
+    throw new Error(`${name} stumbled`);
+  };
+  const policy = () => Promise.resolve().then(part("policy"));
+  const w = world({
+    ...{ clock, log },
+    resyncSeconds: () => 0,
+    dataplane: { apply: policy, resync: policy },
+    kernel: {
+      apply: () => Promise.resolve().then(part("kernel")).then(() => []),
+      resync() {},
+    },
+    bgp: { update: part("bgp") },
+  });
+  await soon(() => w.agent.report().ready);
+  await rest();
+  fails = true;
+  const before = { ...calls };
+  w.agent.touch();
+  await rest();
+  await pass(3000, 100);
+  await pass(27_000, 1000);
+  for (const name of ["policy", "kernel", "bgp"] as const) {
+    assert.equal(calls[name] - before[name], 6, `${name}: at 0, 0.1, 0.6, 2.6, 12.6 and 22.6 s`);
+  }
+  assert.ok(lines.length <= 6, lines.join("; "));
+  fails = false;
+  await pass(10_000, 1000);
+  assert.deepEqual(w.agent.report().errors, []);
   await w.end();
 });

@@ -112,6 +112,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,
+      ...kernel.warnings,
       ...paths.warnings(),
       ...tables.notes(),
       ...parts.bgp?.problems() ?? [],

@@ -7,6 +7,7 @@ import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import type { PolicyParameters } from "../../policy/parameters.ts";
 import type { Family } from "../net/mod.ts";
 import { parseBoolean } from "./config.ts";
+import { LEAST_MTU } from "./vxlan.ts";
 
 export interface FelixParameters {
   readonly interfacePrefixes: readonly string[];
@@ -99,7 +100,7 @@ export function felixParameters(
 
   /** The first value in line that `read` understands. */
   function value<T>(
-    names: { env: string; field: string },
+    names: { env: string; field: string; want?: string },
     read: (text: string) => T | undefined,
     fallback: T,
   ): T {
@@ -116,7 +117,8 @@ export function felixParameters(
         // said below
       }
       if (understood !== undefined) return understood;
-      problems.push(`${where}="${found}" is not understood; it is passed over`);
+      const why = names.want ? `is not ${names.want}` : "is not understood";
+      problems.push(`${where}="${found}" ${why}; it is passed over`);
     }
     return fallback;
   }
@@ -125,12 +127,23 @@ export function felixParameters(
     value({ env, field }, (t) => parseBoolean(env, t), fallback);
   const seconds = (env: string, field: string, fallback: number) =>
     value({ env, field }, parseDuration, fallback);
-  const number = (env: string, field: string, most: number, fallback: number) =>
+  const number = (env: string, field: string, least: number, most: number, fallback: number) =>
     value(
-      { env, field },
-      (t) => /^\d+$/.test(t) && Number(t) <= most ? Number(t) : undefined,
+      { env, field, want: `a number from ${least} to ${most}` },
+      (t) => /^\d+$/.test(t) && Number(t) >= least && Number(t) <= most ? Number(t) : undefined,
       fallback,
     );
+  const mtu = (env: string, field: string, family: Family) => {
+    const least = LEAST_MTU[family];
+    return value(
+      { env, field, want: `an MTU from ${least} to 65535, nor 0 for what the links leave` },
+      (t) => {
+        const n = /^\d+$/.test(t) ? Number(t) : -1;
+        return n === 0 || n >= least && n <= 65535 ? n : undefined;
+      },
+      0,
+    );
+  };
 
   return {
     interfacePrefixes: value(
@@ -162,13 +175,13 @@ export function felixParameters(
       (t) => parseBoolean("VXLANEnabled", t),
       undefined,
     ),
-    vxlanPort: number("VXLANPort", "vxlanPort", 65535, 4789),
-    vxlanVni: number("VXLANVNI", "vxlanVNI", 16777215, 4096),
+    vxlanPort: number("VXLANPort", "vxlanPort", 1, 65535, 4789),
+    vxlanVni: number("VXLANVNI", "vxlanVNI", 0, 16777215, 4096),
     vxlanMtu: {
-      4: number("VXLANMTU", "vxlanMTU", 65535, 0),
-      6: number("VXLANMTUV6", "vxlanMTUV6", 65535, 0),
+      4: mtu("VXLANMTU", "vxlanMTU", 4),
+      6: mtu("VXLANMTUV6", "vxlanMTUV6", 6),
     },
-    ipipMtu: number("IpInIpMtu", "ipipMTU", 65535, 0),
+    ipipMtu: mtu("IpInIpMtu", "ipipMTU", 4),
     floatingIps: value(
       { env: "FloatingIPs", field: "floatingIPs" },
       (t) => oneOf(t, { enabled: true, disabled: false }),

@@ -50,7 +50,23 @@ Deno.test("VXLAN's settings are Calico's, with its defaults", () => {
   assert.equal(set.vxlanEnabled, false);
   assert.deepEqual([set.vxlanPort, set.vxlanVni, set.ipipMtu], [8472, 7, 1440]);
   assert.deepEqual(set.vxlanMtu, { 4: 1400, 6: 1380 });
-  assert.match(set.problems.join(), /FELIX_VXLANVNI="16777216" is not understood/);
+  assert.match(set.problems.join(), /FELIX_VXLANVNI="16777216" is not a number from 0 to 16777215/);
+});
+
+Deno.test("what VXLAN cannot work with is passed over, each with what would do", () => {
+  const spec = { vxlanPort: 0, vxlanMTU: 67, vxlanMTUV6: 1279, ipipMTU: 60 };
+  const felix = felixParameters("a", new Map(), new Map([["default", configuration(spec)]]));
+  assert.deepEqual([felix.vxlanPort, felix.vxlanMtu, felix.ipipMtu], [4789, { 4: 0, 6: 0 }, 0]);
+  const mtu = (least: number) => `an MTU from ${least} to 65535, nor 0 for what the links leave`;
+  assert.deepEqual(felix.problems, [
+    'spec.vxlanPort="0" is not a number from 1 to 65535; it is passed over',
+    `spec.vxlanMTU="67" is not ${mtu(68)}; it is passed over`,
+    `spec.vxlanMTUV6="1279" is not ${mtu(1280)}; it is passed over`,
+    `spec.ipipMTU="60" is not ${mtu(68)}; it is passed over`,
+  ]);
+  const least = { vxlanPort: 1, vxlanMTU: 68, vxlanMTUV6: 1280 };
+  const fits = felixParameters("a", new Map(), new Map([["default", configuration(least)]]));
+  assert.deepEqual([fits.vxlanPort, fits.vxlanMtu, fits.problems], [1, { 4: 68, 6: 1280 }, []]);
 });
 
 Deno.test("the variables that are told are those by which policy differs, and no others", () => {

@@ -50,7 +50,7 @@ import { hostMtu, podMtu } from "./mtu.ts";
 import type { Failure, Reconciler } from "./reconciler.ts";
 import { PROTOCOL_BGP, PROTOCOL_OWN, RoutePlan } from "./route_plan.ts";
 import type { ClusterState, Topic } from "./state.ts";
-import { FAMILIES, VXLAN_DEVICES } from "./vxlan.ts";
+import { FAMILIES, LEAST_MTU, VXLAN_DEVICES } from "./vxlan.ts";
 
 export interface KernelOptions {
   /** Whose; absent: the calling thread's. */
@@ -85,8 +85,8 @@ export class Kernel implements NodeKernel {
   #news = new Set<string>();
   /** Why a VXLAN device that is wanted cannot be. */
   #faults: Failure[] = [];
-  /** Those that can be, by name. */
-  #devices: DevicesPlan["devices"] = new Map();
+  /** Those that can be. */
+  #devices: DevicesPlan = { devices: new Map(), faults: new Map(), warnings: [], linkMtus: {} };
   /** The plan no longer fits: links, addresses or paths have changed. */
   #stale = true;
   /** Only what this node itself has in the plan no longer fits: its pods' links, or a tunnel. */
@@ -123,7 +123,7 @@ export class Kernel implements NodeKernel {
       () => [
         ...Object.keys(GLOBAL_SYSCTLS),
         ...(felix.ipv6 ? [IPV6_FORWARDING] : []),
-        ...(this.#devices.has(VXLAN_DEVICES[6]) ? [disabled] : []),
+        ...(this.#devices.devices.has(VXLAN_DEVICES[6]) ? [disabled] : []),
       ],
       (name, value) => {
         // With IPv6 all that the device had of it is gone, and its coming back brings nothing.
@@ -156,6 +156,13 @@ export class Kernel implements NodeKernel {
     this.#routes.close();
     this.#events.close();
     this.#socket.close();
+  }
+
+  get #mended(): readonly { hasten(): void }[] {
+    return [
+      ...[this.#tunnelLinks, this.#sysctls, this.#endpointLinks, this.#addresses],
+      ...[this.#forwarding, this.#neighbours, this.#routes.reconciler],
+    ];
   }
 
   // Events.
@@ -198,13 +205,25 @@ export class Kernel implements NodeKernel {
     const tunnel = FAMILIES.some((family) => VXLAN_DEVICES[family] === link.name);
     if (gone) this.#links.forget(link.index);
     else this.#links.saw(link);
-    if (endpoint) this.#endpointLinks.observed(link.name, gone ? undefined : linkState(link));
+    if (endpoint) {
+      this.#endpointLinks.observed(link.name, gone ? undefined : linkState(this.#links, link));
+    }
     if (tunnel) this.#tunnelLinks.observed(link, gone);
     // Somebody has given it another name: under its own there is nothing now.
     if (before && before.name !== link.name) this.#tunnelLinks.observed(before, true);
-    if (endpoint && !before && !gone) {
+    // Below IPv6's least MTU all that an interface has of IPv6 goes, and the kernel does not say so.
+    const narrow = ({ mtu }: Link) => mtu < LEAST_MTU[6];
+    const ipv6Moved = !gone && before && narrow(before) !== narrow(link);
+    if (endpoint && !gone && (!before || ipv6Moved)) {
       // New sysctls, none of which has been read.
       for (const name of sysctlsOf(link.name)) this.#sysctls.observed(name, undefined);
+    }
+    if (ipv6Moved && (endpoint || tunnel)) {
+      this.#routes.forget(({ prefix, hops }) =>
+        prefix.ip.family === 6 && hops.some((hop) => hop.oif === link.index)
+      );
+      this.#neighbours.forget((key) => key.startsWith(`${link.index} `) && key.includes(":"));
+      this.#addresses.forget((key) => key.startsWith(`${link.index} `) && key.includes(":"));
     }
     // The kernel tells nobody of the IPv4 routes that go with a link, and of the IPv6 ones only where
     // skip_notify_on_dev_down is off.
@@ -253,7 +272,9 @@ export class Kernel implements NodeKernel {
     if (!own || !ours) this.onChange();
   }
 
+  /** Others' links, addresses or routes have changed: what failed may have been for want of these. */
   #pathsChanged(): void {
+    for (const part of this.#mended) part.hasten();
     this.#routes.pathsChanged();
     this.#plan.nextHops.forget();
     this.onPaths();
@@ -323,20 +344,20 @@ export class Kernel implements NodeKernel {
 
   #planDevices(state: ClusterState): void {
     let addresses: readonly Address[] | undefined;
-    const { devices, faults } = planDevices({
+    const plan = this.#devices = planDevices({
       state,
       felix: this.felix,
       wireMtu: this.wireMtu(),
       interfaceOf: (ip) => {
         addresses ??= this.#socket.addresses();
-        return addresses.find((a) => sameIp(a.ip, ip))?.index;
+        const index = addresses.find((a) => sameIp(a.ip, ip))?.index;
+        return index === undefined ? undefined : this.#links.get(index);
       },
     });
-    this.#faults = [...faults].map(([key, why]) => {
+    this.#faults = [...plan.faults].map(([key, why]) => {
       return { kind: "tunnel device", key, error: new Error(why) };
     });
-    this.#tunnelLinks.setDesired(devices);
-    this.#devices = devices;
+    this.#tunnelLinks.setDesired(plan.devices);
   }
 
   /** `whole` false: what others and BGP have to do with the routes is as it was. */
@@ -355,7 +376,7 @@ export class Kernel implements NodeKernel {
       state,
       felix: this.felix,
       paths: this.#routes.paths(),
-      devices: this.#devices,
+      devices: this.#devices.devices,
       ipv6Endpoints: this.#endpointParts.hasIpv6,
       linkOf,
     });
@@ -398,6 +419,11 @@ export class Kernel implements NodeKernel {
     return this.#socket.addresses().map(({ ip }) => ip);
   }
 
+  /** What is not as it is configured, and why. */
+  get warnings(): readonly string[] {
+    return this.#devices.warnings;
+  }
+
   /** Learned prefixes whose next hop no route leads to. */
   get unresolved(): readonly string[] {
     return [...this.#plan.unresolved];
@@ -430,7 +456,7 @@ export class Kernel implements NodeKernel {
 
   /** Bytes of a pod's packets: what the wire takes, less tunnels. */
   podMtu(state: ClusterState): number {
-    return podMtu(this.wireMtu(), state.poolPrefixes(), this.felix);
+    return podMtu(this.wireMtu(), state.poolPrefixes(), this.felix, this.#devices.linkMtus);
   }
 }
 

@@ -1,11 +1,13 @@
 /**
  * How large packets may be (Felix): the host's MTU is that of the narrowest interface that others may
- * be reached by; each tunnel takes its headers off that, or has an MTU that is configured; a pod's is
- * the smallest of the tunnels that pools ask for, since its packets may take any of them. Pure.
+ * be reached by; each tunnel takes its headers off that, or has an MTU that is configured, as far as the
+ * link under it bears that; a pod's is the smallest of the tunnels that pools ask for, since its packets
+ * may take any of them. Pure.
  */
 import type { Family } from "../net/mod.ts";
 import {
   FAMILIES,
+  LEAST_MTU,
   type PoolPrefixes,
   VXLAN_OVERHEAD,
   type VxlanParameters,
@@ -31,8 +33,15 @@ export function hostMtu(links: Iterable<Interface>, pattern: RegExp): number {
   return mtu ?? FALLBACK_MTU;
 }
 
-export function tunnelMtu(family: Family, host: number, parameters: VxlanParameters): number {
-  return parameters.vxlanMtu[family] || host - VXLAN_OVERHEAD[family];
+/** `link`: of the interface under the device; more than it leaves the kernel refuses. */
+export function tunnelMtu(
+  family: Family,
+  host: number,
+  parameters: VxlanParameters,
+  link = Infinity,
+): number {
+  const overhead = VXLAN_OVERHEAD[family];
+  return Math.min(parameters.vxlanMtu[family] || host - overhead, link - overhead);
 }
 
 export interface MtuParameters extends VxlanParameters {
@@ -40,9 +49,19 @@ export interface MtuParameters extends VxlanParameters {
   readonly ipipMtu: number;
 }
 
-export function podMtu(host: number, pools: PoolPrefixes, parameters: MtuParameters): number {
+/** The links under the VXLAN devices, as far as they are known; bytes. */
+export type TunnelLinkMtus = Readonly<Partial<Record<Family, number>>>;
+
+export function podMtu(
+  host: number,
+  pools: PoolPrefixes,
+  parameters: MtuParameters,
+  links: TunnelLinkMtus = {},
+): number {
   const mtus = FAMILIES.filter((f) => vxlanWanted(f, pools, parameters.vxlanEnabled))
-    .map((f) => tunnelMtu(f, host, parameters));
+    .map((f) => [tunnelMtu(f, host, parameters, links[f]), LEAST_MTU[f]])
+    // A tunnel that there is no room for is not there.
+    .filter(([mtu, least]) => mtu >= least).map(([mtu]) => mtu);
   if (pools.some(({ pool }) => pool.spec.ipipMode !== "Never")) {
     mtus.push(parameters.ipipMtu || host - IPIP_OVERHEAD);
   }

@@ -14,11 +14,11 @@ Deno.test("the host's MTU is that of the narrowest interface that leads to other
 });
 
 Deno.test("a pod's MTU leaves room for every tunnel that a pool asks for", () => {
-  const mtu = (pools: object[], environment: Record<string, string> = {}) => {
+  const mtu = (pools: object[], environment: Record<string, string> = {}, links = {}) => {
     const world = new StateWorld();
     pools.forEach((spec, i) => world.pool(`p${i}`, spec));
     const felix = felixParameters("n", new Map(Object.entries(environment)), new Map());
-    return podMtu(1500, world.state.poolPrefixes(), felix);
+    return podMtu(1500, world.state.poolPrefixes(), felix, links);
   };
   const plain = { cidr: "10.0.0.0/16" };
   const vxlan = { cidr: "10.1.0.0/16", vxlanMode: "CrossSubnet" };
@@ -36,10 +36,14 @@ Deno.test("a pod's MTU leaves room for every tunnel that a pool asks for", () =>
   assert.equal(mtu([plain], { vxlanmtu: "1390" }), 1500, "no tunnel, no room for one");
   assert.equal(mtu([plain], { vxlanenabled: "true" }), 1450);
   assert.equal(mtu([vxlan], { vxlanenabled: "false" }), 1500);
+  const links = { 4: 1500, 6: 1300 };
+  assert.equal(mtu([vxlan], { vxlanmtu: "1500" }, links), 1450, "no more than the link leaves");
+  assert.equal(mtu([vxlan, vxlan6], {}, links), 1450, "no tunnel of IPv6 fits into 1300 bytes");
 });
 
 Deno.test("a device's MTU is the host's less its headers, or what is configured", () => {
   const felix = felixParameters("n", new Map([["vxlanmtuv6", "1280"]]), new Map());
   assert.equal(tunnelMtu(4, 9000, felix), 8950);
   assert.equal(tunnelMtu(6, 9000, felix), 1280);
+  assert.equal(tunnelMtu(4, 9000, felix, 1500), 1450);
 });

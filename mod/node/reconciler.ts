@@ -6,8 +6,9 @@
  *     apply    brings every key whose two sides differ to the desired one
  *
  * A lost notification, a restart, a change made by hand and a first start are all the same case: the
- * sides differ and `apply` mends it. Keys that failed stay different and are tried again at the next
- * `apply`. What is nobody's desire is removed only where the kind says that it is ours.
+ * sides differ and `apply` mends it. Keys that failed stay different and are tried again when they are
+ * due (`retries.ts`), or something else is desired of them; what is undone again and again is mended
+ * more slowly. What is nobody's desire is removed only where the kind says that it is ours.
  *
  * Many objects are changed a thousand at a time, with a turn of the event loop after each thousand, so
  * that ten thousand routes do not hold up sessions, endpoints and events; what is desired or seen
@@ -15,7 +16,9 @@
  *
  * Kinds of kernel objects (`ObjectKind` below) are small tables of functions: see `kernel/`.
  */
+import { type Clock, systemClock } from "../store/clock.ts";
 import { eventLoopTurn } from "./later.ts";
+import { Retries, type Trial } from "./retries.ts";
 
 /** One kind of kernel object, keyed by text. */
 export interface ObjectKind<V> {
@@ -48,7 +51,11 @@ export interface Failure {
   readonly kind: string;
   readonly key: string;
   readonly error: Error;
+  /** When it is tried again, by the clock's monotonic milliseconds; absent: at nobody's time. */
+  readonly due?: number;
 }
+
+const fought = () => new Error("somebody changes it back each time; it is set once a second");
 
 export class Reconciler<V> {
   readonly #kind: ObjectKind<V>;
@@ -56,10 +63,14 @@ export class Reconciler<V> {
   #actual = new Map<string, V>();
   /** Keys whose sides may differ. */
   #dirty = new Set<string>();
+  /** Keys that were as desired, and were seen otherwise then. */
+  readonly #undone = new Set<string>();
+  readonly #retries: Retries;
   #readOnce = false;
 
-  constructor(kind: ObjectKind<V>) {
+  constructor(kind: ObjectKind<V>, clock: Pick<Clock, "monotonicMs"> = systemClock) {
     this.#kind = kind;
+    this.#retries = new Retries(clock);
   }
 
   /** The whole desired state, in place of the former one. The map is the reconciler's from now on. */
@@ -67,9 +78,9 @@ export class Reconciler<V> {
     for (const [key, value] of desired) {
       const before = this.#desired.get(key);
       if (value === before) continue;
-      if (before === undefined || !this.#kind.same(value, before)) this.#dirty.add(key);
+      if (before === undefined || !this.#kind.same(value, before)) this.#wish(key);
     }
-    for (const key of this.#desired.keys()) if (!desired.has(key)) this.#dirty.add(key);
+    for (const key of this.#desired.keys()) if (!desired.has(key)) this.#wish(key);
     this.#desired = desired;
   }
 
@@ -80,8 +91,15 @@ export class Reconciler<V> {
     else this.#desired.set(key, value);
     if (before === undefined && value === undefined) return;
     if (before === undefined || value === undefined || !this.#kind.same(value, before)) {
-      this.#dirty.add(key);
+      this.#wish(key);
     }
+  }
+
+  /** Another wish: that the former one failed, or was fought over, says nothing of it. */
+  #wish(key: string): void {
+    this.#dirty.add(key);
+    this.#undone.delete(key);
+    this.#retries.forget(key);
   }
 
   /** Reads the kernel anew: the next `apply` mends whatever differs. */
@@ -98,9 +116,15 @@ export class Reconciler<V> {
 
   /** The kernel was seen to hold this (undefined: no longer) under the key. */
   observed(key: string, value: V | undefined): void {
+    if (!this.#differs(key)) this.#undone.add(key);
     if (value === undefined) this.#actual.delete(key);
     else this.#actual.set(key, value);
     this.#dirty.add(key);
+  }
+
+  /** Something has changed that may have been in the way of what failed: it is tried again soon. */
+  hasten(): void {
+    this.#retries.hasten();
   }
 
   /** What the kernel was last seen to hold under the key. */
@@ -138,12 +162,14 @@ export class Reconciler<V> {
   async apply(): Promise<Failure[]> {
     if (!this.#readOnce) this.resync();
     const failures: Failure[] = [];
-    const todo = [...this.#dirty];
-    this.#dirty = new Set();
-    const fail: Fail = (key, error) => {
+    const wait = (key: string, { error, due }: Trial) => {
       this.#dirty.add(key);
-      failures.push({ kind: this.#kind.name, key, error });
+      failures.push({ kind: this.#kind.name, key, error, due });
     };
+    const fail: Fail = (key, error) => wait(key, this.#retries.failed(key, error));
+    const dirty = this.#dirty;
+    this.#dirty = new Set();
+    const todo = this.#due(dirty, wait);
     try {
       // Removals first: a new object may need the place of an old one.
       for (const step of [this.#remove, this.#put]) {
@@ -160,6 +186,37 @@ export class Reconciler<V> {
     return failures;
   }
 
+  /** Those of the keys that may be tried now. */
+  #due(keys: ReadonlySet<string>, wait: (key: string, trial: Trial) => void): string[] {
+    const todo: string[] = [];
+    for (const key of keys) {
+      const undone = this.#undone.delete(key);
+      if (this.#retries.idle && !undone) {
+        todo.push(key);
+        continue;
+      }
+      if (!this.#differs(key)) {
+        this.#retries.forget(key);
+        continue;
+      }
+      const waiting = this.#retries.waiting(key) ??
+        (undone ? this.#retries.again(key, fought) : undefined);
+      if (!waiting) todo.push(key);
+      else {
+        if (undone) this.#undone.add(key);
+        wait(key, waiting);
+      }
+    }
+    return todo;
+  }
+
+  /** Whether there would be something to do under the key. */
+  #differs(key: string): boolean {
+    const desired = this.#desired.get(key), actual = this.#actual.get(key);
+    if (desired !== undefined) return actual === undefined || !this.#kind.same(desired, actual);
+    return actual !== undefined && (this.#kind.ours?.(key, actual) ?? true);
+  }
+
   /** Whether there was something to do. */
   async #remove(keys: readonly string[], fail: Fail): Promise<boolean> {
     const gone: [string, V][] = [];
@@ -170,6 +227,7 @@ export class Reconciler<V> {
       gone.push([key, actual]);
     }
     const done = (key: string, actual: V) => {
+      this.#retries.forget(key);
       const left = this.#kind.afterRemoval?.(actual);
       if (left === undefined) this.#actual.delete(key);
       else this.#actual.set(key, left);
@@ -201,8 +259,10 @@ export class Reconciler<V> {
       }
     }
     const { afterPut } = this.#kind;
-    const done = (key: string, desired: V, actual: V | undefined) =>
+    const done = (key: string, desired: V, actual: V | undefined) => {
+      this.#retries.forget(key);
       this.#actual.set(key, afterPut ? afterPut(desired, actual) : desired);
+    };
     if (this.#kind.putMany && puts.length > 1) {
       share(puts, this.#kind.putMany(puts), done, fail);
     } else {

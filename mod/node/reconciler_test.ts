@@ -7,22 +7,31 @@ function world(own: (key: string) => boolean = () => true) {
   const kernel = new Map<string, string>();
   const log: string[] = [];
   let refuse: string | undefined;
+  const clock = { now: 0, monotonicMs: () => clock.now };
+  /** What the kernel makes of what is put there. */
+  let kept = (value: string) => value;
+  const tries: string[] = [];
   const reconciler = new Reconciler<string>({
     name: "thing",
     read: () => new Map(kernel),
     same: (a, b) => a === b,
     put(key, value) {
+      tries.push(key);
       if (key === refuse) throw new Error("refused");
       log.push(`put ${key}`);
-      kernel.set(key, value);
+      kernel.set(key, kept(value));
     },
     remove(key) {
       log.push(`remove ${key}`);
       kernel.delete(key);
     },
     ours: own,
-  });
-  return { kernel, log, reconciler, refuse: (key?: string) => refuse = key };
+  }, clock);
+  return {
+    ...{ kernel, log, tries, clock, reconciler },
+    refuse: (key?: string) => refuse = key,
+    keep: (make: typeof kept) => kept = make,
+  };
 }
 
 const map = (o: Record<string, string>) => new Map(Object.entries(o));
@@ -54,14 +63,95 @@ Deno.test("a change made by hand is mended when it is seen, or at the next resyn
 });
 
 Deno.test("what failed is told, and tried again", async () => {
-  const { kernel, reconciler, refuse } = world();
+  const { kernel, reconciler, refuse, clock } = world();
   refuse("a");
   reconciler.setDesired(map({ a: "1", b: "2" }));
   assert.deepEqual((await reconciler.apply()).map((f) => `${f.kind} ${f.key}`), ["thing a"]);
   assert.ok(reconciler.pending);
   refuse();
+  clock.now += 100;
   assert.deepEqual(await reconciler.apply(), []);
   assert.deepEqual(kernel, map({ a: "1", b: "2" }));
+});
+
+/** Applies each millisecond, as a kernel makes us whose every refusal is an event. */
+async function echoing(w: ReturnType<typeof world>, milliseconds: number, key = "a") {
+  const tried: number[] = [];
+  for (let at = 0; at <= milliseconds; at++) {
+    const before = w.tries.length;
+    w.reconciler.observed(key, w.kernel.get(key));
+    const failures = await w.reconciler.apply();
+    if (w.tries.length > before) tried.push(at);
+    if (failures.length > 0) {
+      assert.ok(failures[0].due! > w.clock.monotonicMs(), "said when it is tried again");
+    }
+    w.clock.now += 1;
+  }
+  return tried;
+}
+
+Deno.test("what fails waits ever longer, whatever is heard of it and done beside it", async () => {
+  const w = world();
+  w.kernel.set("a", "0");
+  w.refuse("a");
+  w.reconciler.setDesired(map({ a: "1", b: "2" }));
+  assert.deepEqual(await echoing(w, 25_000), [0, 100, 600, 2600, 12_600, 22_600]);
+  // What others change is mended meanwhile, at once.
+  w.kernel.set("b", "hand");
+  w.reconciler.observed("b", "hand");
+  await w.reconciler.apply();
+  assert.equal(w.kernel.get("b"), "2");
+  // Another wish has its own chance.
+  const before = w.tries.length;
+  w.reconciler.want("a", "3");
+  await w.reconciler.apply();
+  assert.deepEqual(w.tries.slice(before), ["a"]);
+  // Where something may have gone out of the way, it is not waited for long; nor is it done at once.
+  w.refuse();
+  w.reconciler.hasten();
+  assert.equal((await w.reconciler.apply()).length, 1);
+  w.clock.now += 500;
+  assert.deepEqual(await w.reconciler.apply(), []);
+  assert.equal(w.kernel.get("a"), "3");
+});
+
+Deno.test("what somebody mends himself is no failure any more", async () => {
+  const { kernel, reconciler, refuse } = world();
+  refuse("a");
+  reconciler.setDesired(map({ a: "1" }));
+  assert.equal((await reconciler.apply()).length, 1);
+  kernel.set("a", "1");
+  reconciler.observed("a", "1");
+  assert.deepEqual(await reconciler.apply(), []);
+});
+
+Deno.test("what is undone each time is done at once, and in the end once a second", async () => {
+  const w = world();
+  w.keep(() => "otherwise");
+  w.reconciler.setDesired(map({ a: "1" }));
+  const tried = await echoing(w, 10_000);
+  assert.ok(tried.length >= 30 && tried.length <= 42, `${tried.length} times`);
+  assert.deepEqual(tried.slice(0, 20), [...Array(20).keys()]);
+  w.reconciler.observed("a", "otherwise");
+  await w.reconciler.apply();
+  w.reconciler.observed("a", "otherwise");
+  assert.match((await w.reconciler.apply())[0].error.message, /somebody changes it back each time/);
+  w.keep((value) => value);
+  w.clock.now += 1000;
+  assert.deepEqual(await w.reconciler.apply(), []);
+  assert.equal(w.kernel.get("a"), "1");
+});
+
+Deno.test("so is what somebody puts again each time that we remove it", async () => {
+  const { kernel, log, reconciler, clock } = world();
+  reconciler.setDesired(new Map());
+  for (let at = 0; at < 10_000; at++) {
+    kernel.set("x", "stray");
+    reconciler.observed("x", "stray");
+    await reconciler.apply();
+    clock.now += 1;
+  }
+  assert.ok(log.length >= 30 && log.length <= 42, `${log.length} times`);
 });
 
 Deno.test("from any state to any other, whatever happened between", async () => {

@@ -23,6 +23,9 @@ export const VXLAN_DEVICES: Readonly<Record<Family, string>> = {
 /** Bytes of Ethernet, IP, UDP and VXLAN headers around a packet. */
 export const VXLAN_OVERHEAD: Readonly<Record<Family, number>> = { 4: 50, 6: 70 };
 
+/** Bytes below which an interface carries no packets of a family: RFC 791, RFC 8200 section 5. */
+export const LEAST_MTU: Readonly<Record<Family, number>> = { 4: 68, 6: 1280 };
+
 /** FelixConfiguration's say. */
 export interface VxlanParameters {
   /** Absent: as the pools want it. */

@@ -34,11 +34,14 @@ import { tunnelMtu } from "./mtu.ts";
 import { type Hop, type PlannedRoute, PROTOCOL_OWN } from "./route_plan.ts";
 import {
   hostAddress,
+  LEAST_MTU,
   macOf,
   type PoolPrefixes,
   remoteVteps,
   tunnelAddress,
   tunnels,
+  VXLAN_DEVICES,
+  VXLAN_OVERHEAD,
   type VxlanParameters,
   vxlanWanted,
 } from "./vxlan.ts";
@@ -71,33 +74,57 @@ export interface DeviceInputs {
   /** Of the narrowest interface that others are reached by. */
   readonly hostMtu: number;
   /** The interface that has an address. */
-  interfaceOf(ip: Ip): number | undefined;
+  interfaceOf(ip: Ip): DeviceParent | undefined;
 }
 
+/** The interface that a device stands on. */
+export interface DeviceParent {
+  readonly index: number;
+  readonly name: string;
+  readonly mtu: number;
+}
+
+export type DevicePlan =
+  | { readonly device: VxlanDevice; readonly parent: DeviceParent; readonly warning?: string }
+  | { readonly fault: string };
+
 /** The device, nothing where none is wanted, or why it cannot be. */
-export function planDevice(
-  family: Family,
-  inputs: DeviceInputs,
-): { device: VxlanDevice } | { fault: string } | undefined {
+export function planDevice(family: Family, inputs: DeviceInputs): DevicePlan | undefined {
   const { nodeName, node, pools, parameters, hostMtu } = inputs;
   if (!vxlanWanted(family, pools, parameters.vxlanEnabled)) return undefined;
   const local = hostAddress(node, family)?.ip;
   if (!local) {
     return { fault: `the Node "${nodeName}" has no IPv${family} address for VXLAN to use` };
   }
-  const parentIndex = inputs.interfaceOf(local);
-  if (parentIndex === undefined) {
+  const parent = inputs.interfaceOf(local);
+  if (!parent) {
     return { fault: `no interface has ${formatIp(local)}, the address of the Node "${nodeName}"` };
   }
+  const mtu = tunnelMtu(family, hostMtu, parameters, parent.mtu);
+  const least = LEAST_MTU[family], overhead = VXLAN_OVERHEAD[family];
+  if (mtu < least) {
+    return {
+      fault:
+        `IPv${family} needs ${least} bytes, and VXLAN ${overhead} more for its headers, but the ` +
+        `narrowest interface to other nodes has ${mtu + overhead}; widen it, or set the pools' ` +
+        "vxlanMode to Never",
+    };
+  }
+  const wanted = parameters.vxlanMtu[family];
   return {
+    parent,
+    warning: wanted > mtu
+      ? `${family === 4 ? "vxlanMTU" : "vxlanMTUV6"} ${wanted} does not fit: ${parent.name} has ` +
+        `${parent.mtu} bytes, ${overhead} of them for headers; ${VXLAN_DEVICES[family]} has ${mtu}`
+      : undefined,
     device: {
       vni: parameters.vxlanVni,
       port: parameters.vxlanPort,
       local,
-      parentIndex,
+      parentIndex: parent.index,
       learning: false,
       mac: macOf(node, nodeName, family),
-      mtu: tunnelMtu(family, hostMtu, parameters),
+      mtu,
       up: true,
     },
   };

@@ -8,6 +8,7 @@ import { vtepMac } from "./vxlan.ts";
 import { planDevice, planTunnels } from "./vxlan_plan.ts";
 
 const ETH0 = 2, DEVICE = 5;
+const eth0 = { index: ETH0, name: "eth0", mtu: 1500 };
 
 const path = (prefix: string, protocol: number, metric = 0, gateway?: string): KernelPath => ({
   prefix: mustPrefix(prefix),
@@ -194,15 +195,19 @@ Deno.test("MACs follow from the node's name", () => {
 Deno.test("the device is as FelixConfiguration and the host have it, or a fault says why not", () => {
   const felix = (environment: Record<string, string> = {}) =>
     felixParameters("node1", new Map(Object.entries(environment)), new Map());
-  const device = (world: StateWorld, parameters = felix(), family: 4 | 6 = 4) =>
-    planDevice(family, {
+  const device = (world: StateWorld, parameters = felix(), family: 4 | 6 = 4) => {
+    const made = planDevice(family, {
       nodeName: "node1",
       node: world.state.nodes.get("node1"),
       pools: world.state.poolPrefixes(),
       parameters,
       hostMtu: 1500,
-      interfaceOf: (ip) => formatIp(ip) === "192.0.2.11" ? ETH0 : undefined,
+      interfaceOf: (ip) => formatIp(ip) === "192.0.2.11" ? eth0 : undefined,
     });
+    if (!made || "fault" in made) return made;
+    assert.deepEqual([made.parent, made.warning], [eth0, undefined]);
+    return { device: made.device };
+  };
   const made = {
     vni: 4096,
     port: 4789,
@@ -232,4 +237,50 @@ Deno.test("the device is as FelixConfiguration and the host have it, or a fault 
     fault: 'the Node "node1" has no IPv6 address for VXLAN to use',
   });
   assert.equal(device(six), undefined, "an IPv6 pool wants no IPv4 tunnels");
+});
+
+Deno.test("an MTU that the link cannot bear is held to what it can, and said", () => {
+  const plan = (family: 4 | 6, environment: Record<string, string>, link = 1500) => {
+    const world = cluster("Always");
+    world.pool("six", { cidr: "fd00::/48", vxlanMode: "Always" });
+    world.node("node1", { bgp: { ipv4Address: "192.0.2.11/24", ipv6Address: "2001:db8::11/64" } });
+    const parameters = felixParameters("node1", new Map(Object.entries(environment)), new Map());
+    const made = planDevice(family, {
+      nodeName: "node1",
+      node: world.state.nodes.get("node1"),
+      pools: world.state.poolPrefixes(),
+      parameters,
+      hostMtu: link,
+      interfaceOf: () => ({ ...eth0, mtu: link }),
+    })!;
+    return "fault" in made ? made.fault : [made.device.mtu, made.warning];
+  };
+  assert.deepEqual(plan(4, { vxlanmtu: "1450" }), [1450, undefined]);
+  assert.deepEqual(plan(4, { vxlanmtu: "1451" }), [
+    1450,
+    "vxlanMTU 1451 does not fit: eth0 has 1500 bytes, 50 of them for headers; vxlan.calico has 1450",
+  ]);
+  assert.deepEqual(plan(4, { vxlanmtu: "8951" }, 9000)[0], 8950);
+  assert.deepEqual(plan(6, { vxlanmtuv6: "1500" }), [
+    1430,
+    "vxlanMTUV6 1500 does not fit: eth0 has 1500 bytes, 70 of them for headers; " +
+    "vxlan-v6.calico has 1430",
+  ]);
+  assert.deepEqual(plan(6, {}, 1350), [1280, undefined]);
+  assert.deepEqual(
+    plan(6, {}, 1349),
+    "IPv6 needs 1280 bytes, and VXLAN 70 more for its headers, but the narrowest interface to other " +
+      "nodes has 1349; widen it, or set the pools' vxlanMode to Never",
+  );
+  assert.deepEqual(plan(4, {}, 1349), [1299, undefined], "IPv4's goes on");
+  // The interface under the device may be one that counts for no host's MTU.
+  const narrow = planDevice(4, {
+    nodeName: "node1",
+    node: cluster("Always").state.nodes.get("node1"),
+    pools: cluster("Always").state.poolPrefixes(),
+    parameters: felixParameters("node1", new Map(), new Map()),
+    hostMtu: 9000,
+    interfaceOf: () => eth0,
+  })!;
+  assert.ok("device" in narrow && narrow.device.mtu === 1450);
 });

@@ -26,6 +26,7 @@ class Bench {
   #state: StateWorld | undefined;
   #turn: Promise<void> = Promise.resolve();
   #closed = false;
+  #retry: number | undefined;
   #held = false;
 
   static async open(): Promise<Bench> {
@@ -58,6 +59,11 @@ class Bench {
     return this.#turn = this.#turn.then(async () => {
       if (this.#closed || this.#held || !this.#state) return;
       const failures = await this.kernel.apply(this.#state.state, none);
+      clearTimeout(this.#retry);
+      const due = Math.min(...failures.map(({ due = Infinity }) => due));
+      if (due < Infinity) {
+        this.#retry = setTimeout(() => this.#run(), Math.max(0, due - performance.now()));
+      }
       this.errors = failures.map(({ kind, key, error }) => `${kind} ${key}: ${error.message}`);
     });
   }
@@ -116,6 +122,7 @@ class Bench {
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearTimeout(this.#retry);
     await this.#turn;
     this.kernel.close();
     this.scratch[Symbol.dispose]();
@@ -239,6 +246,7 @@ const DAMAGES: Record<string, string> = {
     "dstport 4789 local 192.0.2.11",
   "no tunnel at all in its place": "ip link del vxlan.calico; ip link add vxlan.calico type bridge",
   "MTU": "ip link set vxlan.calico mtu 1300",
+  "MTU that IPv6 cannot live with": "ip link set vxlan-v6.calico mtu 1000",
   "MAC": "ip link set vxlan.calico address 66:00:00:00:00:01",
   "address deleted": "ip addr flush dev vxlan.calico scope global",
   "address added": "ip addr add 10.99.0.1/32 dev vxlan.calico",

@@ -5,13 +5,20 @@
  * state, the links that are there, and ways to next hops.
  */
 import type { Link } from "../../../ffi/route/link.ts";
-import { addressBits, type Ip, type Prefix } from "../../net/mod.ts";
+import { addressBits, type Family, type Ip, type Prefix } from "../../net/mod.ts";
 import type { FelixParameters } from "../felix.ts";
+import type { TunnelLinkMtus } from "../mtu.ts";
 import { type KernelPath, resolveByOthers } from "../next_hops.ts";
 import type { OwnInputs, PlannedRoute } from "../route_plan.ts";
 import type { ClusterState } from "../state.ts";
 import { FAMILIES, tunnels, VXLAN_DEVICES } from "../vxlan.ts";
-import { planDevice, planTunnels, poolFinder, type VxlanDevice } from "../vxlan_plan.ts";
+import {
+  type DeviceParent,
+  planDevice,
+  planTunnels,
+  poolFinder,
+  type VxlanDevice,
+} from "../vxlan_plan.ts";
 import { addressKey } from "./addresses.ts";
 import { forwardingKey } from "./forwarding.ts";
 import { neighbourKey } from "./neighbours.ts";
@@ -22,7 +29,7 @@ export interface DevicesInputs {
   readonly felix: FelixParameters;
   readonly wireMtu: number;
   /** The interface that has an address. */
-  interfaceOf(ip: Ip): number | undefined;
+  interfaceOf(ip: Ip): DeviceParent | undefined;
 }
 
 export interface DevicesPlan {
@@ -30,6 +37,10 @@ export interface DevicesPlan {
   readonly devices: Map<string, VxlanDevice>;
   /** By name: why one that is wanted cannot be. */
   readonly faults: ReadonlyMap<string, string>;
+  /** What of them is not as it is configured, and why. */
+  readonly warnings: readonly string[];
+  /** Of the interfaces that they stand on. */
+  readonly linkMtus: TunnelLinkMtus;
 }
 
 const families = (felix: FelixParameters) => FAMILIES.filter((f) => f === 4 || felix.ipv6);
@@ -38,6 +49,8 @@ export function planDevices(inputs: DevicesInputs): DevicesPlan {
   const { state, felix, wireMtu } = inputs;
   const devices = new Map<string, VxlanDevice>();
   const faults = new Map<string, string>();
+  const warnings: string[] = [];
+  const linkMtus: Partial<Record<Family, number>> = {};
   const pools = state.poolPrefixes();
   for (const family of families(felix)) {
     const wanted = planDevice(family, {
@@ -50,10 +63,15 @@ export function planDevices(inputs: DevicesInputs): DevicesPlan {
     });
     const name = VXLAN_DEVICES[family];
     if (!wanted) continue;
-    if ("device" in wanted) devices.set(name, wanted.device);
-    else faults.set(name, wanted.fault);
+    if ("fault" in wanted) {
+      faults.set(name, wanted.fault);
+      continue;
+    }
+    devices.set(name, wanted.device);
+    linkMtus[family] = wanted.parent.mtu;
+    if (wanted.warning) warnings.push(wanted.warning);
   }
-  return { devices, faults };
+  return { devices, faults, warnings, linkMtus };
 }
 
 export interface KernelInputs {

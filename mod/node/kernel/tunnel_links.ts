@@ -1,11 +1,13 @@
 /**
  * The VXLAN devices. What a device is made with (VNI, port, parent, local address, no learning) cannot
- * be changed, and what somebody else has set of it is not worth a way back: it is made anew then. MTU, MAC and being up are set in place.
+ * be changed, and what somebody else has set of it is not worth a way back: it is made anew then. MTU,
+ * MAC and being up are set in place. Where the new one cannot be made, the former one comes back.
  *
  * A device that nobody wants any more stays for a few seconds: other nodes hear of the change a moment
  * later than we do, and what they send meanwhile still arrives.
  */
 import { KernelError } from "../../../ffi/errors.ts";
+import type { Command } from "../../../ffi/route/command.ts";
 import { addLink, IFF_NOARP, type Link, setLink } from "../../../ffi/route/link.ts";
 import { sameIp } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
@@ -36,6 +38,14 @@ function sameMaking(a: VxlanDevice, b: VxlanDevice): boolean {
   return a.vni === b.vni && a.port === b.port && a.learning === b.learning &&
     a.parentIndex === b.parentIndex && a.astray === b.astray &&
     (a.local && b.local ? sameIp(a.local, b.local) : a.local === b.local);
+}
+
+const isVxlan = ({ vni }: VxlanDevice) => vni >= 0;
+
+function making(name: string, device: VxlanDevice): Command[] {
+  const { mtu, mac, vni, port, local, parentIndex, learning, up } = device;
+  const spec = { kind: "vxlan" as const, name, mtu, mac, vni, port, local, parentIndex, learning };
+  return [...addLink(spec), setLink(name, { up })];
 }
 
 export class TunnelLinks {
@@ -72,6 +82,10 @@ export class TunnelLinks {
     this.#reconciler.resync();
   }
 
+  hasten(): void {
+    this.#reconciler.hasten();
+  }
+
   apply() {
     return this.#reconciler.apply();
   }
@@ -97,41 +111,48 @@ export class TunnelLinks {
 
   async #put(name: string, desired: VxlanDevice, actual: VxlanDevice | undefined) {
     const { socket } = this.links;
-    const { mtu, mac, up } = desired;
-    if (actual && sameMaking(desired, actual)) socket.setLink(name, { mtu, mac, up });
-    else {
+    if (actual && sameMaking(desired, actual)) {
+      // What is as it should be is left out: setting a MAC, even to the same, forgets all neighbours.
+      socket.setLink(name, {
+        mtu: desired.mtu === actual.mtu ? undefined : desired.mtu,
+        mac: desired.mac === actual.mac ? undefined : desired.mac,
+        up: desired.up === actual.up ? undefined : desired.up,
+      });
+    } else {
       if (actual) await this.#delete(name);
-      const { vni, port, local, parentIndex, learning } = desired;
-      const spec = {
-        kind: "vxlan" as const,
-        name,
-        mtu,
-        mac,
-        vni,
-        port,
-        local,
-        parentIndex,
-        learning,
-      };
       try {
-        socket.run(...addLink(spec), setLink(name, { up }));
+        socket.run(...making(name, desired));
       } catch (error) {
+        // Better the former one than none: its other end may still understand it.
+        if (actual && isVxlan(actual)) socket.attempt(making(name, actual));
+        this.#see(name);
         throw this.#explained(error, desired);
       }
     }
-    const link = socket.link(name);
+    this.#see(name);
+  }
+
+  #see(name: string): void {
+    const link = this.links.socket.link(name);
     if (link) this.links.saw(link);
   }
 
   /** The kernel's "exists already" does not say what does. */
-  #explained(error: unknown, { vni, port }: VxlanDevice): unknown {
+  #explained(error: unknown, { vni, port, local }: VxlanDevice): unknown {
     if (!(error instanceof KernelError) || error.code !== "EEXIST") return error;
     this.links.read(); // it may have come just now
-    const other = this.links.all().find(({ vxlan }) => vxlan?.vni === vni && vxlan.port === port);
-    if (!other) return error;
+    const what = `the VNI ${vni} on port ${port} already`;
+    const remedy = "or set another vxlanVNI or vxlanPort in the FelixConfiguration";
+    // The kernel keeps the two families apart: our device of the other one is in nobody's way.
+    const other = this.links.all().find(({ vxlan }) =>
+      vxlan?.vni === vni && vxlan.port === port &&
+      (!vxlan.local || !local || vxlan.local.family === local.family)
+    );
     return new Error(
-      `the interface ${other.name} has the VNI ${vni} on port ${port} already; remove it, or set ` +
-        "another vxlanVNI or vxlanPort in the FelixConfiguration",
+      other
+        ? `the interface ${other.name} has ${what}; remove it, ${remedy}`
+        : `an interface that was made here and moved to another network namespace has ${what}; ` +
+          `remove it there, ${remedy}`,
     );
   }
 
