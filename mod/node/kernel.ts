@@ -158,11 +158,12 @@ export class Kernel implements NodeKernel {
     this.#socket.close();
   }
 
-  get #mended(): readonly { hasten(): void }[] {
-    return [
+  #hasten(): void {
+    const parts = [
       ...[this.#tunnelLinks, this.#sysctls, this.#endpointLinks, this.#addresses],
       ...[this.#forwarding, this.#neighbours, this.#routes.reconciler],
     ];
+    for (const part of parts) part.hasten();
   }
 
   // Events.
@@ -202,7 +203,7 @@ export class Kernel implements NodeKernel {
   #linkEvent(link: Link, gone: boolean): void {
     const before = this.#links.get(link.index);
     const endpoint = this.#links.isEndpointName(link.name);
-    const tunnel = FAMILIES.some((family) => VXLAN_DEVICES[family] === link.name);
+    const tunnel = isTunnelName(link.name);
     if (gone) this.#links.forget(link.index);
     else this.#links.saw(link);
     if (endpoint) {
@@ -239,6 +240,7 @@ export class Kernel implements NodeKernel {
     if (endpoint || tunnel) this.#ownStale = true;
     else {
       this.#stale = true;
+      this.#hasten();
       this.#pathsChanged();
     }
     this.onChange();
@@ -255,7 +257,7 @@ export class Kernel implements NodeKernel {
       );
     }
     this.#stale = true;
-    this.#pathsChanged();
+    this.#pathsChanged([address.index]);
     if (!isLinkLocal(address.ip)) this.onAddresses();
     this.onChange();
   }
@@ -266,15 +268,22 @@ export class Kernel implements NodeKernel {
     if (!ours) {
       // Also where it is nobody's rival, a next hop may be reached through it.
       this.#stale = true;
-      this.#pathsChanged();
+      this.#pathsChanged((route.hops ?? []).map(({ oif = 0 }) => oif));
     }
     if (!own) this.#routes.observed(route, place, gone);
     if (!own || !ours) this.onChange();
   }
 
-  /** Others' links, addresses or routes have changed: what failed may have been for want of these. */
-  #pathsChanged(): void {
-    for (const part of this.#mended) part.hasten();
+  /**
+   * Links, addresses or routes have changed. Where they are others', what failed may have been for want
+   * of them; those of our own interfaces change with each attempt.
+   */
+  #pathsChanged(indexes: readonly number[] = []): void {
+    const theirs = (index: number) => {
+      const name = this.#links.get(index)?.name;
+      return name !== undefined && !this.#links.isEndpointName(name) && !isTunnelName(name);
+    };
+    if (indexes.some(theirs)) this.#hasten();
     this.#routes.pathsChanged();
     this.#plan.nextHops.forget();
     this.onPaths();
@@ -459,6 +468,8 @@ export class Kernel implements NodeKernel {
     return podMtu(this.wireMtu(), state.poolPrefixes(), this.felix, this.#devices.linkMtus);
   }
 }
+
+const isTunnelName = (name: string) => FAMILIES.some((family) => VXLAN_DEVICES[family] === name);
 
 /** Topics from which links, sysctls, neighbours and routes follow. */
 const PLANNED_FROM: readonly Topic[] = ["endpoints", "blocks", "pools", "nodes"];

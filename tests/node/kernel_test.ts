@@ -6,7 +6,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { readSysctl } from "../../ffi/sysctl.ts";
-import { affinityKey } from "../../mod/model/keys.ts";
+import { affinityKey, resourceKey } from "../../mod/model/keys.ts";
+import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
 import { mustPrefix } from "../../mod/net/mod.ts";
 import { felixParameters } from "../../mod/node/felix.ts";
 import { Kernel } from "../../mod/node/kernel.ts";
@@ -23,6 +24,7 @@ class Bench {
   readonly scratch = new Scratch();
   kernel!: Kernel;
   errors: string[] = [];
+  turns = 0;
   #state: StateWorld | undefined;
   #turn: Promise<void> = Promise.resolve();
   #closed = false;
@@ -58,6 +60,7 @@ class Bench {
   #run(): Promise<void> {
     return this.#turn = this.#turn.then(async () => {
       if (this.#closed || this.#held || !this.#state) return;
+      this.turns++;
       const failures = await this.kernel.apply(this.#state.state, none);
       clearTimeout(this.#retry);
       const due = Math.min(...failures.map(({ due = Infinity }) => due));
@@ -508,5 +511,194 @@ Deno.test("what stands in the way is named, and mended when it has gone", option
     lost.node("node1", { bgp: { ipv4Address: "192.0.2.200/24" } });
     await bench.become(lost);
     assert.match(bench.errors.join(), /no interface has 192\.0\.2\.200/);
+  });
+});
+
+Deno.test(
+  "settings that the link cannot bear neither break a device nor set turns off",
+  options,
+  async () => {
+    await onBench(async (bench) => {
+      const shown = async () => {
+        const [four] = await bench.scratch.json("-d", "link", "show", "vxlan.calico");
+        const [six] = await bench.scratch.json("-d", "link", "show", "vxlan-v6.calico");
+        return [four.ifindex, four.mtu, four.linkinfo.info_data.port, six.ifindex, six.mtu];
+      };
+      await bench.become(world(usual));
+      const before = await shown();
+      assert.deepEqual([before[1], before[2], before[4]], [1450, 4789, 1430]);
+      const settings = ["mtu=1500", "mtu=1451", "mtu=8951", "mtu=60", "port=0"]
+        .concat(["mtuv6=60", "mtuv6=1200", "mtuv6=9000"]);
+      for (const what of settings) {
+        const [name, value] = what.split("=");
+        bench.start({ [`vxlan${name}`]: value });
+        await bench.become(world(usual));
+        const turns = bench.turns;
+        await pause(300);
+        assert.ok(bench.turns - turns < 10, `${bench.turns - turns} turns in 300 ms with ${what}`);
+        assert.deepEqual([await shown(), bench.errors], [before, []], what);
+      }
+      bench.start({ vxlanmtu: "1500" });
+      await bench.become(world(usual));
+      assert.match(bench.kernel.warnings.join(), /vxlanMTU 1500 does not fit: eth0 has 1500 bytes/);
+      // A link that becomes narrower takes IPv6's tunnels with it, and no other thing; then all is back.
+      await bench.atOnce("ip link set eth0 mtu 1300");
+      for (let tries = 0; bench.errors.length === 0 && tries < 500; tries++) await pause(10);
+      assert.deepEqual(bench.errors.length, 1, bench.errors.join("; "));
+      assert.match(
+        bench.errors[0],
+        /IPv6 needs 1280 bytes, and VXLAN 70 more .* has 1300; widen it/,
+      );
+      const [four] = await bench.scratch.json("link", "show", "vxlan.calico");
+      assert.deepEqual([four.ifindex, four.mtu], [before[0], 1250]);
+      await bench.atOnce("ip link set eth0 mtu 1500");
+      const [six] = await (async () => {
+        for (let tries = 0;; tries++) {
+          const found = await bench.scratch.json("link", "show", "vxlan-v6.calico").catch(() => []);
+          if (found.length > 0 || tries > 100) return found;
+          await pause(20);
+        }
+      })();
+      assert.equal(six.mtu, 1430);
+      assert.deepEqual(bench.errors, []);
+    });
+  },
+);
+
+Deno.test("where another device cannot be made, the former one stays", options, async () => {
+  await onBench(async (bench) => {
+    using elsewhere = new Scratch();
+    const wishes = { ...usual, six: undefined };
+    const make = "ip link add other type vxlan id 77 dev eth0 dstport 4789 local 192.0.2.11";
+    for (
+      const [before, remove, said] of [
+        [
+          make,
+          () => bench.atOnce("ip link del other"),
+          /the interface other has the VNI 77 on port/,
+        ],
+        // Out of sight, so that only the kernel's refusal tells.
+        [
+          `${make}; ip link set other netns ${elsewhere.name}`,
+          () => elsewhere.run("ip", "link", "del", "other"),
+          /moved to another network namespace has the VNI 77 on port 4789 already; remove it there/,
+        ],
+      ] as const
+    ) {
+      bench.start();
+      await bench.become(world(wishes));
+      const held = await bench.holds();
+      await bench.scratch.run("sh", "-ec", before);
+      bench.start({ vxlanvni: "77" });
+      await bench.become(world(wishes));
+      assert.match(bench.errors.join(), said);
+      await pause(1000);
+      // The pauses are of seconds by now.
+      const turns = bench.turns;
+      await pause(1000);
+      assert.ok(bench.turns - turns < 30, `${bench.turns - turns} turns in the second second`);
+      const four = (lines: string[]) => lines.filter((line) => /^vxlan.calico: /.test(line));
+      assert.equal(four(held).length, 1);
+      assert.deepEqual(four(await bench.holds()), four(held));
+      await remove();
+      const whole = held.map((line) => line.replace(/vxlan id 4096/, "vxlan id 77"));
+      await bench.settles(whole, "the other one is made when it can be");
+    }
+  });
+});
+
+Deno.test(
+  "a device that was taken to another namespace is named as what it is",
+  options,
+  async () => {
+    await onBench(async (bench) => {
+      using elsewhere = new Scratch();
+      await bench.become(world(usual));
+      const whole = await bench.holds();
+      await bench.scratch.run("ip", "link", "set", "vxlan.calico", "netns", elsewhere.name);
+      const end = performance.now() + 5000;
+      while (!/moved to another network namespace/.test(bench.errors.join())) {
+        assert.ok(performance.now() < end, bench.errors.join());
+        await pause(10);
+      }
+      assert.doesNotMatch(bench.errors.join(), /vxlan-v6/);
+      await elsewhere.run("ip", "link", "del", "vxlan.calico");
+      await bench.settles(whole, "made again when it has gone there");
+    });
+  },
+);
+
+/** By hand, on the host's side of a pod's pair. */
+const POD_DAMAGES: Record<string, string> = {
+  "MTU below IPv6's least": "ip link set cali1 mtu 1000",
+  "MTU": "ip link set cali1 mtu 1300",
+  "larger MTU": "ip link set cali1 mtu 9000",
+  "ARP off": "ip link set cali1 arp off",
+  "in a bridge":
+    "ip link add stray0 type bridge 2>/dev/null || true; ip link set cali1 master stray0",
+  "MAC": "ip link set cali1 address 66:00:00:00:00:01",
+  "down": "ip link set cali1 down",
+  "several": "ip link set cali1 mtu 1000 arp off; ip link set cali1 master stray0",
+};
+
+Deno.test("the host's side of a pod's pair is kept as CNI made it", options, async (t) => {
+  await onBench(async (bench) => {
+    using pod = new Scratch();
+    const { scratch } = bench;
+    await scratch.run(
+      "sh",
+      "-ec",
+      "ip link add cali1 mtu 1430 address ee:ee:ee:ee:ee:ee type veth peer name eth0 mtu 1430 netns " +
+        `${pod.name}; ip link set cali1 up`,
+    );
+    const inside = "ip link set lo up; ip link set eth0 address 66:11:11:11:11:11 up; " +
+      "ip addr add 10.244.1.5/32 dev eth0; ip addr add fd00::1:5/128 nodad dev eth0; " +
+      "ip route add 169.254.1.1 dev eth0; ip route add default via 169.254.1.1; " +
+      "ip -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0";
+    await pod.run("sh", "-ec", inside);
+    const state = world(usual);
+    state.put(resourceKey(workloadEndpointKind, "node1-k8s-a-eth0", "default"), {
+      kind: "WorkloadEndpoint",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "node1-k8s-a-eth0", namespace: "default" },
+      spec: {
+        ...{ orchestrator: "k8s", node: "node1", pod: "a", endpoint: "eth0", containerID: "c" },
+        ...{ interfaceName: "cali1", mac: "66:11:11:11:11:11" },
+        ipNetworks: ["10.244.1.5/32", "fd00::1:5/128"],
+      },
+    });
+    await bench.become(state);
+    const whole = async () => {
+      const [link] = await scratch.json("-d", "link", "show", "cali1");
+      const settings = ["ipv4/conf/cali1/proxy_arp", "ipv6/conf/cali1/proxy_ndp"]
+        .concat(["ipv6/conf/cali1/forwarding", "ipv6/conf/cali1/accept_ra"]);
+      const of = (text: string) => text.split("\n").map((l) => l.trim()).filter(Boolean).sort();
+      return {
+        link: [link.mtu, link.address, link.master, link.flags.includes("NOARP"), link.flags[2]],
+        settings: settings.map((name) => readSysctl(`net/${name}`, scratch.netns)),
+        routes: of(await scratch.run("sh", "-c", "ip route; ip -6 route | grep cali1.*proto.80")),
+        neighbours: of(
+          await scratch.run("ip", "neigh", "show", "dev", "cali1", "nud", "permanent"),
+        ),
+        // What pods send their IPv6 packets to.
+        gateway: /fe80::ecee:eeff:feee:eeee/.test(await scratch.run("ip", "addr", "show", "cali1")),
+      };
+    };
+    const want = await whole();
+    assert.deepEqual(want.settings, ["1", "1", "1", "0"]);
+    assert.equal(want.neighbours.length, 2);
+    for (const [name, command] of Object.entries(POD_DAMAGES)) {
+      await t.step(name, async () => {
+        await bench.atOnce(command);
+        const end = performance.now() + 10_000;
+        for (let last = await whole();; last = await whole()) {
+          if (JSON.stringify(last) === JSON.stringify(want) && bench.errors.length === 0) break;
+          if (performance.now() > end) assert.deepEqual(last, want, bench.errors.join());
+          await pause(20);
+        }
+        await pod.run("ping", "-c1", "-W5", "-s", "1400", "-M", "do", "192.0.2.11");
+        await pod.run("ping", "-6", "-c1", "-W5", "-s", "1380", "2001:db8::11");
+      });
+    }
   });
 });

@@ -119,6 +119,7 @@ export class TunnelLinks {
         up: desired.up === actual.up ? undefined : desired.up,
       });
     } else {
+      if (actual && this.#rival(name, desired)) throw this.#taken(name, desired);
       if (actual) await this.#delete(name);
       try {
         socket.run(...making(name, desired));
@@ -126,7 +127,8 @@ export class TunnelLinks {
         // Better the former one than none: its other end may still understand it.
         if (actual && isVxlan(actual)) socket.attempt(making(name, actual));
         this.#see(name);
-        throw this.#explained(error, desired);
+        const exists = error instanceof KernelError && error.code === "EEXIST";
+        throw exists ? this.#taken(name, desired) : error;
       }
     }
     this.#see(name);
@@ -137,20 +139,26 @@ export class TunnelLinks {
     if (link) this.links.saw(link);
   }
 
-  /** The kernel's "exists already" does not say what does. */
-  #explained(error: unknown, { vni, port, local }: VxlanDevice): unknown {
-    if (!(error instanceof KernelError) || error.code !== "EEXIST") return error;
+  /**
+   * Who has the VNI and the port that a device is to have. The kernel keeps the two families apart: our
+   * device of the other one is in nobody's way.
+   */
+  #rival(name: string, { vni, port, local }: VxlanDevice): Link | undefined {
     this.links.read(); // it may have come just now
-    const what = `the VNI ${vni} on port ${port} already`;
-    const remedy = "or set another vxlanVNI or vxlanPort in the FelixConfiguration";
-    // The kernel keeps the two families apart: our device of the other one is in nobody's way.
-    const other = this.links.all().find(({ vxlan }) =>
-      vxlan?.vni === vni && vxlan.port === port &&
-      (!vxlan.local || !local || vxlan.local.family === local.family)
+    return this.links.all().find((link) =>
+      link.name !== name && link.vxlan?.vni === vni && link.vxlan.port === port &&
+      (!link.vxlan.local || !local || link.vxlan.local.family === local.family)
     );
+  }
+
+  /** The kernel's "exists already" does not say what does. */
+  #taken(name: string, desired: VxlanDevice): Error {
+    const what = `the VNI ${desired.vni} on port ${desired.port} already`;
+    const remedy = "or set another vxlanVNI or vxlanPort in the FelixConfiguration";
+    const rival = this.#rival(name, desired);
     return new Error(
-      other
-        ? `the interface ${other.name} has ${what}; remove it, ${remedy}`
+      rival
+        ? `the interface ${rival.name} has ${what}; remove it, ${remedy}`
         : `an interface that was made here and moved to another network namespace has ${what}; ` +
           `remove it there, ${remedy}`,
     );
