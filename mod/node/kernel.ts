@@ -238,6 +238,8 @@ export class Kernel implements NodeKernel {
       }
     }
     if (endpoint || tunnel) this.#ownStale = true;
+    // One under a tunnel is told of when the tunnel comes or goes, though nothing of it changes.
+    else if (before && !gone && sameLink(before, link)) return;
     else {
       this.#stale = true;
       this.#hasten();
@@ -468,6 +470,11 @@ export class Kernel implements NodeKernel {
     return podMtu(this.wireMtu(), state.poolPrefixes(), this.felix, this.#devices.linkMtus);
   }
 }
+
+/** As far as ways lead over it. */
+const sameLink = (a: Link, b: Link): boolean =>
+  a.name === b.name && a.flags === b.flags && a.operState === b.operState && a.mtu === b.mtu &&
+  a.mac === b.mac && a.masterIndex === b.masterIndex && a.linkIndex === b.linkIndex;
 
 const isTunnelName = (name: string) => FAMILIES.some((family) => VXLAN_DEVICES[family] === name);
 
