@@ -9,7 +9,8 @@ import { EXIT, type Io } from "../cli/io.ts";
 import { labDown, labUp, waitReady } from "./cluster.ts";
 import { CHAPTERS } from "./demo_chapters.ts";
 import { Lab } from "./lab.ts";
-import { layout, namespacePrefix, parseSubnets } from "./layout.ts";
+import { LAB_ROOT, layout, namespacePrefix, parseSubnets } from "./layout.ts";
+import { listLabs } from "./record.ts";
 import { LabError } from "./workloads.ts";
 
 /** The demo's manifests ask for addresses of this pool by name. */
@@ -69,6 +70,23 @@ function traces(lab: string): string {
   }
 }
 
+/** Whether a demo runs under this number; another process may have it by now. */
+function isDemo(pid: string): boolean {
+  try {
+    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0").includes("demo");
+  } catch {
+    return false; // it has gone
+  }
+}
+
+/** Labs of demos that are over: of killed ones, and of those that were to keep theirs. */
+export function labsLeft(root = LAB_ROOT, runs = isDemo): string[] {
+  return listLabs(root).filter((name) => {
+    const pid = /^demo(\d+)$/.exec(name)?.[1];
+    return pid !== undefined && !runs(pid);
+  });
+}
+
 export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   const name = `demo${Deno.pid}`;
   // Listened to from the start: whoever stops the demo wants nothing of it left.
@@ -83,6 +101,9 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   const plan = layout(name, parseSubnets("2,1"), [4, 6]);
   const say = (text: string) => io.stdout(`${text}\n`);
   let failed = 0, checked = 0;
+  for (const left of labsLeft()) {
+    say(`The lab "${left}" of an earlier demo is there still: tortie lab down --lab ${left}`);
+  }
   say("tortie: three nodes on this machine, node1 and node2 on one subnet, node3 behind a router;");
   say("IPv4 and IPv6 everywhere");
   const wished = Deno.env.get("CALICO_IPV4POOL_CIDR");

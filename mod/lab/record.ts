@@ -68,6 +68,17 @@ export function findLab(name: string, root = LAB_ROOT): LabRecord | undefined {
   return readJson<LabRecord>(labFile(`${root}/${name}`), isLab);
 }
 
+/** Names of the labs that are there, whole or not. */
+export function listLabs(root = LAB_ROOT): string[] {
+  try {
+    return [...Deno.readDirSync(root)].filter((entry) => entry.isDirectory)
+      .map(({ name }) => name).sort();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
 export function mustFindLab(name: string): LabRecord {
   const record = findLab(name);
   if (!record) throw new LabError(`the lab "${name}" is not up; start it with: tortie lab up`);

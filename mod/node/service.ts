@@ -55,7 +55,7 @@ const STUCK = 90_000;
 /** Milliseconds until a tunnel address is asked for again that could not be had. */
 const ADDRESS_RETRY = 5000;
 /** Topics from which the node's tunnel addresses follow. */
-const TUNNEL_TOPICS: readonly Topic[] = ["pools", "nodes", "blocks"];
+const TUNNEL_TOPICS: readonly Topic[] = ["pools", "nodes", "blocks", "endpoints"];
 
 export interface ServiceInfo {
   readonly version: string;

@@ -30,6 +30,7 @@ import {
   prefixContains,
 } from "../net/mod.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
+import { endpointFacts } from "./endpoint_facts.ts";
 import type { ClusterState } from "./state.ts";
 import { FAMILIES, tunnelAddress, tunnels } from "./vxlan.ts";
 
@@ -43,25 +44,33 @@ const FIELDS = { 4: "ipv4VXLANTunnelAddr", 6: "ipv6VXLANTunnelAddr" } as const;
 export const tunnelHandle = (family: Family, node: string): string => RECORDS[family].handle + node;
 
 /**
- * Pools that may give this node its tunnel address. Where all are disabled, they still keep the one
- * that they gave: the pods of a disabled pool go on, and so must its tunnels.
+ * Pools that may give this node its tunnel address. Where there is none, others still keep the one that
+ * they gave: the pods of a disabled pool go on, and so must its tunnels; so do those that are on this
+ * node when its pool turns to other nodes, or to pods alone.
  */
 export function tunnelPools(
   family: Family,
   state: ClusterState,
   node: Node,
-): { open: Prefix[]; disabled: Prefix[] } {
-  const found = { open: [] as Prefix[], disabled: [] as Prefix[] };
+): { open: Prefix[]; keeping: Prefix[] } {
+  const found = { open: [] as Prefix[], keeping: [] as Prefix[] };
   for (const object of state.pools.values()) {
     const pool = readPool(object);
     if (!pool || pool.prefix.ip.family !== family || !tunnels(object)) continue;
-    if (!pool.uses.includes("Tunnel") || !selectsNode(pool, node.metadata.labels ?? {})) continue;
-    if (!pool.closed) found.open.push(pool.prefix);
-    else if (object.spec.disabled && !object.metadata.deletionTimestamp) {
-      found.disabled.push(pool.prefix);
-    }
+    if (object.metadata.deletionTimestamp) continue;
+    const gives = pool.uses.includes("Tunnel") && selectsNode(pool, node.metadata.labels ?? {});
+    if (gives && !pool.closed) found.open.push(pool.prefix);
+    else if (gives || hasPods(state, pool.prefix)) found.keeping.push(pool.prefix);
   }
   return found;
+}
+
+/** Whether a pod of this node has an address there. */
+function hasPods({ endpoints }: ClusterState, pool: Prefix): boolean {
+  for (const endpoint of endpoints.values()) {
+    if (endpointFacts(endpoint).prefixes.some(({ ip }) => prefixContains(pool, ip))) return true;
+  }
+  return false;
 }
 
 const known = new WeakMap<AllocationBlock, ReadonlyMap<string, readonly string[]>>();
@@ -103,8 +112,8 @@ export function addressTasks(state: ClusterState): AddressTask[] {
   const node = state.nodes.get(state.nodeName);
   if (!node) return []; // deleted: its addresses have gone with it
   return FAMILIES.flatMap((family): AddressTask[] => {
-    const { open, disabled } = tunnelPools(family, state, node);
-    const pools = open.length > 0 ? open : disabled;
+    const { open, keeping } = tunnelPools(family, state, node);
+    const pools = open.length > 0 ? open : keeping;
     const address = tunnelAddress(node, family);
     const own = state.usePodCidr ? ownAddress(family, node, pools) : undefined;
     if (own) {

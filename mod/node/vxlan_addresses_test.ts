@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { Ipam } from "../ipam/ipam.ts";
 import { World } from "../ipam/testing/world.ts";
+import { resourceKey } from "../model/keys.ts";
 import { type Node, nodeKind } from "../model/node.ts";
+import { workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { formatIp } from "../net/mod.ts";
 import { Resources } from "../store/resources.ts";
 import type { Store } from "../store/store.ts";
@@ -101,6 +103,37 @@ inCluster("pools that are closed, for other nodes or not for tunnels give none",
   const { ipv4VXLANTunnelAddr: address } = await c.spec();
   assert.match(address!, /^10\.5\./);
   assert.deepEqual(await c.held(), [address], "the former one is free");
+});
+
+inCluster("a pool keeps the address that it gave while the node has pods of it", async (c) => {
+  const pod = resourceKey(workloadEndpointKind, "node1-k8s-a-eth0", "default");
+  const endpoint = {
+    kind: "WorkloadEndpoint",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "node1-k8s-a-eth0", namespace: "default" },
+    spec: { node: "node1", interfaceName: "cali1", ipNetworks: ["10.0.5.5/32"] },
+  };
+  const changes: Record<string, object> = {
+    "for pods alone": { ...VXLAN, allowedUses: ["Workload"] },
+    "for other nodes": { ...VXLAN, nodeSelector: "rack == 'r2'" },
+    "disabled, too": { ...VXLAN, nodeSelector: "rack == 'r2'", disabled: true },
+  };
+  for (const [name, spec] of Object.entries(changes)) {
+    await c.pool("p", "10.0.0.0/16", VXLAN);
+    await c.settle();
+    assert.equal((await c.held()).length, 1);
+    await c.store.put(pod, endpoint);
+    await c.pool("p", "10.0.0.0/16", spec);
+    assert.deepEqual(await c.tasks(), [], name);
+    await c.store.delete(pod);
+    assert.deepEqual(await c.tasks(), ["release 4"], `${name}, without pods`);
+    await c.settle();
+    assert.deepEqual(await c.held(), [], name);
+    // Kept is what was given; who has none gets none by it.
+    await c.store.put(pod, endpoint);
+    assert.deepEqual(await c.tasks(), [], name);
+    await c.store.delete(pod);
+  }
 });
 
 inCluster("an address that is not on record as ours is replaced", async (c) => {
