@@ -9,6 +9,7 @@ import { askNode, netnsPath, startNode, waitReady } from "../../mod/lab/cluster.
 import type { RunningPod } from "../../mod/lab/lab.ts";
 import { ping, Pinger } from "../../mod/lab/probe.ts";
 import { mustIp } from "../../mod/net/mod.ts";
+import type { NodeStatus } from "../../mod/node/api.ts";
 import { vtepMac } from "../../mod/node/vxlan.ts";
 import { Netns, pause, pod, podPings, tool, until, withLab } from "./harness.ts";
 import {
@@ -315,6 +316,73 @@ Deno.test("VXLAN", options, async (t) => {
       },
     );
 
+    await t.step(
+      "settings that the link cannot bear are held, said, and cost nothing",
+      async () => {
+        using inP1 = Netns.open(netnsPath(p1.netns));
+        const warnings = async () => (await askNode<NodeStatus>(node1, "node.status")).warnings;
+        const set = async (spec: object) => {
+          const patch = ["-p", JSON.stringify({ spec })];
+          const said = await lab.tortie(["patch", "felixconfiguration", "default", ...patch]);
+          assert.equal(said.exit, 0, said.stderr);
+        };
+        const saysSoon = (what: string, words: RegExp) =>
+          until(
+            what,
+            10_000,
+            async () => (await warnings().catch(() => [])).some((w) => words.test(w)),
+          );
+        const logged = async () =>
+          (await Deno.readTextFile(`${node1.directory}/node.log`)).split("\n").length;
+        const { ifindex } = await device();
+        const cases: [spec: object, words: RegExp][] = [
+          [{ vxlanMTU: 1500 }, /vxlanMTU 1500 does not fit: eth0 has 1500 bytes/],
+          [{ vxlanMTU: 60 }, /vxlanMTU="60" is not an MTU from 68 to 65535/],
+          [{ vxlanPort: 0 }, /vxlanPort="0" is not a number from 1 to 65535/],
+        ];
+        const pinger = new Pinger(mustIp(p2.addresses[0]), inP1);
+        pinger.start(10);
+        for (const [spec, words] of cases) {
+          await set(spec);
+          await saysSoon(JSON.stringify(spec), words);
+          await waitReady(record, { mesh: true });
+          const before = await logged();
+          await pause(1000);
+          assert.ok(await logged() - before < 30, `${await logged() - before} lines in a second`);
+          const now = await device();
+          assert.deepEqual(
+            [now.ifindex, now.mtu, now.linkinfo.info_data.port],
+            [ifindex, 1450, 4789],
+          );
+          assert.deepEqual((await askNode<NodeStatus>(node1, "node.status")).errors, []);
+          assert.equal((await Deno.readTextFile(`${node1.directory}/calico/mtu`)).trim(), "1450");
+        }
+        await set({ vxlanMTU: 0, vxlanPort: 4789 });
+        await until(
+          "nothing is said any more",
+          10_000,
+          async () => (await warnings()).length === 0,
+        );
+        await waitReady(record, { mesh: true });
+        const { sent, lost } = await pinger.stop();
+        assert.ok(sent > 100);
+        assert.deepEqual(lost, []);
+      },
+    );
+
+    await t.step("a pool that turns to pods alone keeps the tunnel addresses it gave", async () => {
+      const alone = JSON.parse(pool("Always"));
+      alone.spec.allowedUses = ["Workload"];
+      await lab.apply(JSON.stringify(alone));
+      await pause(1500);
+      for (const n of ["node1", "node2", "node3"]) {
+        assert.equal((await nodeObject(lab, n)).spec.ipv4VXLANTunnelAddr, tunnels.get(n));
+      }
+      assert.ok(await allReach(pods)());
+      alone.spec.allowedUses = ["Workload", "Tunnel"];
+      await lab.apply(JSON.stringify(alone));
+    });
+
     await t.step("the mode changes live, with pods pinging", async () => {
       using inP1 = Netns.open(netnsPath(p1.netns));
       for (const mode of ["CrossSubnet", "Never", "Always", "CrossSubnet", "Never"] as Mode[]) {
@@ -430,5 +498,28 @@ Deno.test("VXLAN for IPv6", options, async () => {
     for (const p of pods) assert.match(await tool(p.netns, "ip", "link"), /eth0@.* mtu 1430 /);
     const [p1, , p3] = pods;
     await tool(p1.netns, "ping", "-6", "-M", "do", "-c1", "-W2", "-s", "1382", p3.addresses[1]);
+
+    // A pod's host side, made narrower than IPv6 can live with, is soon as wide as the pod's own.
+    const host = (await tool(ns1, "ip", "-br", "link")).match(/^cali\w+/m)![0];
+    using inP3 = Netns.open(netnsPath(p3.netns));
+    await tool(ns1, "ip", "link", "set", host, "mtu", "1000");
+    await until("as wide again, and reached", MENDED, async () => {
+      const link = await tool(ns1, "ip", "link", "show", host);
+      return / mtu 1430 /.test(link) &&
+        await ping(inP3, mustIp(p1.addresses[1])) !== undefined;
+    });
+    await tool(p3.netns, "ping", "-c1", "-W2", "-M", "do", "-s", "1400", p1.addresses[0]);
+
+    // Links too narrow for IPv6 in a tunnel: one sentence, and IPv4 goes on.
+    const status = () => askNode<NodeStatus>(node1, "node.status");
+    await tool(ns1, "ip", "link", "set", "eth0", "mtu", "1300");
+    await until("said", 10_000, async () => {
+      const { errors } = await status();
+      return errors.length === 1 && /IPv6 needs 1280 bytes.* has 1300; widen it/.test(errors[0]);
+    });
+    assert.ok(await podPings(p1, p3.addresses[0]));
+    await tool(ns1, "ip", "link", "set", "eth0", "mtu", "1500");
+    await until("all pairs by IPv6 again", 10_000, allReach(pods, 6));
+    assert.deepEqual((await status()).errors, []);
   });
 });
