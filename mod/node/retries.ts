@@ -38,7 +38,7 @@ export class Retries {
 
   constructor(readonly clock: Pick<Clock, "monotonicMs">) {}
 
-  /** Whether none waits and none was undone of late. */
+  /** Whether nothing has failed that was not done since. */
   get idle(): boolean {
     return this.#trials.size === 0;
   }
