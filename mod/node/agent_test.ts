@@ -277,11 +277,13 @@ Deno.test("a repair that fails and is an event itself is tried after pauses, and
     put(key) {
       if (key === "other") return void beside.push(clock.monotonicMs());
       tried.push(clock.monotonicMs());
-      // The kernel tells of the attempt, and refuses it.
-      queueMicrotask(() => {
-        reconciler.observed(key, "1450");
-        w.agent.touch();
-      });
+      // The kernel tells of the attempt, and refuses it. (Not for ever, where we take the bait.)
+      if (tried.length < 500) {
+        queueMicrotask(() => {
+          reconciler.observed(key, "1450");
+          w.agent.touch();
+        });
+      }
       throw new Error("EINVAL");
     },
     remove() {},
@@ -326,7 +328,7 @@ Deno.test("a part of a turn that fails is left alone by events until it is due",
     calls[name]++;
     if (!fails) return;
     // Each failure makes an event, as if something had changed.
-    queueMicrotask(() => w.agent.touch());
+    if (calls[name] < 500) queueMicrotask(() => w.agent.touch());
     throw new Error(`${name} stumbled`);
   };
   const policy = () => Promise.resolve().then(part("policy"));
