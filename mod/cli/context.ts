@@ -169,6 +169,8 @@ export interface OpenStore {
 export interface OpenOptions {
   /** An embedded store that is named and not there is made: the command fills it. */
   readonly make?: boolean;
+  /** Hears what is wrong and does not keep the store from going on. */
+  readonly onTrouble?: (message: string) => void;
 }
 
 /** Opens the command's datastore; CliError "unreachable" that says what was tried. */
@@ -198,7 +200,7 @@ export async function openStore(call: Call, options: OpenOptions = {}): Promise<
 /** The store, or why it cannot be had. */
 async function open(
   { location, named }: Candidate,
-  { make = false }: OpenOptions,
+  { make = false, onTrouble }: OpenOptions,
 ): Promise<Store | string> {
   try {
     if (location.kind === "socket") {
@@ -212,7 +214,7 @@ async function open(
     return reasonOf(error, `no such file${named ? " (apply, create and import make one)" : ""}`);
   }
   try {
-    return await openDatastore(location, { lazily: location.kind === "socket" });
+    return await openDatastore(location, { lazily: location.kind === "socket", onTrouble });
   } catch (error) {
     if (error instanceof StoreError) return error.message;
     throw error;

@@ -19,12 +19,14 @@ export async function run(call: Call): Promise<number> {
   if (!level) throw usageError(`the log level "${text}" is not one of ${LEVELS.join(", ")}`);
   const { signal } = io;
   await startLogging(level);
-  const opened = await patiently(() => openStore(call), signal);
-  if (!opened) return EXIT.ok;
   const log = logger("controllers");
+  const onTrouble = (error: string) =>
+    log.warn("the datastore's access is not in order", { error });
+  const opened = await patiently(() => openStore(call, { onTrouble }), signal);
+  if (!opened) return EXIT.ok;
   let api: Store | undefined;
   try {
-    api = await openApiBeside(call, opened.location, { lazily: true });
+    api = await openApiBeside(call, opened.location, { lazily: true, onTrouble });
     if (api) {
       log.info("Nodes, Pods and policies are taken from the Kubernetes API beside the datastore");
     }

@@ -22,12 +22,17 @@ import { CliError, EXIT, usageError } from "./io.ts";
 export async function openApiBeside(
   call: Call,
   datastore: DatastoreLocation,
-  options: { readonly lazily?: boolean; readonly named?: boolean } = {},
+  options: {
+    readonly lazily?: boolean;
+    readonly named?: boolean;
+    readonly onTrouble?: (message: string) => void;
+  } = {},
 ): Promise<Store | undefined> {
   const location = besideOf(call, datastore, options.named);
   if (!location) return undefined;
   try {
-    return await openDatastore(location, { lazily: options.lazily });
+    const { lazily, onTrouble } = options;
+    return await openDatastore(location, { lazily, onTrouble });
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
     const what = `the Kubernetes API beside the datastore (${describeLocation(location)})`;

@@ -168,7 +168,7 @@ export class Controllers {
         this.#changed();
       },
       unavailable: (error) => {
-        if (this.#outage === undefined) log.warn("the datastore is away", { error });
+        if (this.#outage !== error.message) log.warn("the datastore is away", { error });
         this.#outage = error.message;
       },
     }, { signal, clock });
@@ -180,6 +180,7 @@ export class Controllers {
    */
   #followWords(signal: AbortSignal): Promise<void> {
     const { store, clock, log } = this.#parts;
+    let unheard = "";
     const apply = (key: string, value: unknown, revision: Revision) => {
       if (this.#view.apply(key, value, revision) && this.#wordsSynced) this.#changed();
     };
@@ -193,7 +194,11 @@ export class Controllers {
       },
       unavailable: (error) => {
         this.#wordsSynced = error.kind === "denied";
-        if (!this.#wordsSynced) return;
+        if (!this.#wordsSynced) {
+          if (unheard !== error.message) log.warn("nodes' answers cannot be read", { error });
+          unheard = error.message;
+          return;
+        }
         if (!this.#unasked) {
           log.warn("nodes cannot be asked; addresses are released by Pods alone", { error });
         }
@@ -209,6 +214,7 @@ export class Controllers {
     const { clock, log } = this.#parts;
     const kinds = [nodeKind, podKind, profileKind, kubernetesNetworkPolicyKind];
     const left = new Set<unknown>(kinds);
+    let away = "";
     const take = (kind: typeof kinds[number], key: string, value: Loose, revision: Revision) => {
       const { name, namespace } = parseResourceKey(key)!;
       const into = kind === nodeKind ? this.#apiNodes : this.#originals.get(kind.plural);
@@ -227,11 +233,13 @@ export class Controllers {
         },
         synced: () => {
           left.delete(kind);
+          away = "";
           this.#apiSynced = left.size === 0;
           this.#changed();
         },
         unavailable: (error) => {
-          if (left.size === 0) log.warn("the Kubernetes API is away", { error });
+          if (away !== error.message) log.warn("the Kubernetes API is away", { error });
+          away = error.message;
           left.add(kind);
           this.#apiSynced = false;
         },

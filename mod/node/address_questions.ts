@@ -35,6 +35,8 @@ export class AddressQuestions {
     asked: "",
     addresses: [],
   };
+  /** Why questions cannot be read, as it was logged last. */
+  #unheard = "";
   /** As it was written last. */
   #told = "";
   #working = false;
@@ -59,9 +61,15 @@ export class AddressQuestions {
       delete: (at) => {
         if (at === key) this.#question = { asked: "", addresses: [] };
       },
-    }, { signal: this.#abort.signal }).catch((error) => {
-      if (!isRefused(error)) log.error("following the controllers' questions failed", { error });
-    });
+      synced: () => void (this.#unheard = ""),
+      unavailable: (error) => {
+        if (error.message === this.#unheard) return;
+        this.#unheard = error.message;
+        if (isRefused(error)) log.debug("the datastore has no questions for us", { error });
+        else log.warn("cannot hear the controllers' questions", { error });
+      },
+    }, { signal: this.#abort.signal })
+      .catch((error) => log.error("following the controllers' questions failed", { error }));
   }
 
   async stop(): Promise<void> {

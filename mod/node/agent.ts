@@ -101,6 +101,20 @@ const CONNECTIONS: Part = "connections of released addresses";
 /** Seconds between two full looks at the kernel, where nobody says otherwise (Felix: 90 s). */
 const RESYNC = 90;
 
+/** For health and status. */
+export interface AgentReport {
+  readonly synced: boolean;
+  readonly ready: boolean;
+  /** Why, where the datastore is locked. */
+  readonly locked: string | undefined;
+  readonly store: { ok: boolean; error?: string };
+  /** For how long the datastore could not be followed; 0: it is followed. */
+  readonly lostMilliseconds: number;
+  readonly errors: readonly string[];
+  readonly idleMilliseconds: number;
+  readonly busy: boolean;
+}
+
 interface Waiter {
   readonly endpoint: WorkloadEndpoint;
   resolve(): void;
@@ -132,7 +146,7 @@ export class Agent {
   #synced = false;
   /** Why the datastore is locked. */
   #locked: string | undefined;
-  #store: { ok: boolean; error?: string } = { ok: false, error: "not read yet" };
+  #store: { ok: boolean; error?: string; sinceMs?: number } = { ok: false, error: "not read yet" };
   #errors: readonly string[] = [];
   #lastTurn: number;
   #firstTurn = false;
@@ -159,21 +173,28 @@ export class Agent {
         if (key === CLUSTER) this.#lock(unreadableCluster(reason));
       },
       synced: () => {
+        if (this.#synced && !this.#store.ok) log.info("the datastore is back");
         this.#synced = true;
         this.#store = { ok: true };
         this.#parts.snapshot?.complete();
         this.#want();
       },
-      unavailable: (error: StoreError) => {
-        if (this.#store.ok) log.warn("datastore lost; the kernel stays as it is", { error });
-        this.#store = { ok: false, error: error.message };
-      },
+      unavailable: (error: StoreError) => this.#lost(error),
     }, { signal: this.#abort.signal });
     this.#following.catch((error) => {
       log.error("following the datastore failed", { error });
-      this.#store = { ok: false, error: (error as Error).message };
+      this.#lost(error);
     });
     this.#scheduleResync();
+  }
+
+  /** Each cause is logged once; the kernel stays as it is. */
+  #lost(error: Error): void {
+    const { ok, error: before, sinceMs = performance.now() } = this.#store;
+    if (ok || before !== error.message) {
+      this.#parts.log.warn("datastore lost; the kernel stays as it is", { error });
+    }
+    this.#store = { ok: false, error: error.message, sinceMs };
   }
 
   /** Whatever one change does to us, the next ones are followed: a node is never deaf for a bad key. */
@@ -399,21 +420,15 @@ export class Agent {
   }
 
   /** For health and status. */
-  report(): {
-    synced: boolean;
-    ready: boolean;
-    /** Why, where the datastore is locked. */
-    locked: string | undefined;
-    store: { ok: boolean; error?: string };
-    errors: readonly string[];
-    idleMilliseconds: number;
-    busy: boolean;
-  } {
+  report(): AgentReport {
     return {
       synced: this.#synced,
       ready: this.#synced && this.#firstTurn,
       locked: this.#locked,
-      store: this.#store,
+      store: { ok: this.#store.ok, error: this.#store.error },
+      lostMilliseconds: this.#store.sinceMs === undefined
+        ? 0
+        : performance.now() - this.#store.sinceMs,
       errors: this.#errors,
       idleMilliseconds: this.#clock.monotonicMs() - this.#lastTurn,
       busy: this.#running !== undefined,

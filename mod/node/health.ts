@@ -3,9 +3,8 @@
  * health port, `/metrics` (Prometheus text format 0.0.4) on the metrics port. Every answer says why in
  * words, and comes from memory: no probe waits for the kernel, the datastore or a peer.
  *
- * Live means that the agent's loop turns. Ready means that this node can forward: the datastore has
- * been read once and the kernel holds what follows from it. A peer that is down makes nobody unready;
- * it is told as a warning.
+ * Live means that the agent's loop turns. Ready means that this node can forward, and hears what is new
+ * (`readiness.ts`). A peer that is down makes nobody unready; it is told as a warning.
  */
 
 import { ConfigError } from "./config.ts";

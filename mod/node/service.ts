@@ -39,6 +39,7 @@ import { EngineDataplane } from "./nft/engine_dataplane.ts";
 import { openNftDataplane } from "./nft/open.ts";
 import { TableWatch } from "./nft/table_watch.ts";
 import { PathProbe } from "./path_probe.ts";
+import { readiness } from "./readiness.ts";
 import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ensureFelixConfiguration, ensurePools, mustBeReady, registerNode } from "./startup.ts";
@@ -92,12 +93,13 @@ async function openStore(
   config: NodeConfig,
   /** Another service of this node has read the datastore before: it is away, not wrong. */
   known: boolean,
+  onTrouble: (message: string) => void,
 ): Promise<{ store: Store; methods: Methods }> {
   const { kind } = config.store;
   if (kind !== "kv") {
     // A lab's store is started beside its nodes; a cluster's is there, or its location is wrong.
     const lazily = kind === "socket" || known || config.waitForDatastore;
-    return { store: await openDatastore(config.store, { lazily }), methods: {} };
+    return { store: await openDatastore(config.store, { lazily, onTrouble }), methods: {} };
   }
   const socket = `${config.runDir}/tortie.sock`;
   // A predecessor that was killed gives the file back at once; one that is ending, in a moment.
@@ -225,11 +227,14 @@ export class NodeService {
     }
     const picture = `${config.stateDir}/last-state.json`;
     const last = readSnapshot(picture, config.nodeName, config.usePodCidr);
-    const { store, methods } = await openStore(config, (this.known ?? last) !== undefined);
+    const onTrouble = (error: string) =>
+      log.warn("the datastore's access is not in order", { error });
+    const before = (this.known ?? last) !== undefined;
+    const { store, methods } = await openStore(config, before, onTrouble);
     this.#store = store;
     // Asked at the first pod: who has none loses nothing while the API is away.
     this.#kubernetes = config.kubernetes &&
-      await openDatastore(config.kubernetes, { lazily: true });
+      await openDatastore(config.kubernetes, { lazily: true, onTrouble });
     const resources = new Resources(store);
     // Before the datastore is read: as a former service has read it. A difference is a new start.
     const felix = felixParameters(
@@ -498,29 +503,19 @@ export class NodeService {
   }
 
   #readiness(): Report {
-    const agent = this.#agent?.report();
-    const reasons: string[] = [];
-    if (this.#waiting) reasons.push(this.#waiting);
-    else if (!agent?.ready && agent?.locked) {
-      reasons.push(`the datastore is locked (${agent.locked}); unlock it to begin`);
-    } else if (!agent?.ready) {
-      reasons.push(
-        agent?.synced
-          ? `the kernel does not hold the state yet: ${agent.errors[0] ?? "first turn under way"}`
-          : `the datastore has not been read yet: ${agent?.store.error ?? ""}`,
-      );
-    }
     const tables = this.#tables?.fault();
-    if (tables) reasons.push(tables);
-    if (reasons.length > 0) return { ok: false, reasons };
-    // Ready, but worth a word: these make the node no less able to forward.
-    if (!agent!.store.ok) reasons.push(`the datastore is away: ${agent!.store.error}`);
-    if (agent!.locked) reasons.push(`the datastore is locked (${agent!.locked})`);
-    reasons.push(...agent!.errors, ...this.#bgp?.warnings() ?? []);
-    if (this.#addressFault) reasons.push(this.#addressFault);
-    reasons.push(...this.#paths?.warnings() ?? [], ...this.#tables?.notes() ?? []);
-    if (this.#kernel) reasons.push(...endpointFaults({ kernel: this.#kernel, state: this.#state }));
-    return { ok: true, reasons: ["ready", ...reasons.map((r) => `warning: ${r}`)] };
+    return readiness({
+      waiting: this.#waiting,
+      agent: this.#agent?.report(),
+      faults: tables ? [tables] : [],
+      warnings: () => [
+        ...this.#bgp?.warnings() ?? [],
+        ...this.#addressFault ? [this.#addressFault] : [],
+        ...this.#paths?.warnings() ?? [],
+        ...this.#tables?.notes() ?? [],
+        ...this.#kernel ? endpointFaults({ kernel: this.#kernel, state: this.#state }) : [],
+      ],
+    });
   }
 
   #declareMetrics(): void {

@@ -6,7 +6,10 @@
  *
  *     list -> delete…, put…, synced -> watch -> put, delete, … -> unavailable -> list -> …
  *
- * Between `unavailable` and the next `synced` the follower keeps what it knows: fail static.
+ * Between `unavailable` and the next `synced` the follower keeps what it knows: fail static. Whatever
+ * the store says, it is told and tried again: what cannot be read today (a proxy's page in place of an
+ * answer, a certificate that is being exchanged) may be read in a minute, and nobody begins a follower
+ * anew that has ended.
  */
 
 import { type Clock, sleep, systemClock } from "./clock.ts";
@@ -49,7 +52,7 @@ class HandlerFailure {
 
 /**
  * Follows all keys that begin with the prefix. Resolves when the signal is aborted; rejects only with
- * what a handler threw, or a StoreError "invalid", which no repetition mends.
+ * what a handler threw.
  */
 export async function follow<T = unknown>(
   store: Store,
@@ -70,19 +73,29 @@ export async function follow<T = unknown>(
     } catch (error) {
       if (signal?.aborted && !(error instanceof HandlerFailure)) return;
       if (error instanceof HandlerFailure) throw error.error;
-      if (!(error instanceof StoreError) || error.kind === "invalid") throw error;
+      const failure = asStoreError(error, prefix);
       // Of another past: a revision that we know may stand for another value now.
-      if (error.restored) { for (const key of told.keys()) told.set(key, ""); }
+      if (failure.restored) { for (const key of told.keys()) told.set(key, ""); }
       if (clock.monotonicMs() - began >= LASTED_MS) failures = 0;
-      if (error.kind !== "compacted") await handled(() => handlers.unavailable?.(error));
+      if (failure.kind !== "compacted") await handled(() => handlers.unavailable?.(failure));
       // The first relist after a compaction is what the store asks for, and waits for nothing.
-      if (error.kind !== "compacted" || failures > 0) {
+      if (failure.kind !== "compacted" || failures > 0) {
         const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 20));
         await sleep(clock, longest * (0.5 + random() / 2), signal);
       }
       failures++;
     }
   }
+}
+
+/** What a driver throws that is no StoreError: it could not make sense of what it was answered. */
+function asStoreError(error: unknown, prefix: string): StoreError {
+  if (error instanceof StoreError) return error;
+  const why = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return new StoreError(
+    "unavailable",
+    `what the store answers for ${prefix} cannot be used: ${why}`,
+  );
 }
 
 /** Tells the difference between the store and what was told before. */

@@ -28,6 +28,11 @@ export interface Fault {
   delay?: number;
   /** Answered instead of doing the work. */
   status?: number;
+  /**
+   * Answered instead of doing the work, as it is, with `status` or 200: what a proxy says in the
+   * server's place.
+   */
+  text?: string;
   /** Seconds, with status 429 or 503. */
   retryAfter?: number;
   /** Breaks the connection before the work, or after it in place of the answer. */

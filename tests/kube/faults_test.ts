@@ -32,6 +32,18 @@ Deno.test("429 has Retry-After, 500 and 503 are Status objects, and a fault wear
   assert.equal((await kube.call("GET", MAPS)).status, 200);
 });
 
+Deno.test("a text is answered as it is, and nothing is done", async () => {
+  await using kube = await startKube();
+  using client = kube.clientOf({ token: kube.adminToken });
+  kube.faults.add({ match: (c) => c.verb === "create", text: `{"half`, times: 1 });
+  const { status, body } = await client.call("POST", MAPS, map("a"));
+  assert.deepEqual([status, body], [200, `{"half`]);
+  assert.equal(namesOf(kube), "");
+  kube.faults.add({ text: "{}", status: 404, times: 1 });
+  assert.equal((await client.call("GET", MAPS)).status, 404);
+  await made(kube, "a");
+});
+
 Deno.test("a delay comes before the work", async () => {
   await using kube = await startKube();
   kube.faults.add({ match: (c) => c.verb === "create", delay: 300, times: 1 });

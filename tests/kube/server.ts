@@ -97,6 +97,7 @@ export class Server {
     const body = await this.#body(request);
     const fault = this.faults.take(call);
     if (fault) await this.#suffer(fault, peer);
+    if (fault?.text !== undefined) return new Response(fault.text, { status: fault.status });
     const user = this.who.identify(request.headers.get("authorization"), peer.user);
     call.user = user.name;
     const accept = request.headers.get("accept") ?? "*/*";
@@ -118,7 +119,7 @@ export class Server {
       peer.drop();
       throw internal("the connection was dropped");
     }
-    if (fault.status !== undefined) throw faultError(fault);
+    if (fault.status !== undefined && fault.text === undefined) throw faultError(fault);
   }
 
   async #body(request: Request): Promise<string> {

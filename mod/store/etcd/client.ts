@@ -22,6 +22,7 @@
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import type { EtcdLocation } from "../location.ts";
 import { compareRevisions, type Revision, StoreError } from "../store.ts";
+import { strangeness } from "./answer.ts";
 import { EtcdFailure, failureOfAnswer, failureOfFetch } from "./failure.ts";
 import { encodeText, type Header } from "./gateway.ts";
 import { httpClient, readTls, type TlsTexts } from "./tls.ts";
@@ -204,7 +205,7 @@ export class EtcdClient {
           this.forgetToken();
           continue;
         }
-        if (error.kind === "tls" && await this.#renewTls()) continue;
+        if (error.kind === "tls" && await this.#renewTls(error)) continue;
         if (error.kind !== "member" && error.kind !== "tls") throw error;
         this.failed(member, error);
         tried.set(member, error);
@@ -376,9 +377,11 @@ export class EtcdClient {
     const began = this.clock.monotonicMs();
     return await this.#exchange(member, path, body, headers, limitMs, async (response) => {
       const text = await response.text(), answer = parsed(text);
-      if (!response.ok || answer === undefined || answer.error !== undefined) {
+      if (!response.ok || answer?.error !== undefined) {
         throw await this.#refusal(member, response.status, answer, text);
       }
+      const strange = strangeness(path, answer);
+      if (strange) throw notEtcd(strange, text);
       member.heardMs = this.clock.monotonicMs();
       this.#slowMs = Math.min(SLOWEST_MS, Math.max(member.heardMs - began, this.#slowMs / 2));
       return answer as T;
@@ -396,15 +399,22 @@ export class EtcdClient {
   ): Promise<T> {
     const request = this.#begin(limitMs);
     try {
-      return await take(
-        await fetch(member.url + path, {
-          method: "POST",
-          headers,
-          body: JSON.stringify(body),
-          client: await this.#client(),
-          signal: request.signal,
-        }),
-      );
+      const response = await fetch(member.url + path, {
+        method: "POST",
+        headers,
+        body: JSON.stringify(body),
+        client: await this.#client(),
+        // Another place that we were not given may be another cluster.
+        redirect: "manual",
+        signal: request.signal,
+      });
+      if (response.status >= 300 && response.status < 400) {
+        await response.body?.cancel();
+        const to = response.headers.get("location") ?? "nowhere";
+        const told = `it points to ${to} (HTTP status ${response.status})`;
+        throw new EtcdFailure("member", `${told}; name the endpoints of the etcd itself`);
+      }
+      return await take(response);
     } catch (error) {
       throw this.#explained(error, request.late, limitMs);
     } finally {
@@ -527,15 +537,29 @@ export class EtcdClient {
     return this.#http ??= httpClient(tls);
   }
 
-  /** Whether certificates on disk are others than those that failed; they are used from now on. */
-  async #renewTls(): Promise<boolean> {
-    const tls = await readTls(this.#location.tls);
-    const { ca, cert, key } = this.#tls;
-    if (tls.ca === ca && tls.cert === cert && tls.key === key) return false;
-    const old = this.#http;
+  /**
+   * Whether certificates on disk are others than those that failed; they are used from now on. Where
+   * they cannot be used (they are just being exchanged) we stay with those that we have, and say so.
+   */
+  async #renewTls(failure: EtcdFailure): Promise<boolean> {
+    let tls: TlsTexts, http: Deno.HttpClient;
+    try {
+      tls = await readTls(this.#location.tls);
+      const { ca, cert, key } = this.#tls;
+      if (tls.ca === ca && tls.cert === cert && tls.key === key) return false;
+      http = httpClient(tls);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      failure.message += `; and ${error.message}`;
+      return false;
+    }
+    if (this.#closed) {
+      http.close();
+      throw this.#closed;
+    }
+    this.#http?.close();
     this.#tls = tls;
-    this.#http = httpClient(tls);
-    old?.close();
+    this.#http = http;
     return true;
   }
 
@@ -584,6 +608,17 @@ function parsed(text: string): Record<string, any> | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** What answers is no etcd, or its answer was cut off: as if it had not answered. */
+function notEtcd(strange: string, text: string): EtcdFailure {
+  const begin = text.slice(0, 40).replace(/\s+/g, " ").trim();
+  const told = begin === "" ? "it is empty" : `it begins with ${JSON.stringify(begin)}`;
+  return new EtcdFailure(
+    "member",
+    `its answer is no etcd's: ${strange} (${told}); is that an etcd, or a proxy before one?`,
+    true,
+  );
 }
 
 function messageOf(answer: Record<string, any> | undefined): string {

@@ -99,7 +99,11 @@ export class EtcdStore implements Store {
       what: "opening",
       once: true,
     });
-    const [now, old] = responses!.map((one) => Number(one.response_range?.count ?? 0));
+    if (responses?.length !== 2) {
+      const where = this.#client.where;
+      throw new StoreError("unavailable", `etcd at ${where}: it answers half of what it was asked`);
+    }
+    const [now, old] = responses.map((one) => Number(one.response_range?.count ?? 0));
     if (now === 0 && old > 0) {
       throw new StoreError(
         "denied",

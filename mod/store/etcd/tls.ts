@@ -2,6 +2,7 @@
 
 import type { Pem, TlsFiles } from "../location.ts";
 import { StoreError } from "../store.ts";
+import { pairFault } from "../tls_pair.ts";
 
 export interface TlsTexts {
   readonly ca?: string;
@@ -9,13 +10,21 @@ export interface TlsTexts {
   readonly key?: string;
 }
 
-/** Reads what is in files; StoreError "denied" names the file that cannot be used. */
+/** Reads what is in files; StoreError "denied" names what cannot be used. */
 export async function readTls(files: TlsFiles): Promise<TlsTexts> {
   const [ca, cert, key] = await Promise.all([
     read(files.ca, "the CA certificate"),
     read(files.cert, "the client certificate"),
     read(files.key, "the client key"),
   ]);
+  const fault = cert && key && pairFault(cert, key);
+  if (fault) {
+    const of = [files.cert, files.key].map((pem) => pem && "file" in pem ? pem.file : "text");
+    throw new StoreError(
+      "denied",
+      `the client certificate (${of[0]}) and key (${of[1]}) for etcd cannot be used: ${fault}`,
+    );
+  }
   return { ca, cert, key };
 }
 
@@ -37,7 +46,10 @@ async function read(pem: Pem | undefined, what: string): Promise<string | undefi
   return text;
 }
 
-/** A client for these certificates; StoreError "denied" where they are none. */
+/**
+ * A client for these certificates, which `readTls` has looked at; StoreError "denied" where the
+ * authority's is none.
+ */
 export function httpClient(texts: TlsTexts): Deno.HttpClient {
   const { ca, cert, key } = texts;
   // HTTP/1.1: a put costs a third less than over HTTP/2, and each watch has a connection of its own.

@@ -23,6 +23,7 @@
 
 import { sleep } from "../clock.ts";
 import { compareRevisions, StoreError, type WatchEvent } from "../store.ts";
+import { watchStrangeness } from "./answer.ts";
 import type { Anchor, EtcdClient, Member } from "./client.ts";
 import { EtcdFailure, failureOfAnswer, toStoreError } from "./failure.ts";
 import {
@@ -173,7 +174,11 @@ class RangeWatch<T> {
   }
 
   #responseOf(line: WatchLine): WatchResponse {
-    if (line.result) return line.result;
+    if (line?.error === undefined) {
+      const strange = watchStrangeness(line?.result);
+      if (!strange) return line.result!;
+      throw new EtcdFailure("member", `it sends a watch that is no etcd's: ${strange}`);
+    }
     const error = line.error ?? {};
     const { http_code = 500, grpc_code = 0, message = "" } = error;
     throw failureOfAnswer(http_code, grpc_code, message);

@@ -1,16 +1,24 @@
 /**
  * The calls of the Kubernetes API that the driver needs, on one connection: read, list by pages, write,
- * watch. Reads are tried again while the server is away or asks for patience. A write is tried again
+ * watch. What is answered is looked at before it is believed (`answer.ts`); an answer that cannot be
+ * the API's (a proxy's page, a 404 for a kind that the API says it serves) is none. Reads are tried again while the server is away or asks for patience. A write is tried again
  * only where it surely was not carried out (not connected, 429); else its caller hears "unavailable"
  * and must look. Numbers beyond 2^53 stay exact where a resource says that it has such.
  */
 
 import type { Clock } from "../clock.ts";
-import { parseJson, printJson } from "../json.ts";
-import type { Json } from "../store.ts";
-import { type Call, type Connection, statusError } from "./connection.ts";
+import { printJson } from "../json.ts";
+import {
+  readEvent,
+  readGroups,
+  readList,
+  readObject,
+  readResources,
+  readStatus,
+} from "./answer.ts";
+import type { Call, Connection } from "./connection.ts";
+import { ApiError, objectOf, Unreachable } from "./failure.ts";
 import { Backoff } from "./pace.ts";
-import { ApiError, type Request, Unreachable } from "./failure.ts";
 
 export type Fields = { [member: string]: any };
 
@@ -54,6 +62,8 @@ export interface Narrowing {
 export interface Page {
   readonly items: KubeObject[];
   readonly resourceVersion: string;
+  /** Asks for the next page; "" where this is the last. */
+  readonly continue: string;
 }
 
 export type KubeEvent =
@@ -73,7 +83,7 @@ export class KubernetesApi {
   async get(resource: KubeResource, name: string, namespace?: string) {
     const call = this.#call("GET", resource, "get", { name, namespace });
     try {
-      return await this.#object(resource, call, true);
+      return await this.#retry(resource, call, true, readObject);
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) return undefined;
       throw error;
@@ -103,10 +113,9 @@ export class KubernetesApi {
       };
       const { namespace } = narrowing;
       const call = this.#call("GET", resource, "list", { namespace, query });
-      const list = parse(resource, await this.#retry(call, true)) as Fields;
-      const { metadata } = list;
-      yield { items: list.items ?? [], resourceVersion: String(metadata?.resourceVersion ?? "") };
-      token = metadata?.continue ?? "";
+      const page = await this.#retry(resource, call, true, readList);
+      yield page;
+      token = page.continue;
     } while (token !== "");
   }
 
@@ -122,14 +131,14 @@ export class KubernetesApi {
     const { namespace, name } = body.metadata;
     const call = this.#call("POST", resource, "create", { namespace });
     const request = { ...call.request, name };
-    return this.#object(resource, { ...call, request, body: printJson(body) }, false);
+    return this.#retry(resource, { ...call, request, body: printJson(body) }, false, readObject);
   }
 
   /** Writes the whole object at the resourceVersion in it. */
   replace(resource: KubeResource, body: KubeObject, subresource?: string): Promise<KubeObject> {
     const { namespace, name } = body.metadata;
     const call = this.#call("PUT", resource, "update", { namespace, name, subresource });
-    return this.#object(resource, { ...call, body: printJson(body) }, false);
+    return this.#retry(resource, { ...call, body: printJson(body) }, false, readObject);
   }
 
   /** RFC 7386; with metadata.resourceVersion in the patch it is a compare-and-swap. */
@@ -142,7 +151,8 @@ export class KubernetesApi {
   ): Promise<KubeObject> {
     const call = this.#call("PATCH", resource, "patch", { namespace, name, subresource });
     const contentType = "application/merge-patch+json";
-    return this.#object(resource, { ...call, body: printJson(patch), contentType }, false);
+    const body = printJson(patch);
+    return this.#retry(resource, { ...call, body, contentType }, false, readObject);
   }
 
   /** What the server says of the deletion: a Status, or the object. */
@@ -154,23 +164,35 @@ export class KubernetesApi {
   ): Promise<Fields> {
     const call = this.#call("DELETE", resource, "delete", { namespace, name });
     const body = printJson({ apiVersion: "v1", kind: "DeleteOptions", preconditions });
-    return parse(resource, await this.#retry({ ...call, body }, false)) as Fields;
+    return await this.#retry(resource, { ...call, body }, false, readStatus);
   }
 
-  /** Whether the server has the resource: its discovery document, which all who log in may read. */
+  /**
+   * Whether the server has the resource, by its discovery documents, which all who log in may read. A
+   * 404 for that of the group counts only where the list of all groups does not name it: it is the same
+   * 404 that a proxy gives for everything while what is behind it is away.
+   */
   async isServed(resource: KubeResource): Promise<boolean> {
-    const call: Call = {
-      method: "GET",
-      path: root(resource),
-      request: { verb: "discover", group: resource.group, resource: resource.plural },
+    const { group, version, plural } = resource;
+    const request = { verb: "discover", group, resource: plural };
+    const read = async (path: string, as: typeof readResources | typeof readGroups) => {
+      try {
+        return await this.#retry(resource, { method: "GET", path, request }, true, as);
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 404) return undefined;
+        throw error;
+      }
     };
-    try {
-      const list = JSON.parse(await this.#retry(call, true));
-      return (list.resources ?? []).some((one: Fields) => one.name === resource.plural);
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 404) return false;
-      throw error;
-    }
+    const own = root(resource);
+    const resources = await read(own, readResources);
+    if (resources) return resources.includes(plural);
+    const groups = group === "" ? undefined : await read("/apis", readGroups);
+    if (groups && !groups.includes(`${group}/${version}`)) return false;
+    const strange = groups ? `${own}, which it names itself` : group === "" ? own : "/apis";
+    throw new Unreachable(
+      `it answers 404 for ${strange}; is something between us that answers in its place?`,
+      true,
+    );
   }
 
   /**
@@ -195,7 +217,10 @@ export class KubernetesApi {
       fieldSelector,
     };
     const call = this.#call("GET", resource, "watch", { namespace, query });
-    const reader = await this.connection.stream({ ...call, signal });
+    const reader = await this.connection.stream({ ...call, signal })
+      .catch(async (error) => {
+        throw await this.#meant(resource, call, error);
+      });
     let silent = false;
     const end = () => void reader.cancel().catch(() => {});
     signal.addEventListener("abort", end);
@@ -219,7 +244,7 @@ export class KubernetesApi {
         }
         if (chunk.done || signal.aborted) break;
         for (const line of lines.push(chunk.value)) {
-          yield readEvent(resource, line, call.request);
+          yield readEvent(line, resource, call.request);
           if (signal.aborted) return;
         }
       }
@@ -260,24 +285,45 @@ export class KubernetesApi {
     return { method, path: parts.join("/") + (search.size > 0 ? `?${search}` : ""), request };
   }
 
-  async #object(resource: KubeResource, call: Call, read: boolean): Promise<KubeObject> {
-    return parse(resource, await this.#retry(call, read)) as unknown as KubeObject;
-  }
-
-  async #retry(call: Call, read: boolean): Promise<string> {
+  async #retry<T>(
+    resource: KubeResource,
+    call: Call,
+    read: boolean,
+    take: (text: string, resource: KubeResource, request: Call["request"]) => T,
+  ): Promise<T> {
     const { connection, clock } = this;
     const until = clock.monotonicMs() + connection.timing.patienceMs;
     const backoff = new Backoff(clock);
     for (;;) {
       try {
-        return await connection.text(call);
-      } catch (error) {
+        return take(await connection.text(call), resource, call.request);
+      } catch (thrown) {
+        const error = await this.#meant(resource, call, thrown);
         if (connection.closed || !mayRepeat(error, read)) throw error;
         const asked = error instanceof ApiError ? error.retryAfterMs ?? 0 : 0;
         if (clock.monotonicMs() + asked >= until) throw error;
         await backoff.pause(asked);
       }
     }
+  }
+
+  /**
+   * A 404 for a whole kind is believed where discovery says the same: taken for "no objects", it would
+   * take policies out of the kernel. Else it is as if nobody had answered.
+   */
+  async #meant(resource: KubeResource, call: Call, error: unknown): Promise<unknown> {
+    const { verb } = call.request;
+    if (!(error instanceof ApiError) || error.status !== 404 || verb === "discover") return error;
+    if (!error.isUnserved && verb !== "list" && verb !== "watch") return error;
+    try {
+      if (!await this.isServed(resource)) return error;
+    } catch (failure) {
+      return failure;
+    }
+    return new Unreachable(
+      `it answers 404 to ${verb} ${objectOf(call.request)}, a kind that it says it serves`,
+      true,
+    );
   }
 }
 
@@ -291,24 +337,6 @@ function mayRepeat(error: unknown, read: boolean): boolean {
 /** `/api/v1`, `/apis/crd.projectcalico.org/v1`. */
 function root({ group, version }: KubeResource): string {
   return group === "" ? `/api/${version}` : `/apis/${group}/${version}`;
-}
-
-function parse(resource: KubeResource, text: string): Json {
-  return resource.exact ? parseJson(text) : JSON.parse(text);
-}
-
-function readEvent(resource: KubeResource, line: string, request: Request): KubeEvent {
-  const { type, object } = parse(resource, line) as unknown as { type: string; object: Fields };
-  switch (type) {
-    case "ADDED":
-    case "MODIFIED":
-    case "DELETED":
-      return { type, object: object as KubeObject };
-    case "BOOKMARK":
-      return { type, resourceVersion: String(object?.metadata?.resourceVersion ?? "") };
-    default:
-      throw statusError(Number(object?.code) || 500, JSON.stringify(object), request);
-  }
 }
 
 /** Cuts a stream of bytes into lines; a line may be megabytes, in many pieces. */

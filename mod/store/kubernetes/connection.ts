@@ -4,7 +4,9 @@
  * Files are read again when they are older than a minute, because the kubelet exchanges a projected
  * token long before it expires, and tools exchange certificates; a 401 reads the token at once. Other
  * certificates, and an answer that did not come in time, make a new pool: a connection whose other end
- * has gone without a word would otherwise be waited for by all that share it.
+ * has gone without a word would otherwise be waited for by all that share it. Files that cannot be used
+ * (half exchanged: an empty file, a key that is not yet that of the certificate) change nothing, and are
+ * looked at again soon.
  *
  * Watches share one connection of HTTP/2, as with client-go: a node has thirty of them. Calls go over a
  * few connections of HTTP/1.1, because Deno writes head and body of an HTTP/2 request one after the
@@ -13,6 +15,7 @@
 
 import type { Clock } from "../clock.ts";
 import { StoreError } from "../store.ts";
+import { pairFault } from "../tls_pair.ts";
 import type { Surroundings } from "./cluster.ts";
 import type { Pem, Timing } from "./config.ts";
 import { ApiError, explainFetch, type Request, Unreachable } from "./failure.ts";
@@ -37,6 +40,13 @@ interface Limit {
   late: boolean;
 }
 
+/** What the files held. */
+interface Pems {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
 interface Pool {
   readonly calls: Deno.HttpClient;
   readonly streams: Deno.HttpClient;
@@ -44,9 +54,15 @@ interface Pool {
   readonly pems: string;
 }
 
+/** Milliseconds after which files that could not be used are read again. */
+const MIXED_MS = 5000;
+
 export class Connection {
   #pool: Promise<Pool> | undefined;
   #checkedMs = -Infinity;
+  #good: Pems | undefined;
+  /** What was told last. */
+  #trouble = "";
   #token: { readonly text: string; readonly readMs: number } | undefined;
   readonly #active = new Set<AbortController>();
   readonly #turns: Turns;
@@ -57,6 +73,8 @@ export class Connection {
     readonly around: Surroundings,
     readonly timing: Timing,
     readonly clock: Clock,
+    /** Hears what is wrong and does not keep us from going on. */
+    readonly onTrouble: (message: string) => void = () => {},
   ) {
     this.#turns = new Turns(clock);
     if (access.insecure && access.server.startsWith("https:")) {
@@ -226,20 +244,18 @@ export class Connection {
     const stale = this.#pool && hasFiles(this.access) &&
       now - this.#checkedMs >= this.timing.tokenMs;
     if (stale) {
-      this.#checkedMs = now;
       const [pool, pems] = await Promise.all([this.#pool!.catch(() => undefined), this.#pems()]);
       if (pool?.pems !== JSON.stringify(pems)) this.#drop();
     }
-    this.#pool ??= this.#open(now).catch((error) => {
+    this.#pool ??= this.#open().catch((error) => {
       this.#pool = undefined;
       throw error;
     });
     return await this.#pool;
   }
 
-  async #open(now: number): Promise<Pool> {
+  async #open(): Promise<Pool> {
     const pems = await this.#pems();
-    this.#checkedMs = now;
     const { ca, cert, key } = pems;
     try {
       const tls = { ...(ca && { caCerts: [ca] }), ...(cert && key && { cert, key }) };
@@ -256,9 +272,35 @@ export class Connection {
     }
   }
 
-  async #pems(): Promise<{ ca?: string; cert?: string; key?: string }> {
+  /** Those of the files, or, where these cannot be used now, those that we had. */
+  async #pems(): Promise<Pems> {
+    const now = this.clock.monotonicMs();
+    this.#checkedMs = now;
+    try {
+      this.#good = await this.#readPems();
+      this.#trouble = "";
+    } catch (error) {
+      if (!this.#good || !(error instanceof StoreError)) throw error;
+      const { tokenMs } = this.timing;
+      this.#checkedMs = now - tokenMs + Math.min(MIXED_MS, tokenMs);
+      if (this.#trouble !== error.message) {
+        this.onTrouble(`${error.message}; what was there before stays in use`);
+      }
+      this.#trouble = error.message;
+    }
+    return this.#good;
+  }
+
+  async #readPems(): Promise<Pems> {
     const { ca, cert, key } = this.access;
     const [a, c, k] = await Promise.all([ca, cert, key].map((pem) => this.#pem(pem)));
+    const fault = c && k && pairFault(c, k);
+    if (fault) {
+      throw new StoreError(
+        "invalid",
+        `the client certificate and key of ${this.access.origin} cannot be used: ${fault}`,
+      );
+    }
     return { ca: a, cert: c, key: k };
   }
 

@@ -4,7 +4,7 @@
  */
 import { type KeyKind, parseResourceKey, resourcePrefix } from "../../model/keys.ts";
 import type { Kind } from "../../model/kind.ts";
-import { printJson } from "../json.ts";
+import { isJsonObject, printJson } from "../json.ts";
 import { StoreError } from "../store.ts";
 import type { KubeObject, KubeResource, KubernetesApi } from "./api.ts";
 import { readMetadata, type V3Metadata, writeMetadata } from "./metadata.ts";
@@ -48,7 +48,30 @@ export function writeCrd(
     kind,
     metadata: { ...written, ...(resourceVersion && { resourceVersion }) },
     ...rest,
+    ...(isJsonObject(rest.spec) && { spec: withoutEmptySides(rest.spec) }),
   };
+}
+
+/**
+ * A rule's source or destination that says nothing is not written, as Calico does here; in etcd it
+ * writes an empty object for it.
+ */
+function withoutEmptySides(spec: Record<string, unknown>): Record<string, unknown> {
+  const result = { ...spec };
+  for (const direction of ["ingress", "egress"]) {
+    const rules = spec[direction];
+    if (!Array.isArray(rules)) continue;
+    result[direction] = rules.map((rule) => {
+      if (!isJsonObject(rule)) return rule;
+      return Object.fromEntries(
+        Object.entries(rule).filter(([name, side]) =>
+          !["source", "destination"].includes(name) || !isJsonObject(side) ||
+          Object.keys(side).length > 0
+        ),
+      );
+    });
+  }
+  return result;
 }
 
 export function crdSource(kind: KeyKind & Pick<Kind, "kind">): Source {

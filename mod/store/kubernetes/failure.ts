@@ -7,7 +7,8 @@
  *     404  notFound      (a read: undefined); a kind that is not served: its CRD is missing
  *     409  exists, conflict
  *     410  compacted     also a resourceVersion that lies in the future: the cluster was restored
- *     400, 413, 422  invalid
+ *     400, 405, 413, 415, 422  invalid: a write. We ask for nothing that could not be read: where a
+ *                    read is answered so, something between us is not in order; unavailable
  *     429, 5xx       unavailable
  */
 
@@ -32,6 +33,12 @@ export class ApiError extends Error {
   get isUnserved(): boolean {
     return this.status === 404 && this.reason !== "NotFound" ||
       this.status === 404 && /could not find the requested resource/.test(this.message);
+  }
+
+  /** Asked again, a read may succeed. */
+  get isPassing(): boolean {
+    const { status } = this;
+    return status !== 401 && status !== 403 && status !== 404 && status !== 410 && !this.isFuture;
   }
 
   get isFuture(): boolean {
@@ -64,6 +71,8 @@ export function objectOf({ group, resource, namespace, name }: Request): string 
   return `${kind}${name ? ` "${name}"` : ""}${namespace ? ` in namespace "${namespace}"` : ""}`;
 }
 
+const READS: ReadonlySet<string> = new Set(["get", "list", "watch", "discover"]);
+
 /** The StoreError for what an operation met; other errors (bugs) as they are. */
 export function storeError(error: unknown, server: string, key?: string): unknown {
   if (error instanceof Unreachable) {
@@ -91,9 +100,10 @@ export function storeError(error: unknown, server: string, key?: string): unknow
     );
   }
   if (error.isUnserved) {
+    const { resource, group } = request;
     return new StoreError(
       "invalid",
-      `the Kubernetes API ${server} does not serve ${request.resource}.${request.group}: its ` +
+      `the Kubernetes API ${server} does not serve ${resource}${group && `.${group}`}: its ` +
         "CustomResourceDefinition is missing; install Calico's CRDs",
       key,
     );
@@ -113,7 +123,7 @@ export function storeError(error: unknown, server: string, key?: string): unknow
       key,
     );
   }
-  if (status === 400 || status === 413 || status === 415 || status === 422 || status === 405) {
+  if ([400, 405, 413, 415, 422].includes(status) && !READS.has(request.verb)) {
     return new StoreError(
       "invalid",
       `the Kubernetes API ${server} refuses to ${what}: ${message}`,

@@ -113,8 +113,9 @@ async function readPart(
         }
       }
     } catch (error) {
-      if (await missing.note(source, error)) return undefined;
-      throw error;
+      const meant = await missing.meaning(source, error);
+      if (meant === undefined) return undefined;
+      throw meant;
     }
   }
   return revision;
@@ -130,7 +131,8 @@ export async function anyRevision(
     try {
       return await api.revision(cheapest.resource);
     } catch (error) {
-      if (!await missing.note(cheapest, error)) throw error;
+      const meant = await missing.meaning(cheapest, error);
+      if (meant !== undefined) throw meant;
     }
   }
   // Without Calico's CRDs, the namespaces are there.
@@ -159,8 +161,9 @@ export async function checkOneCounter(
     try {
       revision = await api.revision(source.resource);
     } catch (error) {
-      if (await missing.note(source, error)) continue;
-      throw error;
+      const meant = await missing.meaning(source, error);
+      if (meant === undefined) continue;
+      throw meant;
     }
     if (!/^[0-9]+$/.test(revision) || (last && compareRevisions(revision, last.revision) < 0)) {
       throw new StoreError(

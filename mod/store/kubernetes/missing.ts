@@ -2,9 +2,10 @@
  * Kinds that the API server does not serve: a CRD that is not installed (yet), ClusterNetworkPolicy on
  * most clusters. They count as kinds without objects and are asked for again now and then.
  *
- * A server that does not know a kind may also answer 403 where our role does not name it. Whether the
- * kind is served, everybody may read in the discovery document; a kind that is served and forbidden is
- * an error, since a policy that is not seen is a door that stays open.
+ * A server that does not know a kind answers 404, or 403 where our role does not name it. Whether the
+ * kind is served, everybody may read in the discovery document, and that alone counts (`api.ts` asks it
+ * for each 404): a kind that is served, and is forbidden or not found for the moment, is an error, since
+ * a policy that is not seen is a door that stays open.
  */
 import type { Clock } from "../clock.ts";
 import type { KubernetesApi } from "./api.ts";
@@ -26,13 +27,18 @@ export class Missing {
     return false;
   }
 
-  /** Whether an error means that the kind is not served. */
-  async note(source: Source, error: unknown): Promise<boolean> {
-    if (!(error instanceof ApiError)) return false;
-    const missing = error.status === 404 ||
-      (error.status === 403 && !await this.api.isServed(source.resource));
-    if (missing) this.#seenMs.set(source, this.clock.monotonicMs());
-    return missing;
+  /** undefined: the error means that the kind is not served, which is noted. Else what it means. */
+  async meaning(source: Source, error: unknown): Promise<unknown> {
+    if (!(error instanceof ApiError) || (error.status !== 404 && error.status !== 403)) {
+      return error;
+    }
+    try {
+      if (error.status === 403 && await this.api.isServed(source.resource)) return error;
+    } catch (failure) {
+      return failure;
+    }
+    this.#seenMs.set(source, this.clock.monotonicMs());
+    return undefined;
   }
 
   /** Asks whether it is served by now. */

@@ -108,12 +108,13 @@ class KindWatch {
         }
         // The server ends a watch after minutes; one that ends at once must not make us spin.
         if (clock.monotonicMs() - began > 1000) continue;
-      } catch (error) {
+      } catch (thrown) {
         if (signal.aborted) return;
+        const error = await world.missing.meaning(source, thrown);
+        if (signal.aborted) return;
+        if (error === undefined) continue;
         if (error instanceof ApiError) {
-          if (await world.missing.note(source, error)) continue;
-          const passing = error.status === 429 || (error.status >= 500 && !error.isFuture);
-          if (!passing) throw error;
+          if (!error.isPassing) throw error;
           asked = error.retryAfterMs ?? 0;
         } else if (!(error instanceof Unreachable)) throw error;
         failingSince ??= clock.monotonicMs();
