@@ -82,3 +82,36 @@ Deno.test("a datastore that takes no such records is left alone", async () => {
   assert.equal(warned, 0);
   await store.close();
 });
+
+Deno.test("questions are heard again after whatever the store has answered", async () => {
+  const inner = memoryStore();
+  let faults = 3;
+  const store = new Proxy(inner, {
+    get: (target, name) => {
+      if (name === "list") {
+        return (prefix: string) =>
+          faults-- > 0
+            ? Promise.reject([new SyntaxError("<"), new StoreError("invalid", "400")][faults % 2])
+            : target.list(prefix);
+      }
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const questions = new AddressQuestions({
+    store,
+    nodeName: "n1",
+    held: () => Promise.resolve([]),
+    log: silent,
+  });
+  try {
+    questions.start();
+    const asked = await inner.create(questionKey("n1"), ask("net.a"));
+    const answer = async () => (await inner.get<any>(answerKey("n1")))?.value;
+    await until("the answer", async () => (await answer())?.asked === asked);
+    assert(faults < 0);
+  } finally {
+    await questions.stop();
+    await inner.close();
+  }
+});

@@ -5,6 +5,7 @@ import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_e
 import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
 import { memoryStore } from "../store/memory.ts";
 import { ManualClock } from "../store/testing.ts";
+import { StoreError } from "../store/store.ts";
 import { Agent, type AgentParts } from "./agent.ts";
 import { type Failure, Reconciler } from "./reconciler.ts";
 import { ClusterState } from "./state.ts";
@@ -358,4 +359,46 @@ Deno.test("a part of a turn that fails is left alone by events until it is due",
   await pass(10_000, 1000);
   assert.deepEqual(w.agent.report().errors, []);
   await w.end();
+Deno.test("whatever the store throws, the agent follows on, and says for how long it could not", async () => {
+  const inner = memoryStore();
+  let fault: unknown;
+  const told: string[] = [];
+  const store = new Proxy(inner, {
+    get: (target, name) => {
+      if (name === "list") {
+        return (prefix: string) => fault ? Promise.reject(fault) : target.list(prefix);
+      }
+      if (name === "watch") {
+        return async function* (prefix: string, options: { from: string; signal: AbortSignal }) {
+          for await (const event of target.watch(prefix, options)) {
+            yield event;
+            if (fault) throw fault;
+          }
+        };
+      }
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const warn = (_: string, data?: Record<string, unknown>) =>
+    void told.push(String((data?.error as Error)?.message));
+  const w = world({ store, log: { ...silent, warn } });
+  const faults = [
+    new SyntaxError("Unexpected token '<'"),
+    new StoreError("invalid", "no such kind"),
+    "no error at all",
+  ];
+  await soon(() => w.agent.report().ready);
+  for (const [i, one] of faults.entries()) {
+    fault = one;
+    await inner.put(`/calico/x${i}`, {});
+    await soon(() => !w.agent.report().store.ok && w.agent.report().lostMilliseconds > 0);
+    fault = undefined;
+    await soon(() => w.agent.report().store.ok);
+    assert.equal(w.agent.report().lostMilliseconds, 0);
+  }
+  const texts = [/SyntaxError: Unexpected token/, /no such kind/, /no error at all/];
+  for (const text of texts) assert(told.some((one) => text.test(one)), `${text} in ${told}`);
+  await w.end();
+  await inner.close();
 });

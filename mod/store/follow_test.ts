@@ -312,3 +312,30 @@ Deno.test("data that was restored is told anew, broken values are told and left 
     ...["put /d 4", "delete /d", "broken /d overwritten"],
   ]);
 });
+
+Deno.test("no error of the store ends it, whatever it is", async () => {
+  await scene(async ({ inner, faulty, follower, clock }) => {
+    await settle();
+    follower.take();
+    const faults = [
+      new StoreError("invalid", "no such kind"),
+      new StoreError("denied", "no right"),
+      new TypeError("reading 'map'"),
+      "<html>",
+    ];
+    for (const [i, fault] of faults.entries()) {
+      faulty.listing = fault as StoreError;
+      faulty.breakWatches(fault as StoreError);
+      await settle();
+      await clock.advance(1000);
+      await settle();
+      faulty.listing = undefined;
+      await inner.put("/a/k", i);
+      await clock.advance(20_000);
+      await settle();
+      const lines = follower.take();
+      assert.match(lines[0], /unavailable (no such kind|no right|what the store answers for)/);
+      assert.deepEqual(lines.slice(-2), [`put /a/k ${i}`, "synced"]);
+    }
+  });
+});

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { StoreError, type StoreErrorKind } from "../../mod/store/store.ts";
 import { openEtcd } from "../../mod/store/etcd/mod.ts";
+import { follow } from "../../mod/store/follow.ts";
 import { command } from "../cli/harness.ts";
 import { type Certificates, EtcdCluster, makeCertificates } from "./etcd_server.ts";
 
@@ -100,6 +101,16 @@ Deno.test("certificates: both sides must know each other, and each fault is name
         tls: { ...own, key: { file: tls.ca } },
       }),
     );
+    await refused(
+      "denied",
+      /client certificate \(.*\) and key \(.*\) for etcd cannot be used: they do not belong together/,
+      open({ tls: { ...own, key: { file: otherClient.key } } }),
+    );
+    const mixed = await command(["get", "nodes"], {
+      env: { ...cluster.env, ETCD_KEY_FILE: otherClient.key },
+    });
+    assert.equal(mixed.exit, 3);
+    assert.match(mixed.err, /do not belong together/);
     // On the command line all of them are exit code 3.
     const wrong = { ...cluster.env, ETCD_CA_CERT_FILE: tls.otherCa };
     const answer = await command(["get", "ippools"], { env: wrong });
@@ -126,6 +137,13 @@ Deno.test("certificates that are exchanged on disk are taken up", async () => {
       tls: { ca: { file: tls.ca }, cert: { file: cert }, key: { file: key } },
     });
     await refused("denied", /does not accept our client certificate/, store.put("/calico/a", 1));
+    // Half exchanged: the former pair stays, and both is said.
+    await Deno.copyFile(tls.client.cert, cert);
+    await refused(
+      "denied",
+      /does not accept our client certificate.*; and the client certificate \(.*cert\) and key \(.*key\) for etcd cannot be used: they do not belong together/,
+      store.put("/calico/a", 1),
+    );
     await exchange(tls.client);
     await store.put("/calico/a", 1);
     await store.close();
@@ -277,5 +295,124 @@ Deno.test("what is no etcd for us is named: nobody, no gateway, another layout, 
     );
   } finally {
     await http.shutdown();
+  }
+});
+
+Deno.test("what answers in an etcd's place is named, and nothing of it is believed", async () => {
+  const header = { cluster_id: "1", member_id: "1", revision: "7", raft_term: "1" };
+  const answers: [string, RegExp][] = [
+    ["<html>one bad answer</html>", /no JSON object \(it begins with "<html>/],
+    ["", /no JSON object \(it is empty\)/],
+    ["{}", /without a header/],
+    ["[]", /no JSON object/],
+    ["null", /no JSON object/],
+    [`{"header":{"revision":"7"},"respon`, /no JSON object \(it begins with/],
+    [JSON.stringify({ header: {} }), /without a revision/],
+    [JSON.stringify({ header: { revision: "seven" } }), /without a revision/],
+    [JSON.stringify({ header, responses: {} }), /a list that is none/],
+    [JSON.stringify({ header, responses: [7] }), /an item that is no object/],
+    [JSON.stringify({ header, responses: [] }), /half of what it was asked/],
+  ];
+  let text = "", status = 200;
+  const http = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => {
+    const headers = new Headers();
+    if (status === 302) headers.set("location", "http://127.0.0.1:9/elsewhere");
+    return new Response(text, { status, headers });
+  });
+  const endpoints = [`http://127.0.0.1:${http.addr.port}`];
+  const open = () => openEtcd({ kind: "etcd", endpoints, tls: {} }, { patienceMs: 300 });
+  try {
+    for (const [answer, words] of answers) {
+      text = answer;
+      await refused("unavailable", words, open());
+    }
+    text = JSON.stringify({ header, kvs: [{ key: "!", mod_revision: "7" }] });
+    const location = { kind: "etcd" as const, endpoints, tls: {} };
+    const store = await openEtcd(location, { lazily: true, patienceMs: 300 });
+    await refused("unavailable", /is not base64/, store.list("/"));
+    text = JSON.stringify({ header, kvs: [{ key: btoa("/calico/a"), mod_revision: 7 }] });
+    await refused("unavailable", /a key without its revision/, store.get("/calico/a"));
+    await store.close();
+    status = 302;
+    await refused(
+      "unavailable",
+      /etcd at http:\S+: it points to http:\/\/127\.0\.0\.1:9\/elsewhere \(HTTP status 302\); name the endpoints/,
+      open(),
+    );
+    [text, status] = ["{}", 200];
+    const env = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: endpoints[0] };
+    const said = await command(["get", "ippools"], { env });
+    assert.equal(said.exit, 3, said.err);
+    assert.equal(said.err.trim().split("\n").length, 1, said.err);
+  } finally {
+    await http.shutdown();
+  }
+});
+
+Deno.test("a follower goes on after an etcd's place was taken by something else", async () => {
+  const cluster = await EtcdCluster.start();
+  const own = cluster.endpoints[0];
+  let fault: { path: RegExp; text: string; status?: number } | undefined;
+  const open = new Set<() => void>();
+  const proxy = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+    const { pathname } = new URL(request.url);
+    const body = await request.text();
+    if (fault?.path.test(pathname)) return new Response(fault.text, { status: fault.status });
+    const answer = await fetch(own + pathname, { method: "POST", body });
+    const through = new TransformStream<Uint8Array, Uint8Array>({
+      start: (controller) => void open.add(() => controller.terminate()),
+    });
+    answer.body!.pipeTo(through.writable).catch(() => {}); // it was cut off
+    return new Response(through.readable, { status: answer.status });
+  });
+  const endpoints = [`http://127.0.0.1:${proxy.addr.port}`];
+  const store = await openEtcd({ kind: "etcd", endpoints, tls: {} }, { patienceMs: 200 });
+  const direct = await cluster.open();
+  const seen = new Set<string>(), told: string[] = [];
+  const abort = new AbortController();
+  const following = follow(store, "/calico/", {
+    put: ({ key }) => void seen.add(key),
+    delete: (key) => void told.push(`delete ${key}`),
+    unavailable: ({ message }) => void told.push(message),
+  }, { signal: abort.signal });
+  const until = async (what: string, isSo: () => boolean) => {
+    for (let i = 0; i < 3000; i++) {
+      if (isSo()) return;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    assert.fail(`${what}: ${told.join("; ")}`);
+  };
+  const texts = ["<html>", "{}\n", "[]\n", "null\n", `{"result":{"events":[{"kv":{}}]}}\n`];
+  const faults: NonNullable<typeof fault>[] = [
+    ...texts.map((text) => ({ path: /watch/, text })),
+    ...texts.map((text) => ({ path: /./, text })),
+    ...[400, 404, 405].map((status) => ({ path: /./, text: "no", status })),
+    { path: /./, status: 400, text: JSON.stringify({ error: "bad", message: "bad", code: 3 }) },
+  ];
+  try {
+    for (const [i, one] of faults.entries()) {
+      const { length } = told;
+      fault = one;
+      await until(`fault ${i} is told`, () => {
+        // One may be about to be opened.
+        for (const cut of open) cut();
+        open.clear();
+        return told.length > length;
+      });
+      fault = undefined;
+      await direct.put(`/calico/k${i}`, i);
+      await until(`k${i} after fault ${i}`, () => seen.has(`/calico/k${i}`));
+      // What comes by the watch makes the next failure a first one.
+      await direct.put(`/calico/w${i}`, i);
+      await until(`w${i} after fault ${i}`, () => seen.has(`/calico/w${i}`));
+    }
+    assert.deepEqual(told.filter((one) => one.startsWith("delete")), []);
+  } finally {
+    abort.abort();
+    await following;
+    await store.close();
+    await direct.close();
+    await cluster.stop();
+    await proxy.shutdown();
   }
 });

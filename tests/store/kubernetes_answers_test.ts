@@ -208,3 +208,64 @@ Deno.test("a 404 counts as no such kind where discovery says so, and nowhere els
     assert((await kube.call("DELETE", path)).status < 300);
     await until("its pools are gone", () => follower.pools.size === 0);
   }));
+
+Deno.test("certificates that are half exchanged are told, and the former pair stays in use", async () => {
+  const kube = await startCalico();
+  const [a, b] = ["a", "b"].map((name) => kube.authority.client(name, ["system:masters"]));
+  const files: Record<string, string> = { "/ca": kube.ca, "/crt": a.certificate, "/key": a.key };
+  const config = {
+    kubeconfigInline: [
+      "current-context: t",
+      `clusters: [{name: t, cluster: {server: "${kube.url}", certificate-authority: /ca}}]`,
+      "users: [{name: t, user: {client-certificate: /crt, client-key: /key}}]",
+      "contexts: [{name: t, context: {cluster: t, user: t}}]",
+    ].join("\n"),
+  };
+  const surroundings = {
+    env: () => undefined,
+    readFile: (path: string) => Promise.resolve(files[path]),
+  };
+  const troubles: string[] = [];
+  const onTrouble = (message: string) => void troubles.push(message);
+  const options = { timing: { ...QUICK, tokenMs: 1 }, surroundings, onTrouble };
+  const store = await openStore(kube, options, config);
+  try {
+    await using follower = new Follower(store);
+    await until("synced", () => follower.syncs > 0);
+    const mixed: [string, string, RegExp][] = [
+      [
+        "/key",
+        b.key,
+        /client certificate and key of context "t".*do not belong together.*stays in/,
+      ],
+      ["/crt", "", /no PEM: the file \/crt.*stays in use/],
+      ["/ca", "", /no PEM: the file \/ca.*stays in use/],
+      ["/ca", "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", /certificate/],
+    ];
+    for (const [i, [file, text, words]] of mixed.entries()) {
+      const before = files[file];
+      files[file] = text;
+      await pause(5);
+      await store.create(`${POOLS}p${i}`, pool(i));
+      assert.match(troubles.at(-1) ?? "none", words);
+      kube.endWatches();
+      await until(`p${i} is told`, () => follower.pools.has(`p${i}`));
+      assert.equal(troubles.length, i + 1, "each is told once");
+      files[file] = before;
+      await pause(5);
+      await store.get(`${POOLS}p0`);
+    }
+    // The whole of the other pair is taken.
+    [files["/crt"], files["/key"]] = [b.certificate, b.key];
+    await pause(5);
+    await store.get(`${POOLS}p0`);
+    assert.equal(kube.server.calls.at(-1)!.user, "b");
+    // Who begins with such a pair is told so, and lives.
+    files["/key"] = a.key;
+    const { message } = await refusal("invalid", openStore(kube, options, config));
+    assert.match(message, /client certificate and key of context "t".*do not belong together/);
+  } finally {
+    await store.close();
+    await kube.close();
+  }
+});

@@ -241,21 +241,41 @@ export class Connection {
   /** The pool; a new one where files that it was made of have changed. */
   async #current(): Promise<Pool> {
     const now = this.clock.monotonicMs();
-    const stale = this.#pool && hasFiles(this.access) &&
-      now - this.#checkedMs >= this.timing.tokenMs;
-    if (stale) {
-      const [pool, pems] = await Promise.all([this.#pool!.catch(() => undefined), this.#pems()]);
-      if (pool?.pems !== JSON.stringify(pems)) this.#drop();
+    const stale = hasFiles(this.access) && now - this.#checkedMs >= this.timing.tokenMs;
+    if (!this.#pool || stale) {
+      this.#checkedMs = now;
+      this.#pool = this.#renewed(this.#pool).catch((error) => {
+        this.#pool = undefined;
+        throw error;
+      });
     }
-    this.#pool ??= this.#open().catch((error) => {
-      this.#pool = undefined;
-      throw error;
-    });
     return await this.#pool;
   }
 
-  async #open(): Promise<Pool> {
-    const pems = await this.#pems();
+  /** Of what the files hold now, or, where that cannot be used, of what they held before. */
+  async #renewed(former: Promise<Pool> | undefined): Promise<Pool> {
+    const old = await former?.catch(() => undefined);
+    try {
+      const pems = await this.#readPems();
+      const same = old?.pems === JSON.stringify(pems);
+      const pool = same ? old : this.#make(pems);
+      if (!same && old) close(old);
+      this.#good = pems;
+      this.#trouble = "";
+      return pool;
+    } catch (error) {
+      if (!this.#good || !(error instanceof StoreError)) throw error;
+      const { tokenMs } = this.timing;
+      this.#checkedMs = this.clock.monotonicMs() - tokenMs + Math.min(MIXED_MS, tokenMs);
+      if (this.#trouble !== error.message) {
+        this.onTrouble(`${error.message}; what was there before stays in use`);
+      }
+      this.#trouble = error.message;
+      return old ?? this.#make(this.#good);
+    }
+  }
+
+  #make(pems: Pems): Pool {
     const { ca, cert, key } = pems;
     try {
       const tls = { ...(ca && { caCerts: [ca] }), ...(cert && key && { cert, key }) };
@@ -270,25 +290,6 @@ export class Connection {
         `the certificates of ${this.access.origin} cannot be used: ${(error as Error).message}`,
       );
     }
-  }
-
-  /** Those of the files, or, where these cannot be used now, those that we had. */
-  async #pems(): Promise<Pems> {
-    const now = this.clock.monotonicMs();
-    this.#checkedMs = now;
-    try {
-      this.#good = await this.#readPems();
-      this.#trouble = "";
-    } catch (error) {
-      if (!this.#good || !(error instanceof StoreError)) throw error;
-      const { tokenMs } = this.timing;
-      this.#checkedMs = now - tokenMs + Math.min(MIXED_MS, tokenMs);
-      if (this.#trouble !== error.message) {
-        this.onTrouble(`${error.message}; what was there before stays in use`);
-      }
-      this.#trouble = error.message;
-    }
-    return this.#good;
   }
 
   async #readPems(): Promise<Pems> {
@@ -322,12 +323,14 @@ export class Connection {
   }
 
   #drop(): void {
-    this.#pool?.then(({ calls, streams }) => {
-      calls.close();
-      streams.close();
-    }, () => {});
+    this.#pool?.then(close, () => {});
     this.#pool = undefined;
   }
+}
+
+function close({ calls, streams }: Pool): void {
+  calls.close();
+  streams.close();
 }
 
 function hasFiles({ ca, cert, key }: Access): boolean {
