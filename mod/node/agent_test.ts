@@ -359,6 +359,8 @@ Deno.test("a part of a turn that fails is left alone by events until it is due",
   await pass(10_000, 1000);
   assert.deepEqual(w.agent.report().errors, []);
   await w.end();
+});
+
 Deno.test("whatever the store throws, the agent follows on, and says for how long it could not", async () => {
   const inner = memoryStore();
   let fault: unknown;

@@ -1,6 +1,6 @@
 /**
- * What every driver of the datastore must do, as one suite: kv, memory, remote and etcd run it,
- * kubernetes will. Import it from a test file and say how to open the driver on data of its own.
+ * What every driver of the datastore must do, as one suite: kv, memory, remote, etcd and
+ * kubernetes run it. Import it from a test file and say how to open the driver on data of its own.
  *
  * The cases lie in `conformance/`, by subject. A case uses the store through its interface alone;
  * what only some drivers have (a connection that breaks, a file that is opened again) is asked for,

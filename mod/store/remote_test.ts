@@ -46,7 +46,7 @@ storeConformance("remote", async () => {
       await served.close();
     },
   };
-}, { has: ["breakConnection"] });
+}, { has: ["breakConnection", "knownOutcome"] });
 
 Deno.test("an error goes over the wire with what it says of a damaged value", () => {
   const error = new StoreError("invalid", "half", "/k", undefined, { damaged: "7" });

@@ -2,6 +2,7 @@
 import { storeConformance } from "../../mod/store/conformance.ts";
 import type { Subject } from "../../mod/store/conformance.ts";
 import { EtcdCluster } from "./etcd_server.ts";
+import { Relay } from "./relay.ts";
 
 let cluster: EtcdCluster | undefined;
 
@@ -16,13 +17,18 @@ Deno.test.afterAll(async () => {
 
 storeConformance("etcd", async (): Promise<Subject> => {
   await cluster!.clear();
-  const store = await cluster!.open();
+  const port = Number(new URL(cluster!.endpoints[0]).port);
+  const local = { transport: "tcp", hostname: "127.0.0.1" } as const;
+  const relay = new Relay({ ...local, port: 0 }, { ...local, port });
+  const store = await cluster!.open({}, { endpoints: [`http://127.0.0.1:${relay.port}`] });
   const opened = [store];
   return {
     store,
     close: async () => {
       for (const one of opened) await one.close();
+      relay.close();
     },
+    breakConnection: (when) => relay.breakConnection(when),
     compact: () => cluster!.compact(),
     reopen: async () => {
       const again = await cluster!.open();
@@ -30,4 +36,4 @@ storeConformance("etcd", async (): Promise<Subject> => {
       return again;
     },
   };
-}, { has: ["reopen"] });
+}, { has: ["reopen", "breakConnection"] });

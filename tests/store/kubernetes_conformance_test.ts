@@ -4,6 +4,7 @@
  */
 import { storeConformance } from "../../mod/store/conformance.ts";
 import { openKubernetes } from "../../mod/store/kubernetes/mod.ts";
+import { Relay } from "./relay.ts";
 import { openStore, REAL, startCalico, Wrapped } from "./kubernetes_harness.ts";
 
 const NO_TTL = "the Kubernetes API has no time to live; Calico stores no such key there";
@@ -24,18 +25,31 @@ async function open() {
     };
   }
   const kube = await startCalico();
-  const store = new Wrapped(await openStore(kube));
+  const local = { transport: "tcp", hostname: "127.0.0.1" } as const;
+  const relay = new Relay({ ...local, port: 0 }, { ...local, port: kube.port });
+  const config = { apiEndpoint: `https://127.0.0.1:${relay.port}` };
+  const opened: Wrapped[] = [];
+  const reopen = async () => {
+    const store = new Wrapped(await openStore(kube, {}, config));
+    opened.push(store);
+    return store;
+  };
   return {
-    store,
+    store: await reopen(),
+    reopen,
+    breakConnection: (when: "now" | "answer") => relay.breakConnection(when),
     compact: () => Promise.resolve(kube.compact()),
     async close() {
-      await store.close();
+      for (const store of opened) await store.close();
+      relay.close();
       await kube.close();
     },
   };
 }
 
 storeConformance("kubernetes", open, {
+  // A real cluster stands behind no relay of ours.
+  has: REAL ? [] : ["reopen", "breakConnection"],
   except: {
     "an entry with a time to live goes away, as a deletion": NO_TTL,
     "keys and values that cannot be held are refused":

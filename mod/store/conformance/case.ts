@@ -27,8 +27,11 @@ export interface Subject {
   reopen?(): Promise<Store>;
 }
 
-/** What only some drivers can do. */
-export type Need = "breakConnection" | "reopen";
+/**
+ * What only some drivers can do. "knownOutcome": a write whose connection broke is found again and
+ * carried out once, so that its outcome is always known.
+ */
+export type Need = "breakConnection" | "reopen" | "knownOutcome";
 
 export interface Case {
   readonly name: string;
@@ -42,7 +45,11 @@ export class Room {
 
   constructor(
     readonly subject: Subject,
-    readonly options: { key?: (name: string) => string; value?: (n: number) => unknown },
+    readonly options: {
+      readonly has?: readonly Need[];
+      readonly key?: (name: string) => string;
+      readonly value?: (n: number) => unknown;
+    },
   ) {}
 
   get store(): Store {

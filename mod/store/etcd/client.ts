@@ -21,6 +21,7 @@
 
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import type { EtcdLocation } from "../location.ts";
+import { sentOnce } from "../once.ts";
 import { compareRevisions, type Revision, StoreError } from "../store.ts";
 import { strangeness } from "./answer.ts";
 import { EtcdFailure, failureOfAnswer, failureOfFetch } from "./failure.ts";
@@ -75,6 +76,9 @@ export interface Anchor {
   readonly revision: Revision;
 }
 
+/** JSON text; a stream is sent once. */
+type Body = string | ReadableStream<Uint8Array>;
+
 const PATIENCE_MS = 10_000;
 /** With several members, how long one may take before another is asked. */
 const TRY_MS = 3000;
@@ -90,7 +94,7 @@ const SLOTS = 32;
 const FIRST_PAUSE_MS = 50, LONGEST_PAUSE_MS = 1000;
 
 /** A key that every user of ours may read: asked for to hear whether a member serves. */
-const SIGN = { key: encodeText("/calico/"), count_only: true };
+const SIGN = { key: encodeText("/calico/"), count_only: true } as const;
 
 export class EtcdClient {
   readonly clock: Clock;
@@ -192,7 +196,7 @@ export class EtcdClient {
         );
         const headers = await this.#headers(member, limit);
         sent = true;
-        return await this.#ask<T>(member, path, body, limit, headers);
+        return await this.#ask<T>(member, path, body, limit, headers, write);
       } catch (thrown) {
         if (!(thrown instanceof EtcdFailure)) throw thrown;
         const error = new EtcdFailure(
@@ -323,7 +327,13 @@ export class EtcdClient {
 
   async #clusterOf(member: Member, limitMs: number): Promise<string> {
     const headers = await this.#headers(member, limitMs);
-    const answer = await this.#post<{ header: Header }>(member, RANGE, SIGN, headers, limitMs);
+    const answer = await this.#post<{ header: Header }>(
+      member,
+      RANGE,
+      JSON.stringify(SIGN),
+      headers,
+      limitMs,
+    );
     return answer.header.cluster_id ?? "";
   }
 
@@ -341,9 +351,17 @@ export class EtcdClient {
     body: unknown,
     limitMs: number,
     headers: HeadersInit,
+    once = false,
   ): Promise<T> {
     const seen = this.#seen;
-    const answer = await this.#post<T & { header?: Header }>(member, path, body, headers, limitMs);
+    const sent = JSON.stringify(body);
+    const answer = await this.#post<T & { header?: Header }>(
+      member,
+      path,
+      once ? sentOnce(sent) : sent,
+      headers,
+      limitMs,
+    );
     if (answer.header) this.note(answer.header, seen);
     return answer;
   }
@@ -370,7 +388,7 @@ export class EtcdClient {
   async #post<T>(
     member: Member,
     path: string,
-    body: unknown,
+    body: Body,
     headers: HeadersInit,
     limitMs: number,
   ): Promise<T> {
@@ -392,7 +410,7 @@ export class EtcdClient {
   async #exchange<T>(
     member: Member,
     path: string,
-    body: unknown,
+    body: Body,
     headers: HeadersInit,
     limitMs: number,
     take: (response: Response) => Promise<T>,
@@ -402,7 +420,7 @@ export class EtcdClient {
       const response = await fetch(member.url + path, {
         method: "POST",
         headers,
-        body: JSON.stringify(body),
+        body,
         client: await this.#client(),
         // Another place that we were not given may be another cluster.
         redirect: "manual",
@@ -434,7 +452,8 @@ export class EtcdClient {
     limitMs: number,
   ): Promise<ReadableStreamDefaultReader<Uint8Array>> {
     const headers = await this.#headers(member, limitMs);
-    return await this.#exchange(member, path, body, headers, limitMs, async (response) => {
+    const text = JSON.stringify(body);
+    return await this.#exchange(member, path, text, headers, limitMs, async (response) => {
       if (response.ok) return response.body!.getReader();
       const text = await response.text();
       throw await this.#refusal(member, response.status, parsed(text), text);
@@ -516,7 +535,7 @@ export class EtcdClient {
       const answer = await this.#post<{ token?: string }>(
         member,
         path,
-        { name, password },
+        JSON.stringify({ name, password }),
         COMMON,
         limitMs,
       );

@@ -14,6 +14,7 @@
  */
 
 import type { Clock } from "../clock.ts";
+import { sentOnce } from "../once.ts";
 import { StoreError } from "../store.ts";
 import { pairFault } from "../tls_pair.ts";
 import type { Surroundings } from "./cluster.ts";
@@ -198,7 +199,7 @@ export class Connection {
           ...(call.body !== undefined &&
             { "content-type": call.contentType ?? "application/json" }),
         },
-        body: call.body,
+        body: call.body === undefined ? undefined : sentOnce(call.body),
         redirect: "manual",
         signal: limit.abort.signal,
       });
