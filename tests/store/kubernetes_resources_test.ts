@@ -7,6 +7,10 @@ import { globalNetworkPolicyKind, networkPolicyKind } from "../../mod/model/netw
 import { nodeKind } from "../../mod/model/node.ts";
 import { profileKind } from "../../mod/model/profile.ts";
 import { calicoNodeStatusKind } from "../../mod/model/calico_node_status.ts";
+import {
+  stagedGlobalNetworkPolicyKind,
+  stagedNetworkPolicyKind,
+} from "../../mod/model/staged_policy.ts";
 import { tierKind } from "../../mod/model/tier.ts";
 import { ResourceError, Resources } from "../../mod/store/resources.ts";
 import type { Kube } from "../kube/kube.ts";
@@ -53,6 +57,37 @@ Deno.test("what kubectl wrote has its defaults when it is read", () =>
     assert.equal(changed.spec.natOutgoing, true);
     assert.equal(changed.metadata.uid, metadata.uid);
     assert.equal(kube.get("crd.projectcalico.org", "ippools", "", "p")!.spec.natOutgoing, true);
+  }));
+
+Deno.test("a rule's side that says nothing is not written, as Calico writes it", () =>
+  on(async (kube, resources) => {
+    const rules = [
+      { action: "Allow", source: {}, destination: { ports: [53] }, protocol: "UDP" },
+      { action: "Deny", source: {}, destination: {} },
+    ];
+    const written = [
+      { action: "Allow", destination: { ports: [53] }, protocol: "UDP" },
+      { action: "Deny" },
+    ];
+    const kinds = [
+      [globalNetworkPolicyKind, undefined],
+      [networkPolicyKind, "default"],
+      [stagedGlobalNetworkPolicyKind, undefined],
+      [stagedNetworkPolicyKind, "default"],
+    ] as const;
+    for (const [kind, namespace] of kinds) {
+      await resources.create(kind as any, {
+        metadata: { name: "p", namespace },
+        spec: { selector: "all()", ingress: rules, egress: rules },
+      } as any);
+      const stored = () => kube.get("crd.projectcalico.org", kind.plural, namespace ?? "", "p")!;
+      assert.deepEqual([stored().spec.ingress, stored().spec.egress], [written, written]);
+      // What was read is written back as it stands there.
+      const { resourceVersion } = stored().metadata;
+      const policy = await resources.mustGet(kind as any, "p", namespace);
+      await resources.update(kind as any, policy as any);
+      assert.equal(stored().metadata.resourceVersion, resourceVersion, kind.plural);
+    }
   }));
 
 Deno.test("policies have their own names, whatever the resource is called", () =>

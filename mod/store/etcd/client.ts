@@ -20,8 +20,9 @@
  */
 
 import { type Clock, sleep, systemClock } from "../clock.ts";
+import { proxyWords } from "../http_client.ts";
 import type { EtcdLocation } from "../location.ts";
-import { sentOnce } from "../once.ts";
+import { type SentOnce, sentOnce } from "../once.ts";
 import { compareRevisions, type Revision, StoreError } from "../store.ts";
 import { strangeness } from "./answer.ts";
 import { EtcdFailure, failureOfAnswer, failureOfFetch } from "./failure.ts";
@@ -76,8 +77,8 @@ export interface Anchor {
   readonly revision: Revision;
 }
 
-/** JSON text; a stream is sent once. */
-type Body = string | ReadableStream<Uint8Array>;
+/** JSON text. */
+type Body = string | SentOnce;
 
 const PATIENCE_MS = 10_000;
 /** With several members, how long one may take before another is asked. */
@@ -350,7 +351,7 @@ export class EtcdClient {
     path: string,
     body: unknown,
     limitMs: number,
-    headers: HeadersInit,
+    headers: Record<string, string>,
     once = false,
   ): Promise<T> {
     const seen = this.#seen;
@@ -389,7 +390,7 @@ export class EtcdClient {
     member: Member,
     path: string,
     body: Body,
-    headers: HeadersInit,
+    headers: Record<string, string>,
     limitMs: number,
   ): Promise<T> {
     const began = this.clock.monotonicMs();
@@ -411,7 +412,7 @@ export class EtcdClient {
     member: Member,
     path: string,
     body: Body,
-    headers: HeadersInit,
+    headers: Record<string, string>,
     limitMs: number,
     take: (response: Response) => Promise<T>,
   ): Promise<T> {
@@ -419,8 +420,8 @@ export class EtcdClient {
     try {
       const response = await fetch(member.url + path, {
         method: "POST",
-        headers,
-        body,
+        headers: typeof body === "string" ? headers : { ...headers, ...body.headers },
+        body: typeof body === "string" ? body : body.body,
         client: await this.#client(),
         // Another place that we were not given may be another cluster.
         redirect: "manual",
@@ -434,7 +435,12 @@ export class EtcdClient {
       }
       return await take(response);
     } catch (error) {
-      throw this.#explained(error, request.late, limitMs);
+      const failure = this.#explained(error, request.late, limitMs);
+      // What was answered was answered by an etcd.
+      if (failure !== error && failure instanceof EtcdFailure) {
+        failure.message += proxyWords(member.url);
+      }
+      throw failure;
     } finally {
       request.end();
     }
@@ -519,7 +525,7 @@ export class EtcdClient {
     }
   }
 
-  async #headers(member: Member, limitMs: number): Promise<HeadersInit> {
+  async #headers(member: Member, limitMs: number): Promise<Record<string, string>> {
     if (this.#location.username === undefined) return { ...COMMON };
     if (this.#token === undefined) {
       this.#login ??= this.#logIn(member, limitMs).finally(() => this.#login = undefined);

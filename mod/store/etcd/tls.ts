@@ -1,5 +1,6 @@
 /** Certificates and keys as files hold them now: they are exchanged on disk while we run. */
 
+import { makeHttpClient } from "../http_client.ts";
 import type { Pem, TlsFiles } from "../location.ts";
 import { StoreError } from "../store.ts";
 import { pairFault } from "../tls_pair.ts";
@@ -55,9 +56,7 @@ export function httpClient(texts: TlsTexts): Deno.HttpClient {
   // HTTP/1.1: a put costs a third less than over HTTP/2, and each watch has a connection of its own.
   const common = { http2: false, poolMaxIdlePerHost: 64, ...(ca && { caCerts: [ca] }) };
   try {
-    return cert && key
-      ? Deno.createHttpClient({ ...common, cert, key })
-      : Deno.createHttpClient(common);
+    return cert && key ? makeHttpClient({ ...common, cert, key }) : makeHttpClient(common);
   } catch (error) {
     throw new StoreError(
       "denied",

@@ -17,6 +17,7 @@ import type { Clock } from "../clock.ts";
 import { sentOnce } from "../once.ts";
 import { StoreError } from "../store.ts";
 import { pairFault } from "../tls_pair.ts";
+import { makeHttpClient, proxyWords } from "../http_client.ts";
 import type { Surroundings } from "./cluster.ts";
 import type { Pem, Timing } from "./config.ts";
 import { ApiError, explainFetch, type Request, Unreachable } from "./failure.ts";
@@ -189,6 +190,7 @@ export class Connection {
     if (this.closed) throw new Unreachable("the store is closed", false);
     try {
       const pool = await this.#current();
+      const once = call.body === undefined ? undefined : sentOnce(call.body);
       return await fetch(this.access.server + call.path, {
         method: call.method,
         client: pool[way],
@@ -197,9 +199,12 @@ export class Connection {
           "user-agent": "tortie",
           ...await this.#credentials(freshToken),
           ...(call.body !== undefined &&
-            { "content-type": call.contentType ?? "application/json" }),
+            {
+              "content-type": call.contentType ?? "application/json",
+              ...once?.headers,
+            }),
         },
-        body: call.body === undefined ? undefined : sentOnce(call.body),
+        body: once?.body,
         redirect: "manual",
         signal: limit.abort.signal,
       });
@@ -209,7 +214,9 @@ export class Connection {
       if (call.signal?.aborted) throw new Unreachable("it was called off", true);
       if (limit.late) throw this.#tooLate();
       const told = explainFetch(error, this.access.origin);
-      if (told instanceof Unreachable) throw told;
+      if (told instanceof Unreachable) {
+        throw new Unreachable(told.message + proxyWords(this.server), told.sent);
+      }
       throw new StoreError(told.kind, `the Kubernetes API ${this.server}: ${told.message}`);
     }
   }
@@ -281,8 +288,8 @@ export class Connection {
     try {
       const tls = { ...(ca && { caCerts: [ca] }), ...(cert && key && { cert, key }) };
       return {
-        calls: Deno.createHttpClient({ ...tls, http2: false, poolMaxIdlePerHost: SIDE_BY_SIDE }),
-        streams: Deno.createHttpClient(tls),
+        calls: makeHttpClient({ ...tls, http2: false, poolMaxIdlePerHost: SIDE_BY_SIDE }),
+        streams: makeHttpClient(tls),
         pems: JSON.stringify(pems),
       };
     } catch (error) {

@@ -100,8 +100,8 @@ function clusterOf({ item, folder }: Named<Fields>, name: string, where: string)
   if (!server) throw bad(`${where}: cluster "${name}" has no server`);
   if (textOf(item["proxy-url"])) {
     throw bad(
-      `${where}: cluster "${name}" has a proxy-url, through which tortie does not connect; ` +
-        "give a server that can be reached without a proxy",
+      `${where}: cluster "${name}" has a proxy-url, which tortie does not read; set HTTPS_PROXY, ` +
+        "or give a server that can be reached without a proxy",
     );
   }
   return {
