@@ -5,10 +5,7 @@ import { sentOnce } from "./once.ts";
 Deno.test("a request whose answer is lost was sent once, and its sender hears of it", async () => {
   const got: string[] = [];
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
-    const text = await request.text();
-    const length = request.headers.get("content-length");
-    assert.equal(length, String(new TextEncoder().encode(text).length));
-    got.push(text);
+    got.push(await request.text());
     return new Response("done");
   });
   const local = { transport: "tcp", hostname: "127.0.0.1" } as const;
