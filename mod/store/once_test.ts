@@ -13,7 +13,7 @@ Deno.test("a request whose answer is lost was sent once, and its sender hears of
   const client = Deno.createHttpClient({ http2: false });
   const post = async (text: string) => {
     const url = `http://127.0.0.1:${relay.port}/`;
-    return await (await fetch(url, { method: "POST", ...sentOnce(text), client })).text();
+    return await (await fetch(url, { method: "POST", body: sentOnce(text), client })).text();
   };
   try {
     assert.equal(await post("a"), "done");

@@ -22,7 +22,7 @@
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import { proxyWords } from "../http_client.ts";
 import type { EtcdLocation } from "../location.ts";
-import { type SentOnce, sentOnce } from "../once.ts";
+import { sentOnce } from "../once.ts";
 import { compareRevisions, type Revision, StoreError } from "../store.ts";
 import { strangeness } from "./answer.ts";
 import { EtcdFailure, failureOfAnswer, failureOfFetch } from "./failure.ts";
@@ -77,8 +77,8 @@ export interface Anchor {
   readonly revision: Revision;
 }
 
-/** JSON text. */
-type Body = string | SentOnce;
+/** JSON text; a stream is sent once. */
+type Body = string | ReadableStream<Uint8Array>;
 
 const PATIENCE_MS = 10_000;
 /** With several members, how long one may take before another is asked. */
@@ -420,8 +420,8 @@ export class EtcdClient {
     try {
       const response = await fetch(member.url + path, {
         method: "POST",
-        headers: typeof body === "string" ? headers : { ...headers, ...body.headers },
-        body: typeof body === "string" ? body : body.body,
+        headers,
+        body,
         client: await this.#client(),
         // Another place that we were not given may be another cluster.
         redirect: "manual",

@@ -190,7 +190,6 @@ export class Connection {
     if (this.closed) throw new Unreachable("the store is closed", false);
     try {
       const pool = await this.#current();
-      const once = call.body === undefined ? undefined : sentOnce(call.body);
       return await fetch(this.access.server + call.path, {
         method: call.method,
         client: pool[way],
@@ -201,10 +200,9 @@ export class Connection {
           ...(call.body !== undefined &&
             {
               "content-type": call.contentType ?? "application/json",
-              ...once?.headers,
             }),
         },
-        body: once?.body,
+        body: call.body === undefined ? undefined : sentOnce(call.body),
         redirect: "manual",
         signal: limit.abort.signal,
       });
