@@ -76,6 +76,8 @@ class RangeWatch<T> {
   #again: bigint | undefined;
   /** A stream broke, and nothing has shown yet that the store is the same. */
   #broken = false;
+  /** Nothing can show it: the next stream that opens says that it is time to list again. */
+  #doubtful = false;
   /** When a stream first failed since one served, and what each member said. */
   #failingSince: number | undefined;
   readonly #tried = new Map<Member, EtcdFailure>();
@@ -96,7 +98,7 @@ class RangeWatch<T> {
       const member = client.choose(this.#tried);
       let stream: LineStream<WatchLine> | undefined;
       try {
-        if (again) await this.#checkHistory();
+        this.#doubtful = again && !await this.#isHistoryShown();
         await client.check(member, Infinity, client.patient(SIGN_MS));
         stream = await this.#open(member);
         yield* this.#read(stream, member);
@@ -159,6 +161,7 @@ class RangeWatch<T> {
         if (revision < this.#position) {
           this.#mustBeTheSame(await client.revisionOf(member, client.patient(SIGN_MS)));
         } else this.#mustBeTheSame(revision);
+        if (this.#doubtful) throw this.#unshown();
         opened = { revision, ms: heardMs };
         this.#serves();
       }
@@ -239,18 +242,21 @@ class RangeWatch<T> {
     );
   }
 
-  /** Before a stream is opened anew: is the history still the one that we were told of? */
-  async #checkHistory(): Promise<void> {
+  /**
+   * Before a stream is opened anew: is the history still the one that we were told of? StoreError
+   * "compacted" where it is not; false where nobody can say.
+   */
+  async #isHistoryShown(): Promise<boolean> {
     const { client } = this;
     if (client.epoch !== this.#epoch) throw this.#restored("is another than it was");
     // The member closed nothing: it is the same process with the same data.
-    if (!this.#broken) return;
+    if (!this.#broken) return true;
     const anchor = this.#newestAnchor();
     const told = this.#deleted !== undefined;
-    if (!anchor || !told) throw this.#unshown();
-    await this.#checkAnchor(anchor);
+    if (!anchor || !told || !await this.#isThere(anchor)) return false;
     const revision = BigInt(anchor.revision);
     this.#again = revision < this.#position ? revision : undefined;
+    return true;
   }
 
   /** Of this watch, or what others of this process have seen: the deletions are those since our own. */
@@ -260,7 +266,8 @@ class RangeWatch<T> {
     return compareRevisions(own.revision, other.revision) >= 0 ? own : other;
   }
 
-  async #checkAnchor({ key, revision }: Anchor): Promise<void> {
+  /** Whether it is in the history still; false where that is forgotten. */
+  async #isThere({ key, revision }: Anchor): Promise<boolean> {
     const { client } = this;
     let answer: RangeResponse;
     try {
@@ -271,9 +278,7 @@ class RangeWatch<T> {
       );
     } catch (error) {
       if (!(error instanceof EtcdFailure)) throw error;
-      if (error.kind === "compacted") {
-        throw this.#unshown();
-      }
+      if (error.kind === "compacted") return false;
       if (error.kind !== "future") throw error;
       client.restored();
       throw this.#restored(`has not reached revision ${revision} again`);
@@ -282,6 +287,7 @@ class RangeWatch<T> {
       client.restored();
       throw this.#restored(`has another history at revision ${revision}`);
     }
+    return true;
   }
 
   #unshown(): StoreError {
