@@ -9,7 +9,7 @@ for (const services of [false, true]) {
     sanitizeOps: false,
     sanitizeResources: false,
     async fn() {
-      const total = services ? 400 : 800;
+      const total = services ? 240 : 800;
       const v = await assignUnderFaults({ total, faultSeconds: 2, services });
       console.log(
         `${v.assigned} addresses, ${v.unsure} without an answer, ${v.faults} faults, ` +

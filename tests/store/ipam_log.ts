@@ -6,8 +6,18 @@ import assert from "node:assert/strict";
 
 const HERE = new URL(".", import.meta.url).pathname;
 
-/** Name of the network in CNI calls; a handle in the datastore is `<network>.<container>`. */
-export const NETWORK = "pods";
+/**
+ * The network of a CNI call for this container, and the handle in the datastore. Several networks: a
+ * service works on one call of an IPAM plugin at a time for each, and it waits for the end of the calling
+ * process, which here goes on.
+ */
+export function networkOf(container: string): string {
+  return `pods${Number(container.split(".")[1]) % 8}`;
+}
+
+export function recordedHandle(container: string): string {
+  return `${networkOf(container)}.${container}`;
+}
 
 export interface Held {
   readonly handle: string;

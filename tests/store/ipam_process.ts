@@ -28,7 +28,7 @@ import { resourceKey } from "../../mod/model/keys.ts";
 import { openEtcd } from "../../mod/store/etcd/mod.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { StoreError } from "../../mod/store/store.ts";
-import { type Held, NETWORK, type Standing } from "./ipam_log.ts";
+import { type Held, networkOf, type Standing } from "./ipam_log.ts";
 
 export interface ProcessOptions {
   /** Of an etcd; or the socket of a served store; or that of a node's service, and pods' namespace. */
@@ -110,7 +110,7 @@ async function callService(
   };
   const conf = {
     cniVersion: "1.0.0",
-    name: NETWORK,
+    name: networkOf(handle),
     type: "tortie",
     ipam: { type: "tortie-ipam" },
   };

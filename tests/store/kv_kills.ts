@@ -12,7 +12,7 @@ import { resourceKey } from "../../mod/model/keys.ts";
 import type { Store } from "../../mod/store/store.ts";
 import { command } from "../cli/harness.ts";
 import { tool } from "../cluster/harness.ts";
-import { judge, NETWORK, spawnIpam, Speaker, standing } from "./ipam_log.ts";
+import { judge, recordedHandle, spawnIpam, Speaker, standing } from "./ipam_log.ts";
 import { NodeServices } from "./node_services.ts";
 import { Child } from "./processes.ts";
 
@@ -109,7 +109,7 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
     const { assigned, unsure, held } = judge(logs);
     assert(assigned >= total, `${assigned} of ${total} assigned`);
     const { allocated } = await checkRecords(store);
-    const theirs = (handle: string) => byServices ? `${NETWORK}.${handle}` : handle;
+    const theirs = (handle: string) => byServices ? recordedHandle(handle) : handle;
     assert.deepEqual(
       new Map([...allocated].sort()),
       new Map([...held].map(([address, handle]) => [address, theirs(handle)] as const).sort()),
