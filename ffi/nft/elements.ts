@@ -26,6 +26,8 @@ export interface NftElement {
   /** What a map yields. */
   readonly data?: Data;
   readonly userdata?: Uint8Array;
+  /** It has an end in time, statements or an object of its own, of which nothing is known here. */
+  readonly strange?: boolean;
 }
 
 const NFTA_SET_ELEM_LIST_TABLE = 1,
@@ -35,8 +37,13 @@ const NFTA_SET_ELEM_LIST_TABLE = 1,
 const NFTA_SET_ELEM_KEY = 1,
   NFTA_SET_ELEM_DATA = 2,
   NFTA_SET_ELEM_FLAGS = 3,
+  NFTA_SET_ELEM_TIMEOUT = 4,
+  NFTA_SET_ELEM_EXPIRATION = 5,
   NFTA_SET_ELEM_USERDATA = 6,
-  NFTA_SET_ELEM_KEY_END = 10;
+  NFTA_SET_ELEM_EXPR = 7,
+  NFTA_SET_ELEM_OBJREF = 9,
+  NFTA_SET_ELEM_KEY_END = 10,
+  NFTA_SET_ELEM_EXPRESSIONS = 11;
 
 /** Most bytes of elements in one list: well below 65,535, for the last one may be any. */
 const listBytes = 60_000;
@@ -124,7 +131,7 @@ function getPlainElement(view: DataView, start: number, end: number): NftElement
 function getElement(fields: AttributeCursor): NftElement {
   let key: Uint8Array = new Uint8Array(0);
   let keyEnd: Uint8Array | undefined, userdata: Uint8Array | undefined;
-  let flags: number | undefined;
+  let flags: number | undefined, strange: boolean | undefined;
   let data: Data | undefined;
   while (fields.next()) {
     switch (fields.type) {
@@ -143,9 +150,16 @@ function getElement(fields: AttributeCursor): NftElement {
       case NFTA_SET_ELEM_USERDATA:
         userdata = fields.bytes();
         break;
+      case NFTA_SET_ELEM_TIMEOUT:
+      case NFTA_SET_ELEM_EXPIRATION:
+      case NFTA_SET_ELEM_EXPR:
+      case NFTA_SET_ELEM_OBJREF:
+      case NFTA_SET_ELEM_EXPRESSIONS:
+        strange = true;
+        break;
     }
   }
-  return { key, keyEnd, flags, data, userdata };
+  return { key, keyEnd, flags, data, userdata, ...(strange && { strange }) };
 }
 
 /**

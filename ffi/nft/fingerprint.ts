@@ -46,12 +46,15 @@ class Hash {
 /**
  * @param list the payload of the attribute that holds the expressions
  * @param contentOf a number that stands for the elements of an anonymous set; undefined: not known
+ * @param text what belongs to the rule beside them
  */
 export function fingerprint(
   list: DataView,
   contentOf: (set: string) => number | undefined,
+  text = "",
 ): number {
   const hash = new Hash();
+  for (let i = 0; i < text.length; i++) hash.word(text.charCodeAt(i));
   for (let at = 0; at + header <= list.byteLength;) {
     const end = at + list.getUint16(at, true);
     if (end < at + header || end > list.byteLength) break;

@@ -52,8 +52,11 @@ export function processIo(): Io {
       try {
         at += stream.writeSync(bytes.subarray(at));
       } catch (error) {
-        // `tortie get … | head`: the reader has seen enough.
-        if (error instanceof Deno.errors.BrokenPipe) Deno.exit(EXIT.ok);
+        // `tortie get … | head`: the reader has seen enough. Who asked for the signal has to clean up.
+        if (error instanceof Deno.errors.BrokenPipe) {
+          if (!stopping) Deno.exit(EXIT.ok);
+          return stopping.abort();
+        }
         if (!(error instanceof Deno.errors.WouldBlock)) {
           throw failure(`${name} cannot be written: ${(error as Error).message}`);
         }
@@ -95,13 +98,14 @@ export async function readAll(
   return text + decoder.decode();
 }
 
-let signal: AbortSignal | undefined;
+/** Of the command that asked to be told when it is to end. */
+let stopping: AbortController | undefined;
 
 function processSignal(): AbortSignal {
-  if (signal) return signal;
-  const controller = new AbortController();
+  if (stopping) return stopping.signal;
+  const controller = stopping = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(name, () => controller.abort());
   }
-  return signal = controller.signal;
+  return controller.signal;
 }

@@ -77,7 +77,8 @@ export class Kernel implements NodeKernel {
   readonly #plan = new RoutePlan(() => this.#routes.paths());
   readonly #endpointParts: EndpointParts;
   /** What is wanted beside the endpoints' parts. */
-  #common: Pick<KernelPlan, "sysctls" | "neighbours"> = {
+  #common: Pick<KernelPlan, "sysctls" | "neighbours" | "problems"> = {
+    problems: [],
     sysctls: new Map(),
     neighbours: new Map(),
   };
@@ -270,7 +271,10 @@ export class Kernel implements NodeKernel {
     if (!ours) {
       // Also where it is nobody's rival, a next hop may be reached through it.
       this.#stale = true;
-      this.#pathsChanged((route.hops ?? []).map(({ oif = 0 }) => oif));
+      const indexes = (route.hops ?? []).map(({ oif = 0 }) => oif);
+      // One that leads nowhere (blackhole, unreachable) may have stood in the place of ours.
+      if (indexes.length === 0) this.#hasten();
+      this.#pathsChanged(indexes);
     }
     if (!own) this.#routes.observed(route, place, gone);
     if (!own || !ours) this.onChange();
@@ -432,7 +436,7 @@ export class Kernel implements NodeKernel {
 
   /** What is not as it is configured, and why. */
   get warnings(): readonly string[] {
-    return this.#devices.warnings;
+    return [...this.#devices.warnings, ...this.#common.problems];
   }
 
   /** Learned prefixes whose next hop no route leads to. */

@@ -27,6 +27,7 @@ import type { Node } from "../model/node.ts";
 import { formatIp, hostPrefix, type Ip, parseCidr, parseIp, type Prefix } from "../net/mod.ts";
 import { parseSelector, SelectorError } from "../selector/selector.ts";
 import { filterProblems, routeFilter, rulesOf } from "./bgp_filter.ts";
+import { byAge } from "./node_age.ts";
 
 export interface PeeringInput {
   readonly nodeName: string;
@@ -109,7 +110,7 @@ class PeeringMaker {
   readonly #problems: Problem[] = [];
   readonly #global: BGPConfiguration["spec"];
   readonly #me: Node | undefined;
-  /** Whose an address and port are: the name of a Node. */
+  /** Whose an address is: the name of a Node. */
   readonly #owners: ReadonlyMap<string, string>;
 
   constructor(readonly input: PeeringInput) {
@@ -119,18 +120,16 @@ class PeeringMaker {
   }
 
   #findOwners(): Map<string, string> {
-    const { nodes, nodeName } = this.input;
-    const age = ([name, node]: [string, Node]) =>
-      name === nodeName ? "" : node.metadata.creationTimestamp ?? "later";
-    const byAge = sorted(nodes).sort((a, b) => age(a) < age(b) ? -1 : age(a) > age(b) ? 1 : 0);
+    const { nodeName } = this.input;
+    const others = byAge(this.input.nodes.values()).filter((node) => node !== this.#me);
     const owners = new Map<string, string>();
-    for (const [name, node] of byAge) {
+    for (const node of this.#me ? [this.#me, ...others] : others) {
+      const { name } = node.metadata;
       for (const family of FAMILIES) {
         const address = nodeAddressOf(node, family);
         if (!address) continue;
-        const key = sessionKey({ address, port: this.#portOf(name) });
-        const owner = owners.get(key);
-        if (owner === undefined) owners.set(key, name);
+        const owner = owners.get(formatIp(address));
+        if (owner === undefined) owners.set(formatIp(address), name);
         else {
           const whose = owner === nodeName ? "this node's own" : `the Node ${owner}'s already`;
           this.#say(
@@ -228,7 +227,7 @@ class PeeringMaker {
     return FAMILIES.flatMap((family): Session[] => {
       const address = nodeAddressOf(node, family), port = this.#portOf(name);
       if (!address || !nodeAddressOf(this.#me, family)) return [];
-      if (this.#owners.get(sessionKey({ address, port })) !== name) return [];
+      if (this.#owners.get(formatIp(address)) !== name) return [];
       return [{ kind, address, port, as: this.#asOf(node), node, peer }];
     });
   }
@@ -320,7 +319,7 @@ class PeeringMaker {
     return [...this.input.nodes].find(([name, node]) => {
       const address = nodeAddressOf(node, family);
       if (address === undefined || formatIp(address) !== text) return false;
-      return this.#owners.get(sessionKey({ address, port: this.#portOf(name) })) === name;
+      return this.#owners.get(text) === name;
     });
   }
 
@@ -424,7 +423,7 @@ function sorted<T>(map: ReadonlyMap<string, T>): [string, T][] {
   return [...map].sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0);
 }
 
-function sessionKey({ address, port }: Pick<Session, "address" | "port">): string {
+function sessionKey({ address, port }: Session): string {
   return `${formatIp(address)} ${port ?? DEFAULT_BGP_PORT}`;
 }
 

@@ -12,6 +12,7 @@ import { createHash } from "node:crypto";
 import type { IPPool } from "../model/ippool.ts";
 import type { Node } from "../model/node.ts";
 import { type Family, formatIp, type Ip, parseCidr, parseIp, type Prefix } from "../net/mod.ts";
+import { byAge } from "./node_age.ts";
 
 export const FAMILIES: readonly Family[] = [4, 6];
 
@@ -102,29 +103,46 @@ export function vtepOf(node: Node, family: Family): Vtep | undefined {
   return { node: name, host, tunnel, mac: macOf(node, name, family) };
 }
 
+export interface RemoteVteps {
+  readonly vteps: ReadonlyMap<string, Vtep>;
+  /** Of whom nothing is believed, and why. */
+  readonly problems: readonly string[];
+}
+
 /**
- * By node, but this one. Of two with one tunnel address or one MAC the first by name counts, and none
- * that has ours: its packets would end here.
+ * By node, but this one. Of two with one tunnel address or one MAC the elder counts, and none that has
+ * ours: its packets would end here.
  */
 export function remoteVteps(
   nodes: ReadonlyMap<string, Node>,
   self: string,
   family: Family,
-): Map<string, Vtep> {
-  const ends = [...nodes.values()].filter((node) => node.metadata.name !== self)
-    .map((node) => vtepOf(node, family)).filter((vtep) => vtep !== undefined)
-    .sort((a, b) => a.node < b.node ? -1 : 1);
+): RemoteVteps {
+  const ends = byAge(nodes.values()).filter((node) => node.metadata.name !== self)
+    .map((node) => vtepOf(node, family)).filter((vtep) => vtep !== undefined);
   const node = nodes.get(self);
   const own = tunnelAddress(node, family);
-  const taken = new Set([macOf(node, self, family), ...(own ? [formatIp(own)] : [])]);
+  const owners = new Map([[macOf(node, self, family), self]]);
+  if (own) owners.set(formatIp(own), self);
   const vteps = new Map<string, Vtep>();
+  const problems: string[] = [];
   for (const vtep of ends) {
     const [tunnel, mac] = [formatIp(vtep.tunnel), vtep.mac];
-    if (taken.has(tunnel) || taken.has(mac)) continue;
-    taken.add(tunnel).add(mac);
+    const claimed = [tunnel, mac].find((claim) => owners.has(claim));
+    if (claimed !== undefined) {
+      problems.push(
+        `Node ${vtep.node}: its ${
+          claimed === mac ? "tunnel's MAC" : "tunnel address"
+        } ${claimed} ` +
+          `is the Node ${owners.get(claimed)}'s, so no tunnel leads to it; correct it, or delete ` +
+          "the Node if that machine is gone",
+      );
+      continue;
+    }
+    owners.set(tunnel, vtep.node).set(mac, vtep.node);
     vteps.set(vtep.node, vtep);
   }
-  return vteps;
+  return { vteps, problems };
 }
 
 export const tunnels = (pool: IPPool): boolean => pool.spec.vxlanMode !== "Never";

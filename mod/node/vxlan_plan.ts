@@ -151,6 +151,8 @@ export interface TunnelPlan {
   readonly routes: ReadonlyMap<string, PlannedRoute>;
   /** Prefixes of VXLAN pools that no tunnel leads to yet. */
   readonly awaited: ReadonlySet<string>;
+  /** Nodes whose claims are not believed, and why. */
+  readonly problems: readonly string[];
 }
 
 const nothing: TunnelPlan = {
@@ -158,6 +160,7 @@ const nothing: TunnelPlan = {
   forwarding: new Map(),
   routes: new Map(),
   awaited: new Set(),
+  problems: [],
 };
 
 /**
@@ -189,7 +192,7 @@ export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
   );
   if (!device && !tunnelled) return nothing;
   const self = nodes.get(nodeName);
-  const vteps = remoteVteps(nodes, nodeName, family);
+  const { vteps, problems } = remoteVteps(nodes, nodeName, family);
   const address = tunnelAddress(self, family);
   const subnet = hostAddress(self, family)?.network;
   const routes = new Map<string, PlannedRoute>();
@@ -219,7 +222,7 @@ export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
     else put(prefix, { gateway: vtep.tunnel, oif: device.index, onlink: true });
     if (vtep && prefixContains(prefix, vtep.tunnel)) covered.add(node);
   }
-  if (!device) return { ...nothing, routes, awaited };
+  if (!device) return { ...nothing, routes, awaited, problems };
   // A tunnel address that no block of its node stands for (of another pool, or a static one).
   for (const { node, tunnel } of vteps.values()) {
     if (!ready || covered.has(node)) continue;
@@ -232,5 +235,6 @@ export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
     forwarding: new Map([...vteps.values()].map((v) => [v.mac, formatIp(v.host)])),
     routes,
     awaited,
+    problems,
   };
 }

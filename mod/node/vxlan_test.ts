@@ -11,7 +11,7 @@ const end = (name: string, host: string, tunnel: string, more = {}) =>
   node(name, { bgp: { ipv4Address: host }, ipv4VXLANTunnelAddr: tunnel, ...more });
 
 const vteps = (self: string, ...nodes: Node[]) =>
-  [...remoteVteps(new Map(nodes.map((n) => [n.metadata.name, n])), self, 4).values()]
+  [...remoteVteps(new Map(nodes.map((n) => [n.metadata.name, n])), self, 4).vteps.values()]
     .map((v) => `${v.node} ${formatIp(v.tunnel)} ${v.mac} ${formatIp(v.host)}`);
 
 Deno.test("a MAC follows from the node's name and the family, as Felix's", () => {
@@ -64,7 +64,7 @@ Deno.test("a node's address is BGP's, else one of its others", () => {
   assert.equal(tunnelAddress(node("a", { ipv4VXLANTunnelAddr: 7 }), 4), undefined);
 });
 
-Deno.test("of two ends with one address or MAC the first by name counts, and none with ours", () => {
+Deno.test("of two ends with one address or MAC the elder counts, of one age the first by name, and none with ours", () => {
   const a = end("a", "192.0.2.1/24", "10.0.1.0");
   const b = end("b", "192.0.2.2/24", "10.0.2.0");
   const double = end("c", "192.0.2.3/24", "10.0.2.0");
@@ -74,6 +74,20 @@ Deno.test("of two ends with one address or MAC the first by name counts, and non
   const expected = [`b 10.0.2.0 ${vtepMac("b", 4)} 192.0.2.2`];
   assert.deepEqual(vteps("a", a, b, double, sameMac, ours, ourMac), expected);
   assert.deepEqual(vteps("a", ourMac, ours, sameMac, double, b, a), expected);
+  const aged = (one: Node, time: string) => ({
+    ...one,
+    metadata: { ...one.metadata, creationTimestamp: time },
+  });
+  const [old, later] = [aged(double, "2026-01-01T00:00:00Z"), aged(b, "2026-01-02T00:00:00Z")];
+  assert.deepEqual(vteps("a", a, b, later, old), [
+    `c 10.0.2.0 ${vtepMac("c", 4)} 192.0.2.3`,
+  ]);
+  const all = [a, b, double, sameMac, ours].map((n) => [n.metadata.name, n] as const);
+  const { problems } = remoteVteps(new Map(all), "a", 4);
+  assert.equal(problems.length, 3);
+  assert.match(problems[0], /^Node c: its tunnel address 10\.0\.2\.0 is the Node b's/);
+  assert.match(problems[1], /^Node d: its tunnel's MAC .* is the Node b's/);
+  assert.match(problems[2], /^Node e: its tunnel address 10\.0\.1\.0 is the Node a's/);
   assert.deepEqual(vteps("a", a, node("x"), node("y", { ipv4VXLANTunnelAddr: "10.0.9.0" })), []);
 });
 

@@ -384,6 +384,16 @@ const damages: Record<string, string | ((listing: string) => string)> = {
     ),
   "other ports under our comment": (listing) =>
     `flush ruleset\n${listing.replace("8000-8080", "8000-8081")}`,
+  "all other ports, too, under our comment": (listing) =>
+    `flush ruleset\n${listing.replace("8000-8080", "8000-8080, *")}`,
+  "ports with limits under our comment": (listing) =>
+    `flush ruleset\n${listing.replace("8000-8080", "8000-8080 limit rate 1/day burst 1 packets")}`,
+  "another text behind our mark": (listing) =>
+    underComment(
+      listing,
+      "Unknown interface",
+      (rule) => rule.replace("Unknown interface", "Known interface"),
+    ),
   "another limit under our comment": (listing) =>
     underComment(listing, "50/second", (rule) => rule.replace("50/second", "51/second")),
   "another target under our comment": (listing) =>
@@ -492,7 +502,10 @@ realTest(
         await until("told", () => events.some((e) => e.event === "failed"));
         const failed = events.find((e) => e.event === "failed")!;
         assert.match(failed.error.message, /^table ip calico belongs to another program/);
-        assert(events.some((e) => e.event === "foreign" && e.program === "nft"));
+        await until(
+          "whose",
+          () => events.some((e) => e.event === "foreign" && e.program === "nft"),
+        );
         assert.deepEqual(events.filter((e) => e.event === "refused"), []);
         assert.deepEqual(content(6), wanted[1], "the other family is as it was");
       } finally {

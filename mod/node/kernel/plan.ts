@@ -94,6 +94,8 @@ export interface KernelPlan {
   readonly own: OwnInputs;
   /** Prefixes that get a tunnel which is not ready. */
   readonly awaited: ReadonlySet<string>;
+  /** Nodes to which no tunnel leads, and why. */
+  readonly problems: readonly string[];
   /** Whether BGP has a say about a prefix; follows from the pools alone. */
   takesLearned(prefix: Prefix): boolean;
 }
@@ -113,10 +115,10 @@ export function planKernel(inputs: KernelInputs): KernelPlan {
   }
   const tunnelled = planVxlan(inputs, pools);
   const poolOf = poolFinder(pools);
-  const { addresses, neighbours, forwarding, awaited } = tunnelled;
+  const { addresses, neighbours, forwarding, awaited, problems } = tunnelled;
   const ownBlocks = state.ownBlocks().filter(handled);
   return {
-    ...{ sysctls, neighbours, addresses, forwarding, awaited },
+    ...{ sysctls, neighbours, addresses, forwarding, awaited, problems },
     own: { ownBlocks, tunnels: tunnelled.routes },
     takesLearned(prefix) {
       const pool = poolOf(prefix);
@@ -132,6 +134,7 @@ function planVxlan(inputs: KernelInputs, pools: ReturnType<ClusterState["poolPre
   const forwarding = new Map<string, string>();
   const routes = new Map<string, PlannedRoute>();
   const awaited = new Set<string>();
+  const problems: string[] = [];
   for (const family of families(felix)) {
     const name = VXLAN_DEVICES[family];
     const link = devices.has(name) ? linkOf(name) : undefined;
@@ -145,6 +148,7 @@ function planVxlan(inputs: KernelInputs, pools: ReturnType<ClusterState["poolPre
     });
     for (const [key, route] of plan.routes) routes.set(key, route);
     for (const key of plan.awaited) awaited.add(key);
+    problems.push(...plan.problems);
     if (!link) continue;
     const { index } = link;
     if (plan.address) {
@@ -153,5 +157,5 @@ function planVxlan(inputs: KernelInputs, pools: ReturnType<ClusterState["poolPre
     for (const [ip, mac] of plan.neighbours) neighbours.set(neighbourKey(index, ip), mac);
     for (const [mac, host] of plan.forwarding) forwarding.set(forwardingKey(index, mac), host);
   }
-  return { addresses, neighbours, forwarding, routes, awaited };
+  return { addresses, neighbours, forwarding, routes, awaited, problems };
 }

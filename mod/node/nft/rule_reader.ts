@@ -10,6 +10,7 @@
 import { AttributeCursor } from "../../../ffi/netlink/decoder.ts";
 import type { NftClient, Reading } from "../../../ffi/nft/client.ts";
 import { getExpressions } from "../../../ffi/nft/expr.ts";
+import { isCatchAll } from "../../../ffi/nft/elements.ts";
 import { fingerprint, fingerprintOf } from "../../../ffi/nft/fingerprint.ts";
 import { NFT_SET_ANONYMOUS, NFT_SET_INTERVAL } from "../../../ffi/nft/wire.ts";
 import type { NftSet } from "../../../ffi/nft/set.ts";
@@ -22,6 +23,8 @@ import type { AnonymousSet } from "./statements.ts";
 /** An anonymous set as it was read. It never changes; its rule can only be given another. */
 interface ReadSet extends AnonymousSet {
   readonly number: number;
+  /** It holds what no set of ours does: all that nothing else holds, times, statements. */
+  readonly strange: boolean;
 }
 
 /** Marks of which the table has none any more are forgotten once they are more than these. */
@@ -55,8 +58,13 @@ export class RuleReader {
       if (!read) {
         const elements = await client.elementsInTurns(set, reading);
         const hasIntervals = (set.flags & NFT_SET_INTERVAL) !== 0;
+        const strange = set.hasStatements === true ||
+          elements.some((e) =>
+            e.strange || isCatchAll(e) || e.keyEnd !== undefined || e.data !== undefined
+          );
         const text = elements.map((e) => `${e.key.join(".")}/${e.flags ?? 0}`).join(" ");
-        read = { hasIntervals, elements, number: fingerprintOf(`${set.flags} ${text}`) };
+        const number = fingerprintOf(`${set.flags} ${strange} ${text}`);
+        read = { hasIntervals, elements, number, strange };
       }
       if (key !== undefined) known.set(key, read);
       anonymous.set(set.name, read);
@@ -70,9 +78,14 @@ export class RuleReader {
     const comment = readComment(userdata);
     const mark = readMark(comment);
     if (mark === "") return "";
-    const number = fingerprint(expressions.peek(), (set) => this.#anonymous.get(set)?.number);
+    const text = readText(comment);
+    const number = fingerprint(
+      expressions.peek(),
+      (set) => this.#anonymous.get(set)?.number,
+      text,
+    );
     if (this.#right.get(mark) !== number) {
-      if (this.#compute(expressions, readText(comment)) !== mark) return "";
+      if (this.#compute(expressions, text) !== mark) return "";
       this.#right.set(mark, number);
     }
     this.#seen.set(mark, number);
@@ -93,6 +106,7 @@ export class RuleReader {
       if (expression.kind !== "lookup") continue;
       const { set } = expression;
       const own = this.#anonymous.get(set);
+      if (own?.strange) return "";
       if (own) anonymous.push(own);
       else named.push(namedSet(set, this.#kinds(set)));
     }

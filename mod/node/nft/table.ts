@@ -90,9 +90,11 @@ export async function readTable(
     const all = client.sets(named);
     for (const set of all) {
       if (set.flags & NFT_SET_ANONYMOUS) continue; // belongs to its rule
-      const kind = kindOf(set, name, family);
-      const members = kind && readMembers(kind, family, await client.elementsInTurns(set, reading));
-      sets.set(set.name, { kind, members });
+      let kind = kindOf(set, name, family);
+      const elements = kind ? await client.elementsInTurns(set, reading) : [];
+      // What a member does beside being one is not known: such a set is made anew.
+      if (elements.some(({ strange }) => strange)) kind = undefined;
+      sets.set(set.name, { kind, members: kind && readMembers(kind, family, elements) });
     }
     await reader.begin(client, found, all, (set) => sets.get(set)?.kind, reading);
     const read = await client.rulesInTurns(named, (head, expressions) => {
