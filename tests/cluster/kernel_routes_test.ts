@@ -435,6 +435,29 @@ test("somebody's route before a learned one is left and told; what has our proto
   assert.deepEqual(await all(), [ours.replace("2.10", "2.11")]);
 });
 
+test("what leads nowhere may stand in a learned route's place: it comes back when that goes", async () => {
+  using world = await new World().open();
+  const ip = (line: string) => world.scratch.run("ip", ...line.split(" "));
+  world.learn("10.9.1.0/24", "192.0.2.10");
+  assert.deepEqual(await world.turn(), []);
+  for (const kind of ["blackhole", "unreachable"]) {
+    await ip(`route replace ${kind} 10.9.1.0/24`);
+    // Long enough for the pauses between attempts to have become long.
+    const end = performance.now() + 3500;
+    let failures: readonly unknown[] = [];
+    while (performance.now() < end) {
+      await pause();
+      failures = await world.turn();
+    }
+    assert.equal(failures.length, 1);
+    await ip("route del 10.9.1.0/24");
+    const began = performance.now();
+    while ((await world.turn()).length > 0 && performance.now() < began + 10_000) await pause();
+    assert.deepEqual(world.routes(), ["10.9.1.0/24 81 192.0.2.10"]);
+    assert.ok(performance.now() - began < 2000, `${performance.now() - began} ms`);
+  }
+});
+
 test("an address that comes or goes is told of, for no next hop may be one of ours", async () => {
   using world = await new World().open();
   const own = () => world.kernel.hostAddresses().map(formatIp);

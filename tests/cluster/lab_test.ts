@@ -57,6 +57,20 @@ Deno.test(
   },
 );
 
+Deno.test("a demo whose reader goes away leaves nothing behind", options, async () => {
+  const demo = tortie("lab", "demo");
+  const name = `demo${demo.pid}`;
+  const reader = demo.stdout.getReader();
+  await reader.read();
+  await reader.cancel();
+  // A pipe that nobody reads any more ends the demo with its next words.
+  const { code } = await demo.status;
+  await demo.stderr.cancel();
+  assert.equal(code, 1);
+  assert.deepEqual(traces(name), []);
+  assert.deepEqual(listProcesses(layout(name, []).directory), []);
+});
+
 Deno.test("the lab's commands do what they say, and say what is wrong", options, async () => {
   const name = labName();
   const lab = (...args: string[]) => run("lab", args[0], "--lab", name, ...args.slice(1));
