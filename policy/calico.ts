@@ -31,7 +31,7 @@ import {
   type Rules,
   type Side,
 } from "./effective.ts";
-import { type CalicoPolicyObject, labelsOf, type ProfileObject } from "./inputs.ts";
+import type { CalicoPolicyObject, ProfileObject } from "./inputs.ts";
 import { parsePort, protocolNumber } from "./protocol.ts";
 import { portProtocols, type PortRange } from "./rules.ts";
 import {
@@ -55,6 +55,7 @@ import {
   wordOf,
   wordsOf,
 } from "./stored_fields.ts";
+import { textLabels } from "./stored_object.ts";
 
 /** Order of policies that have none: after all others. */
 export const NO_ORDER = Infinity;
@@ -189,7 +190,8 @@ export function calicoProfile(object: ProfileObject): EffectiveProfile {
     ingress: calicoRules(spec.ingress, "ingress", "", problems),
     egress: calicoRules(spec.egress, "egress", "", problems),
   };
-  return { name, labels: labelsOf(spec.labelsToApply as Record<string, string>), rules, problems };
+  const { labels, closes } = textLabels(spec.labelsToApply, "spec.labelsToApply", problems);
+  return { name, labels: Object.entries(labels), rules, problems, closes };
 }
 
 const closed: Rules = { ingress: [everything("deny")], egress: [everything("deny")] };

@@ -69,6 +69,8 @@ export interface EffectiveProfile {
   readonly labels: readonly (readonly [string, string])[];
   readonly rules: Rules;
   readonly problems: readonly string[];
+  /** Its labels are not all known: without a policy nothing is allowed to its endpoints. */
+  readonly closes?: boolean;
 }
 
 /** A rule that matches everything. */

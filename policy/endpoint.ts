@@ -90,6 +90,8 @@ export interface WorkloadFacts {
   readonly spoofing: readonly string[];
   readonly floating: Readonly<Record<Family, readonly FloatingAddress[]>>;
   readonly qos: QosObject | undefined;
+  /** Its labels are not all known. */
+  readonly closes?: boolean;
 }
 
 /** What is kept of a Pod object: the rest of it is large and of no use here. */
@@ -97,6 +99,7 @@ export interface PodFacts {
   readonly account: string;
   readonly labels: readonly (readonly [string, string])[];
   readonly ports: readonly EndpointPort[];
+  readonly closes?: boolean;
 }
 
 export function workloadFacts(object: WorkloadEndpointObject): WorkloadFacts {
@@ -173,6 +176,9 @@ function accountOf(workload: WorkloadFacts, pod: PodFacts | undefined): string {
 const isInherited = (label: string) =>
   label.startsWith(NAMESPACE_PREFIX) || label.startsWith(SERVICE_ACCOUNT_PREFIX);
 
+/** The profile that comes first where labels are not all known: it denies what no policy allows. */
+export const UNKNOWN_LABELS = "unknown labels";
+
 /** Joins the parts. `profile` gives the profiles that exist. */
 export function joinEndpoint(
   workload: WorkloadFacts,
@@ -193,6 +199,7 @@ export function joinEndpoint(
     if (kubernetes && isInherited(label)) continue;
     labels.set(label, value);
   }
+  const closes = (pod ?? workload).closes || profiles.some((name) => profile(name)?.closes);
   labels.set(NAMESPACE_LABEL, namespace);
   if (workload.orchestrator !== "") labels.set(ORCHESTRATOR_LABEL, workload.orchestrator);
   if (workload.orchestrator === "k8s") {
@@ -205,7 +212,7 @@ export function joinEndpoint(
     node,
     interfaceName,
     labels,
-    profiles,
+    profiles: closes ? [UNKNOWN_LABELS, ...profiles] : profiles,
     addresses,
     ports: (pod ?? workload).ports,
     spoofing,

@@ -27,7 +27,6 @@ import {
   type InputKind,
   inputKind,
   type KubernetesPolicyObject,
-  type PolicyObject,
   textOf,
   type TierObject,
 } from "./inputs.ts";
@@ -42,6 +41,7 @@ import type { Family, PolicyId, Ruleset, RulesetDelta, RulesView } from "./rules
 import { ServiceSlices } from "./service_slices.ts";
 import { type Contribution, SetRegistry } from "./set_registry.ts";
 import { StaticOutput } from "./static_chains.ts";
+import { readStored, type StoredReading } from "./stored_object.ts";
 import { samePlace, type Subject, Subjects } from "./subjects.ts";
 import { Workloads } from "./workloads.ts";
 
@@ -54,6 +54,11 @@ export interface Problem {
   /** Begins with the path of the field. */
   readonly message: string;
 }
+
+/** Kinds that live in a namespace, but for policies. */
+const namespaced: ReadonlySet<InputKind> = new Set<InputKind>([
+  ...["WorkloadEndpoint", "Pod", "ServiceAccount", "NetworkSet", "EndpointSlice"] as const,
+]);
 
 interface PolicyEntry {
   policy: EffectivePolicy;
@@ -143,10 +148,12 @@ export class PolicyEngine {
   update(changes: Iterable<Change>): void {
     for (const change of changes) {
       if ("put" in change) {
-        const { apiVersion, kind, metadata } = change.put;
-        const name = textOf(metadata?.name);
+        const { apiVersion, kind } = change.put;
         const input = inputKind(textOf(apiVersion), textOf(kind));
-        if (input && name !== "") this.#take(input, textOf(metadata?.namespace), name, change.put);
+        if (!input) continue;
+        const read = readStored(input, change.put);
+        const { name, namespace } = read.object.metadata ?? {};
+        if (textOf(name) !== "") this.#take(input, textOf(namespace), textOf(name), read);
       } else {
         const { apiVersion, kind, namespace, name } = change.remove;
         const input = inputKind(apiVersion, kind);
@@ -157,26 +164,35 @@ export class PolicyEngine {
     this.#revision++;
   }
 
-  #take(kind: InputKind, namespace: string, name: string, object: PolicyObject | undefined): void {
+  /** `read`: undefined where the object is gone. */
+  #take(kind: InputKind, namespace: string, name: string, read: StoredReading | undefined): void {
     // Names go into selectors, keys and chains; no store of Kubernetes or Calico has others.
     if (!/^[^\s'"/]+$/.test(name) || !/^[^\s'"/]*$/.test(namespace)) return;
     const inNamespace = `${namespace || "default"}/${name}`;
+    const { object, problems = [], closes = false } = read ?? {};
+    // Those of policies and profiles are told with what their own readers find.
+    if (namespaced.has(kind)) {
+      this.#report(`${kind} ${inNamespace}`, namespace || "default", problems);
+    } else if (!kind.endsWith("Policy") && kind !== "Profile") {
+      // What inherits from a Namespace is in it; all else concerns everybody.
+      this.#report(`${kind} ${name}`, kind === "Namespace" ? name : "", problems);
+    }
     switch (kind) {
       case "WorkloadEndpoint":
-        return this.#workloads.setWorkload(inNamespace, object);
+        return this.#workloads.setWorkload(inNamespace, object, closes);
       case "Pod":
-        return this.#workloads.setPod(inNamespace, object);
+        return this.#workloads.setPod(inNamespace, object, closes);
       case "Namespace":
-        return this.#workloads.setNamespace(name, object);
+        return this.#workloads.setNamespace(name, object, closes);
       case "ServiceAccount":
-        return this.#workloads.setAccount(inNamespace, object);
+        return this.#workloads.setAccount(inNamespace, object, closes);
       case "NetworkSet":
         return this.#workloads.setNetworkSet(inNamespace, object);
       case "GlobalNetworkSet":
         return this.#workloads.setNetworkSet(`/${name}`, object);
       case "Profile": {
         const profile = this.#workloads.setProfile(name, object);
-        return this.#report(`Profile ${name}`, "", profile?.problems ?? []);
+        return this.#report(`Profile ${name}`, "", [...problems, ...profile?.problems ?? []]);
       }
       case "Tier":
         return this.#takeTier(name, object);
@@ -190,16 +206,19 @@ export class PolicyEngine {
         return this.#takePolicy(
           { kind, namespace: namespace || "default", name },
           object && calicoPolicy(object as CalicoPolicyObject, kind),
+          problems,
         );
       case "GlobalNetworkPolicy":
         return this.#takePolicy(
           { kind, namespace: "", name },
           object && calicoPolicy(object as CalicoPolicyObject, kind),
+          problems,
         );
       case "KubernetesNetworkPolicy":
         return this.#takePolicy(
           { kind, namespace: namespace || "default", name },
           object && kubernetesPolicy(object as KubernetesPolicyObject),
+          problems,
         );
     }
   }
@@ -207,14 +226,15 @@ export class PolicyEngine {
   #takePolicy(
     id: Pick<PolicyId, "kind" | "namespace" | "name">,
     read: EffectivePolicy | { readonly problem?: string } | undefined,
+    problems: readonly string[],
   ): void {
     const label = `${id.kind} ${id.namespace === "" ? id.name : `${id.namespace}/${id.name}`}`;
     if (read && "subject" in read) {
       this.#changedPolicies.set(policyKey(id), read);
-      this.#report(label, id.namespace, read.problems);
+      this.#report(label, id.namespace, [...problems, ...read.problems]);
     } else {
       this.#changedPolicies.set(policyKey(id), undefined);
-      this.#report(label, id.namespace, read?.problem ? [read.problem] : []);
+      this.#report(label, id.namespace, [...problems, ...read?.problem ? [read.problem] : []]);
     }
   }
 
@@ -223,7 +243,7 @@ export class PolicyEngine {
     this.#subjects.setTier(
       name,
       object && {
-        order: typeof order === "number" ? order : Infinity,
+        order: order ?? Infinity,
         defaultAction: defaultAction === "Pass" ? "Pass" : "Deny",
       },
     );

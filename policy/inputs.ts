@@ -297,6 +297,6 @@ export function textOf(value: unknown): string {
 export function labelsOf(
   labels: Readonly<Record<string, string>> | null | undefined,
 ): [string, string][] {
-  if (labels === null || typeof labels !== "object") return [];
+  if (labels === null || typeof labels !== "object" || Array.isArray(labels)) return [];
   return Object.entries(labels).filter(([, value]) => typeof value === "string");
 }

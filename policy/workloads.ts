@@ -12,6 +12,7 @@ import {
   parseProfileName,
   type PodFacts,
   podFacts,
+  UNKNOWN_LABELS,
   type WorkloadFacts,
   workloadFacts,
 } from "./endpoint.ts";
@@ -41,6 +42,11 @@ interface NetworkSetFacts {
   readonly nets: Readonly<Record<Family, readonly string[]>>;
 }
 
+/** What is kept of a Namespace or ServiceAccount. */
+interface Labelled extends PolicyObject {
+  readonly closes: boolean;
+}
+
 /** A profile that is always there, as Calico's. */
 export const DEFAULT_ALLOW = "projectcalico-default-allow";
 const defaultAllow: EffectiveProfile = {
@@ -50,13 +56,21 @@ const defaultAllow: EffectiveProfile = {
   problems: [],
 };
 
+/** The first of those whose labels are not all known; a profile's name in the datastore has no space. */
+const unknownLabels: EffectiveProfile = {
+  name: UNKNOWN_LABELS,
+  labels: [],
+  rules: { ingress: [everything("deny")], egress: [everything("deny")] },
+  problems: [],
+};
+
 export class Workloads {
   readonly #workloads = new Map<string, WorkloadFacts>();
   readonly #pods = new Map<string, PodFacts>();
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #networkSets = new Map<string, NetworkSetFacts>();
-  readonly #namespaces = new Map<string, PolicyObject>();
-  readonly #accounts = new Map<string, PolicyObject>();
+  readonly #namespaces = new Map<string, Labelled>();
+  readonly #accounts = new Map<string, Labelled>();
   readonly #stored = new Map<string, EffectiveProfile>();
   /** Profiles by name as they were last worked out; absent: not yet, or not since a change. */
   readonly #profiles = new Map<string, EffectiveProfile | undefined>();
@@ -78,11 +92,12 @@ export class Workloads {
     this.#everyNode = everyNode;
   }
 
-  setWorkload(key: string, object: WorkloadEndpointObject | undefined): void {
+  /** `closes`, here and below: its labels are not all known (`stored_object.ts`). */
+  setWorkload(key: string, object: WorkloadEndpointObject | undefined, closes = false): void {
     const before = this.#workloads.get(key);
     if (before?.podKey) deleteFrom(this.#byPod, before.podKey, key);
     if (object) {
-      const read = workloadFacts(object);
+      const read = { ...workloadFacts(object), closes };
       const facts = this.#everyNode === undefined
         ? read
         : { ...read, interfaceName: `${this.#everyNode}/${key}` };
@@ -92,22 +107,23 @@ export class Workloads {
     this.#dirtyEndpoints.add(key);
   }
 
-  setPod(key: string, object: PodObject | undefined): void {
-    if (object) this.#pods.set(key, podFacts(object));
+  setPod(key: string, object: PodObject | undefined, closes = false): void {
+    if (object) this.#pods.set(key, { ...podFacts(object), closes });
     else this.#pods.delete(key);
     for (const endpoint of this.#byPod.get(key) ?? []) this.#dirtyEndpoints.add(endpoint);
   }
 
-  setNamespace(name: string, object: PolicyObject | undefined): void {
-    if (object) this.#namespaces.set(name, { metadata: { labels: object.metadata?.labels } });
-    else this.#namespaces.delete(name);
+  setNamespace(name: string, object: PolicyObject | undefined, closes = false): void {
+    if (object) {
+      this.#namespaces.set(name, { metadata: { labels: object.metadata?.labels }, closes });
+    } else this.#namespaces.delete(name);
     this.#profileChanged(`kns.${name}`);
     for (const set of this.#setsByNamespace.get(name) ?? []) this.#dirtySets.add(set);
   }
 
   /** `key`: `namespace/name`. */
-  setAccount(key: string, object: PolicyObject | undefined): void {
-    if (object) this.#accounts.set(key, { metadata: { labels: object.metadata?.labels } });
+  setAccount(key: string, object: PolicyObject | undefined, closes = false): void {
+    if (object) this.#accounts.set(key, { metadata: { labels: object.metadata?.labels }, closes });
     else this.#accounts.delete(key);
     this.#profileChanged(`ksa.${key.replace("/", ".")}`);
   }
@@ -168,11 +184,12 @@ export class Workloads {
   }
 
   #workOut(name: string): EffectiveProfile | undefined {
+    if (name === UNKNOWN_LABELS) return unknownLabels;
     const parsed = parseProfileName(name);
     switch (parsed?.is) {
       case "namespace": {
         const object = this.#namespaces.get(parsed.namespace);
-        if (object) return namespaceProfile(parsed.namespace, object);
+        if (object) return { ...namespaceProfile(parsed.namespace, object), closes: object.closes };
         const implied = namespaceProfile(parsed.namespace);
         const stored = this.#stored.get(name);
         if (!stored) return implied;
@@ -182,7 +199,10 @@ export class Workloads {
       case "account": {
         const object = this.#accounts.get(`${parsed.namespace}/${parsed.account}`);
         return object
-          ? serviceAccountProfile(parsed.namespace, parsed.account, object)
+          ? {
+            ...serviceAccountProfile(parsed.namespace, parsed.account, object),
+            closes: object.closes,
+          }
           : this.#stored.get(name);
       }
       default:

@@ -7,6 +7,7 @@
 import { parseResourceKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
 import { type Change, inputKind, type PolicyObject } from "../../policy/inputs.ts";
+import { withKnownNames } from "../../policy/stored_object.ts";
 import { isJsonObject } from "../store/json.ts";
 
 const kinds = new Map<string, { readonly apiVersion: string; readonly kind: string }>([
@@ -30,7 +31,7 @@ export function policyChange(key: string, value: unknown): Change | undefined {
     return { remove: { apiVersion, kind: known.kind, namespace, name } };
   }
   const object: PolicyObject & { readonly spec?: unknown } = isObject
-    ? value
+    ? withKnownNames(kind, value)
     : { metadata: {}, spec: value ?? "null" };
   const metadata = isJsonObject(object.metadata) ? object.metadata : {};
   const isNamed = metadata.name === name && (metadata.namespace || undefined) === namespace;

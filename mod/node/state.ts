@@ -29,6 +29,8 @@ import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import { readObject } from "../model/validate.ts";
 import { KINDS } from "../model/kinds.ts";
 import type { Revision } from "../store/store.ts";
+import { labelsOf } from "../../policy/inputs.ts";
+import { withKnownNames } from "../../policy/stored_object.ts";
 import { isJsonObject } from "../store/json.ts";
 
 /** What a change concerns. Everything of a topic is computed anew when one of its objects changes. */
@@ -146,7 +148,7 @@ export class ClusterState {
       return this.pods.delete(key) ? ["pods", "policy"] : ["policy"];
     }
     this.pods.set(key, {
-      labels: pod.metadata?.labels ?? {},
+      labels: Object.fromEntries(labelsOf(pod.metadata?.labels)),
       account: pod.spec?.serviceAccountName || "default",
     });
     return ["pods", "policy"];
@@ -154,7 +156,9 @@ export class ClusterState {
 
   #endpoint(key: string, value: unknown): Topic[] {
     // Those of other nodes, most of them, are policy's alone: reading them in full would be for nothing.
-    const { spec } = (value ?? {}) as { spec?: { node?: unknown } };
+    const { spec } = withKnownNames("WorkloadEndpoint", value ?? {}) as {
+      spec?: { node?: unknown } | null;
+    };
     if (spec?.node === this.nodeName) {
       this.endpoints.set(key, stored("workloadendpoints", value) as WorkloadEndpoint);
     } else if (!this.endpoints.delete(key)) return ["policy"];

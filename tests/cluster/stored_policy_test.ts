@@ -88,6 +88,88 @@ Deno.test("a stored policy that cannot be understood", options, async (t) => {
       await lab.store.put(KEY, "lost" as never);
       await denied("spec");
     });
+    await t.step("sets, tiers and labels", async () => {
+      const V3 = "/calico/resources/v3/projectcalico.org/";
+      const v3 = (plural: string, kind: string, name: string, rest: object) =>
+        lab.store.put(`${V3}${plural}/${name}`, {
+          apiVersion: "projectcalico.org/v3",
+          kind,
+          metadata: { name, labels: { s: "1" } },
+          ...rest,
+        } as never);
+      const warned = async (object: string, path: string) => {
+        const named = (text: string) => text.startsWith(`${object}: ${path}: `);
+        await until(
+          `${object}: ${path} is named`,
+          15_000,
+          async () => (await warnings()).some(named),
+        );
+        assert.ok((await explain()).said.notes.some(named));
+      };
+      await lab.store.delete(KEY);
+      await reaches(true);
+      // A policy, its tier and its set, all of them with names in another case.
+      const deny = [{ action: "Deny", source: { selector: "s == '1'" } }, { action: "Allow" }];
+      await v3("globalnetworksets", "GlobalNetworkSet", "gs", {
+        Spec: { Nets: [`${client.addresses[0]}/32`] },
+      });
+      await v3("tiers", "Tier", "t1", { spec: { Order: 1 } });
+      await v3("tiers", "Tier", "t2", { spec: { order: 2 } });
+      const rule = { selector: "app == 'b'", types: ["Ingress"] };
+      await v3("globalnetworkpolicies", "GlobalNetworkPolicy", "t2.allow", {
+        spec: { tier: "t2", ...rule, ingress: [{ action: "Allow" }] },
+      });
+      await v3("globalnetworkpolicies", "GlobalNetworkPolicy", "t1.deny", {
+        Spec: { tier: "t1", ...rule, ingress: deny },
+      });
+      await reaches(false);
+      assert.equal((await explain()).said.allowed, false);
+      assert.deepEqual(await warnings(), []);
+      await v3("tiers", "Tier", "t1", { spec: { order: "first" } });
+      await reaches(true);
+      assert.equal((await explain()).said.allowed, true);
+      await warned("Tier t1", "spec.order");
+      await v3("tiers", "Tier", "t1", { spec: { order: "1" } });
+      await reaches(false);
+      await v3("globalnetworksets", "GlobalNetworkSet", "gs", { spec: { nets: ["lost"] } });
+      await reaches(true);
+      await warned("GlobalNetworkSet gs", "spec.nets[0]");
+      for (const at of ["globalnetworkpolicies/t1.deny", "globalnetworkpolicies/t2.allow"]) {
+        await lab.store.delete(V3 + at);
+      }
+      for (const at of ["tiers/t1", "tiers/t2", "globalnetworksets/gs"]) {
+        await lab.store.delete(V3 + at);
+      }
+      // A label that is no text is not absent.
+      const NAMESPACE = "/tortie/kubernetes/namespaces/default";
+      const before = await lab.store.get(NAMESPACE);
+      const labelled = (labels: unknown) =>
+        lab.store.put(NAMESPACE, {
+          apiVersion: "v1",
+          kind: "Namespace",
+          metadata: { name: "default", labels },
+        } as never);
+      const without = { matchExpressions: [{ key: "env", operator: "DoesNotExist" }] };
+      await put(from({ namespaceSelector: without }));
+      await labelled({});
+      await reaches(true);
+      for (
+        const [labels, path] of [
+          [{ env: 5 }, "metadata.labels.env"],
+          [{ env: ["prod"] }, "metadata.labels.env"],
+          [["env"], "metadata.labels"],
+        ] as const
+      ) {
+        await labelled(labels);
+        await reaches(false);
+        assert.equal((await explain()).said.allowed, false);
+        await warned("Namespace default", path);
+        await labelled({});
+        await reaches(true);
+      }
+      if (before) await lab.store.put(NAMESPACE, before.value);
+      else await lab.store.delete(NAMESPACE);
+    });
     await t.step("an object without its name is the one of its key", async () => {
       await put(from({ podSelector: a }), { metadata: null });
       await reaches(true);
