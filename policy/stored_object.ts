@@ -32,47 +32,85 @@ export interface StoredReading {
   readonly closes: boolean;
 }
 
+/** Names of fields of an object or of each of a list, and what is below them. */
+interface Names {
+  readonly fields: readonly string[];
+  readonly below?: Readonly<Record<string, Names>>;
+}
+
 const objectFields = ["apiVersion", "kind", "metadata", "spec"];
-const metadataFields = ["name", "namespace", "labels", "annotations"];
 const setFields = ["nets"];
-/** Of Calico's kinds: fields of the spec; none where the kind's own reader reads it. */
-const specFields: Partial<Record<InputKind, readonly string[]>> = {
-  NetworkPolicy: [],
-  GlobalNetworkPolicy: [],
-  Profile: [],
-  NetworkSet: setFields,
-  GlobalNetworkSet: setFields,
-  Tier: ["order", "defaultAction"],
-  WorkloadEndpoint: [
-    ...["orchestrator", "node", "pod", "endpoint", "serviceAccountName", "ipNetworks", "profiles"],
-    ...["interfaceName", "ports", "allowSpoofedSourcePrefixes", "ipNATs", "qosControls"],
-  ],
-  IPPool: ["cidr", "natOutgoing", "vxlanMode", "ipipMode", "allowedUses"],
-  Node: ["bgp", "ipv4VXLANTunnelAddr", "ipv6VXLANTunnelAddr", "addresses"],
+const tierFields = ["order", "defaultAction"];
+const limits = ["Bandwidth", "Burst", "PacketRate", "PacketBurst", "MaxConnections"];
+
+function namesOf(spec?: Names): Names {
+  const metadata: Names = { fields: ["name", "namespace", "labels", "annotations"] };
+  return { fields: objectFields, below: spec ? { metadata, spec } : { metadata } };
+}
+
+/** Of Calico's kinds, those of specs that no reader of their own knows. */
+const calicoNames: Partial<Record<InputKind, Names>> = {
+  NetworkPolicy: namesOf(),
+  GlobalNetworkPolicy: namesOf(),
+  Profile: namesOf(),
+  NetworkSet: namesOf({ fields: setFields }),
+  GlobalNetworkSet: namesOf({ fields: setFields }),
+  Tier: namesOf({ fields: tierFields }),
+  WorkloadEndpoint: namesOf({
+    fields: [
+      ...["orchestrator", "node", "pod", "endpoint", "serviceAccountName", "ipNetworks"],
+      ...["profiles", "interfaceName", "ports", "allowSpoofedSourcePrefixes", "ipNATs"],
+      "qosControls",
+    ],
+    below: {
+      ports: { fields: ["name", "protocol", "port"] },
+      ipNATs: { fields: ["internalIP", "externalIP"] },
+      qosControls: { fields: ["ingress", "egress"].flatMap((d) => limits.map((l) => d + l)) },
+    },
+  }),
+  IPPool: namesOf({ fields: ["cidr", "natOutgoing", "vxlanMode", "ipipMode", "allowedUses"] }),
+  Node: namesOf({
+    fields: ["bgp", "ipv4VXLANTunnelAddr", "ipv6VXLANTunnelAddr", "addresses"],
+    below: {
+      bgp: { fields: ["ipv4Address", "ipv6Address", "ipv4IPIPTunnelAddr"] },
+      addresses: { fields: ["address", "type"] },
+    },
+  }),
 };
-const bearers: ReadonlySet<InputKind> = new Set<InputKind>([
+/** Kinds whose labels policy asks for. */
+export const labelledKinds: ReadonlySet<InputKind> = new Set<InputKind>([
   ...["WorkloadEndpoint", "NetworkSet", "GlobalNetworkSet", "Namespace", "Pod"] as const,
   "ServiceAccount",
 ]);
 
-/** The object with the names of its fields, those of metadata and of the spec as they should be. */
+/** The object with the names of its fields as they should be. */
 export function withKnownNames(kind: InputKind, stored: object): PolicyObject & Members {
-  const fields = specFields[kind];
-  if (!fields) return stored as PolicyObject & Members;
-  let object = inAnyCase(stored as Members, objectFields);
-  for (const [field, known] of [["metadata", metadataFields], ["spec", fields]] as const) {
-    const value = object[field];
-    if (value === null || typeof value !== "object" || Array.isArray(value)) continue;
-    const read = inAnyCase(value as Members, known);
-    if (read !== value) object = { ...object, [field]: read };
+  const names = calicoNames[kind];
+  return (names ? rename(stored, names) : stored) as PolicyObject & Members;
+}
+
+/** The value itself where all names are as they should be. */
+function rename(value: unknown, names: Names): unknown {
+  if (value === null || typeof value !== "object") return value;
+  if (Array.isArray(value)) {
+    const items = value.map((item) => rename(item, names));
+    return items.every((item, i) => item === value[i]) ? value : items;
   }
-  return object as PolicyObject & Members;
+  let members = value as Members;
+  if (Object.keys(members).some((field) => differsByCase(field, names.fields))) {
+    members = inAnyCase(members, names.fields);
+  }
+  for (const [field, below] of Object.entries(names.below ?? {})) {
+    const read = rename(members[field], below);
+    if (read !== members[field]) members = { ...members, [field]: read };
+  }
+  return members;
 }
 
 export function readStored(kind: InputKind, stored: PolicyObject): StoredReading {
   const problems: string[] = [];
   let object = withKnownNames(kind, stored);
-  if (specFields[kind]) {
+  if (calicoNames[kind]) {
     // What is there under both names.
     for (const field of Object.keys(object)) {
       if (differsByCase(field, objectFields)) {
@@ -81,7 +119,7 @@ export function readStored(kind: InputKind, stored: PolicyObject): StoredReading
     }
   }
   let closes = false;
-  if (bearers.has(kind)) {
+  if (labelledKinds.has(kind)) {
     const labels = readLabels(object.metadata, problems, kind.endsWith("Set"));
     closes = labels.closes;
     if (labels.read) {
@@ -92,7 +130,7 @@ export function readStored(kind: InputKind, stored: PolicyObject): StoredReading
     object = { ...object, spec: { nets: netsOf(specOf(object, setFields, problems), problems) } };
   }
   if (kind === "Tier") {
-    object = { ...object, spec: tierOf(specOf(object, specFields.Tier!, problems), problems) };
+    object = { ...object, spec: tierOf(specOf(object, tierFields, problems), problems) };
   }
   return { object, problems, closes };
 }
@@ -142,6 +180,9 @@ export function textLabels(
   if ("misread" in members) {
     misread(members.misread);
     return { labels, closes };
+  }
+  if (Object.values(members.value).every((given) => typeof given === "string")) {
+    return { labels: members.value as Record<string, string>, closes };
   }
   for (const [label, given] of Object.entries(members.value)) {
     let text: string;

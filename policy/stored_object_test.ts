@@ -11,6 +11,7 @@ import {
   account,
   calico,
   calicoPolicy,
+  comparable,
   endpoint,
   kubernetesPolicy,
   namespace,
@@ -182,6 +183,50 @@ Deno.test("a stored policy or profile with its fields in another case", () => {
   check([client], { [profile]: labelled }, false, /^Profile p: spec\.labelsToApply\.s: /);
 });
 
+Deno.test("endpoints, pools and nodes with their fields in another case", () => {
+  const whole = new PolicyEngine(), odd = new PolicyEngine();
+  const capitals = (value: any): any =>
+    Array.isArray(value)
+      ? value.map(capitals)
+      : value === null || typeof value !== "object"
+      ? value
+      : Object.fromEntries(
+        Object.entries(value).map(([k, v]) => [k[0].toUpperCase() + k.slice(1), capitals(v)]),
+      );
+  const a: any = endpoint("x", "a", [A], {
+    floating: "192.0.2.9",
+    qos: { ingressBandwidth: 1e6 },
+    spoofing: ["10.9.0.0/24"],
+  });
+  a.spec.ports = [{ name: "http", protocol: "TCP", port: 80 }];
+  const stored: [string, any][] = [
+    [`workloadendpoints/x/${a.metadata.name}`, a],
+    [
+      "ippools/p",
+      calico("IPPool", "p", { cidr: "10.0.0.0/16", natOutgoing: true, vxlanMode: "Always" }),
+    ],
+    [
+      "nodes/n",
+      calico("Node", "n", {
+        bgp: { ipv4Address: "192.0.2.1/24" },
+        addresses: [{ address: "192.0.2.2", type: "InternalIP" }],
+        ipv4VXLANTunnelAddr: "10.0.9.1",
+      }),
+    ],
+  ];
+  for (const [at, object] of stored) {
+    const { Metadata, Spec } = capitals({ metadata: object.metadata, spec: object.spec });
+    whole.update([policyChange(CALICO + at, object)!]);
+    odd.update([policyChange(CALICO + at, { ...object, metadata: undefined, spec: undefined })!]);
+    odd.update([policyChange(CALICO + at, { Metadata, Spec })!]);
+  }
+  assert.equal(whole.nodeOf("192.0.2.2"), "n");
+  assert.equal(odd.nodeOf("192.0.2.2"), "n");
+  assert.deepEqual([...odd.endpoints()], [...whole.endpoints()]);
+  assert.deepEqual(comparable(odd.ruleset(4)), comparable(whole.ruleset(4)));
+  assert.deepEqual(odd.problems(), []);
+});
+
 Deno.test("a label that is no text is not absent, and what bears it closes", () => {
   const peer = (from: unknown) =>
     kubernetesPolicy("y", "np", { podSelector: {}, ingress: [{ from: [from] }] } as never);
@@ -201,6 +246,9 @@ Deno.test("a label that is no text is not absent, and what bears it closes", () 
   check(byNamespace, ns({ env: ["a"] }), false, /^Namespace x: metadata\.labels\.env: /);
   check(byNamespace, ns(["env"]), false, /^Namespace x: metadata\.labels: .*is not an object/);
   check(byNamespace, ns("env"), false, /^Namespace x: metadata\.labels: "env" is not an object/);
+  const lost = /^Namespace x: metadata\.labels: "lost" is not an object/;
+  check(byNamespace, { [`${KUBERNETES}namespaces/x`]: "lost" }, false, lost);
+  check(byNamespace, { [`${KUBERNETES}namespaces/x`]: { metadata: "lost" } }, false, lost);
   const misnamed = object("namespace", "x", { Labels: { env: "a" } });
   check(byNamespace, misnamed, false, /^Namespace x: metadata\.Labels: unknown field/);
 
@@ -210,6 +258,9 @@ Deno.test("a label that is no text is not absent, and what bears it closes", () 
   check(byPod, client({ app: 5 }), false, /^Pod x\/a: metadata\.labels\.app: 5 is not a text/);
   check(byPod, client({ app: { a: "b" } }), false, /^Pod x\/a: metadata\.labels\.app: /);
   check(byPod, client(["app"]), false, /^Pod x\/a: metadata\.labels: /);
+
+  const lostPod = { [`${KUBERNETES}pods/x/a`]: { metadata: 5 } };
+  check(byPod, lostPod, false, /^Pod x\/a: metadata\.labels: 5 is not an object/);
 
   // A server that a policy would have selected.
   const server = (labels: unknown) => object("pod", "b", { labels }, "y");

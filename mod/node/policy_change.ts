@@ -6,8 +6,14 @@
  */
 import { parseResourceKey } from "../model/keys.ts";
 import { KINDS } from "../model/kinds.ts";
-import { type Change, inputKind, type PolicyObject } from "../../policy/inputs.ts";
-import { withKnownNames } from "../../policy/stored_object.ts";
+import {
+  type Change,
+  type InputKind,
+  inputKind,
+  type ObjectMeta,
+  type PolicyObject,
+} from "../../policy/inputs.ts";
+import { labelledKinds, withKnownNames } from "../../policy/stored_object.ts";
 import { isJsonObject } from "../store/json.ts";
 
 const kinds = new Map<string, { readonly apiVersion: string; readonly kind: string }>([
@@ -17,6 +23,8 @@ const kinds = new Map<string, { readonly apiVersion: string; readonly kind: stri
 ]);
 /** Without these more would be allowed than with them. */
 const closing = new Set(["NetworkPolicy", "GlobalNetworkPolicy", "KubernetesNetworkPolicy"]);
+/** Pods inherit their labels, which a pod has no copy of. */
+const inherited = new Set(["Namespace", "ServiceAccount"]);
 
 /** A value that came, or (undefined) the end of one; undefined for what policy does not hang on. */
 export function policyChange(key: string, value: unknown): Change | undefined {
@@ -27,18 +35,27 @@ export function policyChange(key: string, value: unknown): Change | undefined {
   const { namespace, name } = at;
   const { apiVersion } = known;
   const isObject = isJsonObject(value);
-  if (value === undefined || !isObject && !closing.has(kind)) {
+  if (value === undefined || !isObject && !closing.has(kind) && !inherited.has(kind)) {
     return { remove: { apiVersion, kind: known.kind, namespace, name } };
   }
   const object: PolicyObject & { readonly spec?: unknown } = isObject
     ? withKnownNames(kind, value)
-    : { metadata: {}, spec: value ?? "null" };
-  const metadata = isJsonObject(object.metadata) ? object.metadata : {};
+    : closing.has(kind)
+    ? { metadata: {}, spec: value ?? "null" }
+    : { metadata: value ?? "null" } as PolicyObject;
+  const metadata = metadataOf(object.metadata, kind);
   const isNamed = metadata.name === name && (metadata.namespace || undefined) === namespace;
   if (isNamed && kindOf(object) === kind) return { put: object };
   return {
     put: { ...object, apiVersion, kind: known.kind, metadata: { ...metadata, namespace, name } },
   };
+}
+
+/** Metadata that are none count as labels that are none: without, the object would pass for unlabelled. */
+function metadataOf(metadata: unknown, kind: InputKind): ObjectMeta {
+  if (isJsonObject(metadata)) return metadata as ObjectMeta;
+  if (metadata === undefined || metadata === null || !labelledKinds.has(kind)) return {};
+  return { labels: metadata as ObjectMeta["labels"] };
 }
 
 function kindOf({ apiVersion, kind }: { apiVersion?: unknown; kind?: unknown }) {

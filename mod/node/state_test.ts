@@ -101,6 +101,21 @@ Deno.test("a stored pool with host bits is read masked; what cannot be read stan
   assert.equal(state.broken.size, 0);
 });
 
+Deno.test("an endpoint with its fields in another case is this node's; labels that are no texts are not copied", () => {
+  const [key, value] = endpoint("node1", "a", "10.244.5.9") as [string, any];
+  const { spec, ...rest } = value;
+  const { node, ...others } = spec;
+  const state = stateOf([key, { ...rest, Spec: { ...others, Node: node } }]);
+  assert.equal(state.endpoints.get(key)?.spec.node, "node1");
+  const pod = "/tortie/kubernetes/pods/default/a";
+  const labels = (given: unknown) => {
+    state.apply(pod, { metadata: { labels: given }, spec: { nodeName: "node1" } }, "99");
+    return state.pods.get(pod)?.labels;
+  };
+  assert.deepEqual(labels({ app: "a", tier: 5, role: ["x"] }), { app: "a" });
+  assert.deepEqual(labels(["app"]), {});
+});
+
 Deno.test("the last state on disk gives the same announcements; another node's or half a file none", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/last-state.json`;
