@@ -172,7 +172,9 @@ export class PolicyEngine {
     const { object, problems = [], closes = false } = read ?? {};
     // Those of policies and profiles are told with what their own readers find.
     if (namespaced.has(kind)) {
-      this.#report(`${kind} ${inNamespace}`, namespace || "default", problems);
+      // A set may be meant by policies of everywhere.
+      const concerned = kind === "NetworkSet" ? "" : namespace || "default";
+      this.#report(`${kind} ${inNamespace}`, concerned, problems);
     } else if (!kind.endsWith("Policy") && kind !== "Profile") {
       // What inherits from a Namespace is in it; all else concerns everybody.
       this.#report(`${kind} ${name}`, kind === "Namespace" ? name : "", problems);
