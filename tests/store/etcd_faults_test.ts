@@ -418,7 +418,7 @@ Deno.test("endpoints of two clusters are not mixed", async () => {
     const location = one.location({ endpoints: [...one.endpoints, ...other.endpoints] });
     const store = await openEtcd(location, { random: () => 0, patienceMs: 2000 });
     await store.put("/calico/a", 1);
-    one.members[0].kill("SIGSTOP");
+    await one.members[0].freeze();
     await assert.rejects(
       store.get("/calico/a"),
       /it is of another cluster than http:.*endpoints of/,

@@ -88,6 +88,19 @@ export class EtcdMember {
     this.#child?.kill(signal);
   }
 
+  /** SIGSTOP; until one of its threads has taken the signal, the others still answer. */
+  async freeze(): Promise<void> {
+    this.kill("SIGSTOP");
+    const isStopped = async () => {
+      for await (const { name } of Deno.readDir(`/proc/${this.pid}/task`)) {
+        const stat = await Deno.readTextFile(`/proc/${this.pid}/task/${name}/stat`);
+        if (!/\) T /.test(stat)) return false;
+      }
+      return true;
+    };
+    while (!await isStopped()) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
   /** Ends it and waits for its end. */
   async stop(signal: Deno.Signal = "SIGKILL"): Promise<void> {
     const child = this.#child;
