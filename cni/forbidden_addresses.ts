@@ -17,7 +17,7 @@ import {
   prefixContains,
 } from "../mod/net/mod.ts";
 import { parseResourceKey, resourcePrefix } from "../mod/model/keys.ts";
-import { type Node, nodeKind } from "../mod/model/node.ts";
+import { type Node, nodeKind, tunnelAddressesOf } from "../mod/model/node.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
 
@@ -87,11 +87,7 @@ function addressesOf(node: Node | null): Ip[] {
   const texts = [
     spec.bgp?.ipv4Address,
     spec.bgp?.ipv6Address,
-    spec.bgp?.ipv4IPIPTunnelAddr,
-    spec.ipv4VXLANTunnelAddr,
-    spec.ipv6VXLANTunnelAddr,
-    spec.wireguard?.interfaceIPv4Address,
-    spec.wireguard?.interfaceIPv6Address,
+    ...tunnelAddressesOf(node),
     ...list(spec.addresses).map((one) => one?.address),
     ...list(spec.interfaces).flatMap((one) => list(one?.addresses)),
   ];

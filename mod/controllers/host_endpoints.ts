@@ -7,7 +7,7 @@
  */
 import { formatIp, parseCidr, parseIp, parsePrefix, prefixContains } from "../net/mod.ts";
 import type { HostEndpoint } from "../model/host_endpoint.ts";
-import type { Node } from "../model/node.ts";
+import { type Node, tunnelAddressesOf } from "../model/node.ts";
 import { parseSelector, SelectorError } from "../selector/selector.ts";
 import type { HostEndpointTemplate, Settings } from "./settings.ts";
 
@@ -106,16 +106,13 @@ function endpointOf(
 }
 
 /** The node's own, its tunnels', then other internal addresses; each once. */
-export function expectedIps({ spec }: Node): string[] {
+export function expectedIps(node: Node): string[] {
+  const { spec } = node;
   const internal = (spec.addresses ?? []).filter(({ type }) => type === "InternalIP");
   const texts = [
     spec.bgp?.ipv4Address,
     spec.bgp?.ipv6Address,
-    spec.bgp?.ipv4IPIPTunnelAddr,
-    spec.ipv4VXLANTunnelAddr,
-    spec.ipv6VXLANTunnelAddr,
-    spec.wireguard?.interfaceIPv4Address,
-    spec.wireguard?.interfaceIPv6Address,
+    ...tunnelAddressesOf(node),
     ...internal.map(({ address }) => address),
   ];
   return [...new Set(texts.flatMap(plainAddress))];

@@ -75,6 +75,18 @@ const schema = objectSchema("Node", "projectcalico.org/v3", {
 export type Node = v.InferOutput<typeof schema>;
 export type NodeInput = v.InferInput<typeof schema>;
 
+/** The ends of its tunnels, whatever their kind; also of a stored Node that nobody has checked. */
+export function tunnelAddressesOf(node: unknown): string[] {
+  const spec = (node as Node | null)?.spec;
+  return [
+    spec?.bgp?.ipv4IPIPTunnelAddr,
+    spec?.ipv4VXLANTunnelAddr,
+    spec?.ipv6VXLANTunnelAddr,
+    spec?.wireguard?.interfaceIPv4Address,
+    spec?.wireguard?.interfaceIPv6Address,
+  ].filter((address): address is string => typeof address === "string" && address !== "");
+}
+
 export const nodeKind: Kind<Node, NodeInput> = {
   kind: "Node",
   apiVersion: "projectcalico.org/v3",

@@ -4,7 +4,7 @@ import { bgpPeerKind } from "../model/bgp_peer.ts";
 import { felixConfigurationKind } from "../model/felix_configuration.ts";
 import { hostEndpointKind } from "../model/host_endpoint.ts";
 import type { AnyKind } from "../model/kinds.ts";
-import type { Node } from "../model/node.ts";
+import { type Node, tunnelAddressesOf } from "../model/node.ts";
 import type { Resource } from "../model/resource.ts";
 import { workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { ResourceError } from "./resource_error.ts";
@@ -18,15 +18,8 @@ export const nodeRules: StoreRules<Node> = {
     const name = node.metadata.name;
     const { items } = await resources.list(workloadEndpointKind);
     const endpoints = items.filter((endpoint) => endpoint.spec.node === name);
-    const tunnels = [
-      node.spec.bgp?.ipv4IPIPTunnelAddr,
-      node.spec.ipv4VXLANTunnelAddr,
-      node.spec.ipv6VXLANTunnelAddr,
-      node.spec.wireguard?.interfaceIPv4Address,
-      node.spec.wireguard?.interfaceIPv6Address,
-    ];
-    const addresses = [...endpoints.flatMap((e) => e.spec.ipNetworks ?? []), ...tunnels]
-      .flatMap((text) => text ? [text.split("/")[0]] : []);
+    const networks = endpoints.flatMap((e) => e.spec.ipNetworks ?? []);
+    const addresses = [...networks, ...tunnelAddressesOf(node)].map((text) => text.split("/")[0]);
     await resources.options.releaseNode?.(name, addresses);
     const own: [AnyKind, Resource[]][] = [
       [workloadEndpointKind, endpoints],

@@ -11,6 +11,7 @@ import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import { lockReason } from "../../model/cluster_information.ts";
 import { ipamConfigFault, type StoredIpamConfig } from "../../model/ipam_config.ts";
 import { parseBlockKey, parseHandleKey, parseResourceKey } from "../../model/keys.ts";
+import { tunnelAddressesOf } from "../../model/node.ts";
 import type { BrokenEntry, Entry, Revision, Store } from "../../store/store.ts";
 import type { AskNodes, NodeWords } from "../ask_nodes.ts";
 import type { BlockRecord } from "../block_table.ts";
@@ -34,7 +35,7 @@ import {
   sortRecords,
 } from "./records.ts";
 import { questionsAbout } from "./use.ts";
-import { tunnelAddresses, type Users, usersOf } from "./users.ts";
+import { type Users, usersOf } from "./users.ts";
 
 export interface ClusterFacts {
   readonly guid: string;
@@ -209,7 +210,7 @@ export function check(
     pools,
     allocations,
     users,
-    tunnelCount: records.nodes.flatMap(({ value }) => tunnelAddresses(value)).length,
+    tunnelCount: records.nodes.flatMap(({ value }) => tunnelAddressesOf(value)).length,
     endpointAddressCount: [...users.values()].flat()
       .filter(({ name }) => name.startsWith("Workload(")).length,
     loadBalancerCount:

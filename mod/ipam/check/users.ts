@@ -5,6 +5,7 @@
 import { formatIp, parseCidr, parseIp } from "../../net/mod.ts";
 import type { Entry } from "../../store/store.ts";
 import { parseResourceKey } from "../../model/keys.ts";
+import { tunnelAddressesOf } from "../../model/node.ts";
 import type { IpamRecords } from "./records.ts";
 
 export interface AddressUser {
@@ -34,7 +35,7 @@ export function usersOf(
   };
   for (const { key, value } of records.nodes) {
     const node = parseResourceKey(key)?.name ?? "";
-    for (const address of tunnelAddresses(value)) add(address, { name: `Node(${node})`, node });
+    for (const address of tunnelAddressesOf(value)) add(address, { name: `Node(${node})`, node });
   }
   for (const entry of records.endpoints) {
     const user = endpointUser(entry);
@@ -59,18 +60,6 @@ export function usersOf(
     }
   }
   return users;
-}
-
-/** A node's tunnels'. */
-export function tunnelAddresses(node: Loose): string[] {
-  const spec = node?.spec ?? {};
-  return [
-    spec.bgp?.ipv4IPIPTunnelAddr,
-    spec.ipv4VXLANTunnelAddr,
-    spec.ipv6VXLANTunnelAddr,
-    spec.wireguard?.interfaceIPv4Address,
-    spec.wireguard?.interfaceIPv6Address,
-  ].filter((address) => typeof address === "string" && address !== "");
 }
 
 /** Those that a pod has of the network: none in the host's, none when it is over. */
