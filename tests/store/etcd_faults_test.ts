@@ -8,7 +8,7 @@ import { follow } from "../../mod/store/follow.ts";
 import { Resources } from "../../mod/store/resources.ts";
 import { type Store, StoreError } from "../../mod/store/store.ts";
 import { ippoolKind } from "../../mod/model/ippool.ts";
-import { EtcdCluster, type EtcdMember } from "./etcd_server.ts";
+import { EtcdCluster, type EtcdMember, freePorts } from "./etcd_server.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -232,21 +232,15 @@ Deno.test("killed, paused and compacted under load: all that was acknowledged is
 Deno.test("a store that goes back in time is noticed, and listed again", async () => {
   const cluster = await EtcdCluster.start();
   const [member] = cluster.members;
-  const data = `${member.folder}/data`, backup = `${cluster.folder}/backup`;
-  const copy = async (from: string, to: string) => {
-    const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
-    assert(success);
-  };
   try {
     const store = await cluster.open();
     await store.put("/calico/kept", 1);
     await store.put("/calico/changed", 1);
     await member.stop("SIGTERM");
-    await copy(data, backup);
+    await member.backUp();
     const restore = async () => {
       await member.stop("SIGKILL");
-      await Deno.remove(data, { recursive: true });
-      await copy(backup, data);
+      await member.restore();
       member.start();
       await cluster.serves(member);
     };
@@ -296,16 +290,11 @@ Deno.test("a store that goes back in time is noticed, and listed again", async (
 Deno.test("restored and overtaken before we are back: noticed, though nothing was told since the list", async () => {
   const cluster = await EtcdCluster.start();
   const [member] = cluster.members;
-  const data = `${member.folder}/data`, backup = `${cluster.folder}/backup`;
-  const copy = async (from: string, to: string) => {
-    const { success } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
-    assert(success);
-  };
   try {
     const store = await cluster.open();
     for (let i = 0; i < 20; i++) await store.put(`/calico/x/k${i}`, i);
     await member.stop("SIGTERM");
-    await copy(data, backup);
+    await member.backUp();
     member.start();
     await cluster.serves(member);
     for (let i = 0; i < 20; i++) await store.put(`/calico/x/late${i}`, i);
@@ -315,10 +304,9 @@ Deno.test("restored and overtaken before we are back: noticed, though nothing wa
     await until("first list", () => seen.seen.lists > 0);
     assert.equal(seen.entries.size, 39);
     await member.stop("SIGKILL");
-    await Deno.remove(data, { recursive: true });
-    await copy(backup, data);
+    await member.restore();
     // At another door, so that our client cannot look before others have gone on.
-    const port = freePort();
+    const [port] = freePorts(1);
     await member.startAt(`http://127.0.0.1:${port}`);
     const raw = (path: string, body: unknown) =>
       fetch(`http://127.0.0.1:${port}${path}`, { method: "POST", body: JSON.stringify(body) })
@@ -403,13 +391,6 @@ function slowDoor(target: string, delayMs: () => number) {
   });
   const { port } = server.addr as Deno.NetAddr;
   return { url: `http://127.0.0.1:${port}`, close: () => server.shutdown() };
-}
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr as Deno.NetAddr;
-  listener.close();
-  return port;
 }
 
 Deno.test("endpoints of two clusters are not mixed", async () => {

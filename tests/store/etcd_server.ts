@@ -77,6 +77,7 @@ export class EtcdMember {
         const answer = await fetch(`${url}/v3/kv/range`, { method: "POST", body });
         await answer.text();
         if (answer.ok) return;
+        if (tries > 400) throw new Error(`${url} answers ${answer.status}`);
       } catch (error) {
         if (tries > 400) throw error;
       }
@@ -99,6 +100,17 @@ export class EtcdMember {
       return true;
     };
     while (!await isStopped()) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
+  /** Copies its data away. It must not run. */
+  async backUp(): Promise<void> {
+    await copy(`${this.folder}/data`, `${this.folder}/backup`);
+  }
+
+  /** Puts what was copied away in the place of its data. It must not run. */
+  async restore(): Promise<void> {
+    await Deno.remove(`${this.folder}/data`, { recursive: true });
+    await copy(`${this.folder}/backup`, `${this.folder}/data`);
   }
 
   /** Ends it and waits for its end. */
@@ -298,7 +310,12 @@ export class EtcdCluster {
 }
 
 /** Ports that nobody listens at now. */
-function freePorts(count: number): number[] {
+async function copy(from: string, to: string): Promise<void> {
+  const { success, stderr } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
+  assert(success, new TextDecoder().decode(stderr));
+}
+
+export function freePorts(count: number): number[] {
   const listeners = Array.from(
     { length: count },
     () => Deno.listen({ hostname: "127.0.0.1", port: 0 }),
