@@ -5,8 +5,9 @@
  */
 import type { Node } from "../model/node.ts";
 
-/** The eldest first. */
-export function byAge(nodes: Iterable<Node>): Node[] {
-  const key = ({ metadata }: Node) => `${metadata.creationTimestamp ?? "later"} ${metadata.name}`;
-  return [...nodes].sort((a, b) => key(a) < key(b) ? -1 : 1);
+/** The eldest first, each with the name that it has in the datastore. */
+export function byAge(nodes: ReadonlyMap<string, Node>): [name: string, node: Node][] {
+  const rank = ([name, { metadata }]: [string, Node]) =>
+    `${metadata?.creationTimestamp ?? "later"} ${name}`;
+  return [...nodes].sort((a, b) => rank(a) < rank(b) ? -1 : 1);
 }

@@ -121,10 +121,10 @@ class PeeringMaker {
 
   #findOwners(): Map<string, string> {
     const { nodeName } = this.input;
-    const others = byAge(this.input.nodes.values()).filter((node) => node !== this.#me);
+    const all = byAge(this.input.nodes);
+    const isMine = ([name]: [string, Node]) => name === nodeName;
     const owners = new Map<string, string>();
-    for (const node of this.#me ? [this.#me, ...others] : others) {
-      const { name } = node.metadata;
+    for (const [name, node] of [...all.filter(isMine), ...all.filter((one) => !isMine(one))]) {
       for (const family of FAMILIES) {
         const address = nodeAddressOf(node, family);
         if (!address) continue;
@@ -132,12 +132,11 @@ class PeeringMaker {
         if (owner === undefined) owners.set(formatIp(address), name);
         else {
           const whose = owner === nodeName ? "this node's own" : `the Node ${owner}'s already`;
-          this.#say(
-            "Node",
-            node,
-            `its address ${formatIp(address)} is ${whose}, so it gets no BGP session; ` +
+          this.#problems.push({
+            object: `Node ${name}`,
+            message: `its address ${formatIp(address)} is ${whose}, so it gets no BGP session; ` +
               "give it another address, or delete it if that machine is gone",
-          );
+          });
         }
       }
     }

@@ -163,6 +163,10 @@ Deno.test("an address of several Nodes is the eldest's, our own is ours, and it 
   // Who came later is told by all others in the same way.
   assert.deepEqual(of("c").problems.map(({ object }) => object), ["Node intruder", "Node a"]);
   assert.match(of("c").problems[1].message, /is the Node a-mirror's already/);
+  // A Node is called what its key says, whatever stands in it.
+  nodes.get("b").metadata = undefined;
+  nodes.delete("intruder");
+  assert.deepEqual(show(of("a")), show(a));
 });
 
 Deno.test("explicit peers: global before node, one for each address and port, never oneself", () => {

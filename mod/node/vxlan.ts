@@ -95,11 +95,10 @@ export function macOf(node: Node | undefined, nodeName: string, family: Family):
 }
 
 /** A node's VTEP; undefined while its addresses are not known. */
-export function vtepOf(node: Node, family: Family): Vtep | undefined {
+function vtepOf(name: string, node: Node, family: Family): Vtep | undefined {
   const host = hostAddress(node, family)?.ip;
   const tunnel = tunnelAddress(node, family);
   if (!host || !tunnel) return undefined;
-  const { name } = node.metadata;
   return { node: name, host, tunnel, mac: macOf(node, name, family) };
 }
 
@@ -118,8 +117,8 @@ export function remoteVteps(
   self: string,
   family: Family,
 ): RemoteVteps {
-  const ends = byAge(nodes.values()).filter((node) => node.metadata.name !== self)
-    .map((node) => vtepOf(node, family)).filter((vtep) => vtep !== undefined);
+  const ends = byAge(nodes).filter(([name]) => name !== self)
+    .map(([name, node]) => vtepOf(name, node, family)).filter((vtep) => vtep !== undefined);
   const node = nodes.get(self);
   const own = tunnelAddress(node, family);
   const owners = new Map([[macOf(node, self, family), self]]);
