@@ -83,8 +83,8 @@ async function identities(call: Call): Promise<Identity[]> {
 class Interrupted extends CliError {}
 
 /**
- * A deletion of several steps, such as a pool's, that SIGINT or SIGTERM cuts off says what it may have
- * left. (Signals are asked for only here: a process whose signals are heard does not end by them.)
+ * SIGINT and SIGTERM end it; a deletion of several steps, such as a pool's, then says what it may have
+ * left.
  */
 async function unlessInterrupted<T>(
   io: Io,
@@ -92,15 +92,13 @@ async function unlessInterrupted<T>(
   name: string,
   deletion: () => Promise<T>,
 ): Promise<T> {
-  const cutOff = STORE_RULES.get(kind)?.cutOff;
-  if (!cutOff) return await deletion();
   const { signal } = io;
+  if (signal.aborted) throw new Interrupted(EXIT.failed, "interrupted");
   const { promise, reject } = Promise.withResolvers<never>();
   const interrupt = () => {
-    const left = cutOff({ metadata: { name }, spec: {} } as Resource);
-    reject(new Interrupted(EXIT.failed, `interrupted; ${left}`));
+    const left = STORE_RULES.get(kind)?.cutOff?.({ metadata: { name }, spec: {} } as Resource);
+    reject(new Interrupted(EXIT.failed, left ? `interrupted; ${left}` : "interrupted"));
   };
-  if (signal.aborted) interrupt();
   signal.addEventListener("abort", interrupt, { once: true });
   try {
     return await Promise.race([deletion(), promise]);

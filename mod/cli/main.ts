@@ -50,9 +50,11 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
 /** `-o=json`, as kubectl and calicoctl take it, is `-ojson` to commander; words after `--` are not ours. */
 function withoutEquals(argv: readonly string[]): string[] {
   const end = argv.indexOf("--");
-  return argv.map((word, i) =>
-    end >= 0 && i > end ? word : word.replace(/^(-[A-Za-z])=(?=.)/s, "$1")
-  );
+  return argv.flatMap((word, i) => {
+    const [, flag, value] = (end < 0 || i < end) && /^(-[A-Za-z])=(.*)$/s.exec(word) || [];
+    if (flag === undefined) return [word];
+    return value === "" ? [flag, ""] : [flag + value];
+  });
 }
 
 /** What is said of an error, and the exit code that it means. */

@@ -123,6 +123,7 @@ Deno.test("names come out of the datastore, in the namespace that is meant", asy
     assert.deepEqual(await lines("get", "np", "-n", ""), ["default", "shop"]);
     assert.deepEqual(await lines("get", "np", "--namespace=s"), ["--namespace=shop"]);
     // No Namespace object says it here, only the policy in it.
+    await cluster.store.delete("/tortie/kubernetes/namespaces/shop");
     assert.deepEqual(await lines("get", "np", "-n", ""), ["default", "shop"]);
     const again = await cluster.run(["__complete", "--", "get", "ippool", "p"], {
       name: "calicoctl",

@@ -3,15 +3,15 @@
  * time that one operation waits; and what a deletion of several steps has left.
  */
 import assert from "node:assert/strict";
+import { globalNetworkSetKind } from "../../mod/model/network_set.ts";
 import { ippoolKind } from "../../mod/model/ippool.ts";
 import { Resources } from "../../mod/store/resources.ts";
 import type { EtcdStore } from "../../mod/store/etcd/mod.ts";
 import { EtcdCluster } from "../store/etcd_server.ts";
+import { binary, until } from "../cluster/harness.ts";
 import { command } from "./harness.ts";
 
 const COUNT = 400;
-const BINARY = Deno.env.get("TORTIE_BINARY") ??
-  new URL("../../dist/tortie", import.meta.url).pathname;
 const set = (name: string) => ({
   apiVersion: "projectcalico.org/v3",
   kind: "GlobalNetworkSet",
@@ -97,7 +97,7 @@ Deno.test("delete: SIGINT in the midst of a pool says what is left", async () =>
   await withEtcd(async (etcd, env) => {
     const stdin = JSON.stringify([1, 2].map(pool));
     assert.equal((await command(["apply", "-f", "-"], { stdin, env })).exit, 0);
-    const process = new Deno.Command(BINARY, {
+    const process = new Deno.Command(binary(), {
       args: ["delete", "ippool", "p1", "p2"],
       env,
       stdout: "null",
@@ -106,9 +106,9 @@ Deno.test("delete: SIGINT in the midst of a pool says what is left", async () =>
     const store = await etcd.open();
     try {
       const resources = new Resources(store);
-      while (!(await resources.get(ippoolKind, "p1"))?.spec.disabled) {
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
+      await until("the pool is disabled", 20_000, async () => {
+        return (await resources.get(ippoolKind, "p1"))?.spec.disabled === true;
+      });
       process.kill("SIGINT");
       const { code, stderr } = await process.output();
       const err = new TextDecoder().decode(stderr);
@@ -118,6 +118,37 @@ Deno.test("delete: SIGINT in the midst of a pool says what is left", async () =>
       assert((await resources.get(ippoolKind, "p2"))?.spec.disabled === false);
     } finally {
       await store.close();
+    }
+  });
+});
+
+Deno.test("delete: SIGINT after a pool ends it too", async () => {
+  await withEtcd(async (etcd, env) => {
+    const sets = Array.from({ length: 4000 }, (_, i) => set(`s${i}`));
+    const stdin = JSON.stringify([pool(1), ...sets]);
+    assert.equal((await command(["apply", "-f", "-"], { stdin, env })).exit, 0);
+    const file = await Deno.makeTempFile({ suffix: ".json" });
+    await Deno.writeTextFile(file, stdin);
+    const process = new Deno.Command(binary(), {
+      args: ["delete", "-f", file],
+      env,
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    const store = await etcd.open();
+    try {
+      const resources = new Resources(store);
+      await until("a set is gone", 30_000, async () => {
+        return await resources.get(globalNetworkSetKind, "s0") === undefined;
+      });
+      process.kill("SIGINT");
+      const { code, stderr } = await process.output();
+      assert.equal(code, 1);
+      assert.match(new TextDecoder().decode(stderr), /interrupted/);
+      assert(await resources.get(globalNetworkSetKind, "s3999"));
+    } finally {
+      await store.close();
+      await Deno.remove(file);
     }
   });
 });

@@ -452,6 +452,8 @@ test("an empty -n, of a variable that is not set, is none", async (cluster) => {
   for (const name of ["tortie", "calicoctl"]) {
     const run = (...words: string[]) => cluster.run([...words, "-n", ""], { name });
     assert.equal((await run("get", "networksets", "-o", "name")).out, "networkset/s\n");
+    const joined = await cluster.run(["get", "networksets", "-n=", "-o=name"], { name });
+    assert.equal(joined.out, "networkset/s\n", joined.err);
     assert.equal((await run("get", "networkset", "s")).exit, 0);
     assert.equal((await run("label", "networkset", "s", `${name}=x`)).exit, 0);
     assert.equal(

@@ -126,7 +126,7 @@ function answer(
     case "name":
       return ask("names", operands[0]);
     case "namespace":
-      return ask("namespaces");
+      return ask("namespaces", operands[0]);
     case "node":
       return ask("nodes");
     case "file":

@@ -24,7 +24,7 @@ export async function valuesFor(
 ): Promise<Candidate[]> {
   let timer: number | undefined;
   const late = new Promise<string[]>((resolve) => timer = setTimeout(resolve, patienceMs, []));
-  const found = asked(question, call).catch(() => []);
+  const found = withResources(call, (resources) => namesOf(question, resources)).catch(() => []);
   const names = await Promise.race([found, late]);
   clearTimeout(timer);
   const { partial, prefix, without } = question;
@@ -32,10 +32,6 @@ export async function valuesFor(
     .filter((name) => name.startsWith(partial) && SAFE.test(name) && !without.includes(name))
     .slice(0, MOST)
     .map((name) => ({ word: prefix + name }));
-}
-
-async function asked(question: Question, call: Call): Promise<string[]> {
-  return await withResources(call, (resources) => namesOf(question, resources));
 }
 
 async function namesOf(

@@ -12,19 +12,23 @@ import {
   clusterInformationKind,
   lockReason,
 } from "../../model/cluster_information.ts";
-import { isBroken, readRaw } from "../../store/raw.ts";
-import { resourceKey } from "../../model/keys.ts";
+import { ResourceError } from "../../store/resource_error.ts";
 import type { Resources } from "../../store/resources.ts";
 
 /** Says which file is being imported (SHA-256). */
 export const IMPORT_ANNOTATION = "tortie.projectcalico.org/unfinished-import";
 
-const CLUSTER_KEY = resourceKey(clusterInformationKind, "default");
+const isUnreadable = (error: unknown) =>
+  error instanceof ResourceError && error.kind === "malformed";
 
 /** undefined where there is none, or none that can be read. */
 export async function clusterOf(resources: Resources): Promise<ClusterInformation | undefined> {
-  const stored = await readRaw(resources.store, CLUSTER_KEY);
-  return isBroken(stored) ? undefined : await resources.get(clusterInformationKind, "default");
+  try {
+    return await resources.get(clusterInformationKind, "default");
+  } catch (error) {
+    if (isUnreadable(error)) return undefined;
+    throw error;
+  }
 }
 
 export function isLocked(cluster: ClusterInformation | undefined): boolean {
@@ -46,27 +50,23 @@ export async function modifyCluster(
 
 /** Writes nothing where it is so already, and a new one, of another GUID, where it cannot be read. */
 export async function setLock(resources: Resources, locked: boolean): Promise<void> {
-  const { store } = resources;
-  const stored = await readRaw(store, CLUSTER_KEY);
-  if (isBroken(stored)) {
+  try {
+    await modifyCluster(
+      resources,
+      (cluster) =>
+        cluster.spec.datastoreReady === !locked
+          ? undefined
+          : { ...cluster, spec: { ...cluster.spec, datastoreReady: !locked } },
+    );
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
     const { kind, apiVersion } = clusterInformationKind;
-    const metadata = {
-      name: "default",
-      uid: crypto.randomUUID(),
-      creationTimestamp: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
-    };
     const clusterGUID = crypto.randomUUID().replaceAll("-", "");
-    const value = { kind, apiVersion, metadata, spec: { clusterGUID, datastoreReady: !locked } };
-    await store.update(stored.key, value, stored.revision);
-    return;
+    await resources.replace(clusterInformationKind, {
+      ...{ kind, apiVersion, metadata: { name: "default" } },
+      spec: { clusterGUID, datastoreReady: !locked },
+    });
   }
-  await modifyCluster(
-    resources,
-    (cluster) =>
-      cluster.spec.datastoreReady === !locked
-        ? undefined
-        : { ...cluster, spec: { ...cluster.spec, datastoreReady: !locked } },
-  );
 }
 
 export function withAnnotation(
