@@ -247,8 +247,8 @@ function calicoRule(
 ): EffectiveRule {
   const rule = known(value, ruleFields, path);
   if (!rule) throw new Misread(path, "null is no rule");
-  const action = Object.hasOwn(actions, String(rule.action))
-    ? actions[String(rule.action)]
+  const action = typeof rule.action === "string" && Object.hasOwn(actions, rule.action)
+    ? actions[rule.action]
     : undefined;
   if (!action) {
     throw new Misread(

@@ -22,6 +22,8 @@ Deno.test("subjects are put together as Calico does", () => {
   const ns = 'projectcalico.org/namespace == "n"';
   assert.equal(subject("n", {}), ns);
   assert.equal(subject("n", { selector: "a == 'b' || has(c)" }), `((a == "b" || has(c)) && ${ns})`);
+  // null says nothing, to Calico's reader as well.
+  assert.equal(subject("n", { selector: null, Selector: "a == 'b'" }), `(a == "b" && ${ns})`);
   assert.equal(
     subject("n", { selector: "all()", serviceAccountSelector: "role == 'x'" }),
     `((all() && ${ns}) && pcsa.role == "x")`,
@@ -131,12 +133,15 @@ Deno.test("what cannot be read fails closed: Allow and Log go, Deny and Pass den
     assert.equal(policy.problems.length, 4, JSON.stringify(r));
   }
   // What may have been a Deny is one.
-  const policy = read("n", { ingress: [{ action: "allow" }, null, { Action: "Allow" }] });
-  assert.deepEqual(policy.rules.ingress!.map((x) => x.action), ["deny", "deny", "allow"]);
+  const ingress = [{ action: "allow" }, null, { Action: "Allow" }, { action: ["Allow"] }];
+  const policy = read("n", { ingress });
+  assert.deepEqual(policy.rules.ingress!.map((x) => x.action), ["deny", "deny", "allow", "deny"]);
   assert.deepEqual(policy.problems, [
     'spec.ingress[0].action: "allow" is none of Allow, Deny, Log, Pass; ' +
     "the rule denies everything instead",
     "spec.ingress[1]: null is no rule; the rule denies everything instead",
+    'spec.ingress[3].action: ["Allow"] is none of Allow, Deny, Log, Pass; ' +
+    "the rule denies everything instead",
   ]);
 });
 

@@ -190,98 +190,15 @@ export interface EndpointSliceObject extends PolicyObject {
   readonly ports?: readonly { readonly port?: number; readonly protocol?: string }[];
 }
 
-/** One side of a Calico rule. */
-export interface EntityRuleObject {
-  readonly nets?: readonly string[];
-  readonly notNets?: readonly string[];
-  readonly selector?: string;
-  readonly notSelector?: string;
-  readonly namespaceSelector?: string;
-  readonly ports?: readonly (number | string)[];
-  readonly notPorts?: readonly (number | string)[];
-  readonly serviceAccounts?: { readonly names?: readonly string[]; readonly selector?: string };
-  readonly services?: { readonly name?: string; readonly namespace?: string };
-}
-
-/** A rule of a Calico policy or profile. */
-export interface RuleObject {
-  readonly action?: string;
-  readonly ipVersion?: number;
-  readonly protocol?: string | number;
-  readonly notProtocol?: string | number;
-  readonly icmp?: { readonly type?: number; readonly code?: number };
-  readonly notICMP?: { readonly type?: number; readonly code?: number };
-  readonly source?: EntityRuleObject;
-  readonly destination?: EntityRuleObject;
-  readonly http?: unknown;
+/** A policy or profile: what its spec says, its reader judges (`calico.ts`, `kubernetes_reading.ts`). */
+export interface PolicyInputObject extends PolicyObject {
+  readonly spec?: unknown;
 }
 
 /** NetworkPolicy and GlobalNetworkPolicy of Calico. */
-export interface CalicoPolicyObject extends PolicyObject {
-  readonly spec?: {
-    readonly tier?: string;
-    readonly order?: number;
-    readonly selector?: string;
-    readonly namespaceSelector?: string;
-    readonly serviceAccountSelector?: string;
-    readonly types?: readonly string[];
-    readonly ingress?: readonly RuleObject[];
-    readonly egress?: readonly RuleObject[];
-    readonly doNotTrack?: boolean;
-    readonly preDNAT?: boolean;
-    readonly applyOnForward?: boolean;
-  };
-}
-
-export interface ProfileObject extends PolicyObject {
-  readonly spec?: {
-    readonly ingress?: readonly RuleObject[];
-    readonly egress?: readonly RuleObject[];
-    readonly labelsToApply?: Readonly<Record<string, string>>;
-  };
-}
-
-export interface LabelSelectorObject {
-  readonly matchLabels?: Readonly<Record<string, string>> | null;
-  readonly matchExpressions?:
-    | readonly {
-      readonly key?: string;
-      readonly operator?: string;
-      readonly values?: readonly string[] | null;
-    }[]
-    | null;
-}
-
-export interface KubernetesPeerObject {
-  readonly podSelector?: LabelSelectorObject | null;
-  readonly namespaceSelector?: LabelSelectorObject | null;
-  readonly ipBlock?: { readonly cidr?: string; readonly except?: readonly string[] | null } | null;
-}
-
-export interface KubernetesPortObject {
-  readonly protocol?: string;
-  readonly port?: number | string;
-  readonly endPort?: number;
-}
-
-export interface KubernetesPolicyObject extends PolicyObject {
-  readonly spec?: {
-    readonly podSelector?: LabelSelectorObject | null;
-    readonly policyTypes?: readonly string[] | null;
-    readonly ingress?:
-      | readonly {
-        readonly ports?: readonly KubernetesPortObject[] | null;
-        readonly from?: readonly KubernetesPeerObject[] | null;
-      }[]
-      | null;
-    readonly egress?:
-      | readonly {
-        readonly ports?: readonly KubernetesPortObject[] | null;
-        readonly to?: readonly KubernetesPeerObject[] | null;
-      }[]
-      | null;
-  };
-}
+export type CalicoPolicyObject = PolicyInputObject;
+export type ProfileObject = PolicyInputObject;
+export type KubernetesPolicyObject = PolicyInputObject;
 
 /** A list where one is expected; what is no list counts as empty. */
 export function listOf<T>(value: readonly T[] | null | undefined): readonly T[] {

@@ -35,8 +35,8 @@ export function kubernetesPolicy(object: KubernetesPolicyObject): EffectivePolic
   const { subject, rules: read, problems } = readKubernetesPolicy(object);
   const rules: { [D in Direction]?: readonly EffectiveRule[] } = {};
   for (const direction of directions) {
-    rules[direction] = read[direction]?.flatMap((rule) => rulesOf(rule, direction, namespace));
-    if (!rules[direction]) delete rules[direction];
+    const list = read[direction];
+    if (list) rules[direction] = list.flatMap((rule) => rulesOf(rule, direction, namespace));
   }
   return {
     id: {

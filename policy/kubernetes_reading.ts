@@ -306,11 +306,11 @@ function expressionNode(value: unknown, path: string): SelectorNode {
   const values = [...new Set(list)].sort(compareCodePoints);
   // NotIn of nothing would hold of everybody.
   const isSet = operator === "In" || operator === "NotIn";
-  if (isSet !== values.length > 0 && typeof operator === "string") {
-    if (isSet) throw new Misread(`${path}.values`, `is empty: ${operator} needs a value`);
-    if (/^(Exists|DoesNotExist)$/.test(operator)) {
-      throw new Misread(`${path}.values`, `stands beside operator ${operator}`);
-    }
+  if (isSet && values.length === 0) {
+    throw new Misread(`${path}.values`, `is empty: ${operator} needs a value`);
+  }
+  if (values.length > 0 && (operator === "Exists" || operator === "DoesNotExist")) {
+    throw new Misread(`${path}.values`, `stands beside operator ${operator}`);
   }
   switch (operator) {
     case "In":

@@ -63,8 +63,8 @@ export function inAnyCase(members: Members, known: readonly string[]): Members {
   const copy: Record<string, unknown> = { ...members };
   for (const field of strange) {
     const meant = known.find((name) => name.toLowerCase() === field.toLowerCase());
-    // What is there under both names stays, and is refused.
-    if (meant === undefined || copy[meant] !== undefined) continue;
+    // What is there under both names stays: an unknown field beside the known one.
+    if (meant === undefined || isThere(copy[meant])) continue;
     copy[meant] = copy[field];
     delete copy[field];
   }

@@ -149,15 +149,15 @@ function readLabels(
   isSet: boolean,
 ): { readonly read?: Record<string, string>; readonly closes: boolean } {
   const before = problems.length;
+  let misnamed = false;
   for (const field of Object.keys(metadata ?? {})) {
     if (!differsByCase(field, ["labels"])) continue;
+    misnamed = !isSet;
     problems.push(
       `metadata.${field}: ${unknownField(field, ["labels"])}${isSet ? "" : `; ${CLOSES}`}`,
     );
   }
   const { labels, closes } = textLabels(metadata?.labels, "metadata.labels", problems, isSet);
-  const misnamed = problems.length > before && !isSet &&
-    Object.keys(metadata!).some((field) => differsByCase(field, ["labels"]));
   return { read: problems.length > before ? labels : undefined, closes: closes || misnamed };
 }
 

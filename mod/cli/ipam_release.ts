@@ -164,7 +164,7 @@ async function releaseReported(
   const leaks = commonLeaks(reports, force);
   const failed = await releaseAddresses(say, store, leaks.addresses, { ...how, force }) +
     await releaseHandles(say, store, leaks.handles) +
-    await mendRecords(say, store, leaks.damaged, force);
+    await mendRecords(say, store, leaks.damaged, { ...how, force });
   say("You may now unlock the data store.");
   return failed > 0 ? EXIT.failed : EXIT.ok;
 }
@@ -227,11 +227,11 @@ async function mendRecords(
   say: (line: string) => void,
   store: Store,
   damaged: ReturnType<typeof commonLeaks>["damaged"],
-  force: boolean,
+  how: ReleaseOptions,
 ): Promise<number> {
   if (damaged.length === 0) return 0;
   say(`Mending ${damaged.length} records that cannot be read...`);
-  const done = await mendDamaged(store, new Ipam(store), damaged, Date.now(), force);
+  const done = await mendDamaged(store, new Ipam(store), damaged, how);
   for (const key of done.mended) say(`${key}: mended.`);
   for (const key of done.changed) say(`${key}: changed since the report, left as it is.`);
   for (const { key, why } of done.kept) say(`${key}: not mended: ${why}.`);

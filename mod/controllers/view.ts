@@ -6,6 +6,7 @@ import { formatPrefix } from "../net/mod.ts";
 import { readBlock } from "../ipam/block.ts";
 import type { BlockRecord } from "../ipam/block_table.ts";
 import { addressesOf, type Facts, isReadable, type Loose } from "../ipam/check/evidence.ts";
+import { readSettings } from "../ipam/facts.ts";
 import { type Pool, readPool } from "../ipam/pools.ts";
 import {
   type Answer,
@@ -16,7 +17,7 @@ import {
 } from "../ipam/questions.ts";
 import { lockReason } from "../model/cluster_information.ts";
 import { nodeKind } from "../model/node.ts";
-import { type IpamConfig, readIpamConfig, type StoredIpamConfig } from "../model/ipam_config.ts";
+import { type IpamConfig, readIpamConfig } from "../model/ipam_config.ts";
 import {
   type AffinityOwner,
   handlePrefix,
@@ -165,7 +166,7 @@ export class ClusterView implements Facts {
       return true;
     }
     if (key === ipamConfigKey) {
-      this.ipamConfig = readIpamConfig(value as StoredIpamConfig);
+      this.ipamConfig = readSettings(value).config;
       return true;
     }
     const asked = parseNodeKey(key);

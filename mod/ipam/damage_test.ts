@@ -182,7 +182,10 @@ Deno.test("a release from the report mends handles and affinities, and a block w
     await w.store.put(affinity, []);
     const mend = async (force = false) => {
       const report = reportOf(await checkStore(w.store, { now: () => w.now }), "v");
-      return await mendDamaged(w.store, fresh(w), report.damagedRecords ?? [], w.now, force);
+      return await mendDamaged(w.store, fresh(w), report.damagedRecords ?? [], {
+        now: () => w.now,
+        force,
+      });
     };
     const first = await mend();
     assert.deepEqual(first.mended.length, 3, JSON.stringify(first));

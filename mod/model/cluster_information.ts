@@ -1,4 +1,5 @@
 /** ClusterInformation `default`: the cluster's identity, and whether the datastore may be used. */
+import { show } from "./show.ts";
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
@@ -54,7 +55,7 @@ export function lockReason(cluster: unknown): string | undefined {
   if (ready === false) return "datastoreReady false";
   return ready === undefined
     ? "ClusterInformation default says no datastoreReady"
-    : `ClusterInformation default has datastoreReady ${JSON.stringify(ready)}, which is not true`;
+    : `ClusterInformation default has datastoreReady ${show(ready)}, which is not true`;
 }
 
 /** The same of a ClusterInformation that cannot be read. */

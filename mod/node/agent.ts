@@ -190,7 +190,7 @@ export class Agent {
 
   /** Each cause is logged once; the kernel stays as it is. */
   #lost(error: Error): void {
-    const { ok, error: before, sinceMs = performance.now() } = this.#store;
+    const { ok, error: before, sinceMs = this.#clock.monotonicMs() } = this.#store;
     if (ok || before !== error.message) {
       this.#parts.log.warn("datastore lost; the kernel stays as it is", { error });
     }
@@ -428,7 +428,7 @@ export class Agent {
       store: { ok: this.#store.ok, error: this.#store.error },
       lostMilliseconds: this.#store.sinceMs === undefined
         ? 0
-        : performance.now() - this.#store.sinceMs,
+        : this.#clock.monotonicMs() - this.#store.sinceMs,
       errors: this.#errors,
       idleMilliseconds: this.#clock.monotonicMs() - this.#lastTurn,
       busy: this.#running !== undefined,

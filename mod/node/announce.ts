@@ -13,15 +13,14 @@ import type { LocalRoute } from "../../bgp/config.ts";
 import { addressBits, formatPrefix, type Prefix, prefixCovers, prefixFamily } from "../net/mod.ts";
 import { endpointFacts } from "./endpoint_facts.ts";
 import type { ClusterState } from "./state.ts";
+import { poolFinder } from "./vxlan_plan.ts";
 
 /** Routes of our own, without doubles. */
 export function localRoutes(state: ClusterState): LocalRoute[] {
-  const pools = state.poolPrefixes();
+  const poolOf = poolFinder(state.poolPrefixes());
   const exported = (prefix: Prefix) => {
-    // Nested pools: the narrowest one that holds the prefix decides.
-    const holders = pools.filter((p) => prefixCovers(p.prefix, prefix))
-      .sort((a, b) => b.prefix.length - a.prefix.length);
-    return holders.length > 0 && !holders[0].pool.spec.disableBGPExport;
+    const pool = poolOf(prefix);
+    return pool !== undefined && !pool.spec.disableBGPExport;
   };
   const whole = (prefix: Prefix) => prefix.length === addressBits(prefixFamily(prefix));
   const blocks = state.ownBlocks().filter((block) => !whole(block));

@@ -313,13 +313,8 @@ class PeeringMaker {
   }
 
   #nodeAt(ip: Ip): [string, Node] | undefined {
-    const text = formatIp(ip);
-    const family = ip.family === 4 ? "ipv4" : "ipv6";
-    return [...this.input.nodes].find(([name, node]) => {
-      const address = nodeAddressOf(node, family);
-      if (address === undefined || formatIp(address) !== text) return false;
-      return this.#owners.get(text) === name;
-    });
+    const name = this.#owners.get(formatIp(ip));
+    return name === undefined ? undefined : [name, this.input.nodes.get(name)!];
   }
 
   #isMine(ip: Ip): boolean {

@@ -86,7 +86,7 @@ export interface DeviceParent {
 
 export type DevicePlan =
   | { readonly device: VxlanDevice; readonly parent: DeviceParent; readonly warning?: string }
-  | { readonly fault: string };
+  | { readonly fault: string; readonly parent?: DeviceParent };
 
 /** The device, nothing where none is wanted, or why it cannot be. */
 export function planDevice(family: Family, inputs: DeviceInputs): DevicePlan | undefined {
@@ -104,6 +104,7 @@ export function planDevice(family: Family, inputs: DeviceInputs): DevicePlan | u
   const least = LEAST_MTU[family], overhead = VXLAN_OVERHEAD[family];
   if (mtu < least) {
     return {
+      parent,
       fault:
         `IPv${family} needs ${least} bytes, and VXLAN ${overhead} more for its headers, but the ` +
         `narrowest interface to other nodes has ${mtu + overhead}; widen it, or set the pools' ` +

@@ -1,4 +1,5 @@
 /** What can be wrong with one block by itself. The stored value is looked at, not what reading mends. */
+import { show } from "../../model/show.ts";
 import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import type { AllocationAttribute, AllocationBlock } from "../../model/ipam_block.ts";
 import { isEmpty, isWhole, readBlock } from "../block.ts";
@@ -123,7 +124,7 @@ function sequenceFault(block: AllocationBlock): string | undefined {
   );
   if (wrong.length === 0) return undefined;
   return `is at number ${sequenceNumber}, and has numbers of allocations that cannot be: ` +
-    wrong.map(([ordinal, number]) => `${ordinal} at ${shown(number)}`).join(", ");
+    wrong.map(([ordinal, number]) => `${ordinal} at ${show(number)}`).join(", ");
 }
 
 function coolingFault(attributes: AllocationAttribute[], now: number): string | undefined {
@@ -145,9 +146,4 @@ function ordinals(list: readonly number[]): string {
 function isMarked(value: unknown): boolean {
   const deleted = (value as { deleted?: unknown } | null)?.deleted;
   return deleted === true || deleted === "true";
-}
-
-/** As it stands in the record; what is no number need not have a text. */
-function shown(value: unknown): string {
-  return typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }

@@ -20,7 +20,7 @@ import type { Pool } from "../pools.ts";
 import { examineAddresses, type UsedAllocation, withUsers } from "./address_faults.ts";
 import { allocationsOf } from "./allocations.ts";
 import { brokenBlock, examineBlock } from "./block_faults.ts";
-import { type Finding, findingId, type FindingKind, type Passing } from "./finding.ts";
+import { type Finding, findingId, type Passing } from "./finding.ts";
 import { examineHandles, type LeakedHandle } from "./handle_faults.ts";
 import { affinityFaults, examinePools, nodeFaults, placeFaults } from "./owner_faults.ts";
 import { objectFaults } from "./object_faults.ts";
@@ -28,7 +28,6 @@ import {
   CLUSTER_KEY,
   factsOf,
   type IpamRecords,
-  NODE_KIND,
   POOL_KIND,
   readRecords,
   RESERVATION_KIND,
@@ -165,16 +164,9 @@ export function check(
   const { pools } = poolCheck;
   const places = placeFaults(blocks, pools);
   const users = usersOf(records);
-  const allocations = withUsers(blocks.flatMap(allocationsOf), users, {
-    facts: factsOf(records),
-    podsKnown,
-    words,
-    now,
-  });
-  const nodes = new Set(
-    [...records.nodes, ...(records.others ?? []).filter(({ key }) => isNode(key))]
-      .map(({ key }) => parseResourceKey(key)?.name ?? ""),
-  );
+  const facts = factsOf(records);
+  const how = { facts, podsKnown, words, now };
+  const allocations = withUsers(blocks.flatMap(allocationsOf), users, how);
   const handles = examineHandles(
     [...records.handles, ...broken.handles]
       .filter(({ key }) => parseHandleKey(key) !== undefined),
@@ -187,7 +179,7 @@ export function check(
     ...affinityFaults([...records.affinities, ...broken.affinities], blocks, lost),
     ...poolCheck.findings,
     ...places.findings,
-    ...nodeFaults(nodes, records.affinities, blocks, allocations),
+    ...nodeFaults(facts, records.affinities, blocks, allocations),
     ...handles.findings,
     ...addresses.findings,
     ...objectFaults(records, pools),
@@ -197,8 +189,7 @@ export function check(
     }),
     ...(records.others ?? []).map(otherFault),
   );
-  const kinds: readonly FindingKind[] = ["blockBroken", "affinityBroken", "handleBroken"];
-  const named = new Set(findings.filter(({ kind }) => kinds.includes(kind)).map((f) => f.key));
+  const named = new Set(findings.map(({ key }) => key));
   const damaged = [records, broken]
     .flatMap((some) => [...some.blocks, ...some.affinities, ...some.handles])
     .filter(({ key }) => named.has(key)).map(({ key, revision }) => ({ key, revision }));
@@ -223,10 +214,6 @@ export function check(
     lost,
     unreadable: (records.others ?? []).map(({ key }) => key).filter(isUser),
   };
-}
-
-function isNode(key: string): boolean {
-  return parseResourceKey(key)?.plural === NODE_KIND.plural;
 }
 
 /** Whether the record says which addresses somebody uses. */

@@ -3,6 +3,7 @@
  * that do not tell which addresses they have, pools whose selectors select nobody, reservations that
  * reserve nothing.
  */
+import { show } from "../../model/show.ts";
 import { parsePrefix } from "../../net/mod.ts";
 import { parseResourceKey } from "../../model/keys.ts";
 import type { Entry } from "../../store/store.ts";
@@ -27,7 +28,7 @@ function isObject(value: unknown): boolean {
 function endpointFault({ key, value }: Entry): Finding {
   const { namespace = "", name = key } = parseResourceKey(key) ?? {};
   const spec = (value as Loose)?.spec;
-  const what = isObject(spec) ? `its ipNetworks are ${text(spec.ipNetworks)}` : "it has no spec";
+  const what = isObject(spec) ? `its ipNetworks are ${show(spec.ipNetworks)}` : "it has no spec";
   return {
     kind: "endpointBroken",
     subject: `${namespace}/${name}`,
@@ -36,14 +37,14 @@ function endpointFault({ key, value }: Entry): Finding {
 }
 
 function objectFault({ key, value }: Entry): Finding {
-  const message = `${key} cannot be read: it is ${text(value)}`;
+  const message = `${key} cannot be read: it is ${show(value)}`;
   return { kind: "objectBroken", subject: key, message };
 }
 
 function selectorFaults(pool: Pool): Finding[] {
   return (["nodeSelector", "namespaceSelector"] as const).flatMap((field) => {
     if (pool[field] === "" || readSelector(pool[field])) return [];
-    const message = `pool ${pool.name} has the ${field} ${text(pool[field])}, which is none`;
+    const message = `pool ${pool.name} has the ${field} ${show(pool[field])}, which is none`;
     return [{ kind: "selectorBroken" as const, subject: pool.name, message }];
   });
 }
@@ -57,11 +58,7 @@ function reservationFaults({ key, value }: Entry): Finding[] {
   });
   const cidrs = (value as Loose)?.spec?.reservedCIDRs;
   if (cidrs === undefined && isObject(value)) return [];
-  if (!Array.isArray(cidrs)) return [say(`cannot be read: its reservedCIDRs are ${text(cidrs)}`)];
+  if (!Array.isArray(cidrs)) return [say(`cannot be read: its reservedCIDRs are ${show(cidrs)}`)];
   const wrong = cidrs.filter((cidr) => typeof cidr !== "string" || !parsePrefix(cidr.trim()));
-  return wrong.length > 0 ? [say(`names what is no CIDR: ${wrong.map(text).join(", ")}`)] : [];
-}
-
-function text(value: unknown): string {
-  return String(JSON.stringify(value)).slice(0, 80);
+  return wrong.length > 0 ? [say(`names what is no CIDR: ${wrong.map(show).join(", ")}`)] : [];
 }

@@ -1,4 +1,5 @@
 /** Blocks beside affinities, nodes and pools: who owns a block, and whether anybody may give its addresses. */
+import { show } from "../../model/show.ts";
 import { formatPrefix, type Prefix, prefixCovers, prefixesOverlap } from "../../net/mod.ts";
 import {
   type AffinityOwner,
@@ -14,7 +15,7 @@ import type { BlockRecord } from "../block_table.ts";
 import { isBroken } from "../damage.ts";
 import { type Pool, readPool } from "../pools.ts";
 import type { Allocation } from "./allocations.ts";
-import { leaseOf } from "./evidence.ts";
+import { type Facts, leaseOf } from "./evidence.ts";
 import type { Finding, Passing } from "./finding.ts";
 
 type Block = Pick<BlockRecord, "prefix" | "block">;
@@ -133,7 +134,7 @@ function faultsOf(
 
 /** Nodes that hold blocks or addresses and have no Node object. */
 export function nodeFaults(
-  nodes: ReadonlySet<string>,
+  facts: Facts,
   affinities: readonly Entry[],
   blocks: readonly Block[],
   allocations: readonly Allocation[],
@@ -151,7 +152,7 @@ export function nodeFaults(
     }),
   ];
   for (const { owner, cidr } of held) {
-    if (owner.type === "host" && !nodes.has(owner.name)) {
+    if (owner.type === "host" && !facts.hasNode(owner.name)) {
       of(owner.name).blocks.add(formatPrefix(cidr));
     }
   }
@@ -160,7 +161,7 @@ export function nodeFaults(
     const lease = leaseOf(allocation);
     // Between two pods it is no node's: the one that it names only had it last.
     if (lease && lease.container === undefined) continue;
-    if (node !== "" && !nodes.has(node)) of(node).addresses++;
+    if (node !== "" && !facts.hasNode(node)) of(node).addresses++;
   }
   return [...gone].map(([node, has]) => ({
     kind: "nodeGone" as const,
@@ -188,9 +189,8 @@ export function examinePools(
     const pool = readPool(value);
     if (pool) pools.push(pool);
     else {
-      const message =
-        `pool ${subject} cannot be read: its cidr is ${JSON.stringify(cidr)}, its blockSize ` +
-        JSON.stringify(blockSize);
+      const message = `pool ${subject} cannot be read: its cidr is ${show(cidr)}, its blockSize ` +
+        show(blockSize);
       findings.push({ kind: "poolBroken", subject, message });
     }
   }

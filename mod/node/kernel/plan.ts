@@ -63,12 +63,13 @@ export function planDevices(inputs: DevicesInputs): DevicesPlan {
     });
     const name = VXLAN_DEVICES[family];
     if (!wanted) continue;
+    // Also of a link that has no room for one: pods' packets are to know.
+    if (wanted.parent) linkMtus[family] = wanted.parent.mtu;
     if ("fault" in wanted) {
       faults.set(name, wanted.fault);
       continue;
     }
     devices.set(name, wanted.device);
-    linkMtus[family] = wanted.parent.mtu;
     if (wanted.warning) warnings.push(wanted.warning);
   }
   return { devices, faults, warnings, linkMtus };

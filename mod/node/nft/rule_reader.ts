@@ -43,7 +43,7 @@ export class RuleReader {
   /** Before the rules: the sets that they may look up. */
   async begin(
     client: NftClient,
-    table: NftTable | undefined,
+    table: NftTable,
     sets: readonly NftSet[],
     kinds: (name: string) => SetKind | undefined,
     reading: Reading,
@@ -53,7 +53,7 @@ export class RuleReader {
     const anonymous = new Map<string, ReadSet>(), known = new Map<string, ReadSet>();
     for (const set of sets) {
       if (!(set.flags & NFT_SET_ANONYMOUS)) continue;
-      const key = table?.handle && set.handle ? `${table.handle} ${set.handle}` : undefined;
+      const key = table.handle && set.handle ? `${table.handle} ${set.handle}` : undefined;
       let read = key === undefined ? undefined : this.#sets.get(key);
       if (!read) {
         const elements = await client.elementsInTurns(set, reading);
