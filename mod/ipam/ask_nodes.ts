@@ -85,8 +85,12 @@ async function askNode(
         }
         await sleep(clock, PAUSE);
         // Another has written his beside ours: the answer will be to that one.
-        const stands = await store.get(questionKey(node));
-        if (stands?.revision !== asked) asked = undefined;
+        const stands = await store.get<Question>(questionKey(node));
+        const all = readQuestion(stands?.value).addresses;
+        const isOurs = addresses.every(({ ip, handle }) =>
+          all.some((one) => one.until === until && one.ip === ip && one.handle === handle)
+        );
+        asked = isOurs ? stands?.revision : undefined;
       }
       const seconds = Math.round(limit / 1000);
       return { silent: `node ${node} has not answered within ${seconds} s`, never: false };

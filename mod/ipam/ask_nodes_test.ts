@@ -70,6 +70,32 @@ Deno.test("the controllers' question stays beside, and theirs coming in between 
     assert.notEqual(after.revision, revision);
   }));
 
+Deno.test("two who ask at once get their answers both, whoever wrote last", () =>
+  inStore(async (store) => {
+    await store.put(answerKey("n1"), { asked: "", held: [] });
+    const key = questionKey("n1");
+    const abort = new AbortController();
+    // A node takes a moment for its answer; what was asked by then may be another's by now.
+    const node = (async () => {
+      const { revision: from } = await store.list(key);
+      for await (const event of store.watch(key, { from, signal: abort.signal })) {
+        if (event.type !== "put") continue;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        await store.put(answerKey("n1"), { asked: event.revision, held: [] });
+      }
+    })();
+    const ask = nodesOf(store, { limit: 3000 });
+    const other = [{ ip: "10.0.0.3", handle: "net.c" }];
+    const first = ask(asked);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const second = ask(new Map([["n1", other]]));
+    const word = (addresses: typeof mine) => ({ held: new Set(), asked: addresses });
+    assert.deepEqual((await first).get("n1"), word(mine));
+    assert.deepEqual((await second).get("n1"), word(other));
+    abort.abort();
+    await node;
+  }));
+
 Deno.test("a node that does not answer in time, and one that cannot be asked", () =>
   inStore(async (store) => {
     const clock = new Others(() => Promise.resolve());

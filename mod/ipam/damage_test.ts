@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { formatPrefix, mustPrefix } from "../net/mod.ts";
+import { memoryStore } from "../store/memory.ts";
 import { affinityKey, blockKey, handleKey, ipamConfigKey, resourceKey } from "../model/keys.ts";
 import { allocationsOf } from "./check/allocations.ts";
 import type { AskNodes } from "./ask_nodes.ts";
@@ -145,7 +146,8 @@ Deno.test("a damaged affinity: the node makes it anew and goes on with its block
 });
 
 Deno.test("a damaged configuration: ADD says so, DEL works, configure writes it anew", async () => {
-  for (const bad of [HALF_WRITTEN, [], 5, "x", { strict_affinity: "yes" }]) {
+  const huge = { maxBlocksPerHost: 10n ** 20n };
+  for (const bad of [HALF_WRITTEN, [], 5, "x", { strict_affinity: "yes" }, huge]) {
     await inWorld(async (w) => {
       await w.assign("n1", { handle: "net.c" });
       await w.store.put(ipamConfigKey, bad);
@@ -205,6 +207,17 @@ Deno.test("a release from the report mends handles and affinities, and a block w
     await w.store.put(key, HALF_WRITTEN);
     assert.match((await mend(true)).kept[0].why, /cannot be read/);
     await w.store.delete(key);
+    // Pods that another datastore has count as well.
+    const kubernetes = memoryStore();
+    await kubernetes.put(
+      resourceKey({ plural: "pods", home: "kubernetes", namespaced: true }, "p", "x"),
+      { metadata: { name: "p" }, spec: { nodeName: "n1" }, status: { podIP: ip } },
+    );
+    const look = { now: () => w.now, kubernetes };
+    const { damaged } = await checkStore(w.store, look);
+    const beside = await mendDamaged(w.store, fresh(w), damaged, { ...look, force: true });
+    assert.match(beside.kept[0].why, /in use by Pod\(x\/p\)/);
+    await kubernetes.close();
     await fresh(w).releaseByHandle("net.b");
     assert.deepEqual((await mend()).mended, [blockKey(block)]);
     await fresh(w).assign({ num4: 1, host: "n1", handle: "again", use: "Workload" });

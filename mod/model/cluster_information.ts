@@ -1,9 +1,9 @@
 /** ClusterInformation `default`: the cluster's identity, and whether the datastore may be used. */
-import { show } from "./show.ts";
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import { bool, text } from "./fields.ts";
+import { show } from "./show.ts";
 import { column, goPointer, nameColumn } from "./columns.ts";
 
 const schema = objectSchema("ClusterInformation", "projectcalico.org/v3", {

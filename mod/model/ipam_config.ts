@@ -2,6 +2,7 @@
  * IPAM's settings for the cluster. Stored with zero values left out: in a record that exists, an
  * absent `auto_allocate_blocks` is false; only where the whole record is absent it is true.
  */
+import { show } from "./show.ts";
 
 /** As it stands under `ipamConfigKey`. */
 export interface StoredIpamConfig {
@@ -51,7 +52,7 @@ export function ipamConfigFault(stored: unknown): string | undefined {
   for (const [member, isSound] of Object.entries(MEMBERS)) {
     const value = (stored as Record<string, unknown>)[member];
     if (value !== undefined && value !== null && !isSound(value)) {
-      return `its ${member} is ${String(JSON.stringify(value)).slice(0, 40)}`;
+      return `its ${member} is ${show(value)}`;
     }
   }
   return undefined;

@@ -98,6 +98,9 @@ function asStoreError(error: unknown, prefix: string): StoreError {
   );
 }
 
+/** In the place of a revision: what was told is that it cannot be read. */
+const BROKEN = "broken";
+
 /** Tells the difference between the store and what was told before. */
 async function relist<T>(
   store: Store,
@@ -109,8 +112,9 @@ async function relist<T>(
   const { entries, revision, broken = [] } = await store.list<T>(prefix);
   if (signal?.aborted) return revision;
   const there = new Set(entries.map((entry) => entry.key));
-  for (const key of [...told.keys()]) {
-    if (there.has(key)) continue;
+  const unreadable = new Set(broken.map(({ key }) => key));
+  for (const [key, was] of [...told]) {
+    if (there.has(key) || (was === BROKEN && unreadable.has(key))) continue;
     told.delete(key);
     await handled(() => handlers.delete(key, revision));
     if (signal?.aborted) return revision;
@@ -121,7 +125,10 @@ async function relist<T>(
     await handled(() => handlers.put(entry));
     if (signal?.aborted) return revision;
   }
-  for (const { key, reason } of broken) await handled(() => handlers.broken?.(key, reason));
+  for (const { key, reason } of broken) {
+    told.set(key, BROKEN);
+    await handled(() => handlers.broken?.(key, reason));
+  }
   await handled(() => handlers.synced?.(revision));
   return revision;
 }
@@ -158,7 +165,9 @@ async function tell<T>(
       const { key, revision, broken } = event;
       told.delete(key);
       await handled(() => handlers.delete(key, revision));
-      if (broken !== undefined) await handled(() => handlers.broken?.(key, broken));
+      if (broken === undefined) return;
+      told.set(key, BROKEN);
+      await handled(() => handlers.broken?.(key, broken));
     }
   }
 }

@@ -313,6 +313,28 @@ Deno.test("data that was restored is told anew, broken values are told and left 
   ]);
 });
 
+Deno.test("what could not be read and goes while nobody watches is told as gone, once", async () => {
+  const lines: string[] = [];
+  const broken = [{ key: "/a/x", revision: "1", reason: "half" }];
+  const abort = new AbortController();
+  let lists = 0;
+  const store = {
+    list: () => Promise.resolve({ entries: [], revision: "1", broken: lists++ < 2 ? broken : [] }),
+    // deno-lint-ignore require-yield
+    async *watch() {
+      throw new StoreError("compacted", "too old");
+    },
+  } as unknown as Store;
+  await follow(store, "/a/", {
+    put: () => {},
+    delete: (key) => void lines.push(`delete ${key}`),
+    broken: (key) => void lines.push(`broken ${key}`),
+    synced: () => void (lists === 4 && abort.abort()),
+  }, { signal: abort.signal });
+  // While it stays as it is, it is never told as gone.
+  assert.deepEqual(lines, ["broken /a/x", "broken /a/x", "delete /a/x"]);
+});
+
 Deno.test("no error of the store ends it, whatever it is", async () => {
   await scene(async ({ inner, faulty, follower, clock }) => {
     await settle();

@@ -12,6 +12,7 @@ import type { Ipam } from "../ipam.ts";
 import { type Check, check, type DamagedRecord } from "./check.ts";
 import { countsOf } from "./handle_faults.ts";
 import { type IpamRecords, readRecords } from "./records.ts";
+import type { ReleaseOptions } from "./report.ts";
 
 export interface Mended {
   /** Keys of records that were made anew, or deleted. */
@@ -21,17 +22,15 @@ export interface Mended {
   readonly kept: { key: string; why: string }[];
 }
 
-/** `time` in milliseconds since 1970. */
 export async function mendDamaged(
   store: Store,
   ipam: Ipam,
   damaged: readonly DamagedRecord[],
-  time: number,
-  force = false,
+  { now: clock, kubernetes = store, force = false }: ReleaseOptions,
 ): Promise<Mended> {
   const done: Mended = { mended: [], changed: [], kept: [] };
-  const records = await readRecords(store);
-  const now = check(records, time);
+  const records = await readRecords(store, kubernetes);
+  const now = check(records, clock());
   for (const record of damaged) {
     const { key, revision } = record;
     const current = now.damaged.some((one) => one.key === key && one.revision === revision);
