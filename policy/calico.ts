@@ -61,7 +61,7 @@ import { textLabels } from "./stored_object.ts";
 export const NO_ORDER = Infinity;
 
 /** A policy that does not apply to workloads, or that cannot be read: why. */
-export interface Unreadable {
+interface Unreadable {
   readonly problem?: string;
 }
 

@@ -29,6 +29,10 @@ class Hash {
     this.#b = b << 5 | b >>> 27;
   }
 
+  text(text: string): void {
+    for (let i = 0; i < text.length; i++) this.word(text.charCodeAt(i));
+  }
+
   /** What lies between, in words; the last one may be short. */
   range(view: DataView, start: number, end: number): void {
     let at = start;
@@ -54,7 +58,7 @@ export function fingerprint(
   text = "",
 ): number {
   const hash = new Hash();
-  for (let i = 0; i < text.length; i++) hash.word(text.charCodeAt(i));
+  hash.text(text);
   for (let at = 0; at + header <= list.byteLength;) {
     const end = at + list.getUint16(at, true);
     if (end < at + header || end > list.byteLength) break;
@@ -92,7 +96,7 @@ function element(
 /** The same for a text. */
 export function fingerprintOf(text: string): number {
   const hash = new Hash();
-  for (let i = 0; i < text.length; i++) hash.word(text.charCodeAt(i));
+  hash.text(text);
   return hash.number();
 }
 

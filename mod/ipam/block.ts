@@ -13,6 +13,7 @@
 import { addressBits, formatPrefix, parseStrictPrefix, type Prefix } from "../net/mod.ts";
 import type { AllocationAttribute, AllocationBlock } from "../model/ipam_block.ts";
 import { type AffinityOwner, formatAffinity, parseAffinity } from "../model/keys.ts";
+import { isJsonObject } from "../store/json.ts";
 import { damagedBlock } from "./damage.ts";
 import type { Holder } from "./errors.ts";
 import { nanoseconds, rfc3339 } from "./time.ts";
@@ -57,7 +58,7 @@ export function newBlock(prefix: Prefix, owner: AffinityOwner, now: number): All
  */
 export function readBlock(value: unknown, prefix: Prefix): AllocationBlock {
   const bad = (why: string) => damagedBlock(prefix, why);
-  if (!isObject(value)) throw bad("it is not an object");
+  if (!isJsonObject(value)) throw bad("it is not an object");
   const raw = value as Partial<AllocationBlock>;
   const cidr = typeof raw.cidr === "string" ? parseStrictPrefix(raw.cidr) : undefined;
   if (!cidr || formatPrefix(cidr) !== formatPrefix(prefix)) {
@@ -93,17 +94,13 @@ export function readBlock(value: unknown, prefix: Prefix): AllocationBlock {
   };
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 export function isWhole(value: unknown): value is number | bigint {
   return typeof value === "bigint" || Number.isInteger(value);
 }
 
 /** What is no number says nothing of its allocation. */
 function readNumbers(value: unknown): AllocationBlock["sequenceNumberForAllocation"] {
-  if (!isObject(value)) return {};
+  if (!isJsonObject(value)) return {};
   const numbers = Object.entries(value);
   if (numbers.every(([, number]) => isWhole(number))) {
     return value as AllocationBlock["sequenceNumberForAllocation"];
@@ -115,7 +112,7 @@ function readNumbers(value: unknown): AllocationBlock["sequenceNumberForAllocati
 
 /** An attribute that is none says nothing about whose the address is. */
 function readAttribute(value: unknown): AllocationAttribute {
-  if (!isObject(value)) return {};
+  if (!isJsonObject(value)) return {};
   const attribute = value as AllocationAttribute;
   const { handle_id: handle, secondary, releasedAt } = attribute;
   const sound = isText(handle) && isText(releasedAt) && isTexts(secondary);
@@ -134,7 +131,7 @@ function isText(value: unknown): boolean {
 
 function isTexts(value: unknown): boolean {
   if (value === undefined || value === null) return true;
-  return isObject(value) && Object.values(value).every((text) => typeof text === "string");
+  return isJsonObject(value) && Object.values(value).every((text) => typeof text === "string");
 }
 
 /** The queue as it is where it holds every free ordinal once, else mended, its order kept. */

@@ -156,7 +156,7 @@ function countsOf(entry: Entry<IpamHandle> | BrokenEntry): Record<string, number
 }
 
 /** By block CIDR, what the handle has in blocks that can be read. */
-export async function countInBlocks(store: Store, id: string): Promise<Record<string, number>> {
+async function countInBlocks(store: Store, id: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
   for (const family of [4, 6] as const) {
     for (const { key, value } of (await store.list(blockPrefix(family))).entries) {

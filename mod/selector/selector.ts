@@ -99,11 +99,6 @@ export function parseSelector(text: string): Selector {
   return new Selector(tokens.length === 1 ? { is: "all" } : new Parser(text, tokens).parse());
 }
 
-/** Whether the text can be a label name in a selector. */
-export function isSelectorLabel(text: string): boolean {
-  return /^[a-zA-Z0-9_./-]{1,512}$/.test(text);
-}
-
 /** Whether the text can be a string in a selector: it cannot where it holds both kinds of quotes. */
 export function isSelectorValue(text: unknown): text is string {
   return typeof text === "string" && !(text.includes("'") && text.includes('"'));

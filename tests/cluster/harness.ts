@@ -75,6 +75,11 @@ export async function tool(netns: string | undefined, command: string, ...args: 
   return new TextDecoder().decode(stdout);
 }
 
+/** For a deleted interface: the kernel may have been quicker to end the namespace that it was in. */
+export function isGone(error: Error): void {
+  if (!error.message.includes("Cannot find device")) throw error;
+}
+
 export const pause = (milliseconds: number) =>
   new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
 

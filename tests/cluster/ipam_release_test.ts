@@ -11,14 +11,9 @@ import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { Resources } from "../../mod/store/resources.ts";
 import { command } from "../cli/harness.ts";
-import { pod, tool, until, withLab } from "./harness.ts";
+import { isGone, pod, tool, until, withLab } from "./harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
-
-/** The kernel may have been quicker to end the namespace. */
-function isGone(error: Error): void {
-  if (!error.message.includes("Cannot find device")) throw error;
-}
 
 Deno.test("a release from a report takes nothing from containers that run", options, async () => {
   await withLab({ subnets: "1" }, async (lab) => {

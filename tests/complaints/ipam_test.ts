@@ -23,14 +23,9 @@ import { podKind } from "../../mod/model/pod.ts";
 import { checkStore } from "../../mod/ipam/check/check.ts";
 import { newBlock } from "../../mod/ipam/block.ts";
 import type { Store } from "../../mod/store/store.ts";
-import { binary, pause, pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
+import { binary, isGone, pause, pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
-
-/** The kernel may have been quicker to end the namespace. */
-function isGone(error: Error): void {
-  if (!error.message.includes("Cannot find device")) throw error;
-}
 
 async function inSimulation(run: (cluster: Simulation) => Promise<void>): Promise<void> {
   const cluster = new Simulation();

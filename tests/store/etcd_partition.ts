@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { binary, tool } from "../cluster/harness.ts";
 import { EtcdCluster } from "./etcd_server.ts";
-import { judge, recordedHandle, spawnIpam, Speaker } from "./ipam_log.ts";
+import { assertRecorded, judge, spawnIpam, Speaker } from "./ipam_log.ts";
 import { NodeServices, type Place } from "./node_services.ts";
 
 const NODES = 8;
@@ -143,11 +143,7 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
     const { assigned, unsure, held } = judge(speakers.map(({ lines }) => lines));
     assert(assigned >= total, `${assigned} of ${total} assigned`);
     const then = await records(wires.hub, endpoints);
-    const theirs = (handle: string) => byServices ? recordedHandle(handle) : handle;
-    assert.deepEqual(
-      new Map(then.allocated.sort()),
-      new Map([...held].map(([address, handle]) => [address, theirs(handle)] as const).sort()),
-    );
+    assertRecorded(then.allocated, held, byServices);
     await Promise.all(speakers.map((speaker) => speaker.release()));
     const after = await records(wires.hub, endpoints);
     assert.deepEqual(after.allocated, [], "every address was given back");

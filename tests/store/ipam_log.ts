@@ -15,8 +15,17 @@ export function networkOf(container: string): string {
   return `pods${Number(container.split(".")[1]) % 8}`;
 }
 
-export function recordedHandle(container: string): string {
-  return `${networkOf(container)}.${container}`;
+/** Throws where the datastore has others than what is held, by address; services write networks too. */
+export function assertRecorded(
+  recorded: Iterable<[address: string, handle: string]>,
+  held: ReadonlyMap<string, string>,
+  byServices: boolean,
+): void {
+  const written = (handle: string) => byServices ? `${networkOf(handle)}.${handle}` : handle;
+  assert.deepEqual(
+    new Map([...recorded].sort()),
+    new Map([...held].map(([address, handle]) => [address, written(handle)] as const).sort()),
+  );
 }
 
 export interface Held {

@@ -12,7 +12,7 @@ import { resourceKey } from "../../mod/model/keys.ts";
 import type { Store } from "../../mod/store/store.ts";
 import { command } from "../cli/harness.ts";
 import { tool } from "../cluster/harness.ts";
-import { judge, recordedHandle, spawnIpam, Speaker, standing } from "./ipam_log.ts";
+import { assertRecorded, judge, spawnIpam, Speaker, standing } from "./ipam_log.ts";
 import { NodeServices } from "./node_services.ts";
 import { Child } from "./processes.ts";
 
@@ -109,11 +109,7 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
     const { assigned, unsure, held } = judge(logs);
     assert(assigned >= total, `${assigned} of ${total} assigned`);
     const { allocated } = await checkRecords(store);
-    const theirs = (handle: string) => byServices ? recordedHandle(handle) : handle;
-    assert.deepEqual(
-      new Map([...allocated].sort()),
-      new Map([...held].map(([address, handle]) => [address, theirs(handle)] as const).sort()),
-    );
+    assertRecorded(allocated, held, byServices);
     await Promise.all(speakers.map((speaker) => speaker.release()));
     const after = await checkRecords(store);
     assert.deepEqual([after.allocated.size, after.handles.size], [0, 0], "all was given back");

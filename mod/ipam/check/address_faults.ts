@@ -14,7 +14,7 @@ export interface UsedAllocation extends Allocation {
 }
 
 /** Whether it is shown that nobody uses the address. */
-export function isLeaked({ owners, unproven }: UsedAllocation): boolean {
+function isLeaked({ owners, unproven }: UsedAllocation): boolean {
   return owners.length === 0 && unproven === undefined;
 }
 

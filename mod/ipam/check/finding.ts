@@ -79,7 +79,7 @@ export const FINDINGS = {
 } as const;
 
 /** What is so for a time and is no fault: a pool is being replaced by one of another block size. */
-export const PASSING = {
+const PASSING = {
   blockSize: "it gives nothing new, and goes when its addresses are released",
   poolReplaced: "delete it when you do not mean to go back",
 } as const;

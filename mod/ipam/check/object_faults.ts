@@ -3,9 +3,10 @@
  * that do not tell which addresses they have, pools whose selectors select nobody, reservations that
  * reserve nothing.
  */
-import { show } from "../../model/show.ts";
 import { parsePrefix } from "../../net/mod.ts";
 import { parseResourceKey } from "../../model/keys.ts";
+import { show } from "../../model/show.ts";
+import { isJsonObject } from "../../store/json.ts";
 import type { Entry } from "../../store/store.ts";
 import { type Pool, readSelector } from "../pools.ts";
 import { isReadable, type Loose } from "./evidence.ts";
@@ -15,20 +16,20 @@ import type { IpamRecords } from "./records.ts";
 export function objectFaults(records: IpamRecords, pools: readonly Pool[]): Finding[] {
   return [
     ...records.endpoints.filter(({ value }) => !isReadable(value)).map(endpointFault),
-    ...[...records.nodes, ...records.pods].filter(({ value }) => !isObject(value)).map(objectFault),
+    ...[...records.nodes, ...records.pods].filter(({ value }) => !isJsonObject(value)).map(
+      objectFault,
+    ),
     ...pools.flatMap(selectorFaults),
     ...(records.reservations ?? []).flatMap(reservationFaults),
   ];
 }
 
-function isObject(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function endpointFault({ key, value }: Entry): Finding {
   const { namespace = "", name = key } = parseResourceKey(key) ?? {};
   const spec = (value as Loose)?.spec;
-  const what = isObject(spec) ? `its ipNetworks are ${show(spec.ipNetworks)}` : "it has no spec";
+  const what = isJsonObject(spec)
+    ? `its ipNetworks are ${show(spec.ipNetworks)}`
+    : "it has no spec";
   return {
     kind: "endpointBroken",
     subject: `${namespace}/${name}`,
@@ -57,7 +58,7 @@ function reservationFaults({ key, value }: Entry): Finding[] {
     message: `IPReservation ${name} ${what}`,
   });
   const cidrs = (value as Loose)?.spec?.reservedCIDRs;
-  if (cidrs === undefined && isObject(value)) return [];
+  if (cidrs === undefined && isJsonObject(value)) return [];
   if (!Array.isArray(cidrs)) return [say(`cannot be read: its reservedCIDRs are ${show(cidrs)}`)];
   const wrong = cidrs.filter((cidr) => typeof cidr !== "string" || !parsePrefix(cidr.trim()));
   return wrong.length > 0 ? [say(`names what is no CIDR: ${wrong.map(show).join(", ")}`)] : [];

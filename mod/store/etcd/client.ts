@@ -143,7 +143,7 @@ export class EtcdClient {
     return this.#seen;
   }
 
-  /** The newest put that anybody of this process read or wrote since the data was the same. */
+  /** The newest put that anybody of this process has listed or was told of, while the data is the same. */
   get anchor(): Anchor | undefined {
     return this.#anchor;
   }
