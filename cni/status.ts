@@ -31,15 +31,11 @@ export async function checkDatastoreReady(
     ? lockReason(info.value)
     : locked?.();
   if (!why) return;
-  const remedy = isBroken(info) ? "" : "; unlock it with `calicoctl datastore migrate unlock`";
   throw new CniError(
     CniCode.tryAgain,
-    `Calico is currently not ready to process requests: ${told(why)}${remedy}.`,
+    `Calico is currently not ready to process requests: ${why}; unlock it with ` +
+      "`tortie datastore migrate unlock`.",
   );
-}
-
-function told(why: string): string {
-  return why.startsWith("datastoreReady") ? `ClusterInformation default has ${why}` : why;
 }
 
 /** CniError `unavailable` where an ADD would fail. `needsPools`: addresses come from IPPools. */

@@ -52,7 +52,7 @@ export function lockReason(cluster: unknown): string | undefined {
   const ready = (cluster as { spec?: { datastoreReady?: unknown } | null } | null)?.spec
     ?.datastoreReady;
   if (ready === true) return undefined;
-  if (ready === false) return "datastoreReady false";
+  if (ready === false) return "ClusterInformation default has datastoreReady false";
   return ready === undefined
     ? "ClusterInformation default says no datastoreReady"
     : `ClusterInformation default has datastoreReady ${show(ready)}, which is not true`;
@@ -60,6 +60,5 @@ export function lockReason(cluster: unknown): string | undefined {
 
 /** The same of a ClusterInformation that cannot be read. */
 export function unreadableCluster(why: string): string {
-  return `ClusterInformation default cannot be read: ${why}; \`tortie datastore migrate unlock\` ` +
-    "writes it anew";
+  return `ClusterInformation default cannot be read: ${why}`;
 }

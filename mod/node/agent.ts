@@ -397,7 +397,7 @@ export class Agent {
       const abort = () => {
         end();
         const why = this.#locked
-          ? `the datastore is locked (${this.#locked})`
+          ? `the datastore is locked (${this.#locked}) until \`tortie datastore migrate unlock\``
           : this.#errors[0] ?? (this.#store.ok ? "it took too long" : this.#store.error);
         reject(new Error(`the policy of endpoint ${namespace}/${name} is not in place: ${why}`));
       };

@@ -198,7 +198,10 @@ Deno.test("a locked datastore freezes the kernel until it is unlocked", async ()
   await new Promise((r) => setTimeout(r, 100));
   assert.equal(w.calls.length, before, "no turn while it is locked");
   abort.abort();
-  await assert.rejects(waiting, /the datastore is locked \(datastoreReady false\)/);
+  await assert.rejects(
+    waiting,
+    /the datastore is locked \(ClusterInformation default has datastoreReady false\)/,
+  );
   await w.store.put(key, info(true));
   await w.agent.programmed(endpoint("a"), AbortSignal.timeout(5000));
   assert.equal(w.agent.report().locked, undefined);
@@ -211,7 +214,8 @@ Deno.test("a lock that was seen stays while ClusterInformation is gone, half-wri
   const w = world();
   await soon(() => w.agent.report().ready);
   await w.store.put(key, says({ datastoreReady: false }));
-  await soon(() => w.agent.report().locked === "datastoreReady false");
+  const why = "ClusterInformation default has datastoreReady false";
+  await soon(() => w.agent.report().locked === why);
   const before = w.calls.length;
   const since = async (change: () => Promise<unknown>) => {
     await change();
@@ -223,10 +227,10 @@ Deno.test("a lock that was seen stays while ClusterInformation is gone, half-wri
     await new Promise((r) => setTimeout(r, 60));
     assert.equal(w.calls.length, before, "no turn while it is locked");
     abort.abort();
-    await assert.rejects(waiting, /the datastore is locked/);
+    await assert.rejects(waiting, /the datastore is locked .* until .*migrate unlock/);
   };
   await since(() => w.store.put(key, HALF_WRITTEN));
-  assert.match(w.agent.report().locked!, /cannot be read: .*unlock/);
+  assert.match(w.agent.report().locked!, /cannot be read: it is not JSON/);
   await since(() => w.store.delete(key));
   for (const spec of [{}, { datastoreReady: "maybe" }, { datastoreReady: null }, null, "text"]) {
     await since(() => w.store.put(key, says(spec)));

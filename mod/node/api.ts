@@ -108,7 +108,12 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...endpointFaults(parts),
     ],
     warnings: [
-      ...(report.locked ? [`the datastore is locked (${report.locked}); nothing is changed`] : []),
+      ...(report.locked
+        ? [
+          `the datastore is locked (${report.locked}); nothing is changed until ` +
+          "`tortie datastore migrate unlock`",
+        ]
+        : []),
       ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,

@@ -23,7 +23,8 @@ import { podKind } from "../../mod/model/pod.ts";
 import { checkStore } from "../../mod/ipam/check/check.ts";
 import { newBlock } from "../../mod/ipam/block.ts";
 import type { Store } from "../../mod/store/store.ts";
-import { binary, isGone, pause, pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
+import { command } from "../cli/harness.ts";
+import { isGone, pause, pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 
@@ -285,22 +286,11 @@ for (const early of [false, true]) {
 
 Deno.test("44: by the commands of README, in a cluster with pods that talk", options, async () => {
   await withLab({ subnets: "2" }, async (lab) => {
-    const { storeSocket } = lab.record.layout;
-    const tortie = async (args: string[], input = "") => {
-      const process = new Deno.Command(binary(), {
-        args,
-        env: { TORTIE_STORE: storeSocket },
-        stdin: "piped",
-        stdout: "piped",
-        stderr: "piped",
-      }).spawn();
-      const writer = process.stdin.getWriter();
-      await writer.write(new TextEncoder().encode(input));
-      await writer.close();
-      const { code, stdout, stderr } = await process.output();
-      const text = new TextDecoder().decode(stdout);
-      assert.equal(code, 0, `${args.join(" ")}: ${text}${new TextDecoder().decode(stderr)}`);
-      return text;
+    const env = { TORTIE_STORE: lab.record.layout.storeSocket };
+    const tortie = async (args: string[], stdin = "") => {
+      const { exit, out, err } = await command(args, { stdin, env });
+      assert.equal(exit, 0, `${args.join(" ")}: ${out}${err}`);
+      return out;
     };
     const [a] = await lab.run(pod("a"), { node: "node1" });
     const [b] = await lab.run(pod("b"), { node: "node2" });
@@ -310,27 +300,33 @@ Deno.test("44: by the commands of README, in a cluster with pods that talk", opt
     const talking = (async () => {
       for (; !over; await pause(20), sent++) if (!await talk(a, b)) lost++;
     })();
-    const off = JSON.stringify({ spec: { disabled: true } });
-    await tortie(["patch", "ippool", "default-ipv4-ippool", "-p", off]);
-    const old = JSON.parse(await tortie(["get", "ippool", "default-ipv4-ippool", "-o", "json"]));
-    const { metadata: _, ...rest } = old;
-    const spec = { ...old.spec, blockSize: 28, disabled: false };
-    const fresh = JSON.stringify({ ...rest, metadata: { name: "small" }, spec });
-    await tortie(["create", "-f", "-"], fresh);
-    const [c] = await lab.run(pod("c"), { node: "node1" });
-    const both = async () => await talk(c, b) && await talk(b, c) && await talk(a, c);
-    await until("old and new pods reach each other", 5000, both);
-    assert.match(await tortie(["ipam", "check"]), /\/26 is no block of pool small .* 1 address: /);
-    await tortie(["delete", "ippool", "default-ipv4-ippool"]);
-    const [d] = await lab.run(pod("d"), { node: "node2" });
-    await until("all reach each other", 5000, async () => await both() && await talk(a, d));
-    assert.match(await tortie(["ipam", "check"]), /found 0 problems/);
-    over = true;
-    await talking;
-    assert.equal(lost, 0, `${lost} of ${sent} lost`);
-    for (const record of [c, d]) {
+    try {
+      const off = JSON.stringify({ spec: { disabled: true } });
+      await tortie(["patch", "ippool", "default-ipv4-ippool", "-p", off]);
+      const get = ["get", "ippool", "default-ipv4-ippool", "-o", "yaml", "--export"];
+      // As README's sed has it.
+      const fresh = (await tortie(get)).replace(/name: .*/, "name: small")
+        .replace(/blockSize: .*/, "blockSize: 28").replace(/disabled: .*/, "disabled: false");
+      await tortie(["create", "-f", "-"], fresh);
+      const [c] = await lab.run(pod("c"), { node: "node1" });
+      const both = async () => await talk(c, b) && await talk(b, c) && await talk(a, c);
+      await until("old and new pods reach each other", 5000, both);
+      assert.match(
+        await tortie(["ipam", "check"]),
+        /\/26 is no block of pool small .* 1 address: /,
+      );
+      await tortie(["delete", "ippool", "default-ipv4-ippool"]);
+      const [d] = await lab.run(pod("d"), { node: "node2" });
+      await until("all reach each other", 5000, async () => await both() && await talk(a, d));
+      assert.match(await tortie(["ipam", "check"]), /found 0 problems/);
       const cidrs = (await tortie(["ipam", "show", "--show-blocks"])).match(/[0-9.]+\/28/g) ?? [];
-      assert(cidrs.some((cidr) => prefixContains(mustPrefix(cidr), mustIp(record.addresses[0]))));
+      for (const { addresses: [address] } of [c, d]) {
+        assert(cidrs.some((cidr) => prefixContains(mustPrefix(cidr), mustIp(address))));
+      }
+    } finally {
+      over = true;
+      await talking;
     }
+    assert.equal(lost, 0, `${lost} of ${sent} lost`);
   });
 });
