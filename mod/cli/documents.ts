@@ -7,7 +7,7 @@ import { isListObject, listItems } from "../model/list_object.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
 import { withTexts } from "./scalars.ts";
-import { splitList } from "./yaml_list.ts";
+import { PIECE, splitList } from "./yaml_list.ts";
 
 export interface SourceObject {
   readonly value: unknown;
@@ -126,7 +126,7 @@ export function objectsOf(
 
 /** undefined where the text is no such list, or has a fault: then it is read as a whole, and told. */
 function inPieces(text: string, name: string, whole: number): SourceObject[] | undefined {
-  const split = splitList(text, Math.min(whole, 256 * 1024));
+  const split = splitList(text, Math.min(whole, PIECE));
   if (!split) return undefined;
   try {
     const frames = split.frame === undefined ? [] : parseYaml(split.frame, name);

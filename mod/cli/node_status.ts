@@ -12,7 +12,7 @@ export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "ps";
   if (!["ps", "json"].includes(format)) throw usageError(`-o ${format}: want ps or json`);
   const status = await askNode<NodeStatus>(call, "node.status");
-  const text = call.program === "calicoctl" ? calicoctlText : statusText;
+  const text = call.program === "calicoctl" ? calicoctlStatusText : statusText;
   call.io.stdout(
     format === "json" ? `${JSON.stringify(status, null, 2)}\n` : text(status, Date.now()),
   );
@@ -28,7 +28,7 @@ const PEER_TYPES: Record<string, string> = {
 };
 
 /** As calicoctl says it, which scripts look for; what it does not tell follows. */
-function calicoctlText(status: NodeStatus, now: number): string {
+function calicoctlStatusText(status: NodeStatus, now: number): string {
   return `Calico process is running.\n${peersText(status, 4, now)}${peersText(status, 6, now)}\n` +
     headText(status) + restText(status, now);
 }

@@ -1,8 +1,9 @@
 /**
  * Scalars where a text belongs: `labels: {rack: 1, gpu: true}`, `name: 12`. YAML reads a number and a
  * boolean there; the reader that calicoctl and Kubernetes' own programs share (sigs.k8s.io/yaml) knows
- * which field is a text and makes one, in Go's spelling: `1`, `true`, `0.5`, `1e+21`. So do we, by the
- * kind's schema; a field that is no text, or may be one of several things, stays as it is.
+ * which field is a text and makes one, in Go's spelling: `1`, `true`, `0.5`, `1e-05`. So do we, by the
+ * kind's schema; a field that is no text, or may be one of several things, stays as it is. (A whole
+ * number that was written as a float, `1e6`, is `1000000`: what it was written as is not known here.)
  */
 import { resolveKind } from "../model/manifest.ts";
 import { ModelError } from "../model/validate.ts";
@@ -38,14 +39,19 @@ function convert(schema: any, value: unknown): unknown {
   return schema?.type === "string" ? textOf(value) : value;
 }
 
-/** Of a number without an exponent in JavaScript's spelling too; Go's exponents have two digits. */
+/** As strconv.FormatFloat has it with 'g': an exponent, of two digits, below 1e-4 and from 1e6 on. */
 function textOf(value: unknown): unknown {
   switch (typeof value) {
     case "boolean":
     case "bigint":
       return String(value);
-    case "number":
-      return Number.isFinite(value) ? String(value).replace(/e([+-])(\d)$/, "e$10$2") : value;
+    case "number": {
+      if (!Number.isFinite(value)) return value;
+      if (Number.isSafeInteger(value)) return String(value);
+      const size = Math.abs(value);
+      const text = size < 1e-4 || size >= 1e6 ? value.toExponential() : String(value);
+      return text.replace(/e([+-])(\d)$/, "e$10$2");
+    }
     default:
       return value;
   }

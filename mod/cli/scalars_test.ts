@@ -6,7 +6,8 @@ const read = (text: string) => objectsOf(text, "f").map(({ value }) => value as 
 Deno.test("a number or boolean where a text belongs is that text, as for calicoctl", () => {
   const [set] = read(
     "{apiVersion: projectcalico.org/v3, kind: NetworkSet, metadata: {name: 12, namespace: 7, " +
-      "labels: {rack: 1, gpu: true, out: no, part: 0.50, oct: 010, q: '1', none: null, far: 1e-7}}}",
+      "labels: {rack: 1, gpu: true, out: no, part: 0.50, oct: 010, q: '1', none: null, far: 1e-7, " +
+      "small: 0.00001, low: 0.0001, large: 1234567.5, middle: 123456.5}}}",
   );
   assert.deepEqual(set.metadata, {
     name: "12",
@@ -20,6 +21,10 @@ Deno.test("a number or boolean where a text belongs is that text, as for calicoc
       q: "1",
       none: null,
       far: "1e-07",
+      small: "1e-05",
+      low: "0.0001",
+      large: "1.2345675e+06",
+      middle: "123456.5",
     },
   });
 });

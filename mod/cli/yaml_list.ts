@@ -24,7 +24,8 @@ export interface SplitList {
   readonly pieces: readonly ListPiece[];
 }
 
-const PIECE = 256 * 1024;
+/** Characters of a piece. */
+export const PIECE = 256 * 1024;
 const SEVERAL_DOCUMENTS = /^(---|\.\.\.|%)/m;
 const ANCHOR = /(^|[\s,[{:])[&*][\w-]/;
 
