@@ -22,6 +22,8 @@ interface Tally {
   skipped: number;
   /** The failed ones, each with the beginning of its message. */
   failures: string[];
+  /** Each test and how long it took, for a group whose tests are few and long. */
+  tests: string[];
 }
 
 interface Group {
@@ -94,8 +96,19 @@ export function countJunit(xml: string): Tally {
   const failures = [...xml.matchAll(FAILURE)].map(([, name, text]) =>
     [name, ...text.split("\n").slice(0, FAILURE_LINES)].map(unescapeXml).join("\n    ")
   );
-  return { passed: count(/<testcase /g) - failed - skipped, failed, skipped, failures };
+  const whole = [...xml.matchAll(TESTCASE)].filter(([, name]) => !name.includes(" &gt; ")); // no steps
+  const tests = whole.map(([, name, seconds, rest]) => {
+    const outcome = /<(failure|error)/.test(rest)
+      ? "FAILED"
+      : /<skipped/.test(rest)
+      ? "skipped"
+      : "ok";
+    return `${outcome.padEnd(8)}${Number(seconds).toFixed(0).padStart(5)} s  ${unescapeXml(name)}`;
+  });
+  return { passed: count(/<testcase /g) - failed - skipped, failed, skipped, failures, tests };
 }
+
+const TESTCASE = /<testcase name="([^"]*)"[^>]* time="([^"]*)"[^>]*>(.*?)<\/testcase>/gs;
 
 const FAILURE =
   /<testcase name="([^"]*)"[^>]*>\s*<(?:failure|error)(?: message="[^"]*")?[^>]*>([^<]*)/g;
@@ -109,7 +122,7 @@ function unescapeXml(text: string): string {
 async function runGroup(group: Group): Promise<Tally> {
   if ("deno" in group.run) {
     const ok = await deno(group.run.deno) === 0;
-    return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0, failures: [] };
+    return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0, failures: [], tests: [] };
   }
   const junit = await Deno.makeTempFile({ suffix: ".xml" });
   try {
@@ -132,7 +145,7 @@ async function runGroup(group: Group): Promise<Tally> {
   }
 }
 
-const line = (t: Omit<Tally, "failures">) =>
+const line = (t: Omit<Tally, "failures" | "tests">) =>
   `${t.passed} passed, ${t.failed} failed, ${t.skipped} skipped`;
 
 async function machine(): Promise<string> {
@@ -151,7 +164,7 @@ async function main(args: string[]): Promise<number> {
     return 2;
   }
   await setup(["build", "demo", "test"]);
-  const total: Tally = { passed: 0, failed: 0, skipped: 0, failures: [] };
+  const total: Tally = { passed: 0, failed: 0, skipped: 0, failures: [], tests: [] };
   const rows: string[] = [];
   let built = false;
   for (const group of all.filter((g) => names.length === 0 || names.includes(g.name))) {
@@ -166,6 +179,7 @@ async function main(args: string[]): Promise<number> {
     total.failed += tally.failed;
     total.skipped += tally.skipped;
     total.failures.push(...tally.failures.map((text) => `${group.name}: ${text}`));
+    total.tests.push(...tally.tests);
     const seconds = ((performance.now() - started) / 1000).toFixed(0);
     rows.push(`${group.name.padEnd(12)} ${line(tally)} (${seconds} s)`);
     console.log(`== ${rows.at(-1)}`);
@@ -179,7 +193,7 @@ async function main(args: string[]): Promise<number> {
       `# Results of the long tests\n\n${
         new Date().toISOString().slice(0, 10)
       }, ${await machine()}:` +
-        `\n\n${rows.map((r) => `    ${r}`).join("\n")}\n`,
+        `\n\n${[...rows, "", ...total.tests].map((r) => `    ${r}`.trimEnd()).join("\n")}\n`,
     );
   }
   return total.failed === 0 ? 0 : 1;

@@ -1,4 +1,5 @@
 import { assignUnderKills } from "../store/kv_kills.ts";
+import { killWriters } from "../store/writer_kills.ts";
 
 for (const services of [false, true]) {
   const who = services ? "node services" : "processes";
@@ -16,3 +17,10 @@ for (const services of [false, true]) {
     },
   });
 }
+
+Deno.test({
+  name: "kv: 1,000 times kill -9 of the writer loses no acknowledged write",
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: () => killWriters(1000),
+});

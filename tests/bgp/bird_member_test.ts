@@ -15,7 +15,7 @@ import type { NodeStatus } from "../../mod/node/api.ts";
 import type { RouteStatus } from "../../bgp/config.ts";
 import { LabError } from "../../mod/lab/workloads.ts";
 import { formatIp, mustIp, mustPrefix } from "../../mod/net/mod.ts";
-import { Netns, pause, pod, tool, until, withLab } from "./harness.ts";
+import { Netns, pause, pod, tool, until, withLab } from "../cluster/harness.ts";
 
 const SIGCONT = 18, SIGSTOP = 19;
 const PROGRAM = "/usr/sbin/bird";

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { askNode } from "../../mod/lab/cluster.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
-import { pod, podPings, until, withLab } from "./harness.ts";
+import { pod, podPings, until, withLab } from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 const KEY = "/tortie/kubernetes/networkpolicies/default/odd";

@@ -25,7 +25,7 @@ import {
   tool,
   until,
   withLab,
-} from "./harness.ts";
+} from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 

@@ -1,5 +1,5 @@
 /**
- * A thousand times kill -9 of the process that writes, at random moments: while it opens the file,
+ * Again and again kill -9 of the process that writes, at random moments: while it opens the file,
  * commits, writes large values, drops old changes. The next process reads the change log back, and
  * every acknowledged write must be in it, at its revision, with no gap and in order. The next process
  * waits for the file's lock already when its forerunner is killed, so most of the time something is
@@ -10,7 +10,6 @@ import { DatabaseSync } from "node:sqlite";
 import { openKv } from "../../mod/store/kv.ts";
 import { Child } from "./processes.ts";
 
-const KILLS = 1000;
 const LANES = 4;
 
 interface Change {
@@ -151,7 +150,8 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-Deno.test(`kv: ${KILLS} times kill -9 of the writer loses no acknowledged write`, async () => {
+/** Kills so many writers, and throws where an acknowledged write is lost. */
+export async function killWriters(kills: number): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "tortie-kill-" });
   try {
     const lanes = await Promise.all(Array.from({ length: LANES }, async (_, i) => {
@@ -159,19 +159,19 @@ Deno.test(`kv: ${KILLS} times kill -9 of the writer loses no acknowledged write`
       return new Lane(`${folder}/${i}`);
     }));
     // All lanes end before the first failure is told, so that nothing runs on in a removed folder.
-    const outcomes = await Promise.allSettled(lanes.map((lane) => lane.run(KILLS / LANES)));
+    const outcomes = await Promise.allSettled(lanes.map((lane) => lane.run(kills / LANES)));
     for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
     for (const lane of lanes) await lane.finish();
     const sum = (of: (lane: Lane) => number) => lanes.reduce((all, lane) => all + of(lane), 0);
-    assert.equal(sum((lane) => lane.kills), KILLS);
+    assert.equal(sum((lane) => lane.kills), kills);
     const acknowledged = sum((lane) => lane.acknowledged);
-    assert(acknowledged >= 10 * KILLS, `only ${acknowledged} writes were acknowledged`);
+    assert(acknowledged >= 10 * kills, `only ${acknowledged} writes were acknowledged`);
     console.log(
-      `${KILLS} writers killed (and ${sum((lane) => lane.killedOpening)} while they opened the ` +
+      `${kills} writers killed (and ${sum((lane) => lane.killedOpening)} while they opened the ` +
         `file); ${acknowledged} acknowledged writes read back, ` +
         `${sum((lane) => lane.unacknowledged)} found that nobody had heard of`,
     );
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
+}

@@ -7,7 +7,7 @@ import { isKernelError } from "../../ffi/errors.ts";
 import { connectTcp } from "../../ffi/tcp.ts";
 import { netnsPath } from "../../mod/lab/cluster.ts";
 import { mustIp } from "../../mod/net/mod.ts";
-import { Netns, pod, until, withLab } from "./harness.ts";
+import { Netns, pod, until, withLab } from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 const PORT = 8080;

@@ -8,7 +8,7 @@ import { DatagramSocket } from "../../ffi/datagram.ts";
 import { connectTcp, listenTcp, type TcpStream } from "../../ffi/tcp.ts";
 import { netnsPath } from "../../mod/lab/cluster.ts";
 import { mustIp } from "../../mod/net/mod.ts";
-import { Netns, pause, pod, until, withLab } from "./harness.ts";
+import { Netns, pause, pod, until, withLab } from "../cluster/harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 const bytes = new Uint8Array(16);

@@ -8,7 +8,7 @@ import { DatagramSocket } from "../../ffi/datagram.ts";
 import { callPlugin } from "../../mod/lab/pods.ts";
 import { netnsPath } from "../../mod/lab/cluster.ts";
 import { mustIp } from "../../mod/net/mod.ts";
-import { Netns, pause, pod, podPings, until, withLab } from "./harness.ts";
+import { Netns, pause, pod, podPings, until, withLab } from "../cluster/harness.ts";
 import { createNetns, deleteNetns } from "../../ffi/netns.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { type PodInput, podKind } from "../../mod/model/pod.ts";
