@@ -18,6 +18,7 @@
 import type { Family, Ip } from "../mod/net/mod.ts";
 import { toKernelError } from "./netlink/acknowledgement.ts";
 import {
+  CTA_STATS_GLOBAL_ENTRIES,
   CTA_TUPLE_ORIG,
   describeSelection,
   describeTuple,
@@ -29,6 +30,7 @@ import {
   getFlow,
   IPCTNL_MSG_CT_DELETE,
   IPCTNL_MSG_CT_GET,
+  IPCTNL_MSG_CT_GET_STATS,
   IPCTNL_MSG_CT_NEW,
   isAmong,
   isEmpty,
@@ -49,9 +51,11 @@ import {
   NLM_F_EXCL,
   NLM_F_REQUEST,
 } from "./netlink/constants.ts";
+import type { MessageCursor } from "./netlink/decoder.ts";
 import { MessageEncoder } from "./netlink/encoder.ts";
 import { openConnection } from "./netlink/socket.ts";
 import { inNetns, type Netns } from "./netns.ts";
+import { NFGENMSG } from "./nft/wire.ts";
 
 export * from "./conntrack_messages.ts";
 
@@ -84,12 +88,11 @@ export class Conntrack {
    * meanwhile may be missed.
    */
   async visitFlows(
-    family: Family,
     wish: FlowWish,
     visit: (flows: Flow[]) => void,
     pause: () => Promise<void> | void,
   ): Promise<void> {
-    const { selection, among } = wish;
+    const { family = 0, selection, among } = wish;
     let seen: Flow[] = [];
     const hand = () => {
       const flows = selection ? seen.filter((flow) => flowMatches(flow, selection)) : seen;
@@ -116,9 +119,22 @@ export class Conntrack {
     } catch (error) {
       if (!filter || !isKernelError(error, "EOPNOTSUPP", "EINVAL")) throw error;
       this.#filteredDump = false;
-      return this.visitFlows(family, wish, visit, pause);
+      return this.visitFlows(wish, visit, pause);
     }
     hand();
+  }
+
+  /** How many connections are tracked in this namespace, of both families. */
+  count(): number {
+    let count = 0;
+    const read = (message: MessageCursor) => {
+      for (const a = message.attributes(NFGENMSG); a.next();) {
+        if (a.type === CTA_STATS_GLOBAL_ENTRIES) count = a.be32();
+      }
+    };
+    const write = (e: MessageEncoder) => putHeader(e, 0);
+    this.#connection.request("count connections", IPCTNL_MSG_CT_GET_STATS, 0, write, read);
+    return count;
   }
 
   /**

@@ -11,6 +11,8 @@ const CT = NFNL_SUBSYS_CTNETLINK << 8;
 export const IPCTNL_MSG_CT_NEW = CT | 0;
 export const IPCTNL_MSG_CT_GET = CT | 1;
 export const IPCTNL_MSG_CT_DELETE = CT | 2;
+export const IPCTNL_MSG_CT_GET_STATS = CT | 5;
+export const CTA_STATS_GLOBAL_ENTRIES = 1;
 
 export const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_REPLY = 2,
@@ -97,8 +99,10 @@ export interface FlowSelection {
   readonly reply?: TupleCondition;
 }
 
-/** Which connections to list; without either, all. */
+/** Which connections to list; without any of these, all. */
 export interface FlowWish {
+  /** Absent: of both families, in one walk through the table. */
+  readonly family?: Family;
   /** The kernel looks for them itself, where it can. */
   readonly selection?: FlowSelection;
   /** The first packet or the answers come from one of these addresses (by `ipKey`). */

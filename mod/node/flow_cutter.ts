@@ -30,14 +30,15 @@ import { FlowJudge } from "../../policy/flows.ts";
 import { cutMark } from "../../policy/parameters.ts";
 import { Touched } from "../../policy/reach.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
-import type { Family, RulesetDelta } from "../../policy/rules.ts";
+import type { RulesetDelta } from "../../policy/rules.ts";
 import { type Ip, ipKey } from "../net/mod.ts";
 import type { Log } from "./log.ts";
 
 /** The kernel's table of connections, as far as it is needed here (ffi's Conntrack). */
 export interface FlowTable {
+  /** How many are tracked. */
+  count(): number;
   visitFlows(
-    family: Family,
     wish: FlowWish,
     visit: (flows: Flow[]) => void,
     pause: () => Promise<void> | void,
@@ -72,8 +73,12 @@ const LONGEST_REST = 250;
 const RETRY = 1000;
 /** Milliseconds of work between two turns of others. */
 const SLICE = 10;
-/** The kernel finds the connections of so few addresses faster than we do in the whole list. */
-const FEW = 2;
+/**
+ * The kernel finds the connections of so few addresses faster than we do in the whole list, if that is
+ * long: it goes through its whole table for each question, which costs as much as to be told of about a
+ * thousand connections.
+ */
+const FEW = 2, MANY = 4000;
 
 export class FlowCutter {
   readonly #parts: FlowCutterParts;
@@ -133,11 +138,7 @@ export class FlowCutter {
     const began = performance.now();
     const pass = { seen: 0, cut: 0, restored: 0, milliseconds: 0 };
     try {
-      let complete = true;
-      for (const family of [4, 6] as const) {
-        if (!await this.#look(family, touched, pass)) complete = false;
-      }
-      if (!complete) this.#fresh.add(touched);
+      if (!await this.#look(touched, pass)) this.#fresh.add(touched);
       pass.milliseconds = performance.now() - began;
       this.#restUntil = performance.now() + Math.min(pass.milliseconds / 2, LONGEST_REST);
       if (pass.cut + pass.restored > 0) {
@@ -167,18 +168,17 @@ export class FlowCutter {
 
   /** Whether all has been looked at. */
   async #look(
-    family: Family,
     touched: Touched,
     pass: { seen: number; cut: number; restored: number },
   ): Promise<boolean> {
     const { engine, reading, writing, hostAddresses } = this.#parts;
-    const names = touched.of(family);
-    if (names.chains.size + names.sets.size === 0) return true;
+    const named = ([4, 6] as const).map((family) => ({ family, names: touched.of(family) }))
+      .filter(({ names }) => names.chains.size + names.sets.size > 0);
+    if (named.length === 0) return true;
     if (!engine.isWhole) return false;
     const host = [...hostAddresses()];
     let judge = this.#judgeOf(host);
-    const addresses = judge.addressesBehind(family, names);
-    if (addresses.length === 0) return true;
+    const addresses = named.flatMap(({ family, names }) => judge.addressesBehind(family, names));
     let complete = true;
     const visit = (flows: Flow[]) => {
       if (this.#closed) throw new Error("closed");
@@ -199,8 +199,8 @@ export class FlowCutter {
       pass.restored += writing.setMarks(restored, 0, cutMark);
     };
     const pause = inTurns(SLICE);
-    for (const wish of wishesOf(family, addresses)) {
-      await reading.visitFlows(family, wish, visit, pause);
+    for (const wish of wishesOf(addresses, reading)) {
+      await reading.visitFlows(wish, visit, pause);
     }
     return complete;
   }
@@ -210,9 +210,18 @@ export class FlowCutter {
  * How to list the connections of these addresses. The kernel's own choice is of use in IPv4 alone, and
  * goes through the whole table each time.
  */
-export function wishesOf(family: Family, addresses: readonly Ip[]): FlowWish[] {
-  if (family === 6 || addresses.length > FEW) return [{ among: new Set(addresses.map(ipKey)) }];
-  return addresses.flatMap((source) =>
-    (["original", "reply"] as const).map((side) => ({ selection: { [side]: { source } } }))
-  );
+export function wishesOf(addresses: readonly Ip[], table: Pick<FlowTable, "count">): FlowWish[] {
+  if (addresses.length === 0) return [];
+  const tracked = table.count();
+  if (tracked === 0) return [];
+  if (tracked <= MANY) return [{ among: new Set(addresses.map(ipKey)) }];
+  return ([4, 6] as const).flatMap((family): FlowWish[] => {
+    const mine = addresses.filter((ip) => ip.family === family);
+    if (mine.length === 0) return [];
+    if (family === 6 || mine.length > FEW) return [{ family, among: new Set(mine.map(ipKey)) }];
+    return mine.flatMap((source) => [
+      { family, selection: { original: { source } } },
+      { family, selection: { reply: { source } } },
+    ]);
+  });
 }

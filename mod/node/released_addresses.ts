@@ -27,7 +27,7 @@ import { type FlowTable, wishesOf } from "./flow_cutter.ts";
 import type { Log } from "./log.ts";
 
 /** The kernel's table of connections, as far as it is needed here (ffi's Conntrack). */
-export interface ForgettingTable extends Pick<FlowTable, "visitFlows"> {
+export interface ForgettingTable extends Pick<FlowTable, "visitFlows" | "count"> {
   forget(flows: readonly Flow[]): number;
 }
 
@@ -131,15 +131,11 @@ export class ReleasedAddresses {
   async #forget(addresses: readonly Ip[]): Promise<number> {
     const { reading, writing } = this.#parts;
     let count = 0;
-    for (const family of [4, 6] as const) {
-      const mine = addresses.filter((ip) => ip.family === family);
-      if (mine.length === 0) continue;
-      const visit = (flows: Flow[]) => {
-        count += writing.forget(flows);
-      };
-      for (const wish of wishesOf(family, mine)) {
-        await reading.visitFlows(family, wish, visit, inTurns());
-      }
+    const visit = (flows: Flow[]) => {
+      count += writing.forget(flows);
+    };
+    for (const wish of wishesOf(addresses, reading)) {
+      await reading.visitFlows(wish, visit, inTurns());
     }
     return count;
   }

@@ -54,14 +54,14 @@ function world(seed: WorkloadEndpoint[] = []) {
       w.flows.map(({ original: o }) => `${formatIp(o.source)} ${formatIp(o.destination)}`),
   };
   const table = {
+    count: () => w.flows.length,
     visitFlows: (
-      family: number,
-      { selection, among }: FlowWish,
+      { family, selection, among }: FlowWish,
       visit: (flows: Flow[]) => void,
     ) => {
       if (w.failing) return Promise.reject(new Error("no room"));
       visit(w.flows.filter((f) => {
-        if (f.original.source.family !== family) return false;
+        if (family && f.original.source.family !== family) return false;
         if (selection) return flowMatches(f, selection);
         return [f.original, f.reply].some(({ source }) => among!.has(ipKey(source)));
       }));

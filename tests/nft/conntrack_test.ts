@@ -169,11 +169,11 @@ Deno.test("bits of marks are set and taken back, and connections forgotten, by t
         timeout: 200,
       });
     }
-    const visited = async (family: 4 | 6, addresses: string[]) => {
+    const visited = async (family: 4 | 6 | undefined, addresses: string[]) => {
       const flows: Flow[] = [];
       let pauses = 0;
       const among = new Set(addresses.map((a) => ipKey(mustIp(a))));
-      await conntrack.visitFlows(family, { among }, (some) => flows.push(...some), () => {
+      await conntrack.visitFlows({ family, among }, (some) => flows.push(...some), () => {
         pauses++;
       });
       assert(pauses > 1);
@@ -181,6 +181,9 @@ Deno.test("bits of marks are set and taken back, and connections forgotten, by t
     };
     const four = await visited(4, ["10.65.0.2"]);
     assert.equal(four.length, 600);
+    assert.equal(conntrack.count(), 1200);
+    assert.equal((await visited(undefined, ["10.65.0.2", "fd00::2"])).length, 1200);
+    assert.equal((await visited(undefined, ["fd00::9"])).length, 600);
     conntrack.setMarks(four, 5, 0xffffffff);
     assert.equal(conntrack.setMarks(four, 0x100000, 0x100000), 600);
     assert.deepEqual(new Set(conntrack.flows(4).map((f) => f.mark)), new Set([0x100005]));
@@ -197,5 +200,6 @@ Deno.test("bits of marks are set and taken back, and connections forgotten, by t
     assert.equal(conntrack.setMarks(six, 0x100000, 0x100000), 0);
     assert.deepEqual(new Set(await list()), new Set(["10.65.0.2 10.0.0.9"]));
     assert.equal((await list()).length, 600);
+    assert.equal(conntrack.count(), 600);
   });
 });
