@@ -22,10 +22,23 @@ export function assertRecorded(
   byServices: boolean,
 ): void {
   const written = (handle: string) => byServices ? `${networkOf(handle)}.${handle}` : handle;
-  assert.deepEqual(
-    new Map([...recorded].sort()),
-    new Map([...held].map(([address, handle]) => [address, written(handle)] as const).sort()),
+  const due = new Map([...held].map(([address, handle]) => [address, written(handle)] as const));
+  assertSame(new Map(recorded), due, "the datastore", "the processes");
+}
+
+/** As deepEqual, which for thousands of entries that differ takes an hour to say how. */
+function assertSame(
+  one: ReadonlyMap<string, string>,
+  other: ReadonlyMap<string, string>,
+  says: string,
+  say: string,
+): void {
+  const differ = [...new Set([...one.keys(), ...other.keys()])].sort()
+    .filter((key) => one.get(key) !== other.get(key));
+  const shown = differ.slice(0, 20).map((key) =>
+    `${key}: ${says}: ${one.get(key) ?? "none"}, ${say}: ${other.get(key) ?? "none"}`
   );
+  assert(differ.length === 0, `${differ.length} addresses differ:\n${shown.join("\n")}`);
 }
 
 export interface Held {
@@ -153,6 +166,6 @@ export function judge(logs: readonly (readonly string[])[]) {
       owner.delete(address);
     }
   }
-  assert.deepEqual(new Map([...owner].sort()), new Map([...held].sort()));
+  assertSame(owner, held, "their log", "the processes at the end");
   return { assigned, unsure, held };
 }
