@@ -161,8 +161,10 @@ export function judge(logs: readonly (readonly string[])[]) {
       assert.equal(had, undefined, `${address} was given twice, the second to ${handle}`);
       owner.set(address, handle);
     } else {
-      const said = () => logs.flat().filter((line) => line.split(" ").includes(handle)).join("; ");
-      assert.equal(owner.get(address), handle, `${address} is not ${handle}'s: ${said()}`);
+      if (owner.get(address) !== handle) {
+        const said = logs.flat().filter((line) => line.split(" ").includes(handle));
+        assert.fail(`${address} is not ${handle}'s: ${said.join("; ")}`);
+      }
       owner.delete(address);
     }
   }
