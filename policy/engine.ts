@@ -15,6 +15,7 @@
  * Host endpoints, pre-DNAT and untracked policies are not rendered yet; policies of the latter two
  * kinds never applied to workloads.
  */
+import { show } from "../mod/model/show.ts";
 import { compareCodePoints } from "../mod/selector/selector.ts";
 import { Bodies } from "./bodies.ts";
 import { calicoPolicy } from "./calico.ts";
@@ -151,13 +152,13 @@ export class PolicyEngine {
         const { apiVersion, kind } = change.put;
         const input = inputKind(textOf(apiVersion), textOf(kind));
         if (!input) continue;
-        const read = readStored(input, change.put);
+        const read = withEscapedName(readStored(input, change.put));
         const { name, namespace } = read.object.metadata ?? {};
         if (textOf(name) !== "") this.#take(input, textOf(namespace), textOf(name), read);
       } else {
         const { apiVersion, kind, namespace, name } = change.remove;
         const input = inputKind(apiVersion, kind);
-        if (input) this.#take(input, namespace ?? "", name, undefined);
+        if (input) this.#take(input, escapeName(namespace ?? ""), escapeName(name), undefined);
       }
     }
     this.#settle();
@@ -166,8 +167,6 @@ export class PolicyEngine {
 
   /** `read`: undefined where the object is gone. */
   #take(kind: InputKind, namespace: string, name: string, read: StoredReading | undefined): void {
-    // Names go into selectors, keys and chains; no store of Kubernetes or Calico has others.
-    if (!/^[^\s'"/]+$/.test(name) || !/^[^\s'"/]*$/.test(namespace)) return;
     const inNamespace = `${namespace || "default"}/${name}`;
     const { object, problems = [], closes = false } = read ?? {};
     // Those of policies and profiles are told with what their own readers find.
@@ -465,4 +464,33 @@ function contributionOf(endpoint: Endpoint): Contribution {
     addresses,
     ports,
   };
+}
+
+/**
+ * Names go into selectors, keys and chains, where spaces, quotes and slashes mean something. Kubernetes
+ * and Calico refuse names with them; what has one all the same counts like any other.
+ */
+function escapeName(name: string): string {
+  return name.replace(
+    /[\s'"/%]/g,
+    (c) => `%${c.charCodeAt(0).toString(16).padStart(2, "0").toUpperCase()}`,
+  );
+}
+
+function withEscapedName(read: StoredReading): StoredReading {
+  const { object } = read;
+  let metadata = object.metadata;
+  const problems: string[] = [];
+  for (const field of ["namespace", "name"] as const) {
+    const text = textOf(metadata?.[field]), escaped = escapeName(text);
+    if (escaped === text) continue;
+    metadata = { ...metadata, [field]: escaped };
+    problems.push(
+      `metadata.${field}: ${
+        show(text)
+      } is no name for Kubernetes or Calico; it is taken as ${escaped}`,
+    );
+  }
+  if (problems.length === 0) return read;
+  return { ...read, object: { ...object, metadata }, problems: [...problems, ...read.problems] };
 }

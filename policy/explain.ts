@@ -233,8 +233,16 @@ export class PolicyView {
       }
       // A pod whose interface has no chains yet is closed; so is one whose interface is not known.
       const engine = this.options.engineOf?.(endpoint.node) ?? this.engine;
-      const name = engine.endpoint(endpoint.key)?.interfaceName ||
-        `${engine.parameters.interfacePrefixes[0]}?`;
+      const known = engine.endpoint(endpoint.key)?.interfaceName;
+      if (!known) {
+        notes.push(
+          `${
+            nameOf(endpoint)
+          } has no interface that policy knows (no WorkloadEndpoint names one on ` +
+            "the node that it runs on): all that is forwarded for it is dropped",
+        );
+      }
+      const name = known || `${engine.parameters.interfacePrefixes[0]}?`;
       const other = direction === "egress" ? destination : source;
       const ownNode = endpoint.node !== "" && this.#nodeOf(other) === endpoint.node;
       const [hook, onTheWay] = direction === "egress"

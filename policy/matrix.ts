@@ -33,7 +33,7 @@ import {
   textOf,
   type WorkloadEndpointObject,
 } from "./inputs.ts";
-import type { PolicyParameters } from "./parameters.ts";
+import { defaultParameters, type PolicyParameters } from "./parameters.ts";
 import { protocolName, protocolNumber } from "./protocol.ts";
 import type { Family } from "./rules.ts";
 
@@ -112,10 +112,15 @@ export type ParametersOf = (node: string) => Partial<Omit<PolicyParameters, "nod
  * An engine that holds the objects and an endpoint for every pod among them. Objects without a
  * namespace where one belongs are in `default`, as kubectl would put them; of two of one name the
  * last one stands.
+ *
+ * `stored`: the objects are those of a datastore, where a pod has the interface that its
+ * WorkloadEndpoint names on the node that this names, and else none: what is forwarded for it is dropped.
+ * In files, which need not hold WorkloadEndpoints, every pod has one.
  */
 export function engineOf(
   objects: Iterable<unknown>,
   parametersOf: ParametersOf = () => ({}),
+  stored = false,
 ): JudgedObjects {
   const flat = flattenObjects(objects);
   const given = new Set<string>();
@@ -188,7 +193,15 @@ export function engineOf(
       },
     });
   }
-  const changes = [...flat, ...made].map((put) => ({ put }));
+  const changes = [...flat, ...made].map((object) => {
+    if (inputKind(object.apiVersion, object.kind ?? "") !== "WorkloadEndpoint") {
+      return { put: object };
+    }
+    if (!stored) return { put: withInterface(object) };
+    const prefixes = (node: string) =>
+      parametersOf(node).interfacePrefixes ?? defaultParameters.interfacePrefixes;
+    return { put: whereItIs(object, found, prefixes) };
+  });
   const engines = new Map<string, PolicyEngine>();
   // Most nodes have the same parameters, and so the same engine.
   const engineOfNode = (node: string): PolicyEngine => {
@@ -213,6 +226,29 @@ export function engineOf(
     },
   });
   return { engine, view, pods };
+}
+
+const ANY_INTERFACE = "cali0";
+
+function withInterface(object: WorkloadEndpointObject): WorkloadEndpointObject {
+  const { spec } = object;
+  const has = typeof spec?.interfaceName === "string" && spec.interfaceName !== "";
+  return has ? object : { ...object, spec: { ...spec, interfaceName: ANY_INTERFACE } };
+}
+
+/** Without an interface where the pod is on another node, or its interface another than a pod's. */
+function whereItIs(
+  object: WorkloadEndpointObject,
+  pods: ReadonlyMap<string, PodObject>,
+  prefixesOf: (node: string) => readonly string[],
+): WorkloadEndpointObject {
+  const { spec, metadata } = object;
+  const pod = spec?.pod && pods.get(`${metadata?.namespace || "default"}/${spec.pod}`);
+  const node = (pod || undefined)?.spec?.nodeName;
+  const elsewhere = node !== undefined && node !== spec?.node;
+  const name = textOf(spec?.interfaceName);
+  const ofAPod = prefixesOf(textOf(spec?.node)).some((prefix) => name.startsWith(prefix));
+  return ofAPod && !elsewhere ? object : { ...object, spec: { ...spec, interfaceName: "" } };
 }
 
 /** Those of the list, or the one beside it; what is no address is none. */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { PolicyObject, WorkloadEndpointObject } from "./inputs.ts";
 import {
   engineOf,
   flattenObjects,
@@ -122,6 +123,39 @@ Deno.test("a pod on its node's network has both families and its ports' names", 
   const got = matrixOf(strict.view, strict.pods, ports("http/tcp", "8080"));
   assert.deepEqual(got.ports["TCP/http"].egress[1], "X.X");
   assert.deepEqual(got.ports["TCP/8080"].egress[1], "XXX");
+});
+
+Deno.test("of a datastore, a pod is where its WorkloadEndpoint says, or all for it is dropped", () => {
+  const server = pod("x", "server", {}, { ips: ["10.0.0.1"] });
+  const client = pod("x", "client", {}, { ips: ["10.0.0.2"] });
+  Object.assign((server as { spec: object }).spec, { nodeName: "node1" });
+  const wep = (name: string, ip: string, more: object = {}) => {
+    const made = endpoint("x", name, [ip]) as WorkloadEndpointObject;
+    return { ...made, spec: { ...made.spec, node: "node1", ...more } };
+  };
+  const asked = (stored: boolean, ...more: PolicyObject[]) => {
+    const objects = [server, client, wep("client", "10.0.0.2"), ...more];
+    const { allowed, notes } = engineOf(objects, () => ({}), stored).view.explain({
+      from: { endpoint: "x/client" },
+      to: { endpoint: "x/server" },
+      protocol: "TCP",
+      port: 80,
+    });
+    return [allowed, notes.some((note) => /x\/server has no interface/.test(note))];
+  };
+  assert.deepEqual(asked(true, wep("server", "10.0.0.1")), [true, false]);
+  const lost = [
+    [],
+    [wep("server", "10.0.0.1", { interfaceName: undefined })],
+    [wep("server", "10.0.0.1", { interfaceName: "eth0" })],
+    [wep("server", "10.0.0.1", { interfaceName: 7 })],
+    [wep("server", "10.0.0.1", { node: "node2" })],
+  ];
+  for (const objects of lost) {
+    assert.deepEqual(asked(true, ...objects), [false, true], JSON.stringify(objects));
+    // Files need not hold WorkloadEndpoints, nor all of their fields.
+    assert.deepEqual(asked(false, ...objects), [true, false], JSON.stringify(objects));
+  }
 });
 
 Deno.test("a Namespace's name is its label, whatever its object says", () => {

@@ -120,8 +120,15 @@ export function readStored(kind: InputKind, stored: PolicyObject): StoredReading
   }
   let closes = false;
   if (labelledKinds.has(kind)) {
+    // To Kubernetes' reader it is another field; what was meant by it is not known.
+    const misnamed = calicoNames[kind]
+      ? []
+      : Object.keys(object).filter((field) => differsByCase(field, ["metadata"]));
+    for (const field of misnamed) {
+      problems.push(`${field}: ${unknownField(field, objectFields)}; ${CLOSES}`);
+    }
     const labels = readLabels(object.metadata, problems, kind.endsWith("Set"));
-    closes = labels.closes;
+    closes = labels.closes || misnamed.length > 0;
     if (labels.read) {
       object = { ...object, metadata: { ...object.metadata, labels: labels.read } };
     }

@@ -100,7 +100,7 @@ export class Workloads {
       const read = { ...workloadFacts(object), closes };
       const facts = this.#everyNode === undefined
         ? read
-        : { ...read, interfaceName: `${this.#everyNode}/${key}` };
+        : { ...read, interfaceName: read.interfaceName && `${this.#everyNode}/${key}` };
       this.#workloads.set(key, facts);
       if (facts.podKey) addTo(this.#byPod, facts.podKey, key);
     } else this.#workloads.delete(key);

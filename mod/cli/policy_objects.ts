@@ -106,7 +106,7 @@ export function judged(call: Call, { objects, variables }: PolicyInput): JudgedO
       told.add(text);
     }
     return policyParameters(felix);
-  });
+  }, variables !== undefined);
   return found;
 }
 

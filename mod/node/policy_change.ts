@@ -51,11 +51,14 @@ export function policyChange(key: string, value: unknown): Change | undefined {
   };
 }
 
-/** Metadata that are none count as labels that are none: without, the object would pass for unlabelled. */
+/**
+ * Metadata that are none count as labels that are none: without, the object would pass for unlabelled.
+ * No object is without metadata, its name is among them.
+ */
 function metadataOf(metadata: unknown, kind: InputKind): ObjectMeta {
   if (isJsonObject(metadata)) return metadata as ObjectMeta;
-  if (metadata === undefined || metadata === null || !labelledKinds.has(kind)) return {};
-  return { labels: metadata as ObjectMeta["labels"] };
+  if (!labelledKinds.has(kind)) return {};
+  return { labels: (metadata ?? "none, for it has no metadata") as ObjectMeta["labels"] };
 }
 
 function kindOf({ apiVersion, kind }: { apiVersion?: unknown; kind?: unknown }) {

@@ -56,3 +56,55 @@ Deno.test("what ends, and what is no object", () => {
     assert.equal(policyChange(key, {}), undefined);
   }
 });
+
+Deno.test("labels lost with their metadata close, and are named", () => {
+  for (
+    const value of [
+      { Metadata: { name: "shop", labels: { team: "bad" } } },
+      { metadata: null },
+      {},
+      { metadata: { name: "shop" }, METADATA: { labels: { team: "bad" } } },
+      { metadata: { name: "shop", Labels: { team: "bad" } } },
+    ]
+  ) {
+    for (const key of ["namespaces/shop", "pods/shop/web", "serviceaccounts/shop/web"]) {
+      const engine = new PolicyEngine();
+      engine.update([policyChange(`/tortie/kubernetes/${key}`, value)!]);
+      const told = JSON.stringify(engine.problems());
+      assert.match(told, /shop.*nothing is allowed/, `${key} ${JSON.stringify(value)}`);
+      engine.update([policyChange(`/tortie/kubernetes/${key}`, undefined)!]);
+      assert.deepEqual(engine.problems(), []);
+    }
+  }
+});
+
+Deno.test("a policy whose name is none counts all the same, and is named", () => {
+  for (const name of ["a b", "it's", 'q"q', "tab\there", "line\nbreak", " ", "100%"]) {
+    const engine = new PolicyEngine();
+    const key = `/tortie/kubernetes/networkpolicies/shop/${name}`;
+    engine.update([
+      policyChange("/calico/resources/v3/projectcalico.org/workloadendpoints/shop/w", {
+        metadata: {},
+        spec: {
+          orchestrator: "k8s",
+          node: "n",
+          pod: "w",
+          endpoint: "eth0",
+          interfaceName: "cali1",
+          ipNetworks: ["10.0.0.1/32"],
+          profiles: ["kns.shop"],
+        },
+      })!,
+    ]);
+    const chains = () => [...engine.ruleset(4).chains.keys()].sort().join(" ");
+    const before = chains();
+    engine.update([
+      policyChange(key, { spec: { podSelector: {}, policyTypes: ["Ingress"] } })!,
+    ]);
+    assert.notEqual(chains(), before, name);
+    assert.match(JSON.stringify(engine.problems()), /is no name for Kubernetes/);
+    engine.update([policyChange(key, undefined)!]);
+    assert.equal(chains(), before, name);
+    assert.deepEqual(engine.problems(), []);
+  }
+});
