@@ -107,7 +107,9 @@ export class TableWatch {
       }
       notes.push(
         `${program} changed our nf_tables (${[...tables].join(", ")}) ${times(count)}, ` +
-          `last at ${date.toISOString().slice(0, 19)}Z; what others change there is undone`,
+          `last at ${
+            date.toISOString().slice(0, 19)
+          }Z; what others change of chains, rules, sets and maps is undone`,
       );
     }
     return notes;
@@ -139,11 +141,14 @@ export class TableWatch {
     const untold = this.#untold;
     this.#untold = new Map();
     for (const [program, { tables, count }] of untold) {
-      this.log.warn("another program changed our nf_tables; that is undone", {
-        program,
-        tables: [...tables].join(", "),
-        times: count,
-      });
+      this.log.warn(
+        "another program changed our nf_tables; its chains, rules, sets and maps are put right",
+        {
+          program,
+          tables: [...tables].join(", "),
+          times: count,
+        },
+      );
     }
   }
 }

@@ -49,7 +49,8 @@ const failed = (message: string): DataplaneEvent => ({
   event: "failed",
   error: new Error(message),
 });
-const changed = "warn another program changed our nf_tables; that is undone";
+const changed =
+  "warn another program changed our nf_tables; its chains, rules, sets and maps are put right";
 
 Deno.test("who changes our tables is told once a burst, with all that was touched", () => {
   const h = harness();
