@@ -454,7 +454,12 @@ export class NodeService {
         await mustBeReady(resources);
         await ensurePools(resources, config, host);
         await ensureFelixConfiguration(resources);
-        const addresses = await registerNode(resources, config, host);
+        const addresses = await registerNode(
+          resources,
+          config,
+          host,
+          (why) => log.warn("the node's address is claimed by another Node", { why }),
+        );
         for (const family of [4, 6] as const) {
           const found = addresses[family];
           if (found) log.info("node address", { ...found, ip: formatIp(found.ip) });

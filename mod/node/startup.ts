@@ -22,6 +22,7 @@ import { printJson } from "../store/json.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
 import { type Host, type NodeAddress, nodeAddress } from "./autodetect.ts";
 import { ConfigError, type NodeConfig } from "./config.ts";
+import { nodeAddressOf } from "./peering.ts";
 
 export interface NodeAddresses {
   readonly 4?: NodeAddress;
@@ -60,11 +61,15 @@ export async function mustBeReady(resources: Resources): Promise<void> {
   }
 }
 
-/** Creates or completes our Node. ConfigError where another node has our address. */
+/**
+ * Creates or completes our Node. ConfigError where the address that we come with is another node's;
+ * one that our Node has had already stays ours, and `warn` is told who else claims it.
+ */
 export async function registerNode(
   resources: Resources,
   config: NodeConfig,
   host: Host,
+  warn: (text: string) => void = () => {},
 ): Promise<NodeAddresses> {
   const { nodeName } = config;
   const { items } = await resources.list(nodeKind);
@@ -76,7 +81,7 @@ export async function registerNode(
         `${config.ipMethod[4]}); set IP to one of its addresses`,
     );
   }
-  checkUnique(items, nodeName, addresses);
+  checkUnique(items, nodeName, addresses, warn);
   const complete = (node: Node): Node => {
     const bgp = { ...node.spec.bgp };
     if (addresses[4]) bgp.ipv4Address = cidrText(addresses[4]);
@@ -116,24 +121,44 @@ export async function registerNode(
   return addresses;
 }
 
-function checkUnique(nodes: readonly Node[], own: string, addresses: NodeAddresses): void {
-  for (const { metadata, spec } of nodes) {
-    if (metadata.name === own) continue;
-    for (
-      const [address, theirs] of [
-        [addresses[4], spec.bgp?.ipv4Address],
-        [addresses[6], spec.bgp?.ipv6Address],
-      ] as const
-    ) {
-      const ip = theirs && parseCidr(theirs)?.ip;
-      if (address && ip && formatIp(ip) === formatIp(address.ip)) {
+/**
+ * Whether our addresses are ours alone. A new claim on another node's address is refused: it would take
+ * the traffic of a node that works. An address that our Node holds in the datastore is no claim but a
+ * restart, and the pods of this machine shall not go without a service because somebody has written
+ * a Node with the same address meanwhile (Calico looks for conflicts only where the address has changed,
+ * too). BGP's peers then see to it that nothing comes of the other one (`peering.ts`).
+ */
+function checkUnique(
+  nodes: readonly Node[],
+  own: string,
+  addresses: NodeAddresses,
+  warn: (text: string) => void,
+): void {
+  const known = nodes.find(({ metadata }) => metadata.name === own);
+  for (const node of nodes) {
+    const { name } = node.metadata;
+    if (name === own) continue;
+    for (const family of [4, 6] as const) {
+      const text = addresses[family] && formatIp(addresses[family].ip);
+      if (text === undefined || storedAddress(node, family) !== text) continue;
+      const conflict = `the node "${name}" has the address ${text} too`;
+      if (storedAddress(known, family) !== text) {
         throw new ConfigError(
-          `the node "${metadata.name}" has the address ${formatIp(ip)} too; set IP or NODENAME, ` +
-            `or delete that Node if it is gone`,
+          `${conflict}; set IP or NODENAME, or delete that Node if it is gone`,
         );
       }
+      warn(
+        `${conflict}, which stays this node's own; give that Node another address, or delete it if ` +
+          "that machine is gone",
+      );
     }
   }
+}
+
+/** The address in a Node, whatever prefix length it is written with. */
+function storedAddress(node: Node | undefined, family: Family): string | undefined {
+  const ip = nodeAddressOf(node, family === 4 ? "ipv4" : "ipv6");
+  return ip && formatIp(ip);
 }
 
 /** Calico's choice where no CIDR is given: the first of these that no address of the host lies in. */

@@ -61,6 +61,36 @@ Deno.test("two nodes of one address are refused, with the other one's name", () 
     assert.equal(await resources.get(nodeKind, "node2"), undefined);
   }));
 
+Deno.test("who has written a Node with our address meanwhile does not keep us from starting again", () =>
+  inStore(async (resources) => {
+    const warnings: string[] = [];
+    const register = (env: Record<string, string>, ip: string) =>
+      registerNode(resources, config(env), host(ip), (text) => warnings.push(text));
+    const stray = (ipv4Address: string) =>
+      resources.create(nodeKind, {
+        kind: "Node",
+        apiVersion: "projectcalico.org/v3",
+        metadata: { name: `stray-${ipv4Address.split(/[./]/)[3]}` },
+        spec: { bgp: { ipv4Address } },
+      });
+    await register({}, "192.0.2.11");
+    await stray("192.0.2.11/32");
+    await stray("192.0.2.12/24");
+    assert.deepEqual(warnings, []);
+    // A restart: ours in the datastore before, whatever the length of the prefix.
+    assert.equal((await register({}, "192.0.2.11"))[4]?.length, 24);
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0], /"stray-11" has the address 192\.0\.2\.11 too, .* delete it/);
+    // A move to an address that somebody has is a claim, of a known node as of a new one.
+    await assert.rejects(
+      register({}, "192.0.2.12"),
+      /"stray-12" has the address 192\.0\.2\.12 too/,
+    );
+    assert.equal((await resources.get(nodeKind, "node1"))!.spec.bgp?.ipv4Address, "192.0.2.11/24");
+    await assert.rejects(register({ NODENAME: "node2" }, "192.0.2.11"), ConfigError);
+    assert.equal(await resources.get(nodeKind, "node2"), undefined);
+  }));
+
 Deno.test("a default pool is made once, of the CIDR asked for or of one that is free", () =>
   inStore(async (resources) => {
     const cidrs = async () => (await resources.list(ippoolKind)).items.map((p) => p.spec.cidr);

@@ -8,6 +8,7 @@ import { signal } from "../../ffi/process.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { addBirdMember } from "../../mod/lab/bird.ts";
 import { askNode, startNode } from "../../mod/lab/cluster.ts";
+import { nodeKind } from "../../mod/model/node.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
 import { mustPrefix } from "../../mod/net/mod.ts";
 import { pod, podPings, tool, until, withLab } from "../cluster/harness.ts";
@@ -176,6 +177,30 @@ Deno.test(reason === undefined ? title : `${title} (skipped: ${reason})`, option
         );
         bird.configure({ announce: blocks(FIRST, SECOND) });
         await until("it is back", 5000, everywhere(SECOND));
+      },
+    );
+
+    await step(
+      "a service starts again beside a Node that claims its address, and tells of it",
+      async () => {
+        await apply({
+          apiVersion: "projectcalico.org/v3",
+          kind: "Node",
+          metadata: { name: "stray" },
+          spec: { bgp: { ipv4Address: "10.10.1.11/24" } },
+        });
+        const { pid: before } = await status();
+        signal(lab.record.processes.node1, 9);
+        startNode(lab.record, nodes[0]);
+        await until("the sessions again", 20_000, up);
+        await until("it has read of it", 10_000, async () => {
+          const { pid, warnings, peers } = await status();
+          assert.ok(peers.every((p) => p.address !== "10.10.1.11"));
+          return pid !== before &&
+            warnings.some((w) => /^Node stray: its address 10\.10\.1\.11 is this/.test(w));
+        });
+        assert.ok(await podPings(b, a.addresses[0]));
+        await lab.resources.delete(nodeKind, "stray");
       },
     );
 
