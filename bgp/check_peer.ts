@@ -1,6 +1,7 @@
 /**
  * Whether a peer's configuration can work, judged before anything is tried with it: a peer that cannot
- * has this as its status, and no other peer notices.
+ * has this as its status, and no other peer notices. And what becomes of its session when the
+ * configuration is another one.
  */
 import { addressBits, compareIp, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
 import type { AddressFamily, PeerConfig } from "./config.ts";
@@ -65,14 +66,23 @@ export function checkPeer(peer: PeerConfig, speakerAs: number): string | undefin
   return undefined;
 }
 
-/** Whether a session with the former configuration must be ended for the new one to hold. */
-export function needsReset(former: PeerConfig, next: PeerConfig): boolean {
+/**
+ * What a new configuration asks of the session that is there:
+ *
+ *   nothing   it holds at once
+ *   reopen    the connection, or what an OPEN alone can tell, is to be another one between the same
+ *             two ends: with graceful restart nobody drops a route for that
+ *   anew      an end is another one, or carries something else: what it has said before is void
+ */
+export function changeOf(former: PeerConfig, next: PeerConfig): "nothing" | "reopen" | "anew" {
   const same = (a: Ip | undefined, b: Ip | undefined) =>
     a === b || (a !== undefined && b !== undefined && sameIp(a, b));
-  return !same(former.address, next.address) || !same(former.source, next.source) ||
+  if (
+    !same(former.address, next.address) || !same(former.source, next.source) ||
     former.remoteAs !== next.remoteAs || former.localAs !== next.localAs ||
-    former.password !== next.password || former.ttlSecurity !== next.ttlSecurity ||
-    former.holdTime !== next.holdTime || former.keepaliveTime !== next.keepaliveTime ||
-    former.gracefulRestart !== next.gracefulRestart ||
-    familiesOf(former).join() !== familiesOf(next).join();
+    familiesOf(former).join() !== familiesOf(next).join()
+  ) return "anew";
+  const reopen = former.password !== next.password || former.ttlSecurity !== next.ttlSecurity ||
+    former.holdTime !== next.holdTime || former.gracefulRestart !== next.gracefulRestart;
+  return reopen ? "reopen" : "nothing";
 }

@@ -3,7 +3,8 @@
  * status that people and the kernel's reconciler read. Values only. Everything here can be given
  * anew at any time (`Speaker.setPeers`, `Speaker.announce`): the speaker finds the difference
  * itself, and a session is reset only where the peer has to be told something that BGP can say in an
- * OPEN alone.
+ * OPEN alone, or where the connection has to be another one. With graceful restart at both ends such a
+ * reset drops no route (`changeOf` in check_peer.ts).
  *
  * Nothing here speaks of Kubernetes or Calico: `mod/node/peering.ts` makes these values of
  * Calico's resources.

@@ -7,7 +7,7 @@
  * the other is let go of.
  */
 import { formatIp } from "../mod/net/mod.ts";
-import { checkPeer, familiesOf, needsReset } from "./check_peer.ts";
+import { changeOf, checkPeer, familiesOf } from "./check_peer.ts";
 import type { PeerConfig } from "./config.ts";
 import {
   CEASE,
@@ -98,10 +98,10 @@ export class Peer implements TrackHost {
   }
 
   /** Ends the session; with no error, without a word to the peer. */
-  stop(error: ProtocolError | undefined, reason: string): void {
+  stop(error: ProtocolError | undefined, reason: string, keepRoutes = false): void {
     this.started = false;
     this.#dropExtra(error);
-    this.main.feed({ type: "stop", error, reason });
+    this.main.feed({ type: "stop", error, reason, keepRoutes });
   }
 
   /** The peer is taken out of the configuration. */
@@ -111,11 +111,20 @@ export class Peer implements TrackHost {
     this.routes.forget();
   }
 
-  /** The session begins anew, for the peer must be told something in an OPEN. */
-  restart(reason: string): void {
+  /**
+   * The session begins anew, for the peer must be told something in an OPEN. `keepRoutes`: where both
+   * ends have graceful restart the connection is closed without a word, as it would be by a restart of
+   * the process, and each end keeps the other's routes until they are told again. A NOTIFICATION would
+   * have the peer drop ours (RFC 4724 section 4.2).
+   */
+  restart(reason: string, keepRoutes = false): void {
+    const { started, session } = this;
     const error = protocolError(CEASE, CEASE_CONFIG_CHANGE, reason);
-    const { started } = this;
-    this.stop(error, reason);
+    if (keepRoutes && session.state === "Established" && session.negotiated.restart) {
+      // A second connection is told; it has no routes.
+      this.#dropExtra(error);
+      this.stop(undefined, reason, true);
+    } else this.stop(error, reason);
     this.#sessionConfig = undefined;
     if (started) this.start();
   }
@@ -126,13 +135,20 @@ export class Peer implements TrackHost {
     this.routes.config = config;
     this.routes.describeSource();
     this.#sessionConfig = undefined;
-    if (this.configError !== undefined || needsReset(former, config)) {
-      this.restart("the configuration of the session has changed");
-      return;
-    }
-    const passiveNow = config.passive !== former.passive || config.port !== former.port;
-    if (passiveNow && (this.session.state === "Active" || this.session.state === "Connect")) {
-      this.restart("the way of calling has changed");
+    const change = changeOf(former, config);
+    const possible = this.configError === undefined &&
+      checkPeer(config, this.host.as) === undefined;
+    const { state } = this.session;
+    if (!possible || change !== "nothing") {
+      const keepRoutes = possible && change === "reopen";
+      this.restart("the configuration of the session has changed", keepRoutes);
+    } else if (
+      (config.passive !== former.passive || config.port !== former.port) &&
+      (state === "Active" || state === "Connect")
+    ) this.restart("the way of calling has changed");
+    else if (config.keepaliveTime !== former.keepaliveTime) {
+      this.main.feed({ type: "configured" });
+      this.extra?.feed({ type: "configured" });
     }
     if (
       config.importFilter?.id !== former.importFilter?.id ||

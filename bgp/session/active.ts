@@ -30,6 +30,7 @@ export function active(
     case "update":
     case "route-refresh":
     case "notification":
+    case "configured":
       return stay(session);
   }
 }

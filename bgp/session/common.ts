@@ -1,6 +1,9 @@
 /** What several states do alike: dial, greet, give up. */
 import {
   CEASE,
+  CEASE_COLLISION,
+  CEASE_CONFIG_CHANGE,
+  CEASE_RESET,
   FSM_ERROR,
   HOLD_TIMER_EXPIRED,
   type ProtocolError,
@@ -16,8 +19,18 @@ export const OPEN_WAIT = 240;
 /** Errors longer ago than this, in milliseconds, do not lengthen the pause any more. */
 const AMNESIA = 300_000;
 
-/** Seconds in Idle after a connection was lost without a protocol error. */
+/**
+ * Seconds in Idle after a connection was lost without a protocol error. Not none: a peer that has just
+ * let go of one connection may refuse the next for a moment, and is then called after the long pause.
+ */
 const RECONNECT_PAUSE = 1;
+
+/** Subcodes of Cease by which a peer says that it will be back (RFC 4486 section 4). */
+const WILL_BE_BACK: ReadonlySet<number> = new Set([
+  CEASE_RESET,
+  CEASE_CONFIG_CHANGE,
+  CEASE_COLLISION,
+]);
 
 /** Nothing happens. */
 export function stay(session: Session, effects: readonly Effect[] = []): Step {
@@ -86,6 +99,8 @@ interface Ending {
   readonly mayCall?: boolean;
   /** A short pause and no count: nobody did anything wrong. */
   readonly harmless?: boolean;
+  /** A short pause the first time; who does it again and again is waited for as after errors. */
+  readonly brief?: boolean;
 }
 
 export function giveUp(session: Session, context: StepContext, ending: Ending): Step {
@@ -107,7 +122,8 @@ export function giveUp(session: Session, context: StepContext, ending: Ending): 
     });
   }
   const failures = ending.harmless ? session.failures : counted(session.failures, context.now);
-  const [first, most] = context.config.errorWait;
+  const [wait, most] = context.config.errorWait;
+  const first = ending.brief ? Math.min(wait, RECONNECT_PAUSE) : wait;
   const seconds = ending.harmless
     ? RECONNECT_PAUSE
     : Math.min(most, first * 2 ** Math.min(30, failures.count - 1));
@@ -131,7 +147,11 @@ export function stop(session: Session, event: SessionEvent & { type: "stop" }): 
     effects.push({ do: "stop-timer", timer });
   }
   if (session.state === "Established") {
-    effects.push({ do: "down", keepRoutes: false, negotiated: session.negotiated });
+    effects.push({
+      do: "down",
+      keepRoutes: event.keepRoutes === true,
+      negotiated: session.negotiated,
+    });
   }
   return {
     next: { state: "Idle", started: false, closed: true, failures: session.failures },
@@ -157,6 +177,7 @@ export function received(
   return giveUp(session, context, {
     reason: `the peer ended the session: ${describeNotification(notification)}`,
     mayCall: harmless,
+    brief: harmless && WILL_BE_BACK.has(notification.subcode),
   });
 }
 

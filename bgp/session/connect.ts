@@ -44,6 +44,7 @@ export function connect(
     case "update":
     case "route-refresh":
     case "notification":
+    case "configured":
       return stay(session);
   }
 }

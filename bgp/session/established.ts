@@ -11,6 +11,7 @@ import {
   unexpected,
   yieldToOther,
 } from "./common.ts";
+import { keepaliveTimeOf } from "./negotiate.ts";
 import type { Effect, Negotiated, Session, SessionEvent, Step, StepContext } from "./session.ts";
 
 /** The peer lives: the hold timer begins anew. */
@@ -20,10 +21,25 @@ export function heard(negotiated: Negotiated): Effect[] {
 }
 
 export function keepaliveDue(negotiated: Negotiated): Effect[] {
-  return [
-    { do: "send-keepalive" },
-    { do: "start-timer", timer: "keepalive", seconds: negotiated.keepaliveTime, jitter: true },
-  ];
+  return [{ do: "send-keepalive" }, keepaliveTimer(negotiated)];
+}
+
+export function keepaliveTimer({ keepaliveTime }: Negotiated): Effect {
+  return { do: "start-timer", timer: "keepalive", seconds: keepaliveTime, jitter: true };
+}
+
+/** Another keepalive time holds from now on. */
+export function retime(
+  session: Session & { state: "OpenConfirm" | "Established" },
+  context: StepContext,
+): Step {
+  const keepaliveTime = keepaliveTimeOf(context.config, session.negotiated.holdTime);
+  if (keepaliveTime === session.negotiated.keepaliveTime) return stay(session);
+  const negotiated = { ...session.negotiated, keepaliveTime };
+  return {
+    next: { ...session, negotiated },
+    effects: negotiated.holdTime > 0 ? [keepaliveTimer(negotiated)] : [],
+  };
 }
 
 export function established(
@@ -52,6 +68,8 @@ export function established(
       return received(session, context, event.notification);
     case "open":
       return unexpected(session, context, "OPEN", 3);
+    case "configured":
+      return retime(session, context);
     case "stop":
       return stop(session, event);
     case "collision-lost":

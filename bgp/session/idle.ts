@@ -32,6 +32,7 @@ export function idle(
     case "update":
     case "route-refresh":
     case "notification":
+    case "configured":
     case "collision-lost":
       return stay(session);
   }

@@ -90,12 +90,11 @@ export function negotiate(config: SessionConfig, open: Open): Decoded<Negotiated
   }
   const has = (kind: Capability["kind"]) => open.capabilities.some((c) => c.kind === kind);
   const holdTime = Math.min(config.holdTime, open.holdTime);
-  const third = Math.max(1, Math.floor(holdTime / 3));
   const value: Negotiated = {
     open,
     internal,
     holdTime,
-    keepaliveTime: Math.min(config.keepaliveTime ?? third, third),
+    keepaliveTime: keepaliveTimeOf(config, holdTime),
     families,
     asSize: has("four-octet-as") ? 4 : 2,
     routeRefresh: has("route-refresh"),
@@ -103,6 +102,12 @@ export function negotiate(config: SessionConfig, open: Open): Decoded<Negotiated
     restart: config.restartTime === false ? undefined : restartOf(open, families),
   };
   return { ok: true, value };
+}
+
+/** Ours to choose: no OPEN tells it. Not above a third of the hold time (RFC 4271 section 10). */
+export function keepaliveTimeOf(config: SessionConfig, holdTime: number): number {
+  const third = Math.max(1, Math.floor(holdTime / 3));
+  return Math.min(config.keepaliveTime ?? third, third);
 }
 
 function restartOf(

@@ -11,7 +11,7 @@ import {
   unexpected,
   yieldToOther,
 } from "./common.ts";
-import { heard, keepaliveDue } from "./established.ts";
+import { heard, keepaliveDue, retime } from "./established.ts";
 import type { Session, SessionEvent, Step, StepContext } from "./session.ts";
 
 export function openConfirm(
@@ -49,6 +49,8 @@ export function openConfirm(
       return unexpected(session, context, "UPDATE", 2);
     case "route-refresh":
       return unexpected(session, context, "ROUTE-REFRESH", 2);
+    case "configured":
+      return retime(session, context);
     case "stop":
       return stop(session, event);
     case "collision-lost":

@@ -11,6 +11,7 @@ import {
   unexpected,
   yieldToOther,
 } from "./common.ts";
+import { keepaliveTimer } from "./established.ts";
 import { negotiate } from "./negotiate.ts";
 import type { Effect, Session, SessionEvent, Step, StepContext } from "./session.ts";
 
@@ -29,10 +30,10 @@ export function openSent(
       const negotiated = result.value;
       const effects: Effect[] = [{ do: "send-keepalive" }];
       if (negotiated.holdTime > 0) {
-        const { holdTime, keepaliveTime } = negotiated;
+        const { holdTime } = negotiated;
         effects.push(
           { do: "start-timer", timer: "hold", seconds: holdTime, jitter: false },
-          { do: "start-timer", timer: "keepalive", seconds: keepaliveTime, jitter: true },
+          keepaliveTimer(negotiated),
         );
       } else effects.push({ do: "stop-timer", timer: "hold" });
       return {
@@ -71,6 +72,7 @@ export function openSent(
     case "start":
     case "connected":
     case "connect-failed":
+    case "configured":
       return stay(session);
   }
 }

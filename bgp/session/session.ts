@@ -110,8 +110,18 @@ export type TimerName = "connect-retry" | "hold" | "keepalive" | "idle-hold" | "
 export type SessionEvent =
   /** Begin (ManualStart, AutomaticStart). */
   | { readonly type: "start" }
-  /** End, telling the peer why, or without a word (`error` absent). */
-  | { readonly type: "stop"; readonly error?: ProtocolError; readonly reason: string }
+  /**
+   * End, telling the peer why, or without a word (`error` absent). `keepRoutes`: we are going to be
+   * back, and the peer's routes stay as when it were the peer that restarts.
+   */
+  | {
+    readonly type: "stop";
+    readonly error?: ProtocolError;
+    readonly reason: string;
+    readonly keepRoutes?: boolean;
+  }
+  /** The configuration is another one in what the peer need not be told. */
+  | { readonly type: "configured" }
   | { readonly type: "timer"; readonly timer: TimerName }
   /** A TCP connection is there: one that we opened, or one that we accepted. */
   | { readonly type: "connected"; readonly direction: "out" | "in" }

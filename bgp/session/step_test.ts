@@ -267,6 +267,21 @@ const ROWS: Row[] = [
     "start idle-hold 5",
   ], /Administrative Shutdown/],
   [
+    "Cease of a new configuration",
+    graceful,
+    {
+      type: "notification",
+      notification: { ...cease, subcode: 6 },
+    },
+    "Idle",
+    [
+      ...GIVE_UP,
+      "down, drop",
+      "start idle-hold 1",
+    ],
+    /Other Configuration Change/,
+  ],
+  [
     "malformed UPDATE",
     established,
     {
@@ -282,6 +297,40 @@ const ROWS: Row[] = [
     ...STOP,
     "down, drop",
   ]],
+  [
+    "told to stop for a moment",
+    graceful,
+    {
+      type: "stop",
+      reason: "a new restart time",
+      keepRoutes: true,
+    },
+    "Idle",
+    [...STOP, "down, keep"],
+  ],
+  [
+    "another keepalive time",
+    established,
+    { type: "configured" },
+    "Established",
+    [
+      "start keepalive 2",
+    ],
+    undefined,
+    { ...CONFIG, keepaliveTime: 2 },
+  ],
+  [
+    "another keepalive time before the end of OPEN",
+    openConfirm,
+    { type: "configured" },
+    "OpenConfirm",
+    [
+      "start keepalive 2",
+    ],
+    undefined,
+    { ...CONFIG, keepaliveTime: 2 },
+  ],
+  ["the keepalive time that it has", established, { type: "configured" }, "Established", []],
   ["told to stop while calling", connect, stop, "Idle", STOP],
 ];
 
@@ -344,6 +393,8 @@ const anyEvent: fc.Arbitrary<SessionEvent> = fc.constantFrom<SessionEvent>(
   { type: "start" },
   stop,
   { type: "stop", reason: "quietly" },
+  { type: "stop", reason: "for a moment", keepRoutes: true },
+  { type: "configured" },
   timer("connect-retry"),
   timer("hold"),
   timer("keepalive"),

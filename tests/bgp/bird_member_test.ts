@@ -361,6 +361,42 @@ Deno.test(name, options, async (t) => {
       await mesh.settled("node1 is back", [BLOCK4, BLOCK6]);
     });
 
+    await t.step(
+      "another restart time: new sessions on all sides, and no ping is lost",
+      async () => {
+        const sessions = async () =>
+          (await mesh.status()).flatMap(({ node, peers }) =>
+            peers.map((p) => ({ ...p, key: `${node} ${p.address}` }))
+          );
+        const before = new Map((await sessions()).map((p) => [p.key, p.established]));
+        const end = mesh.traffic();
+        using netns = Netns.open(netnsPath(mesh.pods[0].netns));
+        const toTheOther = new Pinger(mustIp(mesh.pods[1].addresses[0]), netns);
+        toTheOther.start(10);
+        await lab.apply(JSON.stringify({
+          apiVersion: "projectcalico.org/v3",
+          kind: "BGPConfiguration",
+          metadata: { name: "default" },
+          spec: { nodeMeshMaxRestartTime: "77s" },
+        }));
+        await until(
+          "each has been told, and has told its table",
+          30_000,
+          async () =>
+            (await sessions()).every((p) =>
+              p.state === "Established" && p.established > before.get(p.key)! &&
+              p.endOfRib.length === 1 && p.prefixes.stale === 0 &&
+              // BIRD's own is BIRD's to say.
+              (p.address.endsWith(":40") || p.address.endsWith(".40") || p.restartTime === 77)
+            ),
+        );
+        await mesh.settled("as before", [BLOCK4, BLOCK6]);
+        const { sent, lost } = await end();
+        assert.deepEqual(lost, {}, `of ${sent}`);
+        assert.deepEqual((await toTheOther.stop()).lost, []);
+      },
+    );
+
     await t.step("it comes, goes and moves as its Node object does", async () => {
       const before = await mesh.picture();
       await bird.deregister();
