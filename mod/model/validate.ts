@@ -99,8 +99,15 @@ export function parseObject<T extends Resource>(
   return object;
 }
 
-/** Reads a stored value; throws ModelError "malformed" where it has not the shape of the kind. */
-export function readObject<T extends Resource>(kind: Kind<T, any>, stored: unknown): T {
+/**
+ * Reads a stored value; throws ModelError "malformed" where it has not the shape of the kind. `doubt` is
+ * told of the rules that a value of the right shape breaks.
+ */
+export function readObject<T extends Resource>(
+  kind: Kind<T, any>,
+  stored: unknown,
+  doubt?: (issues: readonly Issue[]) => void,
+): T {
   const { object, issues } = apply(kind, stored);
   const broken = issues.filter((i) => !i.tolerable);
   if (object === undefined || broken.length > 0) {
@@ -110,6 +117,7 @@ export function readObject<T extends Resource>(kind: Kind<T, any>, stored: unkno
       broken,
     );
   }
+  if (issues.length > 0) doubt?.(issues);
   kind.complete?.(object);
   return object;
 }

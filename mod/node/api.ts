@@ -115,6 +115,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
         ]
         : []),
       ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
+      ...state.doubts.values(),
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,
       ...kernel.warnings,

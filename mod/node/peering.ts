@@ -11,9 +11,10 @@
  * the smaller text waits: a comparison of numbers would meet real Calico's comparison of texts with
  * both ends waiting. An address that several Nodes claim is the eldest's, as every node sees it, and
  * this node's own is its own. What cannot be made a session becomes a problem that names its object,
- * and nothing else suffers from it. Pure.
+ * and nothing else suffers from it; a port or a time that cannot be is passed over for the default. Pure.
  */
 import { createHash } from "node:crypto";
+import { checkPeer } from "../../bgp/check_peer.ts";
 import type { AddressFamily, ListenConfig, PeerConfig, RouteFilter } from "../../bgp/config.ts";
 import {
   type BGPConfiguration,
@@ -106,8 +107,16 @@ interface Session {
   readonly peer?: BGPPeer;
 }
 
+interface Named {
+  readonly metadata: { readonly name: string };
+}
+
+/** The BGPConfiguration that holds for all nodes. */
+const DEFAULT: Named = { metadata: { name: "default" } };
+
 class PeeringMaker {
   readonly #problems: Problem[] = [];
+  readonly #said = new Set<string>();
   readonly #global: BGPConfiguration["spec"];
   readonly #me: Node | undefined;
   /** Whose an address is: the name of a Node. */
@@ -165,8 +174,12 @@ class PeeringMaker {
     };
   }
 
-  #say(kind: string, object: { metadata: { name: string } }, message: string): void {
-    this.#problems.push({ object: `${kind} ${object.metadata.name}`, message });
+  /** Once, however many sessions it concerns. */
+  #say(kind: string, { metadata: { name } }: Named, message: string): void {
+    const text = `${kind} ${name}: ${message}`;
+    if (this.#said.has(text)) return;
+    this.#said.add(text);
+    this.#problems.push({ object: `${kind} ${name}`, message });
   }
 
   #asOf(node: Node | undefined): number {
@@ -180,7 +193,8 @@ class PeeringMaker {
   /** The port that a node listens on, where it is configured. */
   #portOf(nodeName: string): number | undefined {
     const own = this.input.bgpConfigurations.get(`node.${nodeName}`)?.spec.listenPort;
-    return own ?? this.#global.listenPort;
+    return [own, this.#global.listenPort]
+      .find((port) => Number.isInteger(port) && port! >= 1 && port! <= 65535);
   }
 
   #routerId(): Ip | undefined {
@@ -298,9 +312,17 @@ class PeeringMaker {
       return [...this.#selected(peer, "peerSelector", peerSelector)]
         .flatMap(([name, node]) => this.#toNode(kind, name, node, peer));
     }
-    const at = peerIP ? parsePeerAddress(peerIP) : undefined;
-    if (!at) {
+    if (!peerIP) {
       this.#say("BGPPeer", peer, "neither peerIP nor peerSelector says who the peer is");
+      return [];
+    }
+    const at = parsePeerAddress(peerIP);
+    if (!at) {
+      this.#say(
+        "BGPPeer",
+        peer,
+        `spec.peerIP: "${peerIP}" is no address with or without port (1 to 65535), so there is no session`,
+      );
       return [];
     }
     const family = at.ip.family === 4 ? "ipv4" : "ipv6";
@@ -333,8 +355,8 @@ class PeeringMaker {
     const password = this.#password(peer);
     if (password === "missing") return undefined;
     const filters = this.#filters(peer, family, internal);
-    const keepalive = seconds(spec?.keepaliveTime);
-    const restart = seconds(spec ? spec.maxRestartTime : this.#global.nodeMeshMaxRestartTime);
+    const keepalive = this.#keepaliveTime(peer);
+    const restart = this.#restartTime(peer);
     const mode = spec?.nextHopMode ?? (spec?.keepOriginalNextHop && !internal ? "Keep" : "Auto");
     const waits = formatIp(own) < formatIp(address);
     const config: PeerConfig = {
@@ -358,7 +380,30 @@ class PeeringMaker {
       importFilter: filters.importFilter,
       exportFilter: filters.exportFilter,
     };
+    const fault = checkPeer(config, this.#asOf(this.#me));
+    if (fault !== undefined) {
+      if (peer) this.#say("BGPPeer", peer, `there is no session: ${fault}`);
+      else if (node) this.#say("Node", node, `there is no session: ${fault}`);
+    }
     return { config, filters: filters.names };
+  }
+
+  #keepaliveTime(peer: BGPPeer | undefined): number | undefined {
+    const text = peer?.spec.keepaliveTime;
+    const time = seconds(text);
+    if (time === undefined || time > 0) return time;
+    this.#say("BGPPeer", peer!, `spec.keepaliveTime: ${text} is not above 0; the default holds`);
+    return undefined;
+  }
+
+  #restartTime(peer: BGPPeer | undefined): number | undefined {
+    const text = peer ? peer.spec.maxRestartTime : this.#global.nodeMeshMaxRestartTime;
+    const time = seconds(text);
+    if (time === undefined || time >= 0) return time;
+    const message = `${text} is below 0; the default holds`;
+    if (peer) this.#say("BGPPeer", peer, `spec.maxRestartTime: ${message}`);
+    else this.#say("BGPConfiguration", DEFAULT, `spec.nodeMeshMaxRestartTime: ${message}`);
+    return undefined;
   }
 
   /** The session's password; "missing" where one is asked for that cannot be had. */

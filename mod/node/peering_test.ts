@@ -169,6 +169,73 @@ Deno.test("an address of several Nodes is the eldest's, our own is ours, and it 
   assert.deepEqual(show(of("a")), show(a));
 });
 
+Deno.test("what cannot be a session is named by its object; a time or port that cannot be is the default", () => {
+  const result = make("a", {
+    nodes: {
+      a: node("10.0.0.9/24", "fd00::9/64"),
+      b: node("10.0.0.10/24"),
+      c: node("10.0.0.11/24"),
+    },
+    peers: {
+      "no-port": { peerIP: "10.0.0.80:99999", asNumber: 64512 },
+      "no-zone": { peerIP: "fe80::1%eth9", asNumber: 64512 },
+      "no-one": { asNumber: 64512 },
+      "far-back": {
+        peerIP: "10.0.0.83",
+        asNumber: 64999,
+        keepaliveTime: "-5s",
+        maxRestartTime: "-1s",
+      },
+      "too-far": { peerIP: "10.0.0.84", asNumber: 64999, ttlSecurity: 255 },
+      "some": { node: "a", peerSelector: "all()", keepaliveTime: "0s" },
+    },
+  });
+  const said = result.problems.map(({ object, message }) => `${object}: ${message}`);
+  const about = (object: string) => said.filter((text) => text.startsWith(`${object}: `));
+  for (
+    const [object, message] of [
+      ["BGPPeer no-port", /spec\.peerIP: "10\.0\.0\.80:99999" is no address with or without port/],
+      ["BGPPeer no-zone", /spec\.peerIP: "fe80::1%eth9" is no address/],
+      ["BGPPeer no-one", /neither peerIP nor peerSelector says who the peer is/],
+      ["BGPPeer too-far", /there is no session: TTL security of 255 hops/],
+      ["BGPPeer some", /spec\.keepaliveTime: 0s is not above 0; the default holds/],
+    ] as const
+  ) {
+    assert.match(about(object)[0] ?? "", message, object);
+    assert.equal(about(object).filter((text) => message.test(text)).length, 1, object);
+  }
+  assert.deepEqual(about("BGPPeer far-back"), [
+    "BGPPeer far-back: spec.keepaliveTime: -5s is not above 0; the default holds",
+    "BGPPeer far-back: spec.maxRestartTime: -1s is below 0; the default holds",
+  ]);
+  const far = result.peers.find(({ config }) => formatIp(config.address) === "10.0.0.83")!.config;
+  assert.deepEqual([far.keepaliveTime, far.gracefulRestart], [undefined, undefined]);
+
+  const mesh = make("a", {
+    nodes: {
+      a: node("10.0.0.9/24"),
+      b: node("10.0.0.10/24"),
+      zero: node("0.0.0.0/24"),
+      c: node("224.0.0.5/24"),
+    },
+    configurations: {
+      default: { listenPort: 99999, nodeMeshMaxRestartTime: "-5s" },
+      "node.b": { listenPort: 0 },
+    },
+  });
+  assert.deepEqual(
+    mesh.problems.map(({ object, message }) => `${object}: ${message}`),
+    [
+      "BGPConfiguration default: spec.nodeMeshMaxRestartTime: -5s is below 0; the default holds",
+      "Node c: there is no session: 224.0.0.5 is not the address of a host",
+      "Node zero: there is no session: 0.0.0.0 is not the address of a host",
+    ],
+  );
+  const b = mesh.peers.find(({ config }) => formatIp(config.address) === "10.0.0.10")!.config;
+  assert.deepEqual([b.port, b.gracefulRestart], [179, undefined]);
+  assert.deepEqual(mesh.listen.map(({ port }) => port), [179]);
+});
+
 Deno.test("explicit peers: global before node, one for each address and port, never oneself", () => {
   const configurations = { default: { nodeToNodeMeshEnabled: false } };
   const peers: World["peers"] = {

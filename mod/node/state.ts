@@ -5,7 +5,8 @@
  * waits for before it says that a pod's policy is in the kernel.
  *
  * Objects are taken as they are; a malformed one (somebody wrote it past all checks) is passed over
- * and named in `broken`, never in the way of the others. Policy has its own engine and its own view;
+ * and named in `broken`, never in the way of the others, and one of which a single value cannot be is
+ * taken without it and named in `doubts`. Policy has its own engine and its own view;
  * this one hands every change on.
  */
 import {
@@ -26,7 +27,7 @@ import type { Node } from "../model/node.ts";
 import type { Pod } from "../model/pod.ts";
 import type { Resource } from "../model/resource.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
-import { readObject } from "../model/validate.ts";
+import { formatIssues, readObject } from "../model/validate.ts";
 import { KINDS } from "../model/kinds.ts";
 import type { Revision } from "../store/store.ts";
 import { labelsOf } from "../../policy/inputs.ts";
@@ -85,6 +86,8 @@ export class ClusterState {
   readonly nodeStatuses = new Map<string, CalicoNodeStatus>();
   /** Keys whose value could not be understood, and why. */
   readonly broken = new Map<string, string>();
+  /** By key: values that their readers will pass over, in words with the object's name. */
+  readonly doubts = new Map<string, string>();
   /** Everything up to here has been seen. */
   revision: Revision = "0";
 
@@ -98,6 +101,7 @@ export class ClusterState {
   apply(key: string, value: unknown, revision: Revision): Topic[] {
     this.revision = revision;
     this.broken.delete(key);
+    this.doubts.delete(key);
     if (value !== undefined && !isJsonObject(value)) {
       // As if it were not there, as Calico does: what holds must not depend on what stood there before.
       const topics = this.apply(key, undefined, revision);
@@ -119,13 +123,18 @@ export class ClusterState {
     const map = this.#mapOf(at.plural);
     if (map) {
       if (value === undefined) map.delete(at.name);
-      else map.set(at.name, stored(at.plural, value));
+      else map.set(at.name, stored(at.plural, value, (text) => this.#doubt(key, at, text)));
     }
     if (at.plural === "nodes" && this.usePodCidr) {
       this.#podNetworks.set(at.name, podNetworks(this.nodes.get(at.name)));
       return [...RESOURCE_TOPICS.nodes, "blocks"];
     }
     return RESOURCE_TOPICS[at.plural] ?? ["policy"];
+  }
+
+  #doubt(key: string, { plural, name }: ResourceKey, text: string): void {
+    if (SPEAK_FOR_THEMSELVES.has(plural)) return;
+    this.doubts.set(key, `${kindByPlural.get(plural)!.kind} ${name}: ${text}`);
   }
 
   #mapOf(plural: string): Map<string, Resource> | undefined {
@@ -257,9 +266,12 @@ function podNetworks(node: Node | undefined): AllocationBlock[] {
 
 const kindByPlural = new Map(KINDS.filter((k) => k.home === "calico").map((k) => [k.plural, k]));
 
-/** The stored object with the defaults that reading gives it. */
-function stored(plural: string, value: unknown): Resource {
+/** Kinds of which each wrong value is named where it is used (`felix.ts`, `bgp_filter.ts`). */
+const SPEAK_FOR_THEMSELVES: ReadonlySet<string> = new Set(["felixconfigurations", "bgpfilters"]);
+
+/** The stored object with the defaults that reading gives it; `doubt` is told of its wrong values. */
+function stored(plural: string, value: unknown, doubt?: (text: string) => void): Resource {
   const kind = kindByPlural.get(plural);
   if (!kind) throw new TypeError(`no kind has the plural ${plural}`);
-  return readObject(kind, value) as Resource;
+  return readObject(kind, value, (issues) => doubt?.(formatIssues(issues))) as Resource;
 }

@@ -116,6 +116,33 @@ Deno.test("an endpoint with its fields in another case is this node's; labels th
   assert.deepEqual(labels(["app"]), {});
 });
 
+Deno.test("a value that cannot be is named with its object until it is put right", () => {
+  const state = new ClusterState("node1");
+  const apply = (plural: string, name: string, spec: object | undefined) =>
+    state.apply(`${V3}${plural}/${name}`, spec && { metadata: { name }, spec }, "1");
+  apply("nodes", "n", { bgp: { ipv4Address: "10.10.1.999/24", ipv6Address: "fd00::1/64" } });
+  apply("bgppeers", "p", { peerIP: "10.10.1.80:99999", asNumber: 64512, ttlSecurity: 999 });
+  apply("bgpconfigurations", "default", { listenPort: 99999 });
+  apply("nodes", "sound", { bgp: { ipv4Address: "10.10.1.12/24" } });
+  assert.equal(state.nodes.get("n")!.spec.bgp!.ipv6Address, "fd00::1/64", "the rest counts");
+  const texts = [...state.doubts.values()];
+  assert.equal(texts.length, 3, texts.join("\n"));
+  assert.match(
+    texts[0],
+    /^Node n: spec\.bgp\.ipv4Address: "?10\.10\.1\.999\/24"? is not allowed: want an IPv4/,
+  );
+  assert.match(texts[1], /^BGPPeer p: spec\.peerIP: .*99999.*; spec\.ttlSecurity: 999 is not/);
+  assert.match(texts[2], /^BGPConfiguration default: spec\.listenPort: 99999 is not/);
+  assert.equal(state.broken.size, 0);
+  apply("nodes", "n", { bgp: { ipv4Address: "10.10.1.99/24" } });
+  apply("bgppeers", "p", undefined);
+  assert.deepEqual([...state.doubts.keys()], [`${V3}bgpconfigurations/default`]);
+  // As if it were not there: named among the broken alone.
+  apply("bgpconfigurations", "default", { asNumber: "abc" });
+  assert.equal(state.doubts.size, 0);
+  assert.equal(state.broken.size, 1);
+});
+
 Deno.test("the last state on disk gives the same announcements; another node's or half a file none", async () => {
   const folder = await Deno.makeTempDir();
   const path = `${folder}/last-state.json`;

@@ -6,6 +6,7 @@ import { Ipam } from "../../mod/ipam/ipam.ts";
 import { askNode, netnsPath, startNode, waitReady } from "../../mod/lab/cluster.ts";
 import type { Lab } from "../../mod/lab/lab.ts";
 import { bgpPeerKind } from "../../mod/model/bgp_peer.ts";
+import { nodeKind } from "../../mod/model/node.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
 import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
@@ -229,6 +230,8 @@ Deno.test(
           "no-duration": JSON.parse(
             peer("no-duration", { peerIP: "10.10.1.52", keepaliveTime: "often" }),
           ),
+          "port-too-high": JSON.parse(peer("port-too-high", { peerIP: "10.10.1.52:99999" })),
+          "no-time": JSON.parse(peer("no-time", { peerIP: "10.10.1.55", keepaliveTime: "-5s" })),
           "no-spec": { ...JSON.parse(peer("no-spec", {})), spec: null },
           "no-object": "peer 10.10.1.52",
           "no-filter": JSON.parse(
@@ -238,6 +241,12 @@ Deno.test(
         for (const [name, value] of Object.entries(wrong)) {
           await lab.store.put(resourceKey(bgpPeerKind, name), value);
         }
+        await lab.store.put(resourceKey(nodeKind, "no-address"), {
+          apiVersion: "projectcalico.org/v3",
+          kind: "Node",
+          metadata: { name: "no-address" },
+          spec: { bgp: { ipv4Address: "10.10.1.999/24" } },
+        });
         // What passes all checks and cannot be: one without its Secret, one at no host.
         await lab.apply(peer("no-secret", {
           peerIP: "10.10.1.53",
@@ -246,7 +255,7 @@ Deno.test(
         await lab.apply(peer("no-host", { peerIP: "0.0.0.0" }));
         await lab.apply(peer("sound", { peerIP: "10.10.1.60" }));
         const { namespace } = lab.node("node1");
-        const names = [...Object.keys(wrong), "no-secret"];
+        const names = [...Object.keys(wrong), "no-secret", "no-address"];
         await until("each is named, by readiness and by node status", 15_000, async () => {
           const { status: code, body } = await httpGet(namespace, 9099, "/readiness");
           assert.equal(code, 200, body);
