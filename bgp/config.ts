@@ -235,8 +235,11 @@ export interface BgpSpeaker {
   stop(options: { readonly graceful: boolean; readonly reason?: string }): void;
   /** Other AS, router ID or listeners: sessions are reset where the peer must be told. */
   configure(config: SpeakerConfig): void;
-  /** The whole list of peers, in place of the former one. A bad peer gets a `configError`. */
-  setPeers(peers: readonly PeerConfig[]): void;
+  /**
+   * The whole list of peers, in place of the former one. A bad peer gets a `configError`. `provisional`:
+   * the list may lack some, and until it is given anew the table is whole by `deferralTime` alone.
+   */
+  setPeers(peers: readonly PeerConfig[], provisional?: boolean): void;
   /** All routes of our own, in place of the former ones. */
   announce(routes: readonly LocalRoute[]): void;
   /** Called once a turn with what has changed since; the returned function ends it. */

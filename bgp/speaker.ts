@@ -73,6 +73,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   #convergedCalls: (() => void)[] = [];
   #state: "new" | "running" | "stopped" = "new";
   #peersGiven = false;
+  #provisional = false;
   /** Peers without a session may still come up (`end_of_rib.ts`). */
   #arriving = true;
   #converged = false;
@@ -143,9 +144,10 @@ export class Speaker implements BgpSpeaker, PeerHost {
     this.nextHopsChanged();
   }
 
-  setPeers(peers: readonly PeerConfig[]): void {
+  setPeers(peers: readonly PeerConfig[], provisional = false): void {
     const first = !this.#peersGiven;
     this.#peersGiven = true;
+    this.#provisional = provisional;
     if (first && this.#state === "running") this.#awaitArrival();
     const wanted = new Map<string, PeerConfig>();
     for (const config of peers) {
@@ -279,6 +281,8 @@ export class Speaker implements BgpSpeaker, PeerHost {
   holdsEndOfRib(name: string): boolean {
     const to = this.#peers.get(name);
     if (!to || !this.restarting()) return false;
+    // Who is not known yet may come, as who is known and has no session.
+    if (this.#provisional && this.#arriving) return true;
     return [...this.#peers.values()].some((from) => isAwaited(from, to, this.#arriving));
   }
 
@@ -365,7 +369,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   }
 
   #checkConverged(): void {
-    if (this.#converged || !this.#peersGiven) return;
+    if (this.#converged || !this.#peersGiven || this.#provisional) return;
     for (const peer of this.#peers.values()) {
       if (peer.configError === undefined && !done(peer)) return;
     }

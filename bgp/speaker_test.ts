@@ -563,6 +563,37 @@ Deno.test("a speaker without peers has converged; one whose peer stays away wait
   assert.equal(told, 1);
 });
 
+Deno.test("a list of peers that may lack some is not the whole: nothing has converged by it", () => {
+  const cluster = new Cluster();
+  for (const n of [1, 2, 3]) cluster.announce((cluster.add(n), n), `10.244.${n}.0/26`);
+  cluster.mesh([1, 2, 3]);
+  cluster.clock.advance(10_000);
+  // With nobody in it, and with one of two.
+  for (const known of [[1], [1, 2]]) {
+    cluster.kill(1);
+    cluster.clock.advance(1_000);
+    const { speaker } = cluster.add(1, { restarting: true });
+    cluster.announce(1, "10.244.1.0/26");
+    speaker.setPeers(meshPeers(1, known), true);
+    cluster.clock.advance(5_000);
+    assert.equal(speaker.converged, false, `with ${known}`);
+    const [second] = cluster.nodes.get(2)!.speaker.peers();
+    if (known.includes(2)) assert.deepEqual([second.state, second.endOfRib], ["Established", []]);
+    speaker.setPeers(meshPeers(1, [1, 2, 3]));
+    assert.ok(cluster.clock.until(() => speaker.converged, 20_000));
+    assert.equal(cluster.established(1), 2, "it has waited for both");
+    const [third] = cluster.nodes.get(3)!.speaker.peers().filter((p) => /_1$/.test(p.name));
+    assert.match(third.capabilities.join(), /restarting/, "and told the other of its restart");
+  }
+  // Where the list is never given anew, the deferral's time ends it.
+  const { speaker } = cluster.add(4, { restarting: true, deferralTime: 30 });
+  speaker.setPeers([], true);
+  cluster.clock.advance(29_000);
+  assert.equal(speaker.converged, false);
+  cluster.clock.advance(2_000);
+  assert.equal(speaker.converged, true);
+});
+
 Deno.test("End-of-RIB waits for those that are there or may come, and only for what they would have passed on", () => {
   const OTHER = mustIp("10.9.9.9");
   const start = (restarting: boolean, remoteAs = 64999, seconds = 3, deferralTime?: number) => {

@@ -41,7 +41,7 @@ export class BgpPart implements BgpService {
   /** Keys that this process has learned before it had converged. */
   readonly #heard = new Set<string>();
   #started = false;
-  /** Some state has been taken in. */
+  /** The datastore's state has been taken in. */
   #told = false;
   #routerId = "";
   #warnings: string[] = [];
@@ -64,11 +64,20 @@ export class BgpPart implements BgpService {
     this.onChange();
   }
 
+  /** From the last state on disk: peers that came just before the end of the process before may lack. */
+  begin(last: ClusterState): void {
+    if (this.#started) this.#take(last, true);
+  }
+
   update(state: ClusterState, topics?: ReadonlySet<Topic>): void {
     if (!this.#started) return;
     // In a large cluster this takes milliseconds: not for a changed label.
     if (this.#told && topics && !CONCERNING.some((topic) => topics.has(topic))) return;
     this.#told = true;
+    this.#take(state, false);
+  }
+
+  #take(state: ClusterState, provisional: boolean): void {
     const { config } = this;
     const wanted = peering({
       nodeName: config.nodeName,
@@ -99,7 +108,7 @@ export class BgpPart implements BgpService {
     }
     this.#routerId = formatIp(wanted.routerId);
     this.#configure(wanted, wanted.routerId);
-    this.#speaker!.setPeers(peerConfigs(wanted));
+    this.#speaker!.setPeers(peerConfigs(wanted), provisional);
     this.#speaker!.announce(localRoutes(state));
   }
 

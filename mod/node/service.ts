@@ -411,7 +411,7 @@ export class NodeService {
     this.#notify("READY=1\nSTATUS=starting");
     // Peers hear from us at once, from the last good state, however long the datastore is away.
     bgp?.start();
-    if (last) bgp?.update(last);
+    if (last) bgp?.begin(last);
     await this.#register(resources, kernel, ended);
     if (this.#stopping) return;
     this.#waiting = "";
