@@ -8,7 +8,7 @@ import { closeFd, EAGAIN, EINTR, errno, libc, MSG_DONTWAIT, MSG_NOSIGNAL } from 
 import { type Reactor, reactor, type Ready, type Registration } from "./reactor.ts";
 
 const ECANCELED = 125;
-const SHUT_WR = 1;
+const SHUT_RD = 0, SHUT_WR = 1;
 
 export class Stream {
   readonly #registration: Registration;
@@ -106,6 +106,11 @@ export class Stream {
   async closeWrite(): Promise<void> {
     await this.#writing;
     if (!this.#closed) libc().shutdown(this.fd, SHUT_WR);
+  }
+
+  /** Reading comes to an end with what the kernel has already. */
+  endRead(): void {
+    if (!this.#closed) libc().shutdown(this.fd, SHUT_RD);
   }
 
   /**

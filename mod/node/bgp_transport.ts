@@ -6,6 +6,10 @@
  * out before the connection is closed; only the rest waits. A connection that we close is first half
  * closed and read to its end for a moment: a close with unread bytes would be a reset, and a
  * reset makes the peer's kernel forget what it has not handed over yet.
+ *
+ * The same the other way round: Linux keeps what came before a reset, and the first call after it gets
+ * the error, be it a send. So a send that fails ends nothing. What has come is read to its end first:
+ * it may be the NOTIFICATION that says why, and without it a graceful restart would keep the routes.
  */
 import { clearImmediate, setImmediate } from "node:timers";
 import type {
@@ -94,6 +98,8 @@ class TcpConnection implements Connection {
   readonly remote: Endpoint;
   queued = 0;
   #handlers: ConnectionHandlers | undefined;
+  /** Why nothing can be sent any more; told when all that has come is read. */
+  #broken: TransportFailure | undefined;
   /** Closed by us, or its end told. */
   #over = false;
 
@@ -113,12 +119,13 @@ class TcpConnection implements Connection {
       try {
         bytes = await this.stream.read();
       } catch (error) {
-        if (!this.#over) this.#end(endOf(error, this.remote));
+        if (!this.#over) this.#end(this.#broken ?? endOf(error, this.remote));
         return;
       }
       if (this.#over) return;
       if (bytes === undefined) {
-        this.#end({ kind: "closed", message: `${show(this.remote)} closed the connection` });
+        const message = `${show(this.remote)} closed the connection`;
+        this.#end(this.#broken ?? { kind: "closed", message });
         return;
       }
       this.#handlers!.onData(bytes);
@@ -126,13 +133,13 @@ class TcpConnection implements Connection {
   }
 
   send(bytes: Uint8Array): void {
-    if (this.#over) return;
+    if (this.#over || this.#broken) return;
     let taken = 0;
     if (this.queued === 0) {
       try {
         taken = this.stream.tryWrite(bytes);
       } catch (error) {
-        queueMicrotask(() => this.#end(endOf(error, this.remote)));
+        this.#break(error);
         return;
       }
     }
@@ -145,9 +152,15 @@ class TcpConnection implements Connection {
         if (this.queued === 0 && !this.#over) this.#handlers?.onDrain();
       },
       (error) => {
-        if (!this.#over) this.#end(endOf(error, this.remote));
+        if (!this.#over) this.#break(error);
       },
     );
+  }
+
+  /** `#read` comes to the end of what there is: the kernel gives no more, and says so. */
+  #break(error: unknown): void {
+    this.#broken ??= endOf(error, this.remote);
+    this.stream.endRead();
   }
 
   close(): void {
