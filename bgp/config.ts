@@ -55,6 +55,8 @@ export interface PeerConfig {
   /** Unique among the speaker's peers, e.g. `Mesh_10_0_0_2`: the key by which a peer stays itself. */
   readonly name: string;
   readonly address: Ip;
+  /** Where the peer comes from; absent: nothing is known. */
+  readonly origin?: PeerOrigin;
   /** TCP port to call. 179. */
   readonly port?: number;
   readonly remoteAs: number;
@@ -98,6 +100,14 @@ export interface PeerConfig {
   /** What we take from the peer, and send it. Absent: everything. */
   readonly importFilter?: RouteFilter;
   readonly exportFilter?: RouteFilter;
+}
+
+/** Where a peer comes from: what may take its place when it leaves (`departures.ts`). */
+export interface PeerOrigin {
+  /** What asks for the session, e.g. `BGPPeer rack-1`; absent: the full mesh of all nodes. */
+  readonly object?: string;
+  /** The node at the other end, where it is one of the cluster's. A member of the mesh has one. */
+  readonly node?: string;
 }
 
 /** A route as filters see it. */
@@ -223,6 +233,14 @@ export interface BestRouteChange {
   readonly paths: readonly BestPath[];
 }
 
+/** What is known of a list of peers beside the peers. */
+export interface PeerList {
+  /** The nodes that there are; with a member of the mesh that is none of them any more, its routes go. */
+  readonly nodes?: { has(name: string): boolean };
+  /** It may lack some: until it is given anew the table is whole by `deferralTime` alone. */
+  readonly provisional?: boolean;
+}
+
 /** What `Speaker` (speaker.ts) offers to the node service. */
 export interface BgpSpeaker {
   /** Begins to listen and to call. */
@@ -235,11 +253,8 @@ export interface BgpSpeaker {
   stop(options: { readonly graceful: boolean; readonly reason?: string }): void;
   /** Other AS, router ID or listeners: sessions are reset where the peer must be told. */
   configure(config: SpeakerConfig): void;
-  /**
-   * The whole list of peers, in place of the former one. A bad peer gets a `configError`. `provisional`:
-   * the list may lack some, and until it is given anew the table is whole by `deferralTime` alone.
-   */
-  setPeers(peers: readonly PeerConfig[], provisional?: boolean): void;
+  /** The whole list of peers, in place of the former one. A bad peer gets a `configError`. */
+  setPeers(peers: readonly PeerConfig[], about?: PeerList): void;
   /** All routes of our own, in place of the former ones. */
   announce(routes: readonly LocalRoute[]): void;
   /** Called once a turn with what has changed since; the returned function ends it. */

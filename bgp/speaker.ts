@@ -17,6 +17,7 @@ import type {
   BgpSpeaker,
   LocalRoute,
   PeerConfig,
+  PeerList,
   PeerStatus,
   RouteStatus,
   SpeakerConfig,
@@ -25,6 +26,7 @@ import { idOf } from "./message/attributes.ts";
 import { CEASE, CEASE_DECONFIGURED, CEASE_SHUTDOWN, protocolError } from "./message/error.ts";
 import { shutdownData } from "./message/frame.ts";
 import { AttributeCache } from "./message/update.ts";
+import { Departures } from "./departures.ts";
 import { ARRIVAL, done, isAwaited } from "./end_of_rib.ts";
 import { Listeners } from "./listeners.ts";
 import { OwnRoutes } from "./own_routes.ts";
@@ -46,9 +48,6 @@ export interface SpeakerDeps {
   readonly log?: (level: "info" | "warning", message: string) => void;
 }
 
-/** Milliseconds for which departing peers wait for new ones at most. */
-const LINGER = 30_000;
-
 const DEFERRAL = 120;
 
 export class Speaker implements BgpSpeaker, PeerHost {
@@ -60,8 +59,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   readonly #own: OwnRoutes;
   readonly #peers = new Map<string, Peer>();
   /** Out of the configuration, up until the peers that came with the change are. */
-  readonly #leaving = new Map<string, Peer>();
-  #awaited = new Set<Peer>();
+  readonly #leaving: Departures;
   readonly #listeners: Listeners;
   readonly #strangers: Strangers;
   #metrics = new Map<string, { metric: number } | undefined>();
@@ -90,6 +88,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     });
     this.#own = new OwnRoutes(this.table);
     this.#strangers = new Strangers(deps.clock);
+    this.#leaving = new Departures(deps.clock);
     this.#listeners = new Listeners(
       deps.transport,
       (connection) => this.#incoming(connection),
@@ -144,7 +143,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     this.nextHopsChanged();
   }
 
-  setPeers(peers: readonly PeerConfig[], provisional = false): void {
+  setPeers(peers: readonly PeerConfig[], { nodes, provisional = false }: PeerList = {}): void {
     const first = !this.#peersGiven;
     this.#peersGiven = true;
     this.#provisional = provisional;
@@ -160,6 +159,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
     }
     const departing = new Map([...this.#peers].filter(([name]) => !wanted.has(name)));
     const added: Peer[] = [];
+    const meshBefore = [...this.#peers.values()].some(({ config }) => isMember(config));
     const reflectionBefore = this.#clients();
     for (const [name, config] of wanted) {
       const known = this.#peers.get(name) ?? this.#leaving.get(name) ?? adopt(departing, config);
@@ -177,7 +177,11 @@ export class Speaker implements BgpSpeaker, PeerHost {
     }
     for (const peer of departing.values()) this.#peers.delete(peer.config.name);
     if (this.#state === "running") { for (const peer of added) peer.start(); }
-    this.#part([...departing.values()], added);
+    for (const peer of departing.values()) {
+      const stays = this.#state === "running" &&
+        this.#leaving.hold(peer, added, { nodes, meshBefore });
+      if (!stays) this.#forget(peer);
+    }
     if (reflectionBefore !== this.#clients()) {
       for (const peer of this.#all()) peer.routes.reexport();
     }
@@ -388,34 +392,11 @@ export class Speaker implements BgpSpeaker, PeerHost {
     this.schedule();
   }
 
-  /** Make before break: established peers leave when those that came in their place are up. */
-  #part(departing: Peer[], added: Peer[]): void {
-    const stay = this.#state === "running" && added.length > 0;
-    let lingering = false;
-    for (const peer of departing) {
-      if (stay && peer.session.state === "Established" && peer.routes.received.accepted > 0) {
-        this.#leaving.set(peer.config.name, peer);
-        lingering = true;
-      } else this.#forget(peer);
-    }
-    if (!lingering) return;
-    this.#awaited = new Set(added);
-    const awaited = this.#awaited;
-    this.#after(LINGER, () => {
-      awaited.clear();
-      this.#checkLeaving();
-    });
-  }
-
   #checkLeaving(): void {
     if (this.#leaving.size === 0) return;
-    for (const peer of this.#awaited) {
-      const gone = this.#peers.get(peer.config.name) !== peer || peer.configError !== undefined;
-      if (!gone && !done(peer)) return;
-    }
-    const leaving = [...this.#leaving.values()];
-    this.#leaving.clear();
-    for (const peer of leaving) this.#forget(peer);
+    const due = this.#leaving.due((peer) => this.#peers.get(peer.config.name) === peer);
+    if (due.length === 0) return;
+    for (const peer of due) this.#forget(peer);
     this.#guard();
   }
 
@@ -425,7 +406,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
   }
 
   #all(): Peer[] {
-    return [...this.#peers.values(), ...this.#leaving.values()];
+    return [...this.#peers.values(), ...this.#leaving.peers()];
   }
 
   #clients(): string {
@@ -463,6 +444,10 @@ export class Speaker implements BgpSpeaker, PeerHost {
     if (!this.#strangers.refused(address)) return;
     this.log("warning", `a connection from ${formatIp(address)}, which is no peer, is refused`);
   }
+}
+
+function isMember({ origin }: PeerConfig): boolean {
+  return origin !== undefined && origin.object === undefined;
 }
 
 /** A departing peer that is the same one under another name. */

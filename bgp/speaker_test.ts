@@ -404,6 +404,57 @@ Deno.test("from mesh to reflectors: the new sessions are up before the old ones 
   assert.equal(cluster.nodes.get(1)!.kernel.size, 0);
 });
 
+Deno.test("who leaves waits for those alone that may come in its place", () => {
+  const mesh = (...members: number[]) =>
+    members.flatMap((n) => meshPeers(1, [1, n], { origin: { node: `n${n}` } }));
+  /** A peer that never comes up. */
+  const ghost = (origin: PeerConfig["origin"], family: 4 | 6 = 4): PeerConfig => {
+    const address = mustIp(family === 4 ? "10.0.0.77" : "fd00::77");
+    return { name: "ghost", address, remoteAs: 64512, origin };
+  };
+  const explicit = (n: number, object: string) =>
+    meshPeers(1, [1, n], { origin: { object }, passive: true });
+  const cases: [what: string, before: PeerConfig[], after: PeerConfig[], kept: boolean][] = [
+    ["a deleted node, for no other", mesh(2, 3), [...mesh(3), ghost({ node: "n9" })], false],
+    ["nor for a peer of an object", mesh(2, 3), [...mesh(3), ghost({ object: "tor" })], false],
+    ["nor where the mesh is empty", mesh(2), [ghost({ object: "tor" })], false],
+    ["a node with another address", mesh(2, 4), [...mesh(4), ghost({ node: "n2" })], true],
+    ["a node that left the mesh", mesh(4), [ghost({ object: "reflector" })], true],
+    ["no family in common", mesh(4), [ghost({ object: "reflector" }, 6)], false],
+    ["an object that chooses others", explicit(4, "tor"), [ghost({ object: "tor" })], true],
+    ["another object", explicit(4, "tor"), [ghost({ object: "new" })], false],
+    ["the mesh in place of reflectors", explicit(4, "rr"), [ghost({ node: "n9" })], true],
+    [
+      "the mesh that was there",
+      [...explicit(4, "rr"), ...mesh(3)],
+      [...mesh(3), ghost({ node: "n9" })],
+      false,
+    ],
+    ["unknown", meshPeers(1, [1, 4]), [ghost({ object: "reflector" })], true],
+  ];
+  for (const [what, before, after, kept] of cases) {
+    const cluster = new Cluster();
+    for (const n of [1, 2, 3, 4]) {
+      cluster.add(n);
+      cluster.announce(n, `10.244.${n}.0/26`);
+      if (n > 1) cluster.nodes.get(n)!.speaker.setPeers(meshPeers(n, [1, n], { passive: false }));
+    }
+    const { speaker, kernel } = cluster.nodes.get(1)!;
+    speaker.setPeers(before);
+    cluster.clock.advance(10_000);
+    const leaver = before[0].origin?.node === "n2" ? 2 : 4;
+    const block = `10.244.${leaver}.0/26`;
+    assert.ok(kernel.has(block), what);
+    // Node 2 is deleted in all cases but that of its other address.
+    const nodes = new Set(kept ? ["n2", "n3", "n4", "n9"] : ["n3", "n4", "n9"]);
+    speaker.setPeers(after, { nodes });
+    cluster.clock.advance(1_000);
+    assert.equal(kernel.has(block), kept, what);
+    cluster.clock.advance(31_000);
+    assert.ok(!kernel.has(block), `${what}: in the end`);
+  }
+});
+
 Deno.test("a peer under another name stays the same session", () => {
   const cluster = new Cluster();
   for (const n of [1, 2]) {
@@ -574,7 +625,7 @@ Deno.test("a list of peers that may lack some is not the whole: nothing has conv
     cluster.clock.advance(1_000);
     const { speaker } = cluster.add(1, { restarting: true });
     cluster.announce(1, "10.244.1.0/26");
-    speaker.setPeers(meshPeers(1, known), true);
+    speaker.setPeers(meshPeers(1, known), { provisional: true });
     cluster.clock.advance(5_000);
     assert.equal(speaker.converged, false, `with ${known}`);
     const [second] = cluster.nodes.get(2)!.speaker.peers();
@@ -587,7 +638,7 @@ Deno.test("a list of peers that may lack some is not the whole: nothing has conv
   }
   // Where the list is never given anew, the deferral's time ends it.
   const { speaker } = cluster.add(4, { restarting: true, deferralTime: 30 });
-  speaker.setPeers([], true);
+  speaker.setPeers([], { provisional: true });
   cluster.clock.advance(29_000);
   assert.equal(speaker.converged, false);
   cluster.clock.advance(2_000);

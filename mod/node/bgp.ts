@@ -108,7 +108,7 @@ export class BgpPart implements BgpService {
     }
     this.#routerId = formatIp(wanted.routerId);
     this.#configure(wanted, wanted.routerId);
-    this.#speaker!.setPeers(peerConfigs(wanted), provisional);
+    this.#speaker!.setPeers(peerConfigs(wanted), { nodes: state.nodes, provisional });
     this.#speaker!.announce(localRoutes(state));
   }
 

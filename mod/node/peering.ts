@@ -121,11 +121,14 @@ class PeeringMaker {
   readonly #me: Node | undefined;
   /** Whose an address is: the name of a Node. */
   readonly #owners: ReadonlyMap<string, string>;
+  /** What BGPPeers are called in the datastore. */
+  readonly #peerNames: ReadonlyMap<BGPPeer, string>;
 
   constructor(readonly input: PeeringInput) {
     this.#global = input.bgpConfigurations.get("default")?.spec ?? ({} as BGPConfiguration["spec"]);
     this.#me = input.nodes.get(input.nodeName);
     this.#owners = this.#findOwners();
+    this.#peerNames = new Map([...input.bgpPeers].map(([name, peer]) => [peer, name]));
   }
 
   #findOwners(): Map<string, string> {
@@ -362,6 +365,10 @@ class PeeringMaker {
     const config: PeerConfig = {
       name: sessionName(session),
       address,
+      origin: {
+        ...(peer ? { object: `BGPPeer ${this.#peerNames.get(peer)}` } : {}),
+        ...(node ? { node: this.#owners.get(formatIp(address)) } : {}),
+      },
       port: port ?? DEFAULT_BGP_PORT,
       remoteAs: as,
       ...(spec?.localASNumber ? { localAs: spec.localASNumber } : {}),

@@ -291,6 +291,21 @@ Deno.test("reflectors by selector: both ends, clients, and reflectors among them
   assert.deepEqual(show(make("r", { ...world, peers: manual })), []);
 });
 
+Deno.test("each session says where it comes from: the mesh or an object, and which node is there", () => {
+  const peers: World["peers"] = {
+    rr: { peerSelector: "role == 'rr'" },
+    tor: { peerIP: "192.0.2.1", asNumber: 65001 },
+  };
+  const nodes = { ...THREE, r: node("10.0.0.20", undefined, {}, { role: "rr" }) };
+  assert.deepEqual(make("a", { nodes, peers }).peers.map(({ config: c }) => [c.name, c.origin]), [
+    ["Mesh_10_0_0_10", { node: "b" }],
+    ["Mesh_fd00__a", { node: "b" }],
+    ["Mesh_10_0_0_11", { node: "c" }],
+    ["Global_10_0_0_20", { object: "BGPPeer rr", node: "r" }],
+    ["Global_192_0_2_1", { object: "BGPPeer tor" }],
+  ]);
+});
+
 Deno.test("settings of a session", () => {
   const peers: World["peers"] = {
     p: {
