@@ -261,10 +261,17 @@ export interface BgpSpeaker {
   onRoutes(call: (changes: readonly BestRouteChange[]) => void): () => void;
   /** Called when a session changes its state. */
   onPeers(call: (name: string) => void): () => void;
+  /** Called, until `converged`, when `hasTold` holds of one more address. */
+  onTold(call: () => void): () => void;
+  /**
+   * Whether all peers that have this address, and one at least, have told their tables since the start.
+   * A route of the former process that leads to it and that nobody has announced again may go then.
+   */
+  hasTold(address: Ip): boolean;
   /**
    * Called once, when the table is as whole as it gets after a start: every peer has sent its
    * End-of-RIB, or `deferralTime` is over. Until then routes of the former process that nobody has
-   * announced again should stay in the kernel.
+   * announced again should stay in the kernel, but for those of `hasTold`.
    */
   onConverged(call: () => void): void;
   readonly converged: boolean;

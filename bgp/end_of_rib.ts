@@ -9,7 +9,12 @@
  * The RFC waits for "all its peers" and knows no peer that is absent. One that has no session when the
  * others have had the time for theirs is none of them: the neighbour that is configured and switched off
  * shall not have all others keep, for two minutes at each start, what is no more.
+ *
+ * What the process before us has learned stays in the kernel meanwhile. Of a route that leads to a peer
+ * itself that peer is the one to ask: when it has told its table without the route, nobody else is waited
+ * for (`Told`).
  */
+import { type Ip, ipKey } from "../mod/net/mod.ts";
 import type { Peer } from "./peer.ts";
 
 /** Milliseconds after which a peer without End-of-RIB is taken to have told everything. */
@@ -28,6 +33,29 @@ export function done(peer: Peer): boolean {
   const { restart, families } = session.negotiated;
   return [...families].every((family) => peer.routes.endOfRib.has(family)) ||
     (!restart && peer.clock.now() - session.since >= TOLD);
+}
+
+/** The peers that have told their tables since the start, by their addresses. */
+export class Told {
+  readonly #peers = new Set<Peer>();
+  #addresses = new Set<string>();
+
+  /** Whether an address has come: that of peers that have all told, and may since be away again. */
+  update(peers: Iterable<Peer>): boolean {
+    const addresses = new Set<string>();
+    const waiting = new Set<string>();
+    for (const peer of peers) {
+      if (done(peer)) this.#peers.add(peer);
+      (this.#peers.has(peer) ? addresses : waiting).add(ipKey(peer.config.address));
+    }
+    const former = this.#addresses;
+    this.#addresses = addresses.difference(waiting);
+    return !this.#addresses.isSubsetOf(former);
+  }
+
+  has(address: Ip): boolean {
+    return this.#addresses.has(ipKey(address));
+  }
 }
 
 /** Whether `to` has to wait for what `from` has to say; `arriving`: those without a session may come. */

@@ -27,7 +27,7 @@ import { CEASE, CEASE_DECONFIGURED, CEASE_SHUTDOWN, protocolError } from "./mess
 import { shutdownData } from "./message/frame.ts";
 import { AttributeCache } from "./message/update.ts";
 import { Departures } from "./departures.ts";
-import { ARRIVAL, done, isAwaited } from "./end_of_rib.ts";
+import { ARRIVAL, done, isAwaited, Told } from "./end_of_rib.ts";
 import { Listeners } from "./listeners.ts";
 import { OwnRoutes } from "./own_routes.ts";
 import { Peer } from "./peer.ts";
@@ -68,6 +68,8 @@ export class Speaker implements BgpSpeaker, PeerHost {
   readonly #classes = new Map<string, ExportClass>();
   readonly #routeCalls = new Set<(changes: readonly BestRouteChange[]) => void>();
   readonly #peerCalls = new Set<(name: string) => void>();
+  readonly #toldCalls = new Set<() => void>();
+  readonly #told = new Told();
   #convergedCalls: (() => void)[] = [];
   #state: "new" | "running" | "stopped" = "new";
   #peersGiven = false;
@@ -203,6 +205,15 @@ export class Speaker implements BgpSpeaker, PeerHost {
   onPeers(call: (name: string) => void): () => void {
     this.#peerCalls.add(call);
     return () => void this.#peerCalls.delete(call);
+  }
+
+  onTold(call: () => void): () => void {
+    this.#toldCalls.add(call);
+    return () => void this.#toldCalls.delete(call);
+  }
+
+  hasTold(address: Ip): boolean {
+    return this.#told.has(address);
   }
 
   onConverged(call: () => void): void {
@@ -343,7 +354,14 @@ export class Speaker implements BgpSpeaker, PeerHost {
     this.#checkConverged();
     for (const peer of peers) peer.routes.flush();
     this.#tell(changes);
+    this.#checkTold();
     this.#checkLeaving();
+  }
+
+  /** After its routes have been told here, a peer counts as having told them. */
+  #checkTold(): void {
+    if (this.#converged || !this.#told.update(this.#peers.values())) return;
+    for (const call of this.#toldCalls) call();
   }
 
   #tell(changes: readonly Change[]): void {
@@ -366,6 +384,7 @@ export class Speaker implements BgpSpeaker, PeerHost {
       if (this.#state !== "running") return;
       if (!this.#converged || this.#leaving.size > 0) {
         this.#checkConverged();
+        this.#checkTold();
         this.#checkLeaving();
       }
       this.#watch();

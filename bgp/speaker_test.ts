@@ -645,6 +645,39 @@ Deno.test("a list of peers that may lack some is not the whole: nothing has conv
   assert.equal(speaker.converged, true);
 });
 
+Deno.test("a peer has told its table when all sessions with its address have, and after its routes are known", () => {
+  const cluster = new Cluster();
+  const one = cluster.add(1, { restarting: true });
+  for (const n of [2, 3]) {
+    cluster.add(n);
+    cluster.announce(n, `10.244.${n}.0/26`);
+    cluster.nodes.get(n)!.speaker.setPeers(meshPeers(n, [1, n]));
+  }
+  const { speaker, kernel } = one;
+  const seen: string[] = [];
+  const of = (n: number) => speaker.hasTold(meshAddress(n));
+  speaker.onTold(() =>
+    seen.push([2, 3].filter((n) => of(n) && kernel.has(`10.244.${n}.0/26`)).join(" "))
+  );
+  const missing = { ...meshPeers(1, [1, 9])[0], passive: false };
+  const twice = { ...meshPeers(1, [1, 3])[0], name: "other", port: 1179 };
+  speaker.setPeers([...meshPeers(1, [1, 2, 3]), missing, twice]);
+  cluster.clock.advance(5_000);
+  assert.deepEqual([of(2), of(3), of(9), of(4)], [true, false, false, false]);
+  assert.deepEqual(seen, ["2"]);
+  // Without the session that never comes.
+  speaker.setPeers([...meshPeers(1, [1, 2, 3]), missing]);
+  cluster.clock.advance(100);
+  assert.deepEqual(seen, ["2", "2 3"]);
+  // That it is away again changes nothing of what it had told.
+  cluster.kill(2);
+  cluster.clock.advance(2_000);
+  assert.deepEqual([of(2), of(3), speaker.converged], [true, true, false]);
+  speaker.setPeers([missing]);
+  cluster.clock.advance(2_000);
+  assert.deepEqual([of(2), of(3)], [false, false], "no peers any more");
+});
+
 Deno.test("End-of-RIB waits for those that are there or may come, and only for what they would have passed on", () => {
   const OTHER = mustIp("10.9.9.9");
   const start = (restarting: boolean, remoteAs = 64999, seconds = 3, deferralTime?: number) => {

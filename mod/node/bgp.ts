@@ -4,7 +4,8 @@
  *
  * After a start the kernel still holds what the process before us had learned. Those routes stay until
  * the speaker has converged (every peer has told its table, or the deferral is over): a restart
- * withdraws nothing. What a peer has said to this process and takes back goes at once all the same.
+ * withdraws nothing. What a peer has said to this process and takes back goes at once all the same, and
+ * so does what leads to a peer that has told its table without it, whoever else is still missing.
  *
  * Where the kernel holds nothing of ours (a machine that has been booted), nothing is taken over: peers
  * are not told of a restart, and nobody waits for anybody.
@@ -144,17 +145,18 @@ export class BgpPart implements BgpService {
       }
       this.onLearned(keys);
     });
+    speaker.onTold(() => this.onSettled());
     speaker.onConverged(() => {
       this.log.info("BGP has converged");
       this.#heard.clear();
-      this.onConverged();
+      this.onSettled();
     });
     this.hostAddressesChanged();
     speaker.start();
   }
 
-  /** Learned routes of the process before us that nobody announced again may go now, in a turn. */
-  onConverged: () => void = () => {};
+  /** Learned routes of the process before us may go now of which `mayForget` says so, in a turn. */
+  onSettled: () => void = () => {};
 
   #end(why: string): void {
     if (!this.#speaker) return;
@@ -177,9 +179,12 @@ export class BgpPart implements BgpService {
     return this.#learned;
   }
 
-  /** Whether a learned route may leave the kernel when nobody announces it. */
-  mayForget(key: string): boolean {
-    return this.#speaker !== undefined && (this.#speaker.converged || this.#heard.has(key));
+  /** Whether a learned route by these gateways may leave the kernel when nobody announces it. */
+  mayForget(key: string, gateways: readonly (Ip | undefined)[]): boolean {
+    const speaker = this.#speaker;
+    if (!speaker) return false;
+    return speaker.converged || this.#heard.has(key) ||
+      (gateways.length > 0 && gateways.every((ip) => ip !== undefined && speaker.hasTold(ip)));
   }
 
   nextHopsChanged(): void {

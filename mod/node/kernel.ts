@@ -99,8 +99,8 @@ export class Kernel implements NodeKernel {
   /** The host may have other addresses now, links' own aside. */
   onAddresses: () => void = () => {};
   learned: () => ReadonlyMap<string, BestRouteChange> = () => new Map();
-  /** Whether a learned route that nobody announces any more may go. */
-  mayForget: (key: string) => boolean = () => true;
+  /** Whether a learned route by these gateways that nobody announces any more may go. */
+  mayForget: (key: string, gateways: readonly (Ip | undefined)[]) => boolean = () => true;
 
   constructor(readonly felix: FelixParameters, readonly log: Log, options: KernelOptions = {}) {
     const { netns } = options;
@@ -140,7 +140,8 @@ export class Kernel implements NodeKernel {
     this.#forwarding = forwarding(this.#links);
     this.#routes = new RoutePart(
       this.#links,
-      (key) => this.mayForget(key),
+      // What was learned while this turn was under way is not in its plan: nothing goes for that.
+      (key, gateways) => !this.#news.has(key) && this.mayForget(key, gateways),
       () => this.onChange(),
       options.grace,
     );
@@ -339,7 +340,11 @@ export class Kernel implements NodeKernel {
       throw error;
     }
     this.#plan.changeLearned(this.#news);
-    for (const key of this.#news) this.#routes.reconciler.want(key, this.#plan.at(key));
+    for (const key of this.#news) {
+      this.#routes.reconciler.want(key, this.#plan.at(key));
+      // What was passed over for the news may go now.
+      this.#routes.reconciler.touch(key);
+    }
     this.#news = new Set();
     const { nextHops } = this.#plan;
     if (nextHops.takeRoutesMoved()) this.#routes.reconciler.setDesired(this.#plan.again());
@@ -409,6 +414,7 @@ export class Kernel implements NodeKernel {
       learned: this.learned(),
       takesLearned: plan.takesLearned,
     }));
+    for (const key of this.#news) reconciler.touch(key);
     this.#news.clear();
   }
 
@@ -444,7 +450,7 @@ export class Kernel implements NodeKernel {
     return [...this.#plan.unresolved];
   }
 
-  /** All learned routes may be removed now if nobody announces them. */
+  /** More learned routes may be removed now if nobody announces them: `mayForget` is asked again. */
   sweepLearned(): void {
     this.#routes.reconciler.touchAll();
   }

@@ -142,6 +142,11 @@ export class Reconciler<V> {
     }
   }
 
+  /** Looks at the key again at the next `apply`. */
+  touch(key: string): void {
+    this.#dirty.add(key);
+  }
+
   /** Looks at every key again at the next `apply`, e.g. when `ours` would answer otherwise. */
   touchAll(): void {
     for (const key of this.#actual.keys()) this.#dirty.add(key);

@@ -273,7 +273,7 @@ export class NodeService {
       : undefined;
     this.#bgp = bgp;
     if (bgp) kernel.learned = () => bgp.learned();
-    kernel.mayForget = (key) => bgp?.mayForget(key) ?? true;
+    kernel.mayForget = (key, gateways) => bgp?.mayForget(key, gateways) ?? true;
     const labels = coalesced(
       () => copyLabels(this.#state, resources),
       (error) => log.warn("cannot copy a pod's labels to its endpoint", { error }),
@@ -335,7 +335,7 @@ export class NodeService {
         kernel.learnedChanged(keys);
         agent.touch();
       };
-      bgp.onConverged = () => {
+      bgp.onSettled = () => {
         kernel.sweepLearned();
         agent.touch();
       };

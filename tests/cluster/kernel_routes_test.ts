@@ -24,6 +24,8 @@ class World {
   readonly state = new ClusterState("a");
   kernel!: Kernel;
   converged = true;
+  /** Addresses of peers that have told their tables. */
+  told: string[] = [];
   /** Turns that the kernel has asked for. */
   wanted = 0;
 
@@ -42,7 +44,8 @@ class World {
     const felix = felixParameters("a", new Map(Object.entries(environment)), new Map());
     this.kernel = new Kernel(felix, log, { netns: scratch.netns });
     this.kernel.learned = () => this.learned;
-    this.kernel.mayForget = () => this.converged;
+    this.kernel.mayForget = (_key, gateways) =>
+      this.converged || gateways.every((ip) => this.told.includes(formatIp(ip!)));
     this.kernel.onChange = () => this.wanted++;
     return this;
   }
@@ -154,6 +157,44 @@ test("routes of the process before us stay until BGP has converged, whatever was
   assert.deepEqual(await world.turn(), []);
   assert.deepEqual(world.routes(), [all[0]]);
   assert.deepEqual(world.routes(({ protocol }) => protocol === 4), ["10.9.9.0/24 4 192.0.2.10"]);
+});
+
+test("of the process before us goes what leads to peers that have all told, but for the news", async () => {
+  using world = await new World().open();
+  const ip = (line: string) => world.scratch.run("ip", ...line.split(" "));
+  await ip("route add 10.9.1.0/24 via 192.0.2.11 proto 81");
+  await ip("route add 10.9.2.0/24 via 192.0.2.12 proto 81");
+  await ip("route add 10.9.3.0/24 proto 81 nexthop via 192.0.2.11 nexthop via 192.0.2.12");
+  await ip("route add 10.9.4.0/24 via 192.0.2.11 proto 81");
+  world.converged = false;
+  await world.turn();
+  assert.equal(world.routes().length, 4);
+  // While a turn is under way a peer tells its table, and the route is in it.
+  world.told = ["192.0.2.11"];
+  world.kernel.sweepLearned();
+  const turn = world.turn();
+  const ask = world.kernel.mayForget;
+  world.kernel.mayForget = (key, gateways) => {
+    world.kernel.mayForget = ask;
+    world.learn("10.9.1.0/24", "192.0.2.11");
+    world.learn("10.9.4.0/24", "192.0.2.11");
+    world.learn("10.9.4.0/24");
+    return ask(key, gateways) && key !== "10.9.1.0/24" && key !== "10.9.4.0/24";
+  };
+  await turn;
+  const [one, two, both, four] = [
+    "10.9.1.0/24 81 192.0.2.11",
+    "10.9.2.0/24 81 192.0.2.12",
+    "10.9.3.0/24 81 192.0.2.11,192.0.2.12",
+    "10.9.4.0/24 81 192.0.2.11",
+  ];
+  assert.deepEqual(world.routes(), [one, two, both, four], "what is news goes in no turn before");
+  await world.turn();
+  assert.deepEqual(world.routes(), [one, two, both]);
+  world.told.push("192.0.2.12");
+  world.kernel.sweepLearned();
+  await world.turn();
+  assert.deepEqual(world.routes(), [one]);
 });
 
 test("what others do to the table is seen, though our own routes are not told of", async () => {

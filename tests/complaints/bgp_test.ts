@@ -305,8 +305,26 @@ Deno.test(
 
       // A node without pods: all that it forwards by is what it has learned, and that is kept, too.
       await until("b's block", 10_000, async () => /via 10\.10\.1\.12/.test(await routes(node1)));
-      signal(lab.record.processes.node1, 9);
-      assert.match((await startAnew()).capabilities.join(", "), saysRestart);
+      const other = await OtherSpeaker.start(lab, "10.10.1.60", 64999);
+      try {
+        const [kept, withdrawn] = ["10.245.60.0/26", "10.245.60.64/26"];
+        const announce = (...prefixes: string[]) =>
+          other.speaker.announce(prefixes.map((text) => ({ prefix: mustPrefix(text) })));
+        announce(kept, withdrawn);
+        await lab.apply(peer("other", { peerIP: "10.10.1.60" }));
+        await until("its routes", 20_000, async () => (await routes(node1)).includes(withdrawn));
+        signal(lab.record.processes.node1, 9);
+        announce(kept);
+        assert.match((await startAnew()).capabilities.join(", "), saysRestart);
+        // It has told its table: whoever is missing has nothing to say of a route that leads to it.
+        await until("what it told no more", 20_000, async () => {
+          const now = await routes(node1);
+          assert.ok(now.includes(kept), now);
+          return !now.includes(withdrawn);
+        });
+      } finally {
+        other.stop();
+      }
       await waitReady(lab.record);
 
       const [a] = await lab.run(pod("a"), { node: "node1" });

@@ -11,7 +11,7 @@
 import { isKernelError } from "../../../ffi/errors.ts";
 import type { RoutePlace } from "../../../ffi/route/events.ts";
 import { type Route, RT_TABLE_MAIN, RTPROT_KERNEL } from "../../../ffi/route/route.ts";
-import { formatPrefix } from "../../net/mod.ts";
+import { formatPrefix, type Ip } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
 import type { KernelPath } from "../next_hops.ts";
 import { fromRoute, toPath, toRoute } from "../route_forms.ts";
@@ -48,7 +48,7 @@ export class RoutePart {
 
   constructor(
     links: LinkTable,
-    readonly mayForget: (key: string) => boolean,
+    readonly mayForget: (key: string, gateways: readonly (Ip | undefined)[]) => boolean,
     onDue: () => void,
     readonly grace = GRACE,
   ) {
@@ -252,7 +252,9 @@ export class RoutePart {
   }
 
   #mayRemoveEntry(key: string, route: PlannedRoute): boolean {
-    if (route.protocol === PROTOCOL_BGP) return this.mayForget(key);
+    if (route.protocol === PROTOCOL_BGP) {
+      return this.mayForget(key, route.hops.map((hop) => hop.gateway));
+    }
     if (!this.#links.ipv6 && route.prefix.ip.family === 6) return false;
     for (const { oif } of route.hops) {
       if (!this.#links.isEndpoint(oif)) continue;
