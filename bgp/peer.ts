@@ -13,9 +13,12 @@ import {
   CEASE,
   CEASE_CONFIG_CHANGE,
   CEASE_MAX_PREFIXES,
+  OPEN_ERROR,
+  OPEN_PARAMETER,
   type ProtocolError,
   protocolError,
 } from "./message/error.ts";
+import type { Notification } from "./message/frame.ts";
 import type { Open } from "./message/open.ts";
 import { type PeerHost, PeerRoutes } from "./peer_routes.ts";
 import { collide } from "./session/collision.ts";
@@ -67,6 +70,8 @@ export class Peer implements TrackHost {
   lastError: { text: string; at: number } | undefined;
   #sessionConfig: SessionConfig | undefined;
   #logged: string | undefined;
+  /** The peer has refused our OPEN for its capabilities: the next one has none (RFC 5492 section 3). */
+  #plain = false;
 
   constructor(private readonly host: PeerHost, public config: PeerConfig) {
     this.transport = host.transport;
@@ -188,6 +193,7 @@ export class Peer implements TrackHost {
       remoteAs: config.remoteAs,
       routerId: host.routerId,
       families: familiesOf(config),
+      withoutCapabilities: this.#plain,
       passive: config.passive ?? false,
       holdTime,
       sendHoldTime: config.sendHoldTime ?? Math.max(DEFAULTS.sendHoldTime, 2 * holdTime),
@@ -228,6 +234,28 @@ export class Peer implements TrackHost {
     this.main = track;
     this.extra = undefined;
     return true;
+  }
+
+  /**
+   * Without capabilities there is IPv4 alone. It is tried in turn with the OPEN that has them, and that
+   * is the first again when a session is over: the peer may be another one by then.
+   */
+  refused({ code, subcode }: Notification): void {
+    if (code !== OPEN_ERROR) return;
+    const plain = !this.#plain && subcode === OPEN_PARAMETER &&
+      familiesOf(this.config).includes("ipv4");
+    this.#setPlain(plain);
+    if (!plain) return;
+    this.host.log(
+      "info",
+      `peer ${this.config.name}: it refuses capabilities; the next OPEN has none`,
+    );
+  }
+
+  #setPlain(plain: boolean): void {
+    if (plain === this.#plain) return;
+    this.#plain = plain;
+    this.#sessionConfig = undefined;
   }
 
   stepped(track: Track, before: Session, step: Step): void {
@@ -276,6 +304,7 @@ export class Peer implements TrackHost {
         });
         return;
       case "down":
+        this.#setPlain(false);
         this.routes.down(effect.keepRoutes, effect.negotiated);
         return;
       case "refresh":

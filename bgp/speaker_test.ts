@@ -4,7 +4,8 @@ import { formatIp, formatPrefix, mustIp, mustPrefix } from "../mod/net/mod.ts";
 import type { PeerConfig, RouteFilter } from "./config.ts";
 import type { Attributes } from "./message/attributes.ts";
 import { fromHex, Writer } from "./message/bytes.ts";
-import { encodeRouteRefresh } from "./message/frame.ts";
+import { protocolError } from "./message/error.ts";
+import { encodeNotification, encodeRouteRefresh } from "./message/frame.ts";
 import { writeEndOfRib } from "./message/update_encode.ts";
 import { Speaker } from "./speaker.ts";
 import { Cluster, meshAddress, meshPeers } from "./testing/cluster.ts";
@@ -203,6 +204,40 @@ Deno.test("a peer with our own router ID, one of another AS, and strangers", () 
   clock.advance(10);
   assert.match(stranger.ended!, /closed/);
   assert.ok(log.some((line) => /192\.0\.2\.66, which is no peer/.test(line)));
+});
+
+Deno.test("a peer that refuses capabilities is offered none the next time, and a later one is again", () => {
+  const { clock, speaker, her, log } = stage({ errorWait: [1, 2] });
+  her.capabilities.length = 0;
+  const refuse = (subcode: number) => {
+    her.call(US);
+    clock.advance(10);
+    her.send(encodeNotification(protocolError(2, subcode, "no")));
+    clock.advance(3_000);
+  };
+  refuse(4);
+  assert.ok(log.some((line) => /refuses capabilities; the next OPEN has none/.test(line)));
+  her.establish(US);
+  her.announce(EXTERNAL, "203.0.113.0/24");
+  clock.advance(10);
+  assert.equal(speaker.peers()[0].state, "Established");
+  assert.deepEqual(speaker.peers()[0].families, ["ipv4"]);
+  assert.deepEqual(her.offers.map((kinds) => kinds.length > 0), [true, false]);
+  // Who comes after the session may be another one.
+  her.connection!.close();
+  clock.advance(3_000);
+  refuse(4);
+  // In turn: what is refused without them, too, is tried with them.
+  refuse(4);
+  refuse(2);
+  refuse(4);
+  refuse(2);
+  her.call(US);
+  clock.advance(10);
+  assert.deepEqual(
+    her.offers.slice(2).map((kinds) => kinds.length > 0),
+    [true, false, true, true, false, true],
+  );
 });
 
 Deno.test("too many prefixes end the session with Cease, and only that session", () => {

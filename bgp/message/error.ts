@@ -42,6 +42,9 @@ export const REFRESH_ERROR = 7;
 /** RFC 9687. */
 export const SEND_HOLD_TIMER_EXPIRED = 8;
 
+/** Subcode of an OPEN error: Unsupported Optional Parameter. */
+export const OPEN_PARAMETER = 4;
+
 /** Subcodes of Cease (RFC 4486, RFC 8538). */
 export const CEASE_MAX_PREFIXES = 1;
 export const CEASE_SHUTDOWN = 2;

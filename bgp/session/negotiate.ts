@@ -22,10 +22,12 @@ function multiprotocol(family: AddressFamily): Capability {
 
 /** Our OPEN. */
 export function openOf(config: SessionConfig): Omit<Open, "version" | "headerAs"> {
+  const { localAs: as, holdTime, routerId } = config;
+  if (config.withoutCapabilities) return { as, holdTime, routerId, capabilities: [] };
   const capabilities: Capability[] = [
     ...config.families.map(multiprotocol),
     { kind: "route-refresh" },
-    { kind: "four-octet-as", as: config.localAs },
+    { kind: "four-octet-as", as },
     { kind: "enhanced-route-refresh" },
   ];
   if (config.restartTime !== false) {
@@ -42,12 +44,7 @@ export function openOf(config: SessionConfig): Omit<Open, "version" | "headerAs"
       })),
     });
   }
-  return {
-    as: config.localAs,
-    holdTime: config.holdTime,
-    routerId: config.routerId,
-    capabilities,
-  };
+  return { as, holdTime, routerId, capabilities };
 }
 
 /** What both OPENs come to, or why the peer's cannot be accepted. */
@@ -67,9 +64,11 @@ export function negotiate(config: SessionConfig, open: Open): Decoded<Negotiated
       `OPEN mismatch: the peer has our own router ID ${formatId(open.routerId)}`,
     );
   }
+  // What we have not offered ourselves is not agreed on, whatever the peer offers.
+  const capabilities = config.withoutCapabilities ? [] : open.capabilities;
   const offered = new Set<AddressFamily>();
   let anyMultiprotocol = false;
-  for (const capability of open.capabilities) {
+  for (const capability of capabilities) {
     if (capability.kind !== "multiprotocol") continue;
     anyMultiprotocol = true;
     const family = familyOf(capability.afi, capability.safi);
@@ -88,7 +87,7 @@ export function negotiate(config: SessionConfig, open: Open): Decoded<Negotiated
       data.done(),
     );
   }
-  const has = (kind: Capability["kind"]) => open.capabilities.some((c) => c.kind === kind);
+  const has = (kind: Capability["kind"]) => capabilities.some((c) => c.kind === kind);
   const holdTime = Math.min(config.holdTime, open.holdTime);
   const value: Negotiated = {
     open,
@@ -99,7 +98,7 @@ export function negotiate(config: SessionConfig, open: Open): Decoded<Negotiated
     asSize: has("four-octet-as") ? 4 : 2,
     routeRefresh: has("route-refresh"),
     enhancedRouteRefresh: has("enhanced-route-refresh"),
-    restart: config.restartTime === false ? undefined : restartOf(open, families),
+    restart: config.restartTime === false ? undefined : restartOf(capabilities, families),
   };
   return { ok: true, value };
 }
@@ -111,11 +110,11 @@ export function keepaliveTimeOf(config: SessionConfig, holdTime: number): number
 }
 
 function restartOf(
-  open: Open,
+  capabilities: readonly Capability[],
   negotiated: ReadonlySet<AddressFamily>,
 ): Negotiated["restart"] | undefined {
   // RFC 4724 section 3: of several instances the last one counts.
-  const capability = open.capabilities.findLast((c) => c.kind === "graceful-restart");
+  const capability = capabilities.findLast((c) => c.kind === "graceful-restart");
   if (!capability) return undefined;
   const families = new Map<AddressFamily, { forwarding: boolean }>();
   for (const { afi, safi, forwarding } of capability.families) {

@@ -49,6 +49,17 @@ Deno.test("two of us agree on everything", () => {
   ]);
 });
 
+Deno.test("where we offer nothing, nothing is agreed on, whatever the peer offers", () => {
+  const config = { ...CONFIG, withoutCapabilities: true };
+  assert.equal(openOf(config).capabilities.length, 0);
+  assert.deepEqual([...encodeOpen(openOf(config)).subarray(HEADER_LENGTH)].at(-1), 0);
+  const result = agreed(config, sent({ ...CONFIG, routerId: 2 }));
+  assert.deepEqual([...result.families], ["ipv4"]);
+  assert.equal(result.asSize, 2);
+  assert.equal(result.routeRefresh || result.enhancedRouteRefresh, false);
+  assert.equal(result.restart, undefined);
+});
+
 Deno.test("a peer with less", () => {
   const plain = (extra: Partial<Open>, capabilities: Capability[] = []): Open => ({
     version: 4,

@@ -85,6 +85,8 @@ export interface SessionConfig {
   readonly remoteAs: number;
   readonly routerId: number;
   readonly families: readonly AddressFamily[];
+  /** Our OPEN is without capabilities, for a peer that has refused one with them. */
+  readonly withoutCapabilities?: boolean;
   /** Never calls itself. */
   readonly passive: boolean;
   /** Seconds. */

@@ -3,7 +3,7 @@
  * timers report into events. A peer has one track, and a second one while two connections compete.
  */
 import { decodeBody } from "../message/message.ts";
-import { encodeKeepalive, encodeNotification } from "../message/frame.ts";
+import { encodeKeepalive, encodeNotification, type Notification } from "../message/frame.ts";
 import { Framer, UPDATE } from "../message/framer.ts";
 import { encodeOpen, type Open } from "../message/open.ts";
 import type { AttributeCache, UpdateContext } from "../message/update.ts";
@@ -28,6 +28,8 @@ export interface TrackHost {
   connectTarget(): ConnectTarget;
   /** The peer's OPEN has come and can be read; false: this connection is not to go on. */
   mayProceed(track: Track, open: Open): boolean;
+  /** The peer has refused the OPEN that it was sent, and why. */
+  refused(notification: Notification): void;
   stepped(track: Track, before: Session, step: Step): void;
   /** Effects of an established session. */
   effect(
@@ -137,7 +139,8 @@ export class Track {
   }
 
   #message(type: number, body: Uint8Array): void {
-    this.host.counted("received");
+    const { host } = this;
+    host.counted("received");
     const { state } = this.session;
     if (type === UPDATE && state !== "Established") {
       // Out of place, whatever it says.
@@ -163,6 +166,7 @@ export class Track {
         }
         return;
       case "notification":
+        if (state === "OpenSent" || state === "OpenConfirm") host.refused(value.notification);
         this.feed({ type: "notification", notification: value.notification });
         return;
       case "keepalive":

@@ -2,8 +2,8 @@
 import type { Ip } from "../../mod/net/mod.ts";
 import type { Capability } from "../message/capability.ts";
 import { encodeKeepalive } from "../message/frame.ts";
-import { Framer, KEEPALIVE, NOTIFICATION, UPDATE } from "../message/framer.ts";
-import { encodeOpen } from "../message/open.ts";
+import { Framer, KEEPALIVE, NOTIFICATION, OPEN, UPDATE } from "../message/framer.ts";
+import { decodeOpen, encodeOpen } from "../message/open.ts";
 import { decodeUpdate, type UpdateResult } from "../message/update.ts";
 import { Writer } from "../message/bytes.ts";
 import { encodeAttributes, writeAnnouncements } from "../message/update_encode.ts";
@@ -19,6 +19,8 @@ export class RawPeer {
   readonly types: number[] = [];
   readonly updates: UpdateResult[] = [];
   notification: [number, number] | undefined;
+  /** Kinds of the capabilities of the OPENs that have come. */
+  readonly offers: string[][] = [];
 
   constructor(
     readonly net: FakeNet,
@@ -46,6 +48,10 @@ export class RawPeer {
     const framer = new Framer({
       onMessage: (type, body) => {
         this.types.push(type);
+        if (type === OPEN) {
+          const open = decodeOpen(body);
+          if (open.ok) this.offers.push(open.value.capabilities.map(({ kind }) => kind));
+        }
         if (type === NOTIFICATION) this.notification = [body[0], body[1]];
         if (type === UPDATE) {
           this.updates.push(decodeUpdate(body, {
