@@ -215,6 +215,16 @@ export interface RouteStatus {
   readonly since: number;
 }
 
+/** What became of the wish that a peer tell its routes again (RFC 2918). */
+export interface RefreshAnswer {
+  readonly name: string;
+  readonly address: string;
+  /** Whose routes it was asked for. */
+  readonly families: readonly AddressFamily[];
+  /** Why it was not asked. */
+  readonly fault?: string;
+}
+
 /** One way to a prefix. */
 export interface BestPath {
   readonly nextHop: Ip;
@@ -280,6 +290,11 @@ export interface BgpSpeaker {
   /** All addresses of this host, in place of the former ones: none is a next hop (RFC 4271 6.3). */
   setHostAddresses(addresses: readonly Ip[]): void;
   peers(): PeerStatus[];
+  /**
+   * Asks a peer to tell its routes again, without a reset. Nothing here needs it, for what peers have
+   * said is kept and judged again when filters change: it is for people who doubt what a peer has sent.
+   */
+  refresh(name: string): RefreshAnswer;
   /** The table; of one prefix, or all. */
   routes(prefix?: Prefix): RouteStatus[];
   /** The best learned ways of all prefixes, as `onRoutes` has told them. */

@@ -187,11 +187,14 @@ export class PeerRoutes {
     this.host.schedule();
   }
 
-  /** Asks the peer to tell everything again. */
-  requestRefresh(): void {
+  /** Asks the peer to tell everything again: for which families, or why it cannot be asked. */
+  requestRefresh(): readonly AddressFamily[] | string {
     const link = this.#link;
-    if (!link?.negotiated.routeRefresh) return;
-    for (const family of link.negotiated.families) link.send(encodeRouteRefresh(family, 0), 1);
+    if (!link) return "there is no session with it";
+    if (!link.negotiated.routeRefresh) return "it does not know route refresh (RFC 2918)";
+    const families = [...link.negotiated.families];
+    for (const family of families) link.send(encodeRouteRefresh(family, 0), 1);
+    return families;
   }
 
   /** Writes what the peer is to be told now. */

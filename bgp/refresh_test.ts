@@ -89,6 +89,35 @@ Deno.test("a peer that dies in the middle of its refresh has its whole restart t
   assert.equal(speaker.best().length, 0);
 });
 
+Deno.test("a peer is asked to tell its routes again; what it says no more goes with the end of its answer", () => {
+  const { clock, speaker, establish, status } = stage();
+  const asked = { name: "her", address: "192.0.2.1", families: [] };
+  assert.deepEqual(speaker.refresh("her"), { ...asked, fault: "there is no session with it" });
+  assert.match(speaker.refresh("nobody").fault!, /no such peer/);
+  const her = establish();
+  her.announce(HERS, "10.1.0.0/16", "10.2.0.0/16");
+  her.send(endOfRib());
+  clock.advance(10);
+  assert.deepEqual(speaker.refresh("her"), { ...asked, families: ["ipv4"] });
+  clock.advance(10);
+  assert.equal(her.types.at(-1), ROUTE_REFRESH);
+  her.send(encodeRouteRefresh("ipv4", 1));
+  her.announce(HERS, "10.1.0.0/16");
+  her.send(encodeRouteRefresh("ipv4", 2));
+  clock.advance(10);
+  assert.deepEqual([speaker.best().length, status().established], [1, 1]);
+});
+
+Deno.test("a peer without route refresh is not asked", () => {
+  const { clock, speaker, net, status } = stage();
+  const her = new RawPeer(net, HER, AS, 0xc0000201, CAPABILITIES.slice(0, 2));
+  her.establish(US);
+  assert.match(speaker.refresh("her").fault!, /does not know route refresh/);
+  clock.advance(10);
+  assert.ok(!her.types.includes(ROUTE_REFRESH));
+  assert.equal(status().state, "Established");
+});
+
 Deno.test("a refresh that is never ended keeps what was not repeated for a while only", () => {
   const { clock, speaker, establish } = stage();
   const her = establish();

@@ -19,6 +19,7 @@ import type {
   PeerConfig,
   PeerList,
   PeerStatus,
+  RefreshAnswer,
   RouteStatus,
   SpeakerConfig,
 } from "./config.ts";
@@ -240,9 +241,14 @@ export class Speaker implements BgpSpeaker, PeerHost {
     for (const peer of this.#all()) peer.routes.rejudge();
   }
 
-  /** Asks a peer to tell its routes again (RFC 2918). */
-  refresh(name: string): void {
-    this.#peers.get(name)?.routes.requestRefresh();
+  refresh(name: string): RefreshAnswer {
+    const peer = this.#peers.get(name) ?? this.#leaving.get(name);
+    if (!peer) return { name, address: "", families: [], fault: "there is no such peer" };
+    const asked = peer.routes.requestRefresh();
+    const answer = { name, address: formatIp(peer.config.address) };
+    return typeof asked === "string"
+      ? { ...answer, families: [], fault: asked }
+      : { ...answer, families: asked };
   }
 
   peers(): PeerStatus[] {

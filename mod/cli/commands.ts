@@ -270,6 +270,16 @@ export const COMMANDS: readonly CommandSpec[] = [
     load: () => import("./bgp_routes.ts"),
   },
   {
+    name: "bgp refresh",
+    args: [{
+      name: "[peers...]",
+      description: "addresses or names of peers; all where none is given",
+    }],
+    summary: "ask BGP peers to tell their routes again (route refresh); no session is reset",
+    examples: [["All peers", "bgp refresh"], ["One of them", "bgp refresh 192.0.2.1"]],
+    load: () => import("./bgp_refresh.ts"),
+  },
+  {
     name: "policy explain",
     summary: "why a connection is allowed or denied, rule by rule",
     options: [

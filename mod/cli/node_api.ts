@@ -1,5 +1,5 @@
 /** Questions to the node service of this machine, over its local socket. */
-import type { PeerStatus, RouteStatus } from "../../bgp/config.ts";
+import type { PeerStatus, RefreshAnswer, RouteStatus } from "../../bgp/config.ts";
 import { RpcClient } from "../rpc/client.ts";
 import { RpcError } from "../rpc/method.ts";
 import { connectUnix } from "../rpc/connect.ts";
@@ -41,7 +41,7 @@ export async function askNode<T>(call: Call, method: string, params: unknown = {
   }
 }
 
-export type { PeerStatus, RouteStatus };
+export type { PeerStatus, RefreshAnswer, RouteStatus };
 
 /** `2026-11-22` with the time for what is of today: as BIRD, and so calicoctl, prints `since`. */
 export function sinceText(milliseconds: number, now: number): string {

@@ -1,11 +1,11 @@
 /**
- * The local API of a node service, over its socket: what `tortie node status`, `bgp peers|routes` and
+ * The local API of a node service, over its socket: what `tortie node status`, `bgp peers|routes|refresh` and
  * `policy explain` ask. Answers are plain values, made from memory.
  */
 import { call, type Methods, RpcError } from "../rpc/method.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
 import { formatIp, formatPrefix, parsePrefix } from "../net/mod.ts";
-import type { PeerStatus, RouteStatus } from "../../bgp/config.ts";
+import type { PeerStatus, RefreshAnswer, RouteStatus } from "../../bgp/config.ts";
 import type { Agent } from "./agent.ts";
 import type { BgpPart } from "./bgp.ts";
 import type { NodeConfig } from "./config.ts";
@@ -174,6 +174,18 @@ export function localApi(parts: ApiParts): Methods {
       const prefix = typeof text === "string" ? parsePrefix(text) : undefined;
       if (text !== undefined && !prefix) throw new RpcError("invalid", `"${text}" is not a CIDR`);
       return inTunnels(bgpOf(parts).routes(prefix), parts.state);
+    }),
+    "bgp.refresh": call((params): RefreshAnswer[] => {
+      const peer = (params as { peer?: unknown } | undefined)?.peer;
+      if (peer !== undefined && typeof peer !== "string") {
+        throw new RpcError("invalid", "peer is a peer's address or name");
+      }
+      const answers = bgpOf(parts).refresh(peer);
+      if (peer === undefined || answers.length > 0) return answers;
+      throw new RpcError(
+        "not-found",
+        `"${peer}" is neither address nor name of a peer of this node; see \`tortie bgp peers -o wide\``,
+      );
     }),
   };
 }

@@ -11,8 +11,22 @@
  * are not told of a restart, and nobody waits for anybody.
  */
 import { Speaker } from "../../bgp/speaker.ts";
-import type { BestRouteChange, PeerStatus, RouteStatus, SpeakerConfig } from "../../bgp/config.ts";
-import { formatIp, formatPrefix, type Ip, isLinkLocal, mustIp, type Prefix } from "../net/mod.ts";
+import type {
+  BestRouteChange,
+  PeerStatus,
+  RefreshAnswer,
+  RouteStatus,
+  SpeakerConfig,
+} from "../../bgp/config.ts";
+import {
+  formatIp,
+  formatPrefix,
+  type Ip,
+  isLinkLocal,
+  mustIp,
+  parseIp,
+  type Prefix,
+} from "../net/mod.ts";
 import { localRoutes } from "./announce.ts";
 import { NodeTransport, systemClock } from "./bgp_transport.ts";
 import type { BgpService } from "./agent.ts";
@@ -204,6 +218,15 @@ export class BgpPart implements BgpService {
 
   routes(prefix?: Prefix): RouteStatus[] {
     return this.#speaker?.routes(prefix) ?? [];
+  }
+
+  /** Asks the peers with this name or address, or all, to tell their routes again. */
+  refresh(peer?: string): RefreshAnswer[] {
+    const ip = peer === undefined ? undefined : parseIp(peer);
+    const address = ip ? formatIp(ip) : peer;
+    return this.peers()
+      .filter((p) => peer === undefined || p.name === peer || p.address === address)
+      .map((p) => this.#speaker!.refresh(p.name));
   }
 
   routerId(): string {

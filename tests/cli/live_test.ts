@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { call } from "../../mod/rpc/method.ts";
+import { call, RpcError } from "../../mod/rpc/method.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
-import type { PeerStatus, RouteStatus } from "../../bgp/config.ts";
+import type { PeerStatus, RefreshAnswer, RouteStatus } from "../../bgp/config.ts";
 import { Cluster, test } from "./harness.ts";
 
 const peer = (address: string, more: Partial<PeerStatus> = {}): PeerStatus => ({
@@ -180,6 +180,27 @@ test("bgp peers and routes are the speaker's", async (cluster) => {
   assert.equal((await cluster.run("bgp routes 10.9.0.0/16 -o json")).out, "[]\n");
   assert.equal((await cluster.run("bgp routes nonsense")).exit, 2);
 }, methods(status));
+
+test("bgp refresh says who was asked, and who was not and why", async (cluster) => {
+  const all = await cluster.run("bgp refresh");
+  assert.equal(all.exit, 0, "one of them was asked");
+  assert.equal(all.out, "192.0.2.2 (two): asked for its ipv4 and ipv6 routes\n");
+  assert.equal(all.err, "192.0.2.3 (three): not asked: there is no session with it\n");
+  assert.equal((await cluster.run("bgp refresh 192.0.2.2 two")).exit, 0);
+  assert.equal((await cluster.run("bgp refresh two three")).exit, 1);
+  assert.match((await cluster.run("bgp refresh four")).err, /"four" is no peer/);
+}, {
+  "bgp.refresh": call((params) => {
+    const { peer } = params as { peer?: string };
+    const answers: RefreshAnswer[] = [
+      { name: "two", address: "192.0.2.2", families: ["ipv4", "ipv6"] },
+      { name: "three", address: "192.0.2.3", families: [], fault: "there is no session with it" },
+    ];
+    const found = answers.filter((a) => !peer || a.name === peer || a.address === peer);
+    if (found.length === 0) throw new RpcError("not-found", `"${peer}" is no peer`);
+    return found;
+  }),
+});
 
 test("a node that refuses is heard", async (cluster) => {
   const answer = await cluster.run("bgp peers");

@@ -1,6 +1,6 @@
 /** The executable's commands as a user types them, against a lab that runs. */
 import assert from "node:assert/strict";
-import { binary, pod, withLab } from "./harness.ts";
+import { binary, pod, until, withLab } from "./harness.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false };
 
@@ -42,6 +42,20 @@ Deno.test("commands show what runs", options, async (t) => {
       const { stdout } = await tortie(["bgp", "routes"]);
       assert.match(stdout, /10\.244\.\d+\.\d+\/26/);
       assert.match(stdout, /10\.10\.1\.12/);
+    });
+
+    await t.step("bgp refresh", async () => {
+      const received = async () =>
+        JSON.parse((await tortie(["bgp", "peers", "-o", "json"])).stdout)[0].messages.received;
+      const before = await received();
+      const { code, stdout } = await tortie(["bgp", "refresh", "10.10.1.12"]);
+      assert.equal(code, 0);
+      assert.equal(stdout, "10.10.1.12 (Mesh_10_10_1_12): asked for its ipv4 routes\n");
+      // Begin, the block, end.
+      await until("node2's answer", 10_000, async () => await received() >= before + 3);
+      const nobody = await tortie(["bgp", "refresh", "10.10.1.99"]);
+      assert.equal(nobody.code, 1);
+      assert.match(nobody.stderr, /"10\.10\.1\.99" is neither address nor name of a peer/);
     });
 
     await t.step("ipam show", async () => {
