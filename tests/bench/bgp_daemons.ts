@@ -2,7 +2,10 @@
  * The speakers that are compared, each with the same two external peers and what it needs to put the
  * injector's routes into its kernel: our node service as it is installed, from the built executable on
  * an embedded store; BIRD 2; FRR's zebra and bgpd; GoBGP, which without a zebra has no way into the
- * kernel. Nothing that a speaker does for pacing alone is left on (FRR's advertisement interval).
+ * kernel. What a speaker does for pacing alone is off where it can be set: FRR's advertisement interval,
+ * and the 10 ms for which zebra holds a route before it looks at it (`zebra work-queue`). bgpd's own 50 ms
+ * before it chooses among routes (`process_queue` in its `show work-queues`) have no setting: they are in
+ * FRR's figures, and the tables say so.
  */
 import { openKv } from "../../mod/store/kv.ts";
 import { Resources } from "../../mod/store/resources.ts";
@@ -110,7 +113,7 @@ export const FRR: Daemon = {
   name: "FRR",
   kernel: true,
   async prepare(directory) {
-    await Deno.writeTextFile(`${directory}/zebra.conf`, "hostname speaker\n");
+    await Deno.writeTextFile(`${directory}/zebra.conf`, "hostname speaker\nzebra work-queue 0\n");
     await Deno.writeTextFile(
       `${directory}/bgpd.conf`,
       `router bgp ${SPEAKER_AS}
