@@ -24,8 +24,18 @@ const IFLA_LINK_NETNSID = 37, IFLA_TARGET_NETNSID = 46;
 const IFLA_INFO_KIND = 1, IFLA_INFO_DATA = 2, VETH_INFO_PEER = 1;
 const INET6_ADDR_GEN_MODE = 8, AF_INET6 = 10;
 const VXLAN_ID = 1, VXLAN_LINK = 3, VXLAN_LOCAL = 4, VXLAN_LEARNING = 7, VXLAN_PORT = 15;
-const VXLAN_GROUP = 2, VXLAN_GROUP6 = 16, VXLAN_TTL = 5, VXLAN_TOS = 6;
-const VXLAN_LOCAL6 = 17;
+const VXLAN_GROUP = 2, VXLAN_GROUP6 = 16, VXLAN_LOCAL6 = 17, VXLAN_LOCALBYPASS = 31;
+/**
+ * What we never set, in ip(8)'s words. Checksums (18, 20) and ages of learned entries (8) are left out:
+ * a device that Calico or somebody else made with others carries the same packets.
+ */
+const VXLAN_OPTIONS: ReadonlyMap<number, string> = new Map([
+  ...[[5, "ttl"], [6, "tos"], [9, "maxaddress"], [10, "srcport"], [11, "proxy"]] as const,
+  ...[[12, "rsc"], [13, "l2miss"], [14, "l3miss"], [19, "udp6zerocsumtx"]] as const,
+  ...[[21, "remcsumtx"], [22, "remcsumrx"], [23, "gbp"], [24, "remcsum nopartial"]] as const,
+  ...[[25, "external"], [26, "flowlabel"], [27, "gpe"], [28, "ttl inherit"], [29, "df"]] as const,
+  ...[[30, "vnifilter"], [32, "label policy"]] as const,
+]);
 const IPTUN_LINK = 1, IPTUN_LOCAL = 2, IPTUN_REMOTE = 3, IPTUN_TTL = 4, IPTUN_TOS = 5;
 const IPTUN_PROTO = 9, IPTUN_PMTUDISC = 10, IPTUN_ENCAP_TYPE = 15, IPTUN_ENCAP_FLAGS = 16;
 const IPTUN_ENCAP_SPORT = 17, IPTUN_ENCAP_DPORT = 18, IPTUN_FWMARK = 20;
@@ -317,16 +327,23 @@ function readVxlan(data: AttributeCursor): VxlanDetails {
         if (group) astray.push(`remote ${formatIp(group)}`);
         break;
       }
-      case VXLAN_TTL:
-        if (data.u8() !== 0) astray.push(`ttl ${data.u8()}`);
+      case VXLAN_LOCALBYPASS:
+        if (data.u8() === 0) astray.push("nolocalbypass");
         break;
-      case VXLAN_TOS:
-        if (data.u8() !== 0) astray.push(`tos ${data.u8()}`);
-        break;
+      default: {
+        const word = VXLAN_OPTIONS.get(data.type);
+        if (word === undefined || !isSet(data)) break;
+        astray.push(data.length === 1 && data.u8() > 1 ? `${word} ${data.u8()}` : word);
+      }
     }
   }
   if (astray.length > 0) details.astray = astray.join(", ");
   return details;
+}
+
+/** A flag that is there, or a number that is not 0. */
+function isSet(attribute: AttributeCursor): boolean {
+  return attribute.length === 0 || attribute.bytes().some((byte) => byte !== 0);
 }
 
 function readAddrGenMode(families: AttributeCursor): AddrGenMode | undefined {

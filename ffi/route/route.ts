@@ -1,8 +1,8 @@
 /**
  * Routes: RTM_NEWROUTE and its kin, as typed objects.
  *
- * The kernel's identity of a route is family, table, destination, tos and priority; for IPv6 a next
- * hop more. `routeKey` is that identity as text, `sameRoute` compares the rest as the kernel would
+ * The kernel's identity of a route is family, table, destination, tos and priority; for IPv6 the sources
+ * that it is for and a next hop more. `routeKey` is that identity as text, `sameRoute` compares the rest as the kernel would
  * read it back, so that desired and actual can be told apart. What the kernel fills in by itself is
  * filled in here too: IPv6 priority 0 means 1024, an IPv4 route to a device without gateway has
  * scope link, and an IPv6 blackhole stands on loopback, which is no next hop.
@@ -30,8 +30,10 @@ import {
 } from "./command.ts";
 import { familyNumber, ipOf } from "./values.ts";
 
-const RTA_DST = 1, RTA_OIF = 4, RTA_GATEWAY = 5, RTA_PRIORITY = 6, RTA_PREFSRC = 7;
-const RTA_METRICS = 8, RTA_MULTIPATH = 9, RTA_TABLE = 15, RTA_VIA = 18;
+const RTA_DST = 1, RTA_SRC = 2, RTA_OIF = 4, RTA_GATEWAY = 5, RTA_PRIORITY = 6, RTA_PREFSRC = 7;
+const RTA_METRICS = 8, RTA_MULTIPATH = 9, RTA_FLOW = 11, RTA_CACHEINFO = 12, RTA_TABLE = 15;
+const RTA_VIA = 18, RTA_NEWDST = 19, RTA_PREF = 20, RTA_ENCAP_TYPE = 21, RTA_ENCAP = 22;
+const RTA_TTL_PROPAGATE = 26, RTA_NH_ID = 30;
 const RTAX_MTU = 2;
 const RTNH_F_ONLINK = 4;
 /** Not part of a route as somebody wanted it: a clone made for one destination. */
@@ -77,6 +79,8 @@ export interface NextHop {
   readonly weight?: number;
   /** The gateway is on the link although no address of ours says so. */
   readonly onlink?: boolean;
+  /** As a route's. */
+  readonly astray?: string;
 }
 
 /** A route, as it is wanted or as the kernel shows it. */
@@ -99,6 +103,12 @@ export interface Route {
   readonly mtu?: number;
   /** None for blackhole and its like, several for equal-cost routing. */
   readonly hops?: readonly NextHop[];
+  /** IPv6: the sources whose packets alone take it. */
+  readonly from?: Prefix;
+  /** Number of the kernel's next hop object that it goes by; `hops` are what that leads to now. */
+  readonly nextHopId?: number;
+  /** What has a say in where packets go, that we never set and somebody else has, in words. */
+  readonly astray?: string;
 }
 
 /** EEXIST if a route of the same key is there. */
@@ -148,6 +158,7 @@ export function encodeRoute(message: MessageEncoder, route: Route): void {
     single?.onlink ? RTNH_F_ONLINK : 0,
   );
   putDestination(message, destination);
+  if (route.from) message.attrBytes(RTA_SRC, route.from.ip.bytes);
   if (single?.gateway) putGateway(message, family, single.gateway);
   if (route.source) message.attrBytes(RTA_PREFSRC, route.source.bytes);
   putPriorityAndTable(message, route);
@@ -174,11 +185,14 @@ export function encodeDeletion(message: MessageEncoder, route: Route): void {
     0,
   );
   putDestination(message, destination);
-  const single = hops.length === 1 ? hops[0] : undefined;
+  if (route.from) message.attrBytes(RTA_SRC, route.from.ip.bytes);
+  // A route that goes by an object has no hops of its own that it could be known by.
+  const single = hops.length === 1 && route.nextHopId === undefined ? hops[0] : undefined;
   if (single?.gateway) putGateway(message, destination.ip.family, single.gateway);
   if (route.source) message.attrBytes(RTA_PREFSRC, route.source.bytes);
   putPriorityAndTable(message, route);
   if (single?.oif !== undefined) message.attrU32(RTA_OIF, single.oif);
+  if (route.nextHopId !== undefined) message.attrU32(RTA_NH_ID, route.nextHopId);
 }
 
 /** rtmsg. A table that needs more than a byte stands in an attribute. */
@@ -192,7 +206,7 @@ function putHeader(
 ): void {
   const table = route.table ?? RT_TABLE_MAIN;
   message.putU8(familyNumber(route.destination.ip.family)).putU8(route.destination.length)
-    .putU8(0).putU8(route.tos ?? 0)
+    .putU8(route.from?.length ?? 0).putU8(route.tos ?? 0)
     .putU8(table < 256 ? table : 0).putU8(protocol).putU8(scope).putU8(type).putU32(flags);
 }
 
@@ -276,6 +290,7 @@ export function decodeRoute(message: MessageCursor): Route | undefined {
   let oif: number | undefined, gateway: Ip | undefined;
   let source: Ip | undefined, mtu: number | undefined;
   let hops: NextHop[] | undefined;
+  let from: Ip | undefined, nextHopId: number | undefined, astray: string | undefined;
   const attributes = message.attributesInto(cursor, RTMSG);
   while (attributes.next()) {
     switch (attributes.type) {
@@ -306,6 +321,14 @@ export function decodeRoute(message: MessageCursor): Route | undefined {
       case RTA_TABLE:
         table = attributes.u32();
         break;
+      case RTA_SRC:
+        from = ipOf(attributes.bytes());
+        break;
+      case RTA_NH_ID:
+        nextHopId = attributes.u32();
+        break;
+      default:
+        astray = withWord(astray, strayWord(attributes));
     }
   }
   const type = routeTypes[message.u8(7)] ?? "unspecified";
@@ -323,16 +346,59 @@ export function decodeRoute(message: MessageCursor): Route | undefined {
     tos: message.u8(3),
     ...(source && { source }),
     ...(mtu !== undefined && { mtu }),
+    ...(from && { from: { ip: from, length: message.u8(2) } }),
+    ...(nextHopId !== undefined && { nextHopId }),
+    ...(astray !== undefined && { astray }),
     hops: hops ?? noHops,
   };
 }
 
-function makeHop(gateway?: Ip, oif?: number, onlink?: boolean, weight?: number): NextHop {
+/** The word of ip(8) for what we never set; undefined for what is not set or has no say. */
+function strayWord(attribute: AttributeCursor): string | undefined {
+  switch (attribute.type) {
+    case RTA_ENCAP:
+    case RTA_ENCAP_TYPE:
+      return "encap";
+    case RTA_FLOW:
+      return "realm";
+    case RTA_NEWDST:
+      return "as";
+    case RTA_TTL_PROPAGATE:
+      return "ttl-propagate";
+    case RTA_PREF:
+      return attribute.u8() === 0 ? undefined : "pref"; // RFC 4191: 0 is medium
+    case RTA_CACHEINFO:
+      // rta_cacheinfo: two numbers of uses come first; 0: for ever.
+      return attribute.length >= 12 && attribute.peek().getInt32(8, true) !== 0
+        ? "expires"
+        : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** Both attributes of an encapsulation are one word. */
+function withWord(words: string | undefined, word: string | undefined): string | undefined {
+  return word === undefined || words?.split(" ").includes(word)
+    ? words
+    : words === undefined
+    ? word
+    : `${words} ${word}`;
+}
+
+function makeHop(
+  gateway?: Ip,
+  oif?: number,
+  onlink?: boolean,
+  weight?: number,
+  astray?: string,
+): NextHop {
   return {
     ...(gateway && { gateway }),
     ...(oif !== undefined && { oif }),
     ...(weight !== undefined && { weight }),
     ...(onlink && { onlink }),
+    ...(astray !== undefined && { astray }),
   };
 }
 
@@ -348,13 +414,15 @@ function readHops(attribute: AttributeCursor): NextHop[] {
   for (let at = 0; at + 8 <= view.byteLength;) {
     const length = view.getUint16(at, true);
     if (length < 8 || at + length > view.byteLength) break;
-    let gateway: Ip | undefined;
+    let gateway: Ip | undefined, astray: string | undefined;
     for (const inner = attribute.nested(at + 8, at + length); inner.next();) {
       if (inner.type === RTA_GATEWAY) gateway = ipOf(inner.bytes());
       else if (inner.type === RTA_VIA) gateway = ipOf(inner.bytes().subarray(2));
+      else astray = withWord(astray, strayWord(inner));
     }
     const onlink = (view.getUint8(at + 2) & RTNH_F_ONLINK) !== 0;
-    hops.push(makeHop(gateway, view.getUint32(at + 4, true), onlink, view.getUint8(at + 3) + 1));
+    const oif = view.getUint32(at + 4, true), weight = view.getUint8(at + 3) + 1;
+    hops.push(makeHop(gateway, oif, onlink, weight, astray));
     at += (length + 3) & ~3;
   }
   return hops;
@@ -392,9 +460,10 @@ function priorityOf(route: Route): number {
 /** What makes it this route and no other: `254 10.65.0.2/32 0 0` (table, destination, metric, tos). */
 export function routeKey(route: Route): string {
   const tos = route.destination.ip.family === 4 ? route.tos ?? 0 : 0;
+  const from = route.from ? ` from ${formatPrefix(route.from)}` : "";
   return `${route.table ?? RT_TABLE_MAIN} ${formatPrefix(route.destination)} ${
     priorityOf(route)
-  } ${tos}`;
+  } ${tos}${from}`;
 }
 
 /** Would the kernel show both alike, defaults filled in? The order of several hops does not matter. */
@@ -403,7 +472,7 @@ export function sameRoute(a: Route, b: Route): boolean {
     (a.protocol ?? RTPROT_BOOT) === (b.protocol ?? RTPROT_BOOT) &&
     (a.type ?? "unicast") === (b.type ?? "unicast") &&
     scopeOf(a) === scopeOf(b) &&
-    a.mtu === b.mtu &&
+    a.mtu === b.mtu && a.nextHopId === b.nextHopId && a.astray === b.astray &&
     sameOptionalIp(a.source, b.source) &&
     sameHops(a.hops ?? noHops, b.hops ?? noHops);
 }
@@ -420,7 +489,7 @@ function sameHops(a: readonly NextHop[], b: readonly NextHop[]): boolean {
 
 function sameHop(a: NextHop, b: NextHop): boolean {
   return a.oif === b.oif && !a.onlink === !b.onlink && (a.weight ?? 1) === (b.weight ?? 1) &&
-    sameOptionalIp(a.gateway, b.gateway);
+    a.astray === b.astray && sameOptionalIp(a.gateway, b.gateway);
 }
 
 function sameOptionalIp(a?: Ip, b?: Ip): boolean {
@@ -432,6 +501,7 @@ export function routeText(route: Route): string {
   const words = ["route"];
   if (route.type && route.type !== "unicast") words.push(route.type);
   words.push(formatPrefix(route.destination));
+  if (route.from) words.push(`from ${formatPrefix(route.from)}`);
   for (const hop of route.hops ?? noHops) {
     if ((route.hops?.length ?? 0) > 1) words.push("nexthop");
     if (hop.gateway) words.push(`via ${formatIp(hop.gateway)}`);

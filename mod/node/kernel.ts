@@ -442,7 +442,7 @@ export class Kernel implements NodeKernel {
 
   /** What is not as it is configured, and why. */
   get warnings(): readonly string[] {
-    return [...this.#devices.warnings, ...this.#common.problems];
+    return [...this.#devices.warnings, ...this.#common.problems, ...this.#routes.overtaken()];
   }
 
   /** Learned prefixes whose next hop no route leads to. */

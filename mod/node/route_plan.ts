@@ -47,11 +47,19 @@ export interface PlannedRoute {
   readonly type: "unicast" | "blackhole" | "unreachable" | "prohibit" | "throw";
   /** Empty for all but unicast. */
   readonly hops: readonly Hop[];
-  /** In the kernel with a source address or metrics, which we never set. */
-  readonly astray?: { readonly source?: Ip };
+  /** In the kernel with what we never set: a source address, metrics, an encapsulation … */
+  readonly astray?: {
+    readonly source?: Ip;
+    /** By a next hop object of this number. */
+    readonly nextHopId?: number;
+    /** In ip(8)'s words. */
+    readonly words?: string;
+  };
   /** In the kernel of another metric than ours, or for one TOS alone, though of our protocol. */
   readonly metric?: number;
   readonly tos?: number;
+  /** Likewise, for packets of these sources alone (IPv6). */
+  readonly from?: Prefix;
   /** What the kernel has of the prefix besides (`kernel/route_entries.ts`). */
   readonly beside?: readonly PlannedRoute[];
 }
@@ -205,12 +213,19 @@ export function sameRoute(a: PlannedRoute, b: PlannedRoute): boolean {
   if (a.protocol !== b.protocol || a.type !== b.type || !sameAstray(a.astray, b.astray)) {
     return false;
   }
-  if (a.metric !== b.metric || a.tos !== b.tos) return false;
+  if (!samePlace(a, b)) return false;
   return a.hops === b.hops || (a.hops.length === b.hops.length &&
     a.hops.every((hop) => b.hops.some((other) => sameHop(hop, other))));
 }
 
+/** Whether the kernel looks at both for the same packets, one after the other. */
+export function samePlace(a: PlannedRoute, b: PlannedRoute): boolean {
+  return a.metric === b.metric && a.tos === b.tos &&
+    (a.from && b.from ? formatPrefix(a.from) === formatPrefix(b.from) : a.from === b.from);
+}
+
 function sameAstray(a: PlannedRoute["astray"], b: PlannedRoute["astray"]): boolean {
   if (!a || !b) return a === b;
+  if (a.nextHopId !== b.nextHopId || a.words !== b.words) return false;
   return a.source && b.source ? sameIp(a.source, b.source) : a.source === b.source;
 }

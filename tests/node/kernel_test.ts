@@ -57,6 +57,11 @@ class Bench {
     this.kernel.resync();
   }
 
+  /** The same between two turns. */
+  async restart(): Promise<void> {
+    await (this.#turn = this.#turn.then(() => this.start()));
+  }
+
   #run(): Promise<void> {
     return this.#turn = this.#turn.then(async () => {
       if (this.#closed || this.#held || !this.#state) return;
@@ -234,6 +239,15 @@ Deno.test("the kernel holds what Felix would have put there", options, async () 
   });
 });
 
+/** A far block's way, as it is. */
+const FOUR = ["10.244.3.0/26", "via 10.244.3.1 dev vxlan.calico onlink proto 80"];
+const SIX = ["fd00::2:0/122", "via fd00::2:1 dev vxlan-v6.calico onlink proto 80"];
+
+const ENCAPS: Record<string, string> = {
+  "another's tunnel": "encap ip id 9 dst 192.0.2.99",
+  "another's IPv6 tunnel": "encap ip6 id 9 dst 2001:db8::99",
+};
+
 /** By hand: what somebody, or something, does to what is ours. */
 const DAMAGES: Record<string, string> = {
   "device deleted": "ip link del vxlan.calico",
@@ -269,6 +283,18 @@ const DAMAGES: Record<string, string> = {
     m(3, 4)
   } dev vxlan.calico dst 198.51.100.13 via lo`,
   "device with another TTL": "ip link set vxlan.calico type vxlan ttl 1",
+  ...Object.fromEntries(
+    ["gbp", "proxy", "remcsumtx", "df set", "ttl inherit", "maxaddress 1", "srcport 1 2"].map((
+      word,
+    ) => [
+      `an equal device with ${word} in its place`,
+      `ip link del vxlan.calico; ip link add vxlan.calico address ${m(1, 4)} mtu 1450 type vxlan ` +
+      `id 4096 local 192.0.2.11 dev eth0 dstport 4789 nolearning ${word}; ` +
+      "ip link set vxlan.calico up",
+    ]),
+  ),
+  "device that takes its VNI from packets": "ip link del vxlan.calico; ip link add vxlan.calico " +
+    `address ${m(1, 4)} type vxlan external dev eth0 dstport 4789 nolearning`,
   "device without ARP": "ip link set vxlan.calico arp off",
   "device in a bridge": "ip link add stray0 type bridge; ip link set vxlan.calico master stray0",
   "IPv4 forwarding off": "sysctl -qw net.ipv4.ip_forward=0",
@@ -278,6 +304,24 @@ const DAMAGES: Record<string, string> = {
     "proto 80 mtu lock 600",
   "route with a source": "ip route change 10.244.3.0/26 via 10.244.3.1 dev vxlan.calico onlink " +
     "proto 80 src 10.244.1.1",
+  ...Object.fromEntries(
+    Object.entries(ENCAPS).flatMap(([name, encap]) => [
+      [`route into ${name}`, `ip route replace ${FOUR[0]} ${encap} ${FOUR[1]}`],
+      [`IPv6 route into ${name}`, `ip -6 route replace ${SIX[0]} ${encap} ${SIX[1]}`],
+    ]),
+  ),
+  "IPv6 route into segments": `ip -6 route replace ${SIX[0]} encap seg6 mode encap segs ` +
+    `2001:db8::99 ${SIX[1]}`,
+  "IPv6 route with a preference": `ip -6 route replace ${SIX[0]} ${SIX[1]} pref high`,
+  "IPv6 route that ends": `ip -6 route replace ${SIX[0]} ${SIX[1]} expires 1000`,
+  "route with a realm": `ip route replace ${FOUR[0]} ${FOUR[1]} realm 5`,
+  "route by a next hop object": "ip nexthop add id 7 via 10.244.3.1 dev vxlan.calico onlink; " +
+    `ip route replace ${FOUR[0]} nhid 7 proto 80`,
+  "IPv6 route by a next hop object": "ip nexthop add id 8 via fd00::2:1 dev vxlan-v6.calico " +
+    `onlink; ip -6 route replace ${SIX[0]} nhid 8 proto 80`,
+  "unwanted route by a next hop object": "ip nexthop add id 9 via 192.0.2.9 dev eth0; " +
+    "ip route add 10.244.8.0/26 nhid 9 proto 80",
+  "IPv6 route of ours for some sources": `ip -6 route add ${SIX[0]} from fd00:7::/64 ${SIX[1]}`,
   "neighbours deleted": "ip neigh flush dev vxlan.calico nud permanent",
   "neighbour with another MAC": "ip neigh replace 10.244.3.1 lladdr 66:00:00:00:00:03 dev " +
     "vxlan.calico nud permanent",
@@ -342,6 +386,11 @@ const BESIDE: Record<string, string> = {
     "ip route add 10.9.9.0/24 tos 8 via 192.0.2.77 proto 81; " +
     "ip route add 10.9.9.0/24 via 192.0.2.77 proto 80; " +
     "ip route prepend 10.9.9.0/24 via 192.0.2.78 proto 81",
+  "the same way as ours into another tunnel, before it": `ip route prepend ${
+    FOUR[0]
+  } encap ip id 9 dst 192.0.2.99 ${FOUR[1]}`,
+  "a route of protocol 80 by a next hop object behind ours":
+    "ip nexthop replace id 9 via 192.0.2.9 dev eth0; ip route append 10.244.3.0/26 nhid 9 proto 80",
   "many at once": "ip route prepend 10.244.3.0/26 via 192.0.2.77 proto static; " +
     "ip route prepend 10.244.3.0/26 via 192.0.2.78 proto 80; " +
     "ip route append 10.244.3.0/26 via 192.0.2.79 proto 81; " +
@@ -426,6 +475,50 @@ Deno.test(
     });
   },
 );
+
+Deno.test("routes that others put before ours stay, and are told", options, async () => {
+  await onBench(async (bench) => {
+    const tells = async (want: RegExp | undefined, what: string) => {
+      const end = performance.now() + 10_000;
+      for (;;) {
+        const told = bench.kernel.warnings;
+        if (want ? told.length === 1 && want.test(told[0]) : told.length === 0) return;
+        if (performance.now() > end) assert.fail(`${what}: ${told.join("; ")}`);
+        await pause(10);
+      }
+    };
+    await bench.become(world(usual));
+    const whole = await bench.holds();
+    for (
+      const [what, why] of [
+        [
+          "-6 route add blackhole fd00::2:0/122 metric 5",
+          /:0\/122: .* by its metric 5; remove it, or/,
+        ],
+        [
+          "-6 route add fd00::2:0/122 from fd00:7::/64 dev eth0",
+          / for packets from fd00:7::\/64; /,
+        ],
+        ["-4 route add 10.244.3.0/26 tos 0x10 via 192.0.2.77", / for packets of TOS 16; remove it/],
+      ] as const
+    ) {
+      await bench.atOnce(`ip ${what}`);
+      await tells(why, what);
+      await bench.restart();
+      await bench.become(world(usual));
+      await tells(why, `a fresh process: ${what}`);
+      assert.equal((await bench.holds()).length, whole.length + 1, what);
+      await bench.atOnce(`ip ${what.replace("add", "del")}`);
+      await tells(undefined, what);
+    }
+    // Behind ours, or where none of ours stands, they are nobody's business.
+    await bench.atOnce("ip -6 route add blackhole fd00::2:0/122 metric 2000");
+    await bench.atOnce("ip -6 route add blackhole fd00:9::/64 metric 5");
+    await bench.restart();
+    await bench.become(world(usual));
+    await tells(undefined, "behind");
+  });
+});
 
 const mode = fc.constantFrom("Never" as const, "Always" as const, "CrossSubnet" as const);
 const anyWishes: fc.Arbitrary<Wishes> = fc.record({

@@ -16,6 +16,7 @@ import {
   type PlannedRoute,
   PROTOCOL_BGP,
   PROTOCOL_OWN,
+  samePlace,
   sameRoute,
 } from "../route_plan.ts";
 
@@ -37,11 +38,9 @@ export function hasOurProtocol({ protocol }: PlannedRoute): boolean {
 }
 
 /** The kernel looks at it where it would look at ours. */
-export function inOurPlace({ metric, tos }: PlannedRoute): boolean {
-  return metric === undefined && tos === undefined;
+export function inOurPlace({ metric, tos, from }: PlannedRoute): boolean {
+  return metric === undefined && tos === undefined && from === undefined;
 }
-
-const samePlace = (a: PlannedRoute, b: PlannedRoute) => a.metric === b.metric && a.tos === b.tos;
 
 /** A notification: an entry has come, and where in its place it stands. */
 export function withEntry(
@@ -142,7 +141,8 @@ const others = (entries: readonly PlannedRoute[]) => entries.filter((e) => !hasO
 function canBeNamed(entry: PlannedRoute, beside: PlannedRoute): boolean {
   return !samePlace(entry, beside) || entry.protocol !== beside.protocol ||
     (entry.type !== beside.type && entry.prefix.ip.family === 4) ||
-    (entry.hops.length === 1 && !sameWays(entry, beside)) || entry.astray?.source !== undefined;
+    (entry.hops.length === 1 && !sameWays(entry, beside)) || entry.astray?.source !== undefined ||
+    entry.astray?.nextHopId !== beside.astray?.nextHopId;
 }
 
 function sameWays(a: PlannedRoute, b: PlannedRoute): boolean {

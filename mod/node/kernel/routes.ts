@@ -14,7 +14,7 @@ import { type Route, RT_TABLE_MAIN, RTPROT_KERNEL } from "../../../ffi/route/rou
 import { formatPrefix, type Ip } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
 import type { KernelPath } from "../next_hops.ts";
-import { fromRoute, toPath, toRoute } from "../route_forms.ts";
+import { fromRoute, goesBefore, type Overtaking, toPath, toRoute } from "../route_forms.ts";
 import { type PlannedRoute, PROTOCOL_BGP, PROTOCOL_OWN, sameRoute } from "../route_plan.ts";
 import { isGone } from "./gone.ts";
 import { Later } from "../later.ts";
@@ -35,13 +35,26 @@ import {
  */
 const GRACE = 10_000;
 
+/** What others have in the table, as far as it matters to ours. */
+interface OthersRoutes {
+  readonly paths: readonly KernelPath[];
+  readonly overtaking: readonly Overtaking[];
+}
+
+function othersRoutes(table: readonly Route[]): OthersRoutes {
+  return {
+    paths: table.map(toPath).filter((path) => path !== undefined),
+    overtaking: table.map(goesBefore).filter((route) => route !== undefined),
+  };
+}
+
 type Put = [key: string, desired: PlannedRoute, actual: PlannedRoute | undefined];
 
 export class RoutePart {
   readonly reconciler: Reconciler<PlannedRoute>;
   readonly #links: LinkTable;
   readonly #later: Later;
-  #paths: KernelPath[] | undefined;
+  #others: OthersRoutes | undefined;
   #awaited: ReadonlySet<string> = new Set();
   /** When a route was first seen whose tunnel is awaited. */
   readonly #awaitedSince = new Map<string, number>();
@@ -99,30 +112,40 @@ export class RoutePart {
 
   /** Others' ways to next hops, as the table has them. */
   paths(): readonly KernelPath[] {
-    return this.#paths ??= this.#links.socket.routes({ table: RT_TABLE_MAIN }).map(toPath)
-      .filter((path) => path !== undefined);
+    return this.#othersRoutes().paths;
+  }
+
+  /** Routes of ours that others' go before, each with what to do. */
+  overtaken(): string[] {
+    return this.#othersRoutes().overtaking.map(({ prefix, text }) => ({
+      key: formatPrefix(prefix),
+      text,
+    })).filter(({ key }) => this.reconciler.holds(key)).map(({ key, text }) =>
+      `route ${key}: ${text}`
+    );
+  }
+
+  #othersRoutes(): OthersRoutes {
+    return this.#others ??= othersRoutes(this.#links.socket.routes({ table: RT_TABLE_MAIN }));
   }
 
   /** Somebody else's routes have changed. */
   pathsChanged(): void {
-    this.#paths = undefined;
+    this.#others = undefined;
   }
 
   #read(): Map<string, PlannedRoute> {
     const routes = new Map<string, PlannedRoute>();
-    const paths: KernelPath[] = [];
-    for (const route of this.#links.socket.routes({ table: RT_TABLE_MAIN })) {
+    const table = this.#links.socket.routes({ table: RT_TABLE_MAIN });
+    for (const route of table) {
       const planned = fromRoute(route);
       if (planned) {
         const key = formatPrefix(route.destination);
         const before = routes.get(key);
         routes.set(key, before ? asSeen([...entriesOf(before), planned])! : planned);
       }
-      const path = toPath(route);
-      if (path) paths.push(path);
     }
-    this.pathsChanged();
-    this.#paths = paths;
+    this.#others = othersRoutes(table);
     return routes;
   }
 
