@@ -118,6 +118,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...state.doubts.values(),
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
       ...felix().problems,
+      ...felix().unfollowed,
       ...kernel.warnings,
       ...paths.warnings(),
       ...tables.notes(),

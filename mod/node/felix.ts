@@ -1,18 +1,35 @@
 /**
  * Felix's parameters as this agent uses them: environment (FELIX_…) over FelixConfiguration
  * `node.<name>` over `default` over the built-in default, as in Felix. A value that cannot be
- * understood is passed over and named in `problems`; the next one in line holds.
+ * understood is passed over and named in `problems`; the next one in line holds. What is set and has no
+ * effect here is named in `unfollowed` (`felix_unfollowed.ts`).
  */
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
-import type { PolicyParameters } from "../../policy/parameters.ts";
-import type { Family } from "../net/mod.ts";
+import { defaultParameters, type PolicyParameters } from "../../policy/parameters.ts";
+import { type Family, formatPrefix, hostPrefix, parseIp, parsePrefix } from "../net/mod.ts";
 import { parseBoolean } from "./config.ts";
+import { unfollowed } from "./felix_unfollowed.ts";
 import { LEAST_MTU } from "./vxlan.ts";
 
-export interface FelixParameters {
-  readonly interfacePrefixes: readonly string[];
+/** What of it policy is made with as it stands. */
+type OfPolicy = Pick<
+  PolicyParameters,
+  | "interfacePrefixes"
+  | "endpointToHostAction"
+  | "denyAction"
+  | "dropInvalid"
+  | "allowVxlanFromWorkloads"
+  | "allowIpipFromWorkloads"
+  | "externalNodes"
+  | "natOutgoingExclusions"
+  | "natPorts"
+  | "natOutgoingInterface"
+  | "logPrefix"
+  | "ipip"
+>;
+
+export interface FelixParameters extends OfPolicy {
   readonly mtuInterfacePattern: RegExp;
-  readonly endpointToHostAction: "accept" | "drop" | "return";
   /** Seconds between two full looks at the kernel; 0: never. */
   readonly routeRefreshInterval: number;
   /** Seconds; 0: never. */
@@ -36,20 +53,22 @@ export interface FelixParameters {
   readonly healthEnabled: boolean;
   readonly metricsEnabled: boolean;
   readonly problems: readonly string[];
+  /** Sources of settings and what each has set that is not followed, in words. */
+  readonly unfollowed: readonly string[];
 }
 
 /** What of it policy is made with: the node's engine, and whoever explains what that does. */
 export function policyParameters(
   felix: FelixParameters,
 ): Partial<Omit<PolicyParameters, "nodeName">> {
-  const { interfacePrefixes, endpointToHostAction, vxlanPort, vxlanEnabled } = felix;
-  const { floatingIps, sourceSpoofing } = felix;
+  const { interfacePrefixes, endpointToHostAction, vxlanPort, vxlanEnabled, ipip } = felix;
+  const { denyAction, dropInvalid, allowVxlanFromWorkloads, allowIpipFromWorkloads } = felix;
+  const { externalNodes, natOutgoingExclusions, natPorts, natOutgoingInterface } = felix;
+  const { floatingIps, sourceSpoofing, logPrefix } = felix;
   return {
-    interfacePrefixes,
-    endpointToHostAction,
-    floatingIps,
-    sourceSpoofing,
-    vxlanPort,
+    ...{ interfacePrefixes, endpointToHostAction, denyAction, dropInvalid, logPrefix },
+    ...{ allowVxlanFromWorkloads, allowIpipFromWorkloads, externalNodes, vxlanPort, ipip },
+    ...{ natOutgoingExclusions, natPorts, natOutgoingInterface, floatingIps, sourceSpoofing },
     vxlan: vxlanEnabled === undefined ? undefined : { 4: vxlanEnabled },
   };
 }
@@ -62,6 +81,17 @@ export const POLICY_VARIABLES = [
   "workloadsourcespoofing",
   "vxlanport",
   "vxlanenabled",
+  "ipinipenabled",
+  "nftablesfilterdenyaction",
+  "iptablesfilterdenyaction",
+  "disableconntrackinvalidcheck",
+  "allowvxlanpacketsfromworkloads",
+  "allowipippacketsfromworkloads",
+  "externalnodescidrlist",
+  "natoutgoingexclusions",
+  "natportrange",
+  "iptablesnatoutgoinginterfacefilter",
+  "logprefix",
 ] as const;
 
 const MTU_PATTERN = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)";
@@ -95,6 +125,7 @@ export function felixParameters(
   configurations: ReadonlyMap<string, FelixConfiguration>,
 ): FelixParameters {
   const problems: string[] = [];
+  const asked = { variables: new Set<string>(), fields: new Set<string>() };
   const specs = [`node.${nodeName}`, "default"]
     .map((name) => configurations.get(name)?.spec as Record<string, unknown> | undefined);
 
@@ -104,6 +135,8 @@ export function felixParameters(
     read: (text: string) => T | undefined,
     fallback: T,
   ): T {
+    asked.variables.add(names.env.toLowerCase());
+    asked.fields.add(names.field);
     const line: [string, unknown][] = [
       [`FELIX_${names.env.toUpperCase()}`, environment.get(names.env.toLowerCase())],
       ...specs.map((spec): [string, unknown] => [`spec.${names.field}`, spec?.[names.field]]),
@@ -145,7 +178,77 @@ export function felixParameters(
     );
   };
 
-  return {
+  /** Of nftables', and where nobody has set that of iptables', which says what was wanted. */
+  const denyAction = ["nftables", "iptables"].reduceRight<"drop" | "reject">(
+    (otherwise, tables) => {
+      const env = `${tables}FilterDenyAction`;
+      return value(
+        { env, field: env, want: "Drop or Reject" },
+        (t) => oneOf(t, { drop: "drop", reject: "reject" }),
+        otherwise,
+      );
+    },
+    "drop",
+  );
+
+  const parameters: Omit<FelixParameters, "unfollowed"> = {
+    denyAction,
+    dropInvalid: !boolean("DisableConntrackInvalidCheck", "disableConntrackInvalidCheck", false),
+    allowVxlanFromWorkloads: boolean(
+      "AllowVXLANPacketsFromWorkloads",
+      "allowVXLANPacketsFromWorkloads",
+      false,
+    ),
+    allowIpipFromWorkloads: boolean(
+      "AllowIPIPPacketsFromWorkloads",
+      "allowIPIPPacketsFromWorkloads",
+      false,
+    ),
+    externalNodes: value(
+      { env: "ExternalNodesCIDRList", field: "externalNodesList", want: "addresses or networks" },
+      networks,
+      [],
+    ),
+    natOutgoingExclusions: value(
+      {
+        env: "NATOutgoingExclusions",
+        field: "natOutgoingExclusions",
+        want: "IPPoolsOnly or IPPoolsAndHostIPs",
+      },
+      (t) =>
+        oneOf(t, { ippoolsonly: "IPPoolsOnly", ippoolsandhostips: "IPPoolsAndHostIPs" } as const),
+      "IPPoolsOnly",
+    ),
+    natPorts: value<PolicyParameters["natPorts"]>(
+      { env: "NATPortRange", field: "natPortRange", want: "a range of ports such as 32768:65535" },
+      portRange,
+      undefined,
+    ),
+    natOutgoingInterface: value<string | undefined>(
+      {
+        env: "IptablesNATOutgoingInterfaceFilter",
+        field: "iptablesNATOutgoingInterfaceFilter",
+        want: "an interface's name, or the beginning of one and +",
+      },
+      // iptables' wildcard, as nftables has it.
+      (t) => /^[A-Za-z0-9:._-]{1,15}\+?$/.test(t) ? t.replace(/\+$/, "*") : undefined,
+      undefined,
+    ),
+    logPrefix: value(
+      {
+        env: "LogPrefix",
+        field: "logPrefix",
+        want:
+          "a text of at most 100 characters without % (what Felix puts in its place is not known)",
+      },
+      (t) => t.length <= 100 && /^[ -~]+$/.test(t) && !t.includes("%") ? `${t}: ` : undefined,
+      defaultParameters.logPrefix,
+    ),
+    ipip: value<boolean | undefined>(
+      { env: "IpInIpEnabled", field: "ipipEnabled" },
+      (t) => parseBoolean("IpInIpEnabled", t),
+      undefined,
+    ),
     interfacePrefixes: value(
       { env: "InterfacePrefix", field: "interfacePrefix" },
       (t) => /^[A-Za-z0-9_.-]{1,11}(,[A-Za-z0-9_.-]{1,11})*$/.test(t) ? t.split(",") : undefined,
@@ -196,4 +299,25 @@ export function felixParameters(
     metricsEnabled: boolean("PrometheusMetricsEnabled", "prometheusMetricsEnabled", false),
     problems,
   };
+  return {
+    ...parameters,
+    unfollowed: unfollowed({ nodeName, environment, configurations, asked }),
+  };
+}
+
+/** A comma list; an address is a network of its own. */
+function networks(text: string): string[] | undefined {
+  const found = text.split(",").map((part) => part.trim()).filter(Boolean).map((part) => {
+    const ip = parseIp(part);
+    return ip ? hostPrefix(ip) : parsePrefix(part);
+  });
+  return found.every((prefix) => prefix !== undefined) ? found.map(formatPrefix) : undefined;
+}
+
+/** `first:last`, or one. */
+function portRange(text: string): PolicyParameters["natPorts"] {
+  const [first, last = first] = text.split(":").map((t) => /^\d{1,5}$/.test(t) ? Number(t) : NaN);
+  return text.split(":").length <= 2 && first >= 1 && first <= last && last <= 65535
+    ? [first, last]
+    : undefined;
 }

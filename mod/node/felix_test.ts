@@ -72,7 +72,8 @@ Deno.test("what VXLAN cannot work with is passed over, each with what would do",
 Deno.test("the variables that are told are those by which policy differs, and no others", () => {
   const policy = (environment: Record<string, string>) =>
     policyParameters(felixParameters("a", new Map(Object.entries(environment)), new Map()));
-  const values = ["drop", "7", "true", "Enabled", "any", "tap"];
+  const values = ["drop", "7", "true", "Enabled", "any", "tap", "reject", "IPPoolsAndHostIPs"];
+  values.push("198.51.100.0/24");
   const differing = new Set<string>();
   const read = new Set<string>();
   const names = new class extends Map<string, string> {
@@ -90,6 +91,90 @@ Deno.test("the variables that are told are those by which policy differs, and no
   }
   assert.ok(read.size > 15);
   assert.deepEqual([...differing].sort(), [...POLICY_VARIABLES].sort());
+});
+
+Deno.test("policy has what is set of it, from variables and configurations alike", () => {
+  const settings: [variable: string, field: string, value: unknown, want: object][] = [
+    ["NftablesFilterDenyAction", "nftablesFilterDenyAction", "Reject", { denyAction: "reject" }],
+    ["IptablesFilterDenyAction", "iptablesFilterDenyAction", "Reject", { denyAction: "reject" }],
+    ["DisableConntrackInvalidCheck", "disableConntrackInvalidCheck", true, { dropInvalid: false }],
+    ["AllowVXLANPacketsFromWorkloads", "allowVXLANPacketsFromWorkloads", true, {
+      allowVxlanFromWorkloads: true,
+    }],
+    ["AllowIPIPPacketsFromWorkloads", "allowIPIPPacketsFromWorkloads", true, {
+      allowIpipFromWorkloads: true,
+    }],
+    ["ExternalNodesCIDRList", "externalNodesList", ["10.10.1.1", "198.51.100.7/24"], {
+      externalNodes: ["10.10.1.1/32", "198.51.100.0/24"],
+    }],
+    ["NATOutgoingExclusions", "natOutgoingExclusions", "IPPoolsAndHostIPs", {
+      natOutgoingExclusions: "IPPoolsAndHostIPs",
+    }],
+    ["NATPortRange", "natPortRange", "32768:65535", { natPorts: [32768, 65535] }],
+    ["NATPortRange", "natPortRange", 4000, { natPorts: [4000, 4000] }],
+    ["IptablesNATOutgoingInterfaceFilter", "iptablesNATOutgoingInterfaceFilter", "eth+", {
+      natOutgoingInterface: "eth*",
+    }],
+    ["LogPrefix", "logPrefix", "denied", { logPrefix: "denied: " }],
+    ["IpInIpEnabled", "ipipEnabled", true, { ipip: true }],
+  ];
+  const none = policyParameters(felixParameters("a", new Map(), new Map()));
+  for (const [variable, field, value, want] of settings) {
+    const environment = new Map([[variable.toLowerCase(), String(value)]]);
+    const configurations = new Map([["default", configuration({ [field]: value })]]);
+    for (
+      const felix of [
+        felixParameters("a", environment, new Map()),
+        felixParameters("a", new Map(), configurations),
+      ]
+    ) {
+      assert.deepEqual(policyParameters(felix), { ...none, ...want }, field);
+      assert.deepEqual([felix.problems, felix.unfollowed], [[], []], field);
+    }
+  }
+  // Ours are nftables' rules.
+  const both = { nftablesFilterDenyAction: "Drop", iptablesFilterDenyAction: "Reject" };
+  const felix = felixParameters("a", new Map(), new Map([["default", configuration(both)]]));
+  assert.equal(felix.denyAction, "drop");
+  const bad = { natPortRange: "9:8", externalNodesList: ["here"], logPrefix: "%k" };
+  const { problems } = felixParameters("a", new Map(), new Map([["default", configuration(bad)]]));
+  assert.deepEqual(problems.length, 3, problems.join());
+});
+
+Deno.test("what is set and not followed is named, each source in one sentence", () => {
+  const told = (spec: object, environment: Record<string, string> = {}, name = "default") =>
+    felixParameters(
+      "a",
+      new Map(Object.entries(environment)),
+      new Map([[name, configuration(spec)]]),
+    ).unfollowed;
+  assert.deepEqual(told({ natOutgoingAddress: "192.0.2.1", chainInsertMode: "Append" }), [
+    "FelixConfiguration default: chainInsertMode, natOutgoingAddress are set and not followed: " +
+    "they have no effect here",
+  ]);
+  assert.deepEqual(told({ wireguardEnabled: true, wireguardMTU: 1300 }, {}, "node.a"), [
+    "FelixConfiguration node.a: wireguardEnabled is set and not followed: it has no effect here",
+  ]);
+  assert.deepEqual(told({ wireguardEnabled: true }, {}, "node.b"), []);
+  assert.deepEqual(told({}, { natoutgoingaddress: "192.0.2.1", misspelt: "1" }), [
+    "FELIX_MISSPELT, FELIX_NATOUTGOINGADDRESS are set and not followed: they have no effect here",
+  ]);
+  assert.deepEqual(told({ nodeSelector: "all()", vxlanMTU: 1300 }, {}, "some"), [
+    "FelixConfiguration some: nodeSelector is set and not followed: it has no effect here",
+  ]);
+  // Felix's own defaults, what Calico's manifests set and what its node writes by itself.
+  const usual = {
+    ...{ logSeverityScreen: "Info", reportingInterval: "0s", floatingIPs: "Disabled" },
+    ...{ bpfConnectTimeLoadBalancing: "TCP", bpfHostNetworkedNATWithoutCTLB: "Enabled" },
+    ...{ bpfLogLevel: "", nftablesMode: "Auto", iptablesRefreshInterval: "3m", bpfEnabled: false },
+    ...{ healthPort: 9099, vxlanEnabled: true, iptablesMarkMask: 0xffff0000, routeTableRanges: [] },
+  };
+  const manifest = {
+    ...{ wireguardmtu: "0", typhak8sservicename: "none", logseverityscreen: "info" },
+    ...{ healthenabled: "true", datastoretype: "kubernetes", ipinipmtu: "0", ipv6support: "false" },
+    ...{ interfacerefreshinterval: "90", etcdendpoints: "http://127.0.0.1:2379" },
+  };
+  assert.deepEqual(told(usual, manifest), []);
 });
 
 Deno.test("durations are Go's", () => {

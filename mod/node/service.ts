@@ -153,13 +153,12 @@ type FelixConfigurations = ReadonlyMap<string, FelixConfiguration>;
 
 /** Parameters that parts are made with; when they change, the service starts anew (Felix does too). */
 function structural(felix: FelixParameters): string {
-  const { interfacePrefixes, mtuInterfacePattern, endpointToHostAction } = felix;
-  const { vxlanEnabled, vxlanPort, vxlanVni, vxlanMtu, ipipMtu } = felix;
-  const { healthEnabled, metricsEnabled, ipv6, floatingIps, sourceSpoofing } = felix;
+  const { mtuInterfacePattern, vxlanVni, vxlanMtu, ipipMtu } = felix;
+  const { healthEnabled, metricsEnabled, ipv6 } = felix;
   return JSON.stringify([
-    ...[interfacePrefixes, mtuInterfacePattern.source, endpointToHostAction],
-    ...[vxlanEnabled ?? "", vxlanPort, vxlanVni, vxlanMtu, ipipMtu],
-    ...[healthEnabled, metricsEnabled, ipv6, floatingIps, sourceSpoofing],
+    policyParameters(felix),
+    ...[mtuInterfacePattern.source, vxlanVni, vxlanMtu, ipipMtu],
+    ...[healthEnabled, metricsEnabled, ipv6],
   ]);
 }
 
@@ -188,6 +187,7 @@ export class NodeService {
   #addressRetry = new Later(() => {});
   /** What the file holds that tells CNI plugins the MTU. */
   #mtu = "";
+  readonly #toldSettings = new Set<string>();
   /** What start waits for, in words. */
   #waiting = "the service is starting";
 
@@ -211,6 +211,15 @@ export class NodeService {
   #felix(): FelixParameters {
     const { config } = this;
     return felixParameters(config.nodeName, config.felix, this.#state.felixConfigurations);
+  }
+
+  /** Settings that have no effect, each once: `node status` tells of them all the time. */
+  #tellSettings(): void {
+    const { problems, unfollowed } = this.#felix();
+    for (const text of [...problems, ...unfollowed]) {
+      if (!this.#toldSettings.has(text)) this.log.warn(text);
+      this.#toldSettings.add(text);
+    }
   }
 
   /** `ended` resolves when the service is told to stop: a start that still waits gives up then. */
@@ -315,6 +324,7 @@ export class NodeService {
         this.#metrics.add("felix_int_dataplane_apply_time_seconds_count");
         if (report.errors.length > 0) this.#metrics.add("felix_int_dataplane_failures");
         this.#writeMtu();
+        if (report.topics.has("felix")) this.#tellSettings();
         const differs = () => structural(this.#felix()) !== structural(felix);
         if (report.topics.has("felix") && differs()) {
           log.info("settings have changed that want a new start");

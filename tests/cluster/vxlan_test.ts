@@ -213,6 +213,32 @@ Deno.test("VXLAN", options, async (t) => {
       assert.equal(reached, 0);
       send(ns2);
       await until("those of a node get in", 5000, () => reached === 5);
+      const set = async (spec: object) => {
+        const patch = ["-p", JSON.stringify({ spec })];
+        const said = await lab.tortie(["patch", "felixconfiguration", "default", ...patch]);
+        assert.equal(said.exit, 0, said.stderr);
+      };
+      const warnings = async () => (await askNode<NodeStatus>(node1, "node.status")).warnings;
+      const words = /^FelixConfiguration default: natOutgoingAddress is set and not followed/;
+      // By its own say, a stranger is none; and what has no effect is told.
+      await set({ externalNodesList: ["10.10.1.1/32"], natOutgoingAddress: "192.0.2.1" });
+      await until("those of an external node get in", 10_000, () => {
+        send(router);
+        return reached > 5;
+      });
+      await waitReady(record, { mesh: true });
+      assert.equal((await warnings()).filter((w) => words.test(w)).length, 1);
+      const log = await Deno.readTextFile(`${node1.directory}/node.log`);
+      assert.match(log, /natOutgoingAddress is set and not followed: it has no effect here/);
+      await set({ externalNodesList: null, natOutgoingAddress: null });
+      await until("those of a stranger do not", 10_000, async () => {
+        const before = reached;
+        const already = await dropped().catch(() => Infinity);
+        send(router);
+        return await dropped().catch(() => -1) >= already + 5 && reached === before;
+      });
+      await waitReady(record, { mesh: true });
+      assert.ok(!(await warnings()).some((w) => words.test(w)));
       ear.close();
     });
 
