@@ -48,7 +48,10 @@ export const IPAM_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] => [
     ],
     examples: [
       ["One address", "ipam release --ip 10.0.0.1"],
-      ["What is leaked", "ipam release --from-report report.json"],
+      ["Hold all of the cluster still for a report and its use", "datastore migrate lock"],
+      ["See what is leaked", "ipam check -o report.json"],
+      ["Release that", "ipam release --from-report report.json"],
+      ["Let the cluster go on", "datastore migrate unlock"],
     ],
     load: () => import("./ipam_release.ts"),
   },

@@ -155,8 +155,11 @@ async function releaseReported(
   }
   if (!cluster.locked) {
     if (!force) {
+      const migrate = `${call.program} datastore migrate`;
       throw failure(
-        "data store is not locked. Either lock the data store, or re-run with --force",
+        "data store is not locked. Either lock the data store, or re-run with --force. " +
+          `\`${migrate} lock\` locks it; then make the report anew, since one from before the lock ` +
+          `is stale, and when all is released, \`${migrate} unlock\``,
       );
     }
     say("WARNING: Data store is not locked. Ignoring due to --force option");

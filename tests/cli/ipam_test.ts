@@ -162,6 +162,24 @@ test("ipam release --ip: --force, and calicoctl's own name", async (cluster) => 
   assert.match(err, /^warning: IP address .* is in use by/);
 });
 
+test("README's own commands find a leak and release it, in their order", async (cluster) => {
+  const { ipam, addresses: [a, b] } = await furnish(cluster);
+  await leak(cluster, "a");
+  const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+  const row = readme.split("\n").find((line) => line.includes("leaks released from a report"))!;
+  const commands = [...row.matchAll(/`tortie ([^`]+)`/g)].map(([, command]) => command);
+  assert.ok(commands.includes("ipam release --from-report report.json"));
+  for (const command of commands) {
+    const words = command.replace("report.json", `${cluster.folder}/report.json`)
+      .replace("POOL", "p").replace("ipam configure", "ipam configure --strictaffinity=false");
+    const { exit, err } = await cluster.run(words);
+    // A check that finds something says so by its exit code too.
+    assert.deepEqual([command, exit, err], [command, command.startsWith("ipam check") ? 1 : 0, ""]);
+  }
+  assert.equal(await ipam.assignment(a), undefined);
+  assert.notEqual(await ipam.assignment(b), undefined);
+});
+
 test("ipam release --from-report: only leaks, under calicoctl's conditions", async (cluster) => {
   const { ipam, addresses: [a, b] } = await furnish(cluster);
   await leak(cluster, "a");
@@ -173,7 +191,7 @@ test("ipam release --from-report: only leaks, under calicoctl's conditions", asy
   assert.equal(unlocked.exit, 1);
   assert.match(
     unlocked.err,
-    /data store is not locked\. Either lock the data store, or re-run with/,
+    /data store is not locked\. Either lock the data store, or re-run with --force\. `tortie datastore migrate lock` locks it; .* `tortie datastore migrate unlock`/,
   );
   await lock(cluster, true);
   const stale = await release();
