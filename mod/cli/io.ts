@@ -55,7 +55,7 @@ export function processIo(): Io {
         // `tortie get … | head`: the reader has seen enough. Who asked for the signal has to clean up.
         if (error instanceof Deno.errors.BrokenPipe) {
           if (!stopping) Deno.exit(EXIT.ok);
-          return stopping.abort();
+          return stopping.abort(ending("nobody reads the output any more"));
         }
         if (!(error instanceof Deno.errors.WouldBlock)) {
           throw failure(`${name} cannot be written: ${(error as Error).message}`);
@@ -98,6 +98,9 @@ export async function readAll(
   return text + decoder.decode();
 }
 
+/** Why a command is to end, as its signal's reason. */
+const ending = (why: string) => new DOMException(why, "AbortError");
+
 /** Of the command that asked to be told when it is to end. */
 let stopping: AbortController | undefined;
 
@@ -105,7 +108,7 @@ function processSignal(): AbortSignal {
   if (stopping) return stopping.signal;
   const controller = stopping = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(name, () => controller.abort());
+    Deno.addSignalListener(name, () => controller.abort(ending("stopped by a signal")));
   }
   return controller.signal;
 }

@@ -53,6 +53,14 @@ export interface BirdOptions {
   readonly holdTime?: number;
 }
 
+/** Throws where no BIRD can be at that path. */
+export function checkProgram(program: string): void {
+  if (!program.startsWith("/")) {
+    throw new LabError(`"${program}" is not the path of a program; give BIRD's, as /usr/sbin/bird`);
+  }
+  if (!isFile(program)) throw new LabError(`there is no program at ${program}; install BIRD 2`);
+}
+
 /** Makes the member: its namespace, its blocks, its Node object and its configuration. Not its process. */
 export async function addBirdMember(lab: Lab, options: BirdOptions): Promise<BirdMember> {
   const { record: { layout } } = lab;
@@ -65,10 +73,7 @@ export async function addBirdMember(lab: Lab, options: BirdOptions): Promise<Bir
       `the member name "${name}" is not allowed: want at most 15 lower-case letters and digits`,
     );
   }
-  if (!program.startsWith("/")) {
-    throw new LabError(`"${program}" is not the path of a program; give BIRD's, as /usr/sbin/bird`);
-  }
-  if (!isFile(program)) throw new LabError(`there is no program at ${program}; install BIRD 2`);
+  checkProgram(program);
   const taken = layout.nodes.find((n) => n.addresses.some((a) => addresses.includes(a)));
   if (taken) throw new LabError(`${taken.name} has the address ${addresses[0]}; name another host`);
   if (listNetns().includes(namespace)) {

@@ -120,13 +120,20 @@ export const LAB_COMMANDS: readonly CommandSpec[] = [
   },
   {
     name: "lab demo",
-    summary: "show the whole of it: three nodes, pods, addresses, policy, restarts",
+    summary:
+      "show the whole of it, IPv4 and IPv6: three nodes on two subnets, pods, BGP with BIRD " +
+      "as a member, addresses, policy, VXLAN between subnets, restarts",
     options: [
       {
         flags: "--megabytes <n>",
         description: "size of the transfer over restarts (default: 200)",
       },
-      { flags: "--bird <path>", description: "BIRD 2's executable, for a member that is not ours" },
+      {
+        flags: "--bird <path>",
+        description:
+          "BIRD 2's executable, as /usr/sbin/bird, for the chapter with a member of the " +
+          "mesh that is not ours (left out without it)",
+      },
       { flags: "--keep", description: "leave the lab up at the end" },
     ],
     load: action("demo"),

@@ -6,6 +6,7 @@
 import { openNftClient } from "../../ffi/nft/socket.ts";
 import { listNetns } from "../../ffi/netns.ts";
 import { EXIT, type Io } from "../cli/io.ts";
+import { checkProgram } from "./bird.ts";
 import { labDown, labUp, waitReady } from "./cluster.ts";
 import { CHAPTERS } from "./demo_chapters.ts";
 import { Lab } from "./lab.ts";
@@ -89,12 +90,14 @@ export function labsLeft(root = LAB_ROOT, runs = isDemo): string[] {
 
 export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   const name = `demo${Deno.pid}`;
+  if (options.bird !== undefined) checkProgram(options.bird);
   // Listened to from the start: whoever stops the demo wants nothing of it left.
   const { signal } = io;
   let hungUp = false;
   Deno.addSignalListener("SIGHUP", () => hungUp = true);
   const goOn = () => {
-    if (signal.aborted || hungUp) throw new LabError("stopped by a signal");
+    if (hungUp) throw new LabError("stopped by a signal");
+    if (signal.aborted) throw new LabError((signal.reason as Error).message);
   };
   const before = traces(name);
   const began = performance.now();

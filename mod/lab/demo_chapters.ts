@@ -315,8 +315,10 @@ const pools: Chapter = async (n) => {
   );
   const listed = await n.lab.tortie(["get", "ippool", "-o", "wide"]);
   n.check(
-    "get ippool lists all three pools",
-    ["default-ipv4-ippool", "new-pool1", "new-pool2"].every((p) => listed.stdout.includes(p)),
+    "get ippool lists the two beside the default ones of IPv4 and IPv6",
+    ["default-ipv4-ippool", "default-ipv6-ippool", "new-pool1", "new-pool2"].every((p) =>
+      listed.stdout.includes(p)
+    ),
   );
   n.show(listed.stdout);
   for (const pod of [...pods, ...others]) await n.lab.remove(pod);

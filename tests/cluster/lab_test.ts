@@ -65,11 +65,30 @@ Deno.test("a demo whose reader goes away leaves nothing behind", options, async 
   await reader.cancel();
   // A pipe that nobody reads any more ends the demo with its next words.
   const { code } = await demo.status;
-  await demo.stderr.cancel();
   assert.equal(code, 1);
+  assert.match(await new Response(demo.stderr).text(), /nobody reads the output any more/);
   assert.deepEqual(traces(name), []);
   assert.deepEqual(listProcesses(layout(name, []).directory), []);
 });
+
+Deno.test(
+  "a demo says at once where no BIRD can be, and in its help what it shows",
+  options,
+  async () => {
+    for (
+      const [path, words] of [
+        ["/nonexistent", /there is no program at \/nonexistent; install BIRD 2/],
+        ["bird", /"bird" is not the path of a program; give BIRD's, as \/usr\/sbin\/bird/],
+      ] as const
+    ) {
+      const { code, stdout, stderr } = await run("lab", "demo", "--bird", path);
+      assert.deepEqual([code, stdout], [1, ""]);
+      assert.match(stderr, words);
+    }
+    const { stdout } = await run("lab", "demo", "--help");
+    for (const word of ["BIRD", "VXLAN", "IPv6"]) assert.ok(stdout.includes(word), word);
+  },
+);
 
 Deno.test("the lab's commands do what they say, and say what is wrong", options, async () => {
   const name = labName();
