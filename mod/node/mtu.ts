@@ -59,7 +59,8 @@ export function podMtu(
   links: TunnelLinkMtus = {},
 ): number {
   const mtus = FAMILIES.filter((f) => vxlanWanted(f, pools, parameters.vxlanEnabled))
-    .map((f) => [tunnelMtu(f, host, parameters, links[f]), LEAST_MTU[f]])
+    // Where a device cannot be, nobody knows its link: a link too narrow for IPv6 has no such address.
+    .map((f) => [tunnelMtu(f, host, parameters, links[f] ?? host), LEAST_MTU[f]])
     // A tunnel that there is no room for is not there.
     .filter(([mtu, least]) => mtu >= least).map(([mtu]) => mtu);
   if (pools.some(({ pool }) => pool.spec.ipipMode !== "Never")) {

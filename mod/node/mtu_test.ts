@@ -14,11 +14,16 @@ Deno.test("the host's MTU is that of the narrowest interface that leads to other
 });
 
 Deno.test("a pod's MTU leaves room for every tunnel that a pool asks for", () => {
-  const mtu = (pools: object[], environment: Record<string, string> = {}, links = {}) => {
+  const mtu = (
+    pools: object[],
+    environment: Record<string, string> = {},
+    links = {},
+    host = 1500,
+  ) => {
     const world = new StateWorld();
     pools.forEach((spec, i) => world.pool(`p${i}`, spec));
     const felix = felixParameters("n", new Map(Object.entries(environment)), new Map());
-    return podMtu(1500, world.state.poolPrefixes(), felix, links);
+    return podMtu(host, world.state.poolPrefixes(), felix, links);
   };
   const plain = { cidr: "10.0.0.0/16" };
   const vxlan = { cidr: "10.1.0.0/16", vxlanMode: "CrossSubnet" };
@@ -38,6 +43,8 @@ Deno.test("a pod's MTU leaves room for every tunnel that a pool asks for", () =>
   assert.equal(mtu([vxlan], { vxlanenabled: "false" }), 1500);
   const links = { 4: 1500, 6: 1300 };
   assert.equal(mtu([vxlan], { vxlanmtu: "1500" }, links), 1450, "no more than the link leaves");
+  // Below 1280 bytes a link loses its IPv6 addresses, and with them who it is.
+  assert.equal(mtu([vxlan, vxlan6], { vxlanmtuv6: "1300" }, { 4: 68 }, 68), 68);
   assert.equal(mtu([vxlan, vxlan6], {}, links), 1450, "no tunnel of IPv6 fits into 1300 bytes");
 });
 

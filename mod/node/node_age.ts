@@ -1,7 +1,8 @@
 /**
  * Whose something is that several Nodes claim: the eldest's, by the time that the datastore wrote when the
  * Node was made, so that all nodes see the same, and a Node that comes later takes nothing from anybody.
- * One without a time is the youngest; of one age the first by name counts.
+ * One without a time is the youngest; of one age the first by name counts. Times are whole seconds, as
+ * Kubernetes and Calico write them: Nodes that were made within one are of one age.
  */
 import type { Node } from "../model/node.ts";
 

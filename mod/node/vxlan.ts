@@ -108,6 +108,13 @@ export interface RemoteVteps {
   readonly problems: readonly string[];
 }
 
+/** Of two that claim the same, who of them has it and who is to be corrected. */
+function conflict(owner: string, other: string, what: string, self: string): string {
+  const apart = owner === self || other === self ? "between the two" : `to ${other}`;
+  return `Node ${other}: its ${what} is the Node ${owner}'s, so no tunnel leads ${apart}; correct it, ` +
+    `or delete the Node ${other} if that machine is gone`;
+}
+
 /**
  * By node, but this one. Of two with one tunnel address or one MAC the elder counts, and none that has
  * ours: its packets would end here.
@@ -117,7 +124,9 @@ export function remoteVteps(
   self: string,
   family: Family,
 ): RemoteVteps {
-  const ends = byAge(nodes).filter(([name]) => name !== self)
+  const elders = byAge(nodes);
+  const ages = elders.map(([name]) => name);
+  const ends = elders.filter(([name]) => name !== self)
     .map(([name, node]) => vtepOf(name, node, family)).filter((vtep) => vtep !== undefined);
   const node = nodes.get(self);
   const own = tunnelAddress(node, family);
@@ -129,13 +138,11 @@ export function remoteVteps(
     const [tunnel, mac] = [formatIp(vtep.tunnel), vtep.mac];
     const claimed = [tunnel, mac].find((claim) => owners.has(claim));
     if (claimed !== undefined) {
-      problems.push(
-        `Node ${vtep.node}: its ${
-          claimed === mac ? "tunnel's MAC" : "tunnel address"
-        } ${claimed} ` +
-          `is the Node ${owners.get(claimed)}'s, so no tunnel leads to it; correct it, or delete ` +
-          "the Node if that machine is gone",
-      );
+      const what = `${claimed === mac ? "tunnel's MAC" : "tunnel address"} ${claimed}`;
+      // Ours keep out whoever claims them too, but that does not make them ours.
+      const [owner, other] = [owners.get(claimed)!, vtep.node]
+        .sort((a, b) => a === self || b === self ? ages.indexOf(a) - ages.indexOf(b) : 0);
+      problems.push(conflict(owner, other, what, self));
       continue;
     }
     owners.set(tunnel, vtep.node).set(mac, vtep.node);

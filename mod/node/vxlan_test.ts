@@ -88,6 +88,23 @@ Deno.test("of two ends with one address or MAC the elder counts, of one age the 
   assert.match(problems[0], /^Node c: its tunnel address 10\.0\.2\.0 is the Node b's/);
   assert.match(problems[1], /^Node d: its tunnel's MAC .* is the Node b's/);
   assert.match(problems[2], /^Node e: its tunnel address 10\.0\.1\.0 is the Node a's/);
+  // Whoever looks, it is the younger that is to be corrected.
+  const [elder, younger] = [
+    aged(end("z", "192.0.2.8/24", "10.0.8.0"), "2026-01-01T00:00:00Z"),
+    aged(
+      end("y", "192.0.2.9/24", "10.0.9.0", { vxlanTunnelMACAddr: vtepMac("z", 4) }),
+      "2026-01-02T00:00:00Z",
+    ),
+  ];
+  const pair = new Map(
+    [elder, younger, aged(a, "2026-01-03T00:00:00Z")].map((n) => [n.metadata.name, n] as const),
+  );
+  for (const [self, apart] of [["z", "between the two"], ["y", "between the two"], ["a", "to y"]]) {
+    assert.deepEqual(remoteVteps(pair, self, 4).problems, [
+      `Node y: its tunnel's MAC ${vtepMac("z", 4)} is the Node z's, so no tunnel leads ${apart}; ` +
+      "correct it, or delete the Node y if that machine is gone",
+    ]);
+  }
   assert.deepEqual(vteps("a", a, node("x"), node("y", { ipv4VXLANTunnelAddr: "10.0.9.0" })), []);
 });
 

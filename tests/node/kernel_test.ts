@@ -5,10 +5,11 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { DatagramSocket } from "../../ffi/datagram.ts";
 import { readSysctl } from "../../ffi/sysctl.ts";
 import { affinityKey, resourceKey } from "../../mod/model/keys.ts";
 import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
-import { mustPrefix } from "../../mod/net/mod.ts";
+import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
 import { felixParameters } from "../../mod/node/felix.ts";
 import { Kernel } from "../../mod/node/kernel.ts";
 import { StateWorld } from "../../mod/node/testing/world.ts";
@@ -604,6 +605,27 @@ Deno.test("what stands in the way is named, and mended when it has gone", option
     lost.node("node1", { bgp: { ipv4Address: "192.0.2.200/24" } });
     await bench.become(lost);
     assert.match(bench.errors.join(), /no interface has 192\.0\.2\.200/);
+  });
+});
+
+Deno.test("a port that a program has is named, and had when it is free", options, async () => {
+  await onBench(async (bench) => {
+    const { netns } = bench.scratch;
+    const local = { ip: mustIp("0.0.0.0"), port: 4789 };
+    const program = new DatagramSocket({ family: 4, netns, local }, () => {});
+    await bench.become(world({ four: "Always", peers: [{ n: 2 }] }));
+    const words =
+      /UDP port 4789 is taken by another program's socket, so vxlan\.calico cannot be up; end/;
+    assert.match(bench.errors.join(), words);
+    const isUp = async () =>
+      (await bench.scratch.json("link", "show", "vxlan.calico"))[0]?.flags
+        ?.includes("UP");
+    program.close();
+    const end = performance.now() + 20_000;
+    while (!await isUp()) {
+      if (performance.now() > end) assert.fail(bench.errors.join());
+      await pause(50);
+    }
   });
 });
 

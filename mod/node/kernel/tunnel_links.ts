@@ -40,6 +40,13 @@ function sameMaking(a: VxlanDevice, b: VxlanDevice): boolean {
     (a.local && b.local ? sameIp(a.local, b.local) : a.local === b.local);
 }
 
+/** A device's port is bound when it is set up. */
+const portTaken = (name: string, { port }: VxlanDevice) =>
+  new Error(
+    `UDP port ${port} is taken by another program's socket, so ${name} cannot be up; end that program, ` +
+      "or set another vxlanPort in the FelixConfiguration",
+  );
+
 const isVxlan = ({ vni }: VxlanDevice) => vni >= 0;
 
 function making(name: string, device: VxlanDevice): Command[] {
@@ -63,7 +70,15 @@ export class TunnelLinks {
       name: "tunnel device",
       read: () => new Map(links.tunnels().map(({ link }) => [link.name, deviceState(link)])),
       same: (a, b) => sameMaking(a, b) && a.mac === b.mac && a.mtu === b.mtu && a.up === b.up,
-      put: (name, desired, actual) => this.#put(name, desired, actual),
+      put: async (name, desired, actual) => {
+        try {
+          await this.#put(name, desired, actual);
+        } catch (error) {
+          throw error instanceof KernelError && error.code === "EADDRINUSE"
+            ? portTaken(name, desired)
+            : error;
+        }
+      },
       remove: (name) => this.#delete(name),
       ours: (name) => this.#due(name),
     });
