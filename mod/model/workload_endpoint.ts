@@ -26,6 +26,12 @@ import { column, joined, nameColumn } from "./columns.ts";
 import { portIssues } from "./host_endpoint.ts";
 import { show } from "./show.ts";
 
+/**
+ * Ours, never stored: an annotation on an endpoint that was read from a Pod. Its addresses stand in the
+ * Pod's annotations alone, where more people may write than may say what a pod's address is.
+ */
+export const CLAIMED_ADDRESSES = "cni.tortie.io/addresses";
+
 const containerId = matching(
   /^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$/,
   "a container ID: letters, digits and '-', beginning and ending with a letter or digit",

@@ -32,6 +32,7 @@ import type { Entry, Store, StoreError } from "../store/store.ts";
 import type { Change } from "../../policy/inputs.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
 import { inTurns } from "../../ffi/nft/client.ts";
+import { ClaimedAddresses } from "./claimed_addresses.ts";
 import type { Log } from "./log.ts";
 import { policyChange } from "./policy_change.ts";
 import { feed } from "./policy_feed.ts";
@@ -126,6 +127,7 @@ export class Agent {
   readonly #parts: AgentParts;
   readonly #abort = new AbortController();
   readonly #pause = inTurns();
+  readonly #claims: ClaimedAddresses;
   #changes: Change[] = [];
   #topics = new Set<Topic>();
   #wanted = false;
@@ -154,6 +156,7 @@ export class Agent {
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
+    this.#claims = new ClaimedAddresses(parts.state);
     this.#clock = parts.clock ?? systemClock;
     this.#retries = new Retries(this.#clock);
     this.#repeats = new Repeats(this.#clock);
@@ -241,16 +244,26 @@ export class Agent {
   }
 
   #put(entry: Entry): Promise<void> | void {
-    const { state, snapshot } = this.#parts;
-    snapshot?.note(entry.key, entry);
     if (entry.key === CLUSTER) this.#lock(lockReason(entry.value));
-    for (const topic of state.apply(entry.key, entry.value, entry.revision)) {
-      this.#topics.add(topic);
-    }
-    this.#change(entry.key, entry.value);
+    this.#take(this.#claims.take(entry));
     if (this.#synced) this.#want();
     // The first list is long, and probes do not wait for its end.
     else return this.#pause();
+  }
+
+  #take(entry: Entry): void {
+    const { state, snapshot } = this.#parts;
+    snapshot?.note(entry.key, entry);
+    const topics = state.apply(entry.key, entry.value, entry.revision);
+    for (const topic of topics) this.#topics.add(topic);
+    this.#change(entry.key, entry.value);
+    this.#reviewClaims(entry.key);
+  }
+
+  /** What IPAM says of an address may come after the endpoint. */
+  #reviewClaims(blockKey: string): void {
+    const { revision } = this.#parts.state;
+    for (const entry of this.#claims.review(blockKey)) this.#take({ ...entry, revision });
   }
 
   #lock(why: string | undefined): void {
@@ -266,8 +279,11 @@ export class Agent {
 
   #delete(key: string, revision: string): void {
     this.#parts.snapshot?.note(key, undefined);
-    for (const topic of this.#parts.state.apply(key, undefined, revision)) this.#topics.add(topic);
+    this.#claims.forget(key);
+    const topics = this.#parts.state.apply(key, undefined, revision);
+    for (const topic of topics) this.#topics.add(topic);
     this.#change(key, undefined);
+    this.#reviewClaims(key);
     if (this.#synced) this.#want();
   }
 

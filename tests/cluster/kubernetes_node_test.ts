@@ -42,11 +42,11 @@ Deno.test(
       return answer;
     };
     const PODS = "/api/v1/namespaces/default/pods";
-    const makePod = (name: string) =>
+    const makePod = (name: string, annotations: Record<string, string> = {}) =>
       must("POST", PODS, {
         apiVersion: "v1",
         kind: "Pod",
-        metadata: { name, labels: { app: name } },
+        metadata: { name, labels: { app: name }, annotations },
         spec: { nodeName: "node1", containers: [{ name: "c", image: "i" }] },
       });
     const args = (pod: string) => ({
@@ -144,6 +144,38 @@ Deno.test(
         await until("b is shut out again", 10_000, async () => !await pings(b, addresses.a));
         await must("DELETE", `${policies}/only-friends`);
         await until("b is let in again", 10_000, () => pings(b, addresses.a));
+      });
+
+      await step("whoever may change a Pod cannot give it another's address", async () => {
+        const merge = { "content-type": "application/merge-patch+json" };
+        const annotations = Object.fromEntries(
+          ["podIP", "podIPs"].map((name) => [`cni.projectcalico.org/${name}`, "10.244.0.200/32"]),
+        );
+        const status = { phase: "Running", podIPs: [{ ip: addresses.b }] };
+        await must("PATCH", `${PODS}/b/status`, { status }, merge);
+        // The kubelet has reported of the one; the other the service has attached itself.
+        for (const pod of ["a", "b"]) {
+          await must("PATCH", `${PODS}/${pod}`, { metadata: { annotations } }, merge);
+        }
+        // Nothing has been attached: the address is in no block of this pod.
+        await makePod("d", annotations);
+        const endpoints = async () =>
+          new Map<string, string[]>(
+            (await world.status()).endpoints.map((e: any) => [e.workload, e.addresses]),
+          );
+        await until("the last is seen", 20_000, async () => {
+          return (await endpoints()).has("d");
+        });
+        assert.deepEqual([...await endpoints()].sort(), [
+          ["a", [`${addresses.a}/32`]],
+          ["b", [`${addresses.b}/32`]],
+          ["d", []],
+        ]);
+        const routes = await tool(world.node, "ip", "route");
+        assert.doesNotMatch(routes, /10\.244\.0\.200/);
+        assert(await pings(`${world.id}b`, addresses.a));
+        assert(await pings(`${world.id}a`, addresses.b));
+        await must("DELETE", `${PODS}/d?gracePeriodSeconds=0`);
       });
 
       await step("the API's loss leaves the pods alone, and is over when it is back", async () => {

@@ -368,6 +368,38 @@ Deno.test("an endpoint is written on its pod, and goes with its network or its p
     assert.equal(events[3].revision, gone);
   }));
 
+Deno.test("of a sandbox made anew, its maker knows the addresses, others hear them of the kubelet", () =>
+  on(async (kube, store) => {
+    const other = await openStore(kube);
+    const watch = follow(store, `${V3}workloadendpoints/`, (await store.list("/")).revision);
+    await makePod(kube, "web");
+    const key = endpointKey("web");
+    const report = (ip: string) =>
+      patch(kube, "/api/v1/namespaces/default/pods/web/status", {
+        status: { podIP: ip, podIPs: [{ ip }] },
+      });
+    const nets = async (from: Store) => (await from.get<any>(key))!.value.spec.ipNetworks;
+    try {
+      await store.create(key, endpoint("web", "c1", "192.0.2.5/32"));
+      assert.deepEqual(await nets(other), ["192.0.2.5/32"], "as it was written: nothing else says");
+      await report("192.0.2.5");
+      await store.delete(key);
+      await store.create(key, endpoint("web", "c2", "192.0.2.6/32"));
+      assert.deepEqual(await nets(store), ["192.0.2.6/32"]);
+      assert.deepEqual(await nets(other), ["192.0.2.5/32"]);
+      await report("192.0.2.6");
+      for (const from of [store, other]) assert.deepEqual(await nets(from), ["192.0.2.6/32"]);
+      const events = await watch.first(4);
+      assert.deepEqual(
+        events.map((e) => e.type === "put" ? (e.value as any).spec.ipNetworks[0] : e.type),
+        ["delete", "192.0.2.5/32", "delete", "192.0.2.6/32"],
+      );
+    } finally {
+      await watch.end();
+      await other.close();
+    }
+  }));
+
 Deno.test("an endpoint that no pod can have is refused", () =>
   on(async (kube, store) => {
     const value = endpoint("web", "c1", "192.0.2.5/32");

@@ -1,16 +1,24 @@
 /**
  * A pod's WorkloadEndpoint, read from the Pod and written as its annotations: the pure part of `pod.ts`,
  * which says when there is one.
+ *
+ * Its addresses are, as with Calico, those of the status, which only the kubelet and the network may
+ * write; before there are any, those of the annotations, which whoever may change the Pod can write too.
+ * The latter are marked on the endpoint as no more than claimed, and a node looks them up in IPAM before
+ * it gives them a route or a place in a policy (`mod/node/claimed_addresses.ts`). What this process has
+ * attached itself it need not ask anybody (`attached.ts`).
  */
 import { formatIp, formatPrefix, hostPrefix, type Ip, parseCidr, parseIp } from "../../net/mod.ts";
 import { resourceKey } from "../../model/keys.ts";
 import {
+  CLAIMED_ADDRESSES,
   endpointLabels,
   type WorkloadEndpoint,
   workloadEndpointKind,
   workloadEndpointName,
 } from "../../model/workload_endpoint.ts";
 import type { Fields, KubeObject, Narrowing } from "./api.ts";
+import { type AttachedPods, reportedBy } from "./attached.ts";
 import { isFilled, parseObject } from "./metadata.ts";
 import { otherPodInterface, podInterface } from "./names.ts";
 
@@ -43,11 +51,12 @@ export function endpointKeyOf(pod: KubeObject): string | undefined {
 export function readEndpoint(
   pod: KubeObject,
   interfacePrefix = "cali",
+  attached?: AttachedPods,
 ): WorkloadEndpoint | undefined {
   const { metadata, spec = {} } = pod;
   const { namespace = "default", name } = metadata;
   const notes = metadata.annotations ?? {};
-  const addresses = addressesOf(pod);
+  const { addresses, claimed } = addressesOf(pod, attached);
   if (addresses.length === 0) return undefined;
   const account: string | undefined = spec.serviceAccountName || undefined;
   const names = [podInterface, otherPodInterface].map((f) => f(interfacePrefix, namespace, name));
@@ -70,7 +79,12 @@ export function readEndpoint(
       ...(metadata.uid && { uid: metadata.uid }),
       creationTimestamp: metadata.creationTimestamp,
       labels: endpointLabels(metadata.labels, namespace, "k8s", account),
-      ...(notes[NETWORK_STATUS] && { annotations: { [NETWORK_STATUS]: notes[NETWORK_STATUS] } }),
+      ...((notes[NETWORK_STATUS] || claimed) && {
+        annotations: {
+          ...(notes[NETWORK_STATUS] && { [NETWORK_STATUS]: notes[NETWORK_STATUS] }),
+          ...(claimed && { [CLAIMED_ADDRESSES]: "claimed" }),
+        },
+      }),
     },
     spec: {
       orchestrator: "k8s",
@@ -90,27 +104,40 @@ export function readEndpoint(
   } as WorkloadEndpoint;
 }
 
-/** The addresses that the pod has now. */
-function addressesOf({ metadata, status = {} }: KubeObject): Ip[] {
+/** The addresses that the pod has now; `claimed`: nobody but an annotation says so. */
+function addressesOf(
+  pod: KubeObject,
+  attached: AttachedPods | undefined,
+): { readonly addresses: Ip[]; readonly claimed: boolean } {
+  const { metadata, status = {} } = pod;
   const { phase } = status;
-  if (phase === "Failed" || phase === "Succeeded" || phase === "Completed") return [];
+  const none = { addresses: [], claimed: false };
+  if (phase === "Failed" || phase === "Succeeded" || phase === "Completed") return none;
   const notes = metadata.annotations ?? {};
   // "": the plugin has taken the network away.
-  if (notes[POD_IP] === "" || (metadata.deletionTimestamp && notes[AWS_POD_IPS] === "")) return [];
-  const texts = notes[POD_IPS]?.split(",") ??
-    (notes[POD_IP] ? [notes[POD_IP]] : undefined) ??
-    nonEmpty((status.podIPs ?? []).map(({ ip }: Fields) => ip)) ??
-    (status.podIP ? [status.podIP] : undefined) ??
-    notes[AWS_POD_IPS]?.split(",") ?? [];
-  return (texts as string[]).flatMap((text) => {
+  if (notes[POD_IP] === "" || (metadata.deletionTimestamp && notes[AWS_POD_IPS] === "")) {
+    return none;
+  }
+  const annotated = textsOf(notes[POD_IPS]) ?? textsOf(notes[POD_IP]) ?? [];
+  const reported = reportedBy(pod);
+  const sure = attached?.addressesOf(pod, {
+    containerID: notes[CONTAINER_ID] ?? "",
+    ipNetworks: annotated,
+  }) ?? (reported.length > 0 ? reported : undefined);
+  if (sure) return { addresses: parseAll(sure), claimed: false };
+  const texts = annotated.length > 0 ? annotated : textsOf(notes[AWS_POD_IPS]) ?? [];
+  return { addresses: parseAll(texts), claimed: true };
+}
+
+function textsOf(annotation: string | undefined): string[] | undefined {
+  return annotation ? annotation.split(",") : undefined;
+}
+
+function parseAll(texts: readonly string[]): Ip[] {
+  return texts.flatMap((text) => {
     const ip = parseCidr(text)?.ip ?? parseIp(text);
     return ip ? [ip] : [];
   });
-}
-
-function nonEmpty(list: (string | undefined)[]): string[] | undefined {
-  const texts = list.filter((text): text is string => Boolean(text));
-  return texts.length > 0 ? texts : undefined;
 }
 
 /** Named ones and host ports. */

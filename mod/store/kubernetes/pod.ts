@@ -3,8 +3,8 @@
  * are read that a network needs (ten thousand whole Pods would be hundreds of megabytes); a write to a
  * Pod is a patch of what differs, so that nothing unread is lost.
  *
- * The endpoint is made of the Pod as Calico does (backend/k8s/conversion), with its addresses in the
- * annotations that the CNI plugin writes:
+ * The endpoint is made of the Pod as Calico does (backend/k8s/conversion): of its status, and of the
+ * annotations that the CNI plugin writes before the kubelet reports:
  *
  *     create, update    cni.projectcalico.org/podIP, podIPs, containerID   at the Pod's revision
  *     delete            podIP and podIPs become ""
@@ -12,9 +12,9 @@
  * It exists from the one to the other: a Pod that has no address yet, that has finished, or whose
  * network was taken away has none. Two things are not as in Calico. Its plugin patches whatever
  * revision the Pod has; here every write is a compare-and-swap, and a kubelet that writes the status
- * at the same time costs a repetition. And where annotation and status differ, Calico believes the
- * status; we believe the annotation, which is newer: after a sandbox was made anew, the status has the
- * former addresses until the kubelet's next report.
+ * at the same time costs a repetition. And after a sandbox was made anew the status has the former
+ * addresses until the kubelet's next report: the process that attached it knows better by itself
+ * (`attached.ts`), all others read the status.
  *
  * Two things that the pod itself does not tell are noted in annotations of our own, which Calico passes
  * over: the limits (qosControls), and that the interface had to get another name than the usual one.
@@ -29,6 +29,7 @@ import {
 } from "../../model/workload_endpoint.ts";
 import { StoreError } from "../store.ts";
 import type { Fields, KubeObject, KubeResource, KubernetesApi } from "./api.ts";
+import { AttachedPods } from "./attached.ts";
 import { difference } from "./difference.ts";
 import {
   ENDPOINT,
@@ -94,6 +95,9 @@ function pick(from: Fields, members: readonly string[]): Fields {
 }
 
 export function podSource(interfacePrefix: string): Source {
+  const attached = new AttachedPods();
+  const read = (pod: KubeObject) => readEndpoint(pod, interfacePrefix, attached);
+  const writing = { attached, interfacePrefix, read };
   return {
     resource: podResource,
     prefixes: [podPrefix, endpointPrefix],
@@ -107,34 +111,27 @@ export function podSource(interfacePrefix: string): Source {
       const key = endpointKeyOf(object);
       return [
         { key: resourceKey(podKind, name, namespace), value: readPod(object) },
-        ...(key === undefined ? [] : [{ key, value: readEndpoint(object, interfacePrefix) }]),
+        ...(key === undefined ? [] : [{ key, value: read(object) }]),
       ];
     },
     partial: true,
     write: {
       async create(api, key, at, value) {
         if (key.startsWith(podPrefix)) return revisionOf(await createPod(api, at, value));
-        return await writeEndpoint(api, key, at, value as WorkloadEndpoint, interfacePrefix);
+        return await writeEndpoint(writing, api, key, at, value as WorkloadEndpoint);
       },
       async update(api, key, at, value, revision) {
         if (key.startsWith(podPrefix)) return await updatePod(api, at, value, revision);
-        return await writeEndpoint(
-          api,
-          key,
-          at,
-          value as WorkloadEndpoint,
-          interfacePrefix,
-          revision,
-        );
+        return await writeEndpoint(writing, api, key, at, value as WorkloadEndpoint, revision);
       },
       async remove(api, key, object) {
         if (key.startsWith(podPrefix)) return await removeObject(api, podResource, object);
         const { name, namespace, uid, resourceVersion } = object.metadata;
-        return revisionOf(
-          await api.patch(podResource, name, namespace, {
-            metadata: { uid, resourceVersion, annotations: NO_ENDPOINT },
-          }, "status"),
-        );
+        const patched = await api.patch(podResource, name, namespace, {
+          metadata: { uid, resourceVersion, annotations: NO_ENDPOINT },
+        }, "status");
+        attached.forget(object);
+        return revisionOf(patched);
       },
     },
   };
@@ -150,13 +147,19 @@ function locate(key: string): Place | undefined {
     : undefined;
 }
 
+interface Writing {
+  readonly attached: AttachedPods;
+  readonly interfacePrefix: string;
+  read(pod: KubeObject): WorkloadEndpoint | undefined;
+}
+
 /** Without a revision: the pod must have no endpoint yet. */
 async function writeEndpoint(
+  { attached, interfacePrefix, read }: Writing,
   api: KubernetesApi,
   key: string,
   at: Place,
   endpoint: WorkloadEndpoint,
-  interfacePrefix: string,
   revision?: string,
 ): Promise<string> {
   const pod = await api.get(podResource, at.name, at.namespace);
@@ -181,7 +184,7 @@ async function writeEndpoint(
       key,
     );
   }
-  const there = readEndpoint(pod, interfacePrefix) !== undefined;
+  const there = read(pod) !== undefined;
   if (revision === undefined && there) throw conflict(at, "AlreadyExists");
   if (revision !== undefined && !there) throw notFound(at);
   if (revision !== undefined && revisionOf(pod) !== revision) throw conflict(at, "Conflict");
@@ -192,7 +195,16 @@ async function writeEndpoint(
       annotations: endpointAnnotations(endpoint, interfacePrefix),
     },
   };
-  return revisionOf(await api.patch(podResource, at.name, at.namespace, patch, "status"));
+  const { containerID = "", ipNetworks = [] } = endpoint.spec;
+  const claim = attached.claim(pod, { containerID, ipNetworks });
+  try {
+    const after = await api.patch(podResource, at.name, at.namespace, patch, "status");
+    claim.written(after);
+    return revisionOf(after);
+  } catch (error) {
+    claim.refused();
+    throw error;
+  }
 }
 
 async function createPod(api: KubernetesApi, at: Place, value: unknown): Promise<KubeObject> {

@@ -1,6 +1,8 @@
 /** Pods and Nodes, and what Calico makes of them. */
 import assert from "node:assert/strict";
+import { CLAIMED_ADDRESSES } from "../../model/workload_endpoint.ts";
 import type { KubeObject } from "./api.ts";
+import { AttachedPods } from "./attached.ts";
 import { difference } from "./difference.ts";
 import { accountProfile, namespaceProfile } from "./native.ts";
 import { patchNode, readNode } from "./node.ts";
@@ -53,7 +55,6 @@ Deno.test("a pod without a network has no endpoint", () => {
     return source.read(changed).at(-1)!.value;
   };
   const notes = (p: KubeObject) => p.metadata.annotations!;
-  const IP = "cni.projectcalico.org/podIP";
   assert.equal(without((p) => p.status.phase = "Succeeded"), undefined);
   assert.equal(without((p) => p.status.phase = "Failed"), undefined);
   assert.equal(without((p) => notes(p)[IP] = ""), undefined);
@@ -72,37 +73,82 @@ Deno.test("a pod without a network has no endpoint", () => {
   }
 });
 
-Deno.test("addresses come from annotations, the status, or Amazon's annotation", () => {
+const IP = "cni.projectcalico.org/podIP", IPS = "cni.projectcalico.org/podIPs";
+
+Deno.test("addresses come from the status, and until it has some from annotations, as a claim", () => {
   const ips = (change: (pod: KubeObject) => void) => {
     const changed = pod();
     change(changed);
-    return readEndpoint(changed)?.spec.ipNetworks;
+    const { spec, metadata } = readEndpoint(changed) ?? {};
+    return [spec?.ipNetworks, metadata?.annotations?.[CLAIMED_ADDRESSES]];
   };
-  assert.deepEqual(ips((p) => delete p.metadata.annotations!["cni.projectcalico.org/podIPs"]), [
-    "192.0.2.5/32",
+  // Whoever may change a Pod can write its annotations; its status only the kubelet and the network.
+  assert.deepEqual(ips((p) => Object.assign(p.metadata.annotations!, { [IPS]: "192.0.2.66/32" })), [
+    ["192.0.2.5/32", "2001:db8::5/128"],
+    undefined,
   ]);
-  assert.deepEqual(ips((p) => p.metadata.annotations = {}), ["192.0.2.99/32"]);
+  assert.deepEqual(ips((p) => p.metadata.annotations = {}), [
+    ["192.0.2.5/32", "2001:db8::5/128"],
+    undefined,
+  ]);
+  assert.deepEqual(ips((p) => p.status = { podIP: "192.0.2.98", podIPs: [] }), [
+    ["192.0.2.98/32"],
+    undefined,
+  ]);
+  assert.deepEqual(ips((p) => p.status = {}), [["192.0.2.5/32", "2001:db8::5/128"], "claimed"]);
   assert.deepEqual(
     ips((p) => {
-      p.metadata.annotations = {};
-      p.status = { podIP: "192.0.2.98" };
+      p.metadata.annotations = { [IP]: "192.0.2.6/32" };
+      p.status = {};
     }),
-    ["192.0.2.98/32"],
+    [["192.0.2.6/32"], "claimed"],
   );
   assert.deepEqual(
     ips((p) => {
       p.metadata.annotations = { "vpc.amazonaws.com/pod-ips": "192.0.2.97" };
       p.status = {};
     }),
-    ["192.0.2.97/32"],
+    [["192.0.2.97/32"], "claimed"],
   );
-  assert.equal(
-    ips((p) => {
-      p.metadata.annotations = {};
-      p.status = { podIP: "nonsense" };
-    }),
-    undefined,
-  );
+  assert.deepEqual(ips((p) => p.status = { podIP: "nonsense" }), [undefined, undefined]);
+});
+
+Deno.test("who attached a pod knows its addresses before the kubelet reports", () => {
+  const attached = new AttachedPods();
+  const former = pod();
+  former.metadata.resourceVersion = "10";
+  const fresh = pod();
+  Object.assign(fresh.metadata.annotations!, { [IP]: "192.0.2.7/32", [IPS]: "192.0.2.7/32" });
+  fresh.metadata.resourceVersion = "11";
+  const read = (object: KubeObject) => {
+    const { spec, metadata } = readEndpoint(object, "cali", attached)!;
+    assert.equal(metadata.annotations, undefined);
+    return spec.ipNetworks;
+  };
+  const claim = attached.claim(former, { containerID: "c0ffee", ipNetworks: ["192.0.2.7/32"] });
+  // The watch may bring what was written before its answer does, and what was there before it.
+  assert.deepEqual(read(fresh), ["192.0.2.7/32"]);
+  assert.deepEqual(read(former), ["192.0.2.5/32", "2001:db8::5/128"]);
+  claim.written(fresh);
+  assert.deepEqual(read(fresh), ["192.0.2.7/32"]);
+  assert.deepEqual(read(former), ["192.0.2.5/32", "2001:db8::5/128"]);
+  // Somebody's hand on the annotations is nothing.
+  const touched = structuredClone(fresh);
+  touched.metadata.resourceVersion = "12";
+  Object.assign(touched.metadata.annotations!, {
+    "cni.projectcalico.org/containerID": "c0",
+    [IPS]: "192.0.2.66/32",
+  });
+  assert.deepEqual(read(touched), ["192.0.2.7/32"]);
+  // The kubelet has reported: it is the status's word now, for good.
+  const reported = structuredClone(fresh);
+  reported.metadata.resourceVersion = "13";
+  reported.status.podIPs = [{ ip: "192.0.2.8" }];
+  assert.deepEqual(read(reported), ["192.0.2.8/32"]);
+  assert.deepEqual(read(fresh), ["192.0.2.5/32", "2001:db8::5/128"]);
+  // One that was refused is none.
+  attached.claim(former, { containerID: "c0ffee", ipNetworks: ["192.0.2.7/32"] }).refused();
+  assert.deepEqual(read(fresh), ["192.0.2.5/32", "2001:db8::5/128"]);
 });
 
 Deno.test("an annotation chooses between the pod's two names of an interface, and no other", () => {
@@ -152,7 +198,10 @@ Deno.test("of a pod is read what a network needs", () => {
   assert.deepEqual(read.spec.containers, [
     { name: "c", image: "i", ports: [{ name: "http", containerPort: 80 }] },
   ]);
-  assert.deepEqual(read.status, { phase: "Running", podIPs: [{ ip: "192.0.2.99" }] });
+  assert.deepEqual(read.status, {
+    phase: "Running",
+    podIPs: [{ ip: "192.0.2.5" }, { ip: "2001:db8::5" }],
+  });
   assert.equal(read.metadata.managedFields, undefined);
   assert.deepEqual(read.metadata.labels, { app: "web" });
 });
