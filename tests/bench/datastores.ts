@@ -127,7 +127,8 @@ async function putEndpoint(store: Store, i: number, round: number): Promise<void
   const address = `10.${96 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`;
   const id = `${i}`.padStart(64, "0");
   if (store instanceof KubernetesStore) {
-    await store.put(resourceKey(podKind, name, "default"), {
+    const key = resourceKey(podKind, name, "default");
+    const pod = {
       kind: "Pod",
       apiVersion: "v1",
       metadata: {
@@ -145,7 +146,11 @@ async function putEndpoint(store: Store, i: number, round: number): Promise<void
         serviceAccountName: "default",
         containers: [{ name: "c", image: "i" }],
       },
-    });
+      status: { phase: "Running", podIP: address, podIPs: [{ ip: address }] },
+    };
+    await store.put(key, pod);
+    // A status is not taken with a new Pod: the kubelet reports it.
+    if (round === 0) await store.put(key, pod);
     return;
   }
   const endpoint = `${node}-k8s-app--${i}-eth0`;
