@@ -1,7 +1,7 @@
 /**
  * A relay between a client and a server, byte for byte, whose connections a test breaks: all of them at
  * once, or one in place of the next bytes that the server sends, so that what was asked for has been
- * done and the asker does not know.
+ * done and the asker does not know. Or they die without a word, as where a firewall has forgotten them.
  */
 export type Place =
   | { readonly transport: "unix"; readonly path: string }
@@ -11,6 +11,9 @@ export class Relay {
   readonly #listener: Deno.Listener;
   readonly #open = new Set<() => void>();
   #loseAnswer = false;
+  /** Connections of a lower number pass nothing any more, and nobody is told. */
+  #alive = 0;
+  #count = 0;
 
   /** Listens at `at` (port 0: any) and passes on to `to`. */
   constructor(at: Place, readonly to: Place) {
@@ -25,6 +28,12 @@ export class Relay {
   breakConnection(when: "now" | "answer"): void {
     if (when === "answer") this.#loseAnswer = true;
     else for (const cut of [...this.#open]) cut();
+  }
+
+  /** What is connected now is dead; what connects from now on is not. Gives back how many are dead. */
+  forget(): number {
+    this.#alive = this.#count;
+    return this.#open.size;
   }
 
   close(): void {
@@ -54,8 +63,10 @@ export class Relay {
       server.close();
     };
     this.#open.add(cut);
-    this.#pass(client, server, () => false).then(cut);
-    this.#pass(server, client, () => {
+    const number = this.#count++;
+    const dead = () => number < this.#alive;
+    this.#pass(client, server, dead, () => false).then(cut);
+    this.#pass(server, client, dead, () => {
       const lose = this.#loseAnswer;
       this.#loseAnswer = false;
       return lose;
@@ -63,12 +74,18 @@ export class Relay {
   }
 
   /** Until one side ends, or the bytes are to be lost. */
-  async #pass(from: Deno.Conn, to: Deno.Conn, lose: () => boolean): Promise<void> {
+  async #pass(
+    from: Deno.Conn,
+    to: Deno.Conn,
+    dead: () => boolean,
+    lose: () => boolean,
+  ): Promise<void> {
     const buffer = new Uint8Array(65_536);
     try {
       for (;;) {
         const count = await from.read(buffer);
         if (count === null || lose()) return;
+        if (dead()) continue;
         for (let at = 0; at < count;) at += await to.write(buffer.subarray(at, count));
       }
     } catch {

@@ -10,6 +10,11 @@
  *     call -> slot -> member (checked) -> HTTP -> header noted -> answer
  *                        ^------ the next one, or log in again, or new certificates
  *
+ * A connection may die without a word: a firewall that forgot it drops whatever comes. The runtime keeps
+ * many and would try one dead one after the other, so an answer that did not come in time makes a new pool of
+ * them; and the only member, of which nobody else can be asked, is asked for a sign of life before it is
+ * given a request after a while of silence, so that what finds the dead connection is no write.
+ *
  * How long a member may take follows from how long answers take: where all of them are slow, waiting
  * for one is better than asking the next.
  *
@@ -112,6 +117,7 @@ export class EtcdClient {
   #epoch = 0;
   #anchor: Anchor | undefined;
   #closed: StoreError | undefined;
+  #waking: Promise<void> | undefined;
   readonly #requests = new Set<AbortController>();
   readonly #streams = new Set<() => void>();
   /** How long answers took lately: the longest, halved with each that was quicker. */
@@ -190,6 +196,7 @@ export class EtcdClient {
       const limit = Math.max(1, several ? Math.min(left, this.patient(share)) : left);
       let sent = false;
       try {
+        if (!several) await this.#awake(member, Math.min(limit, this.patient(CHECK_MS)));
         await this.check(
           member,
           write ? FRESH_MS : Infinity,
@@ -277,6 +284,15 @@ export class EtcdClient {
     const { heard, done } = member.checking;
     await this.#within(limitMs, heard);
     await done;
+  }
+
+  /** After a while of silence: notices that the connections to the only member are dead. */
+  async #awake(member: Member, limitMs: number): Promise<void> {
+    const silentMs = this.clock.monotonicMs() - member.heardMs;
+    if (silentMs <= FRESH_MS || silentMs === Infinity) return;
+    // What is wrong besides is told by the request that follows.
+    await (this.#waking ??= this.#clusterOf(member, limitMs).then(() => {}, () => {})
+      .finally(() => this.#waking = undefined));
   }
 
   async #compare(member: Member, cluster: string): Promise<void> {
@@ -417,12 +433,14 @@ export class EtcdClient {
     take: (response: Response) => Promise<T>,
   ): Promise<T> {
     const request = this.#begin(limitMs);
+    let client: Deno.HttpClient | undefined;
     try {
+      client = await this.#client();
       const response = await fetch(member.url + path, {
         method: "POST",
         headers,
         body,
-        client: await this.#client(),
+        client,
         // Another place that we were not given may be another cluster.
         redirect: "manual",
         signal: request.signal,
@@ -435,6 +453,7 @@ export class EtcdClient {
       }
       return await take(response);
     } catch (error) {
+      if (request.late()) this.#drop(client);
       const failure = this.#explained(error, request.late, limitMs);
       // What was answered was answered by an etcd.
       if (failure !== error && failure instanceof EtcdFailure) {
@@ -560,6 +579,13 @@ export class EtcdClient {
     if (this.#closed) throw this.#closed;
     this.#tls = tls;
     return this.#http ??= httpClient(tls);
+  }
+
+  /** The next request makes a new pool; what is under way in this one goes on. */
+  #drop(client: Deno.HttpClient | undefined): void {
+    if (client === undefined || client !== this.#http) return;
+    client.close();
+    this.#http = undefined;
   }
 
   /**
