@@ -32,7 +32,7 @@ export async function openApiBeside(
   if (!location) return undefined;
   try {
     const { lazily, onTrouble } = options;
-    return await openDatastore(location, { lazily, onTrouble });
+    return await openDatastore(location, { lazily, beside: true, onTrouble });
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
     const what = `the Kubernetes API beside the datastore (${describeLocation(location)})`;

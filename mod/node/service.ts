@@ -243,7 +243,7 @@ export class NodeService {
     this.#store = store;
     // Asked at the first pod: who has none loses nothing while the API is away.
     this.#kubernetes = config.kubernetes &&
-      await openDatastore(config.kubernetes, { lazily: true, onTrouble });
+      await openDatastore(config.kubernetes, { lazily: true, beside: true, onTrouble });
     const resources = new Resources(store);
     // Before the datastore is read: as a former service has read it. A difference is a new start.
     const felix = felixParameters(

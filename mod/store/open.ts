@@ -22,6 +22,8 @@ export interface OpenOptions {
    * Without it, a store that does not answer now is no store.
    */
   readonly lazily?: boolean;
+  /** A Kubernetes API beside another datastore, for Kubernetes' own objects. */
+  readonly beside?: boolean;
   /** Hears what is wrong and does not keep the store from going on, for a service's log. */
   readonly onTrouble?: (message: string) => void;
 }

@@ -91,6 +91,50 @@ Deno.test("without Calico's CRDs everything is empty, and they are found when th
     assert.equal(events[1].type, "put");
   }));
 
+Deno.test("native v3 CRDs are not taken for an empty datastore", async () => {
+  const kube = await startKube();
+  try {
+    await kube.crds([{
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      metadata: { name: "ippools.projectcalico.org" },
+      spec: {
+        group: "projectcalico.org",
+        names: { plural: "ippools", kind: "IPPool" },
+        scope: "Cluster",
+        versions: [{
+          name: "v3",
+          served: true,
+          storage: true,
+          schema: {
+            openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true },
+          },
+        }],
+      },
+    }]);
+    const why = /native projectcalico.org\/v3 CRDs and not as crd\.projectcalico\.org\/v1/;
+    assert.match((await refusal("invalid", openStore(kube))).message, why);
+    const lazy = await openStore(kube, { lazily: true, timing: QUICK });
+    for (const prefix of ["/", POOLS]) {
+      assert.match((await refusal("invalid", lazy.list(prefix))).message, why);
+    }
+    assert.match((await refusal("invalid", lazy.create(`${POOLS}a`, pool(1)))).message, why);
+    assert.match((await refusal("invalid", lazy.get(`${POOLS}a`))).message, why);
+    await lazy.close();
+    // An etcd datastore whose resources Calico's own API server serves under this name.
+    const beside = await openStore(kube, { beside: true });
+    assert((await beside.list("/tortie/kubernetes/")).entries.length > 0);
+    await beside.close();
+    // Both are there: Calico takes v1.
+    await kube.crds(calicoDefinitions().filter((d: any) => d.spec.names.plural === "ippools"));
+    const store = await openStore(kube);
+    assert.deepEqual((await store.list(POOLS)).entries, []);
+    await store.close();
+  } finally {
+    await kube.close();
+  }
+});
+
 Deno.test("what is forbidden is named with the role that is missing", async () => {
   const everything = { verbs: ["get", "list", "watch"], groups: ["*"], resources: ["*"] };
   const kube = await startCalico();

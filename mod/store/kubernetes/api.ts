@@ -8,6 +8,7 @@
 
 import type { Clock } from "../clock.ts";
 import { printJson } from "../json.ts";
+import { StoreError } from "../store.ts";
 import {
   readEvent,
   readGroups,
@@ -72,8 +73,13 @@ export type KubeEvent =
 
 const PAGE = 500;
 
+/** Where tortie, and Calico mostly, keeps Calico's resources; and the other group. */
+export const CRD_GROUP = "crd.projectcalico.org";
+const NATIVE = "projectcalico.org/v3";
+
 export class KubernetesApi {
-  constructor(readonly connection: Connection, readonly clock: Clock) {}
+  /** `beside`: the API is asked for Kubernetes' own objects; Calico's are in another datastore. */
+  constructor(readonly connection: Connection, readonly clock: Clock, readonly beside = false) {}
 
   get server(): string {
     return this.connection.server;
@@ -171,6 +177,9 @@ export class KubernetesApi {
    * Whether the server has the resource, by its discovery documents, which all who log in may read. A
    * 404 for that of the group counts only where the list of all groups does not name it: it is the same
    * 404 that a proxy gives for everything while what is behind it is away.
+   *
+   * Of Calico's kinds, StoreError "invalid" where the server has them in the other of Calico's two groups
+   * alone, which is when Calico takes that one (v3.32): a cluster that is full is not taken for empty.
    */
   async isServed(resource: KubeResource): Promise<boolean> {
     const { group, version, plural } = resource;
@@ -187,7 +196,17 @@ export class KubernetesApi {
     const resources = await read(own, readResources);
     if (resources) return resources.includes(plural);
     const groups = group === "" ? undefined : await read("/apis", readGroups);
-    if (groups && !groups.includes(`${group}/${version}`)) return false;
+    if (groups && !groups.includes(`${group}/${version}`)) {
+      if (group === CRD_GROUP && !this.beside && groups.includes(NATIVE)) {
+        throw new StoreError(
+          "invalid",
+          `the Kubernetes API ${this.server} has Calico's resources as native ${NATIVE} CRDs and not ` +
+            `as ${CRD_GROUP}/v1, and tortie reads these alone; install Calico's v1 CRDs and move the ` +
+            "resources to them, or keep this cluster with Calico",
+        );
+      }
+      return false;
+    }
     const strange = groups ? `${own}, which it names itself` : group === "" ? own : "/apis";
     throw new Unreachable(
       `it answers 404 for ${strange}; is something between us that answers in its place?`,

@@ -6,12 +6,11 @@ import { type KeyKind, parseResourceKey, resourcePrefix } from "../../model/keys
 import type { Kind } from "../../model/kind.ts";
 import { isJsonObject, printJson } from "../json.ts";
 import { StoreError } from "../store.ts";
-import type { KubeObject, KubeResource, KubernetesApi } from "./api.ts";
+import { CRD_GROUP, type KubeObject, type KubeResource, type KubernetesApi } from "./api.ts";
 import { readMetadata, type V3Metadata, writeMetadata } from "./metadata.ts";
 import { removeObject } from "./removal.ts";
 import { namespaceOf, revisionOf, type Source, type Writer } from "./source.ts";
 
-export const CRD_GROUP = "crd.projectcalico.org";
 const V3 = "projectcalico.org/v3", V1 = `${CRD_GROUP}/v1`;
 
 /** Kinds whose own name stands in the annotation, whatever the resource is called. */

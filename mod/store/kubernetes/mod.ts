@@ -15,6 +15,8 @@ export interface KubernetesOptions {
   readonly patienceMs?: number;
   /** Not to ask the server anything yet: a service keeps on trying while it is away. */
   readonly lazily?: boolean;
+  /** Beside another datastore, for Kubernetes' own objects. */
+  readonly beside?: boolean;
   /** Hears what is wrong and does not keep the store from going on. */
   readonly onTrouble?: (message: string) => void;
   readonly timing?: Partial<Timing>;
@@ -31,7 +33,7 @@ export async function openKubernetes(
   const { patienceMs } = options;
   const timing = { ...TIMING, ...(patienceMs !== undefined && { patienceMs }), ...options.timing };
   const connection = new Connection(access, around, timing, systemClock, options.onTrouble);
-  const api = new KubernetesApi(connection, systemClock);
+  const api = new KubernetesApi(connection, systemClock, options.beside);
   const store = new KubernetesStore(api, makeSources(config), timing, systemClock);
   if (!options.lazily) {
     try {
