@@ -6,7 +6,7 @@
  * Kubernetes' own objects go the same way under our own keys. `decodeEntry` is for those who watch.
  */
 import type { Prefix } from "../net/mod.ts";
-import { parseResourceKey, resourceKey, resourcePrefix } from "../model/keys.ts";
+import { parseResourceKey, type ResourceKey, resourceKey, resourcePrefix } from "../model/keys.ts";
 import type { Kind } from "../model/kind.ts";
 import type { AnyKind } from "../model/kinds.ts";
 import type { Metadata, Resource } from "../model/resource.ts";
@@ -75,16 +75,23 @@ export interface ResourceList<T> {
   broken: { key: string; error: ModelError }[];
 }
 
-/** The object of a store entry, completed; ModelError "malformed" where it has not the kind's shape. */
+/**
+ * The object of a store entry, completed; ModelError "malformed" where it has not the kind's shape, or
+ * stands where no object of the kind can. The key says which object it is, as with Calico, and not what
+ * the value calls itself: by that name nobody could get or delete it.
+ */
 export function decodeEntry<T extends Resource>(kind: Kind<T, any>, entry: Entry): T {
   const record = STORE_RULES.get(kind)?.record;
   const object = readObject(kind, record ? record.read(entry.value) : entry.value);
   const key = parseResourceKey(entry.key);
-  if (key) {
-    object.metadata.name ||= key.name;
-    if (kind.namespaced) object.metadata.namespace ??= key.namespace;
+  if (!record) {
+    const fault = placeFault(kind, key);
+    if (fault) throw new ModelError("malformed", fault);
+    object.metadata.name ||= key!.name;
+    if (kind.namespaced) object.metadata.namespace = key!.namespace;
   }
   STORE_RULES.get(kind)?.fromStorage?.(object);
+  if (key && !isStoredAs(kind, object.metadata.name, key.name)) object.metadata.name = key.name;
   delete object.metadata.selfLink;
   object.metadata.resourceVersion = entry.revision;
   return object;
@@ -519,6 +526,21 @@ export class Resources {
       throw fromStoreError(error, resource);
     }
   }
+}
+
+/** Why no object of the kind can stand at a key that was taken apart so; undefined where it can. */
+export function placeFault(
+  { kind, namespaced }: AnyKind,
+  key: ResourceKey | undefined,
+): string | undefined {
+  if (key && namespaced === (key.namespace !== undefined)) return undefined;
+  return `the key is nobody's: that of a ${kind} ends in ${namespaced ? "namespace and" : "its"} ` +
+    "name; Calico passes it over too, and etcdctl can delete it";
+}
+
+/** Up to Calico 3.31 a policy of the default tier stood under a longer name than its own. */
+function isStoredAs(kind: AnyKind, name: string, stored: string): boolean {
+  return stored === name || hasPrefixedKey(kind) && stored === `default.${name}`;
 }
 
 /** Where an object is kept; a kind that is one record has its own key, whatever the name. */

@@ -7,7 +7,11 @@ import { ipamConfigurationKind } from "../model/ipam_configuration.ts";
 import { type IPPool, type IPPoolInput, ippoolKind } from "../model/ippool.ts";
 import { blockKey, ipamConfigKey, resourceKey } from "../model/keys.ts";
 import { kubernetesNetworkPolicyKind } from "../model/kubernetes_network_policy.ts";
-import { type NetworkPolicyInput, networkPolicyKind } from "../model/network_policy.ts";
+import {
+  globalNetworkPolicyKind,
+  type NetworkPolicyInput,
+  networkPolicyKind,
+} from "../model/network_policy.ts";
 import { nodeKind } from "../model/node.ts";
 import { profileKind } from "../model/profile.ts";
 import { tierKind } from "../model/tier.ts";
@@ -731,3 +735,47 @@ test("Kubernetes' objects go the same way, under our own keys", async (resources
   assert.ok(await store.get("/tortie/kubernetes/networkpolicies/shop/web"));
   assert.equal(await resources.get(networkPolicyKind, "web", "shop"), undefined);
 });
+
+test(
+  "the key says which object it is, and one that none can have is nobody's",
+  async (resources, store) => {
+    const root = "/calico/resources/v3/projectcalico.org/";
+    await store.create(`${root}ippools/own`, {
+      kind: "IPPool",
+      metadata: { name: "other", uid: "u" },
+      spec: { cidr: "10.9.0.0/16" },
+    });
+    const { items } = await resources.list(ippoolKind);
+    assert.deepEqual(items.map(({ metadata }) => metadata.name), ["own"]);
+    assert.equal(await resources.get(ippoolKind, "other"), undefined);
+    await resources.modify(ippoolKind, "own", undefined, (p) => ({
+      ...p,
+      metadata: { ...p.metadata, labels: { a: "b" } },
+    }));
+    const stored = (await store.get<any>(`${root}ippools/own`))!.value;
+    assert.deepEqual([stored.metadata.name, stored.metadata.labels], ["own", { a: "b" }]);
+    await resources.delete(ippoolKind, "own");
+    assert.equal(await store.get(`${root}ippools/own`), undefined);
+
+    const policy = { kind: "NetworkPolicy", metadata: { name: "x", namespace: "blue" }, spec: {} };
+    await store.create(`${root}networkpolicies/nons`, policy);
+    await store.create(`${root}networkpolicies/red/web`, policy);
+    await store.create(`${root}networkpolicies/red/more/parts`, policy);
+    await store.create(`${root}globalnetworkpolicies/red/web`, {
+      ...policy,
+      metadata: { name: "x" },
+    });
+    const list = await resources.list(networkPolicyKind);
+    assert.deepEqual(list.items.map((p) => [p.metadata.namespace, p.metadata.name]), [[
+      "red",
+      "web",
+    ]]);
+    assert.deepEqual(list.broken.map(({ key }) => key.slice(root.length)), [
+      "networkpolicies/nons",
+      "networkpolicies/red/more/parts",
+    ]);
+    assert.match(list.broken[0].error.message, /the key is nobody's.*namespace and name.*etcdctl/);
+    const global = await resources.list(globalNetworkPolicyKind);
+    assert.deepEqual([global.items.length, global.broken.length], [0, 1]);
+  },
+);

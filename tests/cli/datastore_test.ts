@@ -195,6 +195,16 @@ test("export: what cannot be read is not left out in silence", async (cluster) =
   const warned = await cluster.run("datastore export");
   assert.equal(warned.exit, 0);
   assert.match(warned.err, /^warning: left out .*livemigrations\/shop\/m: not of a known kind\n$/);
+  // Nor does a key that is no object's, by whatever hand it came.
+  await put("resources/v3/projectcalico.org/networkpolicies/nons", {
+    metadata: { name: "nons" },
+    spec: {},
+  });
+  const foreign = await cluster.run("datastore export");
+  assert.equal(foreign.exit, 0, foreign.err);
+  assert.match(foreign.err, /^warning: left out .*networkpolicies\/nons: the key is nobody's/m);
+  const names = await cluster.run("datastore migrate-policy-names --dry-run");
+  assert.match(names.out + names.err, /networkpolicies\/nons: the key is nobody's/);
 });
 
 test("import: wrong calls and wrong files", async (cluster) => {

@@ -28,7 +28,7 @@ import { type AnyKind, kindByKey } from "../../model/kinds.ts";
 import type { Metadata, Resource } from "../../model/resource.ts";
 import { encodeObject, ModelError } from "../../model/validate.ts";
 import { STORE_RULES } from "../../store/resource_rules.ts";
-import { decodeEntry } from "../../store/resources.ts";
+import { decodeEntry, placeFault } from "../../store/resources.ts";
 import type { Entry, Store } from "../../store/store.ts";
 
 export interface Item {
@@ -95,6 +95,11 @@ export function contentOf(entries: readonly Entry[]): Content {
     if (!kind || STORE_RULES.get(kind)?.record) {
       // Markers that very old versions wrote beside a node's affinities say nothing.
       if (!key.startsWith(affinitiesPrefix)) leftOut.push(`${key}: not of a known kind`);
+      continue;
+    }
+    const fault = placeFault(kind, parsed);
+    if (fault) {
+      leftOut.push(`${key}: ${fault}`);
       continue;
     }
     try {
