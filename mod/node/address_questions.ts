@@ -1,7 +1,8 @@
 /**
  * Answers the controllers' questions about addresses of this node (`ipam/questions.ts`). With the first
  * answer, to no question, the node says that it can be asked. While addresses are asked for that are
- * held, it looks again now and then. A datastore that cannot hold such records is left without.
+ * held, it looks again now and then. A datastore that cannot hold such records is left without; where it
+ * forbids them to us, that is said, since an address is then taken back without this node being asked.
  */
 import {
   type Answer,
@@ -25,7 +26,7 @@ export interface QuestionParts {
   readonly again?: number;
 }
 
-const AGAIN = 10_000, RETRY = 5000;
+const AGAIN = 10_000, RETRY = 5000, FORBIDDEN = 60_000;
 
 export class AddressQuestions {
   readonly #parts: QuestionParts;
@@ -37,6 +38,8 @@ export class AddressQuestions {
   };
   /** Why questions cannot be read, as it was logged last. */
   #unheard = "";
+  /** Why answers are forbidden, as it was logged last. */
+  #forbidden = "";
   /** As it was written last. */
   #told = "";
   #working = false;
@@ -65,7 +68,7 @@ export class AddressQuestions {
       unavailable: (error) => {
         if (error.message === this.#unheard) return;
         this.#unheard = error.message;
-        if (isRefused(error)) log.debug("the datastore has no questions for us", { error });
+        if (isUnknown(error)) log.debug("the datastore has no questions for us", { error });
         else log.warn("cannot hear the controllers' questions", { error });
       },
     }, { signal: this.#abort.signal })
@@ -91,9 +94,18 @@ export class AddressQuestions {
       } while (this.#again);
     } catch (error) {
       if (this.#abort.signal.aborted) return;
-      if (isRefused(error)) this.#parts.log.debug("the datastore takes no answers", { error });
-      else {
-        this.#parts.log.warn("cannot answer the controllers yet", { error });
+      const { log } = this.#parts;
+      if (isUnknown(error)) log.debug("the datastore takes no answers", { error });
+      else if (error instanceof StoreError && error.kind === "denied") {
+        if (error.message !== this.#forbidden) {
+          log.warn("this node may not answer the controllers, who release addresses without it", {
+            error,
+          });
+        }
+        this.#forbidden = error.message;
+        this.#later.in(FORBIDDEN);
+      } else {
+        log.warn("cannot answer the controllers yet", { error });
         this.#later.in(RETRY);
       }
     } finally {
@@ -110,11 +122,13 @@ export class AddressQuestions {
     if (text !== this.#told) {
       await store.put(answerKey(nodeName), answer);
       this.#told = text;
+      this.#forbidden = "";
     }
     if (answer.held.length > 0) this.#later.in(again);
   }
 }
 
-function isRefused(error: unknown): boolean {
-  return error instanceof StoreError && (error.kind === "invalid" || error.kind === "denied");
+/** The datastore has no place for such records. */
+function isUnknown(error: unknown): boolean {
+  return error instanceof StoreError && error.kind === "invalid";
 }

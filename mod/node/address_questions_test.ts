@@ -67,6 +67,30 @@ Deno.test("a node says that it can be asked, answers, and looks again while some
   }
 });
 
+Deno.test("a datastore that forbids such records is told of, once", async () => {
+  const store = memoryStore();
+  const denied = () => Promise.reject(new StoreError("denied", "forbidden to us"));
+  const warned: string[] = [];
+  const questions = new AddressQuestions({
+    store: Object.assign(Object.create(store), { put: denied, list: denied }) as Store,
+    nodeName: "n1",
+    held: () => Promise.resolve([]),
+    log: { ...silent, warn: (message) => void warned.push(message) },
+  });
+  questions.start();
+  try {
+    await until("both are told", () => warned.length >= 2);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.deepEqual(warned.sort(), [
+      "cannot hear the controllers' questions",
+      "this node may not answer the controllers, who release addresses without it",
+    ]);
+  } finally {
+    await questions.stop();
+    await store.close();
+  }
+});
+
 Deno.test("a datastore that takes no such records is left alone", async () => {
   const store = memoryStore();
   const refused = () => Promise.reject(new StoreError("invalid", "no such key"));

@@ -4,12 +4,28 @@
  * the tests' own, over the wire that leads to the node.
  */
 import assert from "node:assert/strict";
+import { parseAllDocuments } from "yaml";
+import type { Rule } from "../kube/access.ts";
 import { calicoDefinitions, clusterNetworkPolicyDefinition } from "../kube/calico_definitions.ts";
 import { startKube } from "../kube/kube.ts";
-import { tool, until } from "./harness.ts";
+import { binary, tool, until } from "./harness.ts";
 import { conf, World } from "./world.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false, ignore: Deno.uid() !== 0 };
+
+/** Those of the two roles in the README, which a reader copies. */
+async function rightsOfReadme(): Promise<Rule[]> {
+  const text = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+  const yaml = /```yaml\n(kind: ClusterRole\n[^`]*)```/.exec(text)![1];
+  return parseAllDocuments(yaml).flatMap((document) => {
+    const { kind, rules } = document.toJS();
+    return rules.map(({ apiGroups, ...rule }: any) => ({
+      ...rule,
+      groups: apiGroups,
+      ...(kind === "Role" && { namespaces: ["kube-system"] }),
+    }));
+  });
+}
 
 const POOL = "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: p}, " +
   "spec: {cidr: 10.244.0.0/24, natOutgoing: true}}";
@@ -33,7 +49,8 @@ Deno.test(
     const definitions = [...calicoDefinitions(), clusterNetworkPolicyDefinition()];
     await Promise.all(definitions.map((definition) => kube.crds([definition])));
     env.KUBECONFIG = `${world.folder}/kubeconfig`;
-    await Deno.writeTextFile(env.KUBECONFIG, kube.kubeconfig());
+    kube.grants.push({ to: "tortie", rules: await rightsOfReadme() });
+    await Deno.writeTextFile(env.KUBECONFIG, kube.kubeconfig({ token: kube.user("tortie") }));
     const socket = `${world.folder}/run/tortie.sock`;
 
     const must = async (method: string, path: string, body?: unknown, headers?: HeadersInit) => {
@@ -177,6 +194,40 @@ Deno.test(
         assert(await pings(`${world.id}a`, addresses.b));
         await must("DELETE", `${PODS}/d?gracePeriodSeconds=0`);
       });
+
+      await step(
+        "controllers lead and ask nodes, with the rights that the README lists",
+        async () => {
+          const child = new Deno.Command("ip", {
+            args: ["netns", "exec", world.node, binary(), "controllers", "run"],
+            env,
+            stdout: "null",
+            stderr: "piped",
+          }).spawn();
+          const told = new Response(child.stderr).text();
+          try {
+            await until("they lead", 30_000, () => {
+              const lease = kube.get(
+                "coordination.k8s.io",
+                "leases",
+                "kube-system",
+                "tortie-controllers",
+              );
+              return lease !== undefined;
+            });
+            await until("the node has said that it can be asked", 20_000, () => {
+              return kube.all("", "configmaps").some((map) =>
+                map.metadata.name === "tortie-held.node1"
+              );
+            });
+          } finally {
+            child.kill("SIGTERM");
+            await child.status;
+          }
+          assert.doesNotMatch(await told, /"warning"|"error"|denied|forbid/);
+          assert.doesNotMatch(world.log(), /forbid|denied|may not answer/);
+        },
+      );
 
       await step("the API's loss leaves the pods alone, and is over when it is back", async () => {
         await makePod("c");
