@@ -56,6 +56,21 @@ function candidates(host: Host, family: Family): NodeAddress[] {
   );
 }
 
+/**
+ * The interfaces that a Node lists (spec.interfaces), with their addresses, as Calico's startup does:
+ * those from which an address could be taken at all.
+ */
+export function listedInterfaces(host: Host): { name: string; addresses: string[] }[] {
+  return host.interfaces.filter(({ up, name }) => up && !isExcluded(name)).flatMap((i) => {
+    const addresses = i.addresses.filter(({ ip }) => usable(ip)).map(({ ip }) => formatIp(ip));
+    return addresses.length > 0 ? [{ name: i.name, addresses }] : [];
+  });
+}
+
+function isExcluded(name: string): boolean {
+  return EXCLUDED.some((start) => name.startsWith(start));
+}
+
 function patterns(method: string, list: string): RegExp[] {
   return list.split(",").map((text) => {
     try {
@@ -71,7 +86,7 @@ function choose(method: string, family: Family, host: Host): NodeAddress | undef
   const [verb, argument = ""] = method.split(/=(.*)/s);
   switch (verb) {
     case "first-found":
-      return all.find((a) => !EXCLUDED.some((start) => a.interfaceName.startsWith(start)));
+      return all.find((a) => !isExcluded(a.interfaceName));
     case "interface":
       for (const pattern of patterns(method, argument)) {
         const found = all.find((a) => pattern.test(a.interfaceName));
@@ -81,8 +96,7 @@ function choose(method: string, family: Family, host: Host): NodeAddress | undef
     case "skip-interface": {
       const skip = patterns(method, argument);
       return all.find((a) =>
-        !skip.some((p) => p.test(a.interfaceName)) &&
-        !EXCLUDED.some((start) => a.interfaceName.startsWith(start))
+        !skip.some((p) => p.test(a.interfaceName)) && !isExcluded(a.interfaceName)
       );
     }
     case "cidr": {

@@ -20,7 +20,7 @@ import { ippoolKind } from "../model/ippool.ts";
 import { type Node, nodeKind } from "../model/node.ts";
 import { printJson } from "../store/json.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
-import { type Host, type NodeAddress, nodeAddress } from "./autodetect.ts";
+import { type Host, listedInterfaces, type NodeAddress, nodeAddress } from "./autodetect.ts";
 import { ConfigError, type NodeConfig } from "./config.ts";
 import { nodeAddressOf } from "./peering.ts";
 
@@ -87,15 +87,19 @@ export async function registerNode(
     if (addresses[4]) bgp.ipv4Address = cidrText(addresses[4]);
     if (addresses[6]) bgp.ipv6Address = cidrText(addresses[6]);
     if (config.asNumber !== undefined) bgp.asNumber = config.asNumber;
-    const own = [addresses[4], addresses[6]].filter((a) => a !== undefined)
-      .map((a) => ({ address: cidrText(a), type: "CalicoNodeIP" as const }));
-    const others = (node.spec.addresses ?? []).filter((a) => a.type !== "CalicoNodeIP");
+    const own = [addresses[4], addresses[6]].flatMap((a) => a ? [cidrText(a)] : []);
+    // Calico 3.32 writes none of ours here; those that others wrote must not be of another time.
+    const listed = node.spec.addresses?.filter(({ address, type }) =>
+      type !== "CalicoNodeIP" || own.includes(address)
+    );
+    const interfaces = listedInterfaces(host);
     return {
       ...node,
       spec: {
         ...node.spec,
         bgp: Object.keys(bgp).length > 0 ? bgp : undefined,
-        addresses: [...own, ...others],
+        addresses: listed?.length ? listed : undefined,
+        interfaces: interfaces.length > 0 ? interfaces : undefined,
       },
     };
   };

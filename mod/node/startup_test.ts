@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { ippoolKind } from "../model/ippool.ts";
+import { resourceKey } from "../model/keys.ts";
 import { nodeKind } from "../model/node.ts";
 import { mustIp } from "../net/mod.ts";
 import { memoryStore } from "../store/memory.ts";
@@ -44,10 +45,48 @@ Deno.test("a node is registered with its address, and keeps what people have set
     assert.equal(node.spec.bgp?.asNumber, 65001);
     assert.equal(node.spec.bgp?.routeReflectorClusterID, "1.2.3.4");
     assert.deepEqual(node.metadata.labels, { rack: "r1" });
-    assert.deepEqual(node.spec.addresses, [{ address: "192.0.2.11/24", type: "CalicoNodeIP" }]);
-    // The address has changed: the old one is ours no more.
+    assert.equal(node.spec.addresses, undefined);
+    // The address has changed: the old one is ours no more, whoever wrote it.
+    const typed = (address: string, type: "CalicoNodeIP" | "InternalIP") => ({ address, type });
+    const [old, other] = [typed("192.0.2.11/24", "CalicoNodeIP"), typed("10.0.0.1", "InternalIP")];
+    await resources.modify(nodeKind, "node1", undefined, (node) => ({
+      ...node,
+      spec: { ...node.spec, addresses: [old, other] },
+    }));
+    await registerNode(resources, config(), host("192.0.2.11"));
+    const spec = async () => (await resources.get(nodeKind, "node1"))!.spec;
+    assert.deepEqual((await spec()).addresses, [old, other]);
     await registerNode(resources, config(), host("192.0.2.99"));
-    assert.equal((await resources.get(nodeKind, "node1"))!.spec.bgp?.ipv4Address, "192.0.2.99/24");
+    assert.equal((await spec()).bgp?.ipv4Address, "192.0.2.99/24");
+    assert.deepEqual((await spec()).addresses, [other]);
+  }));
+
+Deno.test("a new Node in etcd is as Calico's startup writes it", () =>
+  inStore(async (resources) => {
+    const { interfaces, ...rest } = host("172.18.0.4");
+    const more = ["lo", "cali0123", "docker0", "tunl0", "vxlan.calico"].map((name) => ({
+      ...interfaces[0],
+      name,
+    }));
+    const [eth0] = interfaces;
+    const local = { ip: mustIp("fe80::1"), length: 64 };
+    const down = { ...eth0, name: "eth1", up: false };
+    const bare = { ...eth0, name: "eth2", addresses: [local] };
+    await registerNode(resources, config({ AS: "64514" }), {
+      ...rest,
+      interfaces: [
+        ...more,
+        { ...eth0, addresses: [...eth0.addresses, local] },
+        down,
+        bare,
+      ],
+    });
+    const { value } = (await resources.store.get<any>(resourceKey(nodeKind, "node1")))!;
+    // As recorded of v3.32.1.
+    assert.deepEqual(value.spec, {
+      bgp: { asNumber: 64514, ipv4Address: "172.18.0.4/24" },
+      interfaces: [{ name: "eth0", addresses: ["172.18.0.4"] }],
+    });
   }));
 
 Deno.test("two nodes of one address are refused, with the other one's name", () =>
