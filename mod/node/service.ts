@@ -42,7 +42,7 @@ import { PathProbe } from "./path_probe.ts";
 import { readiness } from "./readiness.ts";
 import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
-import { ensureFelixConfiguration, ensurePools, mustBeReady, registerNode } from "./startup.ts";
+import { ensureFelixConfiguration, ensurePools, ReadyCheck, registerNode } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
@@ -458,10 +458,11 @@ export class NodeService {
     let over = false;
     ended.then(() => over = true);
     this.#waiting = "waiting for the datastore";
+    const check = new ReadyCheck();
     for (let pause = 250;; pause = Math.min(pause * 2, 5000)) {
       try {
         const host = kernel.host();
-        await mustBeReady(resources);
+        await check.mustBeReady(resources);
         await ensurePools(resources, config, host);
         await ensureFelixConfiguration(resources);
         const addresses = await registerNode(

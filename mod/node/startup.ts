@@ -48,15 +48,23 @@ export function findAddresses(config: NodeConfig, host: Host, known?: Node): Nod
   return { 4: found(4), 6: found(6) };
 }
 
-/** Rejects while the datastore is locked, as for a migration: nobody may write then. */
-export async function mustBeReady(resources: Resources): Promise<void> {
-  const cluster = await resources.get(clusterInformationKind, "default");
-  const why = cluster && lockReason(cluster);
-  if (why) {
+/**
+ * Looks whether the datastore is locked, as for a migration: nobody may write then. That the object is gone
+ * says nothing: a lock that was seen stays, until datastoreReady is true.
+ */
+export class ReadyCheck {
+  #lock: string | undefined;
+
+  /** ResourceError "refused" while it is locked. */
+  async mustBeReady(resources: Resources): Promise<void> {
+    const cluster = await resources.get(clusterInformationKind, "default");
+    if (cluster) this.#lock = lockReason(cluster);
+    if (!this.#lock) return;
+    const gone = cluster ? "" : ", and is gone now";
     throw new ResourceError(
       "refused",
       'ClusterInformation "default"',
-      `the datastore is locked (${why}); unlock it when the migration is over`,
+      `the datastore is locked (${this.#lock}${gone}); unlock it when the migration is over`,
     );
   }
 }

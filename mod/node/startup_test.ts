@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { clusterInformationKind } from "../model/cluster_information.ts";
 import { ippoolKind } from "../model/ippool.ts";
 import { resourceKey } from "../model/keys.ts";
 import { nodeKind } from "../model/node.ts";
@@ -7,7 +8,7 @@ import { memoryStore } from "../store/memory.ts";
 import { Resources } from "../store/resources.ts";
 import type { Host } from "./autodetect.ts";
 import { ConfigError, nodeConfig } from "./config.ts";
-import { ensureFelixConfiguration, ensurePools, registerNode } from "./startup.ts";
+import { ensureFelixConfiguration, ensurePools, ReadyCheck, registerNode } from "./startup.ts";
 
 const host = (ip: string): Host => ({
   interfaces: [{
@@ -87,6 +88,24 @@ Deno.test("a new Node in etcd is as Calico's startup writes it", () =>
       bgp: { asNumber: 64514, ipv4Address: "172.18.0.4/24" },
       interfaces: [{ name: "eth0", addresses: ["172.18.0.4"] }],
     });
+  }));
+
+Deno.test("a lock that was seen stays when its object is gone, until it says that all is ready", () =>
+  inStore(async (resources) => {
+    const check = new ReadyCheck();
+    const lock = (datastoreReady: boolean) =>
+      resources.modify(clusterInformationKind, "default", undefined, (cluster) => ({
+        ...cluster,
+        spec: { ...cluster.spec, datastoreReady },
+      }));
+    await check.mustBeReady(resources);
+    await resources.ensureInitialized();
+    await lock(false);
+    await assert.rejects(check.mustBeReady(resources), /is locked \(.*datastoreReady false\)/);
+    await resources.store.delete(resourceKey(clusterInformationKind, "default"));
+    await assert.rejects(check.mustBeReady(resources), /datastoreReady false, and is gone now/);
+    await new Resources(resources.store).ensureInitialized();
+    await check.mustBeReady(resources);
   }));
 
 Deno.test("two nodes of one address are refused, with the other one's name", () =>

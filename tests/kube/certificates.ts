@@ -108,13 +108,13 @@ export class Authority {
     ]);
   }
 
-  /** For a server that is reached under these names and addresses. */
-  server(hosts: string[]): Identity {
+  /** For a server that is reached under these names and addresses, valid between these days from now. */
+  server(hosts: string[], valid: readonly [number, number] = [-1, 300]): Identity {
     const keys = newKey();
     const certificate = this.#issue(
       subject("kube-apiserver", []),
       publicDer(keys.publicKey),
-      [Date.now() - DAY, Date.now() + 300 * DAY],
+      [Date.now() + valid[0] * DAY, Date.now() + valid[1] * DAY],
       [
         ...leaf("1.3.6.1.5.5.7.3.1"),
         extension("2.5.29.17", false, sequence(...hosts.map(alternativeName))),

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { StoreError, type StoreErrorKind } from "../../mod/store/store.ts";
 import { openEtcd } from "../../mod/store/etcd/mod.ts";
 import { follow } from "../../mod/store/follow.ts";
+import { openKubernetes } from "../../mod/store/kubernetes/mod.ts";
+import { Authority } from "../kube/certificates.ts";
 import { command } from "../cli/harness.ts";
 import { type Certificates, EtcdCluster, makeCertificates } from "./etcd_server.ts";
 
@@ -119,6 +121,30 @@ Deno.test("certificates: both sides must know each other, and each fault is name
   } finally {
     await plain.stop();
     await cluster.stop();
+  }
+});
+
+Deno.test("a certificate out of its time is named so, of an etcd and of a Kubernetes API", async () => {
+  const authority = new Authority();
+  for (
+    const [valid, words] of [
+      [[-10, -1], /certificate has expired; renew it, or check the clocks/],
+      [[1, 10], /certificate is not valid yet; check the clocks/],
+    ] as const
+  ) {
+    const { certificate: cert, key } = authority.server(["127.0.0.1"], valid);
+    const at = { hostname: "127.0.0.1", port: 0, cert, key, onListen() {} };
+    const server = Deno.serve(at, () => new Response("{}"));
+    const url = `https://127.0.0.1:${(server.addr as Deno.NetAddr).port}`;
+    const ca = { pem: authority.certificate };
+    try {
+      const etcd = { kind: "etcd", endpoints: [url], tls: { ca } } as const;
+      await refused("denied", words, openEtcd(etcd, { patienceMs: 3000 }));
+      const config = { apiEndpoint: url, token: "x", tls: { ca } };
+      await refused("denied", words, openKubernetes(config, { patienceMs: 3000 }));
+    } finally {
+      await server.shutdown();
+    }
   }
 });
 

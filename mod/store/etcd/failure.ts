@@ -147,8 +147,11 @@ function tlsFault(text: string, withCertificate: boolean): string | undefined {
       "its certificate is not made out to the host that the endpoint names; use a name or address " +
       "that is in the certificate",
     ],
-    [/Expired/, "its certificate has expired; renew it"],
-    [/NotValidYet/, "its certificate is not valid yet; check the clocks"],
+    [
+      /certificate expired|Certificate\(Expired|certificate: Expired/,
+      "its certificate has expired; renew it, or check the clocks",
+    ],
+    [/NotValidYet|not valid yet/i, "its certificate is not valid yet; check the clocks"],
     [/CaUsedAsEndEntity/, "its certificate is that of an authority, not of a server"],
     [
       /received fatal alert: (CertificateRequired|BadCertificate|UnknownCA|CertificateUnknown|DecryptError|AccessDenied|CertificateExpired|CertificateRevoked|UnsupportedCertificate)/,

@@ -144,10 +144,12 @@ export function explainFetch(error: unknown, origin: string): Unreachable | Stor
   if (certificate) {
     const why = /UnknownIssuer|BadSignature/.test(certificate)
       ? "is not signed by the authority that we were given (certificate-authority)"
-      : /NotValidForName/.test(certificate)
+      : /NotValidForName|not valid for name/i.test(certificate)
       ? "is for another name"
-      : /Expired/.test(certificate)
-      ? "has expired"
+      : /expired/i.test(certificate)
+      ? "has expired; renew it, or check the clocks"
+      : /NotValidYet|not valid yet/i.test(certificate)
+      ? "is not valid yet; check the clocks"
       : "is not accepted";
     return new StoreError(
       "denied",
