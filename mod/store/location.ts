@@ -22,7 +22,7 @@ export class LocationError extends Error {
 export type Pem = { readonly file: string } | { readonly pem: string };
 
 export interface TlsFiles {
-  /** Who signed the server's certificate; without it, the system's authorities count. */
+  /** Who signed the server's certificate, and nobody else; without it, the system's authorities count. */
   readonly ca?: Pem;
   /** The client's certificate and its key: both or neither. */
   readonly cert?: Pem;

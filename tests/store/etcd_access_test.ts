@@ -124,6 +124,34 @@ Deno.test("certificates: both sides must know each other, and each fault is name
   }
 });
 
+Deno.test("an authority that is named counts alone, and the system's where none is", async () => {
+  const { ca, otherCa, client } = certificates;
+  const cluster = await EtcdCluster.start({ tls: certificates });
+  const script = new URL("./etcd_lock_process.ts", import.meta.url).pathname;
+  const open = async (more: Record<string, string>) => {
+    const { ETCD_CA_CERT_FILE: _, ...env } = cluster.env;
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--unstable-kv", "--no-check", "--cached-only", script, "true"],
+      env: { ...env, ETCD_CERT_FILE: client.cert, ETCD_KEY_FILE: client.key, ...more },
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    return success ? "" : new TextDecoder().decode(stderr);
+  };
+  try {
+    const unknown = /authority that we do not know; name it with ETCD_CA_CERT_FILE/;
+    // Whatever store the runtime is told to take by itself.
+    const system = { DENO_TLS_CA_STORE: "system", SSL_CERT_FILE: ca };
+    assert.match(await open({ ...system, ETCD_CA_CERT_FILE: otherCa }), unknown);
+    assert.equal(await open(system), "");
+    assert.equal(await open({ ...system, DENO_TLS_CA_STORE: "mozilla" }), "");
+    assert.match(await open({ ...system, SSL_CERT_FILE: "/nowhere" }), unknown);
+  } finally {
+    await cluster.stop();
+  }
+});
+
 Deno.test("a certificate out of its time is named so, of an etcd and of a Kubernetes API", async () => {
   const authority = new Authority();
   for (

@@ -573,12 +573,16 @@ export class EtcdClient {
     }
   }
 
+  get #isSecure(): boolean {
+    return this.members.some(({ url }) => url.startsWith("https:"));
+  }
+
   async #client(): Promise<Deno.HttpClient> {
     if (this.#http) return this.#http;
     const tls = await readTls(this.#location.tls);
     if (this.#closed) throw this.#closed;
     this.#tls = tls;
-    return this.#http ??= httpClient(tls);
+    return this.#http ??= httpClient(tls, this.#isSecure);
   }
 
   /** The next request makes a new pool; what is under way in this one goes on. */
@@ -598,7 +602,7 @@ export class EtcdClient {
       tls = await readTls(this.#location.tls);
       const { ca, cert, key } = this.#tls;
       if (tls.ca === ca && tls.cert === cert && tls.key === key) return false;
-      http = httpClient(tls);
+      http = httpClient(tls, this.#isSecure);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       failure.message += `; and ${error.message}`;

@@ -51,12 +51,12 @@ async function read(pem: Pem | undefined, what: string): Promise<string | undefi
  * A client for these certificates, which `readTls` has looked at; StoreError "denied" where the
  * authority's is none.
  */
-export function httpClient(texts: TlsTexts): Deno.HttpClient {
+export function httpClient(texts: TlsTexts, secure: boolean): Deno.HttpClient {
   const { ca, cert, key } = texts;
   // HTTP/1.1: a put costs a third less than over HTTP/2, and each watch has a connection of its own.
   const common = { http2: false, poolMaxIdlePerHost: 64, ...(ca && { caCerts: [ca] }) };
   try {
-    return cert && key ? makeHttpClient({ ...common, cert, key }) : makeHttpClient(common);
+    return makeHttpClient(cert && key ? { ...common, cert, key } : common, secure);
   } catch (error) {
     throw new StoreError(
       "denied",

@@ -285,9 +285,10 @@ export class Connection {
     const { ca, cert, key } = pems;
     try {
       const tls = { ...(ca && { caCerts: [ca] }), ...(cert && key && { cert, key }) };
+      const secure = this.server.startsWith("https:");
       return {
-        calls: makeHttpClient({ ...tls, http2: false, poolMaxIdlePerHost: SIDE_BY_SIDE }),
-        streams: makeHttpClient(tls),
+        calls: makeHttpClient({ ...tls, http2: false, poolMaxIdlePerHost: SIDE_BY_SIDE }, secure),
+        streams: makeHttpClient(tls, secure),
         pems: JSON.stringify(pems),
       };
     } catch (error) {
