@@ -20,8 +20,11 @@
  *
  * Every read is linearizable, so a revision below one that we were told before means that the data went
  * back in time: the cluster was restored from a backup, or made anew. `epoch` counts how often, and
- * watches end then. A member of another cluster than the one that the other endpoints have is not used:
- * writes that went here and there would assign addresses twice.
+ * watches end then. A member of another cluster than the one that this process has found is not used:
+ * writes that went here and there would assign addresses twice. That is known from the first member that
+ * serves, which `random` chooses: a process that asks one member alone, as a command does, compares
+ * nothing, and where endpoints of two clusters are named, one command may see the one and the next the
+ * other (as with etcd's own clients).
  */
 
 import { type Clock, sleep, systemClock } from "../clock.ts";
