@@ -13,6 +13,7 @@ import { type Case, type Need, Room, type Subject } from "./conformance/case.ts"
 import { concurrencyCases } from "./conformance/concurrency.ts";
 import { listCases } from "./conformance/list.ts";
 import { modelCases } from "./conformance/model.ts";
+import { outageCases } from "./conformance/outages.ts";
 import { ttlCases } from "./conformance/ttl.ts";
 import { watchCases } from "./conformance/watch.ts";
 
@@ -21,6 +22,8 @@ export type { Subject } from "./conformance/case.ts";
 export interface ConformanceOptions {
   /** What the driver can do beyond the interface; cases that need more are not registered. */
   readonly has?: readonly Need[];
+  /** Cases that need this, and no others. */
+  readonly only?: Need;
   /** Names of cases that cannot hold for this driver, each with the reason. */
   readonly except?: Readonly<Record<string, string>>;
   /** Maps a short name of a case to a key of the driver; default: below `/calico/test/`. */
@@ -37,6 +40,7 @@ const CASES: readonly Case[] = [
   ...ttlCases,
   ...modelCases,
   ...breakCases,
+  ...outageCases,
 ];
 
 /**
@@ -55,6 +59,7 @@ export function storeConformance(
   }
   for (const one of CASES) {
     if (one.needs?.some((need) => !options.has?.includes(need))) continue;
+    if (options.only && !one.needs?.includes(options.only)) continue;
     const reason = options.except?.[one.name];
     Deno.test({
       name: `${name}: ${one.name}${reason ? ` (not here: ${reason})` : ""}`,

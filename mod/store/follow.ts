@@ -1,10 +1,16 @@
 /**
  * Keeps somebody's picture of a part of the store up to date, for as long as it is wanted: list,
- * watch, and list again when the log has moved on or the store was away. A new list is compared with
- * what was told before, so the follower hears of what vanished meanwhile as deletions and of nothing
- * that is as it was.
+ * watch, and list again when the log has moved on or the connection to the store was lost. A new list
+ * is compared with what was told before, so the follower hears of what vanished meanwhile as deletions
+ * and of nothing that is as it was.
  *
- *     list -> delete…, put…, synced -> watch -> put, delete, … -> unavailable -> list -> …
+ *     list -> delete…, put…, synced -> watch -> put, delete, … -> lost -> list -> …
+ *
+ * The comparison is by revision and by value. A store that was put back from a backup counts from an
+ * older revision, and may come by all those that we know before we look again: then the same revision
+ * stands for another value, and a log that goes on from there says nothing of what we were told. No
+ * driver can see that, so each ends its watch when the connection was lost, and what was told is
+ * compared here, the same way for all (`fingerprint.ts` keeps that cheap).
  *
  * Between `unavailable` and the next `synced` the follower keeps what it knows: fail static. Whatever
  * the store says, it is told and tried again: what cannot be read today (a proxy's page in place of an
@@ -13,6 +19,7 @@
  */
 
 import { type Clock, sleep, systemClock } from "./clock.ts";
+import { fingerprint } from "./fingerprint.ts";
 import { type Entry, type Revision, type Store, StoreError, type WatchEvent } from "./store.ts";
 
 /** What the follower hears. A promise that a handler returns is awaited before the next is called. */
@@ -61,7 +68,7 @@ export async function follow<T = unknown>(
   options: FollowOptions = {},
 ): Promise<void> {
   const { signal, clock = systemClock, random = Math.random } = options;
-  const told = new Map<string, Revision>();
+  const told: Told = new Map();
   let failures = 0;
   while (!signal?.aborted) {
     const began = clock.monotonicMs();
@@ -74,11 +81,9 @@ export async function follow<T = unknown>(
       if (signal?.aborted && !(error instanceof HandlerFailure)) return;
       if (error instanceof HandlerFailure) throw error.error;
       const failure = asStoreError(error, prefix);
-      // Of another past: a revision that we know may stand for another value now.
-      if (failure.restored) { for (const key of told.keys()) told.set(key, ""); }
       if (clock.monotonicMs() - began >= LASTED_MS) failures = 0;
       if (failure.kind !== "compacted") await handled(() => handlers.unavailable?.(failure));
-      // The first relist after a compaction is what the store asks for, and waits for nothing.
+      // The first relist that the store asks for waits for nothing.
       if (failure.kind !== "compacted" || failures > 0) {
         const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 20));
         await sleep(clock, longest * (0.5 + random() / 2), signal);
@@ -98,7 +103,10 @@ function asStoreError(error: unknown, prefix: string): StoreError {
   );
 }
 
-/** In the place of a revision: what was told is that it cannot be read. */
+/** What was told last of each key. */
+type Told = Map<string, { readonly revision: Revision; readonly print: number } | typeof BROKEN>;
+
+/** What was told is that it cannot be read. */
 const BROKEN = "broken";
 
 /** Tells the difference between the store and what was told before. */
@@ -106,7 +114,7 @@ async function relist<T>(
   store: Store,
   prefix: string,
   handlers: FollowHandlers<T>,
-  told: Map<string, Revision>,
+  told: Told,
   signal: AbortSignal | undefined,
 ): Promise<Revision> {
   const { entries, revision, broken = [] } = await store.list<T>(prefix);
@@ -120,8 +128,11 @@ async function relist<T>(
     if (signal?.aborted) return revision;
   }
   for (const entry of entries) {
-    if (told.get(entry.key) === entry.revision) continue;
-    told.set(entry.key, entry.revision);
+    const { key, revision, value } = entry;
+    const was = told.get(key), print = fingerprint(value);
+    const same = was !== undefined && was !== BROKEN && was.print === print;
+    if (same && was.revision === revision) continue;
+    told.set(key, { revision, print });
     await handled(() => handlers.put(entry));
     if (signal?.aborted) return revision;
   }
@@ -138,7 +149,7 @@ async function watch<T>(
   prefix: string,
   from: Revision,
   handlers: FollowHandlers<T>,
-  told: Map<string, Revision>,
+  told: Told,
   signal: AbortSignal | undefined,
   onProgress: () => void,
 ): Promise<void> {
@@ -153,12 +164,12 @@ async function watch<T>(
 async function tell<T>(
   event: WatchEvent<T>,
   handlers: FollowHandlers<T>,
-  told: Map<string, Revision>,
+  told: Told,
 ): Promise<void> {
   switch (event.type) {
     case "put": {
       const { key, value, revision } = event;
-      told.set(key, revision);
+      told.set(key, { revision, print: fingerprint(value) });
       return await handled(() => handlers.put({ key, value, revision }));
     }
     case "delete": {

@@ -17,13 +17,19 @@ storeConformance("kv", async () => {
   return {
     store,
     compact: () => forgetHistory(store),
+    // All that can take the file from the process that owns it: one that holds its lock.
+    outage() {
+      const other = new DatabaseSync(`${folder}/store.kv`);
+      other.exec("BEGIN IMMEDIATE");
+      return Promise.resolve(() => Promise.resolve(other.close()));
+    },
     reopen: async () => store = await open(),
     close: async () => {
       await store.close();
       await Deno.remove(folder, { recursive: true });
     },
   };
-}, { has: ["reopen"] });
+}, { has: ["reopen", "outage"] });
 
 async function withFolder(run: (path: string, folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "tortie-kv-" });

@@ -32,6 +32,7 @@ export class Link {
   constructor(
     readonly rpc: RpcClient,
     readonly store: string,
+    readonly opening: string | undefined,
     revision: string,
     readonly onAnswer: () => void,
   ) {
@@ -103,8 +104,8 @@ export class Links {
       const attempt = AbortSignal.any([signal, expired.signal]);
       rpc = new RpcClient(await this.connect(attempt));
       const hello = await rpc.call("store.hello", { client: this.#client }, { signal: attempt });
-      const { store, revision } = hello as Hello;
-      const link = new Link(rpc, store, revision, () => this.#pause = FIRST_PAUSE_MS);
+      const { store, opening, revision } = hello as Hello;
+      const link = new Link(rpc, store, opening, revision, () => this.#pause = FIRST_PAUSE_MS);
       this.#current = link;
       this.#lastError = undefined;
       this.#keep(link);

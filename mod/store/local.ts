@@ -55,6 +55,8 @@ export interface LocalStoreParts {
 
 export class LocalStore implements Store {
   readonly id: string;
+  /** Names this opening of it: until it is closed, nobody puts other data under it. */
+  readonly opening = crypto.randomUUID();
   readonly #index: KeyIndex;
   readonly #log: ChangeLog;
   readonly #journal: Journal;

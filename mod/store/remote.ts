@@ -6,7 +6,7 @@
  * - a write is sent again under its name, and is carried out once (`wire.ts` says how); only where
  *   that can no longer be told does it end in "unavailable", outcome unknown;
  * - a watch is taken up after the last revision that it was told of: nothing is lost, nothing comes
- *   twice.
+ *   twice. It ends in "compacted" where the process that serves the store is another by then.
  *
  * When the store has not answered for `patienceMs`, the operation ends in StoreError "unavailable".
  * After an "unavailable" of a write whose request may have arrived, the message says that its outcome
@@ -116,15 +116,16 @@ export class RemoteStore implements Store {
   async *watch<T = unknown>(prefix: string, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
     const { signal } = options;
     let from = options.from;
-    let store: string | undefined;
+    let store: string | undefined, opening: string | undefined;
     let deadline = this.#deadline();
     const release = this.#links.watch();
     try {
       while (!signal?.aborted) {
         const link = await this.#links.ready(deadline, signal);
         store ??= link.store;
+        opening ??= link.opening;
         try {
-          const params = { prefix, from, store };
+          const params = { prefix, from, store, opening };
           for await (const batch of link.rpc.stream("store.watch", params, { signal })) {
             const { events, revision } = batch as { events: unknown[]; revision: Revision };
             for (const wire of events) {

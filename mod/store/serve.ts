@@ -29,7 +29,7 @@ export function serveStore(store: LocalStore): Methods {
       context.onDisconnect(() => {
         if (clients.get(client) === context) clients.delete(client);
       });
-      return { store: store.id, revision: String(store.revision) };
+      return { store: store.id, opening: store.opening, revision: String(store.revision) };
     }),
     "store.ping": answer(() => ({ revision: String(store.revision) })),
     "store.get": answer((params) => {
@@ -71,6 +71,13 @@ async function* watched(
   const id = optionalText(params, "store");
   if (id !== undefined && id !== store.id) {
     throw new StoreError("compacted", "the datastore is not the one of before: list again");
+  }
+  if ((optionalText(params, "opening") ?? store.opening) !== store.opening) {
+    throw new StoreError(
+      "compacted",
+      "the datastore was closed and opened again, and whether its data is what it was cannot be " +
+        "told: list again",
+    );
   }
   const changes = store.changes(optionalText(params, "prefix") ?? "", from, signal);
   yield new JsonText(`{"events":[],"revision":"${from}"}`);

@@ -57,7 +57,7 @@ export type StoreErrorKind =
   | "exists" // create: the key is there; `current` is what stands there
   | "conflict" // update, delete: the revision is not the latest; `current` is what stands there
   | "notFound" // update, delete: the key is not there
-  | "compacted" // watch: the log does not reach back so far; list again
+  | "compacted" // watch: the log does not reach back so far, or may be another; list again
   | "unavailable" // the store cannot be reached now; trying again may help
   | "denied" // the store refuses us
   | "invalid"; // a key or value that the store cannot hold
@@ -69,15 +69,11 @@ export class StoreError extends Error {
     message: string,
     readonly key?: string,
     readonly current?: Entry,
-    more: { restored?: boolean; damaged?: Revision } = {},
+    more: { damaged?: Revision } = {},
   ) {
     super(message);
-    this.restored = more.restored ?? false;
     this.damaged = more.damaged;
   }
-
-  /** With "compacted": the data was restored or made anew, so that old revisions say nothing. */
-  readonly restored: boolean;
 
   /** With "invalid", of a get: what stands there is no JSON value, and has this revision. */
   readonly damaged?: Revision;
@@ -116,7 +112,9 @@ export interface Store {
   delete(key: string, revision?: Revision): Promise<Revision>;
   /**
    * Events of keys that begin with the prefix. Ends when the signal is aborted; throws StoreError
-   * "compacted" or "unavailable", after which the caller lists again (`follow.ts` does all that).
+   * "compacted" or "unavailable", after which the caller lists again (`follow.ts` does all that). A
+   * watch whose connection to the server was lost ends so, as soon as the server is there again: it
+   * may have been put back from a backup meanwhile, and gone on to revisions that were there before.
    */
   watch<T = unknown>(prefix: string, options: WatchOptions): AsyncIterable<WatchEvent<T>>;
   close(): Promise<void>;

@@ -1,7 +1,7 @@
 /**
  * The store's methods on the local socket: what goes over the wire, for `serve.ts` and `remote.ts`.
  *
- *     store.hello  {client}                          -> {store, revision}
+ *     store.hello  {client}                          -> {store, opening, revision}
  *     store.ping   {}                                -> {revision}
  *     store.get    {key}                             -> entry or null
  *     store.list   {prefix}                          -> stream of {entries} … {revision}
@@ -9,13 +9,15 @@
  *     store.update {key, value, revision, …}         -> {revision}
  *     store.put    {key, value, ttlSeconds?, …}      -> {revision}
  *     store.delete {key, revision?, …}               -> {revision}
- *     store.watch  {prefix, from, store?}            -> stream of {events, revision}
+ *     store.watch  {prefix, from, store?, opening?}  -> stream of {events, revision}
  *
  * An entry is {key, value, revision}, an event {type, key, value?, revision}. Where a value holds
  * integers that JSON.parse would round (`json.ts`), `text`, its JSON as a string, stands for `value`;
  * so the conversation itself is plain JSON, and only such values pay for the careful reader. A watch tells the
  * revision up to which it has looked, first at once, then with every batch, so that it can be taken
- * up again from there.
+ * up again from there, as long as the same process has the file open: `opening` names that, and a watch
+ * that was told of another one is answered "compacted". While nobody had it open, the file may have
+ * been put back from a copy, whose `store` is the same.
  *
  * Every write carries a `writeId` of its own, and the change log keeps it. A client that lost the
  * answer sends the very same write again, with `repeatedSince` (a revision of the store that it knew
@@ -42,6 +44,8 @@ import {
 export interface Hello {
   /** The id of the data that is served. */
   readonly store: string;
+  /** Of the time for which one process has it open; an older server tells none. */
+  readonly opening?: string;
   readonly revision: string;
 }
 

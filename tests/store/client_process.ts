@@ -5,7 +5,8 @@
  *     inc <counter> <revision>     make <key> <revision>     gone <key> <revision>
  *
  * for each acknowledged write; as `watcher` it says `put <key> <revision>` or `delete <key>
- * <revision>` for each event after revision 1. Any trouble but a conflict ends it with exit code 1.
+ * <revision>` for each event after revision 1: a watch that ends since another process has opened the
+ * store is begun anew from its last event. Any other trouble but a conflict ends it with exit code 1.
  *
  *     deno run -A client_process.ts <socket> writer|watcher <name>
  */
@@ -53,8 +54,16 @@ if (role === "writer") {
     }
   }));
 } else {
-  for await (const event of store.watch("/", { from: "1", signal: over.signal })) {
-    say(`${event.type} ${event.key} ${event.revision}`);
+  for (let from = "1"; !over.signal.aborted;) {
+    try {
+      for await (const event of store.watch("/", { from, signal: over.signal })) {
+        from = event.revision;
+        say(`${event.type} ${event.key} ${event.revision}`);
+      }
+    } catch (error) {
+      const reopened = error instanceof StoreError && /opened again/.test(error.message);
+      if (!reopened) throw error;
+    }
   }
 }
 await input;

@@ -4,6 +4,7 @@
  */
 import { storeConformance } from "../../mod/store/conformance.ts";
 import { openKubernetes } from "../../mod/store/kubernetes/mod.ts";
+import type { Store } from "../../mod/store/store.ts";
 import { Relay } from "./relay.ts";
 import { openStore, REAL, startCalico, Wrapped } from "./kubernetes_harness.ts";
 
@@ -38,6 +39,22 @@ async function open() {
     store: await reopen(),
     reopen,
     breakConnection: (when: "now" | "answer") => relay.breakConnection(when),
+    outage: async () => {
+      await relay.goAway();
+      return () => Promise.resolve(relay.comeBack());
+    },
+    backUp: () => {
+      const copy = kube.snapshot();
+      return Promise.resolve(async (others: (store: Store) => Promise<void>) => {
+        await relay.goAway();
+        await kube.stop();
+        await kube.start(copy);
+        const other = new Wrapped(await openStore(kube));
+        await others(other);
+        await other.close();
+        relay.comeBack();
+      });
+    },
     compact: () => Promise.resolve(kube.compact()),
     async close() {
       for (const store of opened) await store.close();
@@ -49,7 +66,7 @@ async function open() {
 
 storeConformance("kubernetes", open, {
   // A real cluster stands behind no relay of ours.
-  has: REAL ? [] : ["reopen", "breakConnection"],
+  has: REAL ? [] : ["reopen", "breakConnection", "outage", "backUp"],
   except: {
     "an entry with a time to live goes away, as a deletion": NO_TTL,
     "a time to live ends also while the store is closed": NO_TTL,

@@ -6,6 +6,7 @@ import { openKv } from "../../mod/store/kv.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { serveStore } from "../../mod/store/serve.ts";
 import { forgetHistory, SMALL_LOG } from "../../mod/store/testing.ts";
+import type { Store } from "../../mod/store/store.ts";
 import { Relay } from "./relay.ts";
 
 storeConformance("kv at a socket", async () => {
@@ -36,6 +37,31 @@ storeConformance("kv at a socket", async () => {
     store: opened[0],
     compact: () => forgetHistory(served.store),
     breakConnection: (when: "now" | "answer") => relay.breakConnection(when),
+    outage: async () => {
+      await relay.goAway();
+      return () => Promise.resolve(relay.comeBack());
+    },
+    async backUp() {
+      const names = ["store.kv", "store.kv-wal", "store.kv-shm"];
+      await served.close();
+      const copies = names.map((name) => Deno.readFile(`${folder}/${name}`).catch(() => undefined));
+      const files = await Promise.all(copies);
+      served = await serve();
+      return async (others: (store: Store) => Promise<void>) => {
+        await relay.goAway();
+        await served.close();
+        for (const [i, name] of names.entries()) {
+          const path = `${folder}/${name}`;
+          if (files[i]) await Deno.writeFile(path, files[i]);
+          else await Deno.remove(path).catch(() => {}); // not there
+        }
+        served = await serve();
+        const other = remoteStore(path);
+        await others(other);
+        await other.close();
+        relay.comeBack();
+      };
+    },
     async reopen() {
       await served.close();
       served = await serve();
@@ -49,4 +75,4 @@ storeConformance("kv at a socket", async () => {
       await Deno.remove(folder, { recursive: true });
     },
   };
-}, { has: ["breakConnection", "reopen", "knownOutcome"] });
+}, { has: ["breakConnection", "outage", "backUp", "reopen", "knownOutcome"] });

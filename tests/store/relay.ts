@@ -2,13 +2,15 @@
  * A relay between a client and a server, byte for byte, whose connections a test breaks: all of them at
  * once, or one in place of the next bytes that the server sends, so that what was asked for has been
  * done and the asker does not know. Or they die without a word, as where a firewall has forgotten them.
+ * It can go away, and come back at the same place.
  */
 export type Place =
   | { readonly transport: "unix"; readonly path: string }
   | { readonly transport: "tcp"; readonly hostname: string; readonly port: number };
 
 export class Relay {
-  readonly #listener: Deno.Listener;
+  readonly #at: Place;
+  #listener: Deno.Listener;
   readonly #open = new Set<() => void>();
   #loseAnswer = false;
   /** Connections of a lower number pass nothing any more, and nobody is told. */
@@ -17,7 +19,8 @@ export class Relay {
 
   /** Listens at `at` (port 0: any) and passes on to `to`. */
   constructor(at: Place, readonly to: Place) {
-    this.#listener = Deno.listen(at as Deno.TcpListenOptions & { transport: "tcp" });
+    this.#listener = listen(at);
+    this.#at = at.transport === "tcp" ? { ...at, port: this.port } : at;
     this.#accept();
   }
 
@@ -34,6 +37,17 @@ export class Relay {
   forget(): number {
     this.#alive = this.#count;
     return this.#open.size;
+  }
+
+  /** Nobody is there any more, until `comeBack`. */
+  async goAway(): Promise<void> {
+    this.close();
+    if (this.#at.transport === "unix") await Deno.remove(this.#at.path).catch(() => {});
+  }
+
+  comeBack(): void {
+    this.#listener = listen(this.#at);
+    this.#accept();
   }
 
   close(): void {
@@ -92,4 +106,8 @@ export class Relay {
       // One of the two is closed.
     }
   }
+}
+
+function listen(at: Place): Deno.Listener {
+  return Deno.listen(at as Deno.TcpListenOptions & { transport: "tcp" });
 }

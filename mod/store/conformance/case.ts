@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { Picture } from "./picture.ts";
 import {
   type Entry,
   type Store,
@@ -23,6 +24,13 @@ export interface Subject {
    * answer, so that what was asked for has been done and the asker does not know.
    */
   breakConnection?(when: "now" | "answer"): void;
+  /** Takes the server away from the store, until the function that comes of it gives it back. */
+  outage?(): Promise<() => Promise<void>>;
+  /**
+   * Copies the data, as an administrator would. The function that comes of it takes the server away,
+   * puts the copy in the place of the data, and gives the server back when others have written to it.
+   */
+  backUp?(): Promise<(others: (store: Store) => Promise<void>) => Promise<void>>;
   /** Closes the store and opens the same data again; `store` is then another. */
   reopen?(): Promise<Store>;
 }
@@ -31,7 +39,7 @@ export interface Subject {
  * What only some drivers can do. "knownOutcome": a write whose connection broke is found again and
  * carried out once, so that its outcome is always known.
  */
-export type Need = "breakConnection" | "reopen" | "knownOutcome";
+export type Need = "breakConnection" | "outage" | "backUp" | "reopen" | "knownOutcome";
 
 export interface Case {
   readonly name: string;
@@ -41,7 +49,7 @@ export interface Case {
 }
 
 export class Room {
-  readonly #collectors = new Set<Collector>();
+  readonly #collectors = new Set<Collector | Picture>();
 
   constructor(
     readonly subject: Subject,
@@ -75,6 +83,14 @@ export class Room {
     const collector = new Collector(store, prefix, from);
     this.#collectors.add(collector);
     return collector;
+  }
+
+  /** Follows in the background, to the end of the case, and has told all that is there. */
+  async follow(prefix: string): Promise<Picture> {
+    const picture = new Picture(this.store, prefix);
+    this.#collectors.add(picture);
+    await picture.until("the first list", () => picture.lists > 0);
+    return picture;
   }
 
   async leave(): Promise<void> {

@@ -31,7 +31,7 @@ import { type Clock, sleep, systemClock } from "../clock.ts";
 import { proxyWords } from "../http_client.ts";
 import type { EtcdLocation } from "../location.ts";
 import { sentOnce } from "../once.ts";
-import { compareRevisions, type Revision, StoreError } from "../store.ts";
+import { StoreError } from "../store.ts";
 import { strangeness } from "./answer.ts";
 import { EtcdFailure, failureOfAnswer, failureOfFetch } from "./failure.ts";
 import { encodeText, type Header } from "./gateway.ts";
@@ -78,13 +78,6 @@ export interface Member {
   };
 }
 
-/** A put that was in the store's history when we were told of it. */
-export interface Anchor {
-  /** In base64. */
-  readonly key: string;
-  readonly revision: Revision;
-}
-
 /** JSON text; a stream is sent once. */
 type Body = string | ReadableStream<Uint8Array>;
 
@@ -118,7 +111,7 @@ export class EtcdClient {
   #seen = 0n;
   #cluster: string | undefined;
   #epoch = 0;
-  #anchor: Anchor | undefined;
+  #losses = 0;
   #closed: StoreError | undefined;
   #waking: Promise<void> | undefined;
   readonly #requests = new Set<AbortController>();
@@ -147,21 +140,14 @@ export class EtcdClient {
     return this.#epoch;
   }
 
+  /** How often a member was lost, to whatever request. */
+  get losses(): number {
+    return this.#losses;
+  }
+
   /** The newest revision that we were told of. */
   get seen(): bigint {
     return this.#seen;
-  }
-
-  /** The newest put that anybody of this process has listed or was told of, while the data is the same. */
-  get anchor(): Anchor | undefined {
-    return this.#anchor;
-  }
-
-  /** A put of which we were told, while the data was what it is at this epoch. */
-  saw(key: string, revision: Revision | undefined, epoch = this.#epoch): void {
-    if (revision === undefined || epoch !== this.#epoch) return;
-    if (this.#anchor && compareRevisions(revision, this.#anchor.revision) <= 0) return;
-    this.#anchor = { key, revision };
   }
 
   get closed(): StoreError | undefined {
@@ -259,6 +245,7 @@ export class EtcdClient {
   }
 
   failed(member: Member, failure: EtcdFailure): void {
+    this.#losses++;
     member.failedMs = this.clock.monotonicMs();
     member.fault = failure;
     member.checked = false;
@@ -401,7 +388,6 @@ export class EtcdClient {
   /** The data is not what it was: whoever watches must list again. */
   restored(): void {
     this.#epoch++;
-    this.#anchor = undefined;
   }
 
   /** One HTTP request to one member; EtcdFailure of any kind. */

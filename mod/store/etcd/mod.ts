@@ -136,9 +136,8 @@ export class EtcdStore implements Store {
   }
 
   async #listOnce<T>(prefix: string): Promise<Listing<T>> {
-    const { epoch } = this.#client;
     const entries: Entry<T>[] = [], broken: BrokenEntry[] = [];
-    let revision: string | undefined;
+    let revision: string | undefined, losses = 0;
     for (const range of ownRanges(prefix)) {
       const range_end = rangeEnd(range);
       for (let key = encodeText(range);;) {
@@ -147,10 +146,18 @@ export class EtcdStore implements Store {
           { key, range_end, limit: PAGE, revision },
           { what: `list of ${prefix}` },
         );
-        revision ??= page.header!.revision!;
+        if (revision === undefined) {
+          revision = page.header!.revision!;
+          losses = this.#client.losses;
+        } else if (losses !== this.#client.losses) {
+          // The rest may be of another past (`watch.ts`).
+          throw new StoreError(
+            "compacted",
+            `etcd at ${this.#client.where} was lost in the middle of a list of ${prefix}`,
+          );
+        }
         const kvs = page.kvs ?? [];
         for (const kv of kvs) {
-          this.#client.saw(kv.key, kv.mod_revision, epoch);
           const read = readEntry<T>(kv);
           if ("reason" in read) broken.push(read);
           else entries.push(read);

@@ -13,18 +13,18 @@
  * The position moves with the events, and with each stream that was opened and proved alive: all that
  * was there at its opening has come by then. So a quiet watch in a busy store survives compactions.
  *
- * A store that went back in time is noticed by its revision, by another cluster's name, or because its
- * history is another: after a break the newest put that this process knows of (the anchor) must be there
- * still, at its revision. From there on the history is looked at again, up to where we are: whatever it
- * holds must have been told. (Neither name nor term of a cluster would tell: both are the same again when
- * copies of its files are put back.) Where there is no anchor, or what lies behind it is forgotten,
- * nobody can say; each of these ends the watch like a compaction, so that all is listed again.
+ * A store that went back in time and has not come by our revision again is noticed by its revision, or
+ * by another cluster's name. One that has come by it is not: neither name nor term of a cluster tells,
+ * both are the same again when copies of its files are put back, and its history is whole. So where a
+ * stream broke, the watch ends like a compaction as soon as a member serves again, and all is listed
+ * again: `follow.ts` compares what it told with that. Only a stream that nobody broke, because we
+ * closed it ourselves, is gone on with.
  */
 
 import { sleep } from "../clock.ts";
-import { compareRevisions, StoreError, type WatchEvent } from "../store.ts";
+import { StoreError, type WatchEvent } from "../store.ts";
 import { watchStrangeness } from "./answer.ts";
-import type { Anchor, EtcdClient, Member } from "./client.ts";
+import type { EtcdClient, Member } from "./client.ts";
 import { EtcdFailure, failureOfAnswer, toStoreError } from "./failure.ts";
 import {
   decodeKey,
@@ -32,7 +32,6 @@ import {
   encodeText,
   type Event,
   rangeEnd,
-  type RangeResponse,
   type WatchResponse,
 } from "./gateway.ts";
 import { LineStream } from "./lines.ts";
@@ -45,9 +44,6 @@ const OPEN_MS = 3000;
 /** A silent stream of a store that moves on is opened anew after so long. */
 const REOPEN_MS = 30_000;
 const FIRST_PAUSE_MS = 50, LONGEST_PAUSE_MS = 1000;
-
-/** Deletions that are remembered since the anchor; where there were more, nothing is shown. */
-const REMEMBERED = 1000;
 
 export interface RangeWatchOptions {
   readonly from: bigint;
@@ -68,16 +64,8 @@ export async function* watchRange<T>(
 class RangeWatch<T> {
   readonly #epoch: number;
   #position: bigint;
-  /** The last put that this watch was told of. */
-  #anchor: Anchor | undefined;
-  /** Revisions of deletions that it was told of since, as `revision key`; undefined: too many. */
-  #deleted: Set<string> | undefined = new Set();
-  /** Where the history is looked at again, up to the position: what it holds there was told before. */
-  #again: bigint | undefined;
-  /** A stream broke, and nothing has shown yet that the store is the same. */
-  #broken = false;
-  /** Nothing can show it: the next stream that opens says that it is time to list again. */
-  #doubtful = false;
+  /** Why a stream broke: the next one that opens says that it is time to list again. */
+  #lost: EtcdFailure | undefined;
   /** When a stream first failed since one served, and what each member said. */
   #failingSince: number | undefined;
   readonly #tried = new Map<Member, EtcdFailure>();
@@ -94,11 +82,11 @@ class RangeWatch<T> {
 
   async *events(): AsyncGenerator<WatchEvent<T>> {
     const { client, options: { signal } } = this;
-    for (let again = false; !signal.aborted; again = true) {
+    while (!signal.aborted) {
       const member = client.choose(this.#tried);
       let stream: LineStream<WatchLine> | undefined;
       try {
-        this.#doubtful = again && !await this.#isHistoryShown();
+        if (client.epoch !== this.#epoch) throw this.#restored("is another than it was");
         await client.check(member, Infinity, client.patient(SIGN_MS));
         stream = await this.#open(member);
         yield* this.#read(stream, member);
@@ -115,13 +103,11 @@ class RangeWatch<T> {
 
   async #open(member: Member): Promise<LineStream<WatchLine>> {
     const { client, prefix } = this;
-    const from = this.#again ?? this.#position;
-    this.#again = undefined;
     const body = {
       create_request: {
         key: encodeText(prefix),
         range_end: rangeEnd(prefix),
-        start_revision: String(from + 1n),
+        start_revision: String(this.#position + 1n),
         // Tells of the member's revision now and then, at no cost.
         progress_notify: true,
       },
@@ -161,13 +147,12 @@ class RangeWatch<T> {
         if (revision < this.#position) {
           this.#mustBeTheSame(await client.revisionOf(member, client.patient(SIGN_MS)));
         } else this.#mustBeTheSame(revision);
-        if (this.#doubtful) throw this.#unshown();
+        if (this.#lost) throw this.#interrupted(this.#lost);
         opened = { revision, ms: heardMs };
         this.#serves();
       }
       if (response.canceled) throw this.#cancelled(response);
       for (const event of response.events ?? []) {
-        if (this.#isTold(event)) continue;
         yield this.#eventOf(event);
         if (this.options.signal.aborted) return;
       }
@@ -187,27 +172,9 @@ class RangeWatch<T> {
     throw failureOfAnswer(http_code, grpc_code, message);
   }
 
-  /** Of what is looked at again: was it told? A history that holds anything else is another. */
-  #isTold({ type, kv }: Event): boolean {
-    if (BigInt(kv.mod_revision) > this.#position) return false;
-    const told = type === "DELETE" && this.#deleted?.has(`${kv.mod_revision} ${kv.key}`);
-    if (told) return true;
-    // What was written and deleted before the list that we began with was told to nobody.
-    if (BigInt(kv.mod_revision) <= this.options.from) throw this.#unshown();
-    this.client.restored();
-    throw this.#restored(`has another history at revision ${kv.mod_revision}`);
-  }
-
   #eventOf({ type, kv }: Event): WatchEvent<T> {
     const key = decodeKey(kv.key), revision = kv.mod_revision;
-    if (type === "DELETE") {
-      if (this.#deleted && this.#deleted.size >= REMEMBERED) this.#deleted = undefined;
-      this.#deleted?.add(`${revision} ${kv.key}`);
-      return { type: "delete", key, revision };
-    }
-    this.#anchor = { key: kv.key, revision };
-    this.#deleted = new Set();
-    this.client.saw(kv.key, revision, this.#epoch);
+    if (type === "DELETE") return { type: "delete", key, revision };
     const decoded = decodeValue(kv.value);
     if ("broken" in decoded) return { type: "delete", key, revision, broken: decoded.broken };
     return { type: "put", key, value: decoded.value as T, revision };
@@ -236,73 +203,18 @@ class RangeWatch<T> {
     return new StoreError(
       "compacted",
       `the data of etcd at ${this.client.where} ${how}: it was restored or made anew; list again`,
-      undefined,
-      undefined,
-      { restored: true },
     );
   }
 
-  /**
-   * Before a stream is opened anew: is the history still the one that we were told of? StoreError
-   * "compacted" where it is not; false where nobody can say.
-   */
-  async #isHistoryShown(): Promise<boolean> {
-    const { client } = this;
-    if (client.epoch !== this.#epoch) throw this.#restored("is another than it was");
-    // The member closed nothing: it is the same process with the same data.
-    if (!this.#broken) return true;
-    const anchor = this.#newestAnchor();
-    const told = this.#deleted !== undefined;
-    if (!anchor || !told || !await this.#isThere(anchor)) return false;
-    const revision = BigInt(anchor.revision);
-    this.#again = revision < this.#position ? revision : undefined;
-    return true;
-  }
-
-  /** Of this watch, or what others of this process have seen: the deletions are those since our own. */
-  #newestAnchor(): Anchor | undefined {
-    const [own, other] = [this.#anchor, this.client.anchor];
-    if (!own || !other) return own ?? other;
-    return compareRevisions(own.revision, other.revision) >= 0 ? own : other;
-  }
-
-  /** Whether it is in the history still; false where that is forgotten. */
-  async #isThere({ key, revision }: Anchor): Promise<boolean> {
-    const { client } = this;
-    let answer: RangeResponse;
-    try {
-      answer = await client.call<RangeResponse>(
-        "/v3/kv/range",
-        { key, revision, keys_only: true },
-        { what: `watch of ${this.prefix}`, once: true },
-      );
-    } catch (error) {
-      if (!(error instanceof EtcdFailure)) throw error;
-      if (error.kind === "compacted") return false;
-      if (error.kind !== "future") throw error;
-      client.restored();
-      throw this.#restored(`has not reached revision ${revision} again`);
-    }
-    if (answer.kvs?.[0]?.mod_revision !== revision) {
-      client.restored();
-      throw this.#restored(`has another history at revision ${revision}`);
-    }
-    return true;
-  }
-
-  #unshown(): StoreError {
+  #interrupted({ message }: EtcdFailure): StoreError {
     return new StoreError(
       "compacted",
-      `the connection to etcd at ${this.client.where} broke, and nothing shows that its data is what ` +
-        `it was: whether changes of ${this.prefix} are missing cannot be told; list again`,
-      undefined,
-      undefined,
-      { restored: true },
+      `the connection to etcd at ${this.client.where} was lost (${message}) and is there again; ` +
+        `whether its data is what it was cannot be told: list ${this.prefix} again`,
     );
   }
 
   #serves(): void {
-    this.#broken = false;
     this.#failingSince = undefined;
     this.#tried.clear();
     this.#pause = FIRST_PAUSE_MS;
@@ -311,8 +223,9 @@ class RangeWatch<T> {
   /** Gets ready for the next try; throws what the caller is told where there is none. */
   async #failed(member: Member, failure: EtcdFailure): Promise<void> {
     const { client, options: { patienceMs, signal } } = this;
-    this.#broken = true;
     failure.where ??= member.url;
+    // Whoever says that our token has run out is there.
+    if (failure.kind !== "token") this.#lost = failure;
     const now = client.clock.monotonicMs();
     this.#failingSince ??= now;
     if (failure.kind === "token") client.forgetToken();

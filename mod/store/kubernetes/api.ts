@@ -271,6 +271,8 @@ export class KubernetesApi {
       signal.removeEventListener("abort", end);
       end();
     }
+    if (!silent || signal.aborted) return;
+    throw new Unreachable(`the watch was silent for ${timing.silenceMs / 1000} s`, true);
   }
 
   #call(

@@ -20,7 +20,7 @@ import { pairFault } from "../tls_pair.ts";
 import { makeHttpClient, proxyWords } from "../http_client.ts";
 import type { Surroundings } from "./cluster.ts";
 import type { Pem, Timing } from "./config.ts";
-import { ApiError, explainFetch, type Request, Unreachable } from "./failure.ts";
+import { ApiError, explainFetch, isLoss, type Request, Unreachable } from "./failure.ts";
 import type { Access } from "./access.ts";
 import { SIDE_BY_SIDE, Turns } from "./pace.ts";
 
@@ -69,6 +69,7 @@ export class Connection {
   readonly #active = new Set<AbortController>();
   readonly #turns: Turns;
   #closed = false;
+  #losses = 0;
 
   constructor(
     readonly access: Access,
@@ -101,6 +102,11 @@ export class Connection {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** How often a request came to no server that could answer it, or got no answer from it. */
+  get losses(): number {
+    return this.#losses;
   }
 
   close(): void {
@@ -154,6 +160,9 @@ export class Connection {
     this.#active.add(limit.abort);
     try {
       return await work(limit);
+    } catch (error) {
+      if (isLoss(error) && !call.signal?.aborted) this.#losses++;
+      throw error;
     } finally {
       cancel();
       call.signal?.removeEventListener("abort", stop);

@@ -66,6 +66,15 @@ export class Unreachable extends Error {
   }
 }
 
+/**
+ * The server was lost: not reached, or away behind what answers in its place, or its etcd was away
+ * behind it. (One that asks us to come more slowly is there.)
+ */
+export function isLoss(error: unknown): error is Unreachable | ApiError {
+  return error instanceof Unreachable ||
+    (error instanceof ApiError && error.status >= 500 && !error.isFuture);
+}
+
 export function objectOf({ group, resource, namespace, name }: Request): string {
   const kind = group === "" ? resource : `${resource}.${group}`;
   return `${kind}${name ? ` "${name}"` : ""}${namespace ? ` in namespace "${namespace}"` : ""}`;

@@ -1,7 +1,8 @@
 /**
  * A list over one kind or many, as of one moment. The first kind is listed as of now, which tells the
  * counter's value R; all others as they were at R (`resourceVersionMatch=Exact`), page by page. Where R
- * has been compacted away before all were read, it begins anew.
+ * has been compacted away before all were read, or the server was lost meanwhile (its etcd may have been
+ * put back from a backup, and hold another state of R), it begins anew.
  *
  * That needs one counter for all kinds: kube-apiserver gives the revision of its etcd, which is one for
  * all, unless it runs with --etcd-servers-overrides for a resource that we read. Before the first list
@@ -16,7 +17,7 @@ import {
   StoreError,
 } from "../store.ts";
 import type { KubeObject, KubernetesApi } from "./api.ts";
-import { ApiError } from "./failure.ts";
+import { ApiError, Unreachable } from "./failure.ts";
 import type { Missing } from "./missing.ts";
 import { revisionOf, type Source } from "./source.ts";
 import type { Part } from "./sources.ts";
@@ -48,9 +49,14 @@ export async function listParts<T>(
   prefix: string,
 ): Promise<Listing<T>> {
   for (let attempt = 1;; attempt++) {
+    const { losses } = api.connection;
     try {
       const found: Found = { entries: [], broken: [] };
       const revision = await atOneMoment(api, missing, cheapest, parts, prefix, found);
+      if (losses !== api.connection.losses) {
+        if (attempt < ATTEMPTS) continue;
+        throw new Unreachable("it was lost again and again while all was listed", true);
+      }
       const { entries, broken } = found;
       // Names of Kubernetes are ASCII: the order of units is that of bytes, and ten times as quick.
       entries.sort((a, b) => a.key < b.key ? -1 : 1);

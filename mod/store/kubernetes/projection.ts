@@ -4,6 +4,7 @@
  * each key that was told is remembered as a number. A key that could be there and is not (the endpoint
  * of a pod that lost its network) is told as deleted once.
  */
+import { fingerprint } from "../fingerprint.ts";
 import type { WatchEvent } from "../store.ts";
 import type { KubeObject } from "./api.ts";
 import { revisionOf, type Source } from "./source.ts";
@@ -37,7 +38,7 @@ export class Projection {
         events.push({ type: "delete", key, revision });
       } else {
         if (partial) {
-          const print = fingerprint(JSON.stringify(value));
+          const print = fingerprint(value);
           if (this.#told.get(key) === print) continue;
           this.#told.set(key, print);
         }
@@ -46,16 +47,4 @@ export class Projection {
     }
     return events;
   }
-}
-
-/** 52 bits of a text: two FNV-1a of 26 bits each, from different starts. */
-function fingerprint(text: string): number {
-  let a = 0x811c9dc5, b = 0x01000193;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    a = Math.imul(a ^ unit, 0x01000193);
-    b = Math.imul(b ^ unit ^ (i & 0xff), 0x5bd1e995);
-    b ^= b >>> 15;
-  }
-  return (a >>> 6) * 0x4000000 + (b >>> 6);
 }

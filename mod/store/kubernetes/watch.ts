@@ -4,9 +4,11 @@
  * far it is only once a minute (bookmarks). So a reader resumes from the revision of a list, as
  * `follow` does, or, where his prefix lies within one kind, from any event.
  *
- * Each kind goes on by itself where its stream ends (the server ends each after some minutes), from its
- * last event or bookmark. Only two things end the whole: "compacted", where the history does not reach
- * back so far, and "unavailable", where the server has been away for long.
+ * Each kind goes on by itself where the server ends its stream (it ends each after some minutes), from
+ * its last event or bookmark. Three things end the whole: "compacted", where the history does not reach
+ * back so far; "compacted" too, where the server was lost and is there again; and "unavailable", where
+ * it has been away for long. A server that was lost may have got its etcd back from a backup, which has
+ * come by our revision since: its events from there on would say nothing of what it has forgotten.
  *
  * The reader sets the pace: with many events waiting for him nothing more is read from the streams.
  */
@@ -14,7 +16,7 @@ import type { Clock } from "../clock.ts";
 import { compareRevisions, type Revision, StoreError, type WatchEvent } from "../store.ts";
 import type { KubeEvent, KubeObject, KubernetesApi } from "./api.ts";
 import { Backoff } from "./pace.ts";
-import { ApiError, Unreachable } from "./failure.ts";
+import { ApiError, isLoss, Unreachable } from "./failure.ts";
 import type { Missing } from "./missing.ts";
 import { revisionOf } from "./source.ts";
 import type { Part } from "./sources.ts";
@@ -87,7 +89,7 @@ class KindWatch {
     // Of several parts of a kind, each for itself would be a watch more; keys are looked at anyway.
     const narrowing = narrowings.length === 1 ? narrowings[0] : {};
     const backoff = new Backoff(clock);
-    let failingSince: number | undefined;
+    let failingSince: number | undefined, lost: string | undefined;
     for (let opened = 0; !signal.aborted; opened++) {
       const began = clock.monotonicMs();
       let asked = 0;
@@ -98,7 +100,10 @@ class KindWatch {
         }
         if (opened > 0) {
           const whole = source.apart ? narrowing : {};
+          const { losses } = world.api.connection;
           this.#mustNotGoBack(await world.api.revision(source.resource, whole));
+          if (losses !== world.api.connection.losses) lost ??= "a request was not answered";
+          if (lost !== undefined) throw this.#interrupted(lost);
         }
         const stream = world.api.watch(source.resource, narrowing, this.#revision, signal);
         for await (const event of stream) {
@@ -117,6 +122,7 @@ class KindWatch {
           if (!error.isPassing) throw error;
           asked = error.retryAfterMs ?? 0;
         } else if (!(error instanceof Unreachable)) throw error;
+        if (isLoss(error)) lost = error.message;
         failingSince ??= clock.monotonicMs();
         if (clock.monotonicMs() - failingSince >= world.outageMs) throw error;
       }
@@ -167,9 +173,14 @@ class KindWatch {
       "compacted",
       `the Kubernetes API ${this.world.api.server} is at revision ${revision} and was at ` +
         `${this.#revision}: its datastore was set back; list again`,
-      undefined,
-      undefined,
-      { restored: true },
+    );
+  }
+
+  #interrupted(why: string): StoreError {
+    return new StoreError(
+      "compacted",
+      `the Kubernetes API ${this.world.api.server} was lost (${why}) and is there again; whether its ` +
+        "data is what it was cannot be told: list again",
     );
   }
 
