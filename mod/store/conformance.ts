@@ -17,7 +17,7 @@ import { outageCases } from "./conformance/outages.ts";
 import { ttlCases } from "./conformance/ttl.ts";
 import { watchCases } from "./conformance/watch.ts";
 
-export type { Subject } from "./conformance/case.ts";
+export type { Need, Subject } from "./conformance/case.ts";
 
 export interface ConformanceOptions {
   /** What the driver can do beyond the interface; cases that need more are not registered. */

@@ -166,12 +166,12 @@ export const breakCases: readonly Case[] = [
       const nameOf = (type: string, key: string, value?: unknown) =>
         JSON.stringify([type, key, value]);
       try {
-        let written = await writer.create(key, 0);
-        expected.set(nameOf("put", key, 0), written);
+        let written = await writer.create(key, room.value(1000));
+        expected.set(nameOf("put", key, room.value(1000)), written);
         for (let n = 1; n <= 60; n++) {
           subject.breakConnection!("answer");
-          written = await writer.write(key, n, written);
-          expected.set(nameOf("put", key, n), written);
+          written = await writer.write(key, room.value(1000 + n), written);
+          expected.set(nameOf("put", key, room.value(1000 + n)), written);
         }
         const puts = await Promise.all(Array.from({ length: 60 }, async (_, i) => {
           const [at, value] = [room.key(`p${i}`), room.value(i)];
@@ -209,7 +209,7 @@ export const breakCases: readonly Case[] = [
         else assert.equal(acknowledged, revision);
       }
       await pause(20);
-      assert.equal((await writer.get(key))?.value, 60);
+      assert.deepEqual((await writer.get(key))?.value, room.value(1060));
       assert.equal((await store.list(room.key("p"))).entries.length, 30);
     },
   },

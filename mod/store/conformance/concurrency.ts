@@ -84,7 +84,7 @@ export const concurrencyCases: readonly Case[] = [
           try {
             const revision = i % 5 === 4
               ? await store.delete(key)
-              : await store.put(key, { writer, i });
+              : await store.put(key, room.value(writer * 100 + i));
             acknowledged.set(revision, key);
           } catch (error) {
             if (!(error instanceof StoreError) || error.kind !== "notFound") throw error;

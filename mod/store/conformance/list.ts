@@ -64,21 +64,24 @@ export const listCases: readonly Case[] = [
       const { store } = room;
       // `left` is written first, then `right`: at any moment they are equal or left is one ahead.
       const left = room.key("left"), right = room.key("right");
-      await store.put(left, 0);
-      await store.put(right, 0);
+      await store.put(left, room.value(0));
+      await store.put(right, room.value(0));
+      const numbers = new Map(
+        Array.from({ length: 201 }, (_, n) => [JSON.stringify(room.value(n)), n]),
+      );
       const { revision: start, entries: first } = await store.list(room.key(""));
       let writing = true;
       const writer = (async () => {
         for (let n = 1; n <= 200; n++) {
-          await store.put(left, n);
-          await store.put(right, n);
+          await store.put(left, room.value(n));
+          await store.put(right, room.value(n));
         }
         writing = false;
       })();
       const listings = [];
       while (writing) {
-        const listing = await store.list<number>(room.key(""));
-        const [l, r] = listing.entries.map((entry) => entry.value);
+        const listing = await store.list(room.key(""));
+        const [l, r] = listing.entries.map(({ value }) => numbers.get(JSON.stringify(value))!);
         assert(l === r || l === r + 1, `left ${l}, right ${r}`);
         for (const entry of listing.entries) {
           assert(compareRevisions(entry.revision, listing.revision) <= 0);

@@ -61,9 +61,9 @@ export const modelCases: readonly Case[] = [
                 return store.delete(key, one.at === "stale" ? stale : latest);
               }
               if (one.op === "update") {
-                return store.update(key, { n: one.n }, one.stale ? stale : latest);
+                return store.update(key, room.value(one.n), one.stale ? stale : latest);
               }
-              return store[one.op](key, { n: one.n });
+              return store[one.op](key, room.value(one.n));
             };
             try {
               const revision = await run();
@@ -74,7 +74,7 @@ export const modelCases: readonly Case[] = [
                 old.set(key, latest);
                 model.delete(key);
               } else {
-                model.set(key, { value: { n: one.n }, revision });
+                model.set(key, { value: room.value(one.n), revision });
               }
             } catch (error) {
               if (!(error instanceof StoreError)) throw error;

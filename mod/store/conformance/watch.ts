@@ -122,10 +122,12 @@ export const watchCases: readonly Case[] = [
     async run(room) {
       const { store } = room;
       const { revision } = await store.list(room.key(""));
-      const slow = store.watch<{ n: number }>(room.key(""), { from: revision })
+      const slow = store.watch(room.key(""), { from: revision })
         [Symbol.asyncIterator]();
       const written: string[] = [];
-      for (let i = 0; i < 400; i++) written.push(await store.put(room.key(`k${i % 3}`), { n: i }));
+      for (let i = 0; i < 400; i++) {
+        written.push(await store.put(room.key(`k${i % 3}`), room.value(i)));
+      }
       const seen: string[] = [];
       for (let i = 0; i < 400; i++) {
         const { value: event } = await slow.next();
@@ -134,10 +136,10 @@ export const watchCases: readonly Case[] = [
       }
       assert.deepEqual(seen, written);
       // It reads one more, sleeps through a compaction, and reads on.
-      const more = await store.put(room.key("k0"), { n: 400 });
+      const more = await store.put(room.key("k0"), room.value(400));
       assert.equal((await slow.next()).value.revision, more);
       await room.subject.compact();
-      const last = await store.put(room.key("k1"), { n: 401 });
+      const last = await store.put(room.key("k1"), room.value(401));
       try {
         assert.equal((await slow.next()).value.revision, last);
       } catch (error) {
