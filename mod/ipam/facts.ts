@@ -11,6 +11,7 @@ import {
 } from "../model/ipam_config.ts";
 import type { IPReservation } from "../model/ip_reservation.ts";
 import { ipamConfigKey, type KeyKind, resourceKey, resourcePrefix } from "../model/keys.ts";
+import { fingerprint } from "../store/fingerprint.ts";
 import type { Entry, Store } from "../store/store.ts";
 import { damagedConfig, isBroken, readRaw } from "./damage.ts";
 import type { IpamError } from "./errors.ts";
@@ -53,7 +54,7 @@ type Labelled = { metadata?: { labels?: Record<string, string> } };
 
 export class FactReader {
   readonly #reads = new SharedReads();
-  readonly #poolsRead = new Map<string, { revision: string; pool: Pool | undefined }>();
+  readonly #poolsRead = new Map<string, { print: number; pool: Pool | undefined }>();
 
   constructor(readonly store: Store) {}
 
@@ -102,10 +103,12 @@ export class FactReader {
       : readSettings(entry?.value);
   }
 
-  #pool({ key, revision, value }: Entry): Pool | undefined {
+  /** By its value: in a store that was put back from a backup a revision may stand for another one. */
+  #pool({ key, value }: Entry): Pool | undefined {
+    const print = fingerprint(value);
     let read = this.#poolsRead.get(key);
-    if (read?.revision !== revision) {
-      read = { revision, pool: readPool(value) };
+    if (read?.print !== print) {
+      read = { print, pool: readPool(value) };
       this.#poolsRead.set(key, read);
     }
     return read.pool;
