@@ -117,9 +117,16 @@ export function setName(family: Family, id: string): string {
   return `cali${family}0${id}`.slice(0, 31).replaceAll(":", "-");
 }
 
-/** Calico's id of the addresses and ports of endpoints that carry a port of this name. */
-export function namedPortId(selectorId: string, protocol: string, port: string): string {
-  return uniqueId("n", `${selectorId},${protocol},${port}`);
+/**
+ * The addresses and ports of endpoints that carry a port of one of these names; for one name it is
+ * Calico's id. A name has no comma.
+ */
+export function namedPortsId(
+  selectorId: string,
+  protocol: string,
+  ports: readonly string[],
+): string {
+  return uniqueId("n", `${selectorId},${protocol},${ports.join(",")}`);
 }
 
 /** Networks that a rule lists. */

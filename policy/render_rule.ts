@@ -2,16 +2,17 @@
  * Effective rules -> rules of the kernel's language, for one family; with the sets that they need.
  *
  * One effective rule becomes one rule, because the language has sets of networks and lists of port
- * ranges; only where numbers and names of ports stand side by side there is one for each way to
- * match. The result of a policy is a mark (accept or pass) and a return; a denial is final.
+ * ranges; only where numbers and names of ports stand side by side there is one for each of the two
+ * ways to match. Nothing that a list holds grows a rule, however long it is: the kernel takes 128
+ * expressions in one (NFT_RULE_MAXEXPRS), and refuses the whole transaction for one more. The result of a policy is a mark (accept or pass) and a return; a denial is final.
  *
  * As Calico does it: a rule that is bound to the other family is left out, also one whose networks
  * are all of the other family; a rule that excludes every address matches nothing.
  */
 import { formatPrefix, type Prefix } from "../mod/net/mod.ts";
-import { parseSelector, type Selector } from "../mod/selector/selector.ts";
-import type { Direction, EffectiveRule, IcmpMatch, PortMatch, Side } from "./effective.ts";
-import { comment, literalNetsId, namedPortId, serviceId, setName } from "./names.ts";
+import { compareCodePoints, parseSelector, type Selector } from "../mod/selector/selector.ts";
+import type { Direction, EffectiveRule, IcmpMatch, Side } from "./effective.ts";
+import { comment, literalNetsId, namedPortsId, serviceId, setName } from "./names.ts";
 import { marks, type PolicyParameters } from "./parameters.ts";
 import { protocolName } from "./protocol.ts";
 import type { Action, Family, Match, Origin, Rule, Statement } from "./rules.ts";
@@ -21,10 +22,11 @@ export type SetSpec =
   | { readonly is: "selector"; readonly selector: Selector }
   | {
     readonly is: "named-port";
-    /** Endpoints that may bring the port. */
+    /** Endpoints that may bring the ports. */
     readonly selector: Selector;
     readonly protocol: number;
-    readonly port: string;
+    /** Names: a port that bears any of them. */
+    readonly ports: ReadonlySet<string>;
   }
   /** Of one family, canonical text. */
   | { readonly is: "nets"; readonly nets: readonly string[] }
@@ -202,36 +204,29 @@ function renderSide(
     always.push(withPorts ? { match: "address-port", side: where, set } : { match: address, set });
   }
 
-  /** Rules name ports without a protocol too; TCP is meant then. */
-  const named = (name: string): string => {
+  /** Names are one set, however many. Rules name ports without a protocol too; TCP is meant then. */
+  const named = (names: readonly string[]): Match & { match: "address-port" } => {
     const selector = side.selector ?? everyEndpoint;
     const protocol = rule.protocol ?? 6;
-    return use(namedPortId(selector.id, protocolName(protocol).toLowerCase(), name), {
+    const sorted = names.toSorted(compareCodePoints);
+    const set = use(namedPortsId(selector.id, protocolName(protocol).toLowerCase(), sorted), {
       is: "named-port",
       selector,
       protocol,
-      port: name,
+      ports: new Set(sorted),
     });
+    return { match: "address-port", side: where, set };
   };
-  if (side.notPorts) {
-    if (side.notPorts.ranges.length > 0) {
-      always.push({ match: port, ranges: side.notPorts.ranges, not: true });
-    }
-    for (const name of side.notPorts.names) {
-      always.push({ match: "address-port", side: where, set: named(name), not: true });
-    }
+  const { ports, notPorts } = side;
+  if (notPorts && notPorts.ranges.length > 0) {
+    always.push({ match: port, ranges: notPorts.ranges, not: true });
   }
-  return { always, ways: side.ports ? portWays(side.ports, port, where, named) : [[]] };
-}
-
-function portWays(
-  ports: PortMatch,
-  match: "sport" | "dport",
-  side: "source" | "destination",
-  named: (name: string) => string,
-): Match[][] {
+  if (notPorts && notPorts.names.length > 0) {
+    always.push({ ...named(notPorts.names), not: true });
+  }
+  if (!ports) return { always, ways: [[]] };
   const ways: Match[][] = [];
-  if (ports.ranges.length > 0) ways.push([{ match, ranges: ports.ranges }]);
-  for (const name of ports.names) ways.push([{ match: "address-port", side, set: named(name) }]);
-  return ways;
+  if (ports.ranges.length > 0) ways.push([{ match: port, ranges: ports.ranges }]);
+  if (ports.names.length > 0) ways.push([named(ports.names)]);
+  return { always, ways };
 }

@@ -182,7 +182,9 @@ export class SetRegistry {
         case "selector":
           return `${spec.selector}`;
         case "named-port":
-          return `port ${spec.port}/${protocolName(spec.protocol)} of ${spec.selector}`;
+          return `port ${[...spec.ports].join(" or ")}/${
+            protocolName(spec.protocol)
+          } of ${spec.selector}`;
         case "nets":
           return spec.nets.join(", ");
         case "service":
@@ -279,7 +281,7 @@ export class SetRegistry {
       if (spec.is === "selector") from.nets[family].forEach(apply);
       else if (spec.is === "named-port") {
         for (const { name, protocol, port } of from.ports) {
-          if (name !== spec.port || protocol !== spec.protocol) continue;
+          if (!spec.ports.has(name) || protocol !== spec.protocol) continue;
           for (const address of from.addresses[family]) apply(`${address},${protocol},${port}`);
         }
       }

@@ -78,6 +78,33 @@ Deno.test("sets are named by the selector's id, named ports by theirs", () => {
   );
 });
 
+Deno.test("names of ports are one set, however many, on whatever side", () => {
+  const names = Array.from({ length: 300 }, (_, i) => `port-${i}`);
+  const list = lines(
+    calico({
+      protocol: "TCP",
+      source: { ports: [...names, 7], notPorts: names },
+      destination: { ports: [...names, 80], notPorts: [...names, 443, "8000:8080"] },
+    }),
+    "ingress",
+    4,
+  );
+  const set = "@cali40n-\\S{23}";
+  const key = (side: string, port: string) => `ip ${side}addr \\. meta l4proto \\. th ${port} `;
+  const from = ["th sport 7", key("s", "sport") + set];
+  const to = ["th dport 80", key("d", "dport") + set];
+  const head = `^meta l4proto 6 ${key("s", "sport")}!= ${set} ` +
+    `th dport != \\{ 443, 8000-8080 \\} ${key("d", "dport")}!= ${set} `;
+  const ways = from.flatMap((f) => to.map((t) => `${head}${f} ${t} meta mark set \\S`));
+  assert.equal(list.length, ways.length);
+  ways.forEach((way, i) => assert.match(list[i], new RegExp(way)));
+  // The order of names and what stands twice make no other set; another name does.
+  const one = (ports: string[]) =>
+    lines(calico({ protocol: "TCP", destination: { ports } }), "ingress", 4)[0];
+  assert.equal(one(["a", "b"]), one(["b", "a", "b"]));
+  assert.notEqual(one(["a", "b"]), one(["a"]));
+});
+
 Deno.test("negations, several networks, and actions", () => {
   const [line, ...more] = lines(
     calico({

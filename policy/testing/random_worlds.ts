@@ -239,7 +239,7 @@ export const entity: fc.Arbitrary<Entity> = fc.record({
 export const portList = fc.constantFrom<(number | string)[]>([80], ["79:80"], ["http"], [
   81,
   "http",
-]);
+], [...Array.from({ length: 40 }, (_, i) => `unknown-${i}`), "http"]);
 const calicoRule: fc.Arbitrary<CalicoRule> = fc.record({
   action: fc.constantFrom("Allow", "Deny", "Pass", "Log"),
   ipVersion: fc.constantFrom(undefined, undefined, undefined, 4, 6),

@@ -6,9 +6,12 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { openNftClient } from "../../ffi/nft/socket.ts";
 import type { Transaction } from "../../ffi/nft/transaction.ts";
+import { EngineDataplane } from "../../mod/node/nft/engine_dataplane.ts";
 import { type DataplaneEvent, NftDataplane, type Rulesets } from "../../mod/node/nft/dataplane.ts";
 import { openNftDataplane } from "../../mod/node/nft/open.ts";
 import { anyRulesets, expectedShape, readContent, shapeOf } from "../../mod/node/nft/testing.ts";
+import { PolicyEngine } from "../../policy/engine.ts";
+import { calicoPolicy, endpoint } from "../../policy/testing.ts";
 import type {
   Chain,
   Family,
@@ -859,3 +862,57 @@ for (const [whose, write] of Object.entries(strangers)) {
     },
   );
 }
+
+realTest("the largest rule that a policy can have is taken", async () => {
+  const names = Array.from({ length: 50 }, (_, i) => `port-${i}`);
+  const numbers = Array.from({ length: 50 }, (_, i) => `${100 * i + 1}:${100 * i + 50}`);
+  // Of prefixes that are no whole bytes, each costs a mask.
+  const one = ["10.64.0.0/10", "fd00::/10"], other = ["10.96.0.0/11", "fd00:2000::/19"];
+  const many = Array.from({ length: 50 }, (_, i) => [`10.70.${i}.0/25`, `fd00:${i + 1}::/33`]);
+  for (const [nets, notNets] of [[one, other], [many.flat(), other], [one, many.flat()]]) {
+    const side = {
+      nets,
+      notNets,
+      selector: "has(a)",
+      notSelector: "has(b)",
+      ports: [...names, ...numbers],
+      notPorts: [...names, ...numbers],
+    };
+    const rule = { protocol: "TCP", notProtocol: "UDP" };
+    const spec = (action: string) => ({
+      selector: "all()",
+      types: ["Ingress", "Egress"],
+      ingress: [{
+        action,
+        ...rule,
+        source: { ...side, services: { name: "s", namespace: "n" } },
+        destination: side,
+      }],
+      egress: [{
+        action,
+        ...rule,
+        source: side,
+        destination: { ...side, services: { name: "s", namespace: "n" } },
+      }],
+    });
+    await withDataplane(async ({ dataplane, events, content }) => {
+      const engine = new PolicyEngine({ nodeName: "node1", denyAction: "reject" });
+      engine.update([
+        { put: endpoint("n", "p", ["10.65.0.2", "fd00::2"], { labels: { a: "1" } }) },
+        ...["Allow", "Deny", "Pass", "Log"].map((action) => ({
+          put: calicoPolicy("", action.toLowerCase(), spec(action)),
+        })),
+      ]);
+      assert.deepEqual(engine.problems(), []);
+      await new EngineDataplane(dataplane).apply(engine);
+      for (const family of families) {
+        const { chains } = content(family)!;
+        const rules = chains["filter-cali-pi-gnp/allow"].rules.length;
+        // Numbers or names, on either side.
+        assert.equal(rules, 4);
+        assert.deepEqual(shapeOf(content(family)!), expectedShape(engine.ruleset(family)));
+      }
+      assert.deepEqual(events.filter((e) => e.event !== "committed"), []);
+    });
+  }
+});
