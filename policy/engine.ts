@@ -201,8 +201,11 @@ export class PolicyEngine {
         return this.#fixed.setPool(name, object);
       case "Node":
         return this.#fixed.setNode(name, object);
-      case "EndpointSlice":
-        return this.#slices.set(namespace || "default", name, object);
+      case "EndpointSlice": {
+        const misread = this.#slices.set(namespace || "default", name, object);
+        const label = `${kind} ${inNamespace}`;
+        return this.#report(label, namespace || "default", [...problems, ...misread]);
+      }
       case "NetworkPolicy":
         return this.#takePolicy(
           { kind, namespace: namespace || "default", name },

@@ -152,6 +152,45 @@ Deno.test("what can never match in a family is not there", () => {
   );
 });
 
+Deno.test("a service's port that is none is named and passed over", () => {
+  const engine = new PolicyEngine({ nodeName: "node1" });
+  const slice = (ports: unknown): PolicyObject => ({
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { namespace: "n", name: "s", labels: { "kubernetes.io/service-name": "db" } },
+    endpoints: [{ addresses: ["10.0.0.5", "fd00::5"] }],
+    ports,
+  } as PolicyObject);
+  engine.update([
+    endpoint("n", "p", ["10.0.0.1", "fd00::1"]),
+    calicoPolicy("n", "p", {
+      egress: [{ action: "Deny", destination: { services: { name: "db" } } }, { action: "Allow" }],
+    }),
+    slice([
+      ...[{ port: 70000 }, { port: 0 }, { port: -1 }, { port: 1.5 }, { port: "80" }],
+      ...[{ port: 10n ** 20n }, { port: 80, protocol: 6.5 }, { port: 80, protocol: "ICMP" }, 7],
+      ...[null, {}, { port: null }, { port: 65535, protocol: "UDP" }, { port: 1 }],
+    ]),
+  ].map((put) => ({ put })));
+  for (const [family, address] of [[4, "10.0.0.5"], [6, "fd00::5"]] as const) {
+    const [[, set]] = [...engine.ruleset(family).sets].filter(([n]) => n.includes("0svc-"));
+    assert.deepEqual([...set.members.keys()], [`${address},17,65535`, `${address},6,1`]);
+  }
+  const port = (i: number, value: string) =>
+    `ports[${i}].port: ${value} is no port from 1 to 65535; it is passed over`;
+  const protocol = (i: number, value: string) =>
+    `ports[${i}].protocol: ${value} is none of TCP, UDP and SCTP; it is passed over`;
+  assert.deepEqual(
+    engine.problems(),
+    [
+      ...[port(0, "70000"), port(1, "0"), port(2, "-1"), port(3, "1.5"), port(4, '"80"')],
+      ...[port(5, `1${"0".repeat(20)}`), protocol(6, "6.5"), protocol(7, '"ICMP"')],
+    ].map((message) => ({ object: "EndpointSlice n/s", namespace: "n", message })),
+  );
+  engine.update([{ put: slice([{ port: 80 }]) }]);
+  assert.deepEqual(engine.problems(), []);
+});
+
 Deno.test("services: endpoints with their ports to go to, addresses to come from", () => {
   const slice = (name: string, address: string, ready: boolean): PolicyObject => ({
     apiVersion: "discovery.k8s.io/v1",
