@@ -7,6 +7,7 @@
  */
 import { resolveKind } from "../model/manifest.ts";
 import { ModelError } from "../model/validate.ts";
+import { fitsGo } from "./yaml_numbers.ts";
 
 /** The object with texts where its kind has texts. What is of no known kind comes back as it is. */
 export function withTexts(value: unknown): unknown {
@@ -39,20 +40,34 @@ function convert(schema: any, value: unknown): unknown {
   return schema?.type === "string" ? textOf(value) : value;
 }
 
-/** As strconv.FormatFloat has it with 'g': an exponent, of two digits, below 1e-4 and from 1e6 on. */
 function textOf(value: unknown): unknown {
   switch (typeof value) {
     case "boolean":
-    case "bigint":
       return String(value);
-    case "number": {
-      if (!Number.isFinite(value)) return value;
-      if (Number.isSafeInteger(value)) return String(value);
-      const size = Math.abs(value);
-      const text = size < 1e-4 || size >= 1e6 ? value.toExponential() : String(value);
-      return text.replace(/e([+-])(\d)$/, "e$10$2");
-    }
+    case "bigint":
+      return fitsGo(value) ? String(value) : floatText(Number(value));
+    case "number":
+      return Number.isSafeInteger(value) && !Object.is(value, -0)
+        ? String(value)
+        : floatText(value);
     default:
       return value;
   }
+}
+
+/**
+ * As strconv.FormatFloat has it with 'g' and 32 bits: as few digits as tell it from its neighbours, and an
+ * exponent, of two digits, below 1e-4 and from 1e6 on.
+ */
+function floatText(value: number): string {
+  const single = Math.fround(value);
+  if (Number.isNaN(single)) return "NaN";
+  if (!Number.isFinite(single)) return single < 0 ? "-Inf" : "+Inf";
+  if (single === 0) return Object.is(single, -0) ? "-0" : "0";
+  let digits = 1;
+  while (digits < 9 && Math.fround(Number(single.toPrecision(digits))) !== single) digits++;
+  const shortest = Number(single.toPrecision(digits));
+  const size = Math.abs(shortest);
+  const text = size < 1e-4 || size >= 1e6 ? shortest.toExponential() : String(shortest);
+  return text.replace(/e([+-])(\d)$/, "e$10$2");
 }

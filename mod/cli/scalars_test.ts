@@ -7,7 +7,9 @@ Deno.test("a number or boolean where a text belongs is that text, as for calicoc
   const [set] = read(
     "{apiVersion: projectcalico.org/v3, kind: NetworkSet, metadata: {name: 12, namespace: 7, " +
       "labels: {rack: 1, gpu: true, out: no, part: 0.50, oct: 010, q: '1', none: null, far: 1e-7, " +
-      "small: 0.00001, low: 0.0001, large: 1234567.5, middle: 123456.5}}}",
+      "small: 0.00001, low: 0.0001, large: 1234567.5, middle: 123456.5, e1: e12, " +
+      "commit: 12e4567, none_at_all: .nan, most: .inf, over: 1.5e98, third: 0.3333333333333333, " +
+      "minus: -0.0, beyond: 18446744073709551616}}}",
   );
   assert.deepEqual(set.metadata, {
     name: "12",
@@ -25,6 +27,14 @@ Deno.test("a number or boolean where a text belongs is that text, as for calicoc
       low: "0.0001",
       large: "1.2345675e+06",
       middle: "123456.5",
+      e1: "e12",
+      commit: "12e4567",
+      none_at_all: "NaN",
+      most: "+Inf",
+      over: "+Inf",
+      third: "0.33333334",
+      minus: "-0",
+      beyond: "1.8446744e+19",
     },
   });
 });

@@ -16,6 +16,7 @@ import {
 } from "yaml";
 import { parseJson } from "../store/json.ts";
 import { repeatedKey } from "./json_keys.ts";
+import { FLOAT_TAG, INTEGER_TAG } from "./yaml_numbers.ts";
 
 /** Text that is not YAML or JSON, or more than we read. The message begins with file and line. */
 export class YamlError extends Error {
@@ -38,23 +39,17 @@ export const MAX_BYTES = 64 * 1024 * 1024;
 /** Nodes that aliases may stand for; a bomb of nested aliases has thousands of millions. */
 const MAX_ALIASES = 100;
 
-const octal = {
-  tag: "tag:yaml.org,2002:int",
-  default: true,
-  format: "OCT",
-  test: /^[-+]?0o[0-7]+$/,
-  resolve: (text: string) => parseInt(text.replace("0o", ""), 8),
-} as const;
+/** The library's own tags that take `e1` and `.` for numbers, or times for something else than texts. */
+const replaced = ({ tag, test }: any) =>
+  /:(?:int|timestamp)$/.test(tag) || tag?.endsWith(":float") && !test.test(".inf");
 
 const READ = {
   schema: "yaml-1.1" as const,
   merge: true,
-  intAsBigInt: true,
   customTags: (tags: Tags) => [
-    octal,
-    ...tags.filter((tag: any) =>
-      tag.format !== "TIME" && !String(tag.tag ?? "").endsWith(":timestamp")
-    ),
+    INTEGER_TAG,
+    FLOAT_TAG,
+    ...tags.filter((tag) => !replaced(tag)),
   ],
 };
 // The whole list when writing: what a stricter reader would take for a date is quoted.
@@ -62,7 +57,8 @@ const WRITE = {
   schema: "yaml-1.1" as const,
   // The merge tag would write every text `<<` as the operator.
   customTags: (tags: Tags) => [
-    octal,
+    INTEGER_TAG,
+    FLOAT_TAG,
     ...tags.filter((tag: any) => !String(tag.tag ?? "").endsWith(":merge")),
   ],
   // As Go writes it: a list is not indented below its key.

@@ -22,6 +22,24 @@ const readings: [text: string, value: unknown][] = [
   ["a: ~", { a: null }],
   ["x: &x {b: 1}\ny2: {<<: *x, c: 2}", { x: { b: 1 }, y2: { b: 1, c: 2 } }],
   ["8000:8080", "8000:8080"],
+  // Go wants a digit before the exponent or beside the dot.
+  ...["e1", "E7", "e12", "-e1", "+E0", ".", "-.", "+.", "._", "._1", ".1_", ".e1", "1e", "12e4567"]
+    .map((text): [string, unknown] => [`{name: ${text}, ${text}: e7}`, {
+      name: text,
+      [text]: "e7",
+    }]),
+  ["[0_, +0__, -_1, 0x_, 0X1f, 0O17, 1_e2, .5, 5., -1_.5]", [
+    0,
+    0,
+    -1,
+    "0x_",
+    31,
+    15,
+    100,
+    0.5,
+    5,
+    -1.5,
+  ]],
 ];
 
 Deno.test("YAML reads as Kubernetes reads it", () => {
@@ -106,6 +124,12 @@ Deno.test("what is written reads as the same, texts that look like something els
       "<<",
       "=",
       "9007199254740993",
+      "e1",
+      ".",
+      "0X1",
+      "+_0",
+      "1_e2",
+      "0_",
     ),
     fc.string(),
     fc.integer(),
@@ -147,7 +171,7 @@ Deno.test("texts that mean something to readers of YAML 1.1 are quoted, as keys 
 });
 
 Deno.test("integers are exact, whatever their size", () => {
-  const text = "a: 9007199254740993\nb: 9007199254740992\nc: [-9223372036854775808, 7, 1e400]\n" +
+  const text = "a: 9007199254740993\nb: 9007199254740992\nc: [-9223372036854775808, 7, .inf]\n" +
     "h: 0x7fffffffffffffff\nx: &x {i: 5}\nz: *x\n";
   const value = {
     a: 9007199254740993n,
