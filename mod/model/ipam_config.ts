@@ -22,6 +22,13 @@ export interface IpamConfig {
   ipCooldownSeconds: number;
 }
 
+/** Members that are not known here, as a newer version writes them: whoever rewrites the record keeps them. */
+export function strangeSettings(settings: unknown): Record<string, unknown> {
+  if (typeof settings !== "object" || settings === null || Array.isArray(settings)) return {};
+  const known: Record<string, unknown> = { ...MEMBERS, ...readIpamConfig(undefined) };
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => !Object.hasOwn(known, key)));
+}
+
 /** Reads the stored record; undefined (no record) gives the defaults. */
 export function readIpamConfig(stored: StoredIpamConfig | undefined): IpamConfig {
   return {

@@ -23,6 +23,9 @@ const schema = objectSchema("IPAMConfiguration", "projectcalico.org/v3", {
   ),
 });
 
+/** Of labels and annotations. */
+export const NO_METADATA = "are not kept: IPAM's settings are stored as a record that has none";
+
 export type IPAMConfiguration = v.InferOutput<typeof schema>;
 export type IPAMConfigurationInput = v.InferInput<typeof schema>;
 
@@ -60,6 +63,11 @@ export const ipamConfigurationKind: Kind<IPAMConfiguration, IPAMConfigurationInp
       });
     }
     return issues;
+  },
+  remarks({ metadata }) {
+    const fields = (["labels", "annotations"] as const)
+      .filter((field) => Object.keys(metadata[field] ?? {}).length > 0);
+    return fields.map((field) => ({ path: `metadata.${field}`, message: NO_METADATA }));
   },
   checkWrite: ({ spec }) =>
     spec.maxBlocksPerHost === 0 || spec.strictAffinity ? [] : [{

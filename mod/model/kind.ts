@@ -51,6 +51,8 @@ export interface Kind<T extends Resource = Resource, Input = T> {
    * `complete` puts them right then, and they become warnings.
    */
   hostBits?(object: T): Issue[];
+  /** What of a user's object will not be kept, though it is no fault: warnings. */
+  remarks?(object: T): Issue[];
   /** Rules across fields, and names that are reserved. The object is complete. */
   check?(object: T): Issue[];
   /**

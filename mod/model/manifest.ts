@@ -9,7 +9,7 @@ import { type AnyKind, KINDS } from "./kinds.ts";
 import { nearest } from "./nearest.ts";
 import type { Resource } from "./resource.ts";
 import { show } from "./show.ts";
-import { ModelError, parseObject, unknownFields } from "./validate.ts";
+import { formatIssues, ModelError, parseObject, unknownFields } from "./validate.ts";
 import type { Issue } from "./kind.ts";
 
 export const CALICO_API = "projectcalico.org/v3";
@@ -94,6 +94,10 @@ export function parseManifest(value: unknown, options: ManifestOptions = {}): Ma
     exactCase: true,
     warn: (warning) => warnings.push(`${warning} (read as such)`),
   });
+  const remarks = kind.remarks?.(object) ?? [];
+  if (remarks.length > 0) {
+    warnings.push(`${kind.kind} "${object.metadata.name}": ${formatIssues(remarks)}`);
+  }
   const unknown = options.keepUnknown && !kind.open ? unknownFields(kind, input) : [];
   return { kind, crd, object, warnings, unknown };
 }

@@ -71,3 +71,15 @@ Deno.test("metadata that Calico hides from Kubernetes comes back to its place", 
   assert.deepEqual(object.metadata.labels, { a: "b" });
   assert.equal(object.metadata.creationTimestamp, "2026-11-22T13:00:00Z");
 });
+
+Deno.test("what an IPAMConfiguration cannot keep is told", () => {
+  const value = (metadata: object) => ({
+    apiVersion: "projectcalico.org/v3",
+    kind: "IPAMConfiguration",
+    metadata: { name: "default", ...metadata },
+    spec: { strictAffinity: true },
+  });
+  assert.deepEqual(parseManifest(value({})).warnings, []);
+  const [warning] = parseManifest(value({ labels: { a: "b" } })).warnings;
+  assert.match(warning, /^IPAMConfiguration "default": metadata\.labels: are not kept/);
+});

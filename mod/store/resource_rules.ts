@@ -7,8 +7,17 @@
  */
 import { bgpFilterKind } from "../model/bgp_filter.ts";
 import { type BGPPeer, bgpPeerKind } from "../model/bgp_peer.ts";
-import { readIpamConfig, type StoredIpamConfig, storedIpamConfig } from "../model/ipam_config.ts";
-import { type IPAMConfiguration, ipamConfigurationKind } from "../model/ipam_configuration.ts";
+import {
+  readIpamConfig,
+  type StoredIpamConfig,
+  storedIpamConfig,
+  strangeSettings,
+} from "../model/ipam_config.ts";
+import {
+  type IPAMConfiguration,
+  ipamConfigurationKind,
+  NO_METADATA,
+} from "../model/ipam_configuration.ts";
 import { ippoolKind } from "../model/ippool.ts";
 import { ipamConfigKey } from "../model/keys.ts";
 import type { Issue } from "../model/kind.ts";
@@ -136,12 +145,22 @@ const tierRules: StoreRules = {
 const ipamConfigurationRules: StoreRules<IPAMConfiguration> = {
   record: {
     key: ipamConfigKey,
-    write: ({ spec }) => storedIpamConfig({ ...readIpamConfig(undefined), ...spec }),
+    write: ({ spec }) => ({
+      ...strangeSettings(spec),
+      ...storedIpamConfig({ ...readIpamConfig(undefined), ...spec }),
+    }),
     read: (stored: StoredIpamConfig) => ({
       metadata: { name: "default" },
-      spec: readIpamConfig(stored),
+      spec: { ...strangeSettings(stored), ...readIpamConfig(stored) },
     }),
   },
+  // Who changes these alone must not hear that it was done; a file's are passed over with a warning.
+  check: (_resources, { metadata }, _old, { changed }) =>
+    Promise.resolve(
+      (["labels", "annotations"] as const)
+        .filter((field) => changed && Object.keys(metadata[field] ?? {}).length > 0)
+        .map((field) => ({ path: `metadata.${field}`, message: NO_METADATA })),
+    ),
 };
 
 const profileRules: StoreRules<Profile> = {

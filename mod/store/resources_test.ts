@@ -584,6 +584,42 @@ test("IPAMConfiguration is IPAM's own record", async (resources, store) => {
   );
 });
 
+test(
+  "a rewrite of IPAMConfiguration keeps a newer version's settings, and takes no labels",
+  async (resources, store) => {
+    const newer = { futureSetting: { x: 1 } };
+    await store.create(ipamConfigKey, { strict_affinity: true, ...newer });
+    const kept = async (settings: Record<string, unknown>) =>
+      assert.deepEqual((await store.get(ipamConfigKey))!.value, {
+        ...newer,
+        strict_affinity: true,
+        kubeVirtVMAddressPersistence: "Enabled",
+        ...settings,
+      });
+    await resources.modify(ipamConfigurationKind, "default", undefined, (object) => {
+      object.spec.maxBlocksPerHost = 4;
+      return object;
+    });
+    await kept({ maxBlocksPerHost: 4 });
+    const spec = { strictAffinity: true, autoAllocateBlocks: true };
+    await resources.replace(
+      ipamConfigurationKind,
+      { metadata: { name: "default" }, spec } as never,
+    );
+    await kept({ auto_allocate_blocks: true });
+    for (const field of ["labels", "annotations"] as const) {
+      await refused(
+        "invalid",
+        /are not kept: IPAM's settings/,
+        resources.modify(ipamConfigurationKind, "default", undefined, (object) => {
+          object.metadata[field] = { a: "b" };
+          return object;
+        }),
+      );
+    }
+  },
+);
+
 test("what cannot be read stands in nobody's way", async (resources, store) => {
   await resources.create(ippoolKind, pool("good", { cidr: "10.0.0.0/16" }));
   await store.create(resourceKey(ippoolKind, "bad"), { spec: "nonsense" });

@@ -58,6 +58,11 @@ for (const name of ["pool", "set", "policy", "block", "affinity", "handle", "con
   Deno.test(`a ${name} is read and written without a change`, () => roundTrip(GOLDENS[name]));
 }
 
+Deno.test("a newer version's IPAM settings go through a rewrite", () =>
+  roundTrip(
+    GOLDENS.config.replace('"strictAffinity"', '"futureSetting":{"x":1},"strictAffinity"'),
+  ));
+
 Deno.test("what is read is what etcd would hold", () => {
   const read = (name: keyof typeof GOLDENS) => {
     const object = parseJson(GOLDENS[name]) as unknown as KubeObject;

@@ -25,6 +25,7 @@ import {
   readIpamConfig,
   type StoredIpamConfig,
   storedIpamConfig,
+  strangeSettings,
 } from "../../model/ipam_config.ts";
 import type { IpamHandle } from "../../model/ipam_handle.ts";
 import { StoreError } from "../store.ts";
@@ -276,7 +277,7 @@ export const ipamConfigSource = ipamSource({
 });
 
 export function readConfig(spec: Fields): StoredIpamConfig {
-  return storedIpamConfig({
+  const known = storedIpamConfig({
     ...readIpamConfig(undefined),
     strictAffinity: spec.strictAffinity ?? false,
     autoAllocateBlocks: spec.autoAllocateBlocks ?? false,
@@ -285,11 +286,13 @@ export function readConfig(spec: Fields): StoredIpamConfig {
       { kubeVirtVMAddressPersistence: spec.kubeVirtVMAddressPersistence }),
     ipCooldownSeconds: spec.ipCooldownSeconds ?? 0,
   });
+  return { ...strangeSettings(spec), ...known };
 }
 
 export function writeConfig(stored: StoredIpamConfig): Fields {
   const config = readIpamConfig(stored);
   return {
+    ...strangeSettings(stored),
     autoAllocateBlocks: config.autoAllocateBlocks,
     kubeVirtVMAddressPersistence: config.kubeVirtVMAddressPersistence,
     ...(config.maxBlocksPerHost !== 0 && { maxBlocksPerHost: config.maxBlocksPerHost }),
