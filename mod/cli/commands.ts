@@ -12,7 +12,8 @@ import { DIAGNOSIS_COMMANDS } from "./node_commands.ts";
 export const WHERE_HELP =
   "The datastore is the first of these that is given: --store WHERE, -c FILE, --context NAME,\n" +
   "TORTIE_STORE, what /etc/tortie/config.yaml or /etc/calico/calicoctl.cfg names, Calico's variables\n" +
-  "(DATASTORE_TYPE, ETCD_ENDPOINTS, KUBECONFIG …), this machine's node service, its embedded store.";
+  "(DATASTORE_TYPE, ETCD_ENDPOINTS …), KUBECONFIG (unless this machine has an embedded store), this\n" +
+  "machine's node service, its embedded store, ~/.kube/config.";
 
 const STORE: readonly OptionSpec[] = [
   {

@@ -9,19 +9,23 @@
  *   /etc/tortie/config.yaml           as -c, where it is there and names one
  *   /etc/calico/calicoctl.cfg         likewise; under the name calicoctl before tortie's file
  *   DATASTORE_TYPE, ETCD_ENDPOINTS …  Calico's variables; no such counts where a file names a datastore
+ *   KUBECONFIG alone                  unless this machine has an embedded store; under the name calicoctl always
  *   the node's socket                 $TORTIE_RUN_DIR/tortie.sock (/run/tortie)
  *   the embedded store's file         $TORTIE_STATE_DIR/store.kv (/var/lib/tortie), where nobody serves it
+ *   ~/.kube/config                    or the service account of the pod in which we run
  *
  * What each of these may say is read in `mod/store/location.ts`. `WHERE_HELP` in `commands.ts` says the same to users.
  */
 import type { Prefix } from "../net/mod.ts";
 import {
   type DatastoreLocation,
+  defaultKubernetes,
   describeLocation,
   LocationError,
   locationFromConfig,
   locationFromEnvironment,
   locationOfContext,
+  locationOfKubeconfig,
   parseStoreName,
 } from "../store/location.ts";
 import { openDatastore } from "../store/open.ts";
@@ -57,7 +61,7 @@ export async function locateStore(call: Call): Promise<Candidate[]> {
   const { io } = call;
   const named = await inWords(() => namedStore(call));
   if (named) return [named];
-  return [
+  const own: Candidate[] = [
     {
       location: { kind: "socket", path: nodeSocket(io) },
       from: "the node's socket",
@@ -65,6 +69,34 @@ export async function locateStore(call: Call): Promise<Candidate[]> {
     },
     { location: { kind: "kv", path: storeFile(io) }, from: "the embedded store", named: false },
   ];
+  const location = await inWords(() => defaultCluster(io));
+  return location ? [...own, { location, from: "the default", named: false }] : own;
+}
+
+/** The cluster that kubectl would ask. */
+async function defaultCluster(io: Io): Promise<DatastoreLocation | undefined> {
+  if (io.env("DATASTORE_TYPE")) return undefined;
+  const location = defaultKubernetes((name) => io.env(name));
+  const { defaultKubeconfig: file } = location;
+  if (file && await isThere(file)) return { ...location, kubeconfig: file };
+  return io.env("KUBERNETES_SERVICE_HOST") ? location : undefined;
+}
+
+/**
+ * The Kubernetes API of KUBECONFIG where nothing else names a datastore. On a machine with an embedded
+ * store it is there for kubectl, and what was in that store must not seem gone.
+ */
+export async function kubeconfigAlone(
+  io: Io,
+  program: Program,
+): Promise<DatastoreLocation | undefined> {
+  const location = await inWords(() => locationOfKubeconfig((name) => io.env(name)));
+  if (!location || program !== "calicoctl" && await isThere(storeFile(io))) return undefined;
+  return location;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
 }
 
 async function namedStore(call: Call): Promise<Candidate | undefined> {
@@ -99,7 +131,9 @@ async function namedStore(call: Call): Promise<Candidate | undefined> {
   const configured = await configuredStore(io, call.program);
   if (configured) return configured;
   const location = locationFromEnvironment(env);
-  return location && { location, from: "the environment", named: true };
+  if (location) return { location, from: "the environment", named: true };
+  const kubeconfig = await kubeconfigAlone(io, call.program);
+  return kubeconfig && { location: kubeconfig, from: "KUBECONFIG", named: true };
 }
 
 /** What the file of -c names; it is an error where that is nothing: another datastore was meant. */
@@ -108,7 +142,7 @@ export async function namedInFile(io: Io, path: string): Promise<DatastoreLocati
   if (location) return location;
   throw failure(
     `the configuration ${path} names no datastore; want store: WHERE, or Calico's keys, such as ` +
-      "datastoreType and etcdEndpoints below spec",
+      "datastoreType and etcdEndpoints, or kubeconfig, below spec",
   );
 }
 
@@ -150,7 +184,7 @@ async function storeOfFile(
   return locationFromConfig(value, path, env);
 }
 
-async function inWords<T>(action: () => Promise<T>): Promise<T> {
+async function inWords<T>(action: () => T | Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
@@ -183,7 +217,7 @@ export async function openStore(call: Call, options: OpenOptions = {}): Promise<
       return { store: opened, location, close: () => opened.close() };
     }
     tried.push(`${describeLocation(location)} (${from}): ${opened}`);
-    if (location.kind === "etcd" || location.kind === "kubernetes") {
+    if (candidate.named && (location.kind === "etcd" || location.kind === "kubernetes")) {
       throw new CliError(EXIT.unreachable, `the datastore cannot be used: ${tried[0]}`);
     }
   }

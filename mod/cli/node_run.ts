@@ -2,7 +2,7 @@
 import { runNode } from "../node/service.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, textOption } from "./command.ts";
-import { configuredStore, namedInFile } from "./context.ts";
+import { configuredStore, kubeconfigAlone, namedInFile } from "./context.ts";
 
 export async function run(call: Call): Promise<number> {
   const { io } = call;
@@ -12,6 +12,7 @@ export async function run(call: Call): Promise<number> {
     store: textOption(call, "store"),
     named: config ? await namedInFile(io, config) : undefined,
     configured: config ? undefined : (await configuredStore(io, call.program))?.location,
+    kubeconfig: await kubeconfigAlone(io, call.program),
     ip: textOption(call, "ip"),
     ip6: textOption(call, "ip6"),
     logLevel: textOption(call, "logLevel"),

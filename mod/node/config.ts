@@ -79,6 +79,8 @@ export interface NodeFlags {
   named?: DatastoreLocation;
   /** What configuration files in their usual places name; flag and environment win. */
   configured?: DatastoreLocation;
+  /** What KUBECONFIG names where nothing else does; undefined on a machine with an embedded store. */
+  kubeconfig?: DatastoreLocation;
   ip?: string;
   ip6?: string;
   logLevel?: string;
@@ -165,7 +167,7 @@ function storeLocation(flags: NodeFlags, env: Environment, stateDir: string): Da
     if (name) return parseStoreName(name, "TORTIE_STORE", env);
     const own: DatastoreLocation = { kind: "kv", path: `${stateDir}/store.kv` };
     if (env("DATASTORE_TYPE") === "kv") return own;
-    return locationFromEnvironment(env) ?? flags.configured ?? own;
+    return locationFromEnvironment(env) ?? flags.configured ?? flags.kubeconfig ?? own;
   });
 }
 

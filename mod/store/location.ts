@@ -8,8 +8,9 @@
  *     environment -----> settings (text, and who said it) -> DatastoreLocation -> openDatastore
  *     CNI netconf ----/
  *
- * As in Calico the type may be left out where there are etcd endpoints. Unlike Calico, nothing at all
- * means no answer (undefined) and not Kubernetes: the caller then has its own default.
+ * As in Calico the type may be left out where there are etcd endpoints, or in a file that names a
+ * kubeconfig. Unlike Calico, nothing at all means no answer (undefined) and not Kubernetes: the caller then
+ * has its own default. KUBECONFIG alone may have been set for kubectl, so that it is asked for by itself.
  */
 import { isJsonObject } from "./json.ts";
 
@@ -137,6 +138,18 @@ export function locationFromEnvironment(env: Environment): DatastoreLocation | u
   return locationOf(environmentSettings(env), env);
 }
 
+/** The Kubernetes API of KUBECONFIG, where the environment says nothing else of the datastore. */
+export function locationOfKubeconfig(env: Environment): KubernetesLocation | undefined {
+  const settings = environmentSettings(env);
+  if (!settings.kubeconfig || settings.datastoreType || locationOf(settings, env)) return undefined;
+  return kubernetesOf(settings, env);
+}
+
+/** The Kubernetes API that kubectl would take where nothing is named; who takes it looks whether it is there. */
+export function defaultKubernetes(env: Environment): KubernetesLocation {
+  return kubernetesOf({}, env);
+}
+
 /**
  * As a configuration file has it, already parsed: Calico's CalicoAPIConfig, or the same keys without
  * its envelope. The whole file counts and no variable beside it, as in Calico. undefined where it names
@@ -171,6 +184,11 @@ export function locationFromConfig(
       throw new LocationError(`the configuration ${path} has the unknown key spec.${key}`);
     }
     add(settings, setting.key, member, `${key} of ${path}`);
+  }
+  if (!settings.datastoreType && !locationOf(settings, env)) {
+    return settings.kubeconfig ?? settings.kubeconfigInline
+      ? kubernetesOf(settings, env)
+      : undefined;
   }
   return locationOf(settings, env);
 }

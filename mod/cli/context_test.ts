@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import type { DatastoreLocation } from "../store/location.ts";
+import type { Call } from "./command.ts";
+import { kubeconfigAlone, locateStore } from "./context.ts";
+import type { Io } from "./io.ts";
+import type { Program } from "./voice.ts";
+
+interface Asked {
+  readonly env?: Record<string, string>;
+  readonly config?: string;
+  readonly program?: Program;
+}
+
+/** On a machine without configuration files: kinds of the datastores that are tried, and who named them. */
+async function places(folder: string, { env = {}, config, program = "tortie" }: Asked) {
+  const all: Record<string, string> = {
+    TORTIE_RUN_DIR: folder,
+    TORTIE_STATE_DIR: folder,
+    HOME: folder,
+    ...env,
+  };
+  const io = { env: (name: string) => all[name] } as Io;
+  const call: Call = { args: [], options: { ...config && { config } }, io, program };
+  const node = await kubeconfigAlone(io, program);
+  const found = await locateStore(call);
+  return { said: found.map(({ location, from }) => `${location.kind}: ${from}`), found, node };
+}
+
+function kubeconfigOf(location: DatastoreLocation | undefined): string | undefined {
+  return location?.kind === "kubernetes" ? location.kubeconfig : undefined;
+}
+
+Deno.test("a kubeconfig that is named means Kubernetes, without a type beside it", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "tortie-where-" });
+  try {
+    const config = `${folder}/calicoctl.cfg`;
+    await Deno.writeTextFile(
+      config,
+      "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n  kubeconfig: /k\n",
+    );
+    const own = ["socket: the node's socket", "kv: the embedded store"];
+    const file = await places(folder, { config });
+    assert.deepEqual(file.said, [`kubernetes: -c ${config}`]);
+    assert.equal(kubeconfigOf(file.found[0].location), "/k");
+
+    const env = { KUBECONFIG: "/k" };
+    const alone = await places(folder, { env });
+    assert.deepEqual(alone.said, ["kubernetes: KUBECONFIG"]);
+    assert.equal(kubeconfigOf(alone.found[0].location), "/k");
+    assert.equal(kubeconfigOf(alone.node), "/k");
+    // What else names a datastore counts before it.
+    const etcd = await places(folder, { env: { ...env, ETCD_ENDPOINTS: "http://e:1" } });
+    assert.deepEqual([etcd.said, etcd.node], [["etcd: the environment"], undefined]);
+    const kv = await places(folder, { env: { ...env, DATASTORE_TYPE: "kv" } });
+    assert.deepEqual([kv.said, kv.node], [own, undefined]);
+
+    // With nothing named, the cluster of kubectl comes last.
+    assert.deepEqual((await places(folder, {})).said, own);
+    await Deno.mkdir(`${folder}/.kube`);
+    await Deno.writeTextFile(`${folder}/.kube/config`, "{}");
+    const home = await places(folder, {});
+    assert.deepEqual(home.said, [...own, "kubernetes: the default"]);
+    assert.equal(kubeconfigOf(home.found[2].location), `${folder}/.kube/config`);
+    assert.equal(home.node, undefined, "a node service never goes by it");
+
+    // An embedded store must not seem gone because kubectl has been set up.
+    await Deno.writeTextFile(`${folder}/store.kv`, "");
+    const embedded = await places(folder, { env });
+    assert.deepEqual(embedded.said, [...own, "kubernetes: the default"]);
+    assert.equal(embedded.node, undefined);
+    const calicoctl = await places(folder, { env, program: "calicoctl" });
+    assert.deepEqual(calicoctl.said, ["kubernetes: KUBECONFIG"]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
