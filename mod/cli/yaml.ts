@@ -3,7 +3,7 @@
  * dates and no sexagesimal numbers), and YAML that all of its readers read alike. JSON texts go to
  * a reader of JSON, also several objects one after the other, each of which is a document. Integers
  * beyond 2^53 are bigint, so that a field that nobody here knows goes through unrounded. What comes in
- * is not trusted: its size and the growth through aliases are bounded.
+ * is not trusted: its size, its depth and the growth through aliases are bounded.
  */
 import {
   Document,
@@ -36,6 +36,9 @@ export interface YamlDocument {
 
 /** The most that is read of one file or of standard input. */
 export const MAX_BYTES = 64 * 1024 * 1024;
+/** Levels of a document; an object may have 200, and stands in lists. */
+const DEEPEST = 250;
+const TOO_DEEP = `it is nested deeper than ${DEEPEST} levels`;
 /** Nodes that aliases may stand for; a bomb of nested aliases has thousands of millions. */
 const MAX_ALIASES = 100;
 
@@ -93,7 +96,8 @@ export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocu
     const fault = document.errors[0];
     if (fault) {
       const line = rest.line - 1 + (fault.linePos?.[0].line ?? 1);
-      const what = fault.message.split("\n")[0].replace(/ at line \d+, column \d+:?$/, "");
+      const what = fault.message.split("\n")[0].replace(/ at line \d+, column \d+:?$/, "")
+        .replace(/^Maximum call stack.*/, TOO_DEEP);
       throw new YamlError(`${name}:${line}: document ${number} is not ${language}: ${what}`);
     }
     const strange = collectionKey(document);
@@ -150,6 +154,8 @@ function leadingJson(
           "stands there twice in one object",
       );
     }
+    const fault = depthFault(value);
+    if (fault) throw new YamlError(`${name}:${at}: document ${documents.length + 1}: ${fault}`);
     documents.push({ value, number: documents.length + 1, line: at, lineOf: () => at });
     if (next === text.length) return { documents };
     line += newlines(text, start, next);
@@ -204,11 +210,40 @@ function readJson(text: string): unknown {
 }
 
 function toValue(document: Document, where: string): unknown {
+  let value: unknown;
   try {
-    return withNumbers(document.toJS({ maxAliasCount: MAX_ALIASES }), new Set());
+    value = document.toJS({ maxAliasCount: MAX_ALIASES });
   } catch (error) {
-    throw new YamlError(`${where}: ${(error as Error).message}`);
+    const tooDeep = error instanceof RangeError;
+    throw new YamlError(`${where}: ${tooDeep ? TOO_DEEP : (error as Error).message}`);
   }
+  const fault = depthFault(value);
+  if (fault) throw new YamlError(`${where}: ${fault}`);
+  return withNumbers(value, new Set());
+}
+
+/** Why a value has no end, or one that nobody's recursion reaches; undefined where it is sound. */
+function depthFault(value: unknown): string | undefined {
+  const isBranch = (one: unknown): one is object => typeof one === "object" && one !== null;
+  const open: { branch: object; depth: number }[] = isBranch(value)
+    ? [{ branch: value, depth: 1 }]
+    : [];
+  /** The branches above the one that is looked at. */
+  const above: object[] = [];
+  for (let next = open.pop(); next; next = open.pop()) {
+    const { branch, depth } = next;
+    above.length = depth - 1;
+    if (depth > DEEPEST) {
+      return new Set(above).size < above.length
+        ? "an alias (*) stands within what it stands for, which has no end then"
+        : TOO_DEEP;
+    }
+    above.push(branch);
+    for (const member of Object.values(branch)) {
+      if (isBranch(member)) open.push({ branch: member, depth: depth + 1 });
+    }
+  }
+  return undefined;
 }
 
 /** Integers that a double can hold as numbers, in place; aliases stand for one object several times. */

@@ -106,6 +106,38 @@ Deno.test("an alias bomb, deep nesting and a huge text are refused at once", () 
   assert.throws(() => parseYaml(`a: ${"x".repeat(MAX_BYTES)}`, "f.yaml"), /more than 64 MiB/);
 });
 
+Deno.test("what has no end, or lies too deep, is refused with its line", () => {
+  const many = 20_000;
+  const cases: [text: string, words: RegExp][] = [
+    ["b: 1\n---\n&a [*a]", /^f:3: document 2: an alias \(\*\) stands within what it stands for/],
+    ["x: &a {b: 1, c: [*a, *a]}", /^f:1: document 1: an alias/],
+    ["x: &a {b: &b {c: *a}, d: *b}", /an alias/],
+    [
+      `${"[".repeat(many)}${"]".repeat(many)}`,
+      /^f:1: document 1: it is nested deeper than 250 levels$/,
+    ],
+    [
+      `${'{"a":'.repeat(many)}1${"}".repeat(many)}`,
+      /document 1: it is nested deeper than 250 levels$/,
+    ],
+    [
+      `{"a": 1}${"[".repeat(300)}${"]".repeat(300)}`,
+      /document 2: it is nested deeper than 250 levels$/,
+    ],
+    ["- ".repeat(many), /nested deeper than 250 levels$/],
+    [`a: ${"[".repeat(300)}${"]".repeat(300)}`, /document 1: it is nested deeper than 250 levels$/],
+    ["[".repeat(many), /nested deeper than 250 levels$/],
+  ];
+  for (const [text, words] of cases) {
+    assert.throws(() => parseYaml(text, "f"), (error: unknown) => {
+      assert.ok(error instanceof YamlError, String(error));
+      assert.match(error.message, words, text.slice(0, 30));
+      return true;
+    });
+  }
+  assert.deepEqual(one("x: &a {b: 1}\ny2: [*a, *a]"), { x: { b: 1 }, y2: [{ b: 1 }, { b: 1 }] });
+});
+
 Deno.test("what is written reads as the same, texts that look like something else too", () => {
   const leaf = fc.oneof(
     fc.constantFrom(
