@@ -223,6 +223,23 @@ testRules({
       routeTableRange: { min: 1, max: 250 },
       routeTableRanges: [{ min: 1, max: 250 }],
     }, "spec.routeTableRange"],
+    ["timeouts of connections", {
+      bpfConntrackTimeouts: { tcpSynSent: "20s", udpTimeout: "1h30m", icmpTimeout: "Auto" },
+    }],
+    [
+      "a timeout that nobody knows",
+      { bpfConntrackTimeouts: { bogusKey: "5s" } },
+      "spec.bpfConntrackTimeouts.bogusKey",
+    ],
+    [
+      "a timeout that is none",
+      { bpfConntrackTimeouts: { tcpSynSent: `${"s".repeat(60)}!` } },
+      "spec.bpfConntrackTimeouts.tcpSynSent",
+    ],
+    ["filters of the log", {
+      bpfLogFilters: { all: "tcp", "eth0.1": "udp", weps: "host 1.2.3.4" },
+    }],
+    ["a filter of no interface", { bpfLogFilters: { "bad iface!!": "x" } }, /^spec\.bpfLogFilters/],
     ["a range too large", { routeTableRange: { min: 1, max: 251 } }, "spec.routeTableRange"],
     ["nodes of default", { nodeSelector: "all()" }, "spec.nodeSelector", "default"],
     ["nodes of another", { nodeSelector: "has(a)" }, undefined, "racks"],
@@ -247,6 +264,22 @@ testRules({
     ["kube-baseline", { order: 10000000, defaultAction: "Pass" }, undefined, "kube-baseline"],
   ],
 }, "tier1");
+
+Deno.test("templates of host endpoints have a name of their own, and say which addresses they are for", () => {
+  const faults = (...templates: unknown[]) =>
+    faultsOf({
+      apiVersion: "projectcalico.org/v3",
+      kind: "KubeControllersConfiguration",
+      metadata: { name: "default" },
+      spec: { controllers: { node: { hostEndpoint: { templates } } } },
+    }, true).map(({ path }) => path.replace(/.*templates/, ""));
+  const sound = { generateName: "t", interfaceCIDRs: ["10.0.0.0/8"] };
+  assert.deepEqual(faults(sound, { generateName: "u", interfacePattern: "^eth" }), []);
+  assert.deepEqual(faults({ ...sound, generateName: "" }), ["[0].generateName"]);
+  assert.deepEqual(faults(sound, { generateName: "u" }), ["[1]"]);
+  assert.deepEqual(faults(sound, { generateName: "u", interfaceCIDRs: [] }), ["[1]"]);
+  assert.deepEqual(faults(sound, sound), ["[1].generateName"]);
+});
 
 Deno.test("what metadata may be", () => {
   const faults = (kind: string, metadata: unknown, spec: unknown = {}) =>

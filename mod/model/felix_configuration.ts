@@ -28,7 +28,6 @@ import {
   portValue,
   regexpText,
   selectorText,
-  stringMap,
   text,
 } from "./fields.ts";
 import { nameColumn } from "./columns.ts";
@@ -51,6 +50,16 @@ const keyValues = v.optional(checkedText(
   (s) => s.split(",").every((item) => item.trim() === "" || /^\s*\w+=/.test(item)),
   "a comma list of key=value",
 ));
+
+/** What the CRD's pattern takes, in a form that is decided letter by letter. */
+const timeout = v.optional(matching(
+  /^(?:(?:[0-9]*(?:\.[0-9]*)?(?:[hms]|us))+|Auto)$/,
+  "a duration such as 20s or 1h30m, or Auto",
+));
+const logFilterKey = matching(
+  /^[a-zA-Z0-9_.-]{1,15}$/,
+  "an interface name of 1 to 15 letters, digits, '_', '.' or '-'; or all, weps or heps",
+);
 
 const hostPort = v.object({
   /** TCP, UDP or SCTP in any case; TCP where it is absent. */
@@ -207,9 +216,18 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       bpfLogLevel: v.optional(oneOfAnyCase("Off", "Info", "Debug", ""), ""),
       bpfConntrackLogLevel: v.optional(oneOf("Off", "Debug")),
       bpfConntrackMode: v.optional(oneOf("Auto", "Userspace", "BPFProgram")),
-      bpfConntrackTimeouts: v.optional(mapOf(v.string(), text)),
+      bpfConntrackTimeouts: v.optional(v.object({
+        creationGracePeriod: timeout,
+        tcpSynSent: timeout,
+        tcpEstablished: timeout,
+        tcpFinsSeen: timeout,
+        tcpResetSeen: timeout,
+        udpTimeout: timeout,
+        genericTimeout: timeout,
+        icmpTimeout: timeout,
+      })),
       bpfIPFragTimeout: duration,
-      bpfLogFilters: v.optional(stringMap),
+      bpfLogFilters: v.optional(mapOf(logFilterKey, text)),
       bpfCTLBLogFilter: word,
       bpfDataIfacePattern: pattern,
       bpfL3IfacePattern: pattern,

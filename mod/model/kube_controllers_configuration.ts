@@ -1,6 +1,6 @@
 /** KubeControllersConfiguration `default`: settings of the cluster-wide controllers. */
 import * as v from "valibot";
-import type { Kind } from "./kind.ts";
+import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import {
   annotationMap,
@@ -92,9 +92,41 @@ export const kubeControllersConfigurationKind: Kind<
   ],
   schema,
   columns: [nameColumn],
-  checkWrite: ({ metadata }) =>
-    metadata.name === "default" ? [] : [{
+  checkWrite({ metadata, spec }) {
+    const issues = templateIssues(spec.controllers.node?.hostEndpoint?.templates ?? []);
+    if (metadata.name === "default") return issues;
+    return [{
       path: "metadata.name",
       message: `${show(metadata.name)} is not allowed: want default, the one of the cluster`,
-    }],
+    }, ...issues];
+  },
 };
+
+type Controllers = KubeControllersConfiguration["spec"]["controllers"];
+type Template = NonNullable<
+  NonNullable<NonNullable<Controllers["node"]>["hostEndpoint"]>["templates"]
+>[number];
+
+/** Each template makes host endpoints of its own name, for addresses or interfaces that it names. */
+function templateIssues(templates: readonly Template[]): Issue[] {
+  const issues: Issue[] = [];
+  templates.forEach(({ generateName, interfaceCIDRs, interfacePattern }, i) => {
+    const path = `spec.controllers.node.hostEndpoint.templates[${i}]`;
+    const first = templates.findIndex((template) => template.generateName === generateName);
+    if (!generateName) {
+      issues.push({
+        path: `${path}.generateName`,
+        message: "is missing: the names of its host endpoints are made of it",
+      });
+    } else if (first < i) {
+      issues.push({
+        path: `${path}.generateName`,
+        message: `${show(generateName)} is that of templates[${first}] too: want one for each`,
+      });
+    }
+    if (!interfaceCIDRs?.length && !interfacePattern) {
+      issues.push({ path, message: "has neither interfaceCIDRs nor interfacePattern: want one" });
+    }
+  });
+  return issues;
+}

@@ -33,10 +33,10 @@ export function testRules(cases: Readonly<Record<string, readonly Case[]>>, othe
   }
 }
 
-/** What is wrong with a manifest. */
-export function faultsOf(value: unknown): { path: string; message: string }[] {
+/** What is wrong with a manifest; with `write` also what Calico's client refuses in each write. */
+export function faultsOf(value: unknown, write = false): { path: string; message: string }[] {
   try {
-    parseManifest(value);
+    parseManifest(value, { write });
     return [];
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
