@@ -212,6 +212,7 @@ export class Resources {
       );
     }
     const found = await this.#look(kind, metadata.name, metadata.namespace);
+    refuseBuiltIn(kind, metadata.name, resource, "changed");
     if (!found) {
       throw new ResourceError("notFound", resource, `${resource} does not exist`);
     }
@@ -337,9 +338,7 @@ export class Resources {
   ): Promise<T> {
     const resource = resourceName(kind.kind, name, namespace);
     const found = await this.#look(kind, name, namespace);
-    if (STORE_RULES.get(kind)?.builtIn?.some((object) => object.metadata.name === name)) {
-      throw new ResourceError("refused", resource, `${resource} is built in and cannot be deleted`);
-    }
+    refuseBuiltIn(kind, name, resource, "deleted");
     if (!found) {
       throw new ResourceError("notFound", resource, `${resource} does not exist`);
     }
@@ -573,4 +572,11 @@ function asInvalid(error: unknown, kind: AnyKind): unknown {
 /** RFC 3339 in UTC with whole seconds, as Kubernetes writes times. */
 export function formatTime(time: Date): string {
   return time.toISOString().replace(/\.[0-9]+Z$/, "Z");
+}
+
+/** What is there without being stored stays as it is. */
+function refuseBuiltIn(kind: AnyKind, name: string, resource: string, done: string): void {
+  const builtIn = STORE_RULES.get(kind)?.builtIn?.some((object) => object.metadata.name === name);
+  if (!builtIn) return;
+  throw new ResourceError("refused", resource, `${resource} is built in and cannot be ${done}`);
 }

@@ -555,6 +555,11 @@ test(
     );
     await refused("invalid", /built in/, resources.apply(profileKind, { ...profile, spec: {} }));
     await refused("refused", /built in/, resources.delete(profileKind, name));
+    const labelled = resources.modify(profileKind, name, undefined, (object) => {
+      object.metadata.labels = { a: "b" };
+      return object;
+    });
+    await refused("refused", /" is built in and cannot be changed$/, labelled);
     assert.equal(
       (await store.list("/calico/resources/v3/projectcalico.org/profiles")).entries.length,
       0,
