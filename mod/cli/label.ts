@@ -4,6 +4,7 @@ import type { Resource } from "../model/resource.ts";
 import { type Call, flagOption } from "./command.ts";
 import { withResources } from "./context.ts";
 import { EXIT, failure, usageError } from "./io.ts";
+import { refuseUnkept } from "./kept.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
 
 export async function run(call: Call): Promise<number> {
@@ -16,6 +17,7 @@ export async function run(call: Call): Promise<number> {
   const [key, value] = parseTerm(term, flagOption(call, "remove"));
   const namespace = namespaceOf(call, kind);
   let did = "";
+  let change: [before: Resource, wished: Resource] | undefined;
   return await withResources(call, async (resources) => {
     await resources.modify<Resource>(kind, name, namespace, (object) => {
       const labels = { ...object.metadata.labels };
@@ -36,8 +38,11 @@ export async function run(call: Call): Promise<number> {
         labels[key] = value;
         did = before === undefined ? `set label ${key} on` : `updated label ${key} on`;
       }
-      return { ...object, metadata: { ...object.metadata, labels } };
+      const wished = { ...object, metadata: { ...object.metadata, labels } };
+      change = [object, wished];
+      return wished;
     });
+    if (change) await refuseUnkept(resources, kind, ...change);
     // calicoctl says the kind as it was typed.
     const shown = call.program === "calicoctl" ? call.args[0] : kind.kind;
     call.io.stdout(`Successfully ${did} ${shown} ${name}\n`);

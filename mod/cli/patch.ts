@@ -8,6 +8,7 @@ import { type Call, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
 import { CliError, EXIT, failure, usageError } from "./io.ts";
 import { jsonPatch, mergePatch, PatchError, strategicPatch } from "./json_patch.ts";
+import { refuseUnkept } from "./kept.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
 import { parseYaml, YamlError } from "./yaml.ts";
 
@@ -34,13 +35,19 @@ export async function run(call: Call): Promise<number> {
   const change = parsePatch(text, type);
   const namespace = namespaceOf(call, kind);
   return await withResources(call, async (resources) => {
-    await resources.modify(
+    let pair: [before: Resource, wished: Resource] | undefined;
+    await resources.modify<Resource>(
       kind,
       names[0],
       namespace,
-      (stored) => patched(kind, stored, change, PATCHES[type]),
+      (stored) => {
+        const wished = patched(kind, stored, change, PATCHES[type]);
+        pair = [stored, structuredClone(wished)];
+        return wished;
+      },
       { mend: true },
     );
+    if (pair) await refuseUnkept(resources, kind, ...pair);
     call.io.stdout(`Successfully patched 1 '${kind.kind}' resource\n`);
     return EXIT.ok;
   });
