@@ -1,8 +1,7 @@
 /**
- * Patches: a merge patch (RFC 7386: objects are joined, null removes, everything else replaces), a
- * JSON patch (RFC 6902: a list of operations), and Kubernetes' strategic merge patch, which is a merge
- * patch with directives (the fields of Calico's kinds have no merge keys: a list replaces a list). Pure;
- * the argument is not changed.
+ * Patches: a merge patch (RFC 7386: objects are joined, null removes, everything else replaces) and a
+ * JSON patch (RFC 6902: a list of operations). `strategic_patch.ts` has Kubernetes' own form. Pure; the
+ * argument is not changed.
  */
 import { isJsonObject } from "../store/json.ts";
 
@@ -22,7 +21,7 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
 }
 
 /** A copy in which a member has a new value; without it where that is null. */
-function mergeOne(target: unknown, key: string, value: unknown): Record<string, unknown> {
+export function mergeOne(target: unknown, key: string, value: unknown): Record<string, unknown> {
   const copy: Record<string, unknown> = isJsonObject(target) ? { ...target } : {};
   if (value === null) delete copy[key];
   else {
@@ -34,31 +33,6 @@ function mergeOne(target: unknown, key: string, value: unknown): Record<string, 
     });
   }
   return copy;
-}
-
-/** As mergePatch; in an object `$patch: replace` puts it in the old one's place, `delete` removes it. */
-export function strategicPatch(target: unknown, patch: unknown): unknown {
-  const removed: unique symbol = Symbol();
-  const join = (old: unknown, change: unknown): unknown => {
-    if (!isJsonObject(change)) return change;
-    const { $patch, ...rest } = change;
-    const strange = Object.keys(rest).find((key) => key.startsWith("$"));
-    if (strange !== undefined) throw new PatchError(`the directive ${strange} is not supported`);
-    if ($patch === "delete") return removed;
-    if (!["merge", "replace", undefined].includes($patch as string | undefined)) {
-      throw new PatchError(`$patch: ${JSON.stringify($patch)}: want merge, replace or delete`);
-    }
-    let result: unknown = isJsonObject(old) && $patch !== "replace" ? old : {};
-    for (const [key, value] of Object.entries(rest)) {
-      const own = isJsonObject(result) && Object.hasOwn(result, key) ? result[key] : undefined;
-      const next = isJsonObject(value) ? join(own, value) : value;
-      result = mergeOne(result, key, next === removed ? null : next);
-    }
-    return result;
-  };
-  const whole = join(target, patch);
-  if (whole === removed) throw new PatchError("$patch: delete of the whole object; delete it");
-  return whole;
 }
 
 export function jsonPatch(target: unknown, operations: unknown): unknown {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { jsonPatch, mergePatch, PatchError, strategicPatch } from "./json_patch.ts";
+import { jsonPatch, mergePatch, PatchError } from "./json_patch.ts";
 
 // RFC 7386, appendix A.
 const merges: [target: unknown, patch: unknown, result: unknown][] = [
@@ -82,20 +82,4 @@ Deno.test("a merge with nothing changes nothing", () => {
   fc.assert(fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (target) => {
     assert.equal(JSON.stringify(mergePatch(target, {})), JSON.stringify(target));
   }));
-});
-
-Deno.test("a strategic patch is a merge with directives; lists replace lists", () => {
-  const old = { a: { b: 1, c: { d: 2 } }, l: [1, 2] };
-  const cases: [patch: unknown, want: unknown][] = [
-    [{ a: { b: null, e: 3 }, l: [3] }, { a: { c: { d: 2 }, e: 3 }, l: [3] }],
-    [{ a: { $patch: "replace", e: 3 } }, { a: { e: 3 }, l: [1, 2] }],
-    [{ a: { c: { $patch: "delete" } } }, { a: { b: 1 }, l: [1, 2] }],
-    [{ $patch: "replace", x: 1 }, { x: 1 }],
-    [{ $patch: "merge", x: { y: null } }, { ...old, x: {} }],
-  ];
-  for (const [patch, want] of cases) assert.deepEqual(strategicPatch(old, patch), want);
-  assert.deepEqual(old, { a: { b: 1, c: { d: 2 } }, l: [1, 2] });
-  for (const bad of [{ $patch: "melt" }, { $retainKeys: ["a"] }, { $patch: "delete" }]) {
-    assert.throws(() => strategicPatch(old, bad), PatchError);
-  }
 });

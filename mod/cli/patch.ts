@@ -7,9 +7,10 @@ import { isJsonObject, parseJson, printJson } from "../store/json.ts";
 import { type Call, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
 import { CliError, EXIT, failure, usageError } from "./io.ts";
-import { jsonPatch, mergePatch, PatchError, strategicPatch } from "./json_patch.ts";
+import { jsonPatch, mergePatch, PatchError } from "./json_patch.ts";
 import { refuseUnkept } from "./kept.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
+import { strategicPatch } from "./strategic_patch.ts";
 import { parseYaml, YamlError } from "./yaml.ts";
 
 type Patch = (target: unknown, change: unknown) => unknown;
