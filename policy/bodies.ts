@@ -6,12 +6,13 @@
  * (and its endpoints' chains touched) if the plan differs: a policy that joins a group changes the
  * group's chain alone.
  */
+import type { Attempts } from "./attempts.ts";
 import { type Direction, directions, type EffectivePolicy } from "./effective.ts";
 import type { Output } from "./output.ts";
 import type { PolicyParameters } from "./parameters.ts";
 import type { PolicyClass } from "./policy_classes.ts";
 import { tailChain } from "./names.ts";
-import { endpointRules, endsHere, groupRules, tailRules } from "./render_endpoint.ts";
+import { closedRule, endpointRules, endsHere, groupRules, tailRules } from "./render_endpoint.ts";
 import type { Rule } from "./rules.ts";
 import type { Call, Subjects, TierCalls } from "./subjects.ts";
 
@@ -45,6 +46,7 @@ interface Group {
 export interface BodyContext {
   readonly subjects: Subjects;
   readonly output: Output;
+  readonly attempts: Attempts;
   readonly parameters: PolicyParameters;
   /** Whether a profile has rules in a direction. */
   hasRules(profile: string, direction: Direction): boolean;
@@ -56,6 +58,8 @@ export interface BodyContext {
 
 export class Bodies {
   readonly #context: BodyContext;
+  /** What a body has whose rules cannot be made: a chain without rules would let all pass. */
+  readonly #closed: Body["rules"];
   readonly #bodies = new Map<PolicyClass, Map<string, Body>>();
   readonly #dirty = new Set<Body>();
   readonly #groups = new Map<string, Group>();
@@ -66,6 +70,8 @@ export class Bodies {
 
   constructor(context: BodyContext) {
     this.#context = context;
+    const rules = [closedRule(context.parameters)];
+    this.#closed = { ingress: rules, egress: rules };
   }
 
   /** The body of a class with these profiles, with one more endpoint in it. */
@@ -80,7 +86,7 @@ export class Bodies {
         profiles,
         interfaces: new Map(),
         plan: "",
-        rules: { ingress: [], egress: [] },
+        rules: this.#closed,
         groups: new Map(),
         tails: new Map(),
       };
@@ -112,8 +118,17 @@ export class Bodies {
 
   /** Plans what is marked, and brings rules, groups and profiles to it. */
   render(): void {
-    for (const body of this.#dirty) this.#render(body);
-    this.#dirty.clear();
+    const { attempts, changed } = this.#context;
+    for (const body of this.#dirty) {
+      const names = `interfaces ${[...body.interfaces.keys()].join(", ")}`;
+      if (attempts.run("making their rules", names, "", () => this.#render(body))) {
+        this.#dirty.delete(body);
+        continue;
+      }
+      body.plan = "";
+      body.rules = this.#closed;
+      changed(body);
+    }
   }
 
   #render(body: Body): void {

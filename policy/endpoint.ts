@@ -134,8 +134,17 @@ export function workloadFacts(object: WorkloadEndpointObject): WorkloadFacts {
       .filter((p) => p !== undefined)
       .map(formatPrefix),
     floating: floatingOf(spec.ipNATs, addresses),
-    qos: spec.qosControls && typeof spec.qosControls === "object" ? spec.qosControls : undefined,
+    qos: qosOf(spec.qosControls),
   };
+}
+
+/** Beyond 2^53 the datastore's reader gives whole numbers as bigint; what is no number limits nothing. */
+function qosOf(controls: unknown): QosObject | undefined {
+  if (controls === null || typeof controls !== "object") return undefined;
+  const numbers = Object.entries(controls).flatMap(([limit, value]) =>
+    typeof value === "number" || typeof value === "bigint" ? [[limit, Number(value)]] : []
+  );
+  return Object.fromEntries(numbers);
 }
 
 /** Pairs whose internal address is the endpoint's own; whatever else stands there is passed over. */

@@ -17,6 +17,7 @@
  */
 import { show } from "../mod/model/show.ts";
 import { compareCodePoints } from "../mod/selector/selector.ts";
+import { Attempts } from "./attempts.ts";
 import { Bodies } from "./bodies.ts";
 import { calicoPolicy } from "./calico.ts";
 import { type Direction, directions, type EffectivePolicy, policyKey } from "./effective.ts";
@@ -28,6 +29,8 @@ import {
   type InputKind,
   inputKind,
   type KubernetesPolicyObject,
+  type ObjectMeta,
+  type PolicyObject,
   textOf,
   type TierObject,
 } from "./inputs.ts";
@@ -69,6 +72,7 @@ interface PolicyEntry {
 export class PolicyEngine {
   readonly parameters: PolicyParameters;
   readonly #sets = new SetRegistry();
+  readonly #attempts = new Attempts();
   readonly #output = new Output();
   readonly #subjects = new Subjects();
   readonly #workloads: Workloads;
@@ -87,10 +91,14 @@ export class PolicyEngine {
     Pick<Problem, "namespace"> & { messages: readonly string[] }
   >();
 
-  // What an update has still to do.
+  // What an update has still to do. What could not be done stays here for the next one.
+  readonly #untaken = new Map<string, Change>();
+  /** Endpoints of which it is not known how far they were brought. */
+  readonly #unsettled = new Set<string>();
   readonly #changedPolicies = new Map<string, EffectivePolicy | undefined>();
   readonly #dirtyPolicies = new Map<string, PolicyEntry>();
   readonly #dirtyProfiles = new Set<string>();
+  readonly #unrendered = new Set<string>();
   readonly #dirtyTiers = new Set<string>();
   readonly #dirtySubjects = new Set<SubjectNumber>();
 
@@ -110,6 +118,7 @@ export class PolicyEngine {
     this.#bodies = new Bodies({
       subjects: this.#subjects,
       output: this.#output,
+      attempts: this.#attempts,
       parameters: this.parameters,
       hasRules: (profile, direction) =>
         (this.#workloads.profile(profile)?.rules[direction]?.length ?? 0) > 0,
@@ -120,6 +129,7 @@ export class PolicyEngine {
       subjects: this.#subjects,
       bodies: this.#bodies,
       output: this.#output,
+      attempts: this.#attempts,
       selectedFirstOrNone: ({ policies }) => {
         for (const key of policies.keys()) {
           this.#dirtyPolicies.set(key, this.#policies.get(key)!);
@@ -145,24 +155,36 @@ export class PolicyEngine {
     return this.#localRevision;
   }
 
-  /** Takes changes of objects in; the rulesets are up to date when it returns. */
+  /**
+   * Takes changes of objects in; the rulesets are up to date when it returns. No object's fault holds up
+   * the others (`attempts.ts`).
+   */
   update(changes: Iterable<Change>): void {
-    for (const change of changes) {
-      if ("put" in change) {
-        const { apiVersion, kind } = change.put;
-        const input = inputKind(textOf(apiVersion), textOf(kind));
-        if (!input) continue;
-        const read = withEscapedName(readStored(input, change.put));
-        const { name, namespace } = read.object.metadata ?? {};
-        if (textOf(name) !== "") this.#take(input, textOf(namespace), textOf(name), read);
-      } else {
-        const { apiVersion, kind, namespace, name } = change.remove;
-        const input = inputKind(apiVersion, kind);
-        if (input) this.#take(input, escapeName(namespace ?? ""), escapeName(name), undefined);
+    for (const given of [this.#untaken.values(), changes]) {
+      for (const change of given) {
+        const { object, namespace } = objectOf(change);
+        const work = () => this.#takeChange(change);
+        if (this.#attempts.run("reading it", object, namespace, work)) this.#untaken.delete(object);
+        else this.#untaken.set(object, change);
       }
     }
     this.#settle();
     this.#revision++;
+  }
+
+  #takeChange(change: Change): void {
+    if ("put" in change) {
+      const { apiVersion, kind } = change.put;
+      const input = inputKind(textOf(apiVersion), textOf(kind));
+      if (!input) return;
+      const read = withEscapedName(readStored(input, change.put));
+      const { name, namespace } = read.object.metadata ?? {};
+      if (textOf(name) !== "") this.#take(input, textOf(namespace), textOf(name), read);
+    } else {
+      const { apiVersion, kind, namespace, name } = change.remove;
+      const input = inputKind(apiVersion, kind);
+      if (input) this.#take(input, escapeName(namespace ?? ""), escapeName(name), undefined);
+    }
   }
 
   /** `read`: undefined where the object is gone. */
@@ -209,19 +231,19 @@ export class PolicyEngine {
       case "NetworkPolicy":
         return this.#takePolicy(
           { kind, namespace: namespace || "default", name },
-          object && calicoPolicy(object as CalicoPolicyObject, kind),
+          object && safely(object, (o: CalicoPolicyObject) => calicoPolicy(o, kind)),
           problems,
         );
       case "GlobalNetworkPolicy":
         return this.#takePolicy(
           { kind, namespace: "", name },
-          object && calicoPolicy(object as CalicoPolicyObject, kind),
+          object && safely(object, (o: CalicoPolicyObject) => calicoPolicy(o, kind)),
           problems,
         );
       case "KubernetesNetworkPolicy":
         return this.#takePolicy(
           { kind, namespace: namespace || "default", name },
-          object && kubernetesPolicy(object as KubernetesPolicyObject),
+          object && safely(object, (o: KubernetesPolicyObject) => kubernetesPolicy(o)),
           problems,
         );
     }
@@ -261,10 +283,11 @@ export class PolicyEngine {
 
   /** Objects of which something could not be understood, in the order of their names. */
   problems(): Problem[] {
-    return [...this.#problems].sort(([a], [b]) => compareCodePoints(a, b))
-      .flatMap(([object, { namespace, messages }]) =>
-        messages.map((message) => ({ object, namespace, message }))
-      );
+    const understood = [...this.#problems].flatMap(([object, { namespace, messages }]) =>
+      messages.map((message) => ({ object, namespace, message }))
+    );
+    return [...understood, ...this.#attempts.problems()]
+      .sort((a, b) => compareCodePoints(a.object, b.object));
   }
 
   /** All endpoints of the cluster. */
@@ -329,33 +352,66 @@ export class PolicyEngine {
 
   #settle(): void {
     for (const name of this.#workloads.takeProfiles()) this.#dirtyProfiles.add(name);
-    for (const { key, before, after } of this.#workloads.takeEndpoints()) {
-      this.#settleEndpoint(key, before, after);
-    }
-    for (const [key, set] of this.#workloads.takeNetworkSets()) {
-      const item = `set ${key}`;
-      if (!set) this.#sets.removeItem(item);
-      else {
-        this.#sets.setItem(item, set.labels, {
-          nets: set.nets,
-          addresses: { 4: [], 6: [] },
-          ports: [],
-        });
+    const attempts = this.#attempts;
+    for (const key of this.#workloads.takeEndpoints()) this.#attemptEndpoint(key);
+    for (const key of this.#workloads.takeNetworkSets()) {
+      const work = () => this.#settleNetworkSet(key);
+      const object = key.startsWith("/") ? `GlobalNetworkSet ${key.slice(1)}` : `NetworkSet ${key}`;
+      if (!attempts.run("taking it into sets", object, "", work)) {
+        this.#workloads.retakeNetworkSet(key);
       }
     }
-    for (const [key, policy] of this.#changedPolicies) this.#settlePolicy(key, policy);
-    this.#changedPolicies.clear();
+    for (const [key, policy] of this.#changedPolicies) {
+      const work = () => this.#settlePolicy(key, policy);
+      if (attempts.run("finding whom it selects", ...named(key), work)) {
+        this.#changedPolicies.delete(key);
+      }
+    }
     this.#local.settle();
     this.#settleBodies();
-    for (const [key, entry] of this.#dirtyPolicies) this.#renderPolicy(key, entry);
-    this.#dirtyPolicies.clear();
+    for (const [key, entry] of this.#dirtyPolicies) {
+      const work = () => this.#renderPolicy(key, entry);
+      if (attempts.run("making its rules", ...named(key), work)) this.#dirtyPolicies.delete(key);
+      else this.#closePolicy(entry);
+    }
     this.#local.renderInterfaces();
     const { floatingIps, sourceSpoofing } = this.parameters;
-    this.#static.render(this.#fixed, {
-      spoofing: (family) => sourceSpoofing ? this.#local.spoofing(family) : [],
-      floating: (family) => floatingIps ? this.#local.floating(family) : [],
-      limited: () => this.#local.limited,
+    attempts.run(
+      "making them",
+      "chains that hang on no policy",
+      "",
+      () =>
+        this.#static.render(this.#fixed, {
+          spoofing: (family) => sourceSpoofing ? this.#local.spoofing(family) : [],
+          floating: (family) => floatingIps ? this.#local.floating(family) : [],
+          limited: () => this.#local.limited,
+        }),
+    );
+  }
+
+  #settleNetworkSet(key: string): void {
+    const item = `set ${key}`, set = this.#workloads.networkSet(key);
+    if (!set) return this.#sets.removeItem(item);
+    this.#sets.setItem(item, set.labels, {
+      nets: set.nets,
+      addresses: { 4: [], 6: [] },
+      ports: [],
     });
+  }
+
+  #attemptEndpoint(key: string): void {
+    const attempts = this.#attempts, [namespace] = key.split("/");
+    const object = `WorkloadEndpoint ${key}`;
+    const done = attempts.run("taking it in", object, namespace, () => {
+      const { before, after } = this.#workloads.rejoin(key);
+      this.#settleEndpoint(key, this.#unsettled.has(key) ? undefined : before, after);
+    });
+    if (done) return void this.#unsettled.delete(key);
+    this.#unsettled.add(key);
+    this.#workloads.retakeEndpoint(key);
+    this.#localRevision++;
+    // An interface without chains is closed.
+    attempts.run("closing it", object, namespace, () => this.#local.set(key, undefined));
   }
 
   #settleEndpoint(key: string, before: Endpoint | undefined, after: Endpoint | undefined): void {
@@ -419,6 +475,8 @@ export class PolicyEngine {
       }
     }
     profiles.clear();
+    for (const name of this.#unrendered) profiles.add(name);
+    this.#unrendered.clear();
     tiers.clear();
     subjects.clear();
   }
@@ -441,10 +499,26 @@ export class PolicyEngine {
     }
   }
 
+  /** Others jump to its chains. */
+  #closePolicy({ policy: { id, rules } }: PolicyEntry): void {
+    for (const direction of directions) {
+      if (rules[direction]) this.#ruleChains.close(policyChain(direction, id));
+    }
+  }
+
   #renderProfile(direction: Direction, profile: string): void {
+    const name = profileChain(direction, profile);
+    const work = () => this.#setProfile(name, direction, profile);
+    if (this.#attempts.run(`making its ${direction} rules`, `Profile ${profile}`, "", work)) return;
+    this.#ruleChains.close(name);
+    // Tried again with the next update.
+    this.#unrendered.add(profile);
+  }
+
+  #setProfile(name: string, direction: Direction, profile: string): void {
     const used = this.#bodies.isProfileUsed(direction, profile);
     this.#ruleChains.set(
-      profileChain(direction, profile),
+      name,
       used
         ? {
           rules: this.#workloads.profile(profile)?.rules[direction] ?? [],
@@ -454,6 +528,31 @@ export class PolicyEngine {
         }
         : undefined,
     );
+  }
+}
+
+/** A policy by its key, as problems name it, and its namespace. */
+function named(key: string): [object: string, namespace: string] {
+  const [kind, namespace, ...rest] = key.split("/");
+  const name = rest.join("/");
+  return [`${kind} ${namespace === "" ? name : `${namespace}/${name}`}`, namespace];
+}
+
+/** What a change is of, as problems name it. */
+function objectOf(change: Change): { object: string; namespace: string } {
+  const { apiVersion, kind } = "put" in change ? change.put : change.remove;
+  const at: ObjectMeta = "put" in change ? change.put.metadata ?? {} : change.remove;
+  const namespace = textOf(at.namespace), name = textOf(at.name);
+  const input = inputKind(textOf(apiVersion), textOf(kind)) ?? textOf(kind);
+  return { object: `${input} ${namespace === "" ? name : `${namespace}/${name}`}`, namespace };
+}
+
+/** A policy whose reader fails says as much as one whose spec is none. */
+function safely<O extends CalicoPolicyObject, T>(object: PolicyObject, read: (object: O) => T): T {
+  try {
+    return read(object as O);
+  } catch (error) {
+    return read({ ...object, spec: `reading it failed: ${(error as Error).message}` } as O);
   }
 }
 

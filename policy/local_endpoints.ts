@@ -7,6 +7,7 @@
  * `renderInterfaces` its chains to the output.
  */
 import { compareCodePoints, type Selector } from "../mod/selector/selector.ts";
+import type { Attempts } from "./attempts.ts";
 import type { Bodies, Body } from "./bodies.ts";
 import { directions } from "./effective.ts";
 import { type Endpoint, sameLabels } from "./endpoint.ts";
@@ -33,6 +34,7 @@ export interface LocalContext {
   readonly subjects: Subjects;
   readonly bodies: Bodies;
   readonly output: Output;
+  readonly attempts: Attempts;
   /** A subject selects its first endpoint here, or no longer any. */
   selectedFirstOrNone(subject: Subject): void;
 }
@@ -151,20 +153,28 @@ export class LocalEndpoints {
 
   /** Brings those that moved to the class and the body that they belong to now. */
   settle(): void {
+    const { attempts } = this.#context;
     for (const entry of this.#moved) {
-      const next = this.#classes.after(entry.policyClass, entry.delta);
-      entry.delta.clear();
-      const { endpoint: { profiles, interfaceName }, body } = entry;
-      if (body?.policyClass === next && sameList(body.profiles, profiles)) continue;
-      this.#classes.enter(next);
-      this.#classes.leave(entry.policyClass);
-      entry.policyClass = next;
-      if (body) this.#context.bodies.leave(body, interfaceName);
-      entry.body = this.#context.bodies.enter(next, profiles, interfaceName);
-      this.#dirtyInterfaces.add(interfaceName);
+      const { key, namespace } = entry.endpoint;
+      const work = () => this.#bring(entry);
+      if (attempts.run("finding its policies", `WorkloadEndpoint ${key}`, namespace, work)) {
+        this.#moved.delete(entry);
+      }
     }
-    this.#moved.clear();
     this.#classes.sweep();
+  }
+
+  #bring(entry: Entry): void {
+    const next = this.#classes.after(entry.policyClass, entry.delta);
+    entry.delta.clear();
+    const { endpoint: { profiles, interfaceName }, body } = entry;
+    if (body?.policyClass === next && sameList(body.profiles, profiles)) return;
+    this.#classes.enter(next);
+    this.#classes.leave(entry.policyClass);
+    entry.policyClass = next;
+    if (body) this.#context.bodies.leave(body, interfaceName);
+    entry.body = this.#context.bodies.enter(next, profiles, interfaceName);
+    this.#dirtyInterfaces.add(interfaceName);
   }
 
   /** The rules of a body changed: the chains of its interfaces do too. */
@@ -173,8 +183,12 @@ export class LocalEndpoints {
   }
 
   renderInterfaces(): void {
-    for (const name of this.#dirtyInterfaces) this.#renderInterface(name);
-    this.#dirtyInterfaces.clear();
+    for (const name of this.#dirtyInterfaces) {
+      const work = () => this.#renderInterface(name);
+      if (this.#context.attempts.run("making its chains", `interface ${name}`, "", work)) {
+        this.#dirtyInterfaces.delete(name);
+      }
+    }
   }
 
   #renderInterface(interfaceName: string): void {

@@ -121,6 +121,15 @@ export function tailRules(
   return rules;
 }
 
+/** In the place of rules that cannot be made. */
+export function closedRule(parameters: PolicyParameters): Rule {
+  return {
+    statements: [{ do: "counter" }, { do: parameters.denyAction }],
+    comment: "Closed: the rules cannot be made",
+    origin: { is: "static" },
+  };
+}
+
 function noProfile(parameters: PolicyParameters): Rule {
   return {
     statements: [{ do: "counter" }, { do: parameters.denyAction }],

@@ -5,6 +5,7 @@
 import type { Direction, EffectiveRule } from "./effective.ts";
 import type { Output } from "./output.ts";
 import type { PolicyParameters } from "./parameters.ts";
+import { closedRule } from "./render_endpoint.ts";
 import { type RenderedRules, renderRules } from "./render_rule.ts";
 import type { Family, Origin } from "./rules.ts";
 import type { SetRegistry } from "./set_registry.ts";
@@ -28,6 +29,12 @@ export class RuleChains {
     readonly output: Output,
     readonly parameters: PolicyParameters,
   ) {}
+
+  /** Lets nothing pass a chain whose rules cannot be made: others jump to it. */
+  close(name: string): void {
+    const chain = { name, rules: [closedRule(this.parameters)] };
+    for (const family of families) this.output.setChain(family, name, chain);
+  }
 
   /** Sets a chain, or with undefined takes it away. */
   set(name: string, chain: RuleChain | undefined): void {

@@ -225,47 +225,60 @@ export class Workloads {
     return names;
   }
 
-  /** Endpoints that may differ since the last call: as they were and as they are. */
-  *takeEndpoints(): Generator<{ key: string; before?: Endpoint; after?: Endpoint }> {
+  /** Keys of endpoints that may differ since the last call: each is to be joined anew. */
+  takeEndpoints(): string[] {
     const dirty = [...this.#dirtyEndpoints];
     this.#dirtyEndpoints.clear();
-    for (const key of dirty) {
-      const before = this.#endpoints.get(key);
-      const facts = this.#workloads.get(key);
-      let after: Endpoint | undefined;
-      if (facts) {
-        const pod = facts.podKey === undefined ? undefined : this.#pods.get(facts.podKey);
-        after = joinEndpoint(facts, pod, (name) => this.profile(name));
-        this.#endpoints.set(key, after);
-      } else this.#endpoints.delete(key);
-      for (const name of before?.profiles ?? []) {
-        if (after?.profiles.includes(name)) continue;
-        deleteFrom(this.#byProfile, name, key);
-        if (!this.#byProfile.has(name)) this.#profiles.delete(name);
-      }
-      for (const name of after?.profiles ?? []) addTo(this.#byProfile, name, key);
-      yield { key, before, after };
-    }
+    return dirty;
   }
 
-  /** Network sets that may differ since the last call; undefined: gone. */
-  *takeNetworkSets(): Generator<[key: string, set: JoinedNetworkSet | undefined]> {
+  /** It is not done with: the next call gives it again. */
+  retakeEndpoint(key: string): void {
+    this.#dirtyEndpoints.add(key);
+  }
+
+  /** Joins an endpoint anew: as it was and as it is. */
+  rejoin(key: string): { before: Endpoint | undefined; after: Endpoint | undefined } {
+    const before = this.#endpoints.get(key);
+    const facts = this.#workloads.get(key);
+    let after: Endpoint | undefined;
+    if (facts) {
+      const pod = facts.podKey === undefined ? undefined : this.#pods.get(facts.podKey);
+      after = joinEndpoint(facts, pod, (name) => this.profile(name));
+      this.#endpoints.set(key, after);
+    } else this.#endpoints.delete(key);
+    for (const name of before?.profiles ?? []) {
+      if (after?.profiles.includes(name)) continue;
+      deleteFrom(this.#byProfile, name, key);
+      if (!this.#byProfile.has(name)) this.#profiles.delete(name);
+    }
+    for (const name of after?.profiles ?? []) addTo(this.#byProfile, name, key);
+    return { before, after };
+  }
+
+  /** Keys of network sets that may differ since the last call. */
+  takeNetworkSets(): string[] {
     const dirty = [...this.#dirtySets];
     this.#dirtySets.clear();
-    for (const key of dirty) {
-      const facts = this.#networkSets.get(key);
-      if (!facts) {
-        yield [key, undefined];
-        continue;
-      }
-      const labels = new Map<string, string>();
-      if (facts.namespace !== "") {
-        const inherited = this.profile(`kns.${facts.namespace}`)?.labels ?? [];
-        for (const [label, value] of inherited) labels.set(label, value);
-      }
-      for (const [label, value] of facts.labels) labels.set(label, value);
-      if (facts.namespace !== "") labels.set(NAMESPACE_LABEL, facts.namespace);
-      yield [key, { labels, nets: facts.nets }];
+    return dirty;
+  }
+
+  /** It is not done with: the next call gives it again. */
+  retakeNetworkSet(key: string): void {
+    this.#dirtySets.add(key);
+  }
+
+  /** A network set with all its labels; undefined: there is none. */
+  networkSet(key: string): JoinedNetworkSet | undefined {
+    const facts = this.#networkSets.get(key);
+    if (!facts) return undefined;
+    const labels = new Map<string, string>();
+    if (facts.namespace !== "") {
+      const inherited = this.profile(`kns.${facts.namespace}`)?.labels ?? [];
+      for (const [label, value] of inherited) labels.set(label, value);
     }
+    for (const [label, value] of facts.labels) labels.set(label, value);
+    if (facts.namespace !== "") labels.set(NAMESPACE_LABEL, facts.namespace);
+    return { labels, nets: facts.nets };
   }
 }

@@ -27,6 +27,7 @@ import {
 import { resourceKey } from "../model/keys.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { type Clock, systemClock } from "../store/clock.ts";
+import { printJson } from "../store/json.ts";
 import { follow } from "../store/follow.ts";
 import type { Entry, Store, StoreError } from "../store/store.ts";
 import type { Change } from "../../policy/inputs.ts";
@@ -129,6 +130,8 @@ export class Agent {
   readonly #pause = inTurns();
   readonly #claims: ClaimedAddresses;
   #changes: Change[] = [];
+  /** Those of a turn in which policy failed to take them in. */
+  #untaken: Change[] = [];
   #topics = new Set<Topic>();
   #wanted = false;
   #resync = true;
@@ -336,7 +339,10 @@ export class Agent {
     };
     await part("policy", changes.length > 0 || resync, async () => {
       const { dataplane, released } = this.#parts;
-      await feed(engine, changes, state.nodeName, inTurns());
+      // Nobody sends them again; those that were taken in say the same once more.
+      const all = this.#untaken = this.#untaken.concat(changes);
+      await feed(engine, all, state.nodeName, inTurns());
+      this.#untaken = [];
       // What was left by one that failed, nobody knows.
       if (resync || policyRetried) await dataplane.resync(engine);
       else await dataplane.apply(engine);
@@ -456,5 +462,5 @@ export class Agent {
 function sameAttachment(a: WorkloadEndpoint, b: WorkloadEndpoint): boolean {
   return a.spec.containerID === b.spec.containerID &&
     a.spec.interfaceName === b.spec.interfaceName &&
-    JSON.stringify(a.spec.ipNetworks ?? []) === JSON.stringify(b.spec.ipNetworks ?? []);
+    printJson(a.spec.ipNetworks ?? []) === printJson(b.spec.ipNetworks ?? []);
 }

@@ -121,6 +121,24 @@ Deno.test("a turn that failed is told and tried again, and nobody is let through
   await w.end();
 });
 
+Deno.test("what policy failed to take in is not lost", async () => {
+  const engine = new PolicyEngine({ nodeName: "node1" });
+  const w = world({ engine });
+  await soon(() => w.agent.report().ready);
+  engine.update = () => {
+    throw new Error("boom");
+  };
+  await w.store.create(keyOf(endpoint("a")), endpoint("a"));
+  await soon(() => w.agent.report().errors.includes("policy: boom"));
+  await w.store.create(keyOf(endpoint("b")), endpoint("b"));
+  await new Promise((r) => setTimeout(r, 20));
+  assert.equal(w.agent.programmedEndpoints.size, 0);
+  Reflect.deleteProperty(engine, "update");
+  await w.agent.programmed(endpoint("a"), AbortSignal.timeout(20_000));
+  assert.deepEqual([...engine.endpoints()].map(({ pod }) => pod).sort(), ["a", "b"]);
+  await w.end();
+});
+
 Deno.test("what the kernel refuses keeps no endpoint from being programmed", async () => {
   const w = world();
   const due = performance.now() + 50;

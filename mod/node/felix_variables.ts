@@ -9,6 +9,7 @@
  * registers, for a process keeps its environment. A datastore that cannot hold such records is left
  * without.
  */
+import { printJson } from "../store/json.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { POLICY_VARIABLES } from "./felix.ts";
 
@@ -34,7 +35,8 @@ export async function tellFelixVariables(
   const key = felixVariablesKey(node);
   try {
     const stored = await store.get(key);
-    if (JSON.stringify(stored?.value) !== JSON.stringify(record)) await store.put(key, record);
+    const text = stored && printJson(stored.value);
+    if (text !== printJson(record)) await store.put(key, record);
   } catch (error) {
     if (!isRefused(error)) throw error;
   }
