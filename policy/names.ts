@@ -109,6 +109,11 @@ export function groupChain(
   return prefix + hash.digest("base64url").slice(0, 22);
 }
 
+/** Whether only what endpoints send or get comes to a chain: it hangs on policy, and may drop all. */
+export function servesEndpointsAlone(chain: string): boolean {
+  return /^filter-cali-(tw|fw|tl|fl|pi|po|pri|pro|pris|pros|gi|go)-/.test(chain);
+}
+
 /**
  * `cali40s-qMt7iLlGDhvLnCjM0l9nzxb`: family, Calico's format version 0, the id; 31 characters as an
  * ipset has, `:` written as `-`.

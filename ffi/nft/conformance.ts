@@ -19,7 +19,9 @@ import { Transaction } from "./transaction.ts";
 import { commentUserdata, readComment, setUserdata } from "./userdata.ts";
 import {
   NFT_DATA_VERDICT,
+  NFT_MSG_NEWRULE,
   NFT_MSG_NEWTABLE,
+  NFT_RULE_MAXEXPRS,
   NFT_SET_ANONYMOUS,
   NFT_SET_CONSTANT,
   NFT_SET_INTERVAL,
@@ -303,6 +305,26 @@ export const cases: Record<string, (kernel: Kernel) => Promise<void>> = {
     assert.deepEqual(comments(k, "c"), []);
   },
 
+  "a rule has so many expressions and no more; the refusal names its chain": async (k) => {
+    const long = (length: number) => Array.from({ length }, () => counter);
+    await commit(k, (t) => {
+      t.addTable(name).addChain(chain("a")).addChain(chain("b"));
+      t.addRule(rule("a", ...long(NFT_RULE_MAXEXPRS)));
+    });
+    const t = k.client.begin();
+    t.addRule(rule("a", accept)).addRule(rule("b", ...long(NFT_RULE_MAXEXPRS + 1)));
+    await assert.rejects(k.client.commit(t), (error) => {
+      assert(error instanceof TransactionError);
+      const [{ code, message }, ...more] = error.refusals;
+      assert.deepEqual([code, message, more], [
+        "EINVAL",
+        { type: NFT_MSG_NEWRULE, name: "b" },
+        [],
+      ]);
+      return true;
+    });
+    assert.equal(handles(k, "a").length, 1);
+  },
   "elements come and go": async (k) => {
     await commit(k, (t) =>
       t.addTable(name).addSet(addrs("s")).addElements(set("s"), [

@@ -37,6 +37,8 @@ export interface TransactionRefusal {
   readonly code: string;
   /** `add rule in chain cali-fw of table ip calico`. */
   readonly subject: string;
+  /** What kind of message it was (NFT_MSG_…), and of which chain or set; absent: not one of ours. */
+  readonly message?: { readonly type: number; readonly name: string };
   /** What the refused attribute said, or what the error means here. */
   readonly hint?: string;
   readonly detail?: string;
@@ -79,6 +81,7 @@ export function explainRefusals(
       errno: ack.errno,
       code: errnoCode(ack.errno),
       subject: describeMessage(message),
+      message: { type: message.type, name: getSubject(message).name },
       hint: describeCause(message, ack),
       detail: ack.detail,
     });

@@ -54,6 +54,7 @@ import {
   NFT_MSG_NEWSET,
   NFT_MSG_NEWSETELEM,
   NFT_MSG_NEWTABLE,
+  NFT_RULE_MAXEXPRS,
   type NftFamily,
   nftFamilyName,
 } from "./wire.ts";
@@ -74,6 +75,9 @@ export class FakeNft {
   readonly #listeners = new Set<(heard: Heard) => void>();
   /** Batches that were committed, for tests that count. */
   commits = 0;
+
+  /** Expressions in a rule: another kernel may take more. */
+  longestRule = NFT_RULE_MAXEXPRS;
 
   /** Called before each batch is looked at: tests let others commit here, or refuse it (errno). */
   onBatch: ((port: number) => number | void) | undefined;
@@ -153,7 +157,12 @@ export class FakeNft {
       answers.acknowledge(begin, new Refusal(stale ? ERESTART : refusal as number));
       return;
     }
-    const work = new Work(this.tables, () => ++this.#handles, () => this.#anonymous++);
+    const work = new Work(
+      this.tables,
+      () => ++this.#handles,
+      () => this.#anonymous++,
+      this.longestRule,
+    );
     const events: Bytes[] = [];
     let failed = false, ended = false;
     while (message.next()) {

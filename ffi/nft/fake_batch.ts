@@ -14,6 +14,7 @@ import {
   dropUnusedAnonymous,
   EBUSY,
   EEXIST,
+  EINVAL,
   elementKey,
   EMLINK,
   ENOENT,
@@ -71,6 +72,7 @@ export class Work {
     tables: Tables,
     readonly nextHandle: () => number,
     readonly nextAnonymous: () => number,
+    readonly longestRule: number,
   ) {
     this.#tables = new Map(tables);
   }
@@ -220,6 +222,7 @@ export class Work {
     const table = this.#table(message);
     if (table instanceof Refusal) return table;
     const asked = getRule(message)!;
+    if (asked.expressions.length > this.longestRule) return new Refusal(EINVAL);
     const chain = table.chains.get(asked.chain);
     if (!chain) return new Refusal(ENOENT, nameOffset(message, 2));
     const expressions: Expression[] = [];

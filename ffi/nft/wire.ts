@@ -144,3 +144,6 @@ export type NftType = keyof typeof nftTypes;
 
 /** Type objects in a table. */
 export const NFT_OBJECT_COUNTER = 1;
+
+/** Expressions in one rule. */
+export const NFT_RULE_MAXEXPRS = 128;

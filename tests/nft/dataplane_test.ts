@@ -916,3 +916,70 @@ realTest("the largest rule that a policy can have is taken", async () => {
     });
   }
 });
+
+realTest(
+  "what the kernel refuses of policy drops, and the rest goes in, also at a first start",
+  async () => {
+    const [bad, good, not] = ["pi-gnp/bad", "pi-gnp/good", "pi-gnp/not"].map((n) =>
+      `filter-cali-${n}`
+    );
+    const allow: Rule["statements"] = [
+      { do: "mark", value: 0x10000, mask: 0x10000 },
+      { do: "return" },
+    ];
+    const closed = {
+      statements: [{ do: "counter" }, { do: "drop" }],
+      comment: "Closed: these rules cannot be made",
+    } as Rule;
+    for (const family of families) {
+      const [host, net, inside] = family === 4
+        ? ["10.0.0.1", "10.0.0.0/8", "10.1.0.0/16"]
+        : ["fd00::1", "fd00::/16", "fd00:1::/32"];
+      const want = (part: "asked" | "made", accepts: boolean): Rulesets => {
+        const made = part === "made";
+        const sets: SetDef[] = [
+          { name: "ports", kind: "addr-port", members: new Set([`${host},6,80`]) },
+          { name: "nets", kind: "net", members: new Set(made ? [] : [net, inside]) },
+        ];
+        const ports = Array.from({ length: 31 }, () => ({
+          match: "address-port",
+          side: "destination",
+          set: "ports",
+          not: true,
+        } as const));
+        const nets: Match = { match: "saddr", set: "nets" };
+        const own = ruleset(family, [
+          forward(
+            ...[bad, good, not].map((c): Rule => ({ statements: [{ do: "jump", chain: c }] })),
+          ),
+          {
+            name: bad,
+            rules: made
+              ? [closed]
+              : [{ statements: [{ match: "protocol", value: 6 }, ...ports, ...allow] }],
+          },
+          { name: good, rules: [{ statements: [nets, ...allow] }, ...accepts ? [accept] : []] },
+          {
+            name: not,
+            rules: made ? [closed] : [{ statements: [{ ...nets, not: true }, ...allow] }],
+          },
+        ], sets);
+        const none = (f: Family) => ruleset(f, [forward(accept)]);
+        return { 4: none(4), 6: none(6), [family]: own };
+      };
+      await withDataplane(async ({ dataplane, events, content }) => {
+        for (const accepts of [false, true]) {
+          await dataplane.apply(want("asked", accepts));
+          assert.deepEqual(families.map(content), await fresh(want("made", accepts)));
+        }
+        const [told, ...more] = events.filter((e) => e.event === "quarantine");
+        assert.deepEqual(more, []);
+        assert.equal(told.family, family);
+        const [chain, set, ...others] = told.words;
+        assert.deepEqual(others, []);
+        assert.match(chain, /^chain filter-cali-pi-gnp\/bad cannot be made: .* EINVAL/);
+        assert.match(set, /^set nets is without its members: .* E[A-Z]+/);
+      });
+    }
+  },
+);

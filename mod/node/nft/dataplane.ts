@@ -24,9 +24,13 @@
  * which keeps others out while it lasts. At the start nothing of this happens: what a former process
  * left, a skeleton too, is one more table to bring up to date.
  *
- * Refusals: the table is read and the difference computed anew. After `replaceAfter` failures in a
+ * What of policy cannot be made (a chain that the kernel refuses, a member that is none) is put aside,
+ * closed and told, and the rest goes in (quarantine.ts).
+ *
+ * Refusals: the table is read and the difference computed anew. What the kernel names then as well is put
+ * aside. Where it names nothing that may be: after `replaceAfter` failures in a
  * row the whole table is deleted and made anew, in one transaction. After `giveUpAfter` the caller
- * gets the error; the table stays marked, and is tried again with the next call or unasked, ever later.
+ * gets the error, and where there is no table at all the closed skeleton is put there; the table stays marked, and is tried again with the next call or unasked, ever later.
  * The cause may end without a word: a table with the flag owner goes with its program, and of that the
  * kernel sends no notification.
  */
@@ -35,6 +39,7 @@ import { inTurns, type NftClient, type TableName } from "../../../ffi/nft/client
 import { StaleGenerationError, TransactionError } from "../../../ffi/nft/errors.ts";
 import type { NftEvents } from "../../../ffi/nft/events.ts";
 import type { Transaction } from "../../../ffi/nft/transaction.ts";
+import { NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM } from "../../../ffi/nft/wire.ts";
 import { readComment } from "../../../ffi/nft/userdata.ts";
 import type { Family, RulesetDelta } from "../../../policy/rules.ts";
 import {
@@ -48,10 +53,10 @@ import { readMark } from "./rule_mark.ts";
 import { RuleReader } from "./rule_reader.ts";
 import { isHeavy, skeletonWanted } from "./skeleton.ts";
 import { emptyTable, type KernelTable, readTable, type TableReading } from "./table.ts";
-import { nftFamily } from "./terms.ts";
+import { CompileError, kernelName, nftFamily } from "./terms.ts";
 import { trackingRuleset, trackingTable } from "./tracking.ts";
 import { Wanted } from "./wanted.ts";
-import { writePlan } from "./write_plan.ts";
+import { type NoMember, writePlan } from "./write_plan.ts";
 
 export * from "./dataplane_types.ts";
 
@@ -61,6 +66,14 @@ class Changed extends Error {}
 const families: readonly Family[] = [4, 6];
 /** Somebody may commit faster than we can read. */
 const mostUnsettled = 100;
+
+/** Something has been put aside: the plan that it was part of is to be made anew. */
+class PutAside extends Error {}
+
+/** Refusals that say nothing of what was refused. */
+const elsewhere: ReadonlySet<string> = new Set([
+  ...["ENOMEM", "EPERM", "EACCES", "EBUSY", "EAGAIN", "EINTR", "ENOBUFS", "EMLINK", "EMSGSIZE"],
+]);
 
 /** Whether we only have to look again: nobody has refused anything. */
 function isUnsettled(error: unknown): boolean {
@@ -101,6 +114,8 @@ interface Plane {
   refusals: number;
   /** Others have touched it, and nobody has looked yet whether it is gone. */
   touched: boolean;
+  /** What was last told of what cannot be made. */
+  told: string;
   /** How often it became unknown: what was read while this grew is not of one piece. */
   forgotten: number;
 }
@@ -165,6 +180,7 @@ export class NftDataplane {
       reason: "start",
       refusals: 0,
       touched: false,
+      told: "",
       forgotten: 0,
     });
     this.#planes = { 4: plane(4, name), 6: plane(6, name) };
@@ -208,6 +224,9 @@ export class NftDataplane {
     return this.#enqueue(async () => {
       if (deltas.length > 0) await this.#take(deltas);
       this.#forgetAll();
+      for (const { planner } of this.#all) {
+        if (planner.quarantine.releaseRefused()) planner.forgetMarks();
+      }
       return this.#bring();
     });
   }
@@ -434,13 +453,57 @@ export class NftDataplane {
       } catch (error) {
         // One table's trouble is no reason to leave the others behind.
         errors.push(error as Error);
+        await this.#closeFailed(plane);
       }
+      this.#tellQuarantine(plane);
     }
     if (errors.length > 0) {
       this.#failed(errors[0], this.#now() - began);
       throw errors[0];
     }
     if (this.#all.every(({ kernel }) => kernel)) this.#settled();
+  }
+
+  /** A node without a table is open: if the whole cannot be, at least the skeleton. */
+  async #closeFailed(plane: Plane): Promise<void> {
+    if (this.#tracking.includes(plane)) return;
+    try {
+      await this.#commitSkeleton(plane);
+    } catch {
+      // It meets the same trouble, of which the caller hears.
+    }
+  }
+
+  #tellQuarantine(plane: Plane): void {
+    const { family, planner } = plane;
+    const words = planner.quarantine.words();
+    const text = words.join("\n");
+    if (text === plane.told) return;
+    plane.told = text;
+    this.#options.onEvent?.({ event: "quarantine", family, words });
+  }
+
+  /** Puts aside what the kernel has refused, as far as it may be. Whether there was any. */
+  #putAside({ wanted, planner }: Plane, { refusals }: TransactionError): boolean {
+    let any = false;
+    const byName = <T extends { readonly name: string }>(all: Iterable<T>) =>
+      new Map([...all].map((one) => [kernelName(one.name), one]));
+    const chains = byName(wanted.chains.values()), sets = byName(wanted.sets.values());
+    for (const { code, message, subject, hint, detail } of refusals) {
+      if (!message || elsewhere.has(code)) continue;
+      const says = hint ?? detail;
+      const why = `${subject}: ${code}${says ? `, ${says}` : ""}`;
+      if (message.type === NFT_MSG_NEWRULE) {
+        const chain = chains.get(message.name);
+        if (chain && planner.quarantine.putAside(chain, why, true)) any = true;
+      } else if (message.type === NFT_MSG_NEWSETELEM) {
+        const set = sets.get(message.name);
+        if (!set || set.kind === "verdict-map") continue;
+        if (planner.quarantine.leaveOut(set, why, undefined)) any = true;
+      }
+    }
+    if (any) planner.forgetMarks();
+    return any;
   }
 
   async #bringPlane(plane: Plane): Promise<void> {
@@ -458,6 +521,7 @@ export class NftDataplane {
       } catch (error) {
         if (error instanceof StaleGenerationError) this.#afterStale(error);
         else this.#forget(plane);
+        if (error instanceof PutAside) continue;
         if (isUnsettled(error)) {
           // No refusal: others were at work while we read or computed.
           if (++unsettled >= mostUnsettled) {
@@ -469,6 +533,11 @@ export class NftDataplane {
         if (!(error instanceof TransactionError) && !isKernelError(error)) throw error;
         failures++;
         this.#options.onEvent?.({ event: "refused", family: plane.family, error, failures });
+        // The first time we may have had a wrong picture of the table.
+        if (failures > 1 && error instanceof TransactionError && this.#putAside(plane, error)) {
+          failures = plane.refusals = 0;
+          continue;
+        }
         if (failures >= this.#giveUpAfter) {
           throw new DataplaneError(plane.family, failures, error);
         }
@@ -498,7 +567,8 @@ export class NftDataplane {
     }
     if (!isEmptyPlan(plan)) {
       const tx = this.#client.begin(generation);
-      await writePlan(tx, plan, (chain) => this.#handles(plane, chain), this.#turns(plane));
+      const handles = (chain: string) => this.#handles(plane, chain);
+      this.#leaveOut(plane, await writePlan(tx, plan, handles, this.#turns(plane)));
       const size = tx.finish().length;
       await this.#commit(plane, plan, tx);
       this.#options.onEvent?.({
@@ -516,6 +586,20 @@ export class NftDataplane {
     plane.reason = plane.kernel ? "change" : "repair";
   }
 
+  /** Members that are none: the plan is made anew without them. */
+  #leaveOut({ wanted, planner, family }: Plane, wrong: readonly NoMember[]): void {
+    if (wrong.length === 0) return;
+    let any = false;
+    for (const { set, member, why } of wrong) {
+      if (planner.quarantine.isLeftOut(set, member)) continue;
+      const known = wanted.sets.get(set);
+      if (known && planner.quarantine.leaveOut(known, why, [member])) any = true;
+    }
+    if (!any) throw new CompileError(`table of IPv${family}`, wrong[0].why);
+    planner.forgetMarks();
+    throw new PutAside();
+  }
+
   /** The last resort: everything anew, in one transaction. */
   async #replace(plane: Plane): Promise<void> {
     const { planner, wanted, family } = plane;
@@ -527,7 +611,7 @@ export class NftDataplane {
     this.#generation = generation;
     const plan = await planner.planReplacement(kernel, wanted, this.#turns(plane));
     const tx = this.#client.begin(generation);
-    await writePlan(tx, plan, () => [], this.#turns(plane));
+    this.#leaveOut(plane, await writePlan(tx, plan, () => [], this.#turns(plane)));
     const size = tx.finish().length;
     await this.#commit(plane, plan, tx);
     this.#options.onEvent?.({

@@ -520,6 +520,179 @@ Deno.test("who refuses for ever is told of; what stood still stands; the next ca
   assert.deepEqual([readContent(other, 4), readContent(other, 6)], await fresh(desired));
 });
 
+const allowed: Rule["statements"] = [{ do: "mark", value: 0x10000, mask: 0x10000 }, {
+  do: "return",
+}];
+const tooLong: Rule = { statements: Array.from({ length: 129 }, () => ({ do: "counter" })) };
+const closed = [{
+  statements: [{ do: "counter" }, { do: "drop" }],
+  comment: "Closed: these rules cannot be made",
+}];
+const jumps = (...names: string[]) =>
+  forward(...names.map((name): Rule => ({ statements: [{ do: "jump", chain: name }] })));
+const [X, Y] = ["filter-cali-pi-gnp/x", "filter-cali-pi-gnp/y"];
+
+Deno.test("a chain that cannot be made drops, and holds up nothing else", async () => {
+  for (
+    const [bad, why] of [
+      [tooLong, "add rule in chain filter-cali-pi-gnp/x of table ip calico: EINVAL"],
+      [{ statements: [{ match: "saddr", set: "gone" }] }, "there is no set gone"],
+      [{ statements: [{ do: "jump", chain: "gone" }] }, "ENOENT"],
+    ] as [Rule, string][]
+  ) {
+    const { dataplane, other, events, kernel } = harness();
+    const words = () =>
+      events.flatMap((e) => e.event === "quarantine" ? [[e.family, e.words.join()]] : []);
+    const want = (x: Chain, y: Chain) => both(ruleset(4, [jumps(X, Y), x, y]));
+    const shouldBe = async (desired: Rulesets) =>
+      assert.deepEqual(readContent(other, 4), (await fresh(desired))[0]);
+    const x = chain(X, accept, bad);
+    // A first start.
+    await dataplane.apply(want(x, chain(Y, accept)));
+    await shouldBe(want({ name: X, rules: closed } as Chain, chain(Y, accept)));
+    assert.equal(words().length, 1);
+    assert(
+      `${words()[0]}`.startsWith(`4,chain ${X} cannot be made: what comes to it is dropped (`),
+    );
+    assert(`${words()[0]}`.includes(why), `${words()[0]}`);
+    // Other changes go in, at the first attempt.
+    const commits = kernel.commits, refusals = events.filter((e) => e.event === "refused").length;
+    await dataplane.apply(want(x, chain(Y, drop)));
+    await shouldBe(want({ name: X, rules: closed } as Chain, chain(Y, drop)));
+    assert.equal(kernel.commits, commits + 1);
+    assert.equal(events.filter((e) => e.event === "refused").length, refusals);
+    // A look at all, and a table that another takes away.
+    await dataplane.resync();
+    await other.commit(other.begin().deleteTable({ family: "ip", name: "calico" }));
+    await dataplane.update([]);
+    await shouldBe(want({ name: X, rules: closed } as Chain, chain(Y, drop)));
+    assert.equal(words().length, 1);
+    // Another chain under the name.
+    await dataplane.apply(want(chain(X, drop), chain(Y, drop)));
+    await shouldBe(want(chain(X, drop), chain(Y, drop)));
+    assert.deepEqual(words().slice(1), [[4, ""]]);
+    // One that was good, and is not.
+    await dataplane.apply(want(x, chain(Y, drop)));
+    await shouldBe(want({ name: X, rules: closed } as Chain, chain(Y, drop)));
+    // It goes.
+    await dataplane.apply(both(ruleset(4, [jumps(Y), chain(Y, accept)])));
+    await shouldBe(both(ruleset(4, [jumps(Y), chain(Y, accept)])));
+    assert.deepEqual(words().at(-1), [4, ""]);
+    await dataplane.close();
+  }
+});
+
+Deno.test("what the kernel refused is tried again with each look at the whole", async () => {
+  const { dataplane, other, kernel } = harness();
+  const desired = both(ruleset(4, [jumps(X), chain(X, tooLong)]));
+  const expressionsOf = (name: string) =>
+    other.rules({ family: "ip", name: "calico" }).find((r) => r.chain === name)!.expressions.length;
+  await dataplane.apply(desired);
+  assert.equal(readContent(other, 4)!.chains[X].rules.length, 1);
+  kernel.longestRule = 200;
+  await dataplane.update([]);
+  assert.equal(expressionsOf(X), 2);
+  await dataplane.resync();
+  assert.equal(expressionsOf(X), 129);
+});
+
+Deno.test("a member that is none is left out where that closes, else the chain drops", async () => {
+  const { dataplane, other, events } = harness();
+  const Z = "filter-cali-pi-gnp/z", N = "filter-cali-pi-gnp/n";
+  const set = (...members: string[]): SetDef => ({
+    name: "cali40n:x",
+    kind: "addr-port",
+    members: new Set(members),
+  });
+  const match = (not = false) =>
+    ({ match: "address-port", side: "source", set: "cali40n:x", not }) as const;
+  const chains = [
+    jumps(X, Y, Z, N),
+    chain(X, { statements: [match(), ...allowed] }),
+    chain(Y, { statements: [match(), { do: "drop" }] }, { statements: [...allowed] }),
+    chain(Z, { statements: [match(true), ...allowed] }),
+    chain(N, { statements: [...allowed] }),
+  ];
+  const want = (s: SetDef, closes: boolean) =>
+    both(ruleset(
+      4,
+      chains.map((c) =>
+        closes && (c.name === Y || c.name === Z) ? { ...c, rules: closed } as Chain : c
+      ),
+      [s],
+    ));
+  const is = async (good: string[], closes: boolean) =>
+    assert.deepEqual(readContent(other, 4), (await fresh(want(set(...good), closes)))[0]);
+  await dataplane.apply(want(set("10.0.0.1,6,80", "10.0.0.2,6,70000"), false));
+  await is(["10.0.0.1,6,80"], true);
+  const told = () => events.filter((e) => e.event === "quarantine").map((e) => e.words.join());
+  assert.match(told()[0], /^set cali40n:x is without 10\.0\.0\.2,6,70000: chains that would allow/);
+  const change = (add: string[], remove: string[]) =>
+    dataplane.update([{
+      family: 4,
+      from: 0,
+      to: 0,
+      chains: new Map(),
+      sets: new Map([["cali40n:x", { is: "members", kind: "addr-port", add, remove }]]),
+    }]);
+  await change(["10.0.0.3,6,80", "10.0.0.4,x,1"], []);
+  await is(["10.0.0.1,6,80", "10.0.0.3,6,80"], true);
+  await change([], ["10.0.0.2,6,70000"]);
+  await is(["10.0.0.1,6,80", "10.0.0.3,6,80"], true);
+  await dataplane.resync();
+  await is(["10.0.0.1,6,80", "10.0.0.3,6,80"], true);
+  await change([], ["10.0.0.4,x,1"]);
+  await is(["10.0.0.1,6,80", "10.0.0.3,6,80"], false);
+  assert.equal(told().at(-1), "");
+  // One that comes to a set that was sound.
+  await change(["10.0.0.9"], ["10.0.0.1,6,80"]);
+  await is(["10.0.0.3,6,80"], true);
+  // As a fresh ruleset without it.
+  await dataplane.apply(want(set("10.0.0.7,6,80"), false));
+  await is(["10.0.0.7,6,80"], false);
+});
+
+Deno.test("a set whose members the kernel refuses is empty, and closes", async () => {
+  const { dataplane, other } = harness();
+  const set = (...members: string[]): SetDef => ({
+    name: "cali40s:x",
+    kind: "net",
+    members: new Set(members),
+  });
+  const chains = [
+    jumps(X, Y),
+    chain(X, { statements: [{ match: "saddr", set: "cali40s:x" }, ...allowed] }),
+    chain(Y, { statements: [{ match: "saddr", set: "cali40s:x", not: true }, ...allowed] }),
+  ];
+  await dataplane.apply(both(ruleset(4, chains, [set("10.0.0.0/8", "10.0.0.0/24")])));
+  const asClosed = [chains[0], chains[1], { name: Y, rules: closed } as Chain];
+  assert.deepEqual(
+    readContent(other, 4),
+    (await fresh(both(ruleset(4, asClosed, [set()]))))[0],
+  );
+  const sound = both(ruleset(4, chains, [set("10.0.0.0/8")]));
+  await dataplane.apply(sound);
+  assert.deepEqual(readContent(other, 4), (await fresh(sound))[0]);
+});
+
+Deno.test("where the whole cannot be made and no table is there, the skeleton is put there", async () => {
+  const { dataplane, other, kernel } = harness();
+  const map: SetDef = { name: "m", kind: "verdict-map", members: new Map() };
+  const desired = both(ruleset(
+    4,
+    [forward({
+      statements: [{ match: "iifname", value: "cali*" }, { do: "vmap", key: "iifname", map: "m" }],
+    }, drop)],
+    [map],
+  ));
+  let batches = 0;
+  kernel.onBatch = (port) => port !== other.port && batches++ < 10 ? 12 : undefined;
+  await assert.rejects(dataplane.apply(desired), /in 10 attempts/);
+  assert.equal(readContent(other, 4)!.chains["filter-FORWARD"].rules.length, 1);
+  await dataplane.update([]);
+  assert.deepEqual(readContent(other, 4), (await fresh(desired))[0]);
+});
+
 Deno.test("one family's trouble does not hold up the other", async () => {
   const { dataplane, other } = harness();
   const bad = ruleset(4, [forward(lookup("cali40s:none"))]);

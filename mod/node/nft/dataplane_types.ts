@@ -28,6 +28,8 @@ export type DataplaneEvent =
     readonly table: string;
     readonly program: string;
   }
+  /** What of a family's table cannot be made, in words, is other than before: a whole list each time. */
+  | { readonly event: "quarantine"; readonly family: Family; readonly words: readonly string[] }
   /** Notifications were lost; everything is read again. */
   | { readonly event: "lost" }
   /** The tables could not be made what is wanted; they will be tried again, asked or not. */

@@ -7,7 +7,8 @@ import type { BaseHook, Chain, Family, SetKind } from "../../../policy/rules.ts"
 import { type CompiledRule, compileRule } from "./compile.ts";
 import { type RuleEdit, ruleEdits } from "./rule_edits.ts";
 import type { KernelChain, KernelRule, KernelTable } from "./table.ts";
-import { kernelName } from "./terms.ts";
+import { Quarantine } from "./quarantine.ts";
+import { CompileError, kernelName } from "./terms.ts";
 import type { Changes, Wanted, WantedSet } from "./wanted.ts";
 
 /** Members of a set with their value: "" or a map's verdict. */
@@ -67,6 +68,8 @@ export type MarkCache = WeakMap<Chain, readonly string[]>;
 export class Planner {
   #marks: MarkCache = new WeakMap();
   #kinds: ReadonlyMap<string, SetKind> = new Map();
+  /** What cannot be made: plans are without it. */
+  readonly quarantine = new Quarantine();
 
   constructor(readonly table: string, readonly family: Family) {}
 
@@ -88,6 +91,7 @@ export class Planner {
     pause: Pause,
   ): Promise<TablePlan> {
     this.#checkKinds(wanted);
+    if (this.quarantine.prune(wanted.chains, wanted.sets)) this.forgetMarks();
     const chains: ChainPlan[] = [];
     const deleteChains: string[] = [];
     const wantedChains = new Set<string>();
@@ -112,7 +116,7 @@ export class Planner {
       const found = kernel.sets.get(name);
       if (found && found.kind !== set.kind) deleteSets.push(name);
       const read = found?.kind === set.kind ? found.members : undefined;
-      const plan = await planWholeSet(set, read, pause);
+      const plan = await planWholeSet(this.#without(set), read, pause);
       if (plan) sets.push(plan);
     }
     for (const name of kernel.sets.keys()) if (!wantedSets.has(name)) deleteSets.push(name);
@@ -123,7 +127,8 @@ export class Planner {
 
   /**
    * The plan for what changed in a table that we have kept up ourselves. Undefined: the table must be
-   * read, because a set changes its kind and with it rules that did not change.
+   * read, because a set changes its kind, or one whose members were left out changes at all, and with it
+   * rules that did not change.
    */
   async planChanges(
     kernel: KernelTable,
@@ -131,6 +136,14 @@ export class Planner {
     changes: Changes,
     pause: Pause,
   ): Promise<TablePlan | undefined> {
+    const { quarantine } = this;
+    for (const name of quarantine.isEmpty ? [] : [...changes.sets, ...changes.members.keys()]) {
+      if (!quarantine.hasSet(name)) continue;
+      quarantine.releaseSet(name);
+      this.forgetMarks();
+      return undefined;
+    }
+    if (!quarantine.isEmpty) quarantine.prune(wanted.chains, wanted.sets);
     const chains: ChainPlan[] = [];
     const deleteChains: string[] = [];
     for (const name of changes.chains) {
@@ -151,7 +164,7 @@ export class Planner {
       const set = wanted.sets.get(name);
       if (set && found) return undefined;
       if (found) deleteSets.push(kernelName(name));
-      const plan = set && await planWholeSet(set, undefined, pause);
+      const plan = set && await planWholeSet(this.#without(set), undefined, pause);
       if (plan) sets.push(plan);
     }
     for (const [name, before] of changes.members) {
@@ -169,6 +182,33 @@ export class Planner {
     }
     const { table, family } = this;
     return { table, family, make: "no", deleteChains, deleteSets, sets, chains };
+  }
+
+  /** Chains may be others now than their rules say, or no longer. */
+  forgetMarks(): void {
+    this.#marks = new WeakMap();
+  }
+
+  /** The set, but for what is left out of it. */
+  #without(set: WantedSet): WantedSet {
+    if (!this.quarantine.hasSet(set.name)) return set;
+    const members = [...set.members].filter(([m]) => !this.quarantine.isLeftOut(set.name, m));
+    return { ...set, members: new Map(members) };
+  }
+
+  /** What stands for a chain, as the kernel is to have it. */
+  #compile(chain: Chain, wanted: Wanted): CompiledRule[] {
+    const compile = ({ name, rules }: Chain) =>
+      rules.map((rule) => compileRule(rule, name, this.family, wanted.kindOf));
+    const other = this.quarantine.standIn(chain);
+    if (other) return compile(other);
+    try {
+      return compile(chain);
+    } catch (error) {
+      if (!(error instanceof CompileError)) throw error;
+      if (!this.quarantine.putAside(chain, error.message)) throw error;
+      return compile(this.quarantine.standIn(chain)!);
+    }
   }
 
   /** Marks depend on the kinds of the sets that the rules name. */
@@ -194,9 +234,7 @@ export class Planner {
     const make = !keeps || keeps.base?.policy !== base?.policy ? { base } : undefined;
     const known = this.#marks.get(chain);
     if (!make && keeps && known && sameMarks(keeps.rules, known)) return undefined;
-    const compiled = chain.rules.map((rule) =>
-      compileRule(rule, chain.name, this.family, wanted.kindOf)
-    );
+    const compiled = this.#compile(chain, wanted);
     const marks = compiled.map(({ mark }) => mark);
     this.#marks.set(chain, marks);
     if (!make && keeps && sameMarks(keeps.rules, marks)) return undefined;

@@ -47,6 +47,8 @@ export class TableWatch {
   /** Who touched them last since then. */
   #by = "";
   #reason = "";
+  /** What cannot be made, by family. */
+  readonly #quarantine = new Map<string, readonly string[]>();
 
   constructor(readonly log: Log, options: TableWatchOptions = {}) {
     this.#now = options.now ?? (() => performance.now());
@@ -62,6 +64,18 @@ export class TableWatch {
         this.#since ??= this.#now();
         this.#by = nameOf(event.program);
         return this.#touched(this.#by, `${nftFamily(event.family)} ${event.table}`);
+      case "quarantine": {
+        const family = nftFamily(event.family);
+        const before = this.#quarantine.get(family) ?? [];
+        this.#quarantine.set(family, event.words);
+        for (const what of event.words) {
+          if (!before.includes(what)) {
+            this.log.warn("cannot be made, and is closed; all else is in force", { family, what });
+          }
+        }
+        if (event.words.length === 0) this.log.info("all of policy is in force again", { family });
+        return;
+      }
       case "lost":
         this.#since ??= this.#now();
         return;
@@ -97,9 +111,11 @@ export class TableWatch {
     return `nf_tables are not as policy wants them for ${Math.round(time / 1000)} s${by}: ${why}`;
   }
 
-  /** Who has touched our tables of late. */
+  /** What of policy cannot be made, and who has touched our tables of late. */
   notes(): string[] {
-    const notes: string[] = [];
+    const notes = [...this.#quarantine].flatMap(([family, words]) =>
+      words.map((what) => `nf_tables (${family}): ${what}`)
+    );
     for (const [program, { tables, count, last, date }] of this.#touches) {
       if (this.#now() - last > WORTH_A_WORD) {
         this.#touches.delete(program);

@@ -147,3 +147,32 @@ Deno.test("the status names for a while who has changed our tables", () => {
   h.pass(601_000);
   assert.deepEqual(h.watch.notes(), []);
 });
+
+Deno.test("what cannot be made is told once, and stands in the notes until it is", () => {
+  const h = harness();
+  const quarantine = (family: 4 | 6, ...words: string[]): DataplaneEvent => ({
+    event: "quarantine",
+    family,
+    words,
+  });
+  h.watch.heard(quarantine(4, "chain a", "set b"));
+  h.watch.heard(quarantine(6, "chain a"));
+  assert.deepEqual(h.watch.notes(), [
+    "nf_tables (ip): chain a",
+    "nf_tables (ip): set b",
+    "nf_tables (ip6): chain a",
+  ]);
+  // What is in force has its fault, and is in force.
+  assert.equal(h.watch.fault(), undefined);
+  h.watch.heard(quarantine(4, "chain a", "chain c"));
+  const line = "warn cannot be made, and is closed; all else is in force";
+  assert.deepEqual(h.lines.splice(0), [
+    `${line} family=ip what=chain a`,
+    `${line} family=ip what=set b`,
+    `${line} family=ip6 what=chain a`,
+    `${line} family=ip what=chain c`,
+  ]);
+  h.watch.heard(quarantine(4));
+  assert.deepEqual(h.lines, ["info all of policy is in force again family=ip"]);
+  assert.deepEqual(h.watch.notes(), ["nf_tables (ip6): chain a"]);
+});

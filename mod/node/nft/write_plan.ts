@@ -19,7 +19,7 @@ import {
 import type { CompiledRule } from "./compile.ts";
 import type { ChainPlan, Members, SetPlan, TablePlan } from "./plan.ts";
 import { memberElements, setDefinition } from "./sets.ts";
-import { anonymousName, kernelName, nftFamily } from "./terms.ts";
+import { anonymousName, CompileError, kernelName, nftFamily } from "./terms.ts";
 
 /** The handles of the rules of a chain, in their order. */
 export type HandleReader = (chain: string) => readonly number[];
@@ -27,8 +27,15 @@ export type HandleReader = (chain: string) => readonly number[];
 /** Members that are written without a pause: a millisecond's work. */
 const chunk = 1000;
 
+/** Something that is to be in a set and is no member of it. */
+export interface NoMember {
+  readonly set: string;
+  readonly member: string;
+  readonly why: string;
+}
+
 /**
- * Writes a plan's messages. `handles` is asked where a rule that we made must be named; `pause` is
+ * Writes a plan's messages; gives back the members that cannot be said, which are not written. `handles` is asked where a rule that we made must be named; `pause` is
  * called again and again between members of large sets.
  */
 export async function writePlan(
@@ -36,14 +43,27 @@ export async function writePlan(
   plan: TablePlan,
   handles: HandleReader,
   pause: () => Promise<void> | void,
-): Promise<void> {
+): Promise<NoMember[]> {
   const { table, family: ipFamily } = plan;
+  const wrong: NoMember[] = [];
   const family = nftFamily(ipFamily);
   const setRef = (name: string, id?: number) => ({ family, table, name: kernelName(name), id });
   const elements = ({ name, kind }: SetPlan, members: Members, values: boolean): NftElement[] =>
-    members.flatMap(([member, value]) =>
-      memberElements(name, kind, ipFamily, member, values && value !== "" ? value : undefined)
-    );
+    members.flatMap(([member, value]) => {
+      try {
+        return memberElements(
+          name,
+          kind,
+          ipFamily,
+          member,
+          values && value !== "" ? value : undefined,
+        );
+      } catch (error) {
+        if (!(error instanceof CompileError)) throw error;
+        wrong.push({ set: name, member, why: error.message });
+        return [];
+      }
+    });
   const inChunks = async (members: Members, write: (part: Members) => void) => {
     for (let from = 0; from < members.length; from += chunk) {
       write(members.length <= chunk ? members : members.slice(from, from + chunk));
@@ -104,6 +124,7 @@ export async function writePlan(
       addRule(tx, plan, chain.name, chain.compiled[step.index], place);
     }
   }
+  return wrong;
 }
 
 function addRule(
