@@ -10,7 +10,15 @@ import { RuleChains } from "./rule_chains.ts";
 import { SetRegistry } from "./set_registry.ts";
 import { StaticOutput } from "./static_chains.ts";
 import { Subjects } from "./subjects.ts";
-import { calicoPolicy, comparable, endpoint, kubernetesPolicy, namespace, pod } from "./testing.ts";
+import {
+  calico,
+  calicoPolicy,
+  comparable,
+  endpoint,
+  kubernetesPolicy,
+  namespace,
+  pod,
+} from "./testing.ts";
 import { Workloads } from "./workloads.ts";
 
 const allow = [{ action: "Allow" }];
@@ -245,6 +253,24 @@ Deno.test("a policy whose reader fails allows nothing, whatever it said before",
   engine.update([{ put: hostile(policy("p")) }]);
   assert(Object.values(reach(engine)).every((allowed) => !allowed));
   assert.match(engine.problems()[0].message, /reading it failed: boom/);
+  engine.update([
+    {
+      remove: {
+        apiVersion: "networking.k8s.io/v1",
+        kind: "NetworkPolicy",
+        namespace: "n",
+        name: "p",
+      },
+    },
+  ]);
+  assert.equal(reach(engine)["198.51.100.1 -> aa"], true);
+  // A profile denies then.
+  const profile = (spec: object) => calico("Profile", "open", spec);
+  const pod = endpoint("n", "aa", ["10.0.0.1"], { profiles: ["open"] });
+  engine.update(changes([pod, profile({ ingress: allow })]));
+  assert.equal(reach(engine)["198.51.100.1 -> aa"], true);
+  engine.update([{ put: hostile(profile({})) }]);
+  assert.equal(reach(engine)["198.51.100.1 -> aa"], false);
 });
 
 Deno.test("limits of any size are read, and hold up nobody", () => {

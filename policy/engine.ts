@@ -32,6 +32,7 @@ import {
   type KubernetesPolicyObject,
   type ObjectMeta,
   type PolicyObject,
+  type ProfileObject,
   textOf,
   type TierObject,
 } from "./inputs.ts";
@@ -215,7 +216,8 @@ export class PolicyEngine {
       case "GlobalNetworkSet":
         return this.#workloads.setNetworkSet(`/${name}`, object);
       case "Profile": {
-        const profile = this.#workloads.setProfile(name, object);
+        const set = (object: ProfileObject | undefined) => this.#workloads.setProfile(name, object);
+        const profile = object ? safely(object, set) : set(undefined);
         return this.#report(`Profile ${name}`, "", [...problems, ...profile?.problems ?? []]);
       }
       case "Tier":
