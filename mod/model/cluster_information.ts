@@ -42,6 +42,8 @@ export const clusterInformationKind: Kind<ClusterInformation, ClusterInformation
     column("DATASTOREREADY", (c) => goPointer(c.spec.datastoreReady)),
   ],
   readOnly: "it is kept by the nodes and controllers themselves",
+  mendedWith:
+    "`datastore migrate unlock` writes it anew (`lock`, if the datastore is to stay locked)",
 };
 
 /**

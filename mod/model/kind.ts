@@ -66,6 +66,8 @@ export interface Kind<T extends Resource = Resource, Input = T> {
   readonly open?: boolean;
   /** Why users may not write it, as `ClusterInformation`. */
   readonly readOnly?: string;
+  /** What writes anew a stored one that cannot be read, where users may not. */
+  readonly mendedWith?: string;
   /** No resource name checks here: the kind's own `check` does it. */
   readonly ownNameCheck?: boolean;
 }

@@ -101,19 +101,21 @@ export function parseObject<T extends Resource>(
 
 /**
  * Reads a stored value; throws ModelError "malformed" where it has not the shape of the kind. `doubt` is
- * told of the rules that a value of the right shape breaks.
+ * told of the rules that a value of the right shape breaks; `id` is what it is called where it does not say
+ * so itself.
  */
 export function readObject<T extends Resource>(
   kind: Kind<T, any>,
   stored: unknown,
   doubt?: (issues: readonly Issue[]) => void,
+  id?: string,
 ): T {
   const { object, issues } = apply(kind, stored);
   const broken = issues.filter((i) => !i.tolerable);
   if (object === undefined || broken.length > 0) {
     throw new ModelError(
       "malformed",
-      `the stored ${describe(kind, stored)} cannot be read: ${formatIssues(broken)}`,
+      `the stored ${describe(kind, stored, id)} cannot be read: ${formatIssues(broken)}`,
       broken,
     );
   }
@@ -162,11 +164,11 @@ function invalid<T extends Resource>(kind: Kind<T, any>, input: unknown, issues:
   return new ModelError("invalid", `${describe(kind, input)}: ${formatIssues(issues)}`, issues);
 }
 
-function describe(kind: Kind<any, any>, value: unknown): string {
+function describe(kind: Kind<any, any>, value: unknown, otherwise = ""): string {
   const metadata = (value as Partial<Resource> | null | undefined)?.metadata;
   const id = typeof metadata?.name === "string" && metadata.name !== ""
     ? resourceId(value as Resource)
-    : "";
+    : otherwise;
   return `${kind.kind}${id && ` "${id}"`}`;
 }
 

@@ -17,6 +17,8 @@ export interface Damaged {
   readonly value?: unknown;
 }
 
+export const DELETE_OR_WRITE = "delete it, or write it anew";
+
 /** The damage that a store tells of when it is asked for a key; undefined for any other trouble. */
 export function damageOf(error: unknown): Damaged | undefined {
   if (!(error instanceof StoreError) || error.damaged === undefined) return undefined;
@@ -25,7 +27,7 @@ export function damageOf(error: unknown): Damaged | undefined {
 
 /** An entry that has not the shape of its kind. */
 export function damagedEntry({ revision, value }: Entry, message: string): Damaged {
-  return { revision, reason: `${message}; delete it, or write it anew`, value };
+  return { revision, reason: `${message}; ${DELETE_OR_WRITE}`, value };
 }
 
 export function damagedError(
@@ -34,7 +36,8 @@ export function damagedError(
   namespace: string | undefined,
   { reason }: Damaged,
 ): ResourceError {
-  return new ResourceError("malformed", resourceName(kind.kind, name, namespace), reason);
+  const message = kind.mendedWith ? reason.replace(DELETE_OR_WRITE, kind.mendedWith) : reason;
+  return new ResourceError("malformed", resourceName(kind.kind, name, namespace), message);
 }
 
 /**

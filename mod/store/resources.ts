@@ -9,7 +9,7 @@ import type { Prefix } from "../net/mod.ts";
 import { parseResourceKey, type ResourceKey, resourceKey, resourcePrefix } from "../model/keys.ts";
 import type { Kind } from "../model/kind.ts";
 import type { AnyKind } from "../model/kinds.ts";
-import type { Metadata, Resource } from "../model/resource.ts";
+import { type Metadata, type Resource, resourceId } from "../model/resource.ts";
 import {
   encodeObject,
   formatIssues,
@@ -82,8 +82,9 @@ export interface ResourceList<T> {
  */
 export function decodeEntry<T extends Resource>(kind: Kind<T, any>, entry: Entry): T {
   const record = STORE_RULES.get(kind)?.record;
-  const object = readObject(kind, record ? record.read(entry.value) : entry.value);
   const key = parseResourceKey(entry.key);
+  const id = key && resourceId({ metadata: key });
+  const object = readObject(kind, record ? record.read(entry.value) : entry.value, undefined, id);
   if (!record) {
     const fault = placeFault(kind, key);
     if (fault) throw new ModelError("malformed", fault);

@@ -133,6 +133,41 @@ for (const name of ["tortie", "calicoctl"]) {
   });
 }
 
+test("what is damaged is named, with what mends it where users may not write", async (cluster) => {
+  const bad = `${CALICO}/ippools/bad`, policy = `${CALICO}/networkpolicies/shop/web`;
+  const information = `${CALICO}/clusterinformations/default`;
+  await succeeds(
+    cluster,
+    "apply -f -",
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n",
+  );
+  for (const value of ["half", { spec: {} }, []]) {
+    for (const key of [bad, policy]) await cluster.store.put(key, value);
+    const pool = await cluster.run("get pool bad");
+    assert.match(
+      pool.err,
+      /the stored IPPool "bad" cannot be read: .*; delete it, or write it anew$/m,
+    );
+    const web = await cluster.run("get networkpolicy web -n shop");
+    if (!Array.isArray(value) && typeof value === "object") continue;
+    assert.match(web.err, /the stored NetworkPolicy "shop\/web" cannot be read: is not an object/);
+  }
+  for (const word of ["unlock", "lock"]) {
+    await cluster.store.put(information, { metadata: { name: "default" }, spec: "half" });
+    for (const line of ["version", "get clusterinfo default"]) {
+      const { exit, err } = await cluster.run(line);
+      assert.equal(exit, 1, line);
+      assert.match(
+        err,
+        /ClusterInformation "default" cannot be read: .*; `datastore migrate unlock`/,
+      );
+      assert.doesNotMatch(err, /delete it/);
+    }
+    await succeeds(cluster, `datastore migrate ${word}`);
+    await succeeds(cluster, "get clusterinfo default");
+  }
+});
+
 test("an object of a newer version with a value that is not known here can be labelled and patched", async (cluster) => {
   const key = `${CALICO}/bgpconfigurations/default`;
   const spec = {

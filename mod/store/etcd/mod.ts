@@ -18,6 +18,7 @@
  */
 
 import { type Clock, systemClock } from "../clock.ts";
+import { DELETE_OR_WRITE } from "../damaged.ts";
 import { checkKey, encodeValue, ttlMs } from "../limits.ts";
 import type { EtcdLocation } from "../location.ts";
 import {
@@ -383,7 +384,7 @@ function entryOf<T>(kv: KeyValue): Entry<T> {
   if ("value" in entry) return entry;
   throw new StoreError(
     "invalid",
-    `the value of ${entry.key} in etcd cannot be read: ${entry.reason}; delete it, or write it anew`,
+    `the value of ${entry.key} in etcd cannot be read: ${entry.reason}; ${DELETE_OR_WRITE}`,
     entry.key,
     undefined,
     { damaged: entry.revision },
