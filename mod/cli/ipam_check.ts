@@ -14,6 +14,7 @@ import { type Call, flagOption, textOption } from "./command.ts";
 import { openStore, withOpen } from "./context.ts";
 import { checkOptions, openApiBeside } from "./kubernetes_beside.ts";
 import { EXIT, failure } from "./io.ts";
+import { visible } from "./visible.ts";
 
 /** Told by calicoctl's own lines; there can be very many of them. */
 const COUNTED: readonly FindingKind[] = [
@@ -29,7 +30,7 @@ const MOST_NODES = 20;
 
 export async function run(call: Call): Promise<number> {
   const { io } = call;
-  const say = (line = "") => io.stdout(`${line}\n`);
+  const say = (line = "") => io.stdout(`${visible(line)}\n`);
   const all = flagOption(call, "showAllIps");
   const problems = all || flagOption(call, "showProblemIps");
   const file = textOption(call, "output");

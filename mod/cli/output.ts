@@ -12,6 +12,7 @@ import { encodeObject } from "../model/validate.ts";
 import { formatJson } from "../store/json.ts";
 import { usageError } from "./io.ts";
 import { tabbed } from "./tables.ts";
+import { visible } from "./visible.ts";
 
 export type Output =
   | { readonly format: "ps" | "wide" | "yaml" | "json" | "name" }
@@ -93,7 +94,7 @@ export async function print(
       return groups.map((group) => table(output, group, options)).join("");
     case "name":
       return groups.flatMap(({ kind, objects }) =>
-        objects.map((object) => `${kind.names[0]}/${object.metadata.name}\n`)
+        objects.map((object) => `${kind.names[0]}/${visible(object.metadata.name)}\n`)
       ).join("");
     case "json":
       return `${formatJson(document(groups, options))}\n`;

@@ -8,6 +8,7 @@ import { parseIp } from "../net/mod.ts";
 import { type Call, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
 import { felixNote, judged, policyObjects } from "./policy_objects.ts";
+import { visible } from "./visible.ts";
 
 export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "text";
@@ -30,7 +31,7 @@ export async function run(call: Call): Promise<number> {
   call.io.stdout(
     format === "json"
       ? `${JSON.stringify(explanation, null, 2)}\n`
-      : `${formatExplanation(explanation).join("\n")}\n`,
+      : `${formatExplanation(explanation).map(visible).join("\n")}\n`,
   );
   // A denied connection is an answer, not a failure: the exit code says only whether it was found.
   return EXIT.ok;

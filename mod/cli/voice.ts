@@ -4,15 +4,21 @@
  */
 import type { Io } from "./io.ts";
 import { colours } from "./terminal.ts";
+import { visible } from "./visible.ts";
 import { ResourceError } from "../store/resource_error.ts";
 
 export type Program = "tortie" | "calicoctl";
 
 /** The lines for standard error, each with its line end. */
 export function told(error: Error, program: Program, io: Io): string {
-  if (program === "calicoctl") return `${calicoctlText(error)}\n`;
+  if (program === "calicoctl") return `${lines(calicoctlText(error)).join("\n")}\n`;
   const word = colours(io).red("error:");
-  return error.message.split("\n").map((line) => `${word} ${line}\n`).join("");
+  return lines(error.message).map((line) => `${word} ${line}\n`).join("");
+}
+
+/** A message may hold names and values out of the datastore. */
+function lines(text: string): string[] {
+  return text.split("\n").map((line) => visible(line.replaceAll("\t", " ")));
 }
 
 /** A failure in calicoctl's words. */

@@ -560,3 +560,22 @@ test("unquoted numbers and booleans in labels and names are texts, under both na
     assert.equal((await cluster.run("delete -f -", { stdin, name })).exit, 0);
   }
 });
+
+test("a name out of the datastore cannot steer the terminal", async (cluster) => {
+  const name = "x\x1b[2J\x07";
+  await cluster.store.put("/calico/resources/v3/projectcalico.org/globalnetworksets/x", {
+    metadata: { name },
+    spec: { nets: ["\x1b[31m"] },
+  });
+  for (const format of ["ps", "wide", "name", "custom-columns=NAME,NETS", "json", "yaml"]) {
+    for (const program of ["tortie", "calicoctl"]) {
+      const { out, err } = await cluster.run(`get globalnetworksets -o ${format}`, {
+        name: program,
+      });
+      // deno-lint-ignore no-control-regex
+      assert.doesNotMatch(out + err, /[\x00-\x09\x0b-\x1f]/, format);
+    }
+  }
+  const { out } = await cluster.run("get globalnetworksets -o name");
+  assert.equal(out, "globalnetworkset/x\\x1b[2J\\x07\n");
+});
