@@ -8,7 +8,7 @@ import { formatIssues, ModelError, unknownFields } from "../model/validate.ts";
 import { ResourceError, resourceName } from "../store/resource_error.ts";
 import type { Resources } from "../store/resources.ts";
 import { CliError, EXIT, type Io } from "./io.ts";
-import { otherNamespace } from "./kind_argument.ts";
+import { noNamespace, otherNamespace } from "./kind_argument.ts";
 import type { SourceObject } from "./documents.ts";
 
 export interface CheckedObject extends Manifest {
@@ -97,7 +97,8 @@ function namespaceFaults(
   namespace: string | undefined,
 ): string[] {
   const own = object.metadata.namespace;
-  if (namespace === undefined || !kind.namespaced || own === namespace) return [];
+  if (namespace === undefined || own === namespace) return [];
+  if (!kind.namespaced) return [`${source.where}: ${noNamespace(kind, namespace)}`];
   return [
     `${source.at("metadata.namespace")}: ${kind.kind} "${object.metadata.name}": ` +
     `metadata.namespace: ${otherNamespace(own ?? "", namespace)}`,

@@ -5,7 +5,7 @@ import { ModelError } from "../model/validate.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT } from "./io.ts";
-import { otherNamespace } from "./kind_argument.ts";
+import { noNamespace, otherNamespace } from "./kind_argument.ts";
 
 export interface Identity {
   readonly kind: AnyKind;
@@ -34,7 +34,9 @@ export async function identify(call: Call, files: readonly string[]): Promise<Id
         continue;
       }
       const own = typeof namespace === "string" && namespace !== "" ? namespace : undefined;
-      if (wished && own && wished !== own && kind.namespaced) {
+      if (wished && !kind.namespaced) {
+        faults.push(`${source.where}: ${noNamespace(kind, wished)}`);
+      } else if (wished && own && wished !== own) {
         faults.push(
           `${source.at("metadata.namespace")}: ${kind.kind} "${name}": metadata.namespace: ${
             otherNamespace(own, wished)

@@ -37,10 +37,15 @@ export function namespaceOf(call: Call, kind: AnyKind): string | undefined {
   }
   if (kind.namespaced) return all ? undefined : namespace ?? "default";
   if (namespace) {
-    throw usageError(`${kind.kind} is not namespaced: -n ${namespace} has no meaning`);
+    throw usageError(noNamespace(kind, namespace));
   }
   if (all) throw usageError(`${kind.kind} is not namespaced: -A has no meaning`);
   return undefined;
+}
+
+/** What is said where a kind has no namespaces and the command names one. */
+export function noNamespace({ kind }: AnyKind, namespace: string): string {
+  return `${kind} is not namespaced: -n ${namespace} has no meaning`;
 }
 
 /** What is said where a file names another namespace than the command. */

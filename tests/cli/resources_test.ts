@@ -154,6 +154,15 @@ test("namespaces: default, -n, that of the file, and none where there is none", 
   const none = await cluster.run("get ippools -n shop");
   assert.deepEqual([none.exit, /IPPool is not namespaced/.test(none.err)], [2, true]);
   assert.equal((await cluster.run("get np -A -n shop")).exit, 2);
+  // Of files too, before anything is written.
+  const stdin = `${policy}q}}\n---\n` +
+    "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkSet, metadata: {name: s}}";
+  for (const word of ["create", "apply", "replace", "validate", "get", "delete"]) {
+    const { exit, out, err } = await cluster.run(`${word} -n a -f -`, { stdin });
+    assert.deepEqual([exit, out], [1, ""], word);
+    assert.match(err, /:3: document 2: GlobalNetworkSet is not namespaced: -n a has no meaning/);
+  }
+  assert.equal((await cluster.run("get np q -n a")).exit, 1);
 });
 
 test("lists of all forms are taken apart", async (cluster) => {
