@@ -60,8 +60,8 @@ export async function run(call: Call): Promise<number> {
   const folder = outputFolder(io, textOption(call, "outputDir"));
   const path = await parts.write(folder, `diags-${stampOf(now)}.tar.gz`);
   io.stdout(
-    `\nDiags saved to ${path}\nPasswords, tokens and keys are left out; names and addresses of this ` +
-      "node and its pods are in it.\n",
+    `\nDiags saved to ${path}\nWhat is called or looks like a password, token or key is left out; ` +
+      "names and addresses of this node and its pods are in it.\n",
   );
   return EXIT.ok;
 }

@@ -27,6 +27,14 @@ Deno.test("secrets are taken out in every form in which they stand in files and 
     `wireguardPrivateKey: ${SECRET}`,
     `presharedKey = ${SECRET}`,
     `secret: '${SECRET}'`,
+    `level=info pwd=${SECRET} peer=a`,
+    `login with passwd ${SECRET}, then`,
+    `key=${SECRET} id=1`,
+    `level=info key="${SECRET}"`,
+    `the secret ${SECRET} was read`,
+    `token ${SECRET}`,
+    `basic_auth="user:${SECRET}"`,
+    `basicAuth: user:${SECRET}`,
   ];
   for (const text of texts) {
     const clean = redact(text);
@@ -48,6 +56,10 @@ Deno.test("what is no secret stays as it is", () => {
     "serviceAccountName: default\ntokenFile: /var/run/x\nTokenExpirationSeconds: 3600\n",
     "10.0.0.0/26 via 192.0.2.1 dev eth0 table 254 proto 80\nkey 4 bytes\n",
     "https://10.0.0.1:2379/health user@example.com\n",
+    "key=/calico/resources/v3/projectcalico.org/nodes/n1 key=Node(n1) key=default key=has-a-name\n",
+    "the token has expired; no secret found; Secret kube-system/etcd-1 (token 5 of 10), password of etcd\n",
+    "PWD=/root\nOLDPWD=/tmp\n",
+    "- key: node-role.kubernetes.io/control-plane1\n",
     '{"peer":"192.0.2.9","state":"Established","keepalive":30}\n',
   ];
   for (const text of texts) assert.equal(redact(text), text);
