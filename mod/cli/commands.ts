@@ -34,7 +34,7 @@ const STORE: readonly OptionSpec[] = [
   },
   {
     flags: "--allow-version-mismatch",
-    description: "accepted as calicoctl does; there is nothing to mismatch",
+    description: "accepted as calicoctl does; versions of client and cluster are never compared",
     hidden: true,
   },
   { flags: "-l, --log-level <level>", description: "accepted as calicoctl does", hidden: true },

@@ -30,7 +30,8 @@ export const DIAGNOSIS_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] 
     summary: "collect what a report of a fault of this node needs",
     description:
       "Collects state, routes, rules, settings and logs of this node into one archive. " +
-      "What is called or looks like a password, token or key is left out of it; look it through all the same.",
+      "What is called or looks like a password, token or key is left out of it; " +
+      "look it through all the same.",
     options: [
       { flags: "--log-dir <folder>", description: "folder of logs", completes: "file" },
       OUTPUT,

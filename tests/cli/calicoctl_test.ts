@@ -1,5 +1,6 @@
 /** The command line under the name calicoctl: its words, its outputs, its exit codes. */
 import assert from "node:assert/strict";
+import { clusterInformationKind } from "../../mod/model/cluster_information.ts";
 import { type Cluster, command, test as withCluster } from "./harness.ts";
 import { CALICOCTL_COMMANDS } from "../../mod/cli/calicoctl/commands.ts";
 
@@ -59,6 +60,23 @@ Deno.test("a flag that would do nothing is refused, with what to do instead", as
     assert.match(err, /^--[\w-]+ is not taken by calicoctl node run here: /);
   }
 });
+
+test(
+  "a cluster of another version is no hindrance, and no flag is said to compare versions",
+  async (run, { resources }) => {
+    await run("create -f -", POOLS);
+    await resources.modify(clusterInformationKind, "default", undefined, (information) => {
+      information.spec.calicoVersion = "v3.1.0";
+      return information;
+    });
+    const [exit, out] = await run("--help");
+    assert.equal(exit, 0);
+    assert.match(out, /--allow-version-mismatch +Accepted; the versions .* are never compared/);
+    const plain = await run("get ippools");
+    assert.deepEqual([plain[0], plain[2]], [0, ""]);
+    assert.deepEqual(plain, await run("get ippools --allow-version-mismatch"));
+  },
+);
 
 test("create, get, apply, replace, delete say what calicoctl says", async (run) => {
   assert.deepEqual(await run("create -f -", POOLS), [

@@ -45,7 +45,7 @@ export const GLOBAL_FLAGS: readonly Flag[] = [
   {
     name: "allow-version-mismatch",
     type: "bool",
-    usage: "Do not compare the versions of client and cluster",
+    usage: "Accepted; the versions of client and cluster are never compared",
   },
   { name: "context", type: "string", usage: "The context of the kubeconfig" },
   {

@@ -473,7 +473,8 @@ const DATASTORE: readonly CalicoctlCommand[] = [
   {
     name: "datastore migrate import",
     short: "Write an export into the Kubernetes datastore",
-    long: "Writes what datastore migrate export printed into a Kubernetes datastore.",
+    long:
+      "Writes what datastore migrate export printed into a Kubernetes datastore, or into any other.",
     examples: [["From a file", "datastore migrate import -f datastore.yaml"]],
     flags: [
       CONFIG,
