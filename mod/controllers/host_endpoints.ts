@@ -5,6 +5,7 @@
  * selects them. Pure: nodes and settings in, the endpoints that should be out; and the difference to
  * those that are.
  */
+import { goRegExp } from "../model/go_regexp.ts";
 import { formatIp, parseCidr, parseIp, parsePrefix, prefixContains } from "../net/mod.ts";
 import type { HostEndpoint } from "../model/host_endpoint.ts";
 import { type Node, tunnelAddressesOf } from "../model/node.ts";
@@ -157,7 +158,7 @@ function fromTemplate(node: Node, template: HostEndpointTemplate): Wanted[] {
 
 function regexp(text: string): RegExp | undefined {
   try {
-    return new RegExp(text);
+    return goRegExp(text);
   } catch {
     return undefined;
   }

@@ -240,6 +240,8 @@ testRules({
       bpfLogFilters: { all: "tcp", "eth0.1": "udp", weps: "host 1.2.3.4" },
     }],
     ["a filter of no interface", { bpfLogFilters: { "bad iface!!": "x" } }, /^spec\.bpfLogFilters/],
+    ["Go's patterns", { mtuIfacePattern: "(?s)en.*", bpfDataIfacePattern: "^a(?i)b|(?U)c+$" }],
+    ["JavaScript's patterns", { mtuIfacePattern: "[^]" }, "spec.mtuIfacePattern"],
     ["a range too large", { routeTableRange: { min: 1, max: 251 } }, "spec.routeTableRange"],
     ["nodes of default", { nodeSelector: "all()" }, "spec.nodeSelector", "default"],
     ["nodes of another", { nodeSelector: "has(a)" }, undefined, "racks"],

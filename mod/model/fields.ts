@@ -7,6 +7,7 @@
  * always there, with that value, in an object that was read. Some leaves read more than one notation
  * (`asNumber: "1.10"`, `protocol: tcp`, `ports: ["80"]`) and give the canonical one, as Calico does.
  */
+import { goRegExp } from "./go_regexp.ts";
 import * as v from "valibot";
 import { parseCidr, parseIp, parseStrictPrefix } from "../net/mod.ts";
 import { parseSelector, SelectorError } from "../selector/selector.ts";
@@ -194,12 +195,11 @@ export const interfaceNameText = matching(
   "an interface name: 1 to 15 letters, digits, '_', '.' or '-'",
 );
 
-/** A regular expression as the agents read it (RE2, which has no look-around and no references). */
+/** A regular expression as the agents read it. */
 export const regexpText = checkedText(
   (s) => {
-    if (/\(\?([=!]|<[=!])|\\[1-9]/.test(s)) return false;
     try {
-      new RegExp(s.replace(/^\(\?i\)/, "").replaceAll("(?P<", "(?<"));
+      goRegExp(s);
       return true;
     } catch {
       return false;

@@ -3,6 +3,7 @@
  * Pure: the host's interfaces and the route look-up are passed in, and the answer says by which rule
  * it was found, so that a wrong one can be understood.
  */
+import { goRegExp } from "../model/go_regexp.ts";
 import {
   type Family,
   formatIp,
@@ -74,7 +75,7 @@ function isExcluded(name: string): boolean {
 function patterns(method: string, list: string): RegExp[] {
   return list.split(",").map((text) => {
     try {
-      return new RegExp(text);
+      return goRegExp(text);
     } catch {
       throw new ConfigError(`the autodetection method "${method}": "${text}" is not a pattern`);
     }

@@ -4,6 +4,7 @@
  * understood is passed over and named in `problems`; the next one in line holds. What is set and has no
  * effect here is named in `unfollowed` (`felix_unfollowed.ts`).
  */
+import { goRegExp } from "../model/go_regexp.ts";
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import { defaultParameters, type PolicyParameters } from "../../policy/parameters.ts";
 import { type Family, formatPrefix, hostPrefix, parseIp, parsePrefix } from "../net/mod.ts";
@@ -256,8 +257,8 @@ export function felixParameters(
     ),
     mtuInterfacePattern: value(
       { env: "MTUIfacePattern", field: "mtuIfacePattern" },
-      (t) => new RegExp(t),
-      new RegExp(MTU_PATTERN),
+      goRegExp,
+      goRegExp(MTU_PATTERN),
     ),
     endpointToHostAction: value(
       { env: "DefaultEndpointToHostAction", field: "defaultEndpointToHostAction" },
