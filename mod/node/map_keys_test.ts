@@ -189,7 +189,7 @@ Deno.test("every map of a file is there again when it is read", () =>
         apiVersion: CALICO,
         kind: "FelixConfiguration",
         metadata,
-        spec: { bpfConntrackTimeouts: map, bpfLogFilters: map },
+        spec: { bpfLogFilters: map },
       },
       {
         apiVersion: CALICO,
@@ -200,7 +200,12 @@ Deno.test("every map of a file is there again when it is read", () =>
             node: {
               hostEndpoint: {
                 autoCreate: "Enabled",
-                templates: [{ generateName: "t", labels: map, annotations: map }],
+                templates: [{
+                  generateName: "t",
+                  interfacePattern: "e",
+                  labels: map,
+                  annotations: map,
+                }],
               },
             },
           },
