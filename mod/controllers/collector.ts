@@ -10,9 +10,10 @@
  *     handle    without an address for the grace period -> mended
  *     affinity  pending, of no block or of another's, for the grace period -> confirmed or deleted
  *
- * A node that cannot be asked (one of Calico's, or where the datastore cannot hold the question) is
- * judged by its pods alone, as in Calico, and only where the datastore knows every pod (`podsKnown`:
- * the Kubernetes API). Everywhere else an address whose node does not answer is left alone.
+ * A node that cannot be asked (one of Calico's, or where the datastore cannot hold the question), or that
+ * does not see all of itself (a service in a container without the machine's PID namespace), is judged by
+ * its pods alone, as in Calico, and only where the datastore knows every pod (`podsKnown`: the Kubernetes
+ * API). Everywhere else an address whose node does not answer, or cannot tell, is left alone.
  *
  * Every action says what it has seen (handle, number, revision), so that doing it late, twice, or beside
  * another controller takes nothing from anybody.
@@ -200,7 +201,9 @@ class Collector {
     );
     if (!question || !isAsked) return `node ${node} has to be asked`;
     if (answer.asked !== question.revision) return `node ${node} has not answered yet`;
-    return answer.held.includes(address) ? `a container on node ${node} has it` : undefined;
+    if (answer.held.includes(address)) return `a container on node ${node} has it`;
+    if (answer.unseen === undefined || byPod) return undefined;
+    return `node ${node} cannot tell: ${answer.unseen}`;
   }
 
   /** A node without object and life: all that is its, where nobody on it is alive. */

@@ -78,6 +78,23 @@ simulated(
   },
 );
 
+simulated(
+  "a node that does not see all of itself has nothing taken on its word",
+  async (cluster) => {
+    const container = (await cluster.run("n0"))!;
+    await lose(cluster, container);
+    for (let i = 0; i < 5; i++) {
+      await cluster.turn();
+      await cluster.answer("no processes");
+      cluster.wait(GRACE);
+    }
+    assert.match((await cluster.look()).held[0].why, /node n0 cannot tell: no processes/);
+    assert.deepEqual(await cluster.given(), [...container.addresses].sort());
+    await cluster.answer();
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), ["release"]);
+  },
+);
+
 simulated("an endpoint's record alone keeps an address", async (cluster) => {
   const container = (await cluster.run("n1"))!;
   cluster.vanish(container);

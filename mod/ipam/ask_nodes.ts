@@ -25,6 +25,8 @@ export type NodeWord =
     /** Addresses. */
     readonly held: ReadonlySet<string>;
     readonly asked: readonly AskedAddress[];
+    /** What it could not look at: of addresses that are not held, it says nothing then. */
+    readonly unseen?: string;
   }
   /** `never`: it cannot be asked at all, and is no node of ours or not yet one. */
   | { readonly silent: string; readonly never: boolean };
@@ -81,7 +83,8 @@ async function askNode(
         asked ??= await write(store, node, addresses, until);
         const answer = readAnswer((await store.get<Answer>(answerKey(node)))?.value);
         if (asked !== undefined && answer.asked === asked) {
-          return { held: new Set(answer.held), asked: addresses };
+          const { held, unseen } = answer;
+          return { held: new Set(held), asked: addresses, ...(unseen !== undefined && { unseen }) };
         }
         await sleep(clock, PAUSE);
         // Another has written his beside ours: the answer will be to that one.

@@ -5,7 +5,8 @@
  * routes and namespaces.
  *
  *     /tortie/nodes/<node>/asked    { "addresses": [{ "ip", "handle", "until"? }] }
- *     /tortie/nodes/<node>/held     of the node: { "asked": "<revision of the question>", "held": ["…"] }
+ *     /tortie/nodes/<node>/held     of the node: { "asked": "<revision of the question>", "held": ["…"],
+ *                                               "unseen"?: "…" }
  *
  * The answer is of the question with that revision. A node of ours writes one when it starts, to no
  * question: so it is known that it can be asked. Calico's own nodes cannot.
@@ -33,6 +34,8 @@ export interface Answer {
   readonly asked: Revision | "";
   /** Those of the addresses that a container on the node still has. */
   readonly held: readonly string[];
+  /** What of the machine could not be looked at: of addresses that are not held, nothing is said then. */
+  readonly unseen?: string;
 }
 
 export const questionKey = (node: string): string => `${NODE_WORDS}${node}/asked`;
@@ -54,10 +57,11 @@ export function readQuestion(value: unknown): Question {
 }
 
 export function readAnswer(value: unknown): Answer {
-  const { asked, held } = (value ?? {}) as Partial<Answer>;
+  const { asked, held, unseen } = (value ?? {}) as Partial<Answer>;
   return {
     asked: typeof asked === "string" ? asked : "",
     held: Array.isArray(held) ? held.filter((ip) => typeof ip === "string") : [],
+    ...(unseen !== undefined && { unseen: String(unseen) }),
   };
 }
 

@@ -19,8 +19,11 @@ import type { Log } from "./log.ts";
 export interface QuestionParts {
   readonly store: Store;
   readonly nodeName: string;
-  /** Those of the addresses that are held; what it throws makes no answer. */
-  readonly held: (asked: readonly AskedAddress[]) => Promise<string[]>;
+  /**
+   * Those of the addresses that are held, and what could not be looked at; what it throws makes no
+   * answer.
+   */
+  readonly held: (asked: readonly AskedAddress[]) => Promise<Pick<Answer, "held" | "unseen">>;
   readonly log: Log;
   /** Milliseconds between two looks at addresses that are held. */
   readonly again?: number;
@@ -40,6 +43,8 @@ export class AddressQuestions {
   #unheard = "";
   /** Why answers are forbidden, as it was logged last. */
   #forbidden = "";
+  /** What could not be looked at last. */
+  #unseen: string | undefined;
   /** As it was written last. */
   #told = "";
   #working = false;
@@ -114,9 +119,14 @@ export class AddressQuestions {
   }
 
   async #look(): Promise<void> {
-    const { store, nodeName, held, again = AGAIN } = this.#parts;
+    const { store, nodeName, held, again = AGAIN, log } = this.#parts;
     const { asked, addresses } = this.#question;
-    const answer: Answer = { asked, held: addresses.length > 0 ? await held(addresses) : [] };
+    const { unseen, ...found } = addresses.length > 0 ? await held(addresses) : { held: [] };
+    const answer: Answer = { asked, ...found, ...(unseen !== undefined && { unseen }) };
+    if (unseen !== undefined && unseen !== this.#unseen) {
+      log.warn("cannot say of every address whether a container has it", { reason: unseen });
+    }
+    this.#unseen = unseen;
     if (this.#abort.signal.aborted) return;
     const text = JSON.stringify(answer);
     if (text !== this.#told) {

@@ -42,7 +42,7 @@ Deno.test("a node says that it can be asked, answers, and looks again while some
   const questions = new AddressQuestions({
     store,
     nodeName: "n1",
-    held: () => fails ? Promise.reject(new Error("no permission")) : Promise.resolve(held),
+    held: () => fails ? Promise.reject(new Error("no permission")) : Promise.resolve({ held }),
     log: silent,
     again: 1,
   });
@@ -98,7 +98,7 @@ Deno.test("a datastore that takes no such records is left alone", async () => {
   const questions = new AddressQuestions({
     store: Object.assign(Object.create(store), { put: refused, list: refused }) as Store,
     nodeName: "n1",
-    held: () => Promise.resolve([]),
+    held: () => Promise.resolve({ held: [] }),
     log: { ...silent, warn: () => void warned++, error: () => void warned++ },
   });
   questions.start();
@@ -125,7 +125,7 @@ Deno.test("questions are heard again after whatever the store has answered", asy
   const questions = new AddressQuestions({
     store,
     nodeName: "n1",
-    held: () => Promise.resolve([]),
+    held: () => Promise.resolve({ held: [] }),
     log: silent,
   });
   try {

@@ -4,16 +4,18 @@
  *
  *   - an interface of ours bears the mark of its container (`cni/mark.ts`), in use or being made;
  *   - a route leads to it over a workload interface;
- *   - an interface in one of the machine's named network namespaces has it: so containers under other
- *     interface plugins (bridge, ptp, macvlan) count too;
+ *   - an interface in any network namespace of the machine has it (`ffi/netns_list.ts`): so containers
+ *     under other interface plugins (bridge, ptp, macvlan) count too, whoever runs them;
  *   - the machine itself has it: tunnels, and gateways of blocks under other interface plugins;
  *   - the runtime remembers an attachment of the container (libcni's cache, which DEL clears).
  *
- * One of them is enough. What cannot be looked at makes no answer at all.
+ * One of them is enough. What cannot be looked at makes no answer at all, or is named in it (`unseen`):
+ * then that an address is not held says nothing.
  */
 import { parseMark } from "../../cni/mark.ts";
 import { isKernelError } from "../../ffi/errors.ts";
-import { listNetns, Netns, netnsDirectory } from "../../ffi/netns.ts";
+import { Netns } from "../../ffi/netns.ts";
+import { listAllNetns } from "../../ffi/netns_list.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { type AskedAddress, containerOf } from "../ipam/questions.ts";
 import { addressBits, formatIp } from "../net/mod.ts";
@@ -25,6 +27,8 @@ export interface MachineFacts {
   readonly addresses: ReadonlySet<string>;
   /** Names in libcni's cache: `<network>-<container ID>-<interface>`. */
   readonly cached: readonly string[];
+  /** What of the machine could not be looked at, in words. */
+  readonly unseen?: string;
 }
 
 /** Those that are held, in the order asked. */
@@ -64,19 +68,20 @@ export async function readMachine(
     }
   }
   for (const { ip } of socket.addresses()) addresses.add(formatIp(ip));
-  for (const name of listNetns()) for (const ip of addressesIn(name)) addresses.add(ip);
-  return { containers, addresses, cached: await names(cache) };
+  const { paths, unseen } = await listAllNetns();
+  for (const path of paths) for (const ip of addressesIn(path)) addresses.add(ip);
+  return { containers, addresses, cached: await names(cache), unseen };
 }
 
-function addressesIn(name: string): string[] {
+function addressesIn(path: string): string[] {
   try {
-    using netns = Netns.open(`${netnsDirectory}/${name}`);
+    using netns = Netns.open(path);
     using socket = RouteSocket.open(netns);
     return socket.addresses().map(({ ip }) => formatIp(ip));
   } catch (error) {
-    // Gone since it was listed, or a file that never was a namespace.
+    // Gone since it was listed.
     const gone = error instanceof Deno.errors.NotFound ||
-      (isKernelError(error) && ["ENOENT", "EINVAL", "ESTALE"].includes(error.code));
+      (isKernelError(error) && ["ENOENT", "ESRCH", "EINVAL", "ESTALE"].includes(error.code));
     if (!gone) throw error;
     return [];
   }

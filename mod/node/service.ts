@@ -444,7 +444,10 @@ export class NodeService {
     this.#questions = new AddressQuestions({
       store,
       nodeName: config.nodeName,
-      held: async (asked) => heldAddresses(asked, await readMachine(felix.interfacePrefixes)),
+      held: async (asked) => {
+        const machine = await readMachine(felix.interfacePrefixes);
+        return { held: heldAddresses(asked, machine), unseen: machine.unseen };
+      },
       log: logger("questions"),
     });
     this.#questions.start();

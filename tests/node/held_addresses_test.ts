@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { formatMark } from "../../cni/mark.ts";
 import { createNetns, deleteNetns, Netns, netnsDirectory } from "../../ffi/netns.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
+import { nsfsMounts } from "../../ffi/netns_list.ts";
 import { heldAddresses, readMachine } from "../../mod/node/held_addresses.ts";
 import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
 
@@ -53,3 +54,60 @@ Deno.test(
     assert(!gone.containers.has("c1") && !gone.addresses.has("10.77.0.3"));
   },
 );
+
+/** A namespace with an address, which only a process or a mount keeps alive; how to end it. */
+const HIDDEN: Record<string, (folder: string) => Promise<() => Promise<unknown>>> = {
+  "a process": async () => {
+    const process = new Deno.Command("unshare", {
+      args: ["-n", "sh", "-c", "ip link set lo up; ip addr add 10.77.1.1/32 dev lo; read end"],
+      stdin: "piped",
+    }).spawn();
+    await Promise.resolve();
+    return async () => {
+      await process.stdin.close();
+      await process.status;
+    };
+  },
+  "a mount": async (folder) => {
+    const file = `${folder}/abc def`;
+    await Deno.writeTextFile(file, "");
+    const script = "ip link set lo up; ip addr add 10.77.1.1/32 dev lo";
+    const run = async (command: string, ...args: string[]) =>
+      assert((await new Deno.Command(command, { args }).output()).success, command);
+    await run("unshare", `--net=${file}`, "sh", "-c", script);
+    return () => run("umount", file);
+  },
+};
+
+for (const [keeper, make] of Object.entries(HIDDEN)) {
+  Deno.test(`an address in a namespace that only ${keeper} keeps is held`, options, async () => {
+    const folder = await Deno.makeTempDir({ dir: "/run" });
+    const asked = [{ ip: "10.77.1.1", handle: "net.hidden" }];
+    const isHeld = async () => {
+      const machine = await readMachine(["cali"], `${folder}/none`);
+      assert.equal(machine.unseen, undefined);
+      return heldAddresses(asked, machine).length > 0;
+    };
+    const become = async (wanted: boolean) => {
+      for (const end = Date.now() + 30_000; await isHeld() !== wanted;) {
+        assert(Date.now() < end, `held is not ${wanted}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    };
+    const end = await make(folder);
+    try {
+      await become(true);
+    } finally {
+      await end();
+    }
+    await become(false);
+    await Deno.remove(folder, { recursive: true });
+  });
+}
+
+Deno.test("mounted namespaces are read from a mount table", () => {
+  const table = "22 27 0:21 / /proc rw,relatime - proc proc rw\n" +
+    "90 27 0:4 net:[4026532001] /run/docker/netns/a\\040b rw shared:3 - nsfs nsfs rw\n" +
+    "91 27 0:4 mnt:[4026532002] /run/x rw - nsfs nsfs rw\n";
+  assert.deepEqual(nsfsMounts(table), [["net:[4026532001]", "/run/docker/netns/a b"]]);
+});

@@ -149,7 +149,7 @@ export class Simulation extends SoundCluster {
   }
 
   /** Machines that run answer what they are asked, by what runs there. */
-  async answer(): Promise<void> {
+  async answer(unseen?: string): Promise<void> {
     for (const node of this.machines) {
       const entry = await this.store.get(questionKey(node));
       if (!entry) continue;
@@ -157,7 +157,11 @@ export class Simulation extends SoundCluster {
         .flatMap((c) => c.addresses);
       const held = readQuestion(entry.value).addresses.map(({ ip }) => ip)
         .filter((ip) => here.includes(ip));
-      await this.store.put(answerKey(node), { asked: entry.revision, held });
+      await this.store.put(answerKey(node), {
+        asked: entry.revision,
+        held,
+        ...(unseen !== undefined && { unseen }),
+      });
     }
   }
 

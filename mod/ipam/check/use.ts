@@ -7,7 +7,7 @@
  *     no evidence, assigned a short while ago (an ADD may be under way)     -> used
  *     no evidence, its node is gone, or says that no container has it       -> unused
  *     no evidence, by the records of a cluster that knows every pod, and
- *     its node is one that cannot be asked (Calico's)                       -> unused
+ *     its node cannot be asked (Calico's) or does not see all of itself     -> unused
  *     anything else                                                         -> unproven
  */
 import type { NodeWords } from "../ask_nodes.ts";
@@ -49,20 +49,24 @@ export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: 
   if (age < FRESH_MS) return { is: "used", by: "an ADD that may be under way" };
   if (node === "") return { is: "unproven", why: "it is not known on which node it is" };
   const word = words.get(node);
+  const byPod = evidence.is === "gone" && evidence.pod && podsKnown;
   if (word && "held" in word) {
     // Of another allocation of the address, which has ended since, it says nothing.
     const { ip, handle } = askedOf(allocation);
     if (!word.asked.some((one) => one.ip === ip && one.handle === handle)) {
       return { is: "unproven", why: `node ${node} was not asked` };
     }
-    return word.held.has(address)
-      ? { is: "used", by: `Container(${node})` }
-      : { is: "unused", why: `node ${node} says that no container has it` };
+    if (word.held.has(address)) return { is: "used", by: `Container(${node})` };
+    if (word.unseen === undefined) {
+      return { is: "unused", why: `node ${node} says that no container has it` };
+    }
+    if (!byPod) return { is: "unproven", why: `node ${node} cannot tell: ${word.unseen}` };
   }
-  if (evidence.is === "gone" && evidence.pod && podsKnown && word?.never !== false) {
+  if (byPod && !(word && "never" in word && !word.never)) {
     return { is: "unused", why: evidence.why };
   }
-  return { is: "unproven", why: word?.silent ?? `node ${node} was not asked` };
+  const silent = word && "silent" in word ? word.silent : `node ${node} was not asked`;
+  return { is: "unproven", why: silent };
 }
 
 /** What nodes are to be asked about these: all of which the records alone do not tell. */

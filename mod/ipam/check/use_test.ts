@@ -24,6 +24,13 @@ const free: AskNodes = (questions) =>
   Promise.resolve(
     new Map([...questions].map(([node, asked]) => [node, { held: new Set<string>(), asked }])),
   );
+const blind: AskNodes = (questions) =>
+  Promise.resolve(
+    new Map([...questions].map(([node, asked]) => [
+      node,
+      { held: new Set<string>(), asked, unseen: "no processes" },
+    ])),
+  );
 const silent = (never: boolean): AskNodes => (questions) =>
   Promise.resolve(
     new Map<string, NodeWord>([...questions].map(([node]) => [node, { silent: "no word", never }])),
@@ -46,6 +53,13 @@ const podObject = (cluster: SoundCluster, { name }: TestPod, value: unknown) =>
 const CASES: readonly Case[] = [
   { name: "its node says that no container has it", ask: free, is: "leak" },
   { name: "its node says that a container has it", ask: held, is: "used" },
+  { name: "its node does not see all of itself", ask: blind, is: "unproven" },
+  {
+    name: "its node does not see all of itself, and the API knows no such pod",
+    ask: blind,
+    podsKnown: true,
+    is: "leak",
+  },
   { name: "its node does not answer", ask: silent(false), is: "unproven" },
   { name: "its node cannot be asked", ask: silent(true), is: "unproven" },
   { name: "nobody asks its node", is: "unproven" },
