@@ -20,8 +20,8 @@
 
 import { formatIp, type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
 import { describeHolder } from "../mod/ipam/errors.ts";
-import { leaseHandle } from "../mod/ipam/leases.ts";
-import { goTimestamp, rfc3339 } from "../mod/ipam/time.ts";
+import { leaseHandle, parked } from "../mod/ipam/leases.ts";
+import { goTimestamp } from "../mod/ipam/time.ts";
 import type { AssignedAddress, LeaseClient } from "../mod/ipam/types.ts";
 import { felixStatusKey, resourceKey } from "../mod/model/keys.ts";
 import { nodeKind } from "../mod/model/node.ts";
@@ -285,11 +285,8 @@ async function park(
     await leases.relabel({
       address: ip,
       handle,
-      change: ({ container, ...rest }) => {
-        if (container !== by.handle) return undefined;
-        const seconds = Number(rest.keepSeconds) || 0;
-        return { ...rest, keptUntil: rfc3339(now.getTime() + seconds * 1000) };
-      },
+      change: (attributes) =>
+        attributes.container === by.handle ? parked(attributes, now.getTime()) : undefined,
     });
   }
 }

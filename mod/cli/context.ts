@@ -311,9 +311,7 @@ export async function resourcesOf(store: Store): Promise<Resources> {
       await (await ipam()).releasePoolAffinities(cidr, heirs);
     },
     async releaseNode(node, addresses) {
-      const own = await ipam();
-      await own.releaseIps(addresses.map((address) => ({ address })));
-      await own.removeHost(node);
+      await (await ipam()).releaseNode(node, addresses);
     },
   });
 }

@@ -94,10 +94,7 @@ export class Controllers {
     this.#ipam = new Ipam(store, { now: () => clock.wallMs() });
     this.#resources = new Resources(store, {
       releasePoolAffinities: (cidr, heirs) => this.#ipam.releasePoolAffinities(cidr, heirs),
-      releaseNode: async (node, addresses) => {
-        await this.#ipam.releaseIps(addresses.map((address) => ({ address })));
-        await this.#ipam.removeHost(node);
-      },
+      releaseNode: (node, addresses) => this.#ipam.releaseNode(node, addresses),
     });
     const now = () => clock.monotonicMs();
     this.#lease = new Lease(store, { holder, seconds, now, wall: () => clock.wallMs() });

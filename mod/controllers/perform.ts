@@ -5,6 +5,7 @@
  */
 import { IpamError } from "../ipam/errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
+import { parked } from "../ipam/leases.ts";
 import type { Allocation } from "../ipam/check/allocations.ts";
 import {
   addressesOf,
@@ -17,7 +18,6 @@ import {
 } from "../ipam/check/evidence.ts";
 import { ENDPOINT_KIND, NODE_KIND, POD_KIND } from "../ipam/check/records.ts";
 import { answerKey, questionKey } from "../ipam/questions.ts";
-import { rfc3339 } from "../ipam/time.ts";
 import { felixVariablesKey } from "../node/felix_variables.ts";
 import { felixStatusKey, hostMarkerKey, resourceKey, resourcePrefix } from "../model/keys.ts";
 import { type Store, StoreError } from "../store/store.ts";
@@ -121,11 +121,10 @@ async function keepLease(
   return await ipam.relabel({
     address,
     handle: handle!,
-    change: ({ container, node, ...rest }) => {
-      // Its ordinal, or another attachment of it, was first.
-      if (container !== attributes.container || node !== attributes.node) return undefined;
-      if (rest.timestamp !== attributes.timestamp) return undefined;
-      return { ...rest, keptUntil: rfc3339(now() + (Number(rest.keepSeconds) || 0) * 1000) };
+    // Its ordinal, or another attachment of it, may have been first.
+    change: ({ node, ...found }) => {
+      if (node !== attributes.node || found.container !== attributes.container) return undefined;
+      return found.timestamp === attributes.timestamp ? parked(found, now()) : undefined;
     },
   });
 }

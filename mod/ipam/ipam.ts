@@ -10,6 +10,7 @@
  *     calls   auto_assign.ts    any address           block_search.ts    which block to claim
  *             assign_ip.ts      a certain address     release.ts         giving back
  *             leases.ts         one of a list, kept for its owner
+ *             node_release.ts   all that is a node's
  *             affinity_calls.ts whole ranges          utilization.ts     how full it all is
  *             sweep.ts          upkeep                check/             what is wrong with all of it
  *             damage.ts         records that cannot be read
@@ -51,6 +52,7 @@ import { isRaced, RETRIES } from "./handles.ts";
 import { assignFirst, relabel } from "./leases.ts";
 import { BlockFinder, releaseByHandle, releaseIps } from "./release.ts";
 import { type IpamOptions, Room } from "./room.ts";
+import { releaseNode } from "./node_release.ts";
 import { cooled, mendHandle, sweepCooled } from "./sweep.ts";
 import type {
   AssignedAddress,
@@ -198,6 +200,11 @@ export class Ipam implements IpamClient, LeaseClient {
 
   async removeHost(host: string): Promise<void> {
     await removeHost(this.#room, hostOwner(host));
+  }
+
+  /** When a node is deleted: its addresses, of which these are its endpoints' and tunnels', and blocks. */
+  async releaseNode(node: string, addresses: readonly string[]): Promise<void> {
+    await releaseNode(this.#room, node, addresses);
   }
 
   async blocksOf(host: string): Promise<HostBlock[]> {

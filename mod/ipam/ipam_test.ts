@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { formatIp, formatPrefix, mustIp, mustPrefix, prefixContains } from "../net/mod.ts";
 import { affinityKey, handleKey, ipamConfigKey } from "../model/keys.ts";
 import { describeHolder } from "./errors.ts";
+import { leaseHandle } from "./leases.ts";
 import { checkRecords } from "./testing/checks.ts";
 import { fails, inWorld, texts, World } from "./testing/world.ts";
 
@@ -525,4 +526,43 @@ inWorld("many nodes at once in a small pool: everybody gets what there is, once"
   const got = results.flatMap((result) => texts(result.v4.addresses));
   assert.equal(got.length, 64);
   assert.equal(new Set(got).size, 64);
+});
+
+inWorld("a node that is deleted takes its addresses, and those of nobody else", async (world) => {
+  await world.pool("p", "10.0.0.0/24");
+  for (const node of ["n1", "n2"]) await world.node(node);
+  const container = async (node: string, handle: string) =>
+    (await world.assign(node, { handle, attributes: { node } }))[0];
+  const [far, own, plain] = [
+    await container("n1", "net.a"),
+    await container("n2", "net.b"),
+    await container("n2", "net.c"),
+  ];
+  const lease = async (node: string | undefined, ordinal: string, more: Record<string, string>) => {
+    const handle = leaseHandle("blue", "db", ordinal, "eth0");
+    const attributes = {
+      ordinal,
+      statefulset: "blue/db",
+      keepSeconds: "60",
+      ...(node && { node }),
+      ...more,
+    };
+    return (await world.assign("n2", { handle, attributes }))[0];
+  };
+  const here = await lease("n2", "0", { container: "net.db0" });
+  const there = await lease("n1", "1", { container: "net.db1" });
+  const idle = await lease(undefined, "2", { keptUntil: "2026-11-22T13:00:00Z" });
+  // An endpoint of n2 names the address of a container on n1, as ipAddrsNoIpam may.
+  await world.ipam.releaseNode("n2", [far, own, here, there, idle, "no address"]);
+  const held = async (ip: string) => (await world.ipam.assignment(ip))?.attributes;
+  assert.equal((await held(far))?.node, "n1");
+  assert.equal(await held(own), undefined);
+  assert((await held(plain))?.node, "no endpoint: the controllers ask before it is released");
+  assert.equal((await held(there))?.container, "net.db1");
+  assert.equal((await held(idle))?.keptUntil, "2026-11-22T13:00:00Z");
+  const { container: user, node, keptUntil } = (await held(here))!;
+  assert.deepEqual([user, node], [undefined, undefined]);
+  assert.equal(Date.parse(keptUntil), Math.floor(world.now / 1000) * 1000 + 60_000);
+  assert.deepEqual(await world.owned("n2"), []);
+  await checkRecords(world.store);
 });

@@ -24,6 +24,7 @@ import { type Holder, IpamError, notInPool } from "./errors.ts";
 import { blockOf, type Pool, selectsNamespace, selectsNode } from "./pools.ts";
 import { BlockFinder, releaseIps } from "./release.ts";
 import type { Room } from "./room.ts";
+import { rfc3339 } from "./time.ts";
 import type { AssignFirstRequest, AssignFirstResult, RelabelRequest } from "./types.ts";
 
 export const LEASE_PREFIX = "tortie-pin.";
@@ -45,6 +46,17 @@ export function isExpiredLease({ handle, attributes }: Holder, now: number): boo
   if (!handle?.startsWith(LEASE_PREFIX) || attributes.container !== undefined) return false;
   // A time that cannot be read counts as over: nobody uses the address.
   return attributes.keptUntil !== undefined && !(Date.parse(attributes.keptUntil) > now);
+}
+
+/**
+ * A lease's attributes when the container that used it is gone: kept for its ordinal, for as long as it
+ * says. `now` in milliseconds.
+ */
+export function parked(
+  { container: _, ...rest }: Readonly<Record<string, string>>,
+  now: number,
+): Record<string, string> {
+  return { ...rest, keptUntil: rfc3339(now + (Number(rest.keepSeconds) || 0) * 1000) };
 }
 
 /** Gives the first candidate that is free; else says who has them. IpamError where one is forbidden. */
