@@ -191,6 +191,7 @@ export const COMMANDS: readonly CommandSpec[] = [
     options: [
       ...FILES,
       { flags: "-s, --skip-not-exists", description: "pass over resources that are not there" },
+      { flags: "--force", description: "a node too whose service still reports and that has pods" },
       NAMESPACE,
       ...STORE,
     ],

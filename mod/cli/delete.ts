@@ -3,6 +3,7 @@
  * datastore is there.
  */
 import type { AnyKind } from "../model/kinds.ts";
+import { nodeKind } from "../model/node.ts";
 import type { Resource } from "../model/resource.ts";
 import { STORE_RULES } from "../store/resource_rules.ts";
 import { ResourceError, resourceName } from "../store/resource_error.ts";
@@ -11,6 +12,7 @@ import { withResources } from "./context.ts";
 import { identify, type Identity } from "./identify.ts";
 import { CliError, EXIT, type Io, usageError } from "./io.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
+import { refuseLiveNode } from "./live_node.ts";
 import { isLost, lostMidway, reportFailures, success } from "./report.ts";
 import { progress } from "./terminal.ts";
 
@@ -38,7 +40,10 @@ export async function run(call: Call): Promise<number> {
           io,
           kind,
           name,
-          () => resources.delete(kind, name, namespace, { resourceVersion }),
+          async () => {
+            if (kind === nodeKind) await refuseLiveNode(call, resources, name);
+            await resources.delete(kind, name, namespace, { resourceVersion });
+          },
         );
         done.push(kind.kind);
       } catch (error) {

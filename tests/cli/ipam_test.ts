@@ -18,7 +18,8 @@ function serveNode({ store, endings }: Cluster, held: string[]): AddressQuestion
   const service = new AddressQuestions({
     store,
     nodeName: "n1",
-    held: (asked) => Promise.resolve(asked.map(({ ip }) => ip).filter((ip) => held.includes(ip))),
+    held: (asked) =>
+      Promise.resolve({ held: asked.map(({ ip }) => ip).filter((ip) => held.includes(ip)) }),
     log: { debug() {}, info() {}, warn() {}, error() {} },
   });
   service.start();

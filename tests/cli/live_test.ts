@@ -3,6 +3,9 @@ import { call, RpcError } from "../../mod/rpc/method.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import type { NodeStatus } from "../../mod/node/api.ts";
 import type { PeerStatus, RefreshAnswer, RouteStatus } from "../../bgp/config.ts";
+import { felixStatusKey } from "../../mod/model/keys.ts";
+import { nodeKind } from "../../mod/model/node.ts";
+import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
 import { Cluster, test } from "./harness.ts";
 
 const peer = (address: string, more: Partial<PeerStatus> = {}): PeerStatus => ({
@@ -265,6 +268,37 @@ test("ipam show counts pools and blocks and knows who has an address", async (cl
     /\| StrictAffinity +\| false/,
   );
   assert.equal((await cluster.run("get ipamconfig")).exit, 0);
+});
+
+test("a node with pods whose service reports is deleted by force alone", async (cluster) => {
+  await withAddresses(cluster);
+  await cluster.resources.create(
+    workloadEndpointKind,
+    {
+      metadata: { namespace: "shop" },
+      spec: {
+        orchestrator: "k8s",
+        node: "n1",
+        pod: "web-0",
+        endpoint: "eth0",
+        interfaceName: "cali1",
+        ipNetworks: ["10.5.0.70/32"],
+      },
+    } as never,
+  );
+  await cluster.store.put(felixStatusKey("n1"), {});
+  const kept = await cluster.run("delete node n1");
+  assert.equal(kept.exit, 1);
+  assert.match(kept.err, /Node "n1" has 1 endpoint, and its service has reported .*--force/);
+  const ipam = new Ipam(cluster.store);
+  assert(await ipam.assignment("10.5.0.70"));
+  assert.equal((await cluster.run("delete node n1 --force")).exit, 0);
+  assert.equal(await ipam.assignment("10.5.0.70"), undefined);
+  assert(await ipam.assignment("10.5.0.71"), "a pod of another node");
+  // Nothing runs there: nobody has to be forced.
+  await cluster.resources.create(nodeKind, { metadata: { name: "n2" } } as never);
+  await cluster.store.put(felixStatusKey("n2"), {});
+  assert.equal((await cluster.run("delete node n2")).exit, 0);
 });
 
 test("a deleted pool lets its blocks go, a deleted node its addresses", async (cluster) => {

@@ -458,7 +458,7 @@ Deno.test("VXLAN", options, async (t) => {
       const old = (await nodeObject(lab, "node3")).spec.ipv4VXLANTunnelAddr;
       signal(record.processes.node3, 9);
       await lab.remove(p3).catch(() => {});
-      assert.equal((await lab.tortie(["delete", "node", "node3"])).exit, 0);
+      assert.equal((await lab.tortie(["delete", "node", "node3", "--force"])).exit, 0);
       await until("nothing of it is left", 5000, async () => {
         const text = await tool(
           ns1,
