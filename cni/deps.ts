@@ -28,6 +28,8 @@ export interface CniDeps {
   readonly store: Store;
   /** Where Pods and Namespaces are, if not in the store: the Kubernetes API beside an etcd. */
   readonly kubernetes?: Store;
+  /** Every pod has its record in `kubernetes`, or in the store: it is the Kubernetes API. */
+  readonly podsKnown?: boolean;
   readonly ipam: CniIpam;
   /** For addresses that are pinned to replicas; without it the annotation is refused. */
   readonly leases?: LeaseClient;

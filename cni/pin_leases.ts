@@ -9,8 +9,8 @@
  *     no lease        -> one is made: the ordinal's own place in the list, else the first free one
  *     kept            -> used again, on whatever node
  *     in use          -> by an earlier sandbox on this node: taken over; by one on another node: the pod
- *                        waits until that one's endpoint or the node is gone, since two must not have
- *                        the address
+ *                        waits until that one's endpoint is gone and its node says that no container has
+ *                        the address, or the node itself is gone: two must not have it
  *     DEL             -> kept, for the time that the annotation says; then whoever lists it may have it
  *
  * So an ordinal that is scaled away, or whose StatefulSet is deleted, gives its address back to the
@@ -20,7 +20,9 @@
 
 import { formatIp, type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
 import { describeHolder } from "../mod/ipam/errors.ts";
+import { nodesOf } from "../mod/ipam/ask_nodes.ts";
 import { leaseHandle, parked } from "../mod/ipam/leases.ts";
+import type { AskedAddress } from "../mod/ipam/questions.ts";
 import { goTimestamp } from "../mod/ipam/time.ts";
 import type { AssignedAddress, LeaseClient } from "../mod/ipam/types.ts";
 import { felixStatusKey, resourceKey } from "../mod/model/keys.ts";
@@ -39,12 +41,15 @@ import { toCniError } from "./failure.ts";
 import type { EndpointIdentity } from "./identity.ts";
 import { familiesOf, PIN_NAMES, type Pins } from "./pins.ts";
 
+/** Milliseconds that the former node has to say whether its container still has the address. */
+const WORD_MS = 5000;
 /** As long as a runtime waits for an ADD, and a little: a claim without an endpoint may be one's own. */
 const CLAIM_SECONDS = 150;
 const RETRIES = 20;
 
 export interface PinParts {
   readonly store: Store;
+  readonly podsKnown?: boolean;
   readonly ipam: CniIpam;
   readonly leases?: LeaseClient;
 }
@@ -218,7 +223,7 @@ async function takeUp(
 
 /** CniError `tryAgain` while another attachment of the ordinal, on another node, may have the address. */
 async function mustBeIdle(
-  { store }: LeaseParts,
+  { store, podsKnown = false }: LeaseParts,
   claimant: Claimant,
   attributes: Readonly<Record<string, string>>,
   ip: Ip,
@@ -243,15 +248,39 @@ async function mustBeIdle(
     });
   const claimed = Date.parse(`${timestamp.slice(0, 19).replace(" ", "T")}Z`);
   const fresh = now.getTime() - claimed < CLAIM_SECONDS * 1000;
-  if (!has && !fresh) return;
   // Nothing of a node that is gone runs any more; what the controllers go by (`check/evidence.ts`).
   if (await isGone(store, node)) return;
+  const why = has
+    ? `WorkloadEndpoint ${namespace}/${endpoint} has it`
+    : fresh
+    ? "its ADD may be under way"
+    : await nodesWord({ store, podsKnown }, node, { ip: formatIp(ip), handle: container });
+  if (why === undefined) return;
   throw new CniError(
     CniCode.tryAgain,
-    `${podName(claimant)}: its pinned address ${formatIp(ip)} is still in use by its former ` +
-      `container on node ${node}; this pod waits until that one is gone` +
-      (has ? `. If the node is lost for good, delete it: tortie delete node ${node}.` : "."),
+    `${podName(claimant)}: its pinned address ${formatIp(ip)} may still be in use by its former ` +
+      `container on node ${node} (${why}); this pod waits until that one is gone. If the node is lost ` +
+      `for good, delete its Node: tortie delete node ${node}, or kubectl delete node ${node} where ` +
+      "Nodes are Kubernetes'.",
   );
+}
+
+/**
+ * Why it is not known that the container is gone, by the rules of the controllers for an address that no
+ * record speaks for (`controllers/collector.ts`); undefined: it is.
+ */
+async function nodesWord(
+  { store, podsKnown }: { readonly store: Store; readonly podsKnown: boolean },
+  node: string,
+  asked: AskedAddress,
+): Promise<string | undefined> {
+  const words = await nodesOf(store, { limit: WORD_MS })(new Map([[node, [asked]]]));
+  const word = words.get(node)!;
+  if ("silent" in word) return word.never && podsKnown ? undefined : word.silent;
+  if (word.held.has(asked.ip)) return "the node says so";
+  return word.unseen === undefined || podsKnown
+    ? undefined
+    : `node ${node} cannot tell: ${word.unseen}`;
 }
 
 async function isGone(store: Store, node: string): Promise<boolean> {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { felixStatusKey, resourceKey } from "../mod/model/keys.ts";
 import { nodeKind } from "../mod/model/node.ts";
+import { workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
+import { answerKey, questionKey } from "../mod/ipam/questions.ts";
 import { memoryStore } from "../mod/store/memory.ts";
 import { ReplicaCluster, type ReplicaOptions } from "./testing/replicas.ts";
 import { World } from "./testing/world.ts";
@@ -207,7 +209,7 @@ Deno.test("pins: an ordinal waits while its former container is still on another
     const other = await w.otherNode("n2");
     const early = await other.call({ args: k8s("web-0"), container: "b" });
     assert.equal(early.json.code, 11);
-    assert.match(early.json.msg, /still in use by its former container on node n1/);
+    assert.match(early.json.msg, /may still be in use by its former container on node n1/);
     await w.call({ command: "DEL", args: k8s("web-0"), container: "a" });
     const late = await other.call({ args: k8s("web-0"), container: "c" });
     assert.equal(late.exit, 0, late.json.msg);
@@ -223,9 +225,56 @@ Deno.test("pins: an ordinal does not wait for a container of a node that is gone
     await w.store.delete(resourceKey(nodeKind, "n1"));
     const early = await other.call({ args: k8s("web-0"), container: "b" });
     assert.equal(early.json.code, 11, "its Node was deleted, and the machine reports");
-    assert.match(early.json.msg, /If the node is lost for good, delete it: tortie delete node n1/);
+    assert.match(
+      early.json.msg,
+      /WorkloadEndpoint blue\/n1-k8s-web--0-eth0 has it\).*delete its Node: tortie delete node n1,/,
+    );
     await w.store.delete(felixStatusKey("n1"));
     const late = await other.call({ args: k8s("web-0"), container: "c" });
     assert.equal(late.exit, 0, late.json.msg);
     assert.equal(address(late.json), "10.244.0.20");
+  }));
+
+/** What n1 answers whenever it is asked, until it is stopped. */
+function answering(
+  w: World,
+  answer: () => { held: string[]; unseen?: string },
+): () => Promise<void> {
+  let over = false;
+  const work = (async () => {
+    while (!over) {
+      const asked = await w.store.get(questionKey("n1"));
+      if (asked) await w.store.put(answerKey("n1"), { asked: asked.revision, ...answer() });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  })();
+  return () => (over = true, work);
+}
+
+Deno.test("pins: an ordinal whose former container has no record waits for that node's word", () =>
+  world(async (w) => {
+    await addPod(w, "web-0", { [PINS]: "10.244.0.20" }, { statefulSet: "web" });
+    assert.equal((await w.call({ args: k8s("web-0"), container: "a" })).exit, 0);
+    // As where endpoints are the Pods: it goes with the Pod, and the container is still there.
+    await w.store.delete(resourceKey(workloadEndpointKind, "n1-k8s-web--0-eth0", "blue"));
+    const other = await w.otherNode("n2");
+    const call = async (container: string) =>
+      (await other.call({ args: k8s("web-0"), container })).json;
+    assert.match((await call("b")).msg, /its ADD may be under way/);
+    other.tick = 200_000;
+    assert.match((await call("c")).msg, /node n1 cannot be asked/);
+    await w.store.put(answerKey("n1"), { asked: "", held: [] });
+    let answer: { held: string[]; unseen?: string } = { held: ["10.244.0.20"] };
+    const stop = answering(w, () => answer);
+    try {
+      const told = await call("d");
+      assert.equal(told.code, 11);
+      assert.match(told.msg, /container on node n1 \(the node says so\); this pod waits/);
+      answer = { held: [], unseen: "no processes" };
+      assert.match((await call("e")).msg, /node n1 cannot tell: no processes/);
+      answer = { held: [] };
+      assert.equal(address(await call("f")), "10.244.0.20");
+    } finally {
+      await stop();
+    }
   }));

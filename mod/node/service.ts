@@ -362,6 +362,7 @@ export class NodeService {
     const cni = new CniServer({
       store,
       kubernetes: this.#kubernetes,
+      podsKnown: config.kubernetes !== undefined || config.store.kind === "kubernetes",
       ipam,
       leases: ipam,
       features: () => {

@@ -179,7 +179,9 @@ Deno.test("a node is asked by ConfigMaps before an address is taken, though its 
     nodeName: "n1",
     held: (addresses) => {
       asked++;
-      return Promise.resolve(addresses.map((one) => one.ip).filter((one) => held.includes(one)));
+      return Promise.resolve({
+        held: addresses.map((one) => one.ip).filter((one) => held.includes(one)),
+      });
     },
     log: silent,
     again: 200,
