@@ -86,6 +86,10 @@ export function readRequest(context: AnnotationContext): PodRequest {
   const named: Named[] = [{ by: by("floatingIPs"), addresses: floating }];
   if (plan.kind === "unmanaged") {
     named.push({ by: by("ipAddrsNoIpam"), addresses: plan.addresses });
+  } else if (plan.kind === "pinned") {
+    const { addresses, spare } = plan.pins;
+    const [pins, spares] = PIN_NAMES.map((annotation) => `${pod.object}: annotation ${annotation}`);
+    named.push({ by: pins, addresses }, { by: spares, addresses: spare });
   } else if (plan.kind === "fixed") {
     const annotated = pod.has(`${CNI_PREFIX}ipAddrs`);
     named.push({ by: annotated ? by("ipAddrs") : "CNI_ARGS: IP=", addresses: plan.addresses });

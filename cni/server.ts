@@ -149,13 +149,14 @@ export class CniServer {
 
   /** IPAM on host-local's files, where the configuration wants that. */
   #hostLocal(conf: NetConf, attachment?: Attachment): HostLocalIpam | undefined {
-    const { store, nodeName } = this.deps;
+    const { store, nodeName, kernel } = this.deps;
     return conf.ipam.hostLocal && new HostLocalIpam(
       conf.name,
       conf.ipam.hostLocal,
       attachment,
       async () =>
         (await store.get<Node>(resourceKey(nodeKind, nodeName)))?.value.status?.podCIDRs ?? [],
+      () => kernel.hostAddresses(),
     );
   }
 

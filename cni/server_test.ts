@@ -332,6 +332,20 @@ Deno.test("ADD: an address of a machine is nobody's, by whatever way it is asked
       }
       const { json } = await w.call({ args: `IP=${ip}`, conf });
       assert.deepEqual([json.code, json.msg], [102, `CNI_ARGS: IP= ${sentence}`]);
+      const pins = "tortie.io/ip-pins", spare = "tortie.io/ip-pins-spare";
+      for (
+        const [name, annotations] of [
+          [pins, { [pins]: `10.244.1.1, ${ip}` }],
+          [spare, { [pins]: "10.244.1.1", [spare]: ip }],
+        ] as const
+      ) {
+        await w.addPod("thief", { annotations });
+        const { json } = await w.call({ args: k8s("thief"), conf });
+        assert.deepEqual(
+          [json.code, json.msg],
+          [102, `Pod blue/thief: annotation ${name} ${sentence}`],
+        );
+      }
     }
     assert.deepEqual(await w.traces(), []);
     await w.addPod("fair", { annotations: { [P + "ipAddrsNoIpam"]: '["192.0.2.13"]' } });

@@ -32,12 +32,16 @@ const POOL = "host-local";
 export class HostLocalIpam implements CniIpam {
   readonly #files: HostLocalFiles;
 
-  /** `attachment`: for whom addresses are; undefined for a GC. `podCidrs`: asked only where needed. */
+  /**
+   * `attachment`: for whom addresses are; undefined for a GC. `podCidrs`: asked only where needed.
+   * `ownAddresses`: the machine's, which ranges may hold and no pod gets.
+   */
   constructor(
     readonly network: string,
     readonly conf: HostLocalConf,
     readonly attachment: Attachment | undefined,
     readonly podCidrs: () => Promise<readonly string[]>,
+    readonly ownAddresses: () => Promise<readonly Ip[]>,
   ) {
     this.#files = new HostLocalFiles(network, conf.dataDir);
   }
@@ -77,8 +81,15 @@ export class HostLocalIpam implements CniIpam {
   ): Promise<AssignedAddress> {
     const { containerId, ifname } = this.#attachment();
     const last = wish ? undefined : await folder.lastReserved(number);
+    const own = (await this.ownAddresses()).map(formatIp);
+    if (wish && own.includes(formatIp(wish))) {
+      throw new CniError(
+        CniCode.addresses,
+        `CNI_ARGS asks for ${formatIp(wish)}, which is an address of this node itself.`,
+      );
+    }
     const taken = new Set(
-      wish ? [] : (await folder.reservations()).map(({ ip }) => formatIp(ip)),
+      wish ? [] : [...own, ...(await folder.reservations()).map(({ ip }) => formatIp(ip))],
     );
     const choice = wish ? [{ ip: wish, range: rangeOf(set, wish)! }] : candidates(set, last);
     for (const { ip, range } of choice) {

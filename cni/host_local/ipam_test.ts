@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { mustIp } from "../../mod/net/mod.ts";
 import { parseMark } from "../mark.ts";
 import { World } from "../testing/world.ts";
 import { parseResolvConf } from "./ipam.ts";
@@ -69,6 +70,14 @@ Deno.test("host-local: an exhausted range is code 11, and the other family is gi
     assert.equal(json.code, 11);
     assert.match(json.msg, /fd00::1-fd00::3/);
     assert.deepEqual(Object.keys(files(folder)).sort(), before);
+  }));
+
+Deno.test("host-local: the node's own address in a range is no pod's", () =>
+  world(async (w, folder) => {
+    w.kernel.addresses.push(mustIp("10.1.0.2"));
+    const call = (args: string) => w.call({ args, conf: conf(folder, SMALL) });
+    assert.match((await call("IP=10.1.0.2")).json.msg, /10\.1\.0\.2.*an address of this node/);
+    assert.equal((await call("")).json.ips[0].address, "10.1.0.3/32");
   }));
 
 Deno.test("host-local: CNI_ARGS choose from the ranges", () =>

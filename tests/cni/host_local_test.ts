@@ -57,7 +57,13 @@ const real: Plugin = async (command, container, ipam, args = "") => {
 
 const ours: Plugin = async (command, container, ipam, args = "") => {
   const attachment = parseAttachment(command, env(command, container, args));
-  const hostLocal = new HostLocalIpam("net", parseHostLocal(ipam), attachment, async () => []);
+  const hostLocal = new HostLocalIpam(
+    "net",
+    parseHostLocal(ipam),
+    attachment,
+    async () => [],
+    async () => [],
+  );
   try {
     if (command === "DEL") {
       await hostLocal.releaseByHandle(handleId("net", container, "eth0"));
