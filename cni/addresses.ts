@@ -65,8 +65,16 @@ export async function obtainAddresses(
     return assigned;
   } catch (error) {
     await giveBack(ipam, claimant.handle, error);
-    throw toCniError(error);
+    throw refusal(plan.by, error);
   }
+}
+
+/** What IPAM refuses for good is the fault of whoever asked for just that, and names him. */
+export function refusal(by: string | undefined, error: unknown): CniError {
+  const told = toCniError(error);
+  if (by === undefined || told.code !== CniCode.addresses) return told;
+  const message = `${by} cannot be followed: ${told.message}`;
+  return new CniError(told.code, message, told.details, { cause: error });
 }
 
 /** Frees what the handle got before the error; a second failure must not hide the first. */

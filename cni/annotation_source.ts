@@ -22,22 +22,27 @@ export class AnnotationSource {
 
   /** "" where it is not there. */
   text(name: string): string {
-    return this.has(name) ? this.annotations[name] : "";
+    if (!this.has(name)) return "";
+    // What somebody wrote into the datastore by hand has passed no API.
+    const value: unknown = this.annotations[name];
+    if (typeof value === "string") return value;
+    throw this.refuse(name, `is ${quote(JSON.stringify(value))}, and has to be a text`);
   }
 
   /** A JSON list of texts; an annotation that is not there is an empty one. */
   list(name: string): string[] {
     if (!this.has(name)) return [];
+    const text = this.text(name);
     let value: unknown;
     try {
-      value = JSON.parse(this.annotations[name]);
+      value = JSON.parse(text);
     } catch {
       value = undefined;
     }
     if (!Array.isArray(value) || value.some((item) => typeof item !== "string")) {
       throw this.refuse(
         name,
-        `${quote(this.annotations[name])} is not a JSON list of texts, such as '["a","b"]'`,
+        `${quote(text)} is not a JSON list of texts, such as '["a","b"]'`,
       );
     }
     return value;

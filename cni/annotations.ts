@@ -29,7 +29,10 @@ import { type QosControls, readQos } from "./qos.ts";
 
 export type { Annotations } from "./annotation_source.ts";
 
-/** What IPAM is to be asked. */
+/**
+ * What IPAM is to be asked. `by`: who asks for just that, for the sentence that refuses it: `Pod blue/p:
+ * annotation …`; undefined where nobody did.
+ */
 export type AddressPlan =
   | {
     /** One address of each family wanted, from these pools (as texts) or from any. */
@@ -38,8 +41,14 @@ export type AddressPlan =
     readonly ipv6: boolean;
     readonly ipv4Pools: readonly string[];
     readonly ipv6Pools: readonly string[];
+    readonly by?: string;
   }
-  | { /** These addresses. */ readonly kind: "fixed"; readonly addresses: readonly Ip[] }
+  | {
+    /** These addresses. */
+    readonly kind: "fixed";
+    readonly addresses: readonly Ip[];
+    readonly by?: string;
+  }
   | {
     /** One of these for each family that they name. */
     readonly kind: "pinned";
@@ -91,8 +100,7 @@ export function readRequest(context: AnnotationContext): PodRequest {
     const [pins, spares] = PIN_NAMES.map((annotation) => `${pod.object}: annotation ${annotation}`);
     named.push({ by: pins, addresses }, { by: spares, addresses: spare });
   } else if (plan.kind === "fixed") {
-    const annotated = pod.has(`${CNI_PREFIX}ipAddrs`);
-    named.push({ by: annotated ? by("ipAddrs") : "CNI_ARGS: IP=", addresses: plan.addresses });
+    named.push({ by: plan.by ?? pod.object, addresses: plan.addresses });
   }
   return {
     plan,
@@ -141,7 +149,13 @@ function addressPlan(
     }
     return { kind: "unmanaged", addresses: addresses(pod, way) };
   }
-  if (way === CNI_PREFIX + "ipAddrs") return { kind: "fixed", addresses: addresses(pod, way) };
+  if (way === CNI_PREFIX + "ipAddrs") {
+    return {
+      kind: "fixed",
+      addresses: addresses(pod, way),
+      by: `${pod.object}: annotation ${way}`,
+    };
+  }
   const pins = readPins(pod);
   if (pins) {
     if (!conf.featureControl.ipPins) {
@@ -169,7 +183,7 @@ function addressPlan(
       const what = `CNI_ARGS: IP= asks for ${formatIp(ip)}, which is ${use}: no pod can have it.`;
       throw new CniError(CniCode.annotation, what);
     }
-    return { kind: "fixed", addresses: args.addresses };
+    return { kind: "fixed", addresses: args.addresses, by: "CNI_ARGS: IP=" };
   }
 
   const families = ipFamilies(pod) ?? ipFamilies(namespace);
@@ -181,6 +195,7 @@ function addressPlan(
     ipv6: families ? families.includes(6) : conf.ipam.assignIpv6,
     ipv4Pools: pools(CNI_PREFIX + "ipv4pools", conf.ipam.ipv4Pools),
     ipv6Pools: pools(CNI_PREFIX + "ipv6pools", conf.ipam.ipv6Pools),
+    by: poolsBy(conf, pod, namespace),
   } as const;
   if (!plan.ipv4 && !plan.ipv6) {
     throw new CniError(
@@ -190,6 +205,24 @@ function addressPlan(
     );
   }
   return plan;
+}
+
+/** Who chooses families and pools; the most particular, and all its annotations that do. */
+function poolsBy(
+  conf: NetConf,
+  pod: AnnotationSource,
+  namespace: AnnotationSource,
+): string | undefined {
+  const names = ["ipFamilies", "ipv4pools", "ipv6pools"].map((name) => CNI_PREFIX + name);
+  const asked = [pod, namespace].flatMap((source, i) => {
+    const own = names.filter((name) => source.has(name) && !(i === 1 && pod.has(name)));
+    return own.map((name) => `${source.object}: annotation ${name}`);
+  });
+  if (asked.length > 0) return asked.join(" and ");
+  const { ipv4Pools, ipv6Pools } = conf.ipam;
+  return ipv4Pools.length + ipv6Pools.length > 0
+    ? "Network configuration: ipam.ipv4_pools or ipam.ipv6_pools"
+    : undefined;
 }
 
 function addresses(from: AnnotationSource, name: string): Ip[] {

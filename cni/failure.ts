@@ -36,6 +36,9 @@ const REMEDIES: Partial<Record<IpamErrorKind, string>> = {
   noFreeAddresses: "Delete pods, or add an IPPool.",
   noPools: "Create an IPPool whose selectors take this node and namespace.",
   nodeUnknown: "The node service registers the node when it starts.",
+  poolFamily: "Name pools of that family.",
+  poolUnknown: "Name IPPools that are there, by name or CIDR.",
+  notInPool: "Name an address in an enabled IPPool.",
   poolDisabled: "Name another pool, or enable this one.",
 };
 
@@ -50,6 +53,7 @@ function codeOfIpam(error: IpamError): CniCode {
     case "notEmpty":
     case "nodeUnknown":
       return CniCode.tryAgain;
+    case "poolFamily":
     case "poolUnknown":
     case "poolDisabled":
     case "noPools":

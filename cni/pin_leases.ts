@@ -34,10 +34,9 @@ import {
   workloadEndpointName,
 } from "../mod/model/workload_endpoint.ts";
 import type { Store } from "../mod/store/store.ts";
-import { attributesOf, type Claimant } from "./addresses.ts";
+import { attributesOf, type Claimant, refusal } from "./addresses.ts";
 import type { CniIpam } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
-import { toCniError } from "./failure.ts";
 import type { EndpointIdentity } from "./identity.ts";
 import { familiesOf, PIN_NAMES, type Pins } from "./pins.ts";
 
@@ -130,20 +129,8 @@ export async function obtainPinned(
     }
     return given;
   } catch (error) {
-    throw inWords(error, claimant);
+    throw refusal(`${podName(claimant)}: annotation ${PIN_NAMES[0]}`, error);
   }
-}
-
-/** What IPAM refuses for good is the annotation's fault, and is told with its name. */
-function inWords(error: unknown, claimant: Claimant): CniError {
-  const told = toCniError(error);
-  if (told.code !== CniCode.addresses) return told;
-  return new CniError(
-    told.code,
-    `${podName(claimant)}: annotation ${PIN_NAMES[0]} cannot be followed: ${told.message}`,
-    told.details,
-    { cause: error },
-  );
 }
 
 function podName({ pod }: Claimant): string {

@@ -364,6 +364,15 @@ Deno.test("ADD: pools named by pod, namespace and configuration; errors leave no
     await w.addPod("p5", { annotations: { [P + "ipv4pools"]: '["off"]' } });
     await w.addPod("p6", { annotations: { [P + "ipv4pools"]: '["pool"]' } });
     await w.addPod("p7", { annotations: { [P + "ipAddrs"]: '["192.0.2.1"]' } });
+    await w.addPool("six", { cidr: "fd00::/64", disabled: true });
+    await w.addPod("p9", { annotations: { [P + "ipv4pools"]: '["six"]' } });
+    await w.addPod("pa", {
+      annotations: { [P + "ipv4pools"]: '["pool"]', [P + "ipFamilies"]: '["IPv6"]' },
+    });
+    await w.addPod("pb", { annotations: { [P + "hwAddr"]: 5 as unknown as string } });
+    await w.addPod("pc", { annotations: { [P + "ipAddrs"]: null as unknown as string } });
+    const refused = (pod: string, name: string, why: string) =>
+      new RegExp(`^Pod blue/${pod}: annotation ${P}${name}.* cannot be followed: ${why}`);
     await w.addPod("p8", { annotations: { [P + "ipAddrs"]: '["10.244.0.1","10.244.0.2"]' } });
     for (const pod of ["p1", "p2"]) {
       const { json } = await w.call({ args: k8s(pod), container: pod });
@@ -373,9 +382,17 @@ Deno.test("ADD: pools named by pod, namespace and configuration; errors leave no
     for (
       const [pod, code, words] of [
         ["p3", 11, /No IPs available in pools: \[10\.250\.0\.0\/31\]/],
-        ["p4", 101, /nosuch/],
-        ["p5", 101, /off|10\.251/],
-        ["p7", 101, /192\.0\.2\.1|configured pool/],
+        [
+          "p4",
+          101,
+          refused("p4", "ipv4pools", 'error parsing pool "nosuch".*IPPools that are there'),
+        ],
+        ["p5", 101, refused("p5", "ipv4pools", "the given pool \\(off\\) .*it is disabled")],
+        ["p7", 101, refused("p7", "ipAddrs", ".*not in a configured pool.*192\\.0\\.2\\.1")],
+        ["p9", 101, refused("p9", "ipv4pools", "provided IPv4 IPPools list .* IPv6 IPPools: six")],
+        ["pa", 101, refused("pa", "ipFamilies", "cannot find a qualified ippool.*IPv6")],
+        ["pb", 102, /^Pod blue\/pb: annotation .*hwAddr is "5", and has to be a text\.$/],
+        ["pc", 102, /^Pod blue\/pc: annotation .*ipAddrs is "null", and has to be a text\.$/],
         ["p8", 102, /more than one IPv4/],
       ] as const
     ) {

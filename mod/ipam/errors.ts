@@ -6,8 +6,9 @@
 import { formatIp, formatPrefix, type Ip, type Prefix } from "../net/mod.ts";
 
 export type IpamErrorKind =
-  | "badRequest" // the call itself makes no sense: wrong family, negative count, no node name
+  | "badRequest" // the call itself makes no sense: negative count, no node name
   | "nodeUnknown" // there is no Node object of that name
+  | "poolFamily" // a pool that was asked for is of the other family
   | "poolUnknown" // a pool that was asked for does not exist
   | "poolDisabled" // a pool that was asked for exists and gives no addresses
   | "noPools" // no pool is meant for this node, namespace and use

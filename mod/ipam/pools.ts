@@ -234,7 +234,7 @@ function requestedPool(pools: PoolMap, text: string, family: Family): Pool {
   if (familyAsked !== undefined && familyAsked !== family) {
     const other = family === 4 ? 6 : 4;
     throw new IpamError(
-      "badRequest",
+      "poolFamily",
       `provided IPv${family} IPPools list contains one or more IPv${other} IPPools: ${text}`,
     );
   }

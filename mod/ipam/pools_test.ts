@@ -152,9 +152,9 @@ Deno.test("names that lead nowhere", () => {
   assert.equal(kind("b"), "poolUnknown");
   assert.equal(kind("10.0.0.0/25"), "poolUnknown");
   assert.equal(kind("10.0.0.1"), "poolUnknown");
-  assert.equal(kind("six"), "badRequest");
-  assert.equal(kind("fd00::/48"), "badRequest");
-  assert.equal(refusal(map, { family: 6, requested: ["six", "a"] }).kind, "badRequest");
+  assert.equal(kind("six"), "poolFamily");
+  assert.equal(kind("fd00::/48"), "poolFamily");
+  assert.equal(refusal(map, { family: 6, requested: ["six", "a"] }).kind, "poolFamily");
 });
 
 Deno.test("the use must be allowed", () => {
