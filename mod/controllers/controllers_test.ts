@@ -164,11 +164,15 @@ test("while the datastore is locked nothing is collected", async (run) => {
   assert.equal(await cluster.ipam.assignment(leaked.addresses[0]), undefined);
 });
 
-test("while an endpoint cannot be read, no address is taken for nobody's", async (run) => {
+test("while an endpoint cannot be read, what it may have is not taken for nobody's", async (run) => {
   const { cluster } = run;
   const leaked = (await cluster.run("n0"))!;
   cluster.vanish(leaked);
   await cluster.store.put(cluster.endpointKey(leaked), HALF_WRITTEN);
+  // By its name it is another's: it keeps nobody else from being released.
+  const other = (await cluster.run("n0"))!;
+  cluster.vanish(other);
+  await cluster.remove(cluster.endpointKey(other));
   const controllers = run.start();
   for (let i = 0; i < 3; i++) {
     await run.pass(GRACE);
@@ -176,7 +180,17 @@ test("while an endpoint cannot be read, no address is taken for nobody's", async
   }
   assert.match(controllers.readiness().reasons.join(), /workloadendpoints\/.* not JSON/);
   assert.notEqual(await cluster.ipam.assignment(leaked.addresses[0]), undefined);
+  await run.pass(5000);
+  assert.equal(await cluster.ipam.assignment(other.addresses[0]), undefined);
   await cluster.store.delete(cluster.endpointKey(leaked));
+  // One whose name says nothing may have any address.
+  const nameless = cluster.endpointKey(leaked).replace(/[^/]+$/, "x");
+  await cluster.store.put(nameless, HALF_WRITTEN);
+  await run.pass(2 * GRACE);
+  await cluster.answer();
+  await run.pass(GRACE);
+  assert.notEqual(await cluster.ipam.assignment(leaked.addresses[0]), undefined);
+  await cluster.store.delete(nameless);
   await run.pass(GRACE + 5000);
   await cluster.answer();
   await run.pass(5000);

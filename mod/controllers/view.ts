@@ -5,6 +5,7 @@
 import { formatPrefix } from "../net/mod.ts";
 import { readBlock } from "../ipam/block.ts";
 import type { BlockRecord } from "../ipam/block_table.ts";
+import { POD_KIND } from "../ipam/check/records.ts";
 import { addressesOf, type Facts, isReadable, type Loose } from "../ipam/check/evidence.ts";
 import { readSettings } from "../ipam/facts.ts";
 import { type Pool, readPool } from "../ipam/pools.ts";
@@ -17,6 +18,7 @@ import {
 } from "../ipam/questions.ts";
 import { lockReason } from "../model/cluster_information.ts";
 import { nodeKind } from "../model/node.ts";
+import { parseWorkloadEndpointName } from "../model/workload_endpoint.ts";
 import { type IpamConfig, readIpamConfig } from "../model/ipam_config.ts";
 import {
   type AffinityOwner,
@@ -212,6 +214,7 @@ export class ClusterView implements Facts {
   }
 
   pod(namespace: string, name: string): Loose | undefined {
+    if (this.broken.has(resourceKey(POD_KIND, name, namespace))) return null;
     return this.#pods.get(`${namespace}/${name}`);
   }
 
@@ -220,13 +223,17 @@ export class ClusterView implements Facts {
     this.broken.set(key, reason);
     const at = parseResourceKey(key);
     if (at?.plural === "clusterinformations" && at.name === "default") this.ready = false;
+    if (at?.plural === "workloadendpoints") this.unreadable.add(key);
   }
 
-  /** A record that would say who uses which addresses, and cannot be read: its key. */
+  /**
+   * An endpoint that cannot be read and whose name does not say whose it is, so that it may have any
+   * address: its key.
+   */
   get unreadableUser(): string | undefined {
     return [...this.broken.keys()].find((key) => {
-      const plural = parseResourceKey(key)?.plural;
-      return plural === "workloadendpoints" || plural === "pods";
+      const at = parseResourceKey(key);
+      return at?.plural === "workloadendpoints" && !parseWorkloadEndpointName(at.name);
     });
   }
 
