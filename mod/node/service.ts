@@ -30,6 +30,9 @@ import { type FelixParameters, felixParameters, policyParameters } from "./felix
 import { tellFelixVariables } from "./felix_variables.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { openFlowParts } from "./flow_parts.ts";
+import { RouteSocket } from "../../ffi/route/socket.ts";
+import { systemClock } from "../store/clock.ts";
+import { DeadEndpoints } from "./dead_endpoints.ts";
 import { heldAddresses, readMachine } from "./held_addresses.ts";
 import { Kernel } from "./kernel.ts";
 import { copyLabels } from "./label_copy.ts";
@@ -175,6 +178,7 @@ export class NodeService {
   #reports: Reports | undefined;
   #paths: PathProbe | undefined;
   #questions: AddressQuestions | undefined;
+  #deadEndpoints: DeadEndpoints | undefined;
   #snapshot: Snapshot | undefined;
   #tables: TableWatch | undefined;
   #closeDataplane: (() => Promise<void>) | undefined;
@@ -452,6 +456,24 @@ export class NodeService {
       log: logger("questions"),
     });
     this.#questions.start();
+    // On Kubernetes an endpoint is its Pod, and goes with it.
+    if (config.store.kind !== "kubernetes") {
+      this.#deadEndpoints = new DeadEndpoints({
+        store,
+        pods: this.#kubernetes ?? store,
+        nodeName: config.nodeName,
+        endpoints: this.#state.endpoints,
+        links: () => {
+          using socket = RouteSocket.open();
+          return new Set(socket.links().map(({ name }) => name));
+        },
+        machine: () => readMachine(felix.interfacePrefixes),
+        locked: () => agent.report().locked,
+        clock: systemClock,
+        log: logger("endpoints"),
+      });
+      this.#deadEndpoints.start();
+    }
     this.#notify("STATUS=running");
     log.info("node service started", { node: config.nodeName, version: this.info.version });
   }
@@ -589,6 +611,7 @@ export class NodeService {
     this.#reports?.stop();
     this.#addressRetry.cancel();
     this.#paths?.stop();
+    this.#deadEndpoints?.stop();
     await this.#questions?.stop();
     await this.#socket?.close();
     await this.#agent?.stop();
