@@ -6,7 +6,7 @@
  *               -> its node is asked (`ipam/questions.ts`) -> it says that no container has it -> released
  *     node      no Node object, no agent that reports, and nobody alive on it
  *               -> its addresses, tunnels' too, then its blocks, then what was said to and by it
- *     block     empty for the grace period and not its node's last -> released
+ *     block     empty for the grace period, and not its node's last or nobody's -> released
  *     handle    without an address for the grace period -> mended
  *     affinity  pending, of no block or of another's, for the grace period -> confirmed or deleted
  *
@@ -252,7 +252,7 @@ class Collector {
     this.#actions.push({ do: "removeNode", node, endpoints });
   }
 
-  /** A node keeps one block of each family, however empty. */
+  /** A node keeps one block of each family, however empty; nobody keeps none. */
   #emptyBlocks(records: readonly BlockRecord[], gone: ReadonlySet<string>): void {
     if (this.options.grace <= 0) return;
     const owned = new Map<string, number>();
@@ -260,11 +260,19 @@ class Collector {
     for (const record of records) owned.set(groupOf(record), (owned.get(groupOf(record)) ?? 0) + 1);
     for (const record of records) {
       const owner = ownerOf(record.block);
-      if (owner?.type !== "host" || gone.has(owner.name)) continue;
-      if (!isEmpty(this.#withoutCooled(record)) || this.#isMigrating(owner.name)) continue;
+      // Nobody's: what others had borrowed in it is given back, and nobody is left to do this.
+      const isOrphan = !record.block.affinity;
+      if (!isOrphan && (owner?.type !== "host" || gone.has(owner.name))) continue;
+      if (!isEmpty(this.#withoutCooled(record))) continue;
+      if (owner && this.#isMigrating(owner.name)) continue;
       const cidr = formatPrefix(record.prefix);
       // Any write begins the time anew: an address was given and taken back meanwhile.
       if (!this.#lasts(`block ${cidr} ${record.block.sequenceNumber}`)) continue;
+      if (isOrphan) {
+        const { sequenceNumber } = record.block;
+        this.#actions.push({ do: "releaseBlock", cidr, sequenceNumber });
+        continue;
+      }
       const left = owned.get(groupOf(record))!;
       if (left <= 1) continue;
       owned.set(groupOf(record), left - 1);

@@ -4,7 +4,8 @@ import { check } from "../ipam/check/check.ts";
 import { readRecords } from "../ipam/check/records.ts";
 import { answerKey, questionKey } from "../ipam/questions.ts";
 import { felixVariablesKey, tellFelixVariables } from "../node/felix_variables.ts";
-import { felixStatusKey } from "../model/keys.ts";
+import { blockKey, felixStatusKey } from "../model/keys.ts";
+import { mustPrefix } from "../net/mod.ts";
 import { type Container, GRACE, Simulation } from "./testing/simulation.ts";
 
 function simulated(
@@ -207,6 +208,35 @@ simulated(
     assert.deepEqual((await cluster.owned("n2")).filter((b) => b.startsWith("10.")), []);
     await cluster.safe();
     assert(container);
+  },
+);
+
+simulated(
+  "an empty block of nobody goes, once nothing has changed it for a while",
+  async (cluster) => {
+    await cluster.ipam.claimAffinity("10.0.0.56/29", "n2");
+    const key = blockKey(mustPrefix("10.0.0.56/29"));
+    const write = async (change: Record<string, unknown>) => {
+      const { value } = (await cluster.store.get<any>(key))!;
+      await cluster.store.put(key, { ...value, ...change });
+    };
+    const { value } = (await cluster.store.get<any>(key))!;
+    await cluster.ipam.releaseAffinity("10.0.0.56/29", "n2");
+    await cluster.store.put(key, { ...value, affinity: null });
+    assert.deepEqual(await cluster.turn(), []);
+    cluster.wait(GRACE - 1);
+    await write({ sequenceNumber: 7 });
+    await cluster.turn();
+    cluster.wait(GRACE - 1);
+    assert.deepEqual(await cluster.turn(), []);
+    cluster.wait(1);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), ["releaseBlock"]);
+    assert.equal(await cluster.store.get(key), undefined);
+    // An owner that we do not know is no nobody.
+    await cluster.store.put(key, { ...value, affinity: "robot:r2" });
+    await cluster.settle();
+    assert(await cluster.store.get(key));
+    await cluster.store.delete(key);
   },
 );
 

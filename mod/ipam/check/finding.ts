@@ -14,7 +14,7 @@ export const FINDINGS = {
   sequence: "a release by number would refuse; release the address by handle",
   coolingTime: "the address cannot be used again before that time; correct the clock of its node",
   blockOrphan:
-    "nobody has it and nobody uses it; it goes with the next release, or delete the record",
+    "nobody has it and nobody uses it; `tortie controllers run` deletes it after its grace period",
 
   // Blocks beside affinities, nodes and pools.
   ownerUnknown: "no node can use the block; its addresses can still be released",
