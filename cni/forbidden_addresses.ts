@@ -17,7 +17,7 @@ import {
   prefixContains,
 } from "../mod/net/mod.ts";
 import { parseResourceKey, resourcePrefix } from "../mod/model/keys.ts";
-import { type Node, nodeKind, tunnelAddressesOf } from "../mod/model/node.ts";
+import { machineAddressesOf, type Node, nodeKind, tunnelAddressesOf } from "../mod/model/node.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
 
@@ -82,17 +82,6 @@ export async function refuseMachines(
 /** All that a Node says it has: of its interfaces and of its tunnels. */
 function addressesOf(node: Node | null): Ip[] {
   // A Node that somebody wrote wrongly must not open the door: whatever of it can be read counts.
-  const spec: any = node?.spec ?? {};
-  const list = (value: unknown): any[] => Array.isArray(value) ? value : [];
-  const texts = [
-    spec.bgp?.ipv4Address,
-    spec.bgp?.ipv6Address,
-    ...tunnelAddressesOf(node),
-    ...list(spec.addresses).map((one) => one?.address),
-    ...list(spec.interfaces).flatMap((one) => list(one?.addresses)),
-  ];
-  return texts.flatMap((text) => {
-    const ip = typeof text === "string" ? parseCidr(text)?.ip ?? parseIp(text) : undefined;
-    return ip ?? [];
-  });
+  return [...machineAddressesOf(node), ...tunnelAddressesOf(node)]
+    .flatMap((text) => parseCidr(text)?.ip ?? parseIp(text) ?? []);
 }

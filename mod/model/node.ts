@@ -87,6 +87,21 @@ export function tunnelAddressesOf(node: unknown): string[] {
   ].filter((address): address is string => typeof address === "string" && address !== "");
 }
 
+/**
+ * What a Node says that its interfaces have, tunnels aside, as texts with or without a length. Of one that
+ * somebody wrote wrongly, whatever can be read.
+ */
+export function machineAddressesOf(node: unknown): string[] {
+  const spec: any = (node as Node | null)?.spec ?? {};
+  const list = (value: unknown): any[] => Array.isArray(value) ? value : [];
+  return [
+    spec.bgp?.ipv4Address,
+    spec.bgp?.ipv6Address,
+    ...list(spec.addresses).map((one) => one?.address),
+    ...list(spec.interfaces).flatMap((one) => list(one?.addresses)),
+  ].filter((text) => typeof text === "string");
+}
+
 export const nodeKind: Kind<Node, NodeInput> = {
   kind: "Node",
   apiVersion: "projectcalico.org/v3",

@@ -1,5 +1,15 @@
 /** Addresses beside those who use them: given and used by nobody, used and not given, or by another. */
-import { formatPrefix, parseIp, type Prefix, prefixContains } from "../../net/mod.ts";
+import {
+  formatIp,
+  formatPrefix,
+  parseCidr,
+  parseIp,
+  type Prefix,
+  prefixContains,
+} from "../../net/mod.ts";
+import { parseResourceKey } from "../../model/keys.ts";
+import { machineAddressesOf, tunnelAddressesOf } from "../../model/node.ts";
+import type { Entry } from "../../store/store.ts";
 import type { Pool } from "../pools.ts";
 import { type Allocation, blockName, GATEWAY_TYPE, WINDOWS_RESERVED } from "./allocations.ts";
 import type { Finding, FindingKind } from "./finding.ts";
@@ -47,6 +57,37 @@ function reserveName(allocation: Allocation, all: readonly Allocation[]): string
     blockName(other) === inBlock
   );
   return serves ? `Gateway(${allocation.node})` : undefined;
+}
+
+/** Addresses of machines, tunnels aside, that pods have been given. */
+export function machineFaults(
+  allocations: readonly Allocation[],
+  nodes: readonly Entry[],
+): Finding[] {
+  const machines = new Map<string, string>();
+  const tunnels = new Set<string>();
+  const ipOf = (text: string) => parseCidr(text)?.ip ?? parseIp(text);
+  for (const { key, value } of nodes) {
+    const name = parseResourceKey(key)?.name ?? key;
+    for (const text of machineAddressesOf(value)) {
+      const ip = ipOf(text);
+      if (ip) machines.set(formatIp(ip), name);
+    }
+    for (const text of tunnelAddressesOf(value)) {
+      const ip = ipOf(text);
+      if (ip) tunnels.add(formatIp(ip));
+    }
+  }
+  return allocations.flatMap((one) => {
+    const { address, attributes, handle } = one;
+    const node = machines.get(address);
+    // What a node has given itself is its own.
+    const own = tunnels.has(address) || attributes.type !== undefined ||
+      handle === WINDOWS_RESERVED;
+    if (node === undefined || own) return [];
+    const message = `${address} is an address of node ${node}, and given to ${whomOf(one)}`;
+    return [{ kind: "nodeAddress" as const, subject: address, message }];
+  });
 }
 
 export interface AddressCheck {

@@ -42,6 +42,8 @@ export function examineBlock(
   if (sequence) say("sequence", sequence);
   const cooling = coolingFault(attributesOf(raw), now);
   if (cooling) say("coolingTime", cooling);
+  const claimed = claimFault(raw, now);
+  if (claimed) say("claimTime", claimed);
   if (isMarked(raw)) say("halfDeleted", "is marked as deleted");
   if (!block.affinity && isEmpty(block)) say("blockOrphan", "has no owner and no addresses in use");
   return { block, findings };
@@ -97,6 +99,12 @@ function attributeFaults(block: AllocationBlock): [FindingKind, string][] {
   if (broken.length > 0) {
     faults.push(["attributeMissing", `has attributes that say nothing: ${broken.join(", ")}`]);
   }
+  const vague = attributes.flatMap((one, index) =>
+    isAttribute(one) && !isPlain(one.secondary) ? [index] : []
+  );
+  if (vague.length > 0) {
+    faults.push(["attributeBroken", `has attributes with other than texts: ${vague.join(", ")}`]);
+  }
   const unused = [...Array(count).keys()].filter((index) => !referred.has(index));
   if (unused.length > 0) {
     faults.push([
@@ -113,6 +121,13 @@ function isAttribute(value: unknown): boolean {
   const named = handle === undefined || handle === null || typeof handle === "string";
   const said = secondary === undefined || secondary === null || typeof secondary === "object";
   return named && said;
+}
+
+/** Texts by name, or nothing. */
+function isPlain(secondary: unknown): boolean {
+  if (secondary === undefined || secondary === null) return true;
+  return !Array.isArray(secondary) &&
+    Object.values(secondary).every((value) => typeof value === "string");
 }
 
 /** An allocation cannot be younger than the block. Blocks of old versions have no numbers at all. */
@@ -136,6 +151,15 @@ function coolingFault(attributes: AllocationAttribute[], now: number): string | 
     : undefined;
 }
 
+function claimFault(
+  { affinity_claim_time: time }: AllocationBlock,
+  now: number,
+): string | undefined {
+  if (time === undefined || time === null) return undefined;
+  if (typeof time === "string" && Date.parse(time) <= now + CLOCKS_DIFFER_MS) return undefined;
+  return `was claimed at a time that cannot be: ${show(time)}`;
+}
+
 function ordinals(list: readonly number[]): string {
   const shown = list.slice(0, 8).join(", ");
   const more = list.length > 8 ? ` and ${list.length - 8} more` : "";
@@ -143,7 +167,7 @@ function ordinals(list: readonly number[]): string {
 }
 
 /** Calico's mark of a deletion under way; a text in some old records. */
-function isMarked(value: unknown): boolean {
+export function isMarked(value: unknown): boolean {
   const deleted = (value as { deleted?: unknown } | null)?.deleted;
   return deleted === true || deleted === "true";
 }

@@ -17,7 +17,12 @@ import type { AskNodes, NodeWords } from "../ask_nodes.ts";
 import type { BlockRecord } from "../block_table.ts";
 import { isBroken, readRaw } from "../damage.ts";
 import type { Pool } from "../pools.ts";
-import { examineAddresses, type UsedAllocation, withUsers } from "./address_faults.ts";
+import {
+  examineAddresses,
+  machineFaults,
+  type UsedAllocation,
+  withUsers,
+} from "./address_faults.ts";
 import { allocationsOf } from "./allocations.ts";
 import { brokenBlock, examineBlock } from "./block_faults.ts";
 import { type Finding, findingId, type Passing } from "./finding.ts";
@@ -182,6 +187,7 @@ export function check(
     ...nodeFaults(facts, records.affinities, blocks, allocations),
     ...handles.findings,
     ...addresses.findings,
+    ...machineFaults(allocations, records.nodes),
     ...objectFaults(records, pools),
     ...configFaults({
       config: records.config ?? broken.config,

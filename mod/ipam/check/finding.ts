@@ -10,9 +10,15 @@ export const FINDINGS = {
     "nobody uses them any more",
   freeQueue: "IPAM mends the queue at the block's next change",
   attributeMissing: "the address stays taken by nobody known; release it if nobody has it",
+  attributeBroken:
+    "who has the address is not fully known; release it when its user is gone, or delete the user and " +
+    "let it begin anew",
   attributeUnused: "harmless; it goes with the block's next release",
   sequence: "a release by number would refuse; release the address by handle",
   coolingTime: "the address cannot be used again before that time; correct the clock of its node",
+  claimTime:
+    "when it is empty, other nodes may wait for it for ever, or not at all; release the node's affinity, " +
+    "or let it be when the block is in use",
   blockOrphan:
     "nobody has it and nobody uses it; `tortie controllers run` deletes it after its grace period",
 
@@ -45,6 +51,8 @@ export const FINDINGS = {
   handleBroken:
     "what it holds is looked for in all blocks; the next release by it mends it, or `ipam release " +
     "--from-report`",
+  handleMarked: "harmless; the next assignment or release by the handle writes it anew",
+  handleOther: "harmless; its key counts, and the next assignment or release by it writes it anew",
   handleLeaked: "harmless; `ipam release --from-report` deletes it",
   noHandle:
     "the end of its user does not free it; release it with `ipam release --ip` when its user is gone",
@@ -64,6 +72,10 @@ export const FINDINGS = {
   notInPool: "no pool gives it, so nothing keeps others from using it",
   usedTwice: "only one of them is reached; delete the other",
   wrongUser: "the record names another than who uses it; delete the user and let it begin anew",
+
+  nodeAddress:
+    "what is meant for the machine goes to the pod; delete the pod, and keep the address out of the pool " +
+    "with an IPReservation",
 
   objectBroken:
     "which addresses it has is not known, so its own are not released; write it anew, or delete it",

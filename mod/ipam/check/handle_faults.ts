@@ -1,9 +1,11 @@
 /** Handles beside blocks: what a handle counts, and what the blocks say that it has. */
 import { formatPrefix, parseStrictPrefix } from "../../net/mod.ts";
 import { parseHandleKey } from "../../model/keys.ts";
+import { show } from "../../model/show.ts";
 import type { BrokenEntry, Entry, Revision } from "../../store/store.ts";
 import { cleanHandle } from "../block.ts";
 import { isBroken } from "../damage.ts";
+import { isMarked } from "./block_faults.ts";
 import { type Allocation, WINDOWS_RESERVED } from "./allocations.ts";
 import type { Finding, FindingKind } from "./finding.ts";
 
@@ -46,6 +48,11 @@ export function examineHandles(
       const message = `handle ${id} (${key}) cannot be read: ${why}`;
       check.findings.push({ kind: "handleBroken", subject: id, message, key });
       continue;
+    }
+    const { handleID } = (entry as Entry).value as { handleID?: unknown };
+    if (isMarked((entry as Entry).value)) say("handleMarked", "is marked as deleted");
+    if (handleID !== undefined && handleID !== id) {
+      say("handleOther", `says that it is handle ${show(handleID)}`);
     }
     if ([...counts].some(([cidr, n]) => n > 0 && lost.has(cidr))) {
       check.good++;

@@ -102,6 +102,15 @@ export const DAMAGES: readonly Damage[] = [
     ...b,
     attributes: [null, ...b.attributes.slice(1)],
   })),
+  ...[["x"], { node: 5 }].map((secondary) =>
+    ofBlock(`attributes ${JSON.stringify(secondary)}`, "attributeBroken", (b) => ({
+      ...b,
+      attributes: b.attributes.map((one: any, i: number) => i === 0 ? { ...one, secondary } : one),
+    }))
+  ),
+  ...["yesterday", "2099-01-01T00:00:00Z", 5].map((time) =>
+    ofBlock(`claimed at ${time}`, "claimTime", (b) => ({ ...b, affinity_claim_time: time }))
+  ),
   ofBlock("an attribute without address", "attributeUnused", (b) => ({
     ...b,
     attributes: [...b.attributes, { handle_id: "nobody" }],
@@ -361,6 +370,33 @@ export const DAMAGES: readonly Damage[] = [
     delete counts[cidr];
     return { ...counts, "10.0.0.192/29": 1 };
   }),
+  ...([["handleMarked", { deleted: true }], ["handleOther", { handleID: "other" }]] as const).map((
+    [kind, more],
+  ): Damage => ({
+    name: `a handle with ${JSON.stringify(more)}`,
+    kind,
+    async do({ cluster, pick, change }) {
+      const { pods } = cluster;
+      if (pods.length === 0) return undefined;
+      const { handle } = pick(pods);
+      await change(handleKey(handle), (value) => ({ ...value, ...more }));
+      return handle;
+    },
+  })),
+  {
+    name: "a node's own address given to a pod",
+    kind: "nodeAddress",
+    async do({ cluster, pick }) {
+      const { pods } = cluster;
+      if (pods.length === 0) return undefined;
+      const [address] = pick(pods).addresses;
+      await cluster.store.put(resourceKey(NODES, "machine"), {
+        metadata: { name: "machine" },
+        spec: { bgp: { [address.includes(":") ? "ipv6Address" : "ipv4Address"]: `${address}/24` } },
+      });
+      return address;
+    },
+  },
   {
     name: "a handle without counts",
     kind: "handleBroken",
