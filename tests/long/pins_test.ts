@@ -1,12 +1,13 @@
 /**
- * A thousand rollouts of five replicas on five addresses, on the memory store and on Deno KV, with
- * concurrent nodes and crashes: no address twice, none outside the list (checked after every ADD).
+ * A thousand rollouts of five replicas on five addresses, on the memory store and on Deno KV, and a
+ * tenth of them on a real etcd, with concurrent nodes and crashes: no address twice, none outside the list (checked after every ADD).
  */
 import assert from "node:assert/strict";
 import { ReplicaCluster, type ReplicaOptions } from "../../cni/testing/replicas.ts";
 import { openKv } from "../../mod/store/kv.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
 import type { Store } from "../../mod/store/store.ts";
+import { EtcdCluster } from "../store/etcd_server.ts";
 
 const FIVE = ["10.244.0.20", "10.244.0.21", "10.244.0.22", "10.244.0.40", "10.244.0.41"];
 const OPTIONS = {
@@ -44,6 +45,17 @@ for (const [what, rounds, options] of runs) {
     const store = memoryStore();
     await rollOuts(store, rounds, { ...options, seed: rounds });
     await store.close();
+  });
+  const fewer = rounds / 10;
+  Deno.test(`pins on etcd: ${fewer} rollouts ${what}`, async () => {
+    const etcd = await EtcdCluster.start();
+    const store = await etcd.open();
+    try {
+      await rollOuts(store, fewer, { ...options, seed: rounds + 2 });
+    } finally {
+      await store.close();
+      await etcd.stop();
+    }
   });
   Deno.test(`pins on kv: ${rounds} rollouts ${what}`, async () => {
     const folder = await Deno.makeTempDir({ prefix: "tortie-pins-" });
