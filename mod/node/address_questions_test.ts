@@ -74,7 +74,7 @@ Deno.test("a datastore that forbids such records is told of, once", async () => 
   const questions = new AddressQuestions({
     store: Object.assign(Object.create(store), { put: denied, list: denied }) as Store,
     nodeName: "n1",
-    held: () => Promise.resolve([]),
+    held: () => Promise.resolve({ held: [] }),
     log: { ...silent, warn: (message) => void warned.push(message) },
   });
   questions.start();
