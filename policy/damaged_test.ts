@@ -121,6 +121,12 @@ function asFile(object: PolicyObject): PolicyObject | undefined {
 
 const counts = { refused: 0, taken: 0 };
 
+/** That both have been tried; few damages are still a file's, and in few runs there may be none. */
+function assertTried(): void {
+  const { refused, taken } = counts;
+  assert(refused > runs / 4 && (taken > 0 || runs < 500), JSON.stringify(counts));
+}
+
 /** What has become of the policy's own verdicts. */
 function check(w: World, others: readonly PolicyObject[], whole: PolicyObject, bad: PolicyObject) {
   const base = [...objectsOf(w), ...others];
@@ -158,7 +164,7 @@ Deno.test("a damaged NetworkPolicy of Kubernetes allows nothing that it did not 
     }),
     { numRuns: runs },
   );
-  assert(counts.refused > runs / 4 && counts.taken > 0, JSON.stringify(counts));
+  assertTried();
 });
 
 Deno.test("a damaged rule of Calico's allows nothing that it did not allow", () => {
@@ -186,5 +192,5 @@ Deno.test("a damaged rule of Calico's allows nothing that it did not allow", () 
     ),
     { numRuns: runs },
   );
-  assert(counts.refused > runs / 4 && counts.taken > 0, JSON.stringify(counts));
+  assertTried();
 });
