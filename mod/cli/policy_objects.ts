@@ -106,8 +106,18 @@ export function judged(call: Call, { objects, variables }: PolicyInput): JudgedO
       told.add(text);
     }
     return policyParameters(felix);
-  }, variables !== undefined);
+  }, variables !== undefined && isOfACluster(objects));
   return found;
+}
+
+/**
+ * Whether nodes have networked pods here. Where Pods were but written to a datastore, to be judged before
+ * there is a cluster, they are judged like those of files.
+ */
+function isOfACluster(objects: readonly unknown[]): boolean {
+  return flattenObjects(objects).some(({ apiVersion, kind }) =>
+    inputKind(apiVersion, kind ?? "") === "WorkloadEndpoint"
+  );
 }
 
 /** A word about nodes ("" for one of which nothing is said) whose environment is not known. */

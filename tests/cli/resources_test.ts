@@ -573,8 +573,12 @@ test("unquoted numbers and booleans in labels and names are texts, under both na
 test("a name out of the datastore cannot steer the terminal", async (cluster) => {
   const name = "x\x1b[2J\x07";
   await cluster.store.put("/calico/resources/v3/projectcalico.org/globalnetworksets/x", {
-    metadata: { name },
+    metadata: { name, labels: { [name]: name } },
     spec: { nets: ["\x1b[31m"] },
+  });
+  await cluster.store.put(`/calico/resources/v3/projectcalico.org/globalnetworksets/${name}`, {
+    metadata: { name },
+    spec: { nets: ["10.0.0.0/8"] },
   });
   for (const format of ["ps", "wide", "name", "custom-columns=NAME,NETS", "json", "yaml"]) {
     for (const program of ["tortie", "calicoctl"]) {
@@ -586,5 +590,5 @@ test("a name out of the datastore cannot steer the terminal", async (cluster) =>
     }
   }
   const { out } = await cluster.run("get globalnetworksets -o name");
-  assert.equal(out, "globalnetworkset/x\\x1b[2J\\x07\n");
+  assert.equal(out, "globalnetworkset/x\nglobalnetworkset/x\\x1b[2J\\x07\n");
 });
