@@ -10,8 +10,9 @@
  *   leaves                      waits for
  *   member of the mesh          the same node otherwise (another address); peers of other objects, if the
  *                               node is still there: then others have to tell its routes
- *   peer of an object           the same node otherwise; other peers of the object (another selector); the
- *                               mesh, if it was not there before
+ *   peer of an object           the same node otherwise; if its node is still there, or it was none, other
+ *                               peers of the object (another selector), and the mesh, if it was not there
+ *                               before
  *
  * and all that only where both carry an address family in common.
  */
@@ -87,9 +88,8 @@ function mayReplace(other: PeerConfig, peer: PeerConfig, around: Surroundings): 
   if (!familiesOf(other).some((family) => carried.includes(family))) return false;
   if (!to || !from) return true; // nothing is known of them
   if (from.node !== undefined && to.node === from.node) return true;
-  if (from.object !== undefined) {
-    return to.object === undefined ? !around.meshBefore : to.object === from.object;
-  }
   const isThere = from.node === undefined || (around.nodes?.has(from.node) ?? true);
-  return to.object !== undefined && isThere;
+  if (!isThere) return false;
+  if (from.object === undefined) return to.object !== undefined;
+  return to.object === undefined ? !around.meshBefore : to.object === from.object;
 }

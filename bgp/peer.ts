@@ -128,6 +128,7 @@ export class Peer implements TrackHost {
     if (keepRoutes && session.state === "Established" && session.negotiated.restart) {
       // A second connection is told; it has no routes.
       this.#dropExtra(error);
+      this.routes.reopening();
       this.stop(undefined, reason, true);
     } else this.stop(error, reason);
     this.#sessionConfig = undefined;

@@ -7,6 +7,10 @@
  * asked for. When it is back, those of a family that it has not kept forwarding go at once, the rest
  * at its End-of-RIB. Without the capability, or after a NOTIFICATION, all go at once.
  *
+ * Where it was we who closed the session, to open it with another OPEN, the peer has not restarted, and
+ * the Forwarding bit, which tells what it has kept over a restart, is not set by any (BIRD, FRR). Unless
+ * its OPEN says that it has restarted after all, its routes of all families stay until End-of-RIB.
+ *
  * Restarting side (section 4.1): our own routes are announced as soon as a session is up; only
  * End-of-RIB waits, and only for those whose routes we would pass on to the peer (`end_of_rib.ts`).
  */
@@ -54,6 +58,9 @@ export interface PeerHost {
 
 const FAMILIES = ["ipv4", "ipv6"] as const;
 
+/** Seconds for which routes stay at least where we open the session anew ourselves. */
+const REOPEN = 30;
+
 /** Bytes in a connection's queue beyond which nothing more is made for it. */
 const QUEUE_LIMIT = 256 * 1024;
 
@@ -73,6 +80,8 @@ export class PeerRoutes {
   #source: RouteSource | undefined;
   #self: Ip | undefined;
   #link: Link | undefined;
+  /** It is we who closed the session, to open it anew. */
+  #reopening = false;
   #class: ExportClass | undefined;
   #rules: ImportRules | undefined;
   /** Families whose End-of-RIB, or end of refresh, is to be sent when all is told. */
@@ -101,8 +110,11 @@ export class PeerRoutes {
     this.#setSource(negotiated);
     this.endOfRib.clear();
     this.#owed.clear();
+    const { restart } = negotiated;
+    const closedByUs = this.#reopening && restart?.restarting === false;
+    this.#reopening = false;
     for (const family of FAMILIES) {
-      const kept = negotiated.restart?.families.get(family)?.forwarding === true;
+      const kept = closedByUs || restart?.families.get(family)?.forwarding === true;
       if (!negotiated.families.has(family)) this.received.clear(family);
       else if (!kept) this.received.sweep(family);
     }
@@ -120,9 +132,16 @@ export class PeerRoutes {
   down(keepRoutes: boolean, negotiated: Negotiated): void {
     this.#link = undefined;
     this.out = undefined;
-    const { restart } = negotiated;
-    this.#stale.lost(new Set(restart?.families.keys()), keepRoutes ? restart?.time ?? 0 : 0);
+    const { restart, families } = negotiated;
+    const kept = restart && this.#reopening ? families : new Set(restart?.families.keys());
+    const time = restart && this.#reopening ? Math.max(restart.time, REOPEN) : restart?.time ?? 0;
+    this.#stale.lost(kept, keepRoutes ? time : 0);
     this.host.schedule();
+  }
+
+  /** We are going to close the session without a word, and to open it anew. */
+  reopening(): void {
+    this.#reopening = true;
   }
 
   /** The peer is no peer any more. */

@@ -5,7 +5,9 @@
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { mustIp } from "../mod/net/mod.ts";
+import { formatPrefix, mustIp } from "../mod/net/mod.ts";
+import { Writer } from "./message/bytes.ts";
+import { writeEndOfRib } from "./message/update_encode.ts";
 import type { PeerConfig } from "./config.ts";
 import { encodeNotification } from "./message/frame.ts";
 import { protocolError } from "./message/error.ts";
@@ -178,6 +180,69 @@ Deno.test("a peer that says it will be back is called after a second; one that s
       assert.ok(clock.until(up, 60_000));
       const took = (clock.now() - since) / 1000;
       assert.ok(took >= 0.74 * pause && took <= pause + 0.2, `6/${subcode}: ${took} s, ${pause}`);
+    }
+  }
+});
+
+Deno.test("a session that we open anew costs no route of a peer that has not restarted, whatever it says of forwarding", () => {
+  const AS = 65001;
+  const [us, her] = [mustIp("192.0.2.100"), mustIp("192.0.2.1")];
+  for (const offered of ["nothing", "not forwarding"] as const) {
+    for (const restarted of [false, true]) {
+      const clock = new FakeClock();
+      const net = new FakeNet(clock);
+      const speaker = new Speaker(
+        { as: AS, routerId: us, listen: [{ family: 4, port: 179 }] },
+        { transport: net.transport(us), clock },
+      );
+      const configure = (gracefulRestart: number) =>
+        speaker.setPeers([
+          { name: "her", address: her, source: us, remoteAs: AS, passive: true, gracefulRestart },
+        ]);
+      configure(120);
+      speaker.start();
+      const establish = (restarting: boolean) => {
+        // As BIRD and FRR say it, who set the bit only after a restart of their own.
+        const families = offered === "nothing" ? [] : [{ afi: 1, safi: 1, forwarding: false }];
+        const raw = new RawPeer(net, her, AS, 0xc0000201, [
+          { kind: "multiprotocol", afi: 1, safi: 1 },
+          { kind: "four-octet-as", as: AS },
+          { kind: "graceful-restart", restarting, notification: false, time: 5, families },
+        ]);
+        raw.establish(us);
+        return raw;
+      };
+      const announce = (raw: RawPeer, ...prefixes: string[]) =>
+        raw.announce({ origin: 0, asPath: [], nextHop: her, localPref: 100 }, ...prefixes);
+      const there = () => speaker.best().map(({ prefix }) => formatPrefix(prefix)).sort();
+      const told = (raw: RawPeer) => {
+        const end = new Writer();
+        writeEndOfRib(end, "ipv4");
+        raw.send(end.done());
+        clock.advance(10);
+      };
+      const first = establish(false);
+      announce(first, "10.1.0.0/16", "10.2.0.0/16");
+      told(first);
+      configure(60);
+      clock.advance(7_000);
+      assert.equal(first.notification, undefined, "she is not told, or she would drop ours");
+      assert.deepEqual(there(), ["10.1.0.0/16", "10.2.0.0/16"]);
+      const second = establish(restarted);
+      clock.advance(100);
+      assert.deepEqual(there(), restarted ? [] : ["10.1.0.0/16", "10.2.0.0/16"], offered);
+      announce(second, "10.1.0.0/16");
+      told(second);
+      assert.deepEqual(there(), ["10.1.0.0/16"]);
+      // A loss that is none of our doing is judged by what she says.
+      net.kill(her);
+      clock.advance(100);
+      const third = establish(false);
+      clock.advance(100);
+      assert.deepEqual(there(), []);
+      announce(third, "10.1.0.0/16");
+      told(third);
+      assert.deepEqual(there(), ["10.1.0.0/16"]);
     }
   }
 });

@@ -457,6 +457,12 @@ Deno.test("who leaves waits for those alone that may come in its place", () => {
     ["a node that left the mesh", mesh(4), [ghost({ object: "reflector" })], true],
     ["no family in common", mesh(4), [ghost({ object: "reflector" }, 6)], false],
     ["an object that chooses others", explicit(4, "tor"), [ghost({ object: "tor" })], true],
+    [
+      "an object's peer whose node is deleted",
+      meshPeers(1, [1, 2], { origin: { object: "tor", node: "n2" }, passive: true }),
+      [ghost({ object: "tor", node: "n9" })],
+      false,
+    ],
     ["another object", explicit(4, "tor"), [ghost({ object: "new" })], false],
     ["the mesh in place of reflectors", explicit(4, "rr"), [ghost({ node: "n9" })], true],
     [
