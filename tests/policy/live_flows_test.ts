@@ -75,7 +75,8 @@ class NodeParts {
   readonly #nft: NftDataplane;
   readonly #dataplane: EngineDataplane;
   readonly #flows: FlowParts;
-  #passed: (() => void)[] = [];
+  /** Who waits for the end of a look that began after this moment. */
+  #waiting: { readonly since: number; readonly go: () => void }[] = [];
 
   constructor(readonly topology: Topology, cutting = true) {
     this.#nft = openNftDataplane({ netns: topology.node });
@@ -87,7 +88,12 @@ class NodeParts {
       },
       log: silent,
       netns: topology.node,
-      onPass: () => this.#passed.splice(0).forEach((go) => go()),
+      onPass: ({ milliseconds }) => {
+        const began = performance.now() - milliseconds;
+        const due = this.#waiting.filter(({ since }) => since <= began);
+        this.#waiting = this.#waiting.filter(({ since }) => since > began);
+        for (const { go } of due) go();
+      },
     });
     this.#dataplane = new EngineDataplane(
       this.#nft,
@@ -103,9 +109,10 @@ class NodeParts {
 
   /** Resolves when the connections have been looked at, too. */
   async changeAndCut(...changes: Change[]): Promise<void> {
-    const passed = new Promise<void>((resolve) => this.#passed.push(resolve));
     await this.change(changes);
-    await passed;
+    // One that was under way may have seen less. That of this change begins with the next turn.
+    const since = performance.now();
+    await new Promise<void>((go) => this.#waiting.push({ since, go }));
   }
 
   put(...objects: PolicyObject[]): Promise<void> {
