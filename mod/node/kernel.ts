@@ -87,6 +87,8 @@ export class Kernel implements NodeKernel {
   /** Why a VXLAN device that is wanted cannot be. */
   #faults: Failure[] = [];
   /** Those that can be. */
+  /** Endpoints whose interface is not a pod's, and why nothing is done for them. */
+  #strangers: string[] = [];
   #devices: DevicesPlan = { devices: new Map(), faults: new Map(), warnings: [], linkMtus: {} };
   /** The plan no longer fits: links, addresses or paths have changed. */
   #stale = true;
@@ -384,7 +386,15 @@ export class Kernel implements NodeKernel {
   #planAll(state: ClusterState, whole: boolean): void {
     const linkOf = (name: string) => this.#links.byName(name);
     const { reconciler } = this.#routes;
-    const wishes = this.#endpointParts.update({ endpoints: state.endpoints, linkOf });
+    this.#strangers = [];
+    state.endpoints.forEach(({ spec: { interfaceName = "" } }, key) => {
+      if (interfaceName === "" || this.#isPods(interfaceName)) return;
+      this.#strangers.push(`${key}: ${this.#notPods(interfaceName)}`);
+    });
+    const wishes = this.#endpointParts.update({
+      endpoints: state.endpoints,
+      linkOf: (name) => this.#isPods(name) ? linkOf(name) : undefined,
+    });
     wishes.links.forEach((link, name) => this.#endpointLinks.want(name, link));
     wishes.sysctls.forEach((value, name) => this.#sysctls.want(name, value));
     wishes.neighbours.forEach((mac, key) => this.#neighbours.want(key, mac));
@@ -418,9 +428,20 @@ export class Kernel implements NodeKernel {
     this.#news.clear();
   }
 
+  /** All others are the machine's, whatever an endpoint says, and are left alone. */
+  #isPods(interfaceName: string): boolean {
+    return this.felix.interfacePrefixes.some((prefix) => interfaceName.startsWith(prefix));
+  }
+
+  #notPods(interfaceName: string): string {
+    const prefixes = this.felix.interfacePrefixes.join(" or ");
+    return `its interface "${interfaceName}" is left alone: those of pods begin with ${prefixes}`;
+  }
+
   /** Why an endpoint's traffic cannot pass, though its policy is in place; undefined where it can. */
   endpointFault(endpoint: WorkloadEndpoint): string | undefined {
     const name = endpoint.spec.interfaceName ?? "";
+    if (!this.#isPods(name)) return this.#notPods(name);
     const link = this.#links.byName(name);
     if (!link) return `its interface ${name} is not there`;
     if (!link.up) return `its interface ${name} is down`;
@@ -442,7 +463,12 @@ export class Kernel implements NodeKernel {
 
   /** What is not as it is configured, and why. */
   get warnings(): readonly string[] {
-    return [...this.#devices.warnings, ...this.#common.problems, ...this.#routes.overtaken()];
+    return [
+      ...this.#devices.warnings,
+      ...this.#common.problems,
+      ...this.#strangers,
+      ...this.#routes.overtaken(),
+    ];
   }
 
   /** Learned prefixes whose next hop no route leads to. */

@@ -10,6 +10,11 @@
  *                10.244.2.0/26 via 192.0.2.12 dev eth0                  CrossSubnet, same subnet
  *                10.244.9.9/32 dev vxlan.calico                         a tunnel address outside of
  *                                                                       its node's blocks
+ *                fd00:10:244::2/128 dev vxlan-v6.calico                 in IPv6 every tunnel address
+ *
+ * In IPv6 the kernel takes an `onlink` gateway only where no other route but the default leads to it: an
+ * aggregate of somebody's, or the direct route to a block of a CrossSubnet pool, would be in the way of
+ * the tunnel's. So each far end has a route of its own there, before all that go through it.
  *
  * Routes of a VXLAN pool come from here alone: what BGP says of them is for others, who have no tunnel
  * (Calico's BIRD keeps them from the kernel in the same way). `onlink` is said of the tunnel's far end
@@ -213,11 +218,15 @@ export function planTunnels(family: Family, inputs: TunnelInputs): TunnelPlan {
     return host && subnet && prefixContains(subnet, host) ? resolve(host) : undefined;
   };
   const covered = new Set<string>();
+  const hostRoutes = ready && family === 6;
+  if (hostRoutes) {
+    for (const { tunnel } of vteps.values()) put(hostPrefix(tunnel), { oif: device.index });
+  }
   for (const [key, { prefix, node, crossSubnet }] of tunnelledBlocks(family, inputs)) {
     const vtep = vteps.get(node);
     const isTunnelAddress = vtep && formatPrefix(hostPrefix(vtep.tunnel)) === key;
     const hop = crossSubnet ? direct(node) : undefined;
-    if (hop) put(prefix, hop);
+    if (hop && !(hostRoutes && isTunnelAddress)) put(prefix, hop);
     else if (!vtep || !ready) awaited.add(key);
     else if (isTunnelAddress) put(prefix, { oif: device.index });
     else put(prefix, { gateway: vtep.tunnel, oif: device.index, onlink: true });

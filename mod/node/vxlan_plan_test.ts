@@ -101,6 +101,49 @@ Deno.test("CrossSubnet: a node of our subnet without a tunnel, and never onlink"
   assert.ok(plan(world).routes.every((r) => r.endsWith("onlink")));
 });
 
+Deno.test("IPv6: every far end has a route of its own through the tunnel, before the routes by it", () => {
+  const world = new StateWorld("node1");
+  world.pool("p", { cidr: "fd00:10::/48", vxlanMode: "CrossSubnet" });
+  world.pool("q", { cidr: "fd00:20::/48", vxlanMode: "Always" });
+  for (const [n, net] of [[1, 1], [2, 1], [3, 2]]) {
+    world.node(`node${n}`, {
+      bgp: { ipv6Address: `2001:db8:0:${net}::${n}/64` },
+      ipv6VXLANTunnelAddr: `fd00:10::${n}00`,
+    });
+    world.block(`fd00:10::${n}00/122`, { node: `node${n}` });
+    world.block(`fd00:20::${n}00/122`, { node: `node${n}` });
+  }
+  // Of a pool of blocks of one address, the tunnel's own is one.
+  world.pool("r", { cidr: "fd00:30::/48", vxlanMode: "CrossSubnet" });
+  world.node("node4", {
+    bgp: { ipv6Address: "2001:db8:0:1::4/64" },
+    ipv6VXLANTunnelAddr: "fd00:30::4",
+  });
+  world.block("fd00:30::4/128", { node: "node4" });
+  const routes = [
+    ...planTunnels(6, {
+      nodeName: "node1",
+      nodes: world.state.nodes,
+      pools: world.state.poolPrefixes(),
+      blocks: world.state.blocks.values(),
+      device: up,
+      resolve: (nextHop: Ip) => resolveByOthers([path("2001:db8:0:1::/64", 2, 256)], nextHop),
+    }).routes.values(),
+  ].map(text);
+  const own = routes.filter((route) => /\/128 /.test(route)).sort();
+  assert.deepEqual(own, [
+    "fd00:10::200/128 dev vxlan",
+    "fd00:10::300/128 dev vxlan",
+    "fd00:30::4/128 dev vxlan",
+  ]);
+  assert.deepEqual(routes.slice(own.length).sort(), [
+    "fd00:10::200/122 via 2001:db8:0:1::2 dev eth0",
+    "fd00:10::300/122 via fd00:10::300 dev vxlan onlink",
+    "fd00:20::200/122 via fd00:10::200 dev vxlan onlink",
+    "fd00:20::300/122 via fd00:10::300 dev vxlan onlink",
+  ]);
+});
+
 Deno.test("Never: nothing", () => {
   const made = plan(cluster("Never"), null);
   assert.deepEqual([made.routes, made.awaited, made.neighbours], [[], [], {}]);

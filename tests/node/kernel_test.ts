@@ -817,3 +817,47 @@ Deno.test("the host's side of a pod's pair is kept as CNI made it", options, asy
     }
   });
 });
+
+Deno.test(
+  "an endpoint that names an interface of the machine's changes nothing of it, and is named",
+  options,
+  async () => {
+    await onBench(async (bench) => {
+      const shown = async () => {
+        const links = ["eth0", "lo"].map((name) =>
+          bench.scratch.run("sh", "-c", `ip -o link show ${name}; ip addr show ${name}`)
+        );
+        const settings = ["eth0", "lo"].flatMap((name) =>
+          ["ipv4", "ipv6"].map((family) =>
+            readSysctl(
+              `net/${family}/conf/${name}/proxy_${family === "ipv4" ? "arp" : "ndp"}`,
+              bench.scratch.netns,
+            )
+          )
+        );
+        return [...await Promise.all(links), ...settings];
+      };
+      const state = world(usual);
+      await bench.become(state);
+      const before = await shown();
+      for (const interfaceName of ["eth0", "lo"]) {
+        state.put(resourceKey(workloadEndpointKind, `node1-cni-${interfaceName}`, "default"), {
+          kind: "WorkloadEndpoint",
+          apiVersion: "projectcalico.org/v3",
+          metadata: { name: `node1-cni-${interfaceName}`, namespace: "default" },
+          spec: {
+            ...{ orchestrator: "cni", node: "node1", endpoint: "eth0", containerID: "c" },
+            ...{ interfaceName, ipNetworks: ["10.244.1.9/32"] },
+          },
+        });
+      }
+      await bench.become(state);
+      assert.deepEqual(await shown(), before);
+      assert.doesNotMatch(await bench.scratch.run("ip", "route"), /10\.244\.1\.9/);
+      const told = bench.kernel.warnings.join("; ");
+      for (const name of ["eth0", "lo"]) {
+        assert.match(told, new RegExp(`node1-cni-${name}: its interface "${name}" is left alone`));
+      }
+    });
+  },
+);
