@@ -1,9 +1,9 @@
 import { checkClusters, checkTurns } from "./testing/clusters.ts";
 
 Deno.test("any cluster, any order, any crash: nothing given twice, lost or leaked", async () => {
-  await checkClusters(400);
+  await checkClusters(250);
 });
 
 Deno.test("any cluster, one call at a time: nobody is refused what is free", async () => {
-  await checkTurns(600);
+  await checkTurns(300);
 });

@@ -140,7 +140,7 @@ Deno.test("any state is reached from any other, by rulesets or by deltas", async
         assert.deepEqual(h.events.filter((e) => e.event === "refused"), []);
       },
     ),
-    { numRuns: 50 },
+    { numRuns: 30 },
   );
 });
 
