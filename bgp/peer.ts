@@ -147,6 +147,7 @@ export class Peer implements TrackHost {
     const { state } = this.session;
     if (!possible || change !== "nothing") {
       const keepRoutes = possible && change === "reopen";
+      if (!keepRoutes && state !== "Established") this.routes.dropStale();
       this.restart("the configuration of the session has changed", keepRoutes);
     } else if (
       (config.passive !== former.passive || config.port !== former.port) &&

@@ -58,9 +58,6 @@ export interface PeerHost {
 
 const FAMILIES = ["ipv4", "ipv6"] as const;
 
-/** Seconds for which routes stay at least where we open the session anew ourselves. */
-const REOPEN = 30;
-
 /** Bytes in a connection's queue beyond which nothing more is made for it. */
 const QUEUE_LIMIT = 256 * 1024;
 
@@ -134,14 +131,19 @@ export class PeerRoutes {
     this.out = undefined;
     const { restart, families } = negotiated;
     const kept = restart && this.#reopening ? families : new Set(restart?.families.keys());
-    const time = restart && this.#reopening ? Math.max(restart.time, REOPEN) : restart?.time ?? 0;
-    this.#stale.lost(kept, keepRoutes ? time : 0);
+    this.#stale.lost(kept, keepRoutes ? restart?.time ?? 0 : 0);
     this.host.schedule();
   }
 
   /** We are going to close the session without a word, and to open it anew. */
   reopening(): void {
     this.#reopening = true;
+  }
+
+  /** What a session that is over has left is void: the peer is another one now. */
+  dropStale(): void {
+    this.#stale.lost(new Set(), 0);
+    this.host.schedule();
   }
 
   /** The peer is no peer any more. */

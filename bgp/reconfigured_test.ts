@@ -225,7 +225,7 @@ Deno.test("a session that we open anew costs no route of a peer that has not res
       announce(first, "10.1.0.0/16", "10.2.0.0/16");
       told(first);
       configure(60);
-      clock.advance(7_000);
+      clock.advance(4_000);
       assert.equal(first.notification, undefined, "she is not told, or she would drop ours");
       assert.deepEqual(there(), ["10.1.0.0/16", "10.2.0.0/16"]);
       const second = establish(restarted);
@@ -234,6 +234,15 @@ Deno.test("a session that we open anew costs no route of a peer that has not res
       announce(second, "10.1.0.0/16");
       told(second);
       assert.deepEqual(there(), ["10.1.0.0/16"]);
+      // Who does not come back has its own restart time, and no more.
+      configure(90);
+      clock.advance(4_900);
+      assert.deepEqual(there(), ["10.1.0.0/16"]);
+      clock.advance(200);
+      assert.deepEqual(there(), []);
+      const again = establish(false);
+      announce(again, "10.1.0.0/16");
+      told(again);
       // A loss that is none of our doing is judged by what she says.
       net.kill(her);
       clock.advance(100);
@@ -244,5 +253,50 @@ Deno.test("a session that we open anew costs no route of a peer that has not res
       told(third);
       assert.deepEqual(there(), ["10.1.0.0/16"]);
     }
+  }
+});
+
+Deno.test("of a peer that is away, a change that makes another one of it leaves nothing; for others it has its time", () => {
+  const AS = 65001;
+  const [us, her] = [mustIp("192.0.2.100"), mustIp("192.0.2.1")];
+  const cases: [what: string, change: Partial<PeerConfig>, kept: boolean][] = [
+    ["AS number", { remoteAs: 65009 }, false],
+    ["AS of ours", { localAs: 65008 }, false],
+    ["families", { families: ["ipv6"] }, false],
+    ["restart time", { gracefulRestart: 60 }, true],
+    ["keepalive time", { keepaliveTime: 20 }, true],
+  ];
+  for (const [what, change, kept] of cases) {
+    const clock = new FakeClock();
+    const net = new FakeNet(clock);
+    const speaker = new Speaker(
+      { as: AS, routerId: us, listen: [{ family: 4, port: 179 }] },
+      { transport: net.transport(us), clock },
+    );
+    const peer: PeerConfig = { name: "her", address: her, source: us, remoteAs: AS, passive: true };
+    speaker.setPeers([peer]);
+    speaker.start();
+    const raw = new RawPeer(net, her, AS, 0xc0000201, [
+      { kind: "multiprotocol", afi: 1, safi: 1 },
+      { kind: "four-octet-as", as: AS },
+      {
+        kind: "graceful-restart",
+        restarting: false,
+        notification: false,
+        time: 8,
+        families: [{ afi: 1, safi: 1, forwarding: true }],
+      },
+    ]);
+    raw.establish(us);
+    raw.announce({ origin: 0, asPath: [], nextHop: her, localPref: 100 }, "10.1.0.0/16");
+    clock.advance(100);
+    net.kill(her);
+    clock.advance(1_000);
+    assert.equal(speaker.best().length, 1, what);
+    speaker.setPeers([{ ...peer, ...change }]);
+    clock.advance(100);
+    assert.equal(speaker.best().length, kept ? 1 : 0, what);
+    clock.advance(7_000);
+    assert.equal(speaker.best().length, 0, `${what}: in the end`);
   }
 });
