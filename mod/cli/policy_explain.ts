@@ -7,7 +7,7 @@ import { parseMatrixPort } from "../../policy/matrix.ts";
 import { parseIp } from "../net/mod.ts";
 import { type Call, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
-import { felixNote, judged, policyObjects } from "./policy_objects.ts";
+import { felixNote, judged, networkNote, policyObjects } from "./policy_objects.ts";
 import { visible } from "./visible.ts";
 
 export async function run(call: Call): Promise<number> {
@@ -22,8 +22,9 @@ export async function run(call: Call): Promise<number> {
     const nodes = [connection.from, connection.to]
       .map((side) => view.find("ip" in side ? side.ip : side.endpoint)?.node)
       .filter((node) => node !== undefined);
-    const note = felixNote(input, new Set(nodes));
-    explanation = note ? { ...found, notes: [...found.notes, note] } : found;
+    const notes = [networkNote(input), felixNote(input, new Set(nodes))]
+      .filter((note) => note !== undefined);
+    explanation = { ...found, notes: [...found.notes, ...notes] };
   } catch (error) {
     if (error instanceof ExplainError) throw failure(error.message);
     throw error;

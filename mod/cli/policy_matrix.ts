@@ -3,7 +3,7 @@ import { type Matrix, matrixOf, type MatrixPort, parseMatrixPort } from "../../p
 import { type Call, listOption, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
 import { familyOf } from "./policy_explain.ts";
-import { felixNote, judged, policyObjects } from "./policy_objects.ts";
+import { felixNote, judged, networkNote, policyObjects } from "./policy_objects.ts";
 
 export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "table";
@@ -22,6 +22,8 @@ export async function run(call: Call): Promise<number> {
   }
   const matrix = matrixOf(view, pods, ports, { family });
   const nodes = new Set(pods.map((name) => view.find(name)?.node ?? "").filter((n) => n !== ""));
+  const network = networkNote(input);
+  if (network) call.io.stderr(`note: ${network}\n`);
   const note = felixNote(input, nodes);
   if (note) call.io.stderr(`note: ${note}\n`);
   call.io.stdout(

@@ -120,6 +120,13 @@ function isOfACluster(objects: readonly unknown[]): boolean {
   );
 }
 
+/** A word where a datastore's pods are judged like those of files, though no node has one yet. */
+export function networkNote({ objects, variables }: PolicyInput): string | undefined {
+  if (!variables || isOfACluster(objects)) return undefined;
+  return "the datastore has no WorkloadEndpoint: its Pods are judged as if nodes had given them their " +
+    "interfaces; until they have, nothing passes";
+}
+
 /** A word about nodes ("" for one of which nothing is said) whose environment is not known. */
 export function felixNote(
   { variables }: PolicyInput,

@@ -583,6 +583,10 @@ test("a node's own environment wins where it has told it; else a note says so", 
   const before = await explain(toHost);
   assert.match(before.out, /ICMP: allowed/);
   assert.match(before.out, note);
+  assert.match(
+    before.out,
+    /\nnote: the datastore has no WorkloadEndpoint: its Pods are judged as if/,
+  );
 
   await tellFelixVariables(
     cluster.store,
