@@ -98,6 +98,29 @@ const sharp = fc.tuple(
     }],
   }),
 ]);
+/** Both directions, each with another condition: what is taken for the other shows. */
+const twoWays = fc.tuple(fc.constantFrom("n1", "n2"), peers, peers)
+  .map(([ns, from, to]: [string, K8sPeer[], K8sPeer[]]) => [
+    kubernetesPolicy(ns, "two-ways", {
+      podSelector: {},
+      policyTypes: ["Ingress", "Egress"],
+      ingress: [{ from }],
+      egress: [{ to }],
+    }),
+  ]);
+/** A range of ports that is all that a direction's rule asks, at the ports that are asked. */
+const sharpRange = fc.tuple(
+  fc.constantFrom("n1", "n2"),
+  fc.constantFrom("ingress", "egress"),
+  fc.constantFrom("TCP", "UDP", "SCTP"),
+  fc.constantFrom([60, 80], [79, 80], [79, 81], [60, 79]),
+).map(([ns, direction, protocol, [port, endPort]]) => [
+  kubernetesPolicy(ns, "range", {
+    podSelector: {},
+    policyTypes: [direction === "ingress" ? "Ingress" : "Egress"],
+    [direction]: [{ ports: [{ port, endPort, protocol }] }],
+  }),
+]);
 /** The same of Calico's: one rule over all pods, of one condition. */
 const sharpCalico = fc.tuple(
   labels,
@@ -123,13 +146,19 @@ const sharpCalico = fc.tuple(
   }),
 ]);
 // Every kind of value as likely as the others: small ones alone would come up at first.
-const scene = fc.noBias(fc.record({
-  w: world,
-  policies: fc.oneof(kubernetes, calicos, sharp, sharp, sharpCalico),
-  // Not every pair in every world: more worlds in as many cases. No divisor of the six ports, so
-  // that each has its turn.
-  every: fc.constantFrom(5, 7),
-}));
+const sceneOf = (policies: fc.Arbitrary<PolicyObject[]>) =>
+  fc.noBias(fc.record({
+    w: world,
+    policies,
+    // Not every pair in every world: more worlds in as many cases. No divisor of the six ports, so
+    // that each has its turn.
+    every: fc.constantFrom(5, 7),
+  }));
+const scene = sceneOf(fc.oneof(kubernetes, calicos, sharp, sharp, sharpCalico));
+/** For faults: more of what shows them, at any seed. */
+const sharpScene = sceneOf(
+  fc.oneof(kubernetes, calicos, sharp, sharp, sharpCalico, twoWays, sharpRange),
+);
 
 const keyOf = (o: PolicyObject) =>
   `${o.apiVersion} ${o.kind} ${o.metadata?.namespace} ${o.metadata?.name}`;
@@ -186,7 +215,11 @@ export async function walk(
   try {
     const engine = new PolicyEngine({ nodeName: "node1" });
     const present = new Map<string, PolicyObject>();
-    const scenes = fc.sample(scene, { numRuns: enough.worlds ?? 300, seed });
+    const anyFault = fault.spoil ?? fault.afterwards;
+    const scenes = fc.sample(anyFault ? sharpScene : scene, {
+      numRuns: enough.worlds ?? 300,
+      seed,
+    });
     const numbers = fc.sample(fc.noBias(fc.nat()), { numRuns: scenes.length, seed });
     for (const [i, { w, policies, every }] of scenes.entries()) {
       if (enough.cases !== undefined && result.asked >= enough.cases) break;
