@@ -193,19 +193,23 @@ export function engineOf(
       },
     });
   }
+  const known = new Map<string, ReturnType<ParametersOf>>();
+  const parametersOnce = (node: string) => {
+    let parameters = known.get(node);
+    if (!parameters) known.set(node, parameters = parametersOf(node));
+    return parameters;
+  };
+  const prefixesOf = (node: string) =>
+    parametersOnce(node).interfacePrefixes ?? defaultParameters.interfacePrefixes;
   const changes = [...flat, ...made].map((object) => {
-    if (inputKind(object.apiVersion, object.kind ?? "") !== "WorkloadEndpoint") {
-      return { put: object };
-    }
-    if (!stored) return { put: withInterface(object) };
-    const prefixes = (node: string) =>
-      parametersOf(node).interfacePrefixes ?? defaultParameters.interfacePrefixes;
-    return { put: whereItIs(object, found, prefixes) };
+    const isEndpoint = inputKind(object.apiVersion, object.kind ?? "") === "WorkloadEndpoint";
+    if (!isEndpoint) return { put: object };
+    return { put: stored ? whereItIs(object, found, prefixesOf) : withInterface(object) };
   });
   const engines = new Map<string, PolicyEngine>();
   // Most nodes have the same parameters, and so the same engine.
   const engineOfNode = (node: string): PolicyEngine => {
-    const parameters = parametersOf(node);
+    const parameters = parametersOnce(node);
     const text = JSON.stringify(parameters);
     let engine = engines.get(text);
     if (!engine) {
@@ -243,8 +247,7 @@ function whereItIs(
   prefixesOf: (node: string) => readonly string[],
 ): WorkloadEndpointObject {
   const { spec, metadata } = object;
-  const pod = spec?.pod && pods.get(`${metadata?.namespace || "default"}/${spec.pod}`);
-  const node = (pod || undefined)?.spec?.nodeName;
+  const node = pods.get(`${metadata?.namespace || "default"}/${spec?.pod}`)?.spec?.nodeName;
   const elsewhere = node !== undefined && node !== spec?.node;
   const name = textOf(spec?.interfaceName);
   const ofAPod = prefixesOf(textOf(spec?.node)).some((prefix) => name.startsWith(prefix));
