@@ -7,25 +7,36 @@
 import type { Problem } from "./engine.ts";
 
 export class Attempts {
-  readonly #failed = new Map<string, Problem>();
+  readonly #failed = new Map<unknown, Problem>();
 
   /**
-   * Whether the work was done. `step` and `object` together name it: what fails under the name is a
-   * problem until it succeeds. `namespace`: the object's; empty where it is in none.
+   * Whether the work was done. What fails is a problem until work on the same succeeds: on `of`, or else
+   * the same step of the same object. `namespace`: the object's; empty where it is in none.
    */
-  run(step: string, object: string, namespace: string, work: () => void): boolean {
-    const name = `${step} ${object}`;
+  run(
+    step: string,
+    object: string | (() => string),
+    namespace: string,
+    work: () => void,
+    of: unknown = `${step} ${object}`,
+  ): boolean {
     try {
       work();
-      if (this.#failed.size > 0) this.#failed.delete(name);
+      if (this.#failed.size > 0) this.#failed.delete(of);
       return true;
     } catch (error) {
       const { message } = error as Error;
       const said =
         `${step} failed (${message}); until that is done it is closed or as it was before`;
-      this.#failed.set(name, { object, namespace, message: said });
+      const name = typeof object === "string" ? object : object();
+      this.#failed.set(of, { object: name, namespace, message: said });
       return false;
     }
+  }
+
+  /** There is no more to do of it. */
+  forget(step: string, object: string): void {
+    this.#failed.delete(`${step} ${object}`);
   }
 
   /** What is not done. */

@@ -120,8 +120,9 @@ export class Bodies {
   render(): void {
     const { attempts, changed } = this.#context;
     for (const body of this.#dirty) {
-      const names = `interfaces ${[...body.interfaces.keys()].join(", ")}`;
-      if (attempts.run("making their rules", names, "", () => this.#render(body))) {
+      // They come and go; the body is the same.
+      const names = () => `interfaces ${[...body.interfaces.keys()].join(", ")}`;
+      if (attempts.run("making their rules", names, "", () => this.#render(body), body)) {
         this.#dirty.delete(body);
         continue;
       }
@@ -213,14 +214,16 @@ export class Bodies {
       }
       plan += `${profiles[direction].join("\n")}\n\n`;
     }
-    body.groups = groups;
-    body.tails = tails;
-    if (plan === body.plan) return;
-    body.plan = plan;
-    body.rules = {
+    const rules = plan === body.plan ? undefined : {
       ingress: endpointRules("ingress", tiers.ingress, profiles.ingress, parameters),
       egress: endpointRules("egress", tiers.egress, profiles.egress, parameters),
     };
+    // What fails before this is tried again with nothing counted.
+    body.groups = groups;
+    body.tails = tails;
+    if (!rules) return;
+    body.plan = plan;
+    body.rules = rules;
     this.#context.changed(body);
   }
 }

@@ -63,7 +63,7 @@ export interface Problem {
 
 /** Kinds that live in a namespace, but for policies. */
 const namespaced: ReadonlySet<InputKind> = new Set<InputKind>([
-  ...["WorkloadEndpoint", "Pod", "ServiceAccount", "NetworkSet", "EndpointSlice"] as const,
+  ...["WorkloadEndpoint", "Pod", "ServiceAccount", "NetworkSet"] as const,
 ]);
 
 interface PolicyEntry {
@@ -198,7 +198,7 @@ export class PolicyEngine {
       // A set may be meant by policies of everywhere.
       const concerned = kind === "NetworkSet" ? "" : namespace || "default";
       this.#report(`${kind} ${inNamespace}`, concerned, problems);
-    } else if (!kind.endsWith("Policy") && kind !== "Profile") {
+    } else if (!kind.endsWith("Policy") && kind !== "Profile" && kind !== "EndpointSlice") {
       // What inherits from a Namespace is in it; all else concerns everybody.
       this.#report(`${kind} ${name}`, kind === "Namespace" ? name : "", problems);
     }
@@ -229,7 +229,8 @@ export class PolicyEngine {
       case "EndpointSlice": {
         const misread = this.#slices.set(namespace || "default", name, object);
         const label = `${kind} ${inNamespace}`;
-        return this.#report(label, namespace || "default", [...problems, ...misread]);
+        // A service may be meant by policies of everywhere.
+        return this.#report(label, "", [...problems, ...misread]);
       }
       case "NetworkPolicy":
         return this.#takePolicy(
@@ -409,7 +410,10 @@ export class PolicyEngine {
       const { before, after } = this.#workloads.rejoin(key);
       this.#settleEndpoint(key, this.#unsettled.has(key) ? undefined : before, after);
     });
-    if (done) return void this.#unsettled.delete(key);
+    if (done) {
+      if (this.#unsettled.delete(key)) attempts.forget("closing it", object);
+      return;
+    }
     this.#unsettled.add(key);
     this.#workloads.retakeEndpoint(key);
     this.#localRevision++;
@@ -573,7 +577,8 @@ function contributionOf(endpoint: Endpoint): Contribution {
 
 /**
  * Names go into selectors, keys and chains, where spaces, quotes and slashes mean something. Kubernetes
- * and Calico refuse names with them; what has one all the same counts like any other.
+ * and Calico refuse names with them. What has one all the same counts under the escaped name; who refers
+ * to it by the other does not find it.
  */
 function escapeName(name: string): string {
   return name.replace(

@@ -105,6 +105,7 @@ export class LocalEndpoints {
   #remove(key: string, entry: Entry): void {
     this.#index.removeItem(entry);
     this.#moved.delete(entry);
+    this.#context.attempts.forget("finding its policies", `WorkloadEndpoint ${key}`);
     if (entry.body) this.#context.bodies.leave(entry.body, entry.endpoint.interfaceName);
     this.#classes.leave(entry.policyClass);
     this.#unclaim(key, entry.endpoint);

@@ -12,7 +12,7 @@
  *   KUBECONFIG alone                  unless this machine has an embedded store; under the name calicoctl always
  *   the node's socket                 $TORTIE_RUN_DIR/tortie.sock (/run/tortie)
  *   the embedded store's file         $TORTIE_STATE_DIR/store.kv (/var/lib/tortie), where nobody serves it
- *   ~/.kube/config                    or the service account of the pod in which we run
+ *   ~/.kube/config                    where there is no such file; or the service account of our pod
  *
  * What each of these may say is read in `mod/store/location.ts`. `WHERE_HELP` in `commands.ts` says the same to users.
  */
@@ -69,11 +69,13 @@ export async function locateStore(call: Call): Promise<Candidate[]> {
     },
     { location: { kind: "kv", path: storeFile(io) }, from: "the embedded store", named: false },
   ];
+  // A store that is there and cannot be used is told, and no other cluster taken for it.
+  if (await isThere(storeFile(io))) return own;
   const location = await inWords(() => defaultCluster(io));
   return location ? [...own, { location, from: "the default", named: false }] : own;
 }
 
-/** The cluster that kubectl would ask. */
+/** The cluster that kubectl would ask without KUBECONFIG. */
 async function defaultCluster(io: Io): Promise<DatastoreLocation | undefined> {
   if (io.env("DATASTORE_TYPE")) return undefined;
   const location = defaultKubernetes((name) => io.env(name));
@@ -95,8 +97,12 @@ export async function kubeconfigAlone(
   return location;
 }
 
+/** Also where it cannot be told, as behind a directory that this user may not enter. */
 async function isThere(path: string): Promise<boolean> {
-  return await Deno.stat(path).then(() => true, () => false);
+  return await Deno.stat(path).then(
+    () => true,
+    (error) => !(error instanceof Deno.errors.NotFound),
+  );
 }
 
 async function namedStore(call: Call): Promise<Candidate | undefined> {

@@ -66,7 +66,7 @@ Deno.test("a kubeconfig that is named means Kubernetes, without a type beside it
     // An embedded store must not seem gone because kubectl has been set up.
     await Deno.writeTextFile(`${folder}/store.kv`, "");
     const embedded = await places(folder, { env });
-    assert.deepEqual(embedded.said, [...own, "kubernetes: the default"]);
+    assert.deepEqual(embedded.said, own);
     assert.equal(embedded.node, undefined);
     const calicoctl = await places(folder, { env, program: "calicoctl" });
     assert.deepEqual(calicoctl.said, ["kubernetes: KUBECONFIG"]);

@@ -25,6 +25,7 @@ import { type Call, flagOption, listOption, textOption } from "./command.ts";
 import { openStore, withOpen } from "./context.ts";
 import { EXIT, failure, usageError } from "./io.ts";
 import { checkOptions, openApiBeside } from "./kubernetes_beside.ts";
+import { visible } from "./visible.ts";
 
 export async function run(call: Call): Promise<number> {
   const ip = textOption(call, "ip");
@@ -125,7 +126,7 @@ async function releaseReported(
 ): Promise<number> {
   const { io } = call;
   const force = flagOption(call, "force");
-  const say = (line: string) => io.stdout(`${line}\n`);
+  const say = (line: string) => io.stdout(`${visible(line)}\n`);
   const cluster = await readCluster(store);
   const { version } = buildInfo();
   reports.forEach((report, i) => {

@@ -7,7 +7,7 @@ import { nodeKind } from "../model/node.ts";
 import { workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { ResourceError, resourceName } from "../store/resource_error.ts";
 import type { Resources } from "../store/resources.ts";
-import { StoreError } from "../store/store.ts";
+import { readRaw } from "../store/raw.ts";
 import { type Call, flagOption } from "./command.ts";
 
 /** ResourceError "refused" where it is alive and has pods. */
@@ -36,11 +36,5 @@ export async function refuseLiveNode(
 }
 
 async function reports({ store }: Resources, node: string): Promise<boolean> {
-  try {
-    return await store.get(felixStatusKey(node)) !== undefined;
-  } catch (error) {
-    // A datastore that knows no such records (Kubernetes').
-    if (error instanceof StoreError && error.kind === "invalid") return false;
-    throw error;
-  }
+  return await readRaw(store, felixStatusKey(node)) !== undefined;
 }

@@ -7,7 +7,7 @@ import { parseMatrixPort } from "../../policy/matrix.ts";
 import { parseIp } from "../net/mod.ts";
 import { type Call, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
-import { felixNote, judged, networkNote, policyObjects } from "./policy_objects.ts";
+import { inputNotes, judged, policyObjects } from "./policy_objects.ts";
 import { visible } from "./visible.ts";
 
 export async function run(call: Call): Promise<number> {
@@ -22,9 +22,7 @@ export async function run(call: Call): Promise<number> {
     const nodes = [connection.from, connection.to]
       .map((side) => view.find("ip" in side ? side.ip : side.endpoint)?.node)
       .filter((node) => node !== undefined);
-    const notes = [networkNote(input), felixNote(input, new Set(nodes))]
-      .filter((note) => note !== undefined);
-    explanation = { ...found, notes: [...found.notes, ...notes] };
+    explanation = { ...found, notes: [...found.notes, ...inputNotes(input, new Set(nodes))] };
   } catch (error) {
     if (error instanceof ExplainError) throw failure(error.message);
     throw error;

@@ -3,7 +3,8 @@ import { type Matrix, matrixOf, type MatrixPort, parseMatrixPort } from "../../p
 import { type Call, listOption, textOption } from "./command.ts";
 import { EXIT, failure, usageError } from "./io.ts";
 import { familyOf } from "./policy_explain.ts";
-import { felixNote, judged, networkNote, policyObjects } from "./policy_objects.ts";
+import { inputNotes, judged, policyObjects } from "./policy_objects.ts";
+import { visible } from "./visible.ts";
 
 export async function run(call: Call): Promise<number> {
   const format = textOption(call, "output") ?? "table";
@@ -22,10 +23,7 @@ export async function run(call: Call): Promise<number> {
   }
   const matrix = matrixOf(view, pods, ports, { family });
   const nodes = new Set(pods.map((name) => view.find(name)?.node ?? "").filter((n) => n !== ""));
-  const network = networkNote(input);
-  if (network) call.io.stderr(`note: ${network}\n`);
-  const note = felixNote(input, nodes);
-  if (note) call.io.stderr(`note: ${note}\n`);
+  for (const note of inputNotes(input, nodes)) call.io.stderr(`note: ${note}\n`);
   call.io.stdout(
     format === "json" ? `${JSON.stringify(matrix, null, 2)}\n` : matrixText(matrix),
   );
@@ -47,7 +45,8 @@ function portsOf(texts: readonly string[]): MatrixPort[] {
 }
 
 /** A table a port: a row a client, a column a server, numbered as the rows. */
-export function matrixText({ endpoints, ports }: Matrix): string {
+export function matrixText({ endpoints: names, ports }: Matrix): string {
+  const endpoints = names.map(visible);
   const digits = String(endpoints.length).length;
   const width = Math.max(0, ...endpoints.map((name) => name.length));
   const columns = endpoints.map((_, i) => String(i + 1).padStart(digits + 1)).join("");

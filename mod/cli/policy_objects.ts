@@ -120,15 +120,20 @@ function isOfACluster(objects: readonly unknown[]): boolean {
   );
 }
 
+/** Words about what a judgement of these nodes' endpoints rests on. */
+export function inputNotes(input: PolicyInput, nodes: ReadonlySet<string>): string[] {
+  return [networkNote(input), felixNote(input, nodes)].filter((note) => note !== undefined);
+}
+
 /** A word where a datastore's pods are judged like those of files, though no node has one yet. */
-export function networkNote({ objects, variables }: PolicyInput): string | undefined {
+function networkNote({ objects, variables }: PolicyInput): string | undefined {
   if (!variables || isOfACluster(objects)) return undefined;
   return "the datastore has no WorkloadEndpoint: its Pods are judged as if nodes had given them their " +
     "interfaces; until they have, nothing passes";
 }
 
 /** A word about nodes ("" for one of which nothing is said) whose environment is not known. */
-export function felixNote(
+function felixNote(
   { variables }: PolicyInput,
   nodes: ReadonlySet<string>,
 ): string | undefined {

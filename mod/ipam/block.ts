@@ -129,7 +129,8 @@ function isText(value: unknown): boolean {
   return value === undefined || value === null || typeof value === "string";
 }
 
-function isTexts(value: unknown): boolean {
+/** Texts by name, or nothing. */
+export function isTexts(value: unknown): boolean {
   if (value === undefined || value === null) return true;
   return isJsonObject(value) && Object.values(value).every((text) => typeof text === "string");
 }

@@ -19,7 +19,7 @@ function textOf(value: unknown): string {
   }
 }
 
-/** 52 bits: two FNV-1a of 26 bits each, from different starts. */
+/** 52 bits: 26 of FNV-1a, and 26 of a hash with another multiplier that also mixes in the position. */
 function fingerprintOfText(text: string): number {
   let a = 0x811c9dc5, b = 0x01000193;
   for (let i = 0; i < text.length; i++) {

@@ -1,7 +1,7 @@
 /**
  * What a member of the mesh that is not ours (real BIRD 2) shows of our service's part in it: a caller
  * that no Node names, another AS number in a running service, and restarts of ours that some peer does
- * not live to see. The member's own coming, going and dying is in `tests/cluster/bird_member_test.ts`.
+ * not live to see. The member's own coming, going and dying is in `bird_member_test.ts`.
  */
 import assert from "node:assert/strict";
 import { signal } from "../../ffi/process.ts";

@@ -309,12 +309,12 @@ export class EtcdCluster {
   }
 }
 
-/** Ports that nobody listens at now. */
 async function copy(from: string, to: string): Promise<void> {
   const { success, stderr } = await new Deno.Command("cp", { args: ["-a", from, to] }).output();
   assert(success, new TextDecoder().decode(stderr));
 }
 
+/** Ports that nobody listens at now. */
 export function freePorts(count: number): number[] {
   const listeners = Array.from(
     { length: count },

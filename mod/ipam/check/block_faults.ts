@@ -2,7 +2,7 @@
 import { show } from "../../model/show.ts";
 import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import type { AllocationAttribute, AllocationBlock } from "../../model/ipam_block.ts";
-import { isEmpty, isWhole, readBlock } from "../block.ts";
+import { isEmpty, isTexts, isWhole, readBlock } from "../block.ts";
 import { isDamage } from "../damage.ts";
 import type { IpamError } from "../errors.ts";
 import type { Finding, FindingKind } from "./finding.ts";
@@ -100,7 +100,7 @@ function attributeFaults(block: AllocationBlock): [FindingKind, string][] {
     faults.push(["attributeMissing", `has attributes that say nothing: ${broken.join(", ")}`]);
   }
   const vague = attributes.flatMap((one, index) =>
-    isAttribute(one) && !isPlain(one.secondary) ? [index] : []
+    isAttribute(one) && !isTexts(one.secondary) ? [index] : []
   );
   if (vague.length > 0) {
     faults.push(["attributeBroken", `has attributes with other than texts: ${vague.join(", ")}`]);
@@ -121,13 +121,6 @@ function isAttribute(value: unknown): boolean {
   const named = handle === undefined || handle === null || typeof handle === "string";
   const said = secondary === undefined || secondary === null || typeof secondary === "object";
   return named && said;
-}
-
-/** Texts by name, or nothing. */
-function isPlain(secondary: unknown): boolean {
-  if (secondary === undefined || secondary === null) return true;
-  return !Array.isArray(secondary) &&
-    Object.values(secondary).every((value) => typeof value === "string");
 }
 
 /** An allocation cannot be younger than the block. Blocks of old versions have no numbers at all. */
