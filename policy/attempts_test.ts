@@ -1,5 +1,6 @@
 /** A fault with one object is that object's alone: the others go on, and it is made good afterwards. */
 import assert from "node:assert/strict";
+import { Attempts } from "./attempts.ts";
 import { PolicyEngine } from "./engine.ts";
 import { PolicyView } from "./explain.ts";
 import type { Change, PolicyObject } from "./inputs.ts";
@@ -293,4 +294,18 @@ Deno.test("limits of any size are read, and hold up nobody", () => {
   }
   const rules = engine.ruleset(4).chains.get("filter-cali-fl-calinbad")!.rules;
   assert.match(JSON.stringify(rules), /"count":4294967295/);
+});
+
+Deno.test("a failure is over when the same is done, whatever it is called by then", () => {
+  const attempts = new Attempts();
+  const fail = () => {
+    throw new Error("no");
+  };
+  const body = {};
+  attempts.run("making it", () => "interfaces cali1", "", fail, body);
+  attempts.run("closing it", "x", "", fail);
+  assert.deepEqual([...attempts.problems()].map(({ object }) => object), ["interfaces cali1", "x"]);
+  attempts.run("making it", () => "interfaces cali1, cali2", "", () => {}, body);
+  attempts.forget("closing it", "x");
+  assert.deepEqual([...attempts.problems()], []);
 });

@@ -185,7 +185,7 @@ Deno.test("a service's port that is none is named and passed over", () => {
     [
       ...[port(0, "70000"), port(1, "0"), port(2, "-1"), port(3, "1.5"), port(4, '"80"')],
       ...[port(5, `1${"0".repeat(20)}`), protocol(6, "6.5"), protocol(7, '"ICMP"')],
-    ].map((message) => ({ object: "EndpointSlice n/s", namespace: "n", message })),
+    ].map((message) => ({ object: "EndpointSlice n/s", namespace: "", message })),
   );
   engine.update([{ put: slice([{ port: 80 }]) }]);
   assert.deepEqual(engine.problems(), []);

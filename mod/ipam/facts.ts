@@ -11,10 +11,11 @@ import {
 } from "../model/ipam_config.ts";
 import type { IPReservation } from "../model/ip_reservation.ts";
 import { ipamConfigKey, type KeyKind, resourceKey, resourcePrefix } from "../model/keys.ts";
-import type { Store } from "../store/store.ts";
+import { fingerprint } from "../store/fingerprint.ts";
+import type { Entry, Store } from "../store/store.ts";
 import { damagedConfig, isBroken, readRaw } from "./damage.ts";
 import type { IpamError } from "./errors.ts";
-import { PoolMap, readPool } from "./pools.ts";
+import { type Pool, PoolMap, readPool } from "./pools.ts";
 import { Reservations } from "./reservations.ts";
 import { SharedReads } from "./turns.ts";
 
@@ -53,6 +54,7 @@ type Labelled = { metadata?: { labels?: Record<string, string> } };
 
 export class FactReader {
   readonly #reads = new SharedReads();
+  readonly #poolsRead = new Map<string, { print: number; pool: Pool | undefined }>();
 
   constructor(readonly store: Store) {}
 
@@ -69,7 +71,7 @@ export class FactReader {
         reservations: new Reservations(
           reservations.entries.flatMap((entry) => entry.value?.spec?.reservedCIDRs ?? []),
         ),
-        pools: new PoolMap(pools.entries.flatMap(({ value }) => readPool(value) ?? [])),
+        pools: new PoolMap(pools.entries.flatMap((entry) => this.#pool(entry) ?? [])),
       };
     });
   }
@@ -99,5 +101,16 @@ export class FactReader {
     return isBroken(entry)
       ? { config: readIpamConfig(undefined), damage: damagedConfig(entry.reason) }
       : readSettings(entry?.value);
+  }
+
+  /** By its value: in a store that was put back from a backup a revision may stand for another one. */
+  #pool({ key, value }: Entry): Pool | undefined {
+    const print = fingerprint(value);
+    let read = this.#poolsRead.get(key);
+    if (read?.print !== print) {
+      read = { print, pool: readPool(value) };
+      this.#poolsRead.set(key, read);
+    }
+    return read.pool;
   }
 }

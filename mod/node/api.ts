@@ -92,6 +92,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
   const { agent, state, engine, kernel, config, felix, paths, tables } = parts;
   const report = agent.report();
   const fault = tables.fault();
+  const { problems, unfollowed } = felix();
   return {
     node: config.nodeName,
     version: parts.info.version,
@@ -117,8 +118,8 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...[...state.broken].map(([key, why]) => `${key}: ${why}`),
       ...state.doubts.values(),
       ...engine.problems().map((p) => `${p.object}: ${p.message}`),
-      ...felix().problems,
-      ...felix().unfollowed,
+      ...problems,
+      ...unfollowed,
       ...kernel.warnings,
       ...paths.warnings(),
       ...tables.notes(),

@@ -7,7 +7,7 @@
 import { goRegExp } from "../model/go_regexp.ts";
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import { defaultParameters, type PolicyParameters } from "../../policy/parameters.ts";
-import { type Family, formatPrefix, hostPrefix, parseIp, parsePrefix } from "../net/mod.ts";
+import { type Family, formatPrefix, parsePrefix } from "../net/mod.ts";
 import { parseBoolean } from "./config.ts";
 import { unfollowed } from "./felix_unfollowed.ts";
 import { LEAST_MTU } from "./vxlan.ts";
@@ -308,10 +308,7 @@ export function felixParameters(
 
 /** A comma list; an address is a network of its own. */
 function networks(text: string): string[] | undefined {
-  const found = text.split(",").map((part) => part.trim()).filter(Boolean).map((part) => {
-    const ip = parseIp(part);
-    return ip ? hostPrefix(ip) : parsePrefix(part);
-  });
+  const found = text.split(",").map((part) => part.trim()).filter(Boolean).map(parsePrefix);
   return found.every((prefix) => prefix !== undefined) ? found.map(formatPrefix) : undefined;
 }
 

@@ -17,7 +17,8 @@ const SAME: Readonly<Record<string, readonly string[]>> = {
   interfacerefreshinterval: ["90"],
   iptablesrefreshinterval: ["90", "180"],
   iptablespostwritecheckinterval: ["1", "5"],
-  iptableslockprobeinterval: ["0.05"],
+  // The variable is in milliseconds.
+  iptableslockprobeinterval: ["0.05", "50"],
   iptableslocktimeout: ["0"],
   iptableslockfilepath: ["/run/xtables.lock"],
   iptablesbackend: ["auto"],
@@ -51,7 +52,6 @@ const SAME: Readonly<Record<string, readonly string[]>> = {
   prometheusprocessmetricsenabled: ["true"],
   prometheuswireguardmetricsenabled: ["true"],
   kubenodeportranges: ["30000:32767"],
-  deviceroutesourceaddress: [],
   // Ours is 80, whatever Felix gives its pods' routes.
   devicerouteprotocol: ["3", "80"],
   removeexternalroutes: ["true"],
@@ -74,7 +74,6 @@ const SAME: Readonly<Record<string, readonly string[]>> = {
   localsubnetl2reachability: ["disabled"],
   istioambientmode: ["disabled"],
   requiremtufile: ["false"],
-  debugdisablelogdropping: ["false"],
 };
 
 /** Of a part that is off unless its switch is named; of another system; or with nothing to say here. */

@@ -87,9 +87,9 @@ export class Kernel implements NodeKernel {
   /** Why a VXLAN device that is wanted cannot be. */
   #faults: Failure[] = [];
   /** Those that can be. */
+  #devices: DevicesPlan = { devices: new Map(), faults: new Map(), warnings: [], linkMtus: {} };
   /** Endpoints whose interface is not a pod's, and why nothing is done for them. */
   #strangers: string[] = [];
-  #devices: DevicesPlan = { devices: new Map(), faults: new Map(), warnings: [], linkMtus: {} };
   /** The plan no longer fits: links, addresses or paths have changed. */
   #stale = true;
   /** Only what this node itself has in the plan no longer fits: its pods' links, or a tunnel. */
@@ -388,12 +388,12 @@ export class Kernel implements NodeKernel {
     const { reconciler } = this.#routes;
     this.#strangers = [];
     state.endpoints.forEach(({ spec: { interfaceName = "" } }, key) => {
-      if (interfaceName === "" || this.#isPods(interfaceName)) return;
+      if (interfaceName === "" || this.#links.isEndpointName(interfaceName)) return;
       this.#strangers.push(`${key}: ${this.#notPods(interfaceName)}`);
     });
     const wishes = this.#endpointParts.update({
       endpoints: state.endpoints,
-      linkOf: (name) => this.#isPods(name) ? linkOf(name) : undefined,
+      linkOf: (name) => this.#links.isEndpointName(name) ? linkOf(name) : undefined,
     });
     wishes.links.forEach((link, name) => this.#endpointLinks.want(name, link));
     wishes.sysctls.forEach((value, name) => this.#sysctls.want(name, value));
@@ -428,11 +428,7 @@ export class Kernel implements NodeKernel {
     this.#news.clear();
   }
 
-  /** All others are the machine's, whatever an endpoint says, and are left alone. */
-  #isPods(interfaceName: string): boolean {
-    return this.felix.interfacePrefixes.some((prefix) => interfaceName.startsWith(prefix));
-  }
-
+  /** All others are the machine's, whatever an endpoint says. */
   #notPods(interfaceName: string): string {
     const prefixes = this.felix.interfacePrefixes.join(" or ");
     return `its interface "${interfaceName}" is left alone: those of pods begin with ${prefixes}`;
@@ -441,7 +437,7 @@ export class Kernel implements NodeKernel {
   /** Why an endpoint's traffic cannot pass, though its policy is in place; undefined where it can. */
   endpointFault(endpoint: WorkloadEndpoint): string | undefined {
     const name = endpoint.spec.interfaceName ?? "";
-    if (!this.#isPods(name)) return this.#notPods(name);
+    if (!this.#links.isEndpointName(name)) return this.#notPods(name);
     const link = this.#links.byName(name);
     if (!link) return `its interface ${name} is not there`;
     if (!link.up) return `its interface ${name} is down`;

@@ -117,12 +117,10 @@ export class RoutePart {
 
   /** Routes of ours that others' go before, each with what to do. */
   overtaken(): string[] {
-    return this.#othersRoutes().overtaking.map(({ prefix, text }) => ({
-      key: formatPrefix(prefix),
-      text,
-    })).filter(({ key }) => this.reconciler.holds(key)).map(({ key, text }) =>
-      `route ${key}: ${text}`
-    );
+    return this.#othersRoutes().overtaking.flatMap(({ prefix, text }) => {
+      const key = formatPrefix(prefix);
+      return this.reconciler.holds(key) ? [`route ${key}: ${text}`] : [];
+    });
   }
 
   #othersRoutes(): OthersRoutes {
