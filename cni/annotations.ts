@@ -101,6 +101,9 @@ export function readRequest(context: AnnotationContext): PodRequest {
     named.push({ by: pins, addresses }, { by: spares, addresses: spare });
   } else if (plan.kind === "fixed") {
     named.push({ by: plan.by ?? pod.object, addresses: plan.addresses });
+  } else {
+    // host-local's, which it looks for in its ranges.
+    named.push({ by: IP_ARGUMENT, addresses: args.addresses });
   }
   return {
     plan,
@@ -111,6 +114,9 @@ export function readRequest(context: AnnotationContext): PodRequest {
     qos: readQos(pod),
   };
 }
+
+/** Who asks, where it is no annotation. */
+const IP_ARGUMENT = "CNI_ARGS: IP=";
 
 /** Annotations that speak of Calico's IPAM. */
 const OF_IPAM = [
@@ -166,6 +172,12 @@ function addressPlan(
     }
     return { kind: "pinned", pins };
   }
+  for (const ip of args.addresses) {
+    const use = specialUse(ip);
+    if (!use) continue;
+    const what = `${IP_ARGUMENT} asks for ${formatIp(ip)}, which is ${use}: no pod can have it.`;
+    throw new CniError(CniCode.annotation, what);
+  }
   // host-local takes those of CNI_ARGS from its own ranges.
   if (conf.ipam.hostLocal) {
     return {
@@ -177,13 +189,7 @@ function addressPlan(
     };
   }
   if (args.addresses.length > 0) {
-    for (const ip of args.addresses) {
-      const use = specialUse(ip);
-      if (!use) continue;
-      const what = `CNI_ARGS: IP= asks for ${formatIp(ip)}, which is ${use}: no pod can have it.`;
-      throw new CniError(CniCode.annotation, what);
-    }
-    return { kind: "fixed", addresses: args.addresses, by: "CNI_ARGS: IP=" };
+    return { kind: "fixed", addresses: args.addresses, by: IP_ARGUMENT };
   }
 
   const families = ipFamilies(pod) ?? ipFamilies(namespace);

@@ -81,15 +81,12 @@ export class HostLocalIpam implements CniIpam {
   ): Promise<AssignedAddress> {
     const { containerId, ifname } = this.#attachment();
     const last = wish ? undefined : await folder.lastReserved(number);
-    const own = (await this.ownAddresses()).map(formatIp);
-    if (wish && own.includes(formatIp(wish))) {
-      throw new CniError(
-        CniCode.addresses,
-        `CNI_ARGS asks for ${formatIp(wish)}, which is an address of this node itself.`,
-      );
-    }
+    // Whether a wish is a machine's was asked before it came here, as for every named address.
     const taken = new Set(
-      wish ? [] : [...own, ...(await folder.reservations()).map(({ ip }) => formatIp(ip))],
+      wish ? [] : [
+        ...(await this.ownAddresses()).map(formatIp),
+        ...(await folder.reservations()).map(({ ip }) => formatIp(ip)),
+      ],
     );
     const choice = wish ? [{ ip: wish, range: rangeOf(set, wish)! }] : candidates(set, last);
     for (const { ip, range } of choice) {

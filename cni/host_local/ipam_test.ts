@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { resourceKey } from "../../mod/model/keys.ts";
+import { nodeKind } from "../../mod/model/node.ts";
 import { mustIp } from "../../mod/net/mod.ts";
 import { parseMark } from "../mark.ts";
 import { World } from "../testing/world.ts";
@@ -78,6 +80,21 @@ Deno.test("host-local: the node's own address in a range is no pod's", () =>
     const call = (args: string) => w.call({ args, conf: conf(folder, SMALL) });
     assert.match((await call("IP=10.1.0.2")).json.msg, /10\.1\.0\.2.*an address of this node/);
     assert.equal((await call("")).json.ips[0].address, "10.1.0.3/32");
+  }));
+
+Deno.test("host-local: IP= names no machine's address, of whichever node, and no special one", () =>
+  world(async (w, folder) => {
+    await w.store.create(resourceKey(nodeKind, "n2"), {
+      apiVersion: "projectcalico.org/v3",
+      kind: "Node",
+      metadata: { name: "n2" },
+      spec: { bgp: { ipv4Address: "10.1.0.4/24" } },
+    });
+    const ask = async (ip: string, subnet = "10.1.0.0/29") =>
+      (await w.call({ args: `IP=${ip}`, conf: conf(folder, { subnet }) })).json.msg;
+    assert.match(await ask("10.1.0.4"), /CNI_ARGS: IP= asks for 10\.1\.0\.4.* of node n2/);
+    assert.match(await ask("169.254.1.5", "169.254.1.0/24"), /a link-local address/);
+    assert.deepEqual(files(folder), {});
   }));
 
 Deno.test("host-local: CNI_ARGS choose from the ranges", () =>

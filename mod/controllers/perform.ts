@@ -5,7 +5,7 @@
  */
 import { IpamError } from "../ipam/errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
-import { parked } from "../ipam/leases.ts";
+import { parking } from "../ipam/leases.ts";
 import type { Allocation } from "../ipam/check/allocations.ts";
 import {
   addressesOf,
@@ -87,7 +87,9 @@ async function release(
   for (const allocation of allocations) {
     const { address, handle, sequenceNumber } = allocation;
     if (leaseOf(allocation)?.container !== undefined) {
-      if (await keepLease(parts, allocation)) kept.push(address);
+      // Kept for its ordinal, as after a DEL (`cni/pin_leases.ts`); no node's any more.
+      const change = parking(allocation.attributes, parts.now());
+      if (await parts.ipam.relabel({ address, handle: handle!, change })) kept.push(address);
       continue;
     }
     try {
@@ -108,25 +110,6 @@ async function release(
   if (released.length === 0) return NOTHING;
   const addresses = released.map(({ address }) => address).join(", ");
   return { done: `released ${addresses} of handle ${released[0].handle}: ${why}`, released };
-}
-
-/**
- * The container that used a lease is gone: from now on it is kept for its ordinal, as after a DEL
- * (`cni/pin_leases.ts`), and is no node's any more.
- */
-async function keepLease(
-  { ipam, now }: PerformParts,
-  { address, handle, attributes }: Allocation,
-): Promise<boolean> {
-  return await ipam.relabel({
-    address,
-    handle: handle!,
-    // Its ordinal, or another attachment of it, may have been first.
-    change: ({ node, ...found }) => {
-      if (node !== attributes.node || found.container !== attributes.container) return undefined;
-      return found.timestamp === attributes.timestamp ? parked(found, now()) : undefined;
-    },
-  });
 }
 
 /** Endpoints of a node that is gone, whose pods are gone too. */

@@ -59,6 +59,20 @@ export function parked(
   return { ...rest, keptUntil: rfc3339(now + (Number(rest.keepSeconds) || 0) * 1000) };
 }
 
+/**
+ * What `relabel` makes of a lease that was seen with these attributes, now that its container is gone:
+ * parked, unless it is already or another attachment of the ordinal was first.
+ */
+export function parking(
+  seen: Readonly<Record<string, string>>,
+  now: number,
+): RelabelRequest["change"] {
+  const isSame = (found: Readonly<Record<string, string>>) =>
+    (["container", "node", "timestamp"] as const).every((name) => found[name] === seen[name]);
+  return ({ node, ...found }) =>
+    seen.container !== undefined && isSame({ node, ...found }) ? parked(found, now) : undefined;
+}
+
 /** Gives the first candidate that is free; else says who has them. IpamError where one is forbidden. */
 export async function assignFirst(
   room: Room,

@@ -8,7 +8,7 @@ import { type Family, formatIp, parseIp } from "../net/mod.ts";
 import { hostOwner, removeHost } from "./affinity_calls.ts";
 import { type Allocation, allocationsOf } from "./check/allocations.ts";
 import { IpamError } from "./errors.ts";
-import { LEASE_PREFIX, parked, relabel } from "./leases.ts";
+import { LEASE_PREFIX, parking, relabel } from "./leases.ts";
 import { releaseIps } from "./release.ts";
 import type { Room } from "./room.ts";
 
@@ -25,24 +25,12 @@ export async function releaseNode(
   const records = (await Promise.all(([4, 6] as Family[]).map((f) => room.blocks.list(f)))).flat();
   const own = records.flatMap(allocationsOf).filter((one) => one.node === node);
   for (const one of own) {
-    if (one.handle?.startsWith(LEASE_PREFIX)) await park(room, one);
-    else if (named.has(one.address)) await release(room, one);
+    const { address, handle, attributes } = one;
+    if (handle?.startsWith(LEASE_PREFIX)) {
+      await relabel(room, { address, handle, change: parking(attributes, room.now()) });
+    } else if (named.has(address)) await release(room, one);
   }
   await removeHost(room, hostOwner(node));
-}
-
-async function park(room: Room, { address, handle, attributes }: Allocation): Promise<void> {
-  const { container } = attributes;
-  if (container === undefined) return;
-  await relabel(room, {
-    address,
-    handle: handle!,
-    // Another attachment of the ordinal was first, on another node.
-    change: ({ node, ...found }) =>
-      found.container === container && node === attributes.node
-        ? parked(found, room.now())
-        : undefined,
-  });
 }
 
 async function release(room: Room, { address, handle, sequenceNumber }: Allocation): Promise<void> {
