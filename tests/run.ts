@@ -53,6 +53,7 @@ const GROUPS: Group[] = [
     name: "unit",
     run: { test: ["mod", "ffi", "cni", "bgp", "policy", "installer"], parallel: true },
   },
+  { name: "ipam", run: { test: ["tests/ipam"] } },
   { name: "kernel", run: { test: ["tests/ffi", "tests/nft", "tests/node"] } },
   { name: "kube", run: { test: ["tests/kube"] } },
   { name: "store", run: { test: ["tests/store"] }, binary: true },

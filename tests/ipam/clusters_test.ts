@@ -1,4 +1,4 @@
-import { checkClusters, checkTurns } from "./testing/clusters.ts";
+import { checkClusters, checkTurns } from "../../mod/ipam/testing/clusters.ts";
 
 Deno.test("any cluster, any order, any crash: nothing given twice, lost or leaked", async () => {
   await checkClusters(250);
