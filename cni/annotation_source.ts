@@ -48,9 +48,14 @@ export class AnnotationSource {
     return value;
   }
 
+  /** How messages name one annotation. */
+  nameOf(name: string): string {
+    return `${this.object}: annotation ${name}`;
+  }
+
   /** The error about one annotation; `what` goes on from its name and has no full stop. */
   refuse(name: string, what: string): CniError {
-    return new CniError(CniCode.annotation, `${this.object}: annotation ${name} ${what}.`);
+    return new CniError(CniCode.annotation, `${this.nameOf(name)} ${what}.`);
   }
 }
 

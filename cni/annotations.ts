@@ -91,13 +91,13 @@ export function readRequest(context: AnnotationContext): PodRequest {
   );
   const plan = addressPlan(conf, args, pod, namespace);
   const floating = floatingIps(conf, pod, context.features);
-  const by = (annotation: string) => `${pod.object}: annotation ${CNI_PREFIX}${annotation}`;
+  const by = (annotation: string) => pod.nameOf(CNI_PREFIX + annotation);
   const named: Named[] = [{ by: by("floatingIPs"), addresses: floating }];
   if (plan.kind === "unmanaged") {
     named.push({ by: by("ipAddrsNoIpam"), addresses: plan.addresses });
   } else if (plan.kind === "pinned") {
     const { addresses, spare } = plan.pins;
-    const [pins, spares] = PIN_NAMES.map((annotation) => `${pod.object}: annotation ${annotation}`);
+    const [pins, spares] = PIN_NAMES.map((annotation) => pod.nameOf(annotation));
     named.push({ by: pins, addresses }, { by: spares, addresses: spare });
   } else if (plan.kind === "fixed") {
     named.push({ by: plan.by ?? pod.object, addresses: plan.addresses });
@@ -159,7 +159,7 @@ function addressPlan(
     return {
       kind: "fixed",
       addresses: addresses(pod, way),
-      by: `${pod.object}: annotation ${way}`,
+      by: pod.nameOf(way),
     };
   }
   const pins = readPins(pod);
@@ -222,7 +222,7 @@ function poolsBy(
   const names = ["ipFamilies", "ipv4pools", "ipv6pools"].map((name) => CNI_PREFIX + name);
   const asked = [pod, namespace].flatMap((source, i) => {
     const own = names.filter((name) => source.has(name) && !(i === 1 && pod.has(name)));
-    return own.map((name) => `${source.object}: annotation ${name}`);
+    return own.map((name) => source.nameOf(name));
   });
   if (asked.length > 0) return asked.join(" and ");
   const { ipv4Pools, ipv6Pools } = conf.ipam;

@@ -92,11 +92,15 @@ function inodeOf(path: string): string | undefined {
     using netns = Netns.open(path);
     return `net:[${netns.identity.split(":")[1]}]`;
   } catch (error) {
-    const none = error instanceof Deno.errors.NotFound ||
-      (isKernelError(error) && ["ENOENT", "EINVAL", "ESTALE"].includes(error.code));
-    if (!none) throw error;
+    if (!isNoNetns(error)) throw error;
     return undefined;
   }
+}
+
+/** Whether an attempt to open a path failed since there is no network namespace (any more). */
+export function isNoNetns(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound ||
+    (isKernelError(error) && ["ENOENT", "ESRCH", "EINVAL", "ESTALE"].includes(error.code));
 }
 
 function foreignProcesses(proc: string): string | undefined {

@@ -31,6 +31,8 @@ Deno.test("each sign of life is enough", () => {
   ]);
   assert.deepEqual(heldAddresses(addresses, { ...none, cached: ["net-a-eth0"] }), ["10.0.0.0"]);
   assert.deepEqual(heldAddresses(addresses, { ...none, cached: ["net-abc-eth0"] }), []);
+  const dashed = [{ ip: "10.0.0.0", handle: "k8s-pod-network.my-c1" }];
+  assert.deepEqual(heldAddresses(dashed, { ...none, cached: ["net-my-c1-eth0"] }), ["10.0.0.0"]);
   const network = { ...none, containers: new Set(["net"]) };
   assert.deepEqual(heldAddresses(addresses, network), [], "the network's name is no container");
 });

@@ -23,7 +23,7 @@ import type { Clock } from "../store/clock.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { endpointFacts } from "./endpoint_facts.ts";
 import { formatIp } from "../net/mod.ts";
-import type { MachineFacts } from "./held_addresses.ts";
+import { hasContainer, type MachineFacts } from "./held_addresses.ts";
 import { Later } from "./later.ts";
 import type { Log } from "./log.ts";
 
@@ -160,11 +160,7 @@ export class DeadEndpoints {
   }
 }
 
-function isHeld(
-  endpoint: WorkloadEndpoint,
-  { containers, addresses, cached }: MachineFacts,
-): boolean {
-  const container = endpoint.spec.containerID!;
-  return containers.has(container) || cached.some((name) => name.includes(container)) ||
-    endpointFacts(endpoint).prefixes.some(({ ip }) => addresses.has(formatIp(ip)));
+function isHeld(endpoint: WorkloadEndpoint, facts: MachineFacts): boolean {
+  return hasContainer(facts, endpoint.spec.containerID!) ||
+    endpointFacts(endpoint).prefixes.some(({ ip }) => facts.addresses.has(formatIp(ip)));
 }

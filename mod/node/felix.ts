@@ -179,17 +179,16 @@ export function felixParameters(
     );
   };
 
+  const denyActionOf = (env: string, otherwise: "drop" | "reject") =>
+    value(
+      { env, field: env, want: "Drop or Reject" },
+      (t) => oneOf(t, { drop: "drop", reject: "reject" }),
+      otherwise,
+    );
   /** Of nftables', and where nobody has set that of iptables', which says what was wanted. */
-  const denyAction = ["nftables", "iptables"].reduceRight<"drop" | "reject">(
-    (otherwise, tables) => {
-      const env = `${tables}FilterDenyAction`;
-      return value(
-        { env, field: env, want: "Drop or Reject" },
-        (t) => oneOf(t, { drop: "drop", reject: "reject" }),
-        otherwise,
-      );
-    },
-    "drop",
+  const denyAction = denyActionOf(
+    "nftablesFilterDenyAction",
+    denyActionOf("iptablesFilterDenyAction", "drop"),
   );
 
   const parameters: Omit<FelixParameters, "unfollowed"> = {

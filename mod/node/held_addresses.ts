@@ -13,9 +13,8 @@
  * then that an address is not held says nothing.
  */
 import { parseMark } from "../../cni/mark.ts";
-import { isKernelError } from "../../ffi/errors.ts";
 import { Netns } from "../../ffi/netns.ts";
-import { listAllNetns } from "../../ffi/netns_list.ts";
+import { isNoNetns, listAllNetns } from "../../ffi/netns_list.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { type AskedAddress, containerOf } from "../ipam/questions.ts";
 import { addressBits, formatIp } from "../net/mod.ts";
@@ -34,14 +33,20 @@ export interface MachineFacts {
 /** Those that are held, in the order asked. */
 export function heldAddresses(
   asked: readonly AskedAddress[],
-  { containers, addresses, cached }: MachineFacts,
+  facts: MachineFacts,
 ): string[] {
+  const { addresses } = facts;
   return asked.filter((one) =>
-    addresses.has(one.ip) ||
-    containerOf(one).some((container) =>
-      containers.has(container) || cached.some((name) => name.split("-").includes(container))
-    )
+    addresses.has(one.ip) || containerOf(one).some((id) => hasContainer(facts, id))
   ).map(({ ip }) => ip);
+}
+
+/** Whether an interface of ours or the runtime's memory speaks for the container. */
+export function hasContainer(
+  { containers, cached }: Pick<MachineFacts, "containers" | "cached">,
+  container: string,
+): boolean {
+  return containers.has(container) || cached.some((name) => name.includes(`-${container}-`));
 }
 
 /** Where libcni remembers the attachments that a runtime has made. */
@@ -80,9 +85,7 @@ function addressesIn(path: string): string[] {
     return socket.addresses().map(({ ip }) => formatIp(ip));
   } catch (error) {
     // Gone since it was listed.
-    const gone = error instanceof Deno.errors.NotFound ||
-      (isKernelError(error) && ["ENOENT", "ESRCH", "EINVAL", "ESTALE"].includes(error.code));
-    if (!gone) throw error;
+    if (!isNoNetns(error)) throw error;
     return [];
   }
 }

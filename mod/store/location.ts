@@ -185,12 +185,9 @@ export function locationFromConfig(
     }
     add(settings, setting.key, member, `${key} of ${path}`);
   }
-  if (!settings.datastoreType && !locationOf(settings, env)) {
-    return settings.kubeconfig ?? settings.kubeconfigInline
-      ? kubernetesOf(settings, env)
-      : undefined;
-  }
-  return locationOf(settings, env);
+  const location = locationOf(settings, env);
+  if (location || settings.datastoreType) return location;
+  return settings.kubeconfig ?? settings.kubeconfigInline ? kubernetesOf(settings, env) : undefined;
 }
 
 /** As a CNI network configuration has it; undefined where it names no datastore. */
