@@ -119,7 +119,10 @@ async function addNodes(
       return print({ format: "wide" }, [{ kind, objects: own, whole: true }], { namespaces: true });
     });
     await parts.add(`${folder}/blocks.txt`, async () => {
-      const { entries } = await store.list(affinityPrefix({ type: "host", name: node }));
+      const { entries, broken = [] } = await store.list(
+        affinityPrefix({ type: "host", name: node }),
+      );
+      for (const { key, reason } of broken) parts.missing(key, reason);
       return entries.map(({ key, value }) => {
         const block = parseAffinityKey(key)?.block;
         return `${block ? formatPrefix(block) : key} ${printJson(value)}\n`;

@@ -163,7 +163,11 @@ async function ofStore(call: Call): Promise<PolicyInput> {
   return await withStore(call, async (store) => {
     const objects: unknown[] = [];
     for (const prefix of [CALICO_RESOURCES, KUBERNETES_RESOURCES]) {
-      for (const entry of (await store.list(prefix)).entries) {
+      const { entries, broken = [] } = await store.list(prefix);
+      for (const { key, reason } of broken) {
+        call.io.stderr(`warning: ${key} is left out: ${reason}\n`);
+      }
+      for (const entry of entries) {
         const key = parseResourceKey(entry.key);
         const kind = key && kindByKey(key);
         // What policy hangs on is judged as it is stored, by the rules by which the nodes judge it.

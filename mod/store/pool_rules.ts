@@ -146,8 +146,9 @@ async function blockOfOtherSize(
   allowed: readonly IPPool[],
 ): Promise<Prefix | undefined> {
   const known = allowed.map(({ spec }) => mustPrefix(spec.cidr));
-  const { entries } = await resources.store.list(blockPrefix(prefixFamily(cidr)));
-  for (const { key } of entries) {
+  const { entries, broken = [] } = await resources.store.list(blockPrefix(prefixFamily(cidr)));
+  // One that cannot be read has addresses of pods all the same.
+  for (const { key } of [...entries, ...broken]) {
     const block = parseBlockKey(key);
     if (!block || block.length === pool.spec.blockSize || !prefixesOverlap(block, cidr)) continue;
     if (!known.some((range) => prefixCovers(range, block))) return block;

@@ -65,13 +65,21 @@ export interface Content {
   readonly broken: readonly string[];
 }
 
+const NODES_REPORTS = "/calico/felix/";
+
 /** An entry as it stands in the datastore, to be put back where an import fails. */
 export type Entries = ReadonlyMap<string, Entry>;
 
 export async function readContent(store: Store): Promise<Content & { entries: Entries }> {
   const listings = [await store.list("/calico/"), await store.list(KUBERNETES_RESOURCES)];
   const entries = new Map(listings.flatMap((l) => l.entries.map((e) => [e.key, e] as const)));
-  return { ...contentOf([...entries.values()]), entries };
+  const content = contentOf([...entries.values()]);
+  // What is no JSON is of no kind, but it was written as something: a block without its end has the
+  // addresses of running pods.
+  const torn = listings.flatMap((l) => l.broken ?? [])
+    .filter(({ key }) => !key.startsWith(NODES_REPORTS))
+    .map(({ key, reason }) => `${key}: ${reason}`);
+  return { ...content, broken: [...content.broken, ...torn].sort(), entries };
 }
 
 export function contentOf(entries: readonly Entry[]): Content {
@@ -82,7 +90,7 @@ export function contentOf(entries: readonly Entry[]): Content {
   let cluster: ClusterInformation | undefined;
   for (const entry of entries) {
     const { key } = entry;
-    if (key.startsWith("/calico/felix/")) continue;
+    if (key.startsWith(NODES_REPORTS)) continue;
     const part = partOfKey(key);
     if (part) {
       const value = recordValue(part, entry.value);

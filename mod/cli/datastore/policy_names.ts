@@ -28,7 +28,9 @@ export interface PolicyNames {
 export async function migratePolicyNames(store: Store, dryRun: boolean): Promise<PolicyNames> {
   const [moved, faults]: string[][] = [[], []];
   for (const kind of KINDS.filter(hasPrefixedKey)) {
-    for (const entry of (await store.list(resourcePrefix(kind))).entries) {
+    const { entries, broken = [] } = await store.list(resourcePrefix(kind));
+    for (const { key, reason } of broken) faults.push(`${key}: ${reason}`);
+    for (const entry of entries) {
       try {
         const object = decodeEntry<Resource>(kind, entry);
         const { name, namespace } = object.metadata;
