@@ -1,8 +1,12 @@
-/** `patch`: changes fields of one object. The result is checked as any object that a user writes. */
+/**
+ * `patch`: changes fields of one object. The result is checked as any object that a user writes. A patch
+ * that names a resourceVersion (a merge of it, a `test` on it) is for that one: another is a conflict.
+ */
 import type { AnyKind } from "../model/kinds.ts";
 import type { Resource } from "../model/resource.ts";
 import { encodeObject, formatIssues, unknownFields } from "../model/validate.ts";
 import { show } from "../model/show.ts";
+import { ResourceError, resourceName } from "../store/resource_error.ts";
 import { isJsonObject, parseJson, printJson } from "../store/json.ts";
 import { type Call, textOption } from "./command.ts";
 import { withResources } from "./context.ts";
@@ -76,7 +80,8 @@ function parsePatch(text: string, type: string): unknown {
 
 function patched(kind: AnyKind, stored: Resource, change: unknown, patch: Patch): Resource {
   const { resourceVersion, uid, name, namespace } = stored.metadata;
-  const plain = parseJson(printJson(encodeObject(kind, stored)));
+  const plain = parseJson(printJson(encodeObject(kind, stored))) as any;
+  plain.metadata.resourceVersion = resourceVersion;
   let next: any;
   try {
     next = patch(plain, change);
@@ -89,6 +94,21 @@ function patched(kind: AnyKind, stored: Resource, change: unknown, patch: Patch)
   }
   if (next?.metadata?.name !== name || next.metadata.namespace !== namespace) {
     throw failure(`the patch would rename ${kind.kind} "${name}"; delete it and create another`);
+  }
+  const wanted = next.metadata.resourceVersion ?? "";
+  if (String(wanted) !== resourceVersion) {
+    const resource = resourceName(kind.kind, name, namespace);
+    throw wanted === ""
+      ? failure(
+        `${resource}: metadata.resourceVersion cannot be taken away; leave it out of the patch`,
+      )
+      : new ResourceError(
+        "conflict",
+        resource,
+        `${resource} is at resourceVersion ${resourceVersion}, and the patch is for ${
+          show(wanted)
+        }; ` + "read it again, or leave resourceVersion out of the patch",
+      );
   }
   // Fields of a newer version stay; a new field that nobody knows is a slip.
   const before = new Set(unknownFields(kind, plain).map((issue) => issue.path));

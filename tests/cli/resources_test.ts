@@ -350,6 +350,39 @@ test("read-only kinds are shown and not written", async (cluster) => {
   }
 });
 
+test("a patch that names a resourceVersion is for that one", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: POOLS });
+  const stored = async () => JSON.parse((await cluster.run("get ippool pool-a -o json")).out);
+  const patch = async (change: unknown, type = "strategic", name?: string) =>
+    await cluster.run(
+      ["patch", "ippool", "pool-a", "-t", type, "-p", JSON.stringify(change)],
+      { name },
+    );
+  const merge = (resourceVersion: unknown) => ({
+    metadata: { resourceVersion },
+    spec: { disabled: true },
+  });
+  const tested = (value: unknown) => [
+    { op: "test", path: "/metadata/resourceVersion", value },
+    { op: "add", path: "/spec/disabled", value: true },
+  ];
+  for (const type of ["strategic", "merge", "json"]) {
+    const change = type === "json" ? tested : merge;
+    const before = await stored();
+    for (const stale of ["1", "abc", 1, null]) {
+      const { exit, err } = await patch(change(stale), type);
+      assert.equal(exit, 1, `${type} ${stale}`);
+      assert.match(err, /resourceVersion/);
+    }
+    assert.deepEqual(await stored(), before);
+    assert.equal((await patch(change(before.metadata.resourceVersion), type)).exit, 0, type);
+    assert.equal((await stored()).spec.disabled, true);
+    await patch({ spec: { disabled: false } });
+  }
+  const { err } = await patch(merge("1"), "merge", "calicoctl");
+  assert.match(err, /^hit error: update conflict: IPPool\(pool-a\)/);
+});
+
 test("label and patch change one thing", async (cluster) => {
   await cluster.run("apply -f -", { stdin: POOLS });
   const label = (words: string) => cluster.run(`label ippool pool-a ${words}`);
