@@ -32,6 +32,7 @@ import { openDatastore } from "../store/open.ts";
 import type { Resources } from "../store/resources.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { type Call, textOption } from "./command.ts";
+import { fileReason, readTextOf } from "./files.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import type { Program } from "./voice.ts";
 
@@ -172,10 +173,10 @@ async function storeOfFile(
 ): Promise<DatastoreLocation | undefined> {
   let text: string;
   try {
-    text = await Deno.readTextFile(path);
+    text = await readTextOf(path, io);
   } catch (error) {
     if (!must && error instanceof Deno.errors.NotFound) return undefined;
-    throw failure(`the configuration ${path} cannot be read: ${(error as Error).message}`);
+    throw failure(`the configuration ${path} cannot be read: ${fileReason(error)}`);
   }
   const { parseYaml, YamlError } = await import("./yaml.ts");
   let value: any;

@@ -10,6 +10,7 @@ import { isKubernetes } from "./datastore_export.ts";
 import { MAX_BYTES, parseArchive } from "./datastore/file.ts";
 import { ImportError, performImport } from "./datastore/perform.ts";
 import { type Plan, planImport } from "./datastore/plan.ts";
+import { describeFile, fileReason, isStandardInput, readTextOf } from "./files.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { progress } from "./terminal.ts";
 
@@ -22,7 +23,7 @@ export async function run(call: Call): Promise<number> {
     throw usageError("import needs -f with the file of an export, or - for standard input");
   }
   const text = await textOf(file, io);
-  const wanted = parseArchive(text, file === "-" ? "standard input" : file);
+  const wanted = parseArchive(text, describeFile(file));
   const opened = await openStore(call, { make: true });
   try {
     return await importInto(call, opened, wanted, await digestOf(text));
@@ -102,14 +103,13 @@ function told(error: ImportError, program: string): CliError {
 }
 
 async function textOf(file: string, io: Io): Promise<string> {
-  if (file === "-") return await io.stdin();
   try {
-    const { size } = await Deno.stat(file);
+    const size = isStandardInput(file) ? 0 : (await Deno.stat(file)).size;
     if (size > MAX_BYTES) throw failure(`${file} is larger than ${MAX_BYTES / 1048576} MiB`);
-    return await Deno.readTextFile(file);
+    return await readTextOf(file, io);
   } catch (error) {
     if (error instanceof CliError) throw error;
-    throw failure(`${file} cannot be read: ${(error as Error).message}`);
+    throw failure(`${describeFile(file)} cannot be read: ${fileReason(error)}`);
   }
 }
 

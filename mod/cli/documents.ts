@@ -4,6 +4,7 @@
  * Each object knows where it stood, so that a fault can be found.
  */
 import { isListObject, listItems } from "../model/list_object.ts";
+import { describeFile, fileReason, isStandardInput, readTextOf } from "./files.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
 import { withTexts } from "./scalars.ts";
@@ -31,13 +32,13 @@ export async function readObjects(
 ): Promise<SourceObject[]> {
   const objects: SourceObject[] = [];
   for (const name of names) {
-    const files = name === "-" ? ["-"] : await filesOf(name, options.recursive ?? false);
+    const files = isStandardInput(name) ? [name] : await filesOf(name, options.recursive ?? false);
     let found = 0;
     for (const file of files) {
-      const own = objectsOf(await textOf(file, io), file === "-" ? "standard input" : file);
+      const own = objectsOf(await textOf(file, io), describeFile(file));
       if (own.length === 0 && files.length === 1 && !options.skipEmpty) {
         throw failure(
-          `${describe(file)} holds no object; want YAML or JSON with kind and metadata`,
+          `${describeFile(file)} holds no object; want YAML or JSON with kind and metadata`,
         );
       }
       found += own.length;
@@ -48,10 +49,6 @@ export async function readObjects(
     }
   }
   return objects;
-}
-
-function describe(file: string): string {
-  return file === "-" ? "standard input" : file;
 }
 
 async function filesOf(name: string, recursive: boolean): Promise<string[]> {
@@ -69,7 +66,11 @@ async function filesOf(name: string, recursive: boolean): Promise<string[]> {
   if (!info.isDirectory) return [name];
   const files: string[] = [];
   const entries: Deno.DirEntry[] = [];
-  for await (const entry of Deno.readDir(name)) entries.push(entry);
+  try {
+    for await (const entry of Deno.readDir(name)) entries.push(entry);
+  } catch (error) {
+    throw fileError(name, error);
+  }
   entries.sort((a, b) => a.name < b.name ? -1 : 1);
   for (const entry of entries) {
     const path = `${name.replace(/\/+$/, "")}/${entry.name}`;
@@ -83,28 +84,29 @@ async function filesOf(name: string, recursive: boolean): Promise<string[]> {
 }
 
 async function textOf(file: string, io: Io): Promise<string> {
-  if (file === "-") return await io.stdin();
   try {
-    const { size } = await Deno.stat(file);
+    const size = isStandardInput(file) ? 0 : (await Deno.stat(file)).size;
     if (size > MAX_BYTES) {
       throw failure(
         `${file} is larger than ${MAX_BYTES / 1024 / 1024} MiB; split it into several files`,
       );
     }
-    return await Deno.readTextFile(file);
+    return await readTextOf(file, io);
   } catch (error) {
     throw fileError(file, error);
   }
 }
 
-function fileError(file: string, error: unknown): unknown {
+function fileError(file: string, error: unknown): CliError {
+  if (error instanceof CliError) return error;
   if (error instanceof Deno.errors.NotFound) {
     return new CliError(EXIT.failed, `${file} is not there`, { cause: error });
   }
   if (error instanceof Deno.errors.PermissionDenied) {
     return new CliError(EXIT.failed, `${file} may not be read by this user`, { cause: error });
   }
-  return error;
+  const message = `${describeFile(file)} cannot be read: ${fileReason(error)}`;
+  return new CliError(EXIT.failed, message, { cause: error });
 }
 
 /**

@@ -73,7 +73,12 @@ export function processIo(): Io {
         // Nobody can be told.
       }
     },
-    stdin: () => readAll(Deno.stdin.readable),
+    stdin() {
+      if (Deno.stdin.readable.locked) {
+        throw failure("standard input is named twice, and can be read once");
+      }
+      return readAll(Deno.stdin.readable);
+    },
     env: (name) => Deno.env.get(name),
     terminal: Deno.stderr.isTerminal(),
     get signal() {

@@ -13,7 +13,8 @@ import { buildInfo } from "./build_info.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { openStore, withOpen } from "./context.ts";
 import { checkOptions, openApiBeside } from "./kubernetes_beside.ts";
-import { EXIT, failure } from "./io.ts";
+import { fileReason, writeTextTo } from "./files.ts";
+import { EXIT, failure, type Io } from "./io.ts";
 import { visible } from "./visible.ts";
 
 /** Told by calicoctl's own lines; there can be very many of them. */
@@ -53,7 +54,7 @@ export async function run(call: Call): Promise<number> {
     tellOthers(result, say);
     tellPassing(result, say);
     say(`Check complete; found ${result.findings.length} problems.`);
-    if (file !== undefined) await writeReport(file, reportOf(result, buildInfo().version));
+    if (file !== undefined) await writeReport(file, reportOf(result, buildInfo().version), io);
     // calicoctl's exit code tells whether the check could be made, not what it found.
     return result.findings.length > 0 && call.program !== "calicoctl" ? EXIT.failed : EXIT.ok;
   });
@@ -183,10 +184,10 @@ function tellPassing({ passing }: Check, say: Say): void {
   if (passing.length > MOST_LINES) say(`  … and ${passing.length - MOST_LINES} more`);
 }
 
-async function writeReport(file: string, report: unknown): Promise<void> {
+async function writeReport(file: string, report: unknown, io: Io): Promise<void> {
   try {
-    await Deno.writeTextFile(file, `${formatJson(report)}\n`);
+    await writeTextTo(file, `${formatJson(report)}\n`, io);
   } catch (error) {
-    throw failure(`the report cannot be written to ${file}: ${(error as Error).message}`);
+    throw failure(`the report cannot be written to ${file}: ${fileReason(error)}`);
   }
 }

@@ -23,7 +23,8 @@ import type { Store } from "../store/store.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, flagOption, listOption, textOption } from "./command.ts";
 import { openStore, withOpen } from "./context.ts";
-import { EXIT, failure, usageError } from "./io.ts";
+import { fileReason, readTextOf } from "./files.ts";
+import { EXIT, failure, type Io, usageError } from "./io.ts";
 import { checkOptions, openApiBeside } from "./kubernetes_beside.ts";
 import { visible } from "./visible.ts";
 
@@ -39,7 +40,7 @@ export async function run(call: Call): Promise<number> {
   if (ip !== undefined && !parseIp(ip)) {
     throw usageError(`--ip ${ip} is not an address; want one such as 10.244.1.7`);
   }
-  const reports = await Promise.all(files.map(readFile));
+  const reports = await Promise.all(files.map((file) => readFile(file, call.io)));
   const opened = await openStore(call);
   return await withOpen(opened, async (store) => {
     const api = await openApiBeside(call, opened.location, { named: true });
@@ -105,12 +106,12 @@ async function hindranceOf(
   };
 }
 
-async function readFile(file: string): Promise<Report> {
+async function readFile(file: string, io: Io): Promise<Report> {
   let value: unknown;
   try {
-    value = parseJson(await Deno.readTextFile(file));
+    value = parseJson(await readTextOf(file, io));
   } catch (error) {
-    throw failure(`the report ${file} cannot be read: ${(error as Error).message}`);
+    throw failure(`the report ${file} cannot be read: ${fileReason(error)}`);
   }
   const report = readReport(value);
   if (typeof report !== "string") return report;

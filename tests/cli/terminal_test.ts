@@ -62,3 +62,42 @@ Deno.test("a full disk is told in one sentence, wherever the output goes", async
   // Nobody can be told, but the exit code.
   assert.equal(await screen(["sh", "-c", `${BINARY} apply 2>/dev/full; echo $?`]), "2\n");
 });
+
+Deno.test("standard streams are files of every name that they have", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "tortie-cli-" });
+  const sh = (line: string) => screen(["bash", "-c", `cd ${folder}; ${line}`]);
+  try {
+    const pool = "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: p}, " +
+      "spec: {cidr: 10.0.0.0/16}}";
+    await Deno.writeTextFile(`${folder}/pool.yaml`, pool);
+    const store = `--store kv:${folder}/a.kv`;
+    const done = "Successfully applied 1 'IPPool' resource(s)\n";
+    for (const name of ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"]) {
+      const apply = `${BINARY} apply ${store} -f ${name}`;
+      assert.equal(await sh(`${apply} <pool.yaml 2>&1`), done, name);
+      assert.equal(await sh(`cat pool.yaml | ${apply} 2>&1`), done, name);
+    }
+    assert.equal(await sh(`${BINARY} apply ${store} -f <(cat pool.yaml) 2>&1`), done);
+    const report = await sh(`${BINARY} ipam check ${store} -o /dev/stderr 2>&1 >/dev/null`);
+    assert.equal(typeof JSON.parse(report).clusterGUID, "string");
+    const again = `${BINARY} ipam release ${store} --force --from-report`;
+    await sh(`${BINARY} ipam check ${store} -o r.json`);
+    assert.match(await sh(`${again} /dev/stdin <r.json 2>&1`), /didn't contain any leaked IPs/);
+    // What is no standard stream and no file is told of in words that are the user's.
+    for (
+      const [line, message] of [
+        [`apply ${store} -f /proc/self/environ`, /^error: \/proc\/self\/environ cannot be read: /],
+        [`ipam check ${store} -o /dev/full`, /^error: the report cannot be written to \/dev\/full/],
+        [`ipam check ${store} -o /nope/x`, /\/nope\/x: No such file or directory\n/],
+        [`apply ${store} -f - </`, /^error: standard input cannot be read: Is a directory\n/],
+      ] as const
+    ) {
+      const text = await sh(`${BINARY} ${line} 2>&1 >/dev/null; echo "rc $?"`);
+      assert.match(text, message);
+      assert.match(text, /\nrc 1\n$/);
+      assert.doesNotMatch(text, /bug|deno|permission|os error/);
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

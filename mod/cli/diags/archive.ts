@@ -2,6 +2,7 @@
  * What is collected, and the file that it goes into. A part that cannot be had is told in the archive
  * (`errors.txt`) and to the user; the rest is collected all the same. Everything passes `redact`.
  */
+import { fileReason } from "../files.ts";
 import { failure, type Io } from "../io.ts";
 import { redact } from "./redact.ts";
 import { tar, type TarFile } from "./tar.ts";
@@ -50,7 +51,7 @@ export class Collection {
       return path;
     } catch (error) {
       if (made) await Deno.remove(path).catch(() => {});
-      throw failure(`the archive ${path} cannot be written: ${(error as Error).message}`);
+      throw failure(`the archive ${path} cannot be written: ${fileReason(error)}`);
     }
   }
 
