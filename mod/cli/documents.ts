@@ -7,6 +7,7 @@ import { isListObject, listItems } from "../model/list_object.ts";
 import { describeFile, fileReason, isStandardInput, readTextOf } from "./files.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
+import { isArchive } from "./datastore/parts.ts";
 import { withTexts } from "./scalars.ts";
 import { PIECE, splitList } from "./yaml_list.ts";
 
@@ -22,6 +23,8 @@ export interface SourceOptions {
   readonly recursive?: boolean;
   /** Files without an object are no fault. */
   readonly skipEmpty?: boolean;
+  /** Takes a text of another form; true where it did, so that it is not read as objects. */
+  readonly take?: (text: string, name: string) => boolean;
 }
 
 /** Reads and parses everything that the names stand for; CliError at the first fault. */
@@ -35,7 +38,12 @@ export async function readObjects(
     const files = isStandardInput(name) ? [name] : await filesOf(name, options.recursive ?? false);
     let found = 0;
     for (const file of files) {
-      const own = objectsOf(await textOf(file, io), describeFile(file));
+      const text = await textOf(file, io);
+      if (options.take?.(text, describeFile(file))) {
+        found++;
+        continue;
+      }
+      const own = objectsOf(text, describeFile(file));
       if (own.length === 0 && files.length === 1 && !options.skipEmpty) {
         throw failure(
           `${describeFile(file)} holds no object; want YAML or JSON with kind and metadata`,
@@ -159,8 +167,12 @@ function objectsIn(
   try {
     documents = parseYaml(text, name, max);
   } catch (error) {
-    if (error instanceof YamlError) throw failure(error.message);
-    throw error;
+    if (!(error instanceof YamlError)) throw error;
+    throw failure(
+      isArchive(text)
+        ? `${name} is the export of a whole datastore: \`tortie datastore import\` takes it`
+        : error.message,
+    );
   }
   return documents.flatMap((document) => {
     const at = (path: string) =>

@@ -2,6 +2,7 @@
  * What policy commands judge: the objects of the files that are named, without a cluster, or those of
  * the datastore. Of files, an object that policy hangs on and that Calico or Kubernetes would refuse
  * ends the command: a verdict without it would be about another cluster. All such are told at once.
+ * The file of `datastore export` is judged as the datastore that it is of.
  * Kinds that policy does not hang on (Service, Deployment …) pass without a word.
  */
 import { inputKind, type PolicyObject } from "../../policy/inputs.ts";
@@ -12,13 +13,15 @@ import { CALICO_RESOURCES, KUBERNETES_RESOURCES, parseResourceKey } from "../mod
 import { parseManifest } from "../model/manifest.ts";
 import { LABEL_METADATA_NAME } from "../model/namespace.ts";
 import type { Resource } from "../model/resource.ts";
-import { formatIssues, ModelError } from "../model/validate.ts";
+import { encodeObject, formatIssues, ModelError } from "../model/validate.ts";
 import { felixParameters, policyParameters } from "../node/felix.ts";
 import { type FelixVariables, felixVariables } from "../node/felix_variables.ts";
 import { policyChange } from "../node/policy_change.ts";
 import { decodeEntry } from "../store/resources.ts";
+import type { Entry } from "../store/store.ts";
 import { type Call, flagOption, listOption } from "./command.ts";
 import { withStore } from "./context.ts";
+import { isArchive } from "./datastore/parts.ts";
 import { readObjects } from "./documents.ts";
 import { failure } from "./io.ts";
 
@@ -31,14 +34,19 @@ export interface PolicyInput {
 /** All objects that the command is about. */
 export async function policyObjects(call: Call): Promise<PolicyInput> {
   const files = listOption(call, "filename");
-  return files.length > 0 ? { objects: await objectsOfFiles(call, files) } : await ofStore(call);
+  return files.length > 0 ? await ofFiles(call, files) : await ofStore(call);
 }
 
 /** The objects as they would be stored: what Go's reader takes for a field of Calico's is that field. */
-async function objectsOfFiles(call: Call, files: readonly string[]): Promise<unknown[]> {
-  const sources = await readObjects(files, call.io, { recursive: flagOption(call, "recursive") });
+async function ofFiles(call: Call, files: readonly string[]): Promise<PolicyInput> {
+  const exports: string[][] = [];
+  const sources = await readObjects(files, call.io, {
+    recursive: flagOption(call, "recursive"),
+    take: (text, name) => isArchive(text) && exports.push([text, name]) > 0,
+  });
   const faults: string[] = [];
   const objects: unknown[] = [];
+  for (const [text, name] of exports) objects.push(...await objectsOfExport(call, text, name));
   for (const { value, where } of sources) {
     const { apiVersion, kind: name } = (value ?? {}) as Record<string, unknown>;
     if (typeof apiVersion !== "string" || typeof name !== "string" || !apiVersion || !name) {
@@ -69,6 +77,20 @@ async function objectsOfFiles(call: Call, files: readonly string[]): Promise<unk
     }
   }
   if (faults.length > 0) throw failure(faults.join("\n"));
+  // An export does not hold what its nodes said of themselves.
+  return { objects, ...exports.length > 0 && { variables: new Map() } };
+}
+
+async function objectsOfExport(call: Call, text: string, name: string): Promise<unknown[]> {
+  const { parseArchive } = await import("./datastore/file.ts");
+  const { itemKey } = await import("./datastore/content.ts");
+  const { items, records } = parseArchive(text, name);
+  const objects: unknown[] = items.map((item) => {
+    const object = encodeObject(item.kind, item.object);
+    const change = policyChange(itemKey(item), object);
+    return change && "put" in change ? change.put : object;
+  });
+  for (const record of records.kubernetes) addStored(call, { ...record, revision: "" }, objects);
   return objects;
 }
 
@@ -168,22 +190,26 @@ async function ofStore(call: Call): Promise<PolicyInput> {
         call.io.stderr(`warning: ${key} is left out: ${reason}\n`);
       }
       for (const entry of entries) {
-        const key = parseResourceKey(entry.key);
-        const kind = key && kindByKey(key);
-        // What policy hangs on is judged as it is stored, by the rules by which the nodes judge it.
-        const change = policyChange(entry.key, entry.value);
-        if (change && "put" in change) objects.push(change.put);
-        if (!kind || change && "put" in change && isOwnReader(change.put)) continue;
-        try {
-          const object = decodeEntry(kind, entry);
-          if (!change) objects.push(object);
-        } catch (error) {
-          if (!(error instanceof ModelError)) throw error;
-          const what = change && "put" in change ? "is read as far as it goes" : "is left out";
-          call.io.stderr(`warning: ${entry.key} ${what}: ${error.message}\n`);
-        }
+        addStored(call, entry, objects);
       }
     }
     return { objects, variables: await felixVariables(store) };
   });
+}
+
+function addStored(call: Call, entry: Entry, objects: unknown[]): void {
+  const key = parseResourceKey(entry.key);
+  const kind = key && kindByKey(key);
+  // What policy hangs on is judged as it is stored, by the rules by which the nodes judge it.
+  const change = policyChange(entry.key, entry.value);
+  if (change && "put" in change) objects.push(change.put);
+  if (!kind || change && "put" in change && isOwnReader(change.put)) return;
+  try {
+    const object = decodeEntry(kind, entry);
+    if (!change) objects.push(object);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    const what = change && "put" in change ? "is read as far as it goes" : "is left out";
+    call.io.stderr(`warning: ${entry.key} ${what}: ${error.message}\n`);
+  }
 }

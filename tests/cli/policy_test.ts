@@ -569,6 +569,77 @@ test("of files and of the datastore the verdict is one", async (cluster) => {
   assert.deepEqual((await matrixOf("")).ports["TCP/80"].combined, ["XX", "XX"]);
 });
 
+test("an export is judged as its datastore: kinds beside policy, pods with and without endpoints", async (cluster) => {
+  const calico = (kind: string, metadata: unknown, spec: unknown) => ({
+    apiVersion: "projectcalico.org/v3",
+    kind,
+    metadata,
+    spec,
+  });
+  const objects = [
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "shop", labels: { team: "t" } } },
+    pod("shop/a", { app: "a" }, ["10.0.0.1"], { spec: { nodeName: "n1" } }),
+    pod("shop/b", { app: "b" }, ["10.0.0.2"], { spec: { nodeName: "n1" } }),
+    pod("shop/c", { app: "c" }, ["10.0.0.3"], { spec: { nodeName: "n1" } }),
+    policy("shop", "p", {
+      podSelector: { matchLabels: { app: "b" } },
+      ingress: [{ from: [{ podSelector: { matchLabels: { app: "a" } } }] }],
+    }),
+    calico("Tier", { name: "front" }, { order: 5 }),
+    calico("GlobalNetworkPolicy", { name: "front.g" }, {
+      tier: "front",
+      selector: "app == 'a'",
+      ingress: [{ action: "Deny" }],
+    }),
+    calico("Node", { name: "n1" }, { bgp: { ipv4Address: "192.0.2.1/24" } }),
+    calico("IPPool", { name: "p" }, { cidr: "10.0.0.0/16" }),
+    calico("FelixConfiguration", { name: "default" }, { vxlanMTU: 1400 }),
+    calico("BGPPeer", { name: "b" }, { peerIP: "192.0.2.9", asNumber: 64512 }),
+  ];
+  const applied = await cluster.run("apply -f -", { stdin: yaml(...objects) });
+  assert.equal(applied.exit, 0, applied.err);
+  const endpoint = (letter: string, i: number) =>
+    calico("WorkloadEndpoint", { namespace: "shop", name: `n1-k8s-${letter}-eth0` }, {
+      node: "n1",
+      orchestrator: "k8s",
+      pod: letter,
+      endpoint: "eth0",
+      interfaceName: `cali${letter}`,
+      ipNetworks: [`10.0.0.${i}/32`],
+      profiles: ["kns.shop"],
+    });
+  const judge = async (rest: string) => {
+    const answer = await cluster.run(`policy matrix --port 80 -o json${rest}`);
+    assert.equal(answer.exit, 0, answer.err);
+    return JSON.parse(answer.out);
+  };
+  for (const networked of [false, true]) {
+    if (networked) {
+      const stdin = yaml(endpoint("a", 1), endpoint("b", 2));
+      const made = await cluster.run("apply -f -", { stdin });
+      assert.equal(made.exit, 0, made.err);
+    }
+    const exported = await cluster.run("datastore export");
+    assert.equal(exported.exit, 0, exported.err);
+    const file = await cluster.file("all.yaml", exported.out);
+    const ofExport = await judge(` -f ${file}`);
+    assert.deepEqual(ofExport, await judge(""));
+    // b, to which a alone may come; a, to which nobody may; c, which no node has given an interface.
+    const rows = networked ? ["X.X", "XXX", "XXX"] : ["X..", "XX.", "XX."];
+    assert.deepEqual(ofExport.ports["TCP/80"].combined, rows);
+    const explained = await cluster.run(
+      `policy explain --from shop/c --to shop/b --port 80 -f ${file}`,
+    );
+    assert.match(explained.out, /TCP port 80: denied/);
+    // Only who judges takes such a file for objects; the others say who reads it.
+    for (const word of ["apply", "validate"]) {
+      const { exit, err } = await cluster.run(`${word} -f ${file}`);
+      assert.equal(exit, 1);
+      assert.match(err, /all\.yaml is the export of a whole datastore: `tortie datastore import`/);
+    }
+  }
+});
+
 test("a node's own environment wins where it has told it; else a note says so", async (cluster) => {
   const file = await cluster.file("all.yaml", yaml(...nodes, onOne, onTwo));
   const applied = await cluster.run(`apply -f ${file}`);

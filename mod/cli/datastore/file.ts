@@ -34,6 +34,7 @@ import {
   recordValue,
   type StoredRecord,
 } from "./content.ts";
+import { partsOf } from "./parts.ts";
 
 /**
  * Kinds of the first part in the order in which they can be written: what others refer to comes
@@ -141,7 +142,7 @@ function recordText({ key, value }: StoredRecord): string {
 
 /** Reads an export of ours or of calicoctl; every fault of it is told at once, by CliError. */
 export function parseArchive(text: string, name: string): Content {
-  const parts = text.split(/^===[ \t]*\r?\n/m);
+  const parts = partsOf(text);
   if (parts.length !== 3) {
     throw failure(
       `${name} is no export: want three parts between lines of ===, as \`datastore export\` ` +
