@@ -14,6 +14,8 @@ export interface Io {
   readonly signal: AbortSignal;
   /** Standard error is a terminal: somebody sees progress and colours. */
   readonly terminal?: boolean;
+  /** Nobody reads what the command says any more: whatever it comes to, it is not told. */
+  readonly unread?: boolean;
 }
 
 /** How a command ended; the number is the process's exit code. */
@@ -25,6 +27,8 @@ export const EXIT = {
   usage: 2,
   /** The datastore or the node service cannot be reached. */
   unreachable: 3,
+  /** Nobody read its output any more: as a shell tells of a program that SIGPIPE ended. */
+  brokenPipe: 141,
 } as const;
 
 /** What a command says when it cannot be done: one sentence of what, where and what to do. */
@@ -52,9 +56,11 @@ export function processIo(): Io {
       try {
         at += stream.writeSync(bytes.subarray(at));
       } catch (error) {
-        // `tortie get … | head`: the reader has seen enough. Who asked for the signal has to clean up.
+        // `tortie get … | head`: the reader has seen enough. What the command had still to do is not
+        // done, so that it has not succeeded. Who asked for the signal has to clean up.
         if (error instanceof Deno.errors.BrokenPipe) {
-          if (!stopping) Deno.exit(EXIT.ok);
+          if (!stopping) Deno.exit(EXIT.brokenPipe);
+          unread = true;
           return stopping.abort(ending("nobody reads the output any more"));
         }
         if (!(error instanceof Deno.errors.WouldBlock)) {
@@ -84,6 +90,9 @@ export function processIo(): Io {
     get signal() {
       return processSignal();
     },
+    get unread() {
+      return unread;
+    },
   };
 }
 
@@ -105,6 +114,9 @@ export async function readAll(
 
 /** Why a command is to end, as its signal's reason. */
 const ending = (why: string) => new DOMException(why, "AbortError");
+
+/** Whether a reader of the output has gone. */
+let unread = false;
 
 /** Of the command that asked to be told when it is to end. */
 let stopping: AbortController | undefined;

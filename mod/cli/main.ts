@@ -4,6 +4,7 @@
  * one sentence on standard error and an exit code:
  *
  *   0 done   1 failed, or faults were found   2 called wrongly   3 datastore or service out of reach
+ *   141 nobody read the output to its end
  *
  * Under the name calicoctl the command line is calicoctl's (`calicoctl/`).
  */
@@ -23,6 +24,11 @@ export interface RunOptions {
 /** Runs one command line (without the program's name) and returns its exit code. Never rejects. */
 export async function run(argv: readonly string[], options: RunOptions = {}): Promise<number> {
   const io = options.io ?? processIo();
+  const exit = await runLine(argv, io, options);
+  return io.unread ? EXIT.brokenPipe : exit;
+}
+
+async function runLine(argv: readonly string[], io: Io, options: RunOptions): Promise<number> {
   if (argv[0] === "__complete") {
     const { runComplete } = await import("./completion/run.ts");
     const name = options.name === "calicoctl" ? "calicoctl" : "tortie";

@@ -63,6 +63,41 @@ Deno.test("a full disk is told in one sentence, wherever the output goes", async
   assert.equal(await screen(["sh", "-c", `${BINARY} apply 2>/dev/full; echo $?`]), "2\n");
 });
 
+Deno.test("who is not read to the end has not succeeded", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "tortie-cli-" });
+  // The reader is gone before the first word.
+  const ended = async (words: string) => {
+    await screen(["bash", "-c", `{ sleep 0.2; ${words}; echo $? >${folder}/rc; } | true`]);
+    return await Deno.readTextFile(`${folder}/rc`);
+  };
+  try {
+    const store = `--store kv:${folder}/a.kv`;
+    await Deno.writeTextFile(
+      `${folder}/set.yaml`,
+      "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkSet, metadata: {name: s}}",
+    );
+    assert.match(
+      await screen([BINARY, "apply", "-f", `${folder}/set.yaml`, ...store.split(" ")]),
+      /1/,
+    );
+    for (
+      const words of [
+        "--help",
+        "version --client",
+        `get tiers ${store}`,
+        `ipam check ${store} -o ${folder}/r.json`,
+        "-v",
+      ]
+    ) assert.equal(await ended(`${BINARY} ${words}`), "141\n", words);
+    // One that hears of it, and ends by itself.
+    await Deno.symlink(BINARY, `${folder}/calicoctl`);
+    const etcd = "DATASTORE_TYPE=etcdv3 ETCD_ENDPOINTS=http://127.0.0.1:1";
+    assert.equal(await ended(`${etcd} ${folder}/calicoctl version --poll 1s`), "141\n");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("standard streams are files of every name that they have", async () => {
   const folder = await Deno.makeTempDir({ prefix: "tortie-cli-" });
   const sh = (line: string) => screen(["bash", "-c", `cd ${folder}; ${line}`]);
