@@ -86,7 +86,8 @@ async function addKind(parts: Collection, resources: Resources, kind: AnyKind): 
   try {
     const { items, revision, broken } = await resources.list(kind);
     for (const { key, error } of broken) parts.missing(key, error.message);
-    const groups = [{ kind, objects: items as Resource[], whole: true, revision }];
+    const objects: Resource[] = kind.listed?.(items) ?? items;
+    const groups = [{ kind, objects, whole: true, revision }];
     const options = { namespaces: true };
     parts.put(`resources/${name}.yaml`, await print({ format: "yaml" }, groups, options));
     parts.put(`resources/${name}.txt`, await print({ format: "wide" }, groups, options));

@@ -77,7 +77,7 @@ async function fetchAll(
     if (name === undefined) {
       const { items, revision, broken } = await resources.list(kind, namespace);
       for (const { key, error } of broken) warn(`warning: ${key} is left out: ${error.message}\n`);
-      groups.push({ kind, objects: items, whole: true, revision });
+      groups.push({ kind, objects: kind.listed?.(items) ?? items, whole: true, revision });
       continue;
     }
     try {

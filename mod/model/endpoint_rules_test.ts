@@ -254,6 +254,8 @@ testRules({
     ["another action", { defaultAction: "Allow" }, "spec.defaultAction"],
     ["two labels", {}, "metadata.name", "a.b"],
     ["the default tier", { order: 1000000 }, undefined, "default"],
+    ["the default tier without an order, which is its own", {}, undefined, "default"],
+    ["kube-admin without an order", { defaultAction: "Pass" }, "spec.order", "kube-admin"],
     ["the default tier elsewhere", { order: 1 }, "spec.order", "default"],
     [
       "the default tier passing",

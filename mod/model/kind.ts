@@ -42,6 +42,8 @@ export interface Kind<T extends Resource = Resource, Input = T> {
   readonly schema: v.GenericSchema<Input, T>;
   readonly columns: readonly Column<T>[];
   readonly wideColumns?: readonly Column<T>[];
+  /** The objects of a list as Calico's client and calicoctl show them. Changes them in place. */
+  listed?(objects: T[]): T[];
   /** Defaults that hang on other fields, and canonical forms. Changes the object in place. */
   complete?(object: T): void;
   /** Names and labels that follow from the spec, of a user's object, before its checks. In place. */

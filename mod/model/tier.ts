@@ -1,4 +1,9 @@
-/** Tier: policies in groups that are judged one after the other. */
+/**
+ * Tier: policies in groups that are judged one after the other. Calico's client writes the order of the
+ * default tier where a user gives none (libcalico-go/lib/resources/tier.go), and lists show it of a
+ * stored one without, as Kubernetes' datastore does to all readers. Of etcd, Felix takes such a tier as
+ * it stands there: it comes after all that have an order.
+ */
 import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
 import { conditionSchema, objectSchema } from "./resource.ts";
@@ -9,7 +14,7 @@ import { show } from "./show.ts";
 const schema = objectSchema("Tier", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
-      /** Absent: after all that have one. */
+      /** Absent in what is stored by other means: after all that have one. */
       order: v.optional(v.number()),
       /** For an endpoint to which a policy of the tier applies and none decided. */
       defaultAction: v.optional(oneOf("Deny", "Pass"), "Deny"),
@@ -33,6 +38,11 @@ export const tierKind: Kind<Tier, TierInput> = {
   crd: true,
   columns: [nameColumn, column("ORDER", (t) => goPointer(t.spec.order))],
   ownNameCheck: true,
+  prepare: withOrder,
+  listed(tiers) {
+    tiers.forEach(withOrder);
+    return tiers.sort((a, b) => a.spec.order! - b.spec.order!);
+  },
   check(tier) {
     const { name } = tier.metadata;
     const issues: Issue[] = [];
@@ -56,9 +66,16 @@ export const tierKind: Kind<Tier, TierInput> = {
   },
 };
 
+/** Of the default tier, and of every one that its user gave none. */
+export const DEFAULT_TIER_ORDER = 1_000_000;
+
+function withOrder({ spec }: Tier): void {
+  spec.order ??= DEFAULT_TIER_ORDER;
+}
+
 /** Tiers that are always there, as `ensureInitialized` writes them. */
 export const BUILT_IN_TIERS: Readonly<Record<string, Required<Tier["spec"]>>> = {
-  "default": { order: 1_000_000, defaultAction: "Deny" },
+  "default": { order: DEFAULT_TIER_ORDER, defaultAction: "Deny" },
   "kube-admin": { order: 1_000, defaultAction: "Pass" },
   "kube-baseline": { order: 10_000_000, defaultAction: "Pass" },
 };

@@ -158,7 +158,7 @@ export class Resources {
     input: I,
     mode: WriteMode = {},
   ): Promise<T> {
-    if (kind !== clusterInformationKind as unknown && kind !== tierKind as unknown) {
+    if (kind !== clusterInformationKind as unknown) {
       await this.ensureInitialized();
     }
     return this.#create(kind, input, mode);

@@ -350,6 +350,38 @@ test("read-only kinds are shown and not written", async (cluster) => {
   }
 });
 
+test("a tier without an order gets that of the default tier; lists are in the order of tiers", async (cluster) => {
+  const tier = (name: string, spec: string) =>
+    `{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: ${name}}, spec: ${spec}}`;
+  const stdin = [
+    tier("zz", "{order: 10}"),
+    tier("aaa", "{}"),
+    tier("default", "{}"),
+    tier("last", "{order: 20000000}"),
+  ].join("\n---\n");
+  const key = (name: string) => `/calico/resources/v3/projectcalico.org/tiers/${name}`;
+  const stored = async (name: string) => (await cluster.store.get<any>(key(name)))?.value.spec;
+  assert.equal((await cluster.run("apply -f -", { stdin })).exit, 0);
+  assert.deepEqual(await stored("aaa"), { order: 1_000_000, defaultAction: "Deny" });
+  await cluster.run(["patch", "tier", "last", "-p", "{spec: {order: null}}"]);
+  assert.deepEqual(await stored("last"), { order: 1_000_000, defaultAction: "Deny" });
+  // By other means: shown so in a list, and left as it stands.
+  const raw = { kind: "Tier", apiVersion: "projectcalico.org/v3", metadata: { name: "bare" } };
+  await cluster.store.create(key("bare"), { ...raw, spec: {} });
+  const { out } = await cluster.run("get tiers");
+  assert.deepEqual(out.trim().split("\n").map((line) => line.trim().split(/ +/)), [
+    ["NAME", "ORDER"],
+    ["zz", "10"],
+    ["kube-admin", "1000"],
+    ["aaa", "1e+06"],
+    ["bare", "1e+06"],
+    ["default", "1e+06"],
+    ["last", "1e+06"],
+    ["kube-baseline", "1e+07"],
+  ]);
+  assert.deepEqual(await stored("bare"), {});
+});
+
 test("a patch that names a resourceVersion is for that one", async (cluster) => {
   await cluster.run("apply -f -", { stdin: POOLS });
   const stored = async () => JSON.parse((await cluster.run("get ippool pool-a -o json")).out);

@@ -233,3 +233,19 @@ Deno.test({
     for (const text of objects) await roundTrip(text);
   },
 });
+
+Deno.test("a tier that kubectl wrote has the order of the default tier, as Calico reads it here", () => {
+  const read = (spec: unknown) => {
+    const metadata = { name: "t" };
+    const [{ value }] = sourceFor("Tier").read({ metadata, spec } as unknown as KubeObject);
+    return (value as { spec: unknown }).spec;
+  };
+  assert.deepEqual(read({}), { order: 1_000_000, defaultAction: "Deny" });
+  assert.deepEqual(read(undefined), { order: 1_000_000, defaultAction: "Deny" });
+  assert.deepEqual(read({ order: 0, defaultAction: "Pass", x: 1 }), {
+    order: 0,
+    defaultAction: "Pass",
+    x: 1,
+  });
+  assert.equal(read("none"), "none");
+});

@@ -4,6 +4,7 @@
  */
 import { type KeyKind, parseResourceKey, resourcePrefix } from "../../model/keys.ts";
 import type { Kind } from "../../model/kind.ts";
+import { DEFAULT_TIER_ORDER } from "../../model/tier.ts";
 import { isJsonObject, printJson } from "../json.ts";
 import { StoreError } from "../store.ts";
 import { CRD_GROUP, type KubeObject, type KubeResource, type KubernetesApi } from "./api.ts";
@@ -24,7 +25,18 @@ const NAMED: ReadonlySet<string> = new Set([
 /** A custom resource as the value that etcd would hold. */
 export function readCrd(kind: string, object: KubeObject): unknown {
   const { kind: _kind, apiVersion: _version, metadata: _metadata, ...rest } = object;
+  if (kind === "Tier") rest.spec = withTierDefaults(rest.spec);
   return { kind, apiVersion: V3, metadata: readMetadata(object, NAMED.has(kind)), ...rest };
+}
+
+/** What kubectl may leave out: here, and not in etcd, Calico fills it in for all who read. */
+function withTierDefaults(spec: unknown): unknown {
+  if (spec !== undefined && spec !== null && !isJsonObject(spec)) return spec;
+  return {
+    ...spec,
+    order: spec?.order ?? DEFAULT_TIER_ORDER,
+    defaultAction: spec?.defaultAction ?? "Deny",
+  };
 }
 
 /** The custom resource for a value; its name is that of the key. */
