@@ -7,7 +7,6 @@ import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import {
   asNumberValue,
-  atMost,
   bool,
   checkedText,
   durationText,
@@ -48,19 +47,17 @@ const schema = objectSchema("BGPConfiguration", "projectcalico.org/v3", {
       serviceExternalIPs: cidrs,
       serviceClusterIPs: cidrs,
       serviceLoadBalancerAggregation: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
-      communities: v.optional(atMost(
-        500,
+      communities: v.optional(v.array(
         v.object({
           name: nameText,
           value: checkedText((s) => parseCommunity(s) !== undefined, WANT_COMMUNITY),
         }),
       )),
-      prefixAdvertisements: v.optional(atMost(
-        500,
+      prefixAdvertisements: v.optional(v.array(
         v.object({
           cidr: netText,
           /** Values, or names of `communities`. */
-          communities: v.pipe(atMost(50, text), v.check((list) => list.length > 0, "at least one")),
+          communities: v.pipe(v.array(text), v.check((list) => list.length > 0, "at least one")),
         }),
       )),
       /** Absent: 179. */

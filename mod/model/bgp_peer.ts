@@ -11,7 +11,7 @@ import {
   ipText,
   nameText,
   oneOf,
-  selectorText,
+  selectorOfAtMost,
   zeroBool,
 } from "./fields.ts";
 import { column, nameColumn } from "./columns.ts";
@@ -21,7 +21,7 @@ const schema = objectSchema("BGPPeer", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
       node: v.optional(nameText),
-      nodeSelector: v.optional(selectorText),
+      nodeSelector: v.optional(selectorOfAtMost(4096)),
       /** `192.0.2.1`, `192.0.2.1:1179`, `2001:db8::1`, `[2001:db8::1]:1179`. */
       peerIP: v.optional(checkedText(
         (s) => parsePeerAddress(s) !== undefined,
@@ -29,7 +29,7 @@ const schema = objectSchema("BGPPeer", "projectcalico.org/v3", {
       )),
       asNumber: v.optional(asNumberValue),
       localASNumber: v.optional(asNumberValue),
-      peerSelector: v.optional(selectorText),
+      peerSelector: v.optional(selectorOfAtMost(4096)),
       keepOriginalNextHop: zeroBool,
       nextHopMode: v.optional(oneOf("Auto", "Self", "Keep")),
       password: v.optional(secretKeyRef),
@@ -40,7 +40,7 @@ const schema = objectSchema("BGPPeer", "projectcalico.org/v3", {
       ttlSecurity: v.optional(integer(0, 255)),
       reachableBy: v.optional(ipText),
       filters: v.optional(v.array(nameText)),
-      localWorkloadSelector: v.optional(selectorText),
+      localWorkloadSelector: v.optional(selectorOfAtMost(4096)),
       reversePeering: v.optional(oneOf("Auto", "Manual")),
     }),
     {},

@@ -144,7 +144,7 @@ testRules({
     ["rules and labels", { ...rule({}), ...out({ action: "Deny" }), labelsToApply: { a: "b" } }],
     ["a bad label", { labelsToApply: { "a b": "c" } }, /labelsToApply/],
     ["a bad rule", rule({ source: { nets: ["x"] } }), "spec.ingress[0].source.nets[0]"],
-    ["too many rules", { egress: many(1025, { action: "Allow" }) }, "spec.egress"],
+    ["as many rules as Calico 3.32 takes", { egress: many(1100, { action: "Allow" }) }],
   ],
   ClusterInformation: [
     ["all of it", {
@@ -157,6 +157,11 @@ testRules({
     ["a text as flag", { datastoreReady: "yes" }, "spec.datastoreReady"],
   ],
   KubeControllersConfiguration: [
+    ["names of policies, in the words of 3.32", {
+      controllers: { policyMigration: { enabled: "Disabled" } },
+    }],
+    ["and of 3.33", { controllers: { migration: { policyNameMigrator: "Disabled" } } }],
+    ["another word", { controllers: { policyMigration: { enabled: true } } }, /policyMigration/],
     ["all of it", {
       logSeverityScreen: "Info",
       healthChecks: "Enabled",
@@ -206,6 +211,18 @@ testRules({
     ["no node", { classes: ["BGP"], updatePeriodSeconds: 1 }, "spec.node"],
   ],
   FelixConfiguration: [
+    [
+      "a selector of 1024 characters",
+      { nodeSelector: "all()".padEnd(1024) },
+      undefined,
+      "racks",
+    ],
+    [
+      "a selector of 1025 characters",
+      { nodeSelector: "all()".padEnd(1025) },
+      "spec.nodeSelector",
+      "racks",
+    ],
     ["some of it", {
       bpfEnabled: false,
       chainInsertMode: "append",

@@ -27,7 +27,7 @@ import {
   plainDurationText,
   portValue,
   regexpText,
-  selectorText,
+  selectorOfAtMost,
   text,
 } from "./fields.ts";
 import { nameColumn } from "./columns.ts";
@@ -83,7 +83,7 @@ const nodePort = v.pipe(
 const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
-      nodeSelector: v.optional(selectorText),
+      nodeSelector: v.optional(selectorOfAtMost(1024)),
       useInternalDataplaneDriver: flag,
       dataplaneDriver: word,
       dataplaneWatchdogTimeout: duration,

@@ -54,6 +54,10 @@ const spec = v.object({
       loadBalancer: v.optional(v.object({
         assignIPs: v.optional(oneOf("AllServices", "RequestedServicesOnly"), "AllServices"),
       })),
+      /** As 3.32 calls the next. */
+      policyMigration: v.optional(v.object({
+        enabled: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
+      })),
       migration: v.optional(v.object({
         policyNameMigrator: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
       })),

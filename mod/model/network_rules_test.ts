@@ -97,6 +97,13 @@ testRules({
     ["another name", {}, "metadata.name", "mine"],
   ],
   BGPConfiguration: [
+    ["as many communities as Calico 3.32 takes", {
+      communities: many(600, { name: "c", value: "65000:1" }),
+      prefixAdvertisements: many(600, {
+        cidr: "10.0.0.0/16",
+        communities: many(60, "65000:1"),
+      }),
+    }],
     ["all of default", {
       logSeverityScreen: "debug",
       nodeToNodeMeshEnabled: true,
@@ -175,6 +182,8 @@ testRules({
     ]),
   ],
   BGPPeer: [
+    ["a selector of 4096 characters", { nodeSelector: "all()".padEnd(4096) }],
+    ["a selector of 4097 characters", { peerSelector: "all()".padEnd(4097) }, "spec.peerSelector"],
     ["of all nodes", { peerIP: "192.0.2.1", asNumber: 65000 }],
     ["with a port", { peerIP: "[2001:db8::1]:1179", asNumber: "1.1" }],
     ["port 65536", { peerIP: "192.0.2.1:65536" }, "spec.peerIP"],

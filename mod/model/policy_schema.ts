@@ -5,13 +5,13 @@
 import * as v from "valibot";
 import type { Column, Issue } from "./kind.ts";
 import type { Metadata } from "./resource.ts";
-import { atMost, LABEL, NAME, nameText, oneOf, selectorText } from "./fields.ts";
+import { LABEL, NAME, nameText, oneOf, selectorText } from "./fields.ts";
 import { column, goPointer, nameColumn } from "./columns.ts";
 import { type Rule, ruleSchema } from "./rule.ts";
 import { ruleIssues } from "./rule_check.ts";
 import { show } from "./show.ts";
 
-const rules = v.optional(atMost(1024, ruleSchema));
+const rules = v.optional(v.array(ruleSchema));
 
 /** Fields of NetworkPolicy's spec. */
 export const policyEntries = {

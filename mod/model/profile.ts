@@ -5,7 +5,7 @@
 import * as v from "valibot";
 import type { Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
-import { atMost, labelMap } from "./fields.ts";
+import { labelMap } from "./fields.ts";
 import { column, joined, nameColumn } from "./columns.ts";
 import { ruleIssues } from "./rule_check.ts";
 import { ruleSchema } from "./rule.ts";
@@ -16,8 +16,8 @@ export const DEFAULT_ALLOW_PROFILE = "projectcalico-default-allow";
 const schema = objectSchema("Profile", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
-      ingress: v.optional(atMost(1024, ruleSchema)),
-      egress: v.optional(atMost(1024, ruleSchema)),
+      ingress: v.optional(v.array(ruleSchema)),
+      egress: v.optional(v.array(ruleSchema)),
       labelsToApply: v.optional(labelMap),
     }),
     {},

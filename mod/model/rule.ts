@@ -20,15 +20,15 @@ import {
 const icmp = v.object({ type: v.optional(integer(0, 254)), code: v.optional(integer(0, 255)) });
 
 export const entitySchema = v.object({
-  nets: v.optional(atMost(256, netText)),
+  nets: v.optional(v.array(netText)),
   selector: v.optional(selectorText),
   namespaceSelector: v.optional(selectorText),
   services: v.optional(v.object({ name: nameText, namespace: v.optional(nameText) })),
   /** Numbers, ranges `"a:b"`, names. */
-  ports: v.optional(atMost(50, portValue)),
-  notNets: v.optional(atMost(256, netText)),
+  ports: v.optional(v.array(portValue)),
+  notNets: v.optional(v.array(netText)),
   notSelector: v.optional(selectorText),
-  notPorts: v.optional(atMost(50, portValue)),
+  notPorts: v.optional(v.array(portValue)),
   serviceAccounts: v.optional(v.object({
     names: v.optional(v.array(text)),
     selector: v.optional(selectorText),

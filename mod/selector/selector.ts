@@ -120,7 +120,7 @@ interface Level {
 
 /**
  * Trees may nest so far (parentheses around one term make no tree deeper): printing and matching go
- * down by recursion. Calico's own limit of 1024 characters a selector lies far below.
+ * down by recursion. (Calico 3.33 has a limit of 1024 characters a selector, which lies far below.)
  */
 const MAX_DEPTH = 1500;
 

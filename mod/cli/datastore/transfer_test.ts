@@ -25,6 +25,9 @@ const LABELS = fc.dictionary(
 );
 const NAME = fc.stringMatching(/^[a-z][a-z0-9]{0,5}$/);
 
+/** More than Calico 3.33 allows, which 3.32 does not count. */
+const PORTS = Array.from({ length: 60 }, (_, i) => i + 1);
+
 /** Every kind of Calico's that users write, with something in it. */
 const SPECS: Record<string, (n: number) => unknown> = {
   IPPool: (n) => ({ cidr: `172.${16 + n % 16}.0.0/16`, blockSize: 26, vxlanMode: "CrossSubnet" }),
@@ -40,7 +43,7 @@ const SPECS: Record<string, (n: number) => unknown> = {
   GlobalNetworkSet: (n) => ({ nets: [`198.51.100.${n % 250}/32`] }),
   HostEndpoint: (n) => ({ node: `n${n % 3}`, interfaceName: `eth${n}` }),
   NetworkPolicy: () => ({
-    egress: [{ action: "Deny", protocol: "UDP", destination: { ports: [53] } }],
+    egress: [{ action: "Deny", protocol: "UDP", destination: { ports: PORTS } }],
   }),
   StagedNetworkPolicy: () => ({ stagedAction: "Delete" }),
   StagedKubernetesNetworkPolicy: () => ({ podSelector: {}, policyTypes: ["Ingress"] }),
