@@ -13,6 +13,7 @@ import { identify, type Identity } from "./identify.ts";
 import { CliError, EXIT, type Io, usageError } from "./io.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
 import { refuseLiveNode } from "./live_node.ts";
+import { refuseManaged } from "./managed.ts";
 import { isLost, lostMidway, reportFailures, success } from "./report.ts";
 import { progress } from "./terminal.ts";
 
@@ -41,6 +42,7 @@ export async function run(call: Call): Promise<number> {
           kind,
           name,
           async () => {
+            if (call.program === "calicoctl") refuseManaged(kind, { name, namespace });
             if (kind === nodeKind) await refuseLiveNode(call, resources, name);
             await resources.delete(kind, name, namespace, { resourceVersion });
           },

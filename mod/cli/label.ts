@@ -6,6 +6,7 @@ import { withResources } from "./context.ts";
 import { EXIT, failure, usageError } from "./io.ts";
 import { refuseUnkept } from "./kept.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
+import { refuseManaged } from "./managed.ts";
 
 export async function run(call: Call): Promise<number> {
   const { kind, names } = kindAndNames(call.args);
@@ -16,6 +17,7 @@ export async function run(call: Call): Promise<number> {
   const [name, term] = names;
   const [key, value] = parseTerm(term, flagOption(call, "remove"));
   const namespace = namespaceOf(call, kind);
+  refuseManaged(kind, { name, namespace });
   let did = "";
   let change: [before: Resource, wished: Resource] | undefined;
   return await withResources(call, async (resources) => {

@@ -14,6 +14,7 @@ import { CliError, EXIT, failure, usageError } from "./io.ts";
 import { jsonPatch, mergePatch, PatchError } from "./json_patch.ts";
 import { refuseUnkept } from "./kept.ts";
 import { kindAndNames, namespaceOf } from "./kind_argument.ts";
+import { refuseManaged } from "./managed.ts";
 import { strategicPatch } from "./strategic_patch.ts";
 import { parseYaml, YamlError } from "./yaml.ts";
 
@@ -39,6 +40,7 @@ export async function run(call: Call): Promise<number> {
   }
   const change = parsePatch(text, type);
   const namespace = namespaceOf(call, kind);
+  refuseManaged(kind, { name: names[0], namespace });
   return await withResources(call, async (resources) => {
     let pair: [before: Resource, wished: Resource] | undefined;
     await resources.modify<Resource>(

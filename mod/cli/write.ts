@@ -16,6 +16,7 @@ import { withResources } from "./context.ts";
 import { checkAll, type CheckedObject, refuseStrangeFields } from "./checked.ts";
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT, usageError } from "./io.ts";
+import { refuseManaged } from "./managed.ts";
 import { progress } from "./terminal.ts";
 import { exitOf, isLost, lostMidway, partialSuccess, success } from "./report.ts";
 
@@ -74,6 +75,13 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
   if (checked.length === 0) {
     io.stdout("No resources specified\n");
     return EXIT.ok;
+  }
+  for (const each of checked) {
+    try {
+      refuseManaged(each.kind, each.object.metadata);
+    } catch (error) {
+      throw placed(error, each);
+    }
   }
   const kinds = checked.map(({ kind }) => kind.kind);
   return await withResources(call, async (resources) => {

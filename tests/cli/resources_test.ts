@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "./harness.ts";
+import { type NetworkPolicy, networkPolicyKind } from "../../mod/model/network_policy.ts";
 import { networkSetKind } from "../../mod/model/network_set.ts";
 import { parseYaml } from "../../mod/cli/yaml.ts";
 
@@ -142,6 +143,49 @@ test("networkpolicy are Calico's, knp Kubernetes' own; a file's apiVersion decid
   );
   assert.equal((await cluster.run("delete knp web -n shop")).exit, 0);
   assert.match((await cluster.run("get np -n shop")).out, /web/);
+});
+
+test("a policy that is made of Kubernetes' own is not written here", async (cluster) => {
+  const named = (name: string) =>
+    `{apiVersion: projectcalico.org/v3, kind: NetworkPolicy, metadata: {name: ${name}, namespace: a}}`;
+  const stdin = `${named("mine")}\n---\n${named("knp.default.theirs")}`;
+  const key = (name: string) => `/calico/resources/v3/projectcalico.org/networkpolicies/a/${name}`;
+  const words = /managed through the kubernetes API/;
+  for (const verb of ["create", "apply"]) {
+    const { exit, err } = await cluster.run(`${verb} -f -`, { stdin });
+    assert.deepEqual([exit, words.test(err)], [1, true], err);
+    assert.equal(await cluster.store.get(key("mine")), undefined, "nothing is written before");
+    // calicoctl writes the others.
+    const other = await cluster.run(`${verb} -f -`, { stdin, name: "calicoctl" });
+    assert.equal(other.exit, 1);
+    assert.match(
+      other.err,
+      /operation is not supported on NetworkPolicy\(a\/knp\.default\.theirs\): .*managed through/,
+    );
+    assert.equal(await cluster.store.get(key("knp.default.theirs")), undefined);
+    assert.equal((await cluster.run("delete np mine -n a")).exit, 0);
+  }
+  // A controller's.
+  await cluster.resources.create(networkPolicyKind, {
+    metadata: { name: "knp.default.theirs", namespace: "a" },
+  } as NetworkPolicy);
+  for (
+    const line of [
+      ["replace", "-f", "-"],
+      ["patch", "np", "knp.default.theirs", "-n", "a", "-p", "{spec: {order: 1}}"],
+      ["label", "np", "knp.default.theirs", "-n", "a", "b=c"],
+    ]
+  ) {
+    for (const name of ["tortie", "calicoctl"]) {
+      const { exit, err } = await cluster.run(line, { stdin: named("knp.default.theirs"), name });
+      assert.deepEqual([exit, words.test(err)], [1, true], `${name} ${line}: ${err}`);
+    }
+  }
+  const remove = "delete np knp.default.theirs -n a";
+  assert.equal((await cluster.run(remove, { name: "calicoctl" })).exit, 1);
+  assert.equal((await cluster.run("validate -f -", { stdin })).exit, 0);
+  // Where there is no Kubernetes any more, somebody has to.
+  assert.equal((await cluster.run(remove)).exit, 0);
 });
 
 test("namespaces: default, -n, that of the file, and none where there is none", async (cluster) => {

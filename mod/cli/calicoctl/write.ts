@@ -16,6 +16,7 @@ import { withResources } from "../context.ts";
 import { readObjects, type SourceObject } from "../documents.ts";
 import { CliError, EXIT, failure } from "../io.ts";
 import { otherNamespace } from "../kind_argument.ts";
+import { refuseManaged } from "../managed.ts";
 import { exitOf, isLost, lostMidway, partialSuccess, success } from "../report.ts";
 import { progress } from "../terminal.ts";
 import { calicoctlText } from "../voice.ts";
@@ -48,6 +49,7 @@ async function run(call: Call, word: Word): Promise<number> {
       try {
         const manifest = check(call, word, object);
         if (resources && word !== "validate") {
+          refuseManaged(manifest.kind, manifest.object.metadata);
           const keepUnknown = manifest.unknown.length > 0;
           await VERBS[word].write(resources, manifest, { crd: manifest.crd, keepUnknown });
         }
