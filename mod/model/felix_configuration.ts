@@ -12,6 +12,7 @@ import { objectSchema } from "./resource.ts";
 import {
   anyInteger,
   bool,
+  canonical,
   checkedText,
   cidrText,
   cidrv4Text,
@@ -25,6 +26,7 @@ import {
   oneOf,
   oneOfAnyCase,
   plainDurationText,
+  pointer,
   portValue,
   regexpText,
   selectorOfAtMost,
@@ -36,6 +38,9 @@ import { show } from "./show.ts";
 
 const flag = v.optional(bool);
 const word = v.optional(text);
+/** Calico has pointers to these: "" and an empty list are stored, and not the same as nothing. */
+const given = v.optional(pointer(text));
+const list = <const S extends v.GenericSchema>(item: S) => v.optional(pointer(v.array(item)));
 const number = v.optional(anyInteger);
 const duration = v.optional(plainDurationText);
 const pattern = v.optional(regexpText);
@@ -67,7 +72,7 @@ const hostPort = v.object({
   port: integer(0, 65535),
   net: v.optional(cidrText),
 });
-const hostPorts = v.optional(v.array(hostPort));
+const hostPorts = list(hostPort);
 const interfaceFilter = matching(
   /^[a-zA-Z0-9:._+-]{1,15}$/,
   "an interface name of at most 15 letters, digits, ':', '.', '_', '-', with + for any rest",
@@ -142,7 +147,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       iptablesMarkMask: mark,
       disableConntrackInvalidCheck: flag,
       healthEnabled: flag,
-      healthHost: word,
+      healthHost: given,
       healthPort: number,
       healthTimeoutOverrides: v.optional(v.array(v.object({
         name: matching(/^[a-zA-Z0-9_ -]+$/, "a name of letters, digits, '_', '-' and blanks"),
@@ -159,9 +164,9 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       prometheusGoMetricsEnabled: flag,
       prometheusProcessMetricsEnabled: flag,
       prometheusWireGuardMetricsEnabled: flag,
-      prometheusMetricsCAFile: word,
-      prometheusMetricsCertFile: word,
-      prometheusMetricsKeyFile: word,
+      prometheusMetricsCAFile: given,
+      prometheusMetricsCertFile: given,
+      prometheusMetricsKeyFile: given,
       prometheusMetricsClientAuth: v.optional(oneOf(
         "RequireAndVerifyClientCert",
         "RequireAnyClientCert",
@@ -170,10 +175,10 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       )),
       failsafeInboundHostPorts: hostPorts,
       failsafeOutboundHostPorts: hostPorts,
-      kubeNodePortRanges: v.optional(v.pipe(
+      kubeNodePortRanges: v.optional(pointer(v.pipe(
         v.array(nodePort),
         v.check((list) => list.length <= 7, "at most 7 ranges"),
-      )),
+      ))),
       policySyncPathPrefix: word,
       usageReportingEnabled: flag,
       usageReportingInitialDelay: duration,
@@ -189,13 +194,13 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
         oneOf("Enabled", "Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly"),
       ),
       ipForwarding: enabled,
-      externalNodesList: v.optional(v.array(cidrv4Text)),
+      externalNodesList: list(cidrv4Text),
       debugMemoryProfilePath: word,
       debugDisableLogDropping: flag,
       debugSimulateCalcGraphHangAfter: duration,
       debugSimulateDataplaneHangAfter: duration,
       debugSimulateDataplaneApplyDelay: duration,
-      debugHost: word,
+      debugHost: given,
       debugPort: port,
       iptablesNATOutgoingInterfaceFilter: v.optional(interfaceFilter),
       sidecarAccelerationEnabled: flag,
@@ -235,7 +240,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       bpfConnectTimeLoadBalancing: v.optional(oneOf("TCP", "Enabled", "Disabled"), "TCP"),
       bpfHostNetworkedNATWithoutCTLB: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
       bpfExternalServiceMode: v.optional(oneOfAnyCase("Tunnel", "DSR")),
-      bpfDSROptoutCIDRs: v.optional(v.array(cidrText)),
+      bpfDSROptoutCIDRs: list(cidrText),
       bpfExtToServiceConnmark: v.optional(integer(0, 0xffff_ffff)),
       bpfKubeProxyIptablesCleanupEnabled: flag,
       bpfKubeProxyMinSyncPeriod: duration,
@@ -255,23 +260,31 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       bpfIPFragmentReassemblyEnabled: flag,
       bpfEnforceRPF: v.optional(oneOfAnyCase("Disabled", "Strict", "Loose")),
       bpfPolicyDebugEnabled: flag,
-      bpfForceTrackPacketsFromIfaces: v.optional(v.array(interfaceFilter)),
+      bpfForceTrackPacketsFromIfaces: list(interfaceFilter),
       bpfDisableGROForIfaces: pattern,
-      bpfExcludeCIDRsFromNAT: v.optional(v.array(cidrText)),
+      bpfExcludeCIDRsFromNAT: list(cidrText),
       bpfExportBufferSizeMB: number,
       istioAmbientMode: enabled,
-      istioDSCPMark: v.optional(v.union([v.number(), v.string()])),
+      istioDSCPMark: v.optional(canonical<string | number, string | number>(
+        v.union([v.number(), v.string()]),
+        // A number of eight bits is one, as a text too.
+        (mark) =>
+          typeof mark === "string" && /^\d+$/.test(mark) && Number(mark) < 256
+            ? Number(mark)
+            : mark,
+        "a number or a name such as AF11",
+      )),
       cgroupV2Path: word,
       flowLogsPolicyEvaluationMode: v.optional(oneOf("None", "Continuous")),
       bpfRedirectToPeer: v.optional(oneOf("Enabled", "Disabled")),
       bpfAttachType: v.optional(oneOf("TC", "TCX", "Netkit")),
       flowLogsFlushInterval: duration,
       flowLogsCollectorDebugTrace: flag,
-      flowLogsGoldmaneServer: word,
+      flowLogsGoldmaneServer: given,
       flowLogsLocalReporter: enabled,
       bpfProfiling: enabled,
       routeSource: v.optional(oneOfAnyCase("WorkloadIPs", "CalicoIPAM")),
-      routeTableRanges: v.optional(v.array(v.object({ min: anyInteger, max: anyInteger }))),
+      routeTableRanges: list(v.object({ min: anyInteger, max: anyInteger })),
       routeTableRange: v.optional(v.object({ min: anyInteger, max: anyInteger })),
       routeSyncDisabled: flag,
       ipv4NormalRoutePriority: priority,

@@ -103,7 +103,7 @@ function words(values: readonly string[]): string {
 }
 
 /** Reads a value into its canonical form; undefined where it is not allowed. */
-function canonical<In, Out>(
+export function canonical<In, Out>(
   schema: v.GenericSchema<In>,
   read: (value: In) => Out | undefined,
   want: string | ((value: In) => string),

@@ -174,8 +174,11 @@ export function carryUnknown(schema: any, old: unknown, next: unknown): void {
   }
 }
 
-/** A copy in the order of the schema, without zero values that Go leaves out; maps sorted by key. */
-export function dropZero(schema: any, value: unknown): unknown {
+/**
+ * A copy in the order of the schema, without zero values that Go leaves out; maps sorted by key. `lists`:
+ * empty lists are such, but where Go has a pointer to the list.
+ */
+export function dropZero(schema: any, value: unknown, lists: boolean): unknown {
   schema = unwrap(schema);
   if (schema.entries && isPlain(value)) {
     const copy: Record<string, unknown> = {};
@@ -187,11 +190,16 @@ export function dropZero(schema: any, value: unknown): unknown {
       if (entry && isZero(member) && isMarked(entry, "omitZero")) continue;
       // A map without entries is no map, to Go.
       if (entry && unwrap(entry).type === "record" && isEmptyMap(member)) continue;
-      put(copy, key, entry ? dropZero(entry, member) : member);
+      if (lists && entry && isEmptyList(member) && unwrap(entry).item) {
+        if (!isMarked(entry, "pointer")) continue;
+      }
+      put(copy, key, entry ? dropZero(entry, member, lists) : member);
     }
     return copy;
   }
-  if (schema.item && Array.isArray(value)) return value.map((item) => dropZero(schema.item, item));
+  if (schema.item && Array.isArray(value)) {
+    return value.map((item) => dropZero(schema.item, item, lists));
+  }
   if (schema.type === "record" && isPlain(value)) {
     return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1));
   }
@@ -200,6 +208,10 @@ export function dropZero(schema: any, value: unknown): unknown {
 
 function isEmptyMap(value: unknown): boolean {
   return isPlain(value) && Object.keys(value).length === 0;
+}
+
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
 }
 
 function isZero(value: unknown): boolean {

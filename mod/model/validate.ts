@@ -145,7 +145,7 @@ export function standingFaults(kind: Kind<any, any>, stored: Resource): Readonly
 
 /** What is kept in the store for an object: no resourceVersion, zero values left out. */
 export function encodeObject<T extends Resource>(kind: Kind<T, any>, object: T): unknown {
-  const value = dropZero(kind.schema, object) as Resource;
+  const value = dropZero(kind.schema, object, kind.home === "calico") as Resource;
   const { resourceVersion: _, selfLink: __, ...metadata } = value.metadata;
   return { ...value, metadata };
 }

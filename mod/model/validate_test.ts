@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { parseManifest } from "./manifest.ts";
 import { namespaceKind } from "./namespace.ts";
 import { networkPolicyKind } from "./network_policy.ts";
 import { nodeKind } from "./node.ts";
@@ -149,4 +150,88 @@ Deno.test("names, namespaces, labels and annotations are checked", () => {
 Deno.test("a namespace has its name for a label", () => {
   const namespace = parseObject(namespaceKind, { metadata: { name: "shop", labels: { a: "b" } } });
   assert.deepEqual(namespace.metadata.labels, { a: "b", "kubernetes.io/metadata.name": "shop" });
+});
+
+Deno.test("what is empty is stored where Calico stores it", () => {
+  const stored = (kind: string, spec: unknown, metadata: object = { name: "default" }) => {
+    const { kind: known, object } = parseManifest({
+      apiVersion: "projectcalico.org/v3",
+      kind,
+      metadata,
+      spec,
+    });
+    return (encodeObject(known, object) as { spec: unknown }).spec;
+  };
+  const side = { nets: [], notNets: [], ports: [], notPorts: [], serviceAccounts: { names: [] } };
+  const http = { methods: [], paths: [] };
+  const rule = { action: "Allow", protocol: "TCP", source: side, destination: { nets: [] }, http };
+  const cases: [kind: string, spec: unknown, want: unknown][] = [
+    ["StagedNetworkPolicy", { stagedAction: "Delete" }, {
+      stagedAction: "Delete",
+      tier: "default",
+    }],
+    ["StagedKubernetesNetworkPolicy", {}, { stagedAction: "Set", podSelector: {} }],
+    ["StagedKubernetesNetworkPolicy", { ingress: [{ from: [], ports: [] }], policyTypes: [] }, {
+      stagedAction: "Set",
+      podSelector: {},
+      ingress: [{}],
+    }],
+    ["GlobalNetworkPolicy", { ingress: [rule], egress: [], performanceHints: [], types: [] }, {
+      tier: "default",
+      ingress: [{
+        action: "Allow",
+        protocol: "TCP",
+        source: { serviceAccounts: {} },
+        destination: {},
+        http: {},
+      }],
+      types: ["Ingress"],
+    }],
+    ["GlobalNetworkSet", { nets: [] }, {}],
+    ["IPReservation", { reservedCIDRs: [] }, {}],
+    ["IPReservation", {}, {}],
+    ["Profile", { ingress: [], egress: [] }, {}],
+    ["BGPFilter", { exportV4: [], importV6: [] }, {}],
+    ["BGPConfiguration", { communities: [], serviceClusterIPs: [], ignoredInterfaces: [] }, {
+      logSeverityScreen: "Info",
+      serviceLoadBalancerAggregation: "Enabled",
+    }],
+    // Pointers, in Go.
+    ["FelixConfiguration", {
+      healthHost: "",
+      failsafeInboundHostPorts: [],
+      healthTimeoutOverrides: [],
+      kubeNodePortRanges: [],
+      externalNodesList: [],
+      debugHost: "",
+      logFilePath: "",
+      istioDSCPMark: "1",
+      routeTableRanges: [],
+    }, {
+      healthHost: "",
+      failsafeInboundHostPorts: [],
+      kubeNodePortRanges: [],
+      externalNodesList: [],
+      debugHost: "",
+      nftablesMode: "Auto",
+      bpfLogLevel: "",
+      bpfConnectTimeLoadBalancing: "TCP",
+      bpfHostNetworkedNATWithoutCTLB: "Enabled",
+      istioDSCPMark: 1,
+      routeTableRanges: [],
+      floatingIPs: "Disabled",
+    }],
+  ];
+  for (const [kind, spec, want] of cases) {
+    // As texts: the order of members is Calico's too.
+    assert.equal(JSON.stringify(stored(kind, spec)), JSON.stringify(want), kind);
+  }
+  // What only a newer version knows stays as it is.
+  const { kind, object } = parseManifest({
+    apiVersion: "projectcalico.org/v3",
+    kind: "GlobalNetworkSet",
+    metadata: { name: "s" },
+    spec: { newer: [] },
+  }, { keepUnknown: true });
+  assert.deepEqual((encodeObject(kind, object) as { spec: unknown }).spec, { newer: [] });
 });
