@@ -61,14 +61,14 @@ export const DATASTORE_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] 
     examples: [["After an import", "datastore migrate unlock"]],
     load: () => import("./datastore_unlock.ts"),
   },
-  {
-    name: "datastore migrate-policy-names",
+  ...["datastore migrate-policy-names", "datastore migrate migrate-policy-names"].map((name) => ({
+    name,
     summary: "store policies under their own names, as Calico does since 3.32",
     options: [
       { flags: "--dry-run", description: "say what would be done, and do nothing" },
       ...store,
     ],
-    examples: [["What would be done", "datastore migrate-policy-names --dry-run"]],
+    examples: [["What would be done", `${name} --dry-run`]] as const,
     load: () => import("./datastore_policy_names.ts"),
-  },
+  })),
 ];

@@ -3,7 +3,8 @@
  * (with -R those below it too), many documents a file, and `kind: List` or any `…List` for its items.
  * Each object knows where it stood, so that a fault can be found.
  */
-import { isListObject, listItems } from "../model/list_object.ts";
+import { isListObject, isListWithoutItems, listItems } from "../model/list_object.ts";
+import { show } from "../model/show.ts";
 import { describeFile, fileReason, isStandardInput, readTextOf } from "./files.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
@@ -177,7 +178,7 @@ function objectsIn(
   return documents.flatMap((document) => {
     const at = (path: string) =>
       `${name}:${before + document.lineOf(path)}: document ${document.number}`;
-    return itemsOf(framed(document.value), "").map(({ value, path }): SourceObject => ({
+    return itemsOf(framed(document.value), "", at).map(({ value, path }): SourceObject => ({
       value: withTexts(value),
       where: at(path),
       at: (inner) => at(path === "" ? inner : `${path}.${inner}`),
@@ -185,12 +186,23 @@ function objectsIn(
   });
 }
 
-function itemsOf(value: unknown, path: string): { value: unknown; path: string }[] {
+function itemsOf(
+  value: unknown,
+  path: string,
+  at: (path: string) => string,
+): { value: unknown; path: string }[] {
+  const inList = path === "" ? "items" : `${path}.items`;
+  if (isListWithoutItems(value)) {
+    const { kind, items } = value;
+    // To Go, null is a list of none.
+    if (items === undefined || items === null) return [];
+    throw failure(`${at(inList)}: items of the ${kind} is ${show(items)}: want a list of objects`);
+  }
   const list = Array.isArray(value)
     ? { items: value, path }
     : isListObject(value)
-    ? { items: listItems(value), path: path === "" ? "items" : `${path}.items` }
+    ? { items: listItems(value), path: inList }
     : undefined;
   if (!list) return [{ value, path }];
-  return list.items.flatMap((item, i) => itemsOf(item, `${list.path}[${i}]`));
+  return list.items.flatMap((item, i) => itemsOf(item, `${list.path}[${i}]`, at));
 }

@@ -32,6 +32,10 @@ export async function run(call: Call): Promise<number> {
   const ip = textOption(call, "ip");
   const files = listOption(call, "fromReport");
   if (ip === undefined && files.length === 0) {
+    if (call.program === "calicoctl") {
+      call.io.stderr("nothing is released: give --ip, or --from-report once or more\n");
+      return EXIT.ok;
+    }
     throw usageError("give --ip ADDRESS, or --from-report FILE once or more");
   }
   if (ip !== undefined && files.length > 0) {

@@ -14,6 +14,17 @@ export function isListObject(value: unknown): value is ListObject {
   return typeof kind === "string" && kind.endsWith("List") && Array.isArray(items);
 }
 
+/** Of a list's kind, but no list: its items are missing or something else. */
+export function isListWithoutItems(
+  value: unknown,
+): value is { readonly kind: string; readonly items?: unknown } {
+  if (value === null || typeof value !== "object" || isListObject(value)) return false;
+  const { kind, metadata } = value as { kind?: unknown; metadata?: { name?: unknown } | null };
+  if (typeof kind !== "string" || !kind.endsWith("List")) return false;
+  // Somebody's kind may end so too; its objects have a name.
+  return kind === "List" || Object.hasOwn(value, "items") || metadata?.name === undefined;
+}
+
 /** The items, each with the kind and version that it has from the list where it says none. */
 export function listItems({ apiVersion, kind, items }: ListObject): unknown[] {
   const itemKind = kind.slice(0, -"List".length);

@@ -29,11 +29,21 @@ const test = (what: string, body: (run: Run, cluster: Cluster) => Promise<void>)
   });
 
 Deno.test("help: of the program, of a group, of a command, and by help", async () => {
-  const root = await command([], { name });
+  const root = await command(["--help"], { name });
   assert.equal(root.exit, 0);
   assert.match(root.out, /^Usage:\n {2}calicoctl \[command\]\n\nAvailable Commands:\n {2}apply /m);
   assert.equal((await command(["help"], { name })).out, root.out);
-  assert.match((await command(["ipam"], { name })).out, /calicoctl ipam \[command\]/);
+  // A group does nothing by itself: that is no success.
+  for (const words of [[], ["ipam"], ["node"], ["datastore"], ["datastore", "migrate"]]) {
+    const help = await command([...words, "--help"], { name });
+    assert.match(help.out, new RegExp(`${["calicoctl", ...words].join(" ")} \\[command\\]`));
+    assert.deepEqual(await command(words, { name }), { exit: 1, out: "", err: help.out });
+  }
+  assert.deepEqual(await command(["--version"], { name }), {
+    exit: 0,
+    out: "Run 'calicoctl version' to see version information.\n",
+    err: "",
+  });
   for (const { name: words } of CALICOCTL_COMMANDS.filter(({ name }) => name !== "")) {
     const help = await command([...words.split(" "), "-h"], { name });
     assert.deepEqual([help.exit, help.err], [0, ""], words);
@@ -206,6 +216,38 @@ Deno.test("a datastore out of reach is exit 1 under this name", async () => {
   const version = await command(["version"], { name, env });
   assert.equal(version.exit, 0);
   assert.match(version.out, /^Client Version: {4}\S+\nGit commit: {8}\S+\nUnable to detect/);
+});
+
+test("release without an address or a report releases nothing, and is no fault", async (run) => {
+  const [exit, out, err] = await run("ipam release");
+  assert.deepEqual([exit, out], [0, ""]);
+  assert.match(err, /^nothing is released: give --ip/);
+});
+
+test("the names of policies are moved by either command", async (run) => {
+  for (
+    const words of ["datastore migrate-policy-names", "datastore migrate migrate-policy-names"]
+  ) {
+    assert.deepEqual((await run(words)).slice(0, 1), [0], words);
+  }
+});
+
+test("a list without items holds nothing; what stands there instead is named", async (run) => {
+  for (const more of ["", ", items: null", ", items: []"]) {
+    for (const kind of ["v1, kind: List", "projectcalico.org/v3, kind: IPPoolList"]) {
+      const [exit, , err] = await run("apply -f -", `{apiVersion: ${kind}${more}}`);
+      assert.equal(exit, 1);
+      assert.match(err, /standard input holds no object/);
+    }
+  }
+  const [exit, , err] = await run("apply -f -", "apiVersion: v1\nkind: List\nitems: {a: b}\n");
+  assert.equal(exit, 1);
+  assert.match(err, /standard input:3: document 1: items of the List is \{"a":"b"\}: want a list/);
+  const [, , named] = await run(
+    "apply -f -",
+    "{apiVersion: x/v1, kind: AllowList, metadata: {name: a}}",
+  );
+  assert.match(named, /kind "AllowList" of "x\/v1" is not known/);
 });
 
 test("version tells the cluster's", async (run) => {

@@ -495,15 +495,15 @@ const DATASTORE: readonly CalicoctlCommand[] = [
     examples: [["After an import", "datastore migrate unlock"]],
     flags: [CONFIG],
   },
-  {
-    name: "datastore migrate-policy-names",
+  ...["datastore migrate-policy-names", "datastore migrate migrate-policy-names"].map((name) => ({
+    name,
     short: "Take the prefix of the default tier from old policies' names",
     long:
       'Rewrites policies of an etcd datastore whose names begin with "default.", as they did\n' +
       "before 3.32.",
-    examples: [["Once, after the upgrade", "datastore migrate-policy-names"]],
+    examples: [["Once, after the upgrade", name]] as const,
     flags: [CONFIG],
-  },
+  })),
 ];
 
 export const CALICOCTL_COMMANDS: readonly CalicoctlCommand[] = [
@@ -511,6 +511,7 @@ export const CALICOCTL_COMMANDS: readonly CalicoctlCommand[] = [
     name: "",
     short: "",
     long: "Shows and changes a Calico cluster's resources: networks, policies, endpoints, nodes.",
+    flags: [{ name: "version", type: "bool", usage: "Say how the version is shown" }],
   },
   ...RESOURCES,
   ...IPAM,

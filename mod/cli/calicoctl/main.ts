@@ -18,9 +18,18 @@ export async function runCalicoctl(words: readonly string[], io: Io): Promise<nu
   try {
     const parsed = parse(words, all, PROGRAM);
     const { command } = parsed;
-    if (parsed.flags.get("help") === true || childrenOf(command.name, all).length > 0) {
+    if (parsed.flags.get("help") === true) {
       io.stdout(helpText(command, all, PROGRAM));
       return EXIT.ok;
+    }
+    if (parsed.flags.get("version") === true) {
+      io.stdout(`Run '${PROGRAM} version' to see version information.\n`);
+      return EXIT.ok;
+    }
+    // A group of commands does nothing by itself.
+    if (childrenOf(command.name, all).length > 0) {
+      io.stderr(helpText(command, all, PROGRAM));
+      return EXIT.failed;
     }
     checkLogLevel(parsed);
     checkTaken(parsed);
