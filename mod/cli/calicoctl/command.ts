@@ -25,6 +25,8 @@ export interface Flag {
 export interface CalicoctlCommand {
   /** Words after the program's name: `get`, `datastore migrate export`; "" for the program itself. */
   readonly name: string;
+  /** Taken, and not shown: another way to say what is. */
+  readonly hidden?: boolean;
   /** What stands behind the name in the usage line: `[KIND [NAME...]]`. */
   readonly operands?: string;
   readonly short: string;

@@ -497,6 +497,7 @@ const DATASTORE: readonly CalicoctlCommand[] = [
   },
   ...["datastore migrate-policy-names", "datastore migrate migrate-policy-names"].map((name) => ({
     name,
+    hidden: name.includes("migrate "),
     short: "Take the prefix of the default tier from old policies' names",
     long:
       'Rewrites policies of an etcd datastore whose names begin with "default.", as they did\n' +
@@ -511,7 +512,7 @@ export const CALICOCTL_COMMANDS: readonly CalicoctlCommand[] = [
     name: "",
     short: "",
     long: "Shows and changes a Calico cluster's resources: networks, policies, endpoints, nodes.",
-    flags: [{ name: "version", type: "bool", usage: "Say how the version is shown" }],
+    flags: [{ name: "version", type: "bool", usage: "Say how the version is shown", hidden: true }],
   },
   ...RESOURCES,
   ...IPAM,

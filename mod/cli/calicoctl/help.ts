@@ -36,7 +36,9 @@ export function helpText(
 }
 
 function commandTable(commands: readonly CalicoctlCommand[]): string {
-  const sorted = commands.toSorted((a, b) => a.name < b.name ? -1 : 1);
+  const sorted = commands.filter(({ hidden }) => !hidden).toSorted((a, b) =>
+    a.name < b.name ? -1 : 1
+  );
   const width = Math.max(11, ...sorted.map(({ name }) => lastWord(name).length));
   return sorted.map(({ name, short }) => `  ${lastWord(name).padEnd(width)} ${short}`).join("\n");
 }

@@ -17,13 +17,7 @@ Deno.test("commands, groups and what is below them", () => {
   assert.deepEqual(words("ge"), ["get"]);
   assert.ok(words("").includes("ipam") && words("").includes("completion"));
   assert.deepEqual(words("ipam sh"), ["show"]);
-  assert.deepEqual(words("datastore migrate ", calicoctl), [
-    "export",
-    "import",
-    "lock",
-    "unlock",
-    "migrate-policy-names",
-  ]);
+  assert.deepEqual(words("datastore migrate ", calicoctl), ["export", "import", "lock", "unlock"]);
   assert.deepEqual(words("nothing "), []);
 });
 

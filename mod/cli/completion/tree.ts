@@ -88,7 +88,9 @@ export function calicoctlTree(
       about: flag.usage,
       ...flag.type !== "bool" && { value: flag.completes ?? "nothing" },
     })),
-    children: childrenOf(command.name, all).map((child) => calicoctlTree(all, child)),
+    children: childrenOf(command.name, all).filter(({ hidden }) => !hidden).map((child) =>
+      calicoctlTree(all, child)
+    ),
     operands: command.completes ?? [],
   };
 }
