@@ -15,6 +15,11 @@
  * them; and the only member, of which nobody else can be asked, is asked for a sign of life before it is
  * given a request after a while of silence, so that what finds the dead connection is no write.
  *
+ * Where users are asked for, each member is logged in to by itself, so that one that hangs keeps nobody
+ * from the next. A token carries the place in the log at which it was made, and a member that has not come
+ * to that place waits for it before it answers, for ever where it was put back from a backup: so a
+ * member that failed is logged in to anew, whatever it failed at.
+ *
  * How long a member may take follows from how long answers take: where all of them are slow, waiting
  * for one is better than asking the next.
  *
@@ -76,6 +81,10 @@ export interface Member {
     readonly done: Promise<void>;
     readonly sinceMs: number;
   };
+  /** What it gave us when we logged in; empty where it asks nobody who he is. */
+  token?: string;
+  /** A login that is under way, shared by all who need it. */
+  login?: { readonly done: Promise<string>; readonly sinceMs: number };
 }
 
 /** JSON text; a stream is sent once. */
@@ -106,8 +115,6 @@ export class EtcdClient {
   #at: number;
   #http: Deno.HttpClient | undefined;
   #tls: TlsTexts = {};
-  #token: string | undefined;
-  #login: Promise<void> | undefined;
   #seen = 0n;
   #cluster: string | undefined;
   #epoch = 0;
@@ -183,6 +190,9 @@ export class EtcdClient {
       const share = Math.min(TRY_MS, this.#patienceMs / this.members.length);
       const several = this.members.length > 1;
       const limit = Math.max(1, several ? Math.min(left, this.patient(share)) : left);
+      // With all that comes before it, a request does not outlast the patience by much.
+      const bounded = () =>
+        Math.min(limit, Math.max(CHECK_MS, deadline - this.clock.monotonicMs()));
       let sent = false;
       try {
         if (!several) await this.#awake(member, Math.min(limit, this.patient(CHECK_MS)));
@@ -191,9 +201,9 @@ export class EtcdClient {
           write ? FRESH_MS : Infinity,
           Math.min(limit, this.patient(CHECK_MS)),
         );
-        const headers = await this.#headers(member, limit);
+        const headers = await this.#headers(member, bounded());
         sent = true;
-        return await this.#ask<T>(member, path, body, limit, headers, write);
+        return await this.#ask<T>(member, path, body, bounded(), headers, write);
       } catch (thrown) {
         if (!(thrown instanceof EtcdFailure)) throw thrown;
         const error = new EtcdFailure(
@@ -203,7 +213,7 @@ export class EtcdClient {
         );
         error.where = thrown.where ?? member.url;
         if (error.kind === "token" && logins++ < 2) {
-          this.forgetToken();
+          this.forgetToken(member);
           continue;
         }
         if (error.kind === "tls" && await this.#renewTls(error)) continue;
@@ -249,6 +259,7 @@ export class EtcdClient {
     member.failedMs = this.clock.monotonicMs();
     member.fault = failure;
     member.checked = false;
+    this.forgetToken(member);
   }
 
   /**
@@ -442,7 +453,10 @@ export class EtcdClient {
       }
       return await take(response);
     } catch (error) {
-      if (request.late()) this.#drop(client);
+      if (request.late()) {
+        this.#drop(client);
+        if (member.token === headers.authorization) this.forgetToken(member);
+      }
       const failure = this.#explained(error, request.late, limitMs);
       // What was answered was answered by an etcd.
       if (failure !== error && failure instanceof EtcdFailure) {
@@ -535,31 +549,44 @@ export class EtcdClient {
 
   async #headers(member: Member, limitMs: number): Promise<Record<string, string>> {
     if (this.#location.username === undefined) return { ...COMMON };
-    if (this.#token === undefined) {
-      this.#login ??= this.#logIn(member, limitMs).finally(() => this.#login = undefined);
-      await this.#login;
-    }
-    return this.#token ? { ...COMMON, authorization: this.#token } : { ...COMMON };
+    const token = member.token ?? await this.#within(limitMs, this.#login(member));
+    return token ? { ...COMMON, authorization: token } : { ...COMMON };
   }
 
-  async #logIn(member: Member, limitMs: number): Promise<void> {
+  /** Who needs the token waits with the patience that he has; the login goes on with its own. */
+  #login(member: Member): Promise<string> {
+    const now = this.clock.monotonicMs();
+    const { login } = member;
+    // As with checks: its connection may be dead.
+    if (login && now - login.sinceMs <= 2 * this.patient(CHECK_MS)) return login.done;
+    const begun = { done: this.#logIn(member), sinceMs: now };
+    member.login = begun;
+    const over = () => {
+      if (member.login === begun) member.login = undefined;
+    };
+    begun.done.then(over, over);
+    return begun.done;
+  }
+
+  async #logIn(member: Member): Promise<string> {
     const { username: name, password } = this.#location;
+    let token = "";
     try {
-      const path = "/v3/auth/authenticate";
       const answer = await this.#post<{ token?: string }>(
         member,
-        path,
+        "/v3/auth/authenticate",
         JSON.stringify({ name, password }),
         COMMON,
-        limitMs,
+        this.#patienceMs,
       );
-      this.#token = answer.token ?? "";
+      token = answer.token ?? "";
     } catch (error) {
       // A cluster that asks nobody who he is takes no names either.
-      if (error instanceof EtcdFailure && /authentication is not enabled/.test(error.message)) {
-        this.#token = "";
-      } else throw error;
+      const open = error instanceof EtcdFailure &&
+        /authentication is not enabled/.test(error.message);
+      if (!open) throw error;
     }
+    return member.token = token;
   }
 
   get #isSecure(): boolean {
@@ -616,9 +643,9 @@ export class EtcdClient {
     this.#free--;
   }
 
-  /** The token that we had is not valid any more. */
-  forgetToken(): void {
-    this.#token = undefined;
+  /** The token that we had from it is not valid any more, or it may not be. */
+  forgetToken(member: Member): void {
+    member.token = undefined;
   }
 
   /** Has the stream cancelled when the client is closed; the result takes that back. */

@@ -228,7 +228,7 @@ class RangeWatch<T> {
     if (failure.kind !== "token") this.#lost = failure;
     const now = client.clock.monotonicMs();
     this.#failingSince ??= now;
-    if (failure.kind === "token") client.forgetToken();
+    if (failure.kind === "token") client.forgetToken(member);
     else if (failure.kind === "member" || failure.kind === "tls") client.failed(member, failure);
     else throw toStoreError(failure, client.where, `watch of ${this.prefix}`);
     if (now - this.#failingSince >= patienceMs) {
