@@ -86,6 +86,16 @@ Deno.test("a damaged block: addresses come from others, and others' are released
 
 const mustPrefixOf = (ip: string) => formatPrefix(mustPrefix(`${ip}/30`));
 
+Deno.test("a damaged Node: nothing is given to it, and it gives back what it has", async () => {
+  await inWorld(async (w) => {
+    await w.pool("p", "10.1.0.0/29", { blockSize: 30 });
+    await w.assign("n1", { handle: "net.c" });
+    await w.store.put("/calico/resources/v3/projectcalico.org/nodes/n1", HALF_WRITTEN);
+    await assert.rejects(w.assign("n1", { handle: "net.d" }), /nodes\/n1 cannot be read/);
+    assert.equal((await fresh(w).releaseByHandle("net.c"))?.length, 1);
+  });
+});
+
 Deno.test("a damaged block: where nothing else is free, the error names it", async () => {
   await inWorld(async (w) => {
     await w.pool("p", "10.1.0.0/30", { blockSize: 30 });

@@ -15,6 +15,7 @@ import {
   type Prefix,
   prefixContains,
 } from "../net/mod.ts";
+import { damageOf } from "../store/damaged.ts";
 import { addressOf } from "./assign_ip.ts";
 import {
   type AllocationBlock,
@@ -208,7 +209,11 @@ export async function giveUpIfUseless(
   if (!owner || owner.type !== "host" || !isEmpty(block)) return;
   const [facts, labels] = await Promise.all([
     room.facts.read(),
-    room.facts.nodeLabels(owner.name),
+    room.facts.nodeLabels(owner.name).catch((error) => {
+      // Which pools are for it, nobody knows: what is given back is given back all the same.
+      if (damageOf(error)) return undefined;
+      throw error;
+    }),
   ]);
   const pool = facts.pools.ownerOfBlock(prefix);
   const useless = pool

@@ -194,6 +194,11 @@ export class Agent {
     this.#scheduleResync();
   }
 
+  /** Why it has not been started yet: what everybody is told who asks. */
+  waits(why: string): void {
+    if (!this.#synced) this.#store = { ...this.#store, error: why };
+  }
+
   /** Each cause is logged once; the kernel stays as it is. */
   #lost(error: Error): void {
     const { ok, error: before, sinceMs = this.#clock.monotonicMs() } = this.#store;

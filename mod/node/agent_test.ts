@@ -87,6 +87,25 @@ Deno.test("the first turn reads the kernel, later ones apply what has changed", 
   await w.end();
 });
 
+Deno.test("before it is started, whoever waits hears what it waits for", async () => {
+  const store = memoryStore();
+  const agent = new Agent({
+    store,
+    state: new ClusterState("node1"),
+    engine: new PolicyEngine({ nodeName: "node1" }),
+    dataplane: { apply: () => Promise.resolve(), resync: () => Promise.resolve() },
+    kernel: { apply: () => Promise.resolve([]), resync() {} },
+    log: silent,
+  });
+  agent.waits("the Node cannot be written");
+  assert.equal(agent.report().store.error, "the Node cannot be written");
+  await assert.rejects(
+    agent.programmed(endpoint("a"), AbortSignal.abort()),
+    /Node cannot be written/,
+  );
+  await store.close();
+});
+
 Deno.test("an endpoint is programmed only when a turn that knew it is over", async () => {
   const w = world();
   await soon(() => w.agent.report().ready);

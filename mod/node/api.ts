@@ -31,6 +31,8 @@ export interface ApiParts {
   readonly paths: PathProbe;
   readonly tables: Pick<TableWatch, "fault" | "notes">;
   readonly felix: () => FelixParameters;
+  /** Why the node's own Node says nothing of it; empty where it does. */
+  readonly unregistered: () => string;
 }
 
 /** What `node.status` answers. */
@@ -102,6 +104,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
     datastore: report.store,
     errors: [
       ...(fault === undefined ? [] : [fault]),
+      ...[parts.unregistered()].filter(Boolean),
       ...report.errors,
       ...kernel.unresolved.map((p) =>
         `route ${p}: no route leads to its next hop but what BGP has learned`

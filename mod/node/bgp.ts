@@ -27,6 +27,8 @@ import {
   parseIp,
   type Prefix,
 } from "../net/mod.ts";
+import { resourceKey } from "../model/keys.ts";
+import { nodeKind } from "../model/node.ts";
 import { localRoutes } from "./announce.ts";
 import { NodeTransport, systemClock } from "./bgp_transport.ts";
 import type { BgpService } from "./agent.ts";
@@ -114,8 +116,11 @@ export class BgpPart implements BgpService {
     });
     this.#warnings = wanted.problems.map((p) => `${p.object}: ${p.message}`);
     if (!wanted.routerId) {
+      const broken = state.broken.get(resourceKey(nodeKind, config.nodeName));
       const why = state.nodes.has(config.nodeName)
         ? "this node has no BGP address"
+        : broken
+        ? `the Node "${config.nodeName}" cannot be read: ${broken}`
         : `the Node "${config.nodeName}" is not in the datastore; restart the service to register it`;
       this.#warnings.push(`BGP is not spoken: ${why}`);
       this.#end(why);

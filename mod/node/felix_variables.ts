@@ -10,6 +10,7 @@
  * without.
  */
 import { printJson } from "../store/json.ts";
+import { damageOf } from "../store/damaged.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { POLICY_VARIABLES } from "./felix.ts";
 
@@ -34,8 +35,14 @@ export async function tellFelixVariables(
   );
   const key = felixVariablesKey(node);
   try {
-    const stored = await store.get(key);
-    const text = stored && printJson(stored.value);
+    const text = await store.get(key).then(
+      (stored) => stored && printJson(stored.value),
+      (error) => {
+        // Nobody's but ours: it is written anew.
+        if (damageOf(error)) return undefined;
+        throw error;
+      },
+    );
     if (text !== printJson(record)) await store.put(key, record);
   } catch (error) {
     if (!isRefused(error)) throw error;

@@ -11,7 +11,8 @@ import {
   statusKeyOf,
 } from "./reporter.ts";
 
-export interface ReportsParts extends Omit<ApiParts, "engine" | "paths" | "tables"> {
+export interface ReportsParts
+  extends Omit<ApiParts, "engine" | "paths" | "tables" | "unregistered"> {
   readonly store: Store;
   readonly resources: Resources;
   readonly log: Log;

@@ -45,7 +45,13 @@ import { PathProbe } from "./path_probe.ts";
 import { readiness } from "./readiness.ts";
 import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
-import { ensureFelixConfiguration, ensurePools, ReadyCheck, registerNode } from "./startup.ts";
+import {
+  ensureFelixConfiguration,
+  ensurePools,
+  isUnreadable,
+  ReadyCheck,
+  registerNode,
+} from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
@@ -58,6 +64,8 @@ const STUCK = 90_000;
 
 /** Milliseconds until a tunnel address is asked for again that could not be had. */
 const ADDRESS_RETRY = 5000;
+/** Milliseconds until our Node is looked at again that could not be read. */
+const REGISTER_RETRY = 5000;
 /** Topics from which the node's tunnel addresses follow. */
 const TUNNEL_TOPICS: readonly Topic[] = ["pools", "nodes", "blocks", "endpoints"];
 
@@ -189,9 +197,13 @@ export class NodeService {
   /** Why the node lacks a tunnel address, or has one too many. */
   #addressFault = "";
   #addressRetry = new Later(() => {});
+  /** Why our Node in the datastore says nothing of us. */
+  #unregistered = "";
+  #registerAgain = new Later(() => {});
   /** What the file holds that tells CNI plugins the MTU. */
   #mtu = "";
-  readonly #toldSettings = new Set<string>();
+  /** What is said once and stays so for a while. */
+  readonly #told = new Set<string>();
   /** What start waits for, in words. */
   #waiting = "the service is starting";
 
@@ -220,10 +232,12 @@ export class NodeService {
   /** Settings that have no effect, each once: `node status` tells of them all the time. */
   #tellSettings(): void {
     const { problems, unfollowed } = this.#felix();
-    for (const text of [...problems, ...unfollowed]) {
-      if (!this.#toldSettings.has(text)) this.log.warn(text);
-      this.#toldSettings.add(text);
-    }
+    for (const text of [...problems, ...unfollowed]) this.#warnOnce(text);
+  }
+
+  #warnOnce(text: string): void {
+    if (!this.#told.has(text)) this.log.warn(text);
+    this.#told.add(text);
   }
 
   /** `ended` resolves when the service is told to stop: a start that still waits gives up then. */
@@ -398,6 +412,7 @@ export class NodeService {
           paths,
           tables,
           felix: () => this.#felix(),
+          unregistered: () => this.#unregistered,
         }),
       },
       cni,
@@ -427,6 +442,15 @@ export class NodeService {
     // Peers hear from us at once, from the last good state, however long the datastore is away.
     bgp?.start();
     if (last) bgp?.begin(last);
+    const registering = coalesced(
+      () => this.#registerOnce(resources, kernel),
+      (error) => {
+        if (this.#stopping) return;
+        log.warn("cannot register yet", { error });
+        this.#registerAgain.in(REGISTER_RETRY);
+      },
+    );
+    this.#registerAgain = new Later(registering);
     await this.#register(resources, kernel, ended);
     if (this.#stopping) return;
     this.#waiting = "";
@@ -480,29 +504,15 @@ export class NodeService {
 
   /** Writes what others must know of this node; waits for the datastore as long as it takes. */
   async #register(resources: Resources, kernel: Kernel, ended: Promise<unknown>): Promise<void> {
-    const { config, log } = this;
+    const { log } = this;
     let over = false;
     ended.then(() => over = true);
     this.#waiting = "waiting for the datastore";
     const check = new ReadyCheck();
     for (let pause = 250;; pause = Math.min(pause * 2, 5000)) {
       try {
-        const host = kernel.host();
         await check.mustBeReady(resources);
-        await ensurePools(resources, config, host);
-        await ensureFelixConfiguration(resources);
-        const addresses = await registerNode(
-          resources,
-          config,
-          host,
-          (why) => log.warn("the node's address is claimed by another Node", { why }),
-        );
-        for (const family of [4, 6] as const) {
-          const found = addresses[family];
-          if (found) log.info("node address", { ...found, ip: formatIp(found.ip) });
-        }
-        await tellFelixVariables(resources.store, config.nodeName, config.felix);
-        await Deno.writeTextFile(`${config.calicoDir}/nodename`, config.nodeName);
+        await this.#registerOnce(resources, kernel);
         return;
       } catch (error) {
         if (over) {
@@ -511,6 +521,7 @@ export class NodeService {
         }
         if (error instanceof ConfigError) throw error;
         this.#waiting = `waiting for the datastore: ${(error as Error).message}`;
+        this.#agent?.waits((error as Error).message);
         log.warn("cannot register yet", { error });
         await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, pause))]);
         if (over) {
@@ -519,6 +530,38 @@ export class NodeService {
         }
       }
     }
+  }
+
+  /**
+   * Our Node may be there and not be readable. It is somebody's settings and is left as it is: it is
+   * named wherever somebody asks, and completed once it is mended, beside everything else.
+   */
+  async #registerOnce(resources: Resources, kernel: Kernel): Promise<void> {
+    const { config, log } = this;
+    const host = kernel.host();
+    const unreadable = (why: string) => this.#warnOnce(why);
+    await ensurePools(resources, config, host, unreadable);
+    await ensureFelixConfiguration(resources, unreadable);
+    try {
+      const addresses = await registerNode(
+        resources,
+        config,
+        host,
+        (why) => log.warn("the node's address is claimed by another Node", { why }),
+      );
+      for (const family of [4, 6] as const) {
+        const found = addresses[family];
+        if (found) log.info("node address", { ...found, ip: formatIp(found.ip) });
+      }
+      this.#unregistered = "";
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      this.#unregistered = `this node is not registered: ${error.message}`;
+      this.#warnOnce(this.#unregistered);
+      this.#registerAgain.in(REGISTER_RETRY);
+    }
+    await tellFelixVariables(resources.store, config.nodeName, config.felix);
+    await Deno.writeTextFile(`${config.calicoDir}/nodename`, config.nodeName);
   }
 
   /** Where the CNI plugin of Calico reads it too. */
@@ -552,6 +595,7 @@ export class NodeService {
       faults: tables ? [tables] : [],
       warnings: () => [
         ...this.#bgp?.warnings() ?? [],
+        ...this.#unregistered ? [this.#unregistered] : [],
         ...this.#addressFault ? [this.#addressFault] : [],
         ...this.#paths?.warnings() ?? [],
         ...this.#tables?.notes() ?? [],
@@ -610,6 +654,7 @@ export class NodeService {
     this.#notify("STOPPING=1");
     this.#reports?.stop();
     this.#addressRetry.cancel();
+    this.#registerAgain.cancel();
     this.#paths?.stop();
     this.#deadEndpoints?.stop();
     await this.#questions?.stop();

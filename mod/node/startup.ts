@@ -2,7 +2,8 @@
  * What a node writes about itself before it begins (Calico's `calico-node -startup`): its Node with
  * the address by which others reach it, the default pools where a family has none, and
  * FelixConfiguration `default`. All of it may run on every node at the same moment and again at every
- * start: what is there already is left as people have set it.
+ * start: what is there already is left as people have set it. What stands there and cannot be read is
+ * left as it is too, and named: somebody's settings may be in it, and nothing else waits for it.
  */
 import {
   addressBits,
@@ -14,7 +15,11 @@ import {
   type Prefix,
   prefixContains,
 } from "../net/mod.ts";
-import { clusterInformationKind, lockReason } from "../model/cluster_information.ts";
+import {
+  clusterInformationKind,
+  lockReason,
+  unreadableCluster,
+} from "../model/cluster_information.ts";
 import { felixConfigurationKind } from "../model/felix_configuration.ts";
 import { ippoolKind } from "../model/ippool.ts";
 import { type Node, nodeKind } from "../model/node.ts";
@@ -57,8 +62,13 @@ export class ReadyCheck {
 
   /** ResourceError "refused" while it is locked. */
   async mustBeReady(resources: Resources): Promise<void> {
-    const cluster = await resources.get(clusterInformationKind, "default");
-    if (cluster) this.#lock = lockReason(cluster);
+    const cluster = await resources.get(clusterInformationKind, "default").catch((error) => {
+      if (isUnreadable(error)) return error;
+      throw error;
+    });
+    // As for an agent that reads the same.
+    if (cluster instanceof ResourceError) this.#lock = unreadableCluster(cluster.message);
+    else if (cluster) this.#lock = lockReason(cluster);
     if (!this.#lock) return;
     const gone = cluster ? "" : ", and is gone now";
     throw new ResourceError(
@@ -69,9 +79,15 @@ export class ReadyCheck {
   }
 }
 
+/** An object is there that is none: half-written, or of another shape than its kind's. */
+export function isUnreadable(error: unknown): error is ResourceError {
+  return error instanceof ResourceError && error.kind === "malformed";
+}
+
 /**
- * Creates or completes our Node. ConfigError where the address that we come with is another node's;
- * one that our Node has had already stays ours, and `warn` is told who else claims it.
+ * Creates or completes our Node; ResourceError "malformed" where it cannot be read. ConfigError where
+ * the address that we come with is another node's; one that our Node has had already stays ours, and
+ * `warn` is told who else claims it.
  */
 export async function registerNode(
   resources: Resources,
@@ -189,13 +205,21 @@ function freeCidr(family: Family, host: Host): Prefix {
   return candidates.find((c) => !used(c)) ?? candidates[0];
 }
 
-/** Makes the default pool of each family that has none. */
+/**
+ * Makes the default pool of each family that has none. Where a pool cannot be read, nobody knows whether
+ * there is one: then none is made, and `warn` is told.
+ */
 export async function ensurePools(
   resources: Resources,
   config: NodeConfig,
   host: Host,
+  warn: (text: string) => void = () => {},
 ): Promise<void> {
-  const { items } = await resources.list(ippoolKind);
+  const { items, broken } = await resources.list(ippoolKind);
+  if (broken.length > 0) {
+    for (const { error } of broken) warn(`no default pool is made meanwhile: ${error.message}`);
+    return;
+  }
   for (const family of [4, 6] as const) {
     const wanted = config.pool[family];
     if (!wanted || items.some((p) => parseCidr(p.spec.cidr)?.ip.family === family)) continue;
@@ -223,8 +247,11 @@ export async function ensurePools(
   }
 }
 
-/** FelixConfiguration `default`, so that people find one to edit. */
-export async function ensureFelixConfiguration(resources: Resources): Promise<void> {
+/** FelixConfiguration `default`, so that people find one to edit; one that cannot be read is left. */
+export async function ensureFelixConfiguration(
+  resources: Resources,
+  warn: (text: string) => void = () => {},
+): Promise<void> {
   try {
     if (await resources.get(felixConfigurationKind, "default")) return;
     await resources.create(felixConfigurationKind, {
@@ -234,6 +261,7 @@ export async function ensureFelixConfiguration(resources: Resources): Promise<vo
       spec: { logSeverityScreen: "Info" },
     });
   } catch (error) {
+    if (isUnreadable(error)) return warn(error.message);
     if (!(error instanceof ResourceError && error.kind === "exists")) throw error;
   }
 }

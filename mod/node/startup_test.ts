@@ -1,14 +1,23 @@
 import assert from "node:assert/strict";
 import { clusterInformationKind } from "../model/cluster_information.ts";
+import { felixConfigurationKind } from "../model/felix_configuration.ts";
 import { ippoolKind } from "../model/ippool.ts";
 import { resourceKey } from "../model/keys.ts";
 import { nodeKind } from "../model/node.ts";
 import { mustIp } from "../net/mod.ts";
+import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
 import { memoryStore } from "../store/memory.ts";
 import { Resources } from "../store/resources.ts";
 import type { Host } from "./autodetect.ts";
 import { ConfigError, nodeConfig } from "./config.ts";
-import { ensureFelixConfiguration, ensurePools, ReadyCheck, registerNode } from "./startup.ts";
+import { felixVariablesKey, tellFelixVariables } from "./felix_variables.ts";
+import {
+  ensureFelixConfiguration,
+  ensurePools,
+  isUnreadable,
+  ReadyCheck,
+  registerNode,
+} from "./startup.ts";
 
 const host = (ip: string): Host => ({
   interfaces: [{
@@ -107,6 +116,59 @@ Deno.test("a lock that was seen stays when its object is gone, until it says tha
     await new Resources(resources.store).ensureInitialized();
     await check.mustBeReady(resources);
   }));
+
+Deno.test("what is half-written is named and left as it is, and keeps nothing else from being done", async () => {
+  for (const bad of [HALF_WRITTEN, "x", { spec: "x" }, { spec: { bgp: 7, cidr: 7 } }]) {
+    const store = halfWritable(memoryStore());
+    const resources = new Resources(store);
+    const spoilt = [
+      resourceKey(nodeKind, "node1"),
+      resourceKey(ippoolKind, "default-ipv4-ippool"),
+      resourceKey(felixConfigurationKind, "default"),
+    ];
+    for (const key of spoilt) await store.put(key, bad);
+    const told: string[] = [];
+    const warn = (text: string) => void told.push(text);
+    const { revision } = await store.list("/calico/resources/v3/projectcalico.org/");
+    await ensurePools(resources, config(), host("192.0.2.11"), warn);
+    await ensureFelixConfiguration(resources, warn);
+    assert.match(told[0], /no default pool is made meanwhile: .*default-ipv4-ippool/);
+    if (bad === HALF_WRITTEN) assert.match(told[1], /felixconfigurations\/default/);
+    await assert.rejects(
+      registerNode(resources, config(), host("192.0.2.11")),
+      (error) => isUnreadable(error) && /nodes?.*node1/i.test(error.message),
+    );
+    for (const key of spoilt) {
+      const entry = await store.get(key).catch(({ damaged }) => ({
+        value: HALF_WRITTEN,
+        revision: damaged,
+      }));
+      assert.deepEqual(entry?.value, bad, key);
+      assert(Number(entry?.revision) <= Number(revision), key);
+    }
+    // Mended, it is completed.
+    await store.put(spoilt[0], { metadata: { name: "node1" }, spec: { bgp: { asNumber: 7 } } });
+    await registerNode(resources, config(), host("192.0.2.11"));
+    const { spec } = (await resources.get(nodeKind, "node1"))!;
+    assert.deepEqual(spec.bgp, { asNumber: 7, ipv4Address: "192.0.2.11/24" });
+    // Ours alone.
+    await store.put(felixVariablesKey("node1"), bad);
+    await tellFelixVariables(store, "node1", new Map());
+    assert.deepEqual((await store.get(felixVariablesKey("node1")))?.value, {});
+    await store.close();
+  }
+});
+
+Deno.test("a half-written ClusterInformation is a lock for a node that starts, as for one that runs", async () => {
+  const store = halfWritable(memoryStore());
+  const resources = new Resources(store), check = new ReadyCheck();
+  await store.put(resourceKey(clusterInformationKind, "default"), HALF_WRITTEN);
+  await assert.rejects(
+    check.mustBeReady(resources),
+    /is locked \(ClusterInformation default cannot be read: .*; unlock it/,
+  );
+  await store.close();
+});
 
 Deno.test("two nodes of one address are refused, with the other one's name", () =>
   inStore(async (resources) => {

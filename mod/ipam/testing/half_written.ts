@@ -24,7 +24,7 @@ export function halfWritable(store: Store): Store {
       const entry = await store.get<T>(key);
       if (!entry || !isHalf(entry.value)) return entry;
       const message = `the value of ${key} cannot be read: ${REASON}; delete it, or write it anew`;
-      throw new StoreError("invalid", message, key);
+      throw new StoreError("invalid", message, key, undefined, { damaged: entry.revision });
     },
     async list<T>(prefix: string) {
       const { entries, revision } = await store.list<T>(prefix);
