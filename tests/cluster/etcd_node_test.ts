@@ -128,6 +128,45 @@ Deno.test(
         },
       );
 
+      await step(
+        "a service that starts beside half-written objects does all that does not hang on them",
+        async () => {
+          const at = (key: string) => `/calico/resources/v3/projectcalico.org/${key}`;
+          const keys = ["nodes/node1", "felixconfigurations/default", "ippools/p"].map(at);
+          await writeTexts(world, Object.fromEntries(keys.map((key) => [key, '{"kind":"Half'])));
+          await world.end();
+          await world.start();
+          const errors = async (): Promise<string[]> => (await world.status()).errors ?? [];
+          await until("it runs", 30_000, async () => (await world.status()).ready === true);
+          assert.match((await errors()).join(), /not registered: .*nodes\/node1 .*cannot be read/);
+          const warnings = (await world.status()).warnings.join("\n");
+          for (const key of keys) assert(warnings.includes(`${key}: it is not JSON`), warnings);
+          // Policy goes on.
+          const reached = () =>
+            tool(`${world.id}b`, "ping", "-c", "1", "-W", "1", address).then(
+              () => true,
+              () => false,
+            );
+          assert(await reached());
+          const denied = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, " +
+            "metadata: {name: none}, spec: {selector: all(), types: [Ingress]}}";
+          assert.equal((await world.tortie("apply -f -", denied)).exit, 0);
+          await until("it is denied", 20_000, async () => !await reached());
+          await world.tortie("delete gnp none");
+          // What a pod gets depends on the Node; what one gives back does not.
+          assert.equal((await world.cni("DEL", "c", conf(socket))).exit, 0);
+          const refused = await world.cni("ADD", "c", conf(socket));
+          assert.match(JSON.parse(refused.out).msg, /nodes\/node1 .*cannot be read/);
+          await writeTexts(world, Object.fromEntries(keys.map((key) => [key, ""])));
+          assert.equal((await world.tortie("apply -f -", POOL)).exit, 0);
+          await until("it is registered", 30_000, async () => {
+            return (await errors()).length === 0 &&
+              (await world.tortie("get nodes -o name")).out === "node/node1\n";
+          });
+          assert.equal((await world.cni("ADD", "c", conf(socket))).exit, 0);
+        },
+      );
+
       await step("without a service DEL and the IPAM plugin work on etcd", async () => {
         await world.end();
         const { ETCD_ENDPOINTS, ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE } = cluster.env;
@@ -168,9 +207,18 @@ Deno.test(
   },
 );
 
+/** Writes these texts under these keys, or takes the keys away where they are empty. */
+function writeTexts(world: World, texts: Record<string, string>): Promise<void> {
+  return beside(world, "etcd_text_process.ts", ...Object.entries(texts).flat());
+}
+
 /** Sets datastoreReady as `datastore migrate lock` does, or takes its object away, from a process beside the etcd. */
-async function setReady(world: World, ready: boolean | "gone"): Promise<void> {
-  const script = new URL("../store/etcd_lock_process.ts", import.meta.url).pathname;
+function setReady(world: World, ready: boolean | "gone"): Promise<void> {
+  return beside(world, "etcd_lock_process.ts", `${ready}`);
+}
+
+async function beside(world: World, name: string, ...args: string[]): Promise<void> {
+  const script = new URL(`../store/${name}`, import.meta.url).pathname;
   const { success, stderr } = await new Deno.Command("ip", {
     args: [
       ...[
@@ -184,7 +232,7 @@ async function setReady(world: World, ready: boolean | "gone"): Promise<void> {
         "-A",
         script,
       ],
-      `${ready}`,
+      ...args,
     ],
     env: world.env,
     stdout: "null",
