@@ -4,28 +4,13 @@
  * the tests' own, over the wire that leads to the node.
  */
 import assert from "node:assert/strict";
-import { parseAllDocuments } from "yaml";
-import type { Rule } from "../kube/access.ts";
 import { calicoDefinitions, clusterNetworkPolicyDefinition } from "../kube/calico_definitions.ts";
 import { startKube } from "../kube/kube.ts";
+import { rightsOfReadme } from "../kube/readme_rights.ts";
 import { binary, tool, until } from "./harness.ts";
 import { conf, World } from "./world.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false, ignore: Deno.uid() !== 0 };
-
-/** Those of the two roles in the README, which a reader copies. */
-async function rightsOfReadme(): Promise<Rule[]> {
-  const text = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
-  const yaml = /```yaml\n(kind: ClusterRole\n[^`]*)```/.exec(text)![1];
-  return parseAllDocuments(yaml).flatMap((document) => {
-    const { kind, rules } = document.toJS();
-    return rules.map(({ apiGroups, ...rule }: any) => ({
-      ...rule,
-      groups: apiGroups,
-      ...(kind === "Role" && { namespaces: ["kube-system"] }),
-    }));
-  });
-}
 
 const POOL = "{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {name: p}, " +
   "spec: {cidr: 10.244.0.0/24, natOutgoing: true}}";

@@ -20,6 +20,7 @@ import { Resources } from "../../mod/store/resources.ts";
 import { type Store, StoreError } from "../../mod/store/store.ts";
 import { command } from "../cli/harness.ts";
 import type { Kube } from "../kube/kube.ts";
+import { rightsOfReadme } from "../kube/readme_rights.ts";
 import { EtcdCluster } from "./etcd_server.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
 
@@ -34,13 +35,16 @@ async function until(what: string, is: () => Promise<boolean> | boolean): Promis
 }
 
 /** Controllers that run until `stop`. */
-function start(store: Store, more: { api?: Store; podsKnown?: boolean; holder?: string } = {}) {
+function start(
+  store: Store,
+  more: { api?: Store; podsKnown?: boolean; holder?: string; log?: Log } = {},
+) {
   const controllers = new Controllers({
     podsKnown: false,
     holder: "a",
+    log: silent,
     ...more,
     store,
-    log: silent,
     clock: systemClock,
     env: () => undefined,
   });
@@ -70,6 +74,47 @@ const pod = (name: string, labels = {}) => ({
   kind: "Pod",
   metadata: { name, namespace: "blue", labels },
   spec: { nodeName: "n1", serviceAccountName: "sa", containers: [{ name: "c", image: "i" }] },
+});
+
+Deno.test("the README's roles let the controllers make host endpoints and take them away", async () => {
+  const kube = await startCalico();
+  const token = kube.user("controllers");
+  kube.grants.push({ to: "controllers", rules: await rightsOfReadme() });
+  await make(kube, "/api/v1/nodes", node("n1"));
+  const store = await openStore(kube, {}, { kubeconfigInline: kube.kubeconfig({ token }) });
+  const admin = await openStore(kube);
+  const complaints: unknown[] = [];
+  const running = start(store, {
+    podsKnown: true,
+    log: { ...silent, warn: (text, fields) => void complaints.push(text, fields) },
+  });
+  const endpoint = () => kube.get("crd.projectcalico.org", "hostendpoints", "", "n1-auto-hep");
+  const autoCreate = (autoCreate: string) =>
+    new Resources(admin).modify(
+      kubeControllersConfigurationKind,
+      "default",
+      undefined,
+      (stored) => {
+        const next = structuredClone(stored) as any;
+        next.spec.controllers.node = {
+          ...next.spec.controllers.node,
+          hostEndpoint: { autoCreate },
+        };
+        return next;
+      },
+    );
+  try {
+    await until("the settings can be edited", async () => !!await autoCreate("Enabled"));
+    await until("there is one", () => endpoint() !== undefined);
+    await autoCreate("Disabled");
+    await until("it is gone", () => endpoint() === undefined);
+    assert.deepEqual(complaints, []);
+  } finally {
+    await running.stop();
+    await store.close();
+    await admin.close();
+    await kube.close();
+  }
 });
 
 Deno.test("one leads by the one Lease, and nobody needs to read another", async () => {
