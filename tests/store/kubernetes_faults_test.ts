@@ -14,6 +14,7 @@ import { type Kube, type KubeOptions, startKube } from "../kube/kube.ts";
 import { Authority } from "../kube/certificates.ts";
 import { calicoDefinitions, clusterNetworkPolicyDefinition } from "../kube/calico_definitions.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
+import { Relay } from "./relay.ts";
 
 interface Setting {
   kube?: KubeOptions;
@@ -521,3 +522,46 @@ Deno.test("a closed store leaves nothing behind at the server", () =>
     await refusal("unavailable", Promise.reject(await watch.failure()));
     await until("no watch is left", () => kube.watches.length === 0);
   }));
+
+Deno.test("a connection that is dead without a word is found by one question, and the reader hears of it", async () => {
+  const kube = await startCalico({ http2: true, bookmarks: 0 });
+  const { hostname, port } = new URL(kube.url);
+  const relay = new Relay(
+    { transport: "tcp", hostname: "127.0.0.1", port: 0 },
+    { transport: "tcp", hostname, port: Number(port) },
+  );
+  const kubeconfigInline = kube.kubeconfig().replaceAll(`:${port}`, `:${relay.port}`);
+  const timing = { ...UNHURRIED, pulseMs: 500, answerMs: 1500, silenceMs: 60_000, outageMs: 1000 };
+  const store = await openStore(kube, { timing }, { kubeconfigInline });
+  const seen = new Set<string>(), lost: string[] = [];
+  let lists = 0;
+  const abort = new AbortController();
+  const following = follow(store, "/", {
+    put: ({ key }) => void seen.add(key),
+    delete: () => {},
+    synced: () => void lists++,
+    unavailable: ({ message }) => void lost.push(message),
+  }, { signal: abort.signal });
+  const make = (name: string, n: number) =>
+    kube.call("POST", "/apis/crd.projectcalico.org/v1/ippools", {
+      apiVersion: "crd.projectcalico.org/v1",
+      kind: "IPPool",
+      metadata: { name },
+      ...pool(n),
+    });
+  try {
+    await until("it follows", () => lists > 0);
+    await make("a", 1);
+    await until("a is seen", () => seen.has(`${POOLS}a`));
+    assert(relay.forget() > 0);
+    await make("b", 2);
+    await until("b is seen", () => seen.has(`${POOLS}b`));
+    assert.match(lost.join("\n"), /nothing was heard for \d+ s: no answer within 1\.5 s/);
+  } finally {
+    abort.abort();
+    await following;
+    await store.close();
+    relay.close();
+    await kube.close();
+  }
+});

@@ -236,12 +236,16 @@ export class KubernetesApi {
       fieldSelector,
     };
     const call = this.#call("GET", resource, "watch", { namespace, query });
-    const reader = await this.connection.stream({ ...call, signal })
+    const { reader, pulse } = await this.connection.stream({ ...call, signal })
       .catch(async (error) => {
         throw await this.#meant(resource, call, error);
       });
-    let silent = false;
+    let silent = false, deaf: Unreachable | undefined;
     const end = () => void reader.cancel().catch(() => {});
+    const beat = pulse.join((error) => {
+      deaf = error;
+      end();
+    });
     signal.addEventListener("abort", end);
     const lines = new Lines();
     try {
@@ -256,12 +260,13 @@ export class KubernetesApi {
         try {
           chunk = await reader.read();
         } catch (error) {
-          if (signal.aborted || silent) break;
+          if (signal.aborted || silent || deaf) break;
           throw new Unreachable(`the watch broke off: ${(error as Error).message}`, true);
         } finally {
           hush();
         }
         if (chunk.done || signal.aborted) break;
+        beat.heard();
         for (const line of lines.push(chunk.value)) {
           yield readEvent(line, resource, call.request);
           if (signal.aborted) return;
@@ -270,8 +275,11 @@ export class KubernetesApi {
     } finally {
       signal.removeEventListener("abort", end);
       end();
+      beat.leave();
     }
-    if (!silent || signal.aborted) return;
+    if (signal.aborted) return;
+    if (deaf) throw deaf;
+    if (!silent) return;
     throw new Unreachable(`the watch was silent for ${timing.silenceMs / 1000} s`, true);
   }
 

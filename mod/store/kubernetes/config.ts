@@ -23,6 +23,8 @@ export interface Timing {
   readonly answerMs: number;
   /** A read is tried again for so long while the server is away. */
   readonly patienceMs: number;
+  /** No watch has said a word for so long: the server is asked for a sign of life (`pulse.ts`). */
+  readonly pulseMs: number;
   /** A watch stays without a word for so long: it is opened anew. Bookmarks come each minute. */
   readonly silenceMs: number;
   /** A watch is tried again for so long before its reader hears that the server is away. */
@@ -36,6 +38,7 @@ export interface Timing {
 export const TIMING: Timing = {
   answerMs: 15_000,
   patienceMs: 10_000,
+  pulseMs: 30_000,
   silenceMs: 150_000,
   outageMs: 30_000,
   missingMs: 45_000,

@@ -4,7 +4,8 @@
  * Files are read again when they are older than a minute, because the kubelet exchanges a projected
  * token long before it expires, and tools exchange certificates; a 401 reads the token at once. Other
  * certificates, and an answer that did not come in time, make a new pool: a connection whose other end
- * has gone without a word would otherwise be waited for by all that share it. Files that cannot be used
+ * has gone without a word would otherwise be waited for by all that share it. Watches go on in the pool
+ * in which they began, for as long as that has a pulse (`pulse.ts`). Files that cannot be used
  * (half exchanged: an empty file, a key that is not yet that of the certificate) change nothing, and are
  * looked at again soon.
  *
@@ -22,6 +23,7 @@ import type { Surroundings } from "./cluster.ts";
 import type { Pem, Timing } from "./config.ts";
 import { ApiError, explainFetch, isLoss, type Request, Unreachable } from "./failure.ts";
 import type { Access } from "./access.ts";
+import { Pulse } from "./pulse.ts";
 import { SIDE_BY_SIDE, Turns } from "./pace.ts";
 
 export interface Call {
@@ -35,9 +37,18 @@ export interface Call {
   readonly signal?: AbortSignal;
 }
 
+/** A watch as it was opened. */
+export interface Stream {
+  readonly reader: ReadableStreamDefaultReader<Uint8Array>;
+  /** Of the pool that carries it: to be joined while it is read. */
+  readonly pulse: Pulse;
+}
+
 /** Of one call. */
 interface Limit {
   readonly abort: AbortController;
+  /** By which it goes, as soon as that is known. */
+  pool?: Pool;
   /** It was aborted because no answer came in time. */
   late: boolean;
 }
@@ -54,13 +65,26 @@ interface Pool {
   readonly streams: Deno.HttpClient;
   /** What it was made of. */
   readonly pems: string;
+  readonly pulse: Pulse;
+  /** It takes nothing new; and its last client is closed. */
+  retired: boolean;
+  ended: boolean;
 }
 
 /** Milliseconds after which files that could not be used are read again. */
 const MIXED_MS = 5000;
 
+/** What everybody may ask, and costs the server nothing. */
+const SIGN: Call = {
+  method: "GET",
+  path: "/version",
+  request: { verb: "discover", group: "", resource: "version" },
+};
+
 export class Connection {
   #pool: Promise<Pool> | undefined;
+  /** That which came out of it. */
+  #made: Pool | undefined;
   #checkedMs = -Infinity;
   #good: Pems | undefined;
   /** What was told last. */
@@ -112,7 +136,10 @@ export class Connection {
   close(): void {
     this.#closed = true;
     for (const abort of this.#active) abort.abort();
-    this.#drop();
+    this.#pool?.then((pool) => {
+      this.#drop(pool);
+      end(pool);
+    }, () => {});
   }
 
   /** The answer's text; ApiError for every answer that is no success, Unreachable for none in time. */
@@ -135,16 +162,16 @@ export class Connection {
   }
 
   /** The answer as a stream, whose beginning must come in time. The caller cancels its reader. */
-  stream(call: Call): Promise<ReadableStreamDefaultReader<Uint8Array>> {
+  stream(call: Call): Promise<Stream> {
     return this.#inTime(call, async (limit) => {
       const response = await this.#send(call, limit, "streams");
       if (!response.ok) {
         throw apiError(response, await this.#body(response, limit), call.request);
       }
       const reader = response.body!.getReader();
-      if (!limit.abort.signal.aborted) return reader;
+      if (!limit.abort.signal.aborted) return { reader, pulse: limit.pool!.pulse };
       await reader.cancel().catch(() => {});
-      throw limit.late ? this.#tooLate() : new Unreachable("it was called off", true);
+      throw limit.late ? this.#tooLate(limit) : new Unreachable("it was called off", true);
     });
   }
 
@@ -176,7 +203,7 @@ export class Connection {
     } catch (error) {
       await response.body?.cancel().catch(() => {});
       if (this.closed) throw new Unreachable("the store is closed", true);
-      if (limit.late) throw this.#tooLate();
+      if (limit.late) throw this.#tooLate(limit);
       throw new Unreachable(`the answer broke off: ${(error as Error).message}`, true);
     }
   }
@@ -195,10 +222,11 @@ export class Connection {
     limit: Limit,
     way: "calls" | "streams",
     freshToken: boolean,
+    through?: Pool,
   ): Promise<Response> {
     if (this.closed) throw new Unreachable("the store is closed", false);
     try {
-      const pool = await this.#current();
+      const pool = limit.pool = through ?? await this.#current();
       return await fetch(this.access.server + call.path, {
         method: call.method,
         client: pool[way],
@@ -219,7 +247,7 @@ export class Connection {
       if (error instanceof StoreError) throw error;
       if (this.closed) throw new Unreachable("the store is closed", true);
       if (call.signal?.aborted) throw new Unreachable("it was called off", true);
-      if (limit.late) throw this.#tooLate();
+      if (limit.late) throw this.#tooLate(limit);
       const told = explainFetch(error, this.access.origin);
       if (told instanceof Unreachable) {
         throw new Unreachable(told.message + proxyWords(this.server), told.sent);
@@ -228,8 +256,10 @@ export class Connection {
     }
   }
 
-  #tooLate(): Unreachable {
-    this.#drop();
+  /** Whether the watches of that pool still hear the server is another question. */
+  #tooLate({ pool }: Limit): Unreachable {
+    this.#drop(pool);
+    pool?.pulse.doubt();
     return new Unreachable(`no answer within ${this.timing.answerMs / 1000} s`, true);
   }
 
@@ -272,9 +302,10 @@ export class Connection {
     const old = await former?.catch(() => undefined);
     try {
       const pems = await this.#readPems();
-      const same = old?.pems === JSON.stringify(pems);
+      const same = old?.retired === false && old.pems === JSON.stringify(pems);
       const pool = same ? old : this.#make(pems);
-      if (!same && old) close(old);
+      if (!same && old) retire(old);
+      this.#made = pool;
       this.#good = pems;
       this.#trouble = "";
       return pool;
@@ -286,7 +317,7 @@ export class Connection {
         this.onTrouble(`${error.message}; what was there before stays in use`);
       }
       this.#trouble = error.message;
-      return old ?? this.#make(this.#good);
+      return this.#made = old?.retired === false ? old : this.#make(this.#good);
     }
   }
 
@@ -295,11 +326,18 @@ export class Connection {
     try {
       const tls = { ...(ca && { caCerts: [ca] }), ...(cert && key && { cert, key }) };
       const secure = this.server.startsWith("https:");
-      return {
+      const { clock, timing: { pulseMs } } = this;
+      const pool: Pool = {
         calls: makeHttpClient({ ...tls, http2: false, poolMaxIdlePerHost: SIDE_BY_SIDE }, secure),
         streams: makeHttpClient(tls, secure),
         pems: JSON.stringify(pems),
+        pulse: new Pulse(clock, pulseMs, () => this.#sign(pool), () => {
+          if (pool.retired) end(pool);
+        }),
+        retired: false,
+        ended: false,
       };
+      return pool;
     } catch (error) {
       throw new StoreError(
         "invalid",
@@ -338,15 +376,35 @@ export class Connection {
     return text;
   }
 
-  #drop(): void {
-    this.#pool?.then(close, () => {});
+  /** Any answer will do, from the client that carries the pool's watches. */
+  #sign(pool: Pool): Promise<void> {
+    return this.#inTime(SIGN, async (limit) => {
+      const response = await this.#fetch(SIGN, limit, "streams", false, pool);
+      await this.#body(response, limit);
+    });
+  }
+
+  /** The next request makes a new pool. */
+  #drop(pool: Pool | undefined): void {
+    if (!pool) return;
+    retire(pool);
+    if (this.#made !== pool) return;
+    this.#made = undefined;
     this.#pool = undefined;
   }
 }
 
-function close({ calls, streams }: Pool): void {
-  calls.close();
-  streams.close();
+/** Nothing new goes by this pool; its last watch closes what it still needs. */
+function retire(pool: Pool): void {
+  if (pool.retired) return;
+  pool.retired = true;
+  pool.calls.close();
+  if (pool.pulse.watches === 0) end(pool);
+}
+
+function end(pool: Pool): void {
+  if (!pool.ended) pool.streams.close();
+  pool.ended = true;
 }
 
 function hasFiles({ ca, cert, key }: Access): boolean {

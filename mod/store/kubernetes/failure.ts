@@ -61,6 +61,8 @@ export class Unreachable extends Error {
   constructor(
     message: string,
     /** False: surely nothing was carried out. */ readonly sent: boolean,
+    /** For how long nothing had been heard of it by then. */
+    readonly awayMs = 0,
   ) {
     super(message);
   }

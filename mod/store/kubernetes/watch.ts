@@ -8,7 +8,8 @@
  * its last event or bookmark. Three things end the whole: "compacted", where the history does not reach
  * back so far; "compacted" too, where the server was lost and is there again; and "unavailable", where
  * it has been away for long. A server that was lost may have got its etcd back from a backup, which has
- * come by our revision since: its events from there on would say nothing of what it has forgotten.
+ * come by our revision since: its events from there on would say nothing of what it has forgotten. A
+ * server that was silent for long, and then found dead (`pulse.ts`), has been away for all that time.
  *
  * The reader sets the pace: with many events waiting for him nothing more is read from the streams.
  */
@@ -123,7 +124,7 @@ class KindWatch {
           asked = error.retryAfterMs ?? 0;
         } else if (!(error instanceof Unreachable)) throw error;
         if (isLoss(error)) lost = error.message;
-        failingSince ??= clock.monotonicMs();
+        failingSince ??= clock.monotonicMs() - (error instanceof Unreachable ? error.awayMs : 0);
         if (clock.monotonicMs() - failingSince >= world.outageMs) throw error;
       }
       await backoff.pause(asked, signal);
