@@ -6,7 +6,18 @@
 import type { ResourceKind } from "./resource_kind.ts";
 import { fill, type Line, resource } from "./kind_line.ts";
 import { pods } from "./pods_kind.ts";
-import { type FieldError, forbiddenField, invalidValue, notSupported, required } from "./status.ts";
+import {
+  type FieldError,
+  forbiddenField,
+  invalidValue,
+  notSupported,
+  required,
+  tooLong,
+} from "./status.ts";
+
+const CONFIG_MAP_LIMIT = 1024 * 1024;
+
+const bytesOf = (text: string) => new TextEncoder().encode(text).length;
 
 const namespaces = resource({
   plural: "namespaces",
@@ -177,6 +188,13 @@ const plain: Line[] = [
     kind: "ConfigMap",
     shortNames: ["cm"],
     top: ["data", "binaryData", "immutable"],
+    check({ data = {}, binaryData = {} }) {
+      // "The data stored in a ConfigMap cannot exceed 1 MiB"; the keys do not count.
+      const size = Object.values<string>(data).reduce((n, text) => n + bytesOf(text), 0) +
+        Object.values<string>(binaryData).reduce((n, base64) => n + atob(base64).length, 0);
+      // The path of the fault is that of no field.
+      return size > CONFIG_MAP_LIMIT ? [tooLong("[]", CONFIG_MAP_LIMIT)] : [];
+    },
   },
   {
     plural: "events",

@@ -35,7 +35,10 @@ Deno.test("a pod is bound once, and needs its service account", async () => {
   const pod = { metadata: { name: "a" }, spec: { containers: [{ name: "c", image: "i" }] } };
   assert.equal((await kube.call("POST", `${DEFAULT}/pods`, pod)).status, 201);
   const binding = { target: { kind: "Node", name: "n1" } };
-  const bind = () => kube.call("POST", `${DEFAULT}/pods/a/binding`, binding);
+  const bind = (query = "") => kube.call("POST", `${DEFAULT}/pods/a/binding${query}`, binding);
+  assert.equal((await bind("?dryRun=All")).status, 201);
+  assert.equal((await bind("?dryRun=x")).status, 422);
+  assert.equal(kube.get("", "pods", "default", "a")!.spec.nodeName, undefined);
   assert.equal((await bind()).status, 201);
   assert.equal(kube.get("", "pods", "default", "a")!.spec.nodeName, "n1");
   assert.equal((await bind()).status, 409);

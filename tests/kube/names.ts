@@ -3,7 +3,7 @@
  * DNS label, path segment) and "Labels and Selectors". Faults are causes of a 422.
  */
 import type { Metadata } from "./object.ts";
-import { type FieldError, invalidValue, required } from "./status.ts";
+import { type FieldError, invalidValue, required, tooLong } from "./status.ts";
 
 /** Which names a kind takes. */
 export type NameRule = "subdomain" | "label" | "service" | "path";
@@ -79,11 +79,7 @@ export function metadataFaults(metadata: Metadata, rule: NameRule): FieldError[]
     }
   }
   if (size > ANNOTATION_LIMIT) {
-    faults.push({
-      reason: "FieldValueTooLong",
-      field: "metadata.annotations",
-      message: `Too long: may not be more than ${ANNOTATION_LIMIT} bytes`,
-    });
+    faults.push(tooLong("metadata.annotations", ANNOTATION_LIMIT));
   }
   for (const finalizer of metadata.finalizers ?? []) {
     if (!isQualifiedName(finalizer)) {

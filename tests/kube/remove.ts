@@ -5,6 +5,7 @@
  */
 import { type KubeObject } from "./object.ts";
 import { type Cluster, FIRST_NAMESPACES, markDeleted, NAMESPACES, PODS } from "./cluster.ts";
+import { isDryRun } from "./dry_run.ts";
 import type { ResourceKind } from "./resource_kind.ts";
 import { isMap } from "./object.ts";
 import { badRequest, conflict, deleted, forbidden, notFound, type Status } from "./status.ts";
@@ -16,7 +17,7 @@ export interface DeleteOptions {
   dryRun: boolean;
 }
 
-/** Reads a DeleteOptions body beside the query. Throws 400. */
+/** Reads a DeleteOptions body beside the query. Throws 400 and 422. */
 export function deleteOptions(body: unknown, query: URLSearchParams): DeleteOptions {
   const options: Record<string, unknown> = {};
   if (body !== undefined) {
@@ -30,6 +31,8 @@ export function deleteOptions(body: unknown, query: URLSearchParams): DeleteOpti
   if (grace !== undefined && grace !== null && !/^-?\d+$/.test(String(grace))) {
     throw badRequest(`gracePeriodSeconds: ${JSON.stringify(grace)} is no number`);
   }
+  const stated = options.dryRun ?? [];
+  if (!Array.isArray(stated)) throw badRequest("dryRun of DeleteOptions is a list");
   const preconditions = isMap(options.preconditions) ? options.preconditions : {};
   return {
     uid: preconditions.uid as string | undefined,
@@ -37,8 +40,7 @@ export function deleteOptions(body: unknown, query: URLSearchParams): DeleteOpti
     gracePeriodSeconds: grace === undefined || grace === null
       ? undefined
       : Math.max(0, Number(grace)),
-    dryRun: query.get("dryRun") === "All" ||
-      (Array.isArray(options.dryRun) && options.dryRun.includes("All")),
+    dryRun: isDryRun([...query.getAll("dryRun"), ...stated], "DeleteOptions"),
   };
 }
 

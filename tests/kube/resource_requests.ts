@@ -131,6 +131,7 @@ function removeMany(cluster: Cluster, call: ResourceCall): ResourceAnswer {
 function bind(cluster: Cluster, call: ResourceCall): ResourceAnswer {
   const { kind, path } = call;
   const body = jsonBody(call);
+  const { dryRun } = writeOptions(call);
   const node = isMap(body) && isMap(body.target) ? body.target.name : undefined;
   if (typeof node !== "string" || node === "") {
     throw invalid("", "Binding", path.name, [required("target.name")]);
@@ -143,7 +144,7 @@ function bind(cluster: Cluster, call: ResourceCall): ResourceAnswer {
       `pod ${path.name} is already assigned to node "${pod.spec.nodeName}"`,
     );
   }
-  cluster.store(kind, {
+  const bound = {
     ...pod,
     metadata: { ...pod.metadata },
     spec: { ...pod.spec, nodeName: node },
@@ -159,7 +160,8 @@ function bind(cluster: Cluster, call: ResourceCall): ResourceAnswer {
         },
       ],
     },
-  });
+  };
+  if (!dryRun) cluster.store(kind, bound);
   return {
     code: 201,
     text: '{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}',

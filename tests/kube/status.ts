@@ -194,6 +194,12 @@ export const forbiddenField = (field: string, detail: string): FieldError => ({
   message: `Forbidden: ${detail}`,
 });
 
+export const tooLong = (field: string, limit: number): FieldError => ({
+  reason: "FieldValueTooLong",
+  field,
+  message: `Too long: may not be more than ${limit} bytes`,
+});
+
 export function invalid(group: string, kind: string, name: string, errors: FieldError[]): ApiError {
   const full = group === "" ? kind : `${kind}.${group}`;
   const lines = errors.map((e) => `${e.field}: ${e.message}`);

@@ -7,6 +7,7 @@ import { copy, isMap, type KubeObject, timestamp } from "./object.ts";
 import { applied } from "./apply.ts";
 import type { Cluster } from "./cluster.ts";
 import { create } from "./create.ts";
+import { isDryRun } from "./dry_run.ts";
 import { decodeObject, parseJson } from "./decode.ts";
 import { jsonPatch, mergePatch } from "./json_patches.ts";
 import type { ResourcePath } from "./request_info.ts";
@@ -45,19 +46,16 @@ const PATCHES = {
 
 export function writeOptions(call: ResourceCall): WriteOptions {
   const { query } = call;
-  const dryRun = query.getAll("dryRun");
   const validation = query.get("fieldValidation") ?? "Warn";
   const options = call.method === "POST" ? "CreateOptions" : "UpdateOptions";
-  if (dryRun.some((x) => x !== "All")) {
-    throw invalid("meta.k8s.io", options, "", [notSupported("dryRun", dryRun, ["All"])]);
-  }
+  const dryRun = isDryRun(query.getAll("dryRun"), options);
   if (!["Ignore", "Warn", "Strict"].includes(validation)) {
     throw invalid("meta.k8s.io", options, "", [
       notSupported("fieldValidation", validation, ["Ignore", "Strict", "Warn"]),
     ]);
   }
   return {
-    dryRun: dryRun.length > 0,
+    dryRun,
     // "the field manager defaults to the first part of the user agent"
     manager: query.get("fieldManager") || call.userAgent.split("/")[0].slice(0, 128) || "unknown",
     fieldValidation: validation as WriteOptions["fieldValidation"],

@@ -184,6 +184,22 @@ export const OBJECTS: Expectation[] = [
     },
   },
   {
+    name: "a ConfigMap holds 1 MiB and no more",
+    from: "ConfigMaps, Motivation",
+    async check(w) {
+      const size = 1024 * 1024;
+      const full = w.configMap("a", { k: "x".repeat(size - 1), l: "y" });
+      await w.do(201, "POST", w.configMaps(), full);
+      const over = w.configMap("b", { k: "x".repeat(size - 1), l: "é" });
+      const status = await w.refused(422, "Invalid", "POST", w.configMaps(), over);
+      assert.match(status.message, /ConfigMap "b" is invalid: .*Too long: .* 1048576 bytes/);
+      await w.refused(422, "Invalid", "PUT", w.configMaps("a"), {
+        ...over,
+        metadata: { name: "a" },
+      });
+    },
+  },
+  {
     name: "a kind of Kubernetes' own takes no fields that it does not have",
     from: `${CONCEPTS}, Field validation`,
     async check(w) {
@@ -212,6 +228,20 @@ export const OBJECTS: Expectation[] = [
       assert.deepEqual(await w.do(200, "GET", w.configMaps("a")), kept);
       const wrong = `${w.configMaps()}?dryRun=Some`;
       await w.refused(422, "Invalid", "POST", wrong, w.configMap("b"));
+      const some = `${w.configMaps("a")}?dryRun=Some`;
+      await w.refused(422, "Invalid", "PUT", some, w.configMap("a", { k: "2" }));
+      await w.refused(422, "Invalid", "PATCH", some, { data: { k: "2" } }, MERGE);
+      await w.refused(422, "Invalid", "DELETE", some);
+      const options = { kind: "DeleteOptions", apiVersion: "v1" };
+      await w.refused(422, "Invalid", "DELETE", w.configMaps("a"), {
+        ...options,
+        dryRun: ["Some"],
+      });
+      await w.refused(422, "Invalid", "DELETE", wrong);
+      await w.do(200, "DELETE", w.configMaps("a"), { ...options, dryRun: ["All"] });
+      await w.do(200, "DELETE", w.configMaps() + dry);
+      await w.do(200, "PATCH", w.configMaps("a") + dry, { data: { k: "3" } }, MERGE);
+      assert.deepEqual(await w.do(200, "GET", w.configMaps("a")), kept);
     },
   },
 ];
