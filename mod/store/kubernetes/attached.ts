@@ -75,7 +75,8 @@ export class AttachedPods {
 }
 
 /** What the kubelet says that the Pod has. */
-export function reportedBy({ status = {} }: KubeObject): string[] {
+export function reportedBy(pod: KubeObject): string[] {
+  const status = pod.status ?? {};
   const isText = (ip: unknown): ip is string => typeof ip === "string" && ip !== "";
   const list: unknown[] = (Array.isArray(status.podIPs) ? status.podIPs : [])
     .map((one: Fields | null) => one?.ip);

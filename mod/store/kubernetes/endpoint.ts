@@ -19,7 +19,7 @@ import {
 } from "../../model/workload_endpoint.ts";
 import type { Fields, KubeObject, Narrowing } from "./api.ts";
 import { type AttachedPods, reportedBy } from "./attached.ts";
-import { isFilled, parseObject } from "./metadata.ts";
+import { isFilled, objectsOf, parseObject } from "./metadata.ts";
 import { otherPodInterface, podInterface } from "./names.ts";
 
 const CNI = "cni.projectcalico.org/";
@@ -36,7 +36,7 @@ export const ENDPOINT = "eth0";
 /** The endpoint's key; undefined for a pod that can have none: not scheduled, or in the host's network. */
 export function endpointKeyOf(pod: KubeObject): string | undefined {
   const { nodeName, hostNetwork } = pod.spec ?? {};
-  if (!nodeName || hostNetwork) return undefined;
+  if (typeof nodeName !== "string" || nodeName === "" || hostNetwork) return undefined;
   const { name: id, namespace } = pod.metadata;
   const name = workloadEndpointName({
     node: nodeName,
@@ -53,14 +53,15 @@ export function readEndpoint(
   interfacePrefix = "cali",
   attached?: AttachedPods,
 ): WorkloadEndpoint | undefined {
-  const { metadata, spec = {} } = pod;
+  const { metadata } = pod;
+  const spec = pod.spec ?? {};
   const { namespace = "default", name } = metadata;
   const notes = metadata.annotations ?? {};
   const { addresses, claimed } = addressesOf(pod, attached);
   if (addresses.length === 0) return undefined;
   const account: string | undefined = spec.serviceAccountName || undefined;
   const names = [podInterface, otherPodInterface].map((f) => f(interfacePrefix, namespace, name));
-  const ports = portsOf([...spec.containers ?? [], ...spec.initContainers ?? []]);
+  const ports = portsOf([...objectsOf(spec.containers), ...objectsOf(spec.initContainers)]);
   const nats = translations(notes[`${CNI}floatingIPs`], addresses);
   const spoofed = prefixesOf(notes[`${CNI}allowedSourcePrefixes`]);
   const limits = parseObject(notes[LIMITS]);
@@ -109,8 +110,8 @@ function addressesOf(
   pod: KubeObject,
   attached: AttachedPods | undefined,
 ): { readonly addresses: Ip[]; readonly claimed: boolean } {
-  const { metadata, status = {} } = pod;
-  const { phase } = status;
+  const { metadata } = pod;
+  const { phase } = pod.status ?? {};
   const none = { addresses: [], claimed: false };
   if (phase === "Failed" || phase === "Succeeded" || phase === "Completed") return none;
   const notes = metadata.annotations ?? {};
@@ -143,8 +144,8 @@ function parseAll(texts: readonly string[]): Ip[] {
 /** Named ones and host ports. */
 function portsOf(containers: readonly Fields[]): Fields[] {
   const protocols = ["TCP", "UDP", "SCTP"];
-  return containers.flatMap((container) => container.ports ?? [])
-    .map((port: Fields) => ({ ...port, protocol: (port.protocol || "TCP").toUpperCase() }))
+  return containers.flatMap((container) => objectsOf(container.ports))
+    .map((port: Fields) => ({ ...port, protocol: String(port.protocol || "TCP").toUpperCase() }))
     .filter((port: Fields) =>
       port.containerPort && (port.name || port.hostPort) && protocols.includes(port.protocol)
     )

@@ -8,7 +8,8 @@
  * In etcd, and so in the values that we give and take, a policy's own name stands in that annotation
  * (`{"name": …}`); here it is one member of the JSON among others.
  */
-import type { KubeObject } from "./api.ts";
+import { isJsonObject } from "../json.ts";
+import type { Fields, KubeObject } from "./api.ts";
 import { convertUid } from "./names.ts";
 
 export const METADATA_ANNOTATION = "projectcalico.org/metadata";
@@ -126,6 +127,11 @@ export function stringsOf(value: unknown): Record<string, string> {
 
 function textOf(value: unknown): string | undefined {
   return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+/** The objects of a list; none where it is no list, which no API server would have stored. */
+export function objectsOf(value: unknown): Fields[] {
+  return Array.isArray(value) ? value.filter(isJsonObject) : [];
 }
 
 export function isFilled(map: object): boolean {

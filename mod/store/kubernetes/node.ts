@@ -13,7 +13,14 @@ import { parseResourceKey, resourceKey, resourcePrefix } from "../../model/keys.
 import { formatIp, ipAt, parseCidr } from "../../net/mod.ts";
 import { StoreError } from "../store.ts";
 import type { Fields, KubeObject, KubeResource } from "./api.ts";
-import { isFilled, METADATA_ANNOTATION, parseObject, sorted, stringsOf } from "./metadata.ts";
+import {
+  isFilled,
+  METADATA_ANNOTATION,
+  objectsOf,
+  parseObject,
+  sorted,
+  stringsOf,
+} from "./metadata.ts";
 import { revisionOf, type Source } from "./source.ts";
 
 const resource: KubeResource = {
@@ -54,7 +61,8 @@ export interface NodeOptions {
 }
 
 export function readNode(object: KubeObject, options: NodeOptions = {}): Node {
-  const { metadata, spec: kubeSpec = {}, status: kubeStatus = {} } = object;
+  const { metadata } = object;
+  const kubeSpec = object.spec ?? {}, kubeStatus = object.status ?? {};
   const notes = metadata.annotations ?? {};
   const node: Fields = { spec: {}, status: {} };
   for (const [name, path] of FIELDS) {
@@ -71,12 +79,16 @@ export function readNode(object: KubeObject, options: NodeOptions = {}): Node {
       address,
       type: "CalicoNodeIP",
     })),
-    ...(kubeStatus.addresses ?? [])
+    ...objectsOf(kubeStatus.addresses)
       .filter(({ type }: Fields) => type === "InternalIP" || type === "ExternalIP")
       .map(({ address, type }: Fields) => ({ address, type })),
   ];
   const interfaces = interfacesOf(notes[INTERFACES]);
-  const podCIDRs = kubeSpec.podCIDRs ?? (kubeSpec.podCIDR ? [kubeSpec.podCIDR] : []);
+  const podCIDRs = Array.isArray(kubeSpec.podCIDRs)
+    ? kubeSpec.podCIDRs
+    : kubeSpec.podCIDR
+    ? [kubeSpec.podCIDR]
+    : [];
   const kubeLabels = metadata.labels ?? {};
   const labels = sorted({ ...stringsOf(parseObject(notes[LABELS])), ...kubeLabels });
   const annotations = {

@@ -40,6 +40,7 @@ import {
   readEndpoint,
 } from "./endpoint.ts";
 import { ApiError } from "./failure.ts";
+import { objectsOf } from "./metadata.ts";
 import { removeObject } from "./removal.ts";
 import { namespaceOf, type Place, revisionOf, type Source } from "./source.ts";
 
@@ -56,7 +57,8 @@ const podPrefix = resourcePrefix(podKind), endpointPrefix = resourcePrefix(workl
 
 /** The parts of a Pod that a network needs. */
 export function readPod(object: KubeObject): Fields {
-  const { metadata, spec = {}, status = {} } = object;
+  const { metadata } = object;
+  const spec = object.spec ?? {}, status = object.status ?? {};
   const { "kubectl.kubernetes.io/last-applied-configuration": _, ...annotations } =
     metadata.annotations ?? {};
   return {
@@ -77,8 +79,10 @@ export function readPod(object: KubeObject): Fields {
     },
     spec: {
       ...pick(spec, ["nodeName", "serviceAccountName", "hostNetwork", "hostname", "subdomain"]),
-      ...(spec.initContainers && { initContainers: spec.initContainers.map(readContainer) }),
-      containers: (spec.containers ?? []).map(readContainer),
+      ...(spec.initContainers && {
+        initContainers: objectsOf(spec.initContainers).map(readContainer),
+      }),
+      containers: objectsOf(spec.containers).map(readContainer),
     },
     status: pick(status, ["phase", "hostIP", "podIP", "podIPs"]),
   };

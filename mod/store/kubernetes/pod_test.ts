@@ -227,6 +227,30 @@ Deno.test("only the pods that can have such an endpoint are asked for", () => {
   assert.deepEqual(source.narrow("/"), [{ namespace: undefined }]);
 });
 
+Deno.test("a Pod or Node of a shape that none has is read as far as it can be", () => {
+  const base = { metadata: { name: "p", namespace: "d", resourceVersion: "1" } };
+  const status = { podIP: "10.0.0.1" };
+  for (const containers of ["text", 7, null, ["text"], [{ name: "c", ports: "text" }], { a: 1 }]) {
+    const pod = {
+      ...base,
+      spec: { nodeName: "n", containers, initContainers: containers },
+      status,
+    };
+    assert(Array.isArray(readPod(pod).spec.containers));
+    const read = readEndpoint(pod);
+    assert.deepEqual(read?.spec.ipNetworks, ["10.0.0.1/32"]);
+    assert.equal(read?.spec.ports, undefined);
+  }
+  for (const strange of [null, "text", 7]) {
+    const object = { ...base, spec: strange, status: strange };
+    assert.deepEqual(readPod(object).spec.containers, []);
+    assert.equal(endpointKeyOf(object), undefined);
+    assert.equal(readEndpoint(object), undefined);
+    assert.deepEqual(readNode(object).spec.addresses, undefined);
+    readNode({ ...base, spec: { podCIDRs: strange }, status: { addresses: strange } });
+  }
+});
+
 Deno.test("a Node is read with Calico's annotations, and they are written back", () => {
   const object: KubeObject = JSON.parse(GOLDENS.node);
   const node = readNode(object);
