@@ -58,6 +58,11 @@ function systemAuthorities(): string[] {
   return [];
 }
 
+/** What the runtime says of a failure, without the pages of its own libraries' manuals. */
+export function plainWords(text: string): string {
+  return text.replace(/[:;,]? ?https:\/\/docs\.rs\/\S*/g, "");
+}
+
 /** For messages of a connection that failed: `; HTTP_PROXY names …` where a proxy may have to do with it. */
 export function proxyWords(url: string): string {
   const { protocol, hostname } = new URL(url);

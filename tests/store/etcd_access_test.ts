@@ -88,7 +88,11 @@ Deno.test("certificates: both sides must know each other, and each fault is name
         plain.endpoints[0].replace("http:", "https:"),
       ]),
     );
-    await refused("unavailable", /./, open({ tls: {} }, [url.replace("https:", "http:")]));
+    await refused(
+      "unavailable",
+      /perhaps it speaks TLS at this port, then write https:/,
+      open({ tls: {} }, [url.replace("https:", "http:")]),
+    );
     await refused(
       "denied",
       /CA certificate of etcd cannot be read from \/nowhere/,

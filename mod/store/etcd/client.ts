@@ -461,6 +461,10 @@ export class EtcdClient {
       // What was answered was answered by an etcd.
       if (failure !== error && failure instanceof EtcdFailure) {
         failure.message += proxyWords(member.url);
+        const broke = failure.uncertain && !request.late();
+        if (broke && member.heardMs === -Infinity && member.url.startsWith("http:")) {
+          failure.message += "; perhaps it speaks TLS at this port, then write https://";
+        }
       }
       throw failure;
     } finally {

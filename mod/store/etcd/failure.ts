@@ -5,6 +5,7 @@
  * gRPC codes are those of etcd's api/v3/v3rpc/rpctypes/error.go.
  */
 
+import { plainWords } from "../http_client.ts";
 import { StoreError } from "../store.ts";
 
 export type FailureKind =
@@ -60,6 +61,9 @@ export function failureOfAnswer(
         "name one without CN in ETCD_CERT_FILE and give ETCD_USERNAME and ETCD_PASSWORD, or disable " +
         "its users",
     );
+  }
+  if (status === 400 && /HTTP request to an HTTPS server/.test(body)) {
+    return new EtcdFailure("member", "it speaks TLS at this port; write https://");
   }
   const text = message.replace(/^etcdserver: /, "").replace(/^rpc error: code = \w+ desc = /, "");
   if (/invalid auth token|revision of auth store is old/.test(text)) {
@@ -175,7 +179,7 @@ function tlsFault(text: string, withCertificate: boolean): string | undefined {
 function chain(error: unknown): string {
   const texts: string[] = [];
   for (let at = error; at instanceof Error; at = at.cause) texts.push(at.message);
-  return texts.join(": ");
+  return plainWords(texts.join(": "));
 }
 
 function last(text: string): string {

@@ -54,6 +54,12 @@ Deno.test("a connection that was never there leaves no write in doubt", () => {
   assert.match(failureOfFetch(cause(alert), true, false).message, /wants a client certificate/);
   assert.match(failureOfFetch(cause(alert), true, true).message, /does not accept our client/);
   assert.equal(failureOfFetch(cause(alert), true).kind, "tls");
+  const eof =
+    "client error (SendRequest): peer closed connection without sending TLS close_notify: " +
+    "https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+  assert.match(failureOfFetch(cause(eof), true).message, /without sending TLS close_notify$/);
+  const go = "Client sent an HTTP request to an HTTPS server.\n";
+  assert.match(failureOfAnswer(400, 0, "", go).message, /speaks TLS at this port; write https:/);
 });
 
 Deno.test("the caller hears where, what and whether the outcome is known", () => {

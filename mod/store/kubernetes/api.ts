@@ -7,6 +7,7 @@
  */
 
 import type { Clock } from "../clock.ts";
+import { plainWords } from "../http_client.ts";
 import { printJson } from "../json.ts";
 import { StoreError } from "../store.ts";
 import {
@@ -261,7 +262,8 @@ export class KubernetesApi {
           chunk = await reader.read();
         } catch (error) {
           if (signal.aborted || silent || deaf) break;
-          throw new Unreachable(`the watch broke off: ${(error as Error).message}`, true);
+          const why = plainWords((error as Error).message);
+          throw new Unreachable(`the watch broke off: ${why}`, true);
         } finally {
           hush();
         }
@@ -328,10 +330,13 @@ export class KubernetesApi {
         return take(await connection.text(call), resource, call.request);
       } catch (thrown) {
         const error = await this.#meant(resource, call, thrown);
+        if (!read && error instanceof Unreachable && error.sent) {
+          error.doubt = `${call.request.verb} ${objectOf(call.request)}`;
+        }
         if (connection.closed || !mayRepeat(error, read)) throw error;
         const asked = error instanceof ApiError ? error.retryAfterMs ?? 0 : 0;
         if (clock.monotonicMs() + asked >= until) throw error;
-        await backoff.pause(asked);
+        await backoff.pause(asked, undefined, connection.failingMs / 2);
       }
     }
   }

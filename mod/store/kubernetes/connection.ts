@@ -18,7 +18,7 @@ import type { Clock } from "../clock.ts";
 import { sentOnce } from "../once.ts";
 import { StoreError } from "../store.ts";
 import { pairFault } from "../tls_pair.ts";
-import { makeHttpClient, proxyWords } from "../http_client.ts";
+import { makeHttpClient, plainWords, proxyWords } from "../http_client.ts";
 import type { Surroundings } from "./cluster.ts";
 import type { Pem, Timing } from "./config.ts";
 import { ApiError, explainFetch, isLoss, type Request, Unreachable } from "./failure.ts";
@@ -94,6 +94,8 @@ export class Connection {
   readonly #turns: Turns;
   #closed = false;
   #losses = 0;
+  /** When a request was lost first since one was answered. */
+  #failingSinceMs: number | undefined;
 
   constructor(
     readonly access: Access,
@@ -131,6 +133,11 @@ export class Connection {
   /** How often a request came to no server that could answer it, or got no answer from it. */
   get losses(): number {
     return this.#losses;
+  }
+
+  /** For how long no request has been answered; 0: the last one was. */
+  get failingMs(): number {
+    return this.#failingSinceMs === undefined ? 0 : this.clock.monotonicMs() - this.#failingSinceMs;
   }
 
   close(): void {
@@ -186,15 +193,24 @@ export class Connection {
     call.signal?.addEventListener("abort", stop);
     this.#active.add(limit.abort);
     try {
-      return await work(limit);
+      const done = await work(limit);
+      this.#failingSinceMs = undefined;
+      return done;
     } catch (error) {
-      if (isLoss(error) && !call.signal?.aborted) this.#losses++;
+      if (!call.signal?.aborted) this.#failed(error);
       throw error;
     } finally {
       cancel();
       call.signal?.removeEventListener("abort", stop);
       this.#active.delete(limit.abort);
     }
+  }
+
+  #failed(error: unknown): void {
+    if (isLoss(error)) {
+      this.#losses++;
+      this.#failingSinceMs ??= this.clock.monotonicMs();
+    } else if (error instanceof ApiError) this.#failingSinceMs = undefined;
   }
 
   async #body(response: Response, limit: Limit): Promise<string> {
@@ -204,7 +220,7 @@ export class Connection {
       await response.body?.cancel().catch(() => {});
       if (this.closed) throw new Unreachable("the store is closed", true);
       if (limit.late) throw this.#tooLate(limit);
-      throw new Unreachable(`the answer broke off: ${(error as Error).message}`, true);
+      throw new Unreachable(`the answer broke off: ${plainWords((error as Error).message)}`, true);
     }
   }
 
@@ -248,7 +264,7 @@ export class Connection {
       if (this.closed) throw new Unreachable("the store is closed", true);
       if (call.signal?.aborted) throw new Unreachable("it was called off", true);
       if (limit.late) throw this.#tooLate(limit);
-      const told = explainFetch(error, this.access.origin);
+      const told = explainFetch(error, this.access.origin, this.access.ca !== undefined);
       if (told instanceof Unreachable) {
         throw new Unreachable(told.message + proxyWords(this.server), told.sent);
       }

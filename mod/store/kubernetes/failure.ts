@@ -12,6 +12,7 @@
  *     429, 5xx       unavailable
  */
 
+import { plainWords } from "../http_client.ts";
 import { StoreError } from "../store.ts";
 
 /** The Status object of an answer that is no success. */
@@ -66,6 +67,9 @@ export class Unreachable extends Error {
   ) {
     super(message);
   }
+
+  /** The write that may have been carried out, in words; undefined of a read, and of one that was not. */
+  doubt?: string;
 }
 
 /**
@@ -87,7 +91,11 @@ const READS: ReadonlySet<string> = new Set(["get", "list", "watch", "discover"])
 /** The StoreError for what an operation met; other errors (bugs) as they are. */
 export function storeError(error: unknown, server: string, key?: string): unknown {
   if (error instanceof Unreachable) {
-    return new StoreError("unavailable", `the Kubernetes API ${server}: ${error.message}`, key);
+    return new StoreError(
+      "unavailable",
+      `${inDoubt(error.doubt)}the Kubernetes API ${server}: ${error.message}`,
+      key,
+    );
   }
   if (!(error instanceof ApiError)) return error;
   const { status, request, message } = error;
@@ -141,20 +149,34 @@ export function storeError(error: unknown, server: string, key?: string): unknow
       key,
     );
   }
+  // An etcd that did not answer in time behind it, a proxy before it: it may have been done.
+  const doubt = status >= 500 && !READS.has(request.verb) ? what : undefined;
   return new StoreError(
     "unavailable",
-    `the Kubernetes API ${server} failed to ${what}: ${status} ${message}`,
+    `${inDoubt(doubt)}the Kubernetes API ${server} failed to ${what}: ${status} ${message}`,
     key,
   );
 }
 
-/** What fetch says, in words with a remedy. */
-export function explainFetch(error: unknown, origin: string): Unreachable | StoreError {
+/** As an etcd's failure says it. */
+function inDoubt(what: string | undefined): string {
+  return what === undefined ? "" : `the outcome of ${what} is unknown, read the object again: `;
+}
+
+/** What fetch says, in words with a remedy. `named`: somebody has named an authority. */
+export function explainFetch(
+  error: unknown,
+  origin: string,
+  named = true,
+): Unreachable | StoreError {
   const text = error instanceof Error ? error.message : String(error);
   const certificate = /invalid peer certificate: ([^\n]*)/.exec(text)?.[1];
   if (certificate) {
     const why = /UnknownIssuer|BadSignature/.test(certificate)
-      ? "is not signed by the authority that we were given (certificate-authority)"
+      ? named
+        ? "is not signed by the authority that we were given (certificate-authority)"
+        : "is not signed by an authority of this machine's; name the cluster's own " +
+          "(certificate-authority)"
       : /NotValidForName|not valid for name/i.test(certificate)
       ? "is for another name"
       : /expired/i.test(certificate)
@@ -174,6 +196,6 @@ export function explainFetch(error: unknown, origin: string): Unreachable | Stor
     );
   }
   const short = /client error \((\w+)\): (.*)$/s.exec(text);
-  const reason = (short?.[2] ?? text).replace(/ \(os error \d+\)/, "").split("\n")[0];
+  const reason = plainWords(short?.[2] ?? text).replace(/ \(os error \d+\)/, "").split("\n")[0];
   return new Unreachable(reason, short?.[1] !== "Connect");
 }

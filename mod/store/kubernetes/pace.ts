@@ -36,7 +36,10 @@ export class Turns {
   }
 }
 
-/** Pauses between attempts: doubling, spread, at least what the server asks for. */
+/**
+ * Pauses between attempts: doubling, spread, at least what the server asks for, and no shorter for
+ * whoever begins to try while the server has been away for long already (`leastMs`).
+ */
 export class Backoff {
   #failures = 0;
 
@@ -46,8 +49,8 @@ export class Backoff {
     this.#failures = 0;
   }
 
-  async pause(askedMs = 0, signal?: AbortSignal): Promise<void> {
-    const longest = Math.min(5000, 50 * 2 ** Math.min(this.#failures++, 10));
+  async pause(askedMs = 0, signal?: AbortSignal, leastMs = 0): Promise<void> {
+    const longest = Math.min(5000, Math.max(leastMs, 50 * 2 ** Math.min(this.#failures++, 10)));
     await sleep(this.clock, Math.max(askedMs, longest * (0.5 + this.random() / 2)), signal);
   }
 }

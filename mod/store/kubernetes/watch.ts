@@ -127,7 +127,7 @@ class KindWatch {
         failingSince ??= clock.monotonicMs() - (error instanceof Unreachable ? error.awayMs : 0);
         if (clock.monotonicMs() - failingSince >= world.outageMs) throw error;
       }
-      await backoff.pause(asked, signal);
+      await backoff.pause(asked, signal, world.api.connection.failingMs / 2);
     }
   }
 
