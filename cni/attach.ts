@@ -21,13 +21,12 @@ import {
   formatIp,
   formatPrefix,
   hostPrefix,
-  type Ip,
   parseCidr,
   type Prefix,
   samePrefix,
 } from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
-import { type Claimant, claimantOf, heldByOlder, obtainAddresses } from "./addresses.ts";
+import { claimantOf, heldByOlder } from "./addresses.ts";
 import { type AddressPlan, type PodRequest, readRequest } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
@@ -44,6 +43,7 @@ import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
 import { refuseMachines } from "./forbidden_addresses.ts";
+import { freeAddresses } from "./free_addresses.ts";
 import { readResolvConf } from "./host_local/ipam.ts";
 import {
   type EndpointIdentity,
@@ -62,7 +62,6 @@ import {
 } from "./kernel.ts";
 import { formatMark, parseMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
-import { obtainPinned } from "./pin_leases.ts";
 import { clearTheWay, removeEarlier } from "./remains.ts";
 import type { CniResult } from "./result.ts";
 
@@ -126,11 +125,12 @@ async function build(
     await deps.ipam.releaseIps(held);
   }
   const preferred = held.map(({ address }) => address);
-  const addresses = await addressesFor(
+  const addresses = await freeAddresses(
     deps,
+    conf,
     request.plan,
     claimant,
-    { ...subject, preferred },
+    { ...subject, preferred, gives: older?.spec.interfaceName },
     now,
   );
   const podMac = request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6)));
@@ -172,20 +172,6 @@ async function build(
   await netns.settle(plan);
   await deps.kernel.setAlias(plan.hostName, formatMark({ ...identity, state: "in use" }));
   return { ...resultOf(plan, netns.path), dns };
-}
-
-async function addressesFor(
-  deps: CniDeps,
-  plan: AddressPlan,
-  claimant: Claimant,
-  subject: Subject & { readonly preferred: readonly Ip[] },
-  now: Date,
-): Promise<Ip[]> {
-  if (plan.kind === "unmanaged") return plan.addresses;
-  const given = plan.kind === "pinned"
-    ? await obtainPinned(deps, plan.pins, claimant, subject, now)
-    : await obtainAddresses(deps.ipam, plan, claimant, now);
-  return given.map((a) => a.ip);
 }
 
 /** With host-local the routes of its configuration stand in the place of the default ones (Calico). */

@@ -13,7 +13,13 @@ export type LogLevel = "debug" | "info" | "warn" | "error";
 /** What CNI asks of IPAM: Calico's blocks (`mod/ipam`) or host-local's files (`host_local/ipam.ts`). */
 export type CniIpam = Pick<
   IpamClient,
-  "assign" | "assignIp" | "releaseIps" | "releaseByHandle" | "ipsByHandle" | "assignment"
+  | "assign"
+  | "assignIp"
+  | "releaseIps"
+  | "releaseByHandle"
+  | "handOver"
+  | "ipsByHandle"
+  | "assignment"
 >;
 
 /** What FelixConfiguration says about endpoints that annotations may not go beyond. */

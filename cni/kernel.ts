@@ -111,6 +111,11 @@ export interface CniKernel {
   openNamespace(path: string): Promise<PodNamespace>;
   openNamespace(path: string, missing: "undefined"): Promise<PodNamespace | undefined>;
   hostLink(name: string): Promise<HostLink | undefined>;
+  /**
+   * Where packets to just this address go from here: the interface over which a route of its own leads,
+   * or "host" where it is the host's; undefined where no route is of this address alone.
+   */
+  linkOf(ip: Ip): Promise<HostLink | "host" | undefined>;
   /** All of the host's own, of every interface. */
   hostAddresses(): Promise<Ip[]>;
   /** Host side: sysctls, up, a route of link scope to each address. */

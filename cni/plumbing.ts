@@ -100,6 +100,15 @@ class NetlinkKernel implements CniKernel {
     return link && hostLink(link);
   }
 
+  async linkOf(ip: Ip): Promise<HostLink | "host" | undefined> {
+    const route = this.#host.routeTo(ip);
+    if (!route || route.destination.length !== hostPrefix(ip).length) return undefined;
+    if (route.type === "local") return "host";
+    const { oif } = route.hops?.[0] ?? {};
+    const link = oif === undefined ? undefined : this.#host.link(oif);
+    return link && hostLink(link);
+  }
+
   async hostAddresses(): Promise<Ip[]> {
     return this.#host.addresses().map(({ ip }) => ip);
   }

@@ -14,6 +14,7 @@ import type {
   AssignIpRequest,
   Assignment,
   AutoAssignRequest,
+  HandOverRequest,
   ReleaseRequest,
   ReleaseResult,
 } from "../../mod/ipam/types.ts";
@@ -151,6 +152,20 @@ export class HostLocalIpam implements CniIpam {
       }
     });
     return { released, unallocated };
+  }
+
+  /** Of a handle of this network, whose container gets the file. */
+  async handOver({ address, handle, to }: HandOverRequest): Promise<boolean> {
+    const ip = addressOf(address);
+    const { interface: ifname = "eth0" } = to.attributes;
+    const start = `${this.network}.`, end = ifname === "eth0" ? "" : `.${ifname}`;
+    const containerId = to.handle.slice(start.length, to.handle.length - end.length);
+    return await this.#files.changeIfThere(async (folder) => {
+      const all = await folder.reservations();
+      if (!this.#of(handle, all).some((held) => sameIp(held.ip, ip))) return false;
+      await folder.release(ip);
+      return await folder.reserve(ip, containerId, ifname);
+    }) ?? false;
   }
 
   async ipsByHandle(handle: string): Promise<Ip[] | undefined> {

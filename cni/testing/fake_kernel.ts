@@ -118,6 +118,12 @@ export class FakeKernel implements CniKernel {
     this.#must("", hostName).alias = alias;
   }
 
+  async linkOf(ip: Ip): Promise<HostLink | "host" | undefined> {
+    if (this.addresses.some((own) => sameIp(own, ip))) return "host";
+    const link = this.in("").find(({ hostRoutes }) => hostRoutes.some((to) => sameIp(to, ip)));
+    return link && hostLink(link);
+  }
+
   hostAddresses(): Promise<Ip[]> {
     return Promise.resolve(this.addresses);
   }

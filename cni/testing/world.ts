@@ -102,6 +102,7 @@ export function faultyKernel(kernel: CniKernel, points: FaultPoints): CniKernel 
       return netns && wrap(netns);
     },
     hostLink: (name) => run(`hostLink ${name}`, () => kernel.hostLink(name)),
+    linkOf: (ip) => run("linkOf", () => kernel.linkOf(ip)),
     hostAddresses: () => run("hostAddresses", () => kernel.hostAddresses()),
     wireHost: (plan) => run("wireHost", () => kernel.wireHost(plan)),
     removeHostLink: (name) => run(`removeHostLink ${name}`, () => kernel.removeHostLink(name)),

@@ -38,6 +38,8 @@ const RTAX_MTU = 2;
 const RTNH_F_ONLINK = 4;
 /** Not part of a route as somebody wanted it: a clone made for one destination. */
 const RTM_F_CLONED = 0x200;
+/** The answer is the route as it stands in its table, not what it comes to for one destination. */
+const RTM_F_FIB_MATCH = 0x2000;
 const RTMSG = 12;
 const defaultPriority6 = 1024;
 
@@ -259,6 +261,13 @@ export function encodeDumpRoutes(message: MessageEncoder, filter: RouteFilter): 
     .putU8(filter.type ? routeTypes.indexOf(filter.type) : 0).putU32(0);
   if (filter.table !== undefined) message.attrU32(RTA_TABLE, filter.table);
   if (filter.oif !== undefined) message.attrU32(RTA_OIF, filter.oif);
+}
+
+/** The body of RTM_GETROUTE for the one route by which packets to an address go. */
+export function encodeLookup(message: MessageEncoder, ip: Ip): void {
+  message.putU8(familyNumber(ip.family)).putU8(ip.bytes.length * 8).putZeros(6)
+    .putU32(RTM_F_FIB_MATCH);
+  message.attrBytes(RTA_DST, ip.bytes);
 }
 
 /** Does the route pass the filter? For kernels that ignore it, and for notifications. */

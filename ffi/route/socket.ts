@@ -9,7 +9,7 @@
  * is told, the rest is done.
  */
 
-import { type Family } from "../../mod/net/mod.ts";
+import { type Family, formatIp, type Ip } from "../../mod/net/mod.ts";
 import { isKernelError, KernelError } from "../errors.ts";
 import { check, libc } from "../libc.ts";
 import { toKernelError } from "../netlink/acknowledgement.ts";
@@ -66,6 +66,7 @@ import {
   deleteRoute,
   encodeDeletion,
   encodeDumpRoutes,
+  encodeLookup,
   encodeRoute,
   passesFilter,
   replaceRoute,
@@ -196,6 +197,29 @@ export class RouteSocket {
         },
       )
     );
+  }
+
+  /** The route that the kernel takes to an address; undefined where it has none, or refuses there. */
+  routeTo(ip: Ip): Route | undefined {
+    let route: Route | undefined;
+    try {
+      this.#connection.request(
+        `look up the route to ${formatIp(ip)}`,
+        RTM_GETROUTE,
+        0,
+        (m) => encodeLookup(m, ip),
+        (m) => {
+          if (m.type === RTM_NEWROUTE) route = decodeRoute(m);
+        },
+      );
+    } catch (error) {
+      // No route; a blackhole; unreachable; prohibited; throw: nothing goes there. A request that is
+      // itself refused says what is wrong with it.
+      const refused = ["ENETUNREACH", "EINVAL", "EHOSTUNREACH", "EACCES", "EAGAIN"] as const;
+      if (!isKernelError(error, ...refused) || error.detail) throw error;
+      return undefined;
+    }
+    return route;
   }
 
   rules(family: Family): RoutingRule[] {

@@ -3,6 +3,7 @@
  * read; what cannot be understood is passed over, and named in `broken`.
  */
 import { formatPrefix } from "../net/mod.ts";
+import { affinityState } from "../ipam/affinities.ts";
 import { readBlock } from "../ipam/block.ts";
 import type { BlockRecord } from "../ipam/block_table.ts";
 import { POD_KIND } from "../ipam/check/records.ts";
@@ -155,7 +156,7 @@ export class ClusterView implements Facts {
           owner: affinity.owner,
           cidr: formatPrefix(affinity.block),
           // An empty value is the oldest form, and means confirmed.
-          state: (value as { state?: string } | null)?.state || "confirmed",
+          state: (affinityState(value) ?? "damaged") || "confirmed",
           revision,
         });
       }

@@ -288,10 +288,15 @@ function recordOf(entry: Entry | BrokenEntry | undefined): AffinityRecord | unde
 
 const STATES: readonly unknown[] = ["", "confirmed", "pending", "pendingDeletion"];
 
-/** undefined where the record is damaged. The oldest form has an empty value, and is confirmed. */
+/**
+ * undefined where the record is damaged. The oldest form has an empty value, and is confirmed. One that is
+ * marked as deleted counts as pending, so that the next who needs it writes it anew, without the mark.
+ */
 export function affinityState(value: unknown): AffinityState | undefined {
   if (value === "" || value === null || value === undefined) return "";
   if (typeof value !== "object" || Array.isArray(value)) return undefined;
-  const { state = "" } = value as Partial<BlockAffinity>;
-  return STATES.includes(state) ? state : undefined;
+  const { state = "", deleted } = value as { state?: AffinityState; deleted?: unknown };
+  if (!STATES.includes(state)) return undefined;
+  const isMarked = deleted === true || deleted === "true";
+  return isMarked && isConfirmed(state) ? "pending" : state;
 }

@@ -145,7 +145,10 @@ function soundQueue(queue: unknown, allocations: (number | null)[]): number[] {
   return [...seen];
 }
 
-/** The value to store: members in Calico's order, the number one higher. */
+/**
+ * The value to store: members in Calico's order, the number one higher. Not marked as deleted: who had
+ * marked it deletes at the revision of his mark, and fails.
+ */
 export function written(block: AllocationBlock): AllocationBlock {
   const {
     cidr,
@@ -156,7 +159,7 @@ export function written(block: AllocationBlock): AllocationBlock {
     attributes,
     sequenceNumber,
     sequenceNumberForAllocation,
-    deleted,
+    deleted: _,
     ...others
   } = block;
   return {
@@ -168,7 +171,7 @@ export function written(block: AllocationBlock): AllocationBlock {
     attributes,
     sequenceNumber: BigInt(sequenceNumber) + 1n,
     sequenceNumberForAllocation,
-    deleted,
+    deleted: false,
     ...others,
   };
 }

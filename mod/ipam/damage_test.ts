@@ -11,6 +11,7 @@ import { allocationsOf } from "./check/allocations.ts";
 import type { AskNodes } from "./ask_nodes.ts";
 import { check, checkStore } from "./check/check.ts";
 import { mendDamaged } from "./check/mend.ts";
+import { explain } from "./check/finding.ts";
 import { readRecords } from "./check/records.ts";
 import { reportOf } from "./check/report.ts";
 import { SoundCluster } from "./check/testing/clusters.ts";
@@ -150,6 +151,27 @@ Deno.test("a damaged affinity: the node makes it anew and goes on with its block
       assert.deepEqual(await findingsOf(w, "blockWithoutAffinity"), []);
       const [next] = await fresh(w).assign({ num4: 1, host: "n1", handle: "e", use: "Workload" });
       assert.equal(formatPrefix(next.block), formatPrefix(block));
+      assert.deepEqual(await w.owned("n1"), [`${formatPrefix(block)} confirmed`]);
+    });
+  }
+});
+
+Deno.test("a mark of deletion on what is in use: nobody is told to delete it, and IPAM takes it off", async () => {
+  for (const deleted of [true, "true"]) {
+    await inWorld(async (w) => {
+      const [ip] = await w.assign("n1", { handle: "net.c" });
+      const block = mustPrefix(mustPrefixOf(ip));
+      const keys = [blockKey(block), affinityKey({ type: "host", name: "n1" }, block)];
+      for (const key of keys) {
+        await w.store.put(key, { ...(await w.store.get<any>(key))!.value, deleted });
+      }
+      const found = await findingsOf(w, "halfDeleted");
+      assert.equal(found.length, 2);
+      for (const one of found) assert.match(explain(one), /delete nothing: IPAM/);
+      assert.notEqual(await fresh(w).assignment(ip), undefined);
+      const [next] = await fresh(w).assign({ num4: 1, host: "n1", handle: "e", use: "Workload" });
+      assert.equal(formatPrefix(next.block), formatPrefix(block));
+      assert.deepEqual(await findingsOf(w, "halfDeleted"), []);
       assert.deepEqual(await w.owned("n1"), [`${formatPrefix(block)} confirmed`]);
     });
   }

@@ -10,6 +10,7 @@
  *     calls   auto_assign.ts    any address           block_search.ts    which block to claim
  *             assign_ip.ts      a certain address     release.ts         giving back
  *             leases.ts         one of a list, kept for its owner
+ *             hand_over.ts      from one owner to another
  *             node_release.ts   all that is a node's
  *             affinity_calls.ts whole ranges          utilization.ts     how full it all is
  *             sweep.ts          upkeep                check/             what is wrong with all of it
@@ -48,6 +49,7 @@ import { isBroken, readRaw, unlessDamaged } from "./damage.ts";
 import { collectCooled, coolingUntil } from "./block_changes.ts";
 import { IpamError, tooManyRetries } from "./errors.ts";
 import { readSettings } from "./facts.ts";
+import { handOver } from "./hand_over.ts";
 import { isRaced, RETRIES } from "./handles.ts";
 import { assignFirst, relabel } from "./leases.ts";
 import { BlockFinder, releaseByHandle, releaseIps } from "./release.ts";
@@ -64,6 +66,7 @@ import type {
   AutoAssignResult,
   ClaimResult,
   FamilyResult,
+  HandOverRequest,
   HostBlock,
   IpamClient,
   LeaseClient,
@@ -119,6 +122,10 @@ export class Ipam implements IpamClient, LeaseClient {
 
   relabel(request: RelabelRequest): Promise<boolean> {
     return relabel(this.#room, request);
+  }
+
+  handOver(request: HandOverRequest): Promise<boolean> {
+    return handOver(this.#room, request);
   }
 
   releaseIps(requests: readonly ReleaseRequest[]): Promise<ReleaseResult> {

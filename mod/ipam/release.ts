@@ -185,7 +185,7 @@ function mismatch(
 }
 
 /** Brings a handle's count of a block to what the block holds. */
-async function recount(room: Room, handle: string, prefix: Prefix): Promise<void> {
+export async function recount(room: Room, handle: string, prefix: Prefix): Promise<void> {
   const cidr = formatPrefix(prefix);
   for (let i = 0; i < RETRIES; i++) {
     const record = await room.handles.read(handle);

@@ -130,6 +130,16 @@ export interface RelabelRequest {
   ) => Readonly<Record<string, string>> | undefined;
 }
 
+export interface HandOverRequest {
+  readonly address: Ip | string;
+  /** The allocation must be this handle's. */
+  readonly handle: string;
+  readonly to: {
+    readonly handle: string;
+    readonly attributes: Readonly<Record<string, string>>;
+  };
+}
+
 /** Addresses that the replicas of a workload share (`leases.ts`). */
 export interface LeaseClient {
   assignFirst(request: AssignFirstRequest): Promise<AssignFirstResult>;
@@ -146,6 +156,8 @@ export interface IpamClient {
   releaseIps(requests: readonly ReleaseRequest[]): Promise<ReleaseResult>;
   /** Everything that the handle holds. undefined: there is no such handle (which is fine for a DEL). */
   releaseByHandle(handle: string): Promise<Ip[] | undefined>;
+  /** Gives an allocation to another handle; false where it is not the handle's that is named. */
+  handOver(request: HandOverRequest): Promise<boolean>;
   /** undefined: there is no such handle. */
   ipsByHandle(handle: string): Promise<Ip[] | undefined>;
   /** undefined: nobody has the address. */

@@ -18,7 +18,14 @@ import { remoteStore } from "../../mod/store/remote.ts";
 import { Resources } from "../../mod/store/resources.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
 import { FaultyStore } from "../../mod/ipam/testing/faulty_store.ts";
-import { affinityKey, blockKey, resourceKey } from "../../mod/model/keys.ts";
+import type { AllocationBlock } from "../../mod/model/ipam_block.ts";
+import {
+  affinityKey,
+  blockKey,
+  blockPrefix,
+  handlePrefix,
+  resourceKey,
+} from "../../mod/model/keys.ts";
 import { podKind } from "../../mod/model/pod.ts";
 import { checkStore } from "../../mod/ipam/check/check.ts";
 import { newBlock } from "../../mod/ipam/block.ts";
@@ -115,6 +122,41 @@ Deno.test(
         );
       } finally {
         await endProcess(controllers);
+        await store.close();
+      }
+    });
+  },
+);
+
+Deno.test(
+  "5: an address that a live pod has goes to no other, whatever was deleted",
+  options,
+  async () => {
+    // What users ask for: a look at who has an address before it is handed out.
+    await withLab({ subnets: "1" }, async (lab) => {
+      const live = [
+        ...await lab.run(pod("live1"), { node: "node1" }),
+        ...await lab.run(pod("live2"), { node: "node1" }),
+      ];
+      const store = remoteStore(lab.record.layout.storeSocket);
+      try {
+        // As after a restoration from a backup that knows the block and none of its pods.
+        for (const { key } of (await store.list(handlePrefix)).entries) await store.delete(key);
+        for (const { key, value } of (await store.list<AllocationBlock>(blockPrefix(4))).entries) {
+          const allocations = value.allocations.map(() => null);
+          const unallocated = [...allocations.keys()];
+          await store.put(key, { ...value, allocations, unallocated, attributes: [] });
+        }
+        const fresh: PodRecord[] = [];
+        for (const name of ["new1", "new2", "new3"]) {
+          fresh.push(...await lab.run(pod(name), { node: "node1" }));
+        }
+        const given = [...live, ...fresh].map(({ addresses }) => addresses[0]);
+        assert.equal(new Set(given).size, 5, given.join());
+        for (const one of fresh) await until("it is reached", 5000, () => podPings(one, given[0]));
+        const { attributes } = (await new Ipam(store).assignment(given[0]))!;
+        assert.equal(attributes.pod, "live1");
+      } finally {
         await store.close();
       }
     });

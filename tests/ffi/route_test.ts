@@ -394,6 +394,31 @@ Deno.test("routes that ip made are read as they are, and the kernel filters dump
   );
 });
 
+Deno.test("the route to one address is the one that the table has for it", () => {
+  using a = new Scratch();
+  using b = new Scratch();
+  using wired = wire(a, b);
+  const { left, leftIndex: oif } = wired;
+  const to = (text: string) => left.routeTo(ip(text));
+  assert.equal(to("10.77.0.1"), undefined);
+  assert.equal(to("2001:db8:77::1"), undefined);
+  for (const net of ["10.77.0.0/26", "10.77.0.5/32", "2001:db8:77::/122", "2001:db8:77::5/128"]) {
+    left.addRoute({ destination: prefix(net), hops: [{ oif }] });
+  }
+  left.addRoute({ destination: prefix("10.78.0.0/26"), type: "blackhole" });
+  const seen = (text: string) => {
+    const found = to(text);
+    return found && [formatPrefix(found.destination), found.type, found.hops?.[0]?.oif];
+  };
+  assert.deepEqual(seen("10.77.0.4"), ["10.77.0.0/26", "unicast", oif]);
+  assert.deepEqual(seen("10.77.0.5"), ["10.77.0.5/32", "unicast", oif]);
+  assert.deepEqual(seen("2001:db8:77::4"), ["2001:db8:77::/122", "unicast", oif]);
+  assert.deepEqual(seen("2001:db8:77::5"), ["2001:db8:77::5/128", "unicast", oif]);
+  assert.equal(to("10.78.0.1"), undefined);
+  assert.deepEqual(seen("192.0.2.1"), ["192.0.2.1/32", "local", oif]);
+  assert.equal(to("2001:db8::1")?.type, "local");
+});
+
 Deno.test("the kernel's refusals are readable", () => {
   using a = new Scratch();
   using b = new Scratch();

@@ -35,7 +35,9 @@ export const FINDINGS = {
     "or the node's next request for an address",
   affinityPending:
     "a claim or release was cut off; the node's next request for an address ends it, or the controllers do",
-  halfDeleted: "a deletion was cut off; delete the record",
+  halfDeleted:
+    "a deletion was cut off, and the record holds as before, with all that it says; delete nothing: IPAM " +
+    "takes the mark off when the node next needs an address of it",
   blockOutsidePools: "its addresses are given to nobody new; it goes when they are released",
   blocksOverlap: "no more is given from either while both are there; release the addresses of one",
   nodeGone: "run the controllers, or release what is the node's if it will not come back",

@@ -1,0 +1,93 @@
+/**
+ * The addresses of an attachment that nobody else on this node has: what IPAM gives by the plan, after
+ * the last look at the kernel (`live_holders.ts`). An address that another has goes on record as his and
+ * is passed over; where the plan leaves no other, the pod waits (code 11), as for one that IPAM knows to
+ * be taken.
+ */
+
+import { type Family, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
+import { type Claimant, obtainAddresses } from "./addresses.ts";
+import type { AddressPlan } from "./annotations.ts";
+import type { CniDeps } from "./deps.ts";
+import { CniCode, CniError } from "./errors.ts";
+import { liveHolders, recordHolder, whoHas } from "./live_holders.ts";
+import type { NetConf } from "./netconf.ts";
+import { obtainPinned } from "./pin_leases.ts";
+
+/** More than any node has pods; the next ADD goes on from there. */
+const MOST_PASSED_OVER = 512;
+
+type For = Parameters<typeof obtainPinned>[3];
+
+/** CniError; what the handle has got by then, the caller gives back. */
+export async function freeAddresses(
+  deps: CniDeps,
+  conf: NetConf,
+  plan: AddressPlan,
+  claimant: Claimant,
+  subject: For & {
+    /** The interface of the pod's earlier sandbox, which gives way. */
+    readonly gives: string | undefined;
+  },
+  now: Date,
+): Promise<Ip[]> {
+  const kept: Ip[] = [];
+  for (let i = 0; i < MOST_PASSED_OVER; i++) {
+    const given = await ask(deps, without(plan, kept), claimant, subject, now);
+    const holders = await liveHolders(deps, given, subject.gives);
+    if (holders.length === 0) {
+      return kept.length === 0 ? given : [...kept, ...given].sort((a, b) => a.family - b.family);
+    }
+    if (plan.kind === "unmanaged") {
+      throw inUse(claimant, holders[0].ip, await whoHas(deps, conf.name, holders[0]));
+    }
+    for (const holder of holders) {
+      const whose = await recordHolder(deps, conf.name, holder, now);
+      if (plan.kind === "fixed") throw inUse(claimant, holder.ip, whose);
+    }
+    const free = given.filter((ip) => !holders.some((holder) => sameIp(holder.ip, ip)));
+    // host-local gives one of every range set, whatever there is of them already.
+    if (plan.kind === "automatic" && !conf.ipam.hostLocal) kept.push(...free);
+    else for (const ip of free) await giveBackOwn(deps, ip, claimant);
+  }
+  throw new CniError(
+    CniCode.tryAgain,
+    `${MOST_PASSED_OVER} addresses that IPAM gave are those of other workloads on this node; it is ` +
+      "their records that are amiss: see `tortie ipam check`.",
+  );
+}
+
+async function ask(
+  deps: CniDeps,
+  plan: AddressPlan,
+  claimant: Claimant,
+  subject: For,
+  now: Date,
+): Promise<Ip[]> {
+  if (plan.kind === "unmanaged") return plan.addresses;
+  const given = plan.kind === "pinned"
+    ? await obtainPinned(deps, plan.pins, claimant, subject, now)
+    : await obtainAddresses(deps.ipam, plan, claimant, now);
+  return given.map((a) => a.ip);
+}
+
+/** The plan, but for families of which there is an address. */
+function without(plan: AddressPlan, kept: readonly Ip[]): AddressPlan {
+  if (plan.kind !== "automatic") return plan;
+  const lacks = (family: Family) => !kept.some((ip) => ip.family === family);
+  return { ...plan, ipv4: plan.ipv4 && lacks(4), ipv6: plan.ipv6 && lacks(6) };
+}
+
+/** Not what is an ordinal's: it finds that again in its lease. */
+async function giveBackOwn({ ipam }: CniDeps, ip: Ip, { handle }: Claimant): Promise<void> {
+  if ((await ipam.assignment(ip))?.handle !== handle) return;
+  await ipam.releaseIps([{ address: ip, handle }]);
+}
+
+function inUse({ pod, handle }: Claimant, ip: Ip, whose: string): CniError {
+  return new CniError(
+    CniCode.tryAgain,
+    `${pod ? `Pod ${pod.namespace}/${pod.name}` : handle} asks for ${formatIp(ip)}, which ` +
+      `${whose} has: it waits until that one is gone.`,
+  );
+}

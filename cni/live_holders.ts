@@ -1,0 +1,110 @@
+/**
+ * The last look before a pod gets its addresses: does another workload of this node have one of them,
+ * whatever the records say? A block that was deleted by hand, or put back from an old backup, has
+ * forgotten its pods, and IPAM gives their addresses anew; the kernel has not forgotten. An address is
+ * somebody's where a route to just this address leads over a workload interface, or where it is this
+ * machine's own: one look into the kernel for each address, and nothing in the store.
+ *
+ * Such an address is put on record for who has it, under the handle by which his own DEL gives it back,
+ * so that it is not tried again with every pod. Where that is not known, it is under a handle that
+ * names the interface: the controllers ask the node about that one as about any container's
+ * (`mod/ipam/questions.ts`), and free it when no route leads there any more.
+ */
+
+import { formatIp, type Ip } from "../mod/net/mod.ts";
+import { attributesOf, type Claimant } from "./addresses.ts";
+import type { CniDeps } from "./deps.ts";
+import { nodeEndpoints } from "./endpoint.ts";
+import { handleId } from "./identity.ts";
+import type { HostLink } from "./kernel.ts";
+import { parseMark } from "./mark.ts";
+
+/** Who has an address on this node. */
+export interface LiveHolder {
+  readonly ip: Ip;
+  /** The host side of his interface; "host": the machine itself. */
+  readonly link: HostLink | "host";
+}
+
+type Deps = Pick<CniDeps, "kernel" | "ipam" | "store" | "nodeName" | "interfacePrefix" | "log">;
+
+/** Those of the addresses that others have. `own`: an interface that gives way to the caller's. */
+export async function liveHolders(
+  { kernel, interfacePrefix: prefix = "cali" }: Deps,
+  addresses: readonly Ip[],
+  own: string | undefined,
+): Promise<LiveHolder[]> {
+  const found: LiveHolder[] = [];
+  for (const ip of addresses) {
+    const link = await kernel.linkOf(ip);
+    if (link === undefined) continue;
+    const isOthers = link === "host" ||
+      (link.name !== own && (link.name.startsWith(prefix) || parseMark(link.alias) !== undefined));
+    if (isOthers) found.push({ ip, link });
+  }
+  return found;
+}
+
+/**
+ * Puts the address that a handle has just got on record for its holder, and says who that is. Nothing
+ * is changed where it is the handle's no more.
+ */
+export async function recordHolder(
+  deps: Deps,
+  network: string,
+  { ip, link }: LiveHolder,
+  now: Date,
+): Promise<string> {
+  const { ipam, kernel, log } = deps;
+  const claimant = await claimantOf(deps, network, link);
+  const whose = nameOf(claimant, link);
+  const given = await ipam.assignment(ip);
+  if (given?.handle === undefined) return whose;
+  const to = { handle: claimant.handle, attributes: attributesOf(claimant, now) };
+  await ipam.handOver({ address: ip, handle: given.handle, to });
+  log?.("warn", "IPAM gave an address that another on this node has; it is his on record now", {
+    address: formatIp(ip),
+    holder: whose,
+    handle: claimant.handle,
+  });
+  // His DEL may have come by before there was anything on record that it could give back.
+  if (await kernel.linkOf(ip) === undefined) {
+    await ipam.releaseIps([{ address: ip, handle: claimant.handle }]);
+  }
+  return whose;
+}
+
+/** In words. */
+export async function whoHas(deps: Deps, network: string, { link }: LiveHolder): Promise<string> {
+  return nameOf(await claimantOf(deps, network, link), link);
+}
+
+async function claimantOf(
+  { store, nodeName: node }: Deps,
+  network: string,
+  link: HostLink | "host",
+): Promise<Claimant> {
+  if (link === "host") return { handle: `${network}.${node}`, node, ifname: "eth0" };
+  const mark = parseMark(link.alias);
+  const endpoint = (await nodeEndpoints(store, node)).map(({ value }) => value)
+    .find(({ spec }) =>
+      spec.interfaceName === link.name && (!mark || spec.containerID === mark.containerId)
+    );
+  const { spec, metadata } = endpoint ?? {};
+  const container = mark?.containerId ?? spec?.containerID;
+  const ifname = mark?.ifname ?? spec?.endpoint ?? "eth0";
+  const pod = spec?.pod
+    ? { namespace: metadata!.namespace ?? "default", name: spec.pod }
+    : undefined;
+  return {
+    handle: container ? handleId(network, container, ifname) : `${network}.${link.name}`,
+    node,
+    ifname: container ? ifname : "eth0",
+    pod: container ? pod : undefined,
+  };
+}
+
+function nameOf({ pod, handle }: Claimant, link: HostLink | "host"): string {
+  if (link === "host") return "the machine itself";
+  return `${pod ? `pod ${pod.namespace}/${pod.name}` : handle} (interface ${link.name})`;
+}

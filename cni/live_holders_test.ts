@@ -1,0 +1,179 @@
+import assert from "node:assert/strict";
+import { handlePrefix, IPAM_PREFIX, resourceKey } from "../mod/model/keys.ts";
+import { podKind } from "../mod/model/pod.ts";
+import { workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
+import { mustIp } from "../mod/net/mod.ts";
+import { HostLocalFiles } from "./host_local/files.ts";
+import { World } from "./testing/world.ts";
+
+const P = "cni.projectcalico.org/";
+
+async function world(run: (w: World) => Promise<void>): Promise<void> {
+  const w = await World.make();
+  try {
+    await run(w);
+  } finally {
+    await w.store.close();
+  }
+}
+
+const k8s = (pod: string) => `IgnoreUnknown=1;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=${pod}`;
+
+async function add(w: World, container: string, more: object = {}): Promise<string[]> {
+  const { exit, json } = await w.call({ container, args: k8s(`pod-${container}`), ...more });
+  assert.equal(exit, 0, JSON.stringify(json));
+  return json.ips.map(({ address }: { address: string }) => address.split("/")[0]);
+}
+
+/** All that IPAM knows, as by a deletion by hand; the service has forgotten it too. */
+async function loseRecords(w: World): Promise<void> {
+  for (const { key } of (await w.store.list(IPAM_PREFIX)).entries) await w.store.delete(key);
+  w.restart();
+}
+
+async function statefulSetPod(w: World, name: string, annotations: object): Promise<void> {
+  const owner = {
+    apiVersion: "apps/v1",
+    kind: "StatefulSet",
+    name: name.replace(/-\d+$/, ""),
+    uid: "u",
+    controller: true,
+  };
+  await w.store.put(resourceKey(podKind, name, "blue"), {
+    kind: "Pod",
+    apiVersion: "v1",
+    metadata: { name, namespace: "blue", annotations, ownerReferences: [owner] },
+    spec: {},
+  });
+}
+
+async function holders(w: World): Promise<Record<string, any>> {
+  const all = await w.allocations();
+  return Object.fromEntries(all.map(({ handle, attributes }) => [handle, attributes]));
+}
+
+Deno.test("an address that a live pod has is passed over, and on record as that pod's", () =>
+  world(async (w) => {
+    const live = [...await add(w, "c1"), ...await add(w, "c2")];
+    await loseRecords(w);
+    const fresh = [...await add(w, "c3"), ...await add(w, "c4")];
+    assert.equal(new Set([...live, ...fresh]).size, 4, `${live} ${fresh}`);
+    const records = await holders(w);
+    assert.deepEqual(Object.keys(records).sort(), ["net.c1", "net.c2", "net.c3", "net.c4"]);
+    assert.equal(records["net.c1"].pod, "pod-c1");
+    assert.equal(records["net.c1"].namespace, "blue");
+    assert.equal(records["net.c1"].node, w.node);
+    const told = w.log.filter((line) => line.startsWith("warn IPAM gave an address"));
+    assert.equal(told.length, 2);
+    assert.match(told[0], new RegExp(`"address":"${live[0]}".*pod blue/pod-c1`));
+    // Counts are exact: who deletes handles by them leaves none.
+    for (const container of ["c1", "c2", "c3", "c4"]) {
+      const args = k8s(`pod-${container}`);
+      assert.equal((await w.call({ command: "DEL", container, args })).exit, 0);
+    }
+    assert.deepEqual(await w.traces(), []);
+  }));
+
+Deno.test("one family's address is passed over, and the other's is kept", () =>
+  world(async (w) => {
+    await w.addPool("six", { cidr: "fd00:10:244::/48" });
+    const conf = World.conf({ ipam: { type: "tortie-ipam", assign_ipv6: "true" } });
+    const [v4] = await add(w, "c1");
+    await loseRecords(w);
+    const both = await add(w, "c2", { conf });
+    assert.equal(both.length, 2);
+    assert.ok(both[0] !== v4 && both[1].startsWith("fd00:"), String(both));
+    const handles = (await w.allocations()).map(({ handle }) => handle).sort();
+    assert.deepEqual(handles, ["net.c1", "net.c2", "net.c2"]);
+  }));
+
+Deno.test("an interface that nobody knows keeps its address too, and so does the machine", () =>
+  world(async (w) => {
+    const [first] = await add(w, "c1");
+    await w.call({ command: "DEL", container: "c1", args: k8s("pod-c1") });
+    await loseRecords(w);
+    const second = first.replace(/\d+$/, (n) => String(Number(n) + 1));
+    w.kernel.addLink("", "cali0123456789a", { hostRoutes: [mustIp(first)] });
+    w.kernel.addresses.push(mustIp(second));
+    const [given] = await add(w, "c2");
+    assert.ok(given !== first && given !== second, given);
+    const records = await holders(w);
+    // Handles about which the controllers ask the node: of this node, with a part behind the network.
+    assert.equal(records["net.cali0123456789a"].node, w.node);
+    assert.equal(records[`net.${w.node}`].node, w.node);
+  }));
+
+Deno.test("who asks for the address by name waits until its holder is gone", () =>
+  world(async (w) => {
+    const [ip] = await add(w, "c1");
+    for (const name of ["ipAddrs", "ipAddrsNoIpam"]) {
+      await loseRecords(w);
+      const annotations = { [`${P}${name}`]: `["${ip}"]` };
+      await w.addPod("wisher", { annotations });
+      const conf = World.conf({ feature_control: { ip_addrs_no_ipam: true } });
+      const refused = await w.call({ container: "c2", args: k8s("wisher"), conf });
+      assert.equal(refused.json.code, 11, JSON.stringify(refused.json));
+      assert.match(refused.json.msg, new RegExp(`${ip}, which pod blue/pod-c1 .* has`));
+      if (name === "ipAddrs") assert.deepEqual(Object.keys(await holders(w)), ["net.c1"]);
+    }
+    await w.call({ command: "DEL", container: "c1", args: k8s("pod-c1") });
+    await w.addPod("wisher", { annotations: { [`${P}ipAddrs`]: `["${ip}"]` } });
+    assert.deepEqual(await add(w, "c2", { args: k8s("wisher") }), [ip]);
+  }));
+
+Deno.test("pins: a replica takes the next address, and an ordinal leaves the one that it had", () =>
+  world(async (w) => {
+    const annotations = { "tortie.io/ip-pins": "10.244.0.20-10.244.0.22" };
+    await w.addPod("pod-c1", { annotations });
+    const [ip] = await add(w, "c1");
+    await loseRecords(w);
+    await w.addPod("pod-c2", { annotations });
+    const [other] = await add(w, "c2");
+    assert.deepEqual([ip, other], ["10.244.0.20", "10.244.0.21"]);
+    await statefulSetPod(w, "web-2", annotations);
+    const [third] = await add(w, "c3", { args: k8s("web-2") });
+    assert.equal(third, "10.244.0.22");
+    await loseRecords(w);
+    await statefulSetPod(w, "db-0", annotations);
+    const none = await w.call({ container: "c4", args: k8s("db-0") });
+    assert.equal(none.json.code, 11, JSON.stringify(none.json));
+    const handles = (await w.store.list(handlePrefix)).entries
+      .map(({ key }) => key.slice(handlePrefix.length));
+    assert.deepEqual(handles.sort(), ["net.c1", "net.c2", "net.c3"]);
+  }));
+
+Deno.test("the pod's own earlier sandbox is in nobody's way", () =>
+  world(async (w) => {
+    const [ip] = await add(w, "c1");
+    await loseRecords(w);
+    await w.addPod("pod-c1", { annotations: { [`${P}ipAddrs`]: `["${ip}"]` } });
+    assert.deepEqual(await add(w, "c2", { args: k8s("pod-c1") }), [ip]);
+    assert.equal(w.kernel.in("").length, 1);
+  }));
+
+Deno.test("a pod whose endpoint is lost is known by its interface's mark", () =>
+  world(async (w) => {
+    const [ip] = await add(w, "c1");
+    await w.store.delete(resourceKey(workloadEndpointKind, "n1-k8s-pod--c1-eth0", "blue"));
+    await loseRecords(w);
+    const [other] = await add(w, "c2");
+    assert.notEqual(other, ip);
+    assert.deepEqual(Object.keys(await holders(w)).sort(), ["net.c1", "net.c2"]);
+  }));
+
+Deno.test("host-local: a file that was deleted comes back with its container", () =>
+  world(async (w) => {
+    const dataDir = await Deno.makeTempDir();
+    try {
+      const conf = World.conf({ ipam: { type: "host-local", subnet: "10.9.0.0/29", dataDir } });
+      const [ip] = await add(w, "c1", { conf });
+      await Deno.remove(`${dataDir}/net`, { recursive: true });
+      const [other] = await add(w, "c2", { conf });
+      assert.notEqual(other, ip);
+      const files = new HostLocalFiles("net", dataDir);
+      const found = await files.change((folder) => folder.reservations());
+      assert.deepEqual(found.map(({ containerId }) => containerId).sort(), ["c1", "c2"]);
+    } finally {
+      await Deno.remove(dataDir, { recursive: true });
+    }
+  }));
