@@ -23,9 +23,15 @@ import { isEmpty, ownerOf } from "../ipam/block.ts";
 import { collectCooled } from "../ipam/block_changes.ts";
 import type { BlockRecord } from "../ipam/block_table.ts";
 import { type Allocation, allocationsOf } from "../ipam/check/allocations.ts";
-import { askedOf, type Evidence, evidenceFor, isNodeGone } from "../ipam/check/evidence.ts";
+import {
+  askedOf,
+  type Evidence,
+  evidenceFor,
+  isNodeGone,
+  type Loose,
+} from "../ipam/check/evidence.ts";
 import { type AffinityOwner, formatAffinity } from "../model/keys.ts";
-import type { AskedAddress, Question } from "../ipam/questions.ts";
+import { type AskedAddress, askedId, type Question } from "../ipam/questions.ts";
 import type { Revision } from "../store/store.ts";
 import type { ClusterView } from "./view.ts";
 
@@ -98,6 +104,7 @@ class Collector {
   readonly #suspects: Allocation[] = [];
   readonly #held: { allocation: Allocation; why: string }[] = [];
   readonly #questions = new Map<string, AskedAddress[]>();
+  readonly #asked = new Map<string, ReadonlySet<string>>();
   #next = Infinity;
 
   constructor(
@@ -114,8 +121,12 @@ class Collector {
     }));
     const gone = this.#goneNodes(records, judged);
     this.#leaks(judged.filter(({ allocation }) => !gone.has(allocation.node)));
-    for (const node of gone) {
-      this.#node(node, judged.filter(({ allocation }) => allocation.node === node));
+    if (gone.size > 0) {
+      const byNode = Map.groupBy(judged, ({ allocation }) => allocation.node);
+      const endpoints = Map.groupBy(this.view.endpoints, ([, one]) => one?.spec?.node);
+      for (const node of gone) {
+        this.#node(node, byNode.get(node) ?? [], endpoints.get(node) ?? []);
+      }
     }
     this.#emptyBlocks(records, gone);
     this.#handles(judged);
@@ -188,26 +199,39 @@ class Collector {
   #nodesWord({ allocation, evidence }: Judged): string | undefined {
     const { node, address } = allocation;
     const asked = askedOf(allocation);
-    const { handle } = asked;
     if (evidence.is === "gone" && evidence.certain) return undefined;
     const answer = this.view.answers.get(node);
     const byPod = evidence.is === "gone" && evidence.pod && this.options.podsKnown;
     if (!answer) return byPod ? undefined : `node ${node} cannot be asked`;
-    const list = this.#questions.get(node) ?? [];
-    this.#questions.set(node, [...list, asked]);
+    const list = this.#questions.get(node);
+    if (list) list.push(asked);
+    else this.#questions.set(node, [asked]);
     const question = this.view.questions.get(node);
-    const isAsked = question?.value.addresses.some((one) =>
-      one.ip === address && one.handle === handle
-    );
-    if (!question || !isAsked) return `node ${node} has to be asked`;
+    if (!question || !this.#standing(node).has(askedId(asked))) {
+      return `node ${node} has to be asked`;
+    }
     if (answer.asked !== question.revision) return `node ${node} has not answered yet`;
     if (answer.held.includes(address)) return `a container on node ${node} has it`;
     if (answer.unseen === undefined || byPod) return undefined;
     return `node ${node} cannot tell: ${answer.unseen}`;
   }
 
+  /** What a node is asked now, by `askedId`. */
+  #standing(node: string): ReadonlySet<string> {
+    let ids = this.#asked.get(node);
+    if (!ids) {
+      ids = new Set(this.view.questions.get(node)?.value.addresses.map(askedId));
+      this.#asked.set(node, ids);
+    }
+    return ids;
+  }
+
   /** A node without object and life: all that is its, where nobody on it is alive. */
-  #node(node: string, judged: readonly Judged[]): void {
+  #node(
+    node: string,
+    judged: readonly Judged[],
+    its: readonly (readonly [key: string, endpoint: Loose])[],
+  ): void {
     // Who waits for a Node to come back after a mistake has the grace period, but where the API has
     // the last word on nodes.
     if (!this.#lasts(`node ${node}`, this.options.podsKnown ? 0 : this.options.grace)) return;
@@ -236,11 +260,9 @@ class Collector {
         why: `node ${node} is gone; ${group[0].evidence.why}`,
       });
     }
-    const endpoints = [...this.view.endpoints].filter(([, endpoint]) => {
-      const { spec, metadata } = endpoint ?? {};
-      return spec?.node === node &&
-        !(spec.pod && this.view.pod(metadata?.namespace ?? "", spec.pod));
-    }).map(([key]) => key);
+    const endpoints = its.filter(([, { spec, metadata }]) =>
+      !(spec.pod && this.view.pod(metadata?.namespace ?? "", spec.pod))
+    ).map(([key]) => key);
     if (alive.length > 0) {
       if (endpoints.length > 0) this.#actions.push({ do: "removeEndpoints", node, endpoints });
       this.#held.push({

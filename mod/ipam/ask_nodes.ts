@@ -13,6 +13,7 @@ import {
   type Answer,
   answerKey,
   type AskedAddress,
+  askedId,
   type Question,
   questionKey,
   readAnswer,
@@ -90,9 +91,8 @@ async function askNode(
         // Another has written his beside ours: the answer will be to that one.
         const stands = await store.get<Question>(questionKey(node));
         const all = readQuestion(stands?.value).addresses;
-        const isOurs = addresses.every(({ ip, handle }) =>
-          all.some((one) => one.until === until && one.ip === ip && one.handle === handle)
-        );
+        const standing = new Set(all.filter((one) => one.until === until).map(askedId));
+        const isOurs = addresses.every((one) => standing.has(askedId(one)));
         asked = isOurs ? stands?.revision : undefined;
       }
       const seconds = Math.round(limit / 1000);

@@ -25,6 +25,11 @@ export interface AskedAddress {
   readonly until?: number;
 }
 
+/** The address of one container and no other. */
+export function askedId({ ip, handle }: AskedAddress): string {
+  return `${ip} ${handle}`;
+}
+
 export interface Question {
   readonly addresses: readonly AskedAddress[];
 }

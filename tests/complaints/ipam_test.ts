@@ -27,7 +27,8 @@ import {
   resourceKey,
 } from "../../mod/model/keys.ts";
 import { podKind } from "../../mod/model/pod.ts";
-import { checkStore } from "../../mod/ipam/check/check.ts";
+import { check, checkStore } from "../../mod/ipam/check/check.ts";
+import { readRecords } from "../../mod/ipam/check/records.ts";
 import { newBlock } from "../../mod/ipam/block.ts";
 import type { Store } from "../../mod/store/store.ts";
 import { command } from "../cli/harness.ts";
@@ -54,10 +55,10 @@ async function inWorld(run: (world: World) => Promise<void>): Promise<void> {
   }
 }
 
-/** Every /26 of 10.0.0.0/16 is somebody's: records as a claim leaves them. */
-async function claimAll(store: Store, ownerOf: (n: number) => string): Promise<void> {
-  for (let i = 0; i < 1024; i++) {
-    const block = mustPrefix(`10.0.${i >> 2}.${(i & 3) * 64}/26`);
+/** The first `count` /26 of 10.0.0.0/8 are somebody's: records as a claim leaves them. */
+async function claimAll(store: Store, ownerOf: (n: number) => string, count = 1024): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const block = mustPrefix(`10.${i >> 10}.${(i >> 2) & 255}.${(i & 3) * 64}/26`);
     const owner = { type: "host" as const, name: ownerOf(i) };
     await store.create(affinityKey(owner, block), { state: "confirmed", deleted: false });
     await store.create(blockKey(block), newBlock(block, owner, Date.UTC(2026, 10, 22)));
@@ -197,6 +198,20 @@ Deno.test("7: blocks of nodes that are gone are freed, and stop no node that com
     await cluster.turn();
     assert.equal((await cluster.blocks()).filter((b) => b.startsWith("10.")).length, 1);
     await cluster.safe();
+  });
+});
+
+Deno.test("7: 32,671 blocks left behind are found by a check, and keep nobody from an address", async () => {
+  await inWorld(async (world) => {
+    await world.node("n1");
+    await world.pool("p", "10.0.0.0/11", { blockSize: 26 });
+    const count = 32_671;
+    await claimAll(world.store, (i) => `gone-${i % 300}`, count);
+    const { blocks, findings } = check(await readRecords(world.store), world.now);
+    assert.equal(blocks.length, count);
+    assert.equal(findings.filter(({ kind }) => kind === "nodeGone").length, 300);
+    const { ipam } = world.process();
+    assert.equal((await ipam.assign({ num4: 1, host: "n1", use: "Workload" })).length, 1);
   });
 });
 

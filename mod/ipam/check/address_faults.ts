@@ -34,10 +34,13 @@ export function withUsers(
   users: Users,
   how: UseFacts,
 ): UsedAllocation[] {
+  const served = new Set(
+    allocations.filter(({ attributes }) => attributes.type !== GATEWAY_TYPE).map(placeOf),
+  );
   return allocations.map((allocation) => {
     const owners = (users.get(allocation.address) ?? []).map((user) => user.name);
     if (owners.length > 0) return { ...allocation, owners };
-    const reserve = reserveName(allocation, allocations);
+    const reserve = reserveName(allocation, served);
     if (reserve) return { ...allocation, owners: [reserve] };
     const use = useOf(allocation, how);
     return {
@@ -48,15 +51,15 @@ export function withUsers(
   });
 }
 
-function reserveName(allocation: Allocation, all: readonly Allocation[]): string | undefined {
+function placeOf(allocation: Allocation): string {
+  return `${allocation.node} ${blockName(allocation)}`;
+}
+
+/** `served`: the nodes and blocks in which containers have addresses. */
+function reserveName(allocation: Allocation, served: ReadonlySet<string>): string | undefined {
   if (allocation.handle === WINDOWS_RESERVED) return "Reserved for Windows";
   if (allocation.attributes.type !== GATEWAY_TYPE) return undefined;
-  const inBlock = blockName(allocation);
-  const serves = all.some((other) =>
-    other.attributes.type !== GATEWAY_TYPE && other.node === allocation.node &&
-    blockName(other) === inBlock
-  );
-  return serves ? `Gateway(${allocation.node})` : undefined;
+  return served.has(placeOf(allocation)) ? `Gateway(${allocation.node})` : undefined;
 }
 
 /** Addresses of machines, tunnels aside, that pods have been given. */

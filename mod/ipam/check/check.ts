@@ -121,8 +121,8 @@ export function confirmed(first: Check, second: Check): Check {
     if (kind === "leak") seen.add(findingId({ kind: "unproven", subject }));
   }
   const findings = second.findings.filter((finding) => seen.has(findingId(finding)));
-  const stays = (kind: Finding["kind"], subject: string) =>
-    findings.some((f) => f.kind === kind && f.subject === subject);
+  const left = new Set(findings.map(findingId));
+  const stays = (kind: Finding["kind"], subject: string) => left.has(findingId({ kind, subject }));
   const { handles, damaged } = second;
   const keys = new Set(findings.map(({ key }) => key));
   return {

@@ -1,6 +1,12 @@
 /** Blocks beside affinities, nodes and pools: who owns a block, and whether anybody may give its addresses. */
 import { show } from "../../model/show.ts";
-import { formatPrefix, type Prefix, prefixCovers, prefixesOverlap } from "../../net/mod.ts";
+import {
+  comparePrefix,
+  formatPrefix,
+  type Prefix,
+  prefixCovers,
+  prefixesOverlap,
+} from "../../net/mod.ts";
 import {
   type AffinityOwner,
   formatAffinity,
@@ -274,25 +280,23 @@ export function placeFaults(
   return { findings, passing };
 }
 
-/** Pairs of blocks of which the first covers the second. */
+/**
+ * Pairs of blocks of which the first covers the second. Prefixes overlap only where one covers the other:
+ * in the order of their addresses, the wider first, those that cover one stand open before it.
+ */
 function overlaps(blocks: readonly Block[]): [Block, Block][] {
   const pairs: [Block, Block][] = [];
   for (const family of [4, 6]) {
-    const lengths = new Map<number, Block[]>();
-    for (const record of blocks) {
-      if (record.prefix.ip.family !== family) continue;
-      const { length } = record.prefix;
-      lengths.set(length, [...lengths.get(length) ?? [], record]);
-    }
-    // Prefixes overlap where one covers the other, so those of one length never do.
-    const sorted = [...lengths.entries()].sort(([a], [b]) => a - b);
-    sorted.forEach(([, wide], i) => {
-      for (const [, narrow] of sorted.slice(i + 1)) {
-        for (const a of wide) {
-          for (const b of narrow) if (prefixCovers(a.prefix, b.prefix)) pairs.push([a, b]);
-        }
+    const open: Block[] = [];
+    const sorted = blocks.filter(({ prefix }) => prefix.ip.family === family)
+      .sort((a, b) => comparePrefix(a.prefix, b.prefix));
+    for (const record of sorted) {
+      while (open.length > 0 && !prefixCovers(open.at(-1)!.prefix, record.prefix)) open.pop();
+      for (const wide of open) {
+        if (wide.prefix.length < record.prefix.length) pairs.push([wide, record]);
       }
-    });
+      open.push(record);
+    }
   }
   return pairs;
 }

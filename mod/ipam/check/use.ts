@@ -11,7 +11,7 @@
  *     anything else                                                         -> unproven
  */
 import type { NodeWords } from "../ask_nodes.ts";
-import type { AskedAddress } from "../questions.ts";
+import { type AskedAddress, askedId } from "../questions.ts";
 import type { Allocation } from "./allocations.ts";
 import { askedOf, evidenceFor, type Facts, isNodeGone, leaseOf } from "./evidence.ts";
 
@@ -52,8 +52,7 @@ export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: 
   const byPod = evidence.is === "gone" && evidence.pod && podsKnown;
   if (word && "held" in word) {
     // Of another allocation of the address, which has ended since, it says nothing.
-    const { ip, handle } = askedOf(allocation);
-    if (!word.asked.some((one) => one.ip === ip && one.handle === handle)) {
+    if (!idsOf(word.asked).has(askedId(askedOf(allocation)))) {
       return { is: "unproven", why: `node ${node} was not asked` };
     }
     if (word.held.has(address)) return { is: "used", by: `Container(${node})` };
@@ -69,6 +68,18 @@ export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: 
   return { is: "unproven", why: silent };
 }
 
+const askedIds = new WeakMap<readonly AskedAddress[], ReadonlySet<string>>();
+
+/** Of a list that is looked up once for each of its members. */
+function idsOf(asked: readonly AskedAddress[]): ReadonlySet<string> {
+  let ids = askedIds.get(asked);
+  if (!ids) {
+    ids = new Set(asked.map(askedId));
+    askedIds.set(asked, ids);
+  }
+  return ids;
+}
+
 /** What nodes are to be asked about these: all of which the records alone do not tell. */
 export function questionsAbout(
   allocations: readonly Allocation[],
@@ -80,7 +91,9 @@ export function questionsAbout(
     if (node === "" || isNodeGone(how.facts, node)) continue;
     const { is } = useOf(allocation, how);
     if (is === "used" || evidenceFor(how.facts, allocation, how.now).is === "unknown") continue;
-    questions.set(node, [...questions.get(node) ?? [], askedOf(allocation)]);
+    const list = questions.get(node);
+    if (list) list.push(askedOf(allocation));
+    else questions.set(node, [askedOf(allocation)]);
   }
   return questions;
 }
