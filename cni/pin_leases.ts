@@ -23,7 +23,7 @@ import { describeHolder } from "../mod/ipam/errors.ts";
 import { nodesOf } from "../mod/ipam/ask_nodes.ts";
 import { leaseHandle, parked } from "../mod/ipam/leases.ts";
 import type { AskedAddress } from "../mod/ipam/questions.ts";
-import { goTimestamp } from "../mod/ipam/time.ts";
+import { goTimestamp, isWithin, parseGoTimestamp } from "../mod/ipam/time.ts";
 import type { AssignedAddress, LeaseClient } from "../mod/ipam/types.ts";
 import { felixStatusKey, resourceKey } from "../mod/model/keys.ts";
 import { nodeKind } from "../mod/model/node.ts";
@@ -216,7 +216,7 @@ async function mustBeIdle(
   ip: Ip,
   now: Date,
 ): Promise<void> {
-  const { container, node, timestamp = "" } = attributes;
+  const { container, node, timestamp } = attributes;
   // On this node the lock of the pod says that no other call works on it.
   if (container === undefined || node === undefined || node === claimant.node) return;
   const { namespace, name } = claimant.pod!;
@@ -233,8 +233,7 @@ async function mustBeIdle(
       const cidr = parseCidr(net);
       return cidr && sameIp(cidr.ip, ip);
     });
-  const claimed = Date.parse(`${timestamp.slice(0, 19).replace(" ", "T")}Z`);
-  const fresh = now.getTime() - claimed < CLAIM_SECONDS * 1000;
+  const fresh = isWithin(CLAIM_SECONDS * 1000, parseGoTimestamp(timestamp), now.getTime());
   // Nothing of a node that is gone runs any more; what the controllers go by (`check/evidence.ts`).
   if (await isGone(store, node)) return;
   const why = has

@@ -261,6 +261,9 @@ Deno.test("pins: an ordinal whose former container has no record waits for that 
     const call = async (container: string) =>
       (await other.call({ args: k8s("web-0"), container })).json;
     assert.match((await call("b")).msg, /its ADD may be under way/);
+    // The clock of n1 was a day ahead: that says nothing, and n1 is asked.
+    other.tick = -86_400_000;
+    assert.match((await call("b")).msg, /node n1 cannot be asked/);
     other.tick = 200_000;
     assert.match((await call("c")).msg, /node n1 cannot be asked/);
     await w.store.put(answerKey("n1"), { asked: "", held: [] });

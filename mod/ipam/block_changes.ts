@@ -17,7 +17,7 @@ import {
   sequenceOf,
 } from "./block.ts";
 import type { Holder } from "./errors.ts";
-import { rfc3339 } from "./time.ts";
+import { isWithin, rfc3339 } from "./time.ts";
 
 /** Who an allocation is for. */
 export interface Claimant {
@@ -247,10 +247,9 @@ export function coolingUntil(
 
 /** Frees what has cooled down, in the order of ordinals; the same block where there is nothing. */
 export function collectCooled(block: AllocationBlock, cooldown: Cooldown): AllocationBlock {
-  const before = cooldown.now - cooldown.seconds * 1000;
-  // A time that cannot be read counts as long ago.
+  // A time that cannot be read, or has not come yet, counts as long ago.
   const cooled = block.attributes.map((a) =>
-    !!a.releasedAt && !(Date.parse(a.releasedAt) > before)
+    !!a.releasedAt && !isWithin(cooldown.seconds * 1000, Date.parse(a.releasedAt), cooldown.now)
   );
   if (!cooled.includes(true)) return block;
   const freed = block.allocations.flatMap((index, o) => index !== null && cooled[index] ? [o] : []);

@@ -15,6 +15,7 @@ import { RETRIES } from "./handles.ts";
 import type { Pool } from "./pools.ts";
 import type { Room } from "./room.ts";
 import { cooled } from "./sweep.ts";
+import { isWithin } from "./time.ts";
 
 /** An empty block is taken from another node only when that one had this long to use it. */
 const RECLAIM_AFTER_MS = 60_000;
@@ -132,7 +133,7 @@ export class BlockSearch {
         if (this.poolOf(record.prefix) !== pool || this.free(record) === 0) continue;
         const claimed = Date.parse(record.block.affinity_claim_time ?? "");
         // Two nodes would fight over a block, each freeing it before the other can use it.
-        if (this.room.now() - claimed < RECLAIM_AFTER_MS) continue;
+        if (isWithin(RECLAIM_AFTER_MS, claimed, this.room.now())) continue;
         if (await this.#release(record)) return record.prefix;
       }
     }

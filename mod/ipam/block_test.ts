@@ -168,6 +168,9 @@ Deno.test("released addresses cool down for as long as it is configured", () => 
   assert("holder" in takeOrdinal(back, 0, {}));
   assert.equal(collectCooled(back, { seconds: 60, now: NOW + 30_000 }), back);
   const cold = collectCooled(back, { seconds: 60, now: NOW + 61_000 });
+  // The clock that it cools down by was a day ahead.
+  const wrong = collectCooled(back, { seconds: 60, now: NOW - 86_400_000 });
+  assert.deepEqual(wrong.attributes, cold.attributes);
   assert.deepEqual(cold.unallocated, [2, 3, 4, 5, 6, 7, 0, 1]);
   assert.deepEqual(cold.attributes, []);
   const mixed = take(back, 1, { handle: "b" }).block;

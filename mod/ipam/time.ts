@@ -1,5 +1,22 @@
 /** Times as Calico writes them into IPAM's records. All take milliseconds since 1970, with fractions. */
 
+/** Clocks of two machines may differ by so much without being wrong. */
+const CLOCKS_DIFFER_MS = 300_000;
+
+/**
+ * Whether something that is said to have happened at `at` happened less than `ms` ago. A time that is
+ * further ahead than clocks differ is of a clock that was wrong, and says nothing of how long ago it is;
+ * nor does one that cannot be read (NaN).
+ */
+export function isWithin(ms: number, at: number, now: number): boolean {
+  return now - at < ms && at - now <= CLOCKS_DIFFER_MS;
+}
+
+/** Milliseconds of a `timestamp` attribute (`goTimestamp`); NaN where it cannot be read. */
+export function parseGoTimestamp(text: string | undefined): number {
+  return Date.parse(`${text?.slice(0, 19).replace(" ", "T")}Z`);
+}
+
 /** Whole nanoseconds since 1970. A double holds them to about a quarter of a microsecond. */
 export function nanoseconds(ms: number): bigint {
   const whole = Math.floor(ms);

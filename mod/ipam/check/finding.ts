@@ -15,10 +15,10 @@ export const FINDINGS = {
     "let it begin anew",
   attributeUnused: "harmless; it goes with the block's next release",
   sequence: "a release by number would refuse; release the address by handle",
-  coolingTime: "the address cannot be used again before that time; correct the clock of its node",
+  coolingTime: "it counts as long ago, and the address is free; correct the clock of its node",
   claimTime:
-    "when it is empty, other nodes may wait for it for ever, or not at all; release the node's affinity, " +
-    "or let it be when the block is in use",
+    "it counts as long ago, so that other nodes may take the block as soon as it is empty; correct the " +
+    "clock of its node",
   blockOrphan:
     "nobody has it and nobody uses it; `tortie controllers run` deletes it after its grace period",
 

@@ -12,6 +12,7 @@
  */
 import type { NodeWords } from "../ask_nodes.ts";
 import { type AskedAddress, askedId } from "../questions.ts";
+import { isWithin, parseGoTimestamp } from "../time.ts";
 import type { Allocation } from "./allocations.ts";
 import { askedOf, evidenceFor, type Facts, isNodeGone, leaseOf } from "./evidence.ts";
 
@@ -45,8 +46,9 @@ export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: 
   if (evidence.is === "unknown") return { is: "unproven", why: evidence.why };
   if (evidence.is === "gone" && evidence.certain) return { is: "unused", why: evidence.why };
   if (isNodeGone(facts, node)) return { is: "unused", why: `node ${node} is gone` };
-  const age = now - assignedAt(attributes.timestamp);
-  if (age < FRESH_MS) return { is: "used", by: "an ADD that may be under way" };
+  if (isWithin(FRESH_MS, parseGoTimestamp(attributes.timestamp), now)) {
+    return { is: "used", by: "an ADD that may be under way" };
+  }
   if (node === "") return { is: "unproven", why: "it is not known on which node it is" };
   const word = words.get(node);
   const byPod = evidence.is === "gone" && evidence.pod && podsKnown;
@@ -96,10 +98,4 @@ export function questionsAbout(
     else questions.set(node, [askedOf(allocation)]);
   }
   return questions;
-}
-
-/** `2026-11-22 13:41:06.123456789 +0000 UTC`; -Infinity where it cannot be read. */
-function assignedAt(timestamp: string | undefined): number {
-  const at = Date.parse(`${timestamp?.slice(0, 19).replace(" ", "T")}Z`);
-  return Number.isNaN(at) ? -Infinity : at;
 }

@@ -76,6 +76,8 @@ const CASES: readonly Case[] = [
     is: "unproven",
   },
   { name: "it was assigned a short while ago", age: 60, ask: free, is: "used" },
+  { name: "it was assigned by a clock that is a little ahead", age: -60, ask: free, is: "used" },
+  { name: "it was assigned by a clock a day ahead", age: -86_400, ask: free, is: "leak" },
   {
     name: "its ADD is under way: the Pod has no address yet",
     ask: free,
