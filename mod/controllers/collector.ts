@@ -47,7 +47,13 @@ export type CollectorAction =
     readonly why: string;
   }
   /** Its blocks and everything else that the datastore holds for it. */
-  | { readonly do: "removeNode"; readonly node: string; readonly endpoints: readonly string[] }
+  | {
+    readonly do: "removeNode";
+    readonly node: string;
+    readonly endpoints: readonly string[];
+    /** Keys of what stands under its own name (`remains.ts`). */
+    readonly records: readonly string[];
+  }
   /** What is left of pods of a node that others still keep. */
   | { readonly do: "removeEndpoints"; readonly node: string; readonly endpoints: readonly string[] }
   | { readonly do: "releaseBlock"; readonly cidr: string; readonly sequenceNumber: number | bigint }
@@ -165,6 +171,7 @@ class Collector {
       // A lease between two pods is no node's: the one that it names only had it last.
       if (allocation.node !== "" && evidence.is !== "kept") named.add(allocation.node);
     }
+    for (const node of this.view.remains.nodes()) named.add(node);
     return new Set([...named].filter((node) => isNodeGone(this.view, node)));
   }
 
@@ -271,7 +278,8 @@ class Collector {
       });
       return;
     }
-    this.#actions.push({ do: "removeNode", node, endpoints });
+    const records = this.view.remains.of(node);
+    this.#actions.push({ do: "removeNode", node, endpoints, records });
   }
 
   /** A node keeps one block of each family, however empty; nobody keeps none. */

@@ -4,7 +4,13 @@ import { check } from "../ipam/check/check.ts";
 import { readRecords } from "../ipam/check/records.ts";
 import { answerKey, questionKey } from "../ipam/questions.ts";
 import { felixVariablesKey, tellFelixVariables } from "../node/felix_variables.ts";
-import { blockKey, felixStatusKey } from "../model/keys.ts";
+import {
+  blockKey,
+  endpointStatusKey,
+  felixLastStatusKey,
+  felixStatusKey,
+  hostMarkerKey,
+} from "../model/keys.ts";
 import { mustPrefix } from "../net/mod.ts";
 import { type Container, GRACE, Simulation } from "./testing/simulation.ts";
 
@@ -282,6 +288,34 @@ simulated(
     assert.deepEqual((await cluster.turn()).map((a) => a.do), [], "and not again and again");
     assert.equal((await cluster.given()).length, 1);
     assert.deepEqual(check(await readRecords(cluster.store), cluster.now).findings, []);
+  },
+);
+
+simulated(
+  "what a deleted node has said and reported goes too, where IPAM has nothing of it",
+  async (cluster) => {
+    const records = (node: string) => [
+      answerKey(node),
+      `/tortie/nodes/${node}/felix`,
+      felixLastStatusKey(node),
+      endpointStatusKey(node, "k8s", "blue/p", "eth0"),
+      hostMarkerKey(node),
+    ];
+    for (const node of ["n1", "n2"]) {
+      for (const key of records(node)) await cluster.store.put(key, {});
+    }
+    assert.deepEqual(await cluster.owned("n2"), []);
+    await cluster.killMachine("n2");
+    await cluster.turn();
+    cluster.wait(GRACE);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), [], "its Node is there");
+    await cluster.deleteNode("n2");
+    await cluster.turn();
+    cluster.wait(GRACE);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), ["removeNode"]);
+    for (const key of records("n2")) assert.equal(await cluster.store.get(key), undefined, key);
+    for (const key of records("n1")) assert.notEqual(await cluster.store.get(key), undefined, key);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), [], "and not again and again");
   },
 );
 

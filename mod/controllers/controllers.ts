@@ -201,6 +201,7 @@ export class Controllers {
         }
         this.#unasked = error.message;
         for (const map of [this.#view.questions, this.#view.answers]) map.clear();
+        this.#view.remains.forget(NODE_WORDS);
         this.#changed();
       },
     }, { signal, clock });

@@ -17,9 +17,8 @@ import {
   type Loose,
 } from "../ipam/check/evidence.ts";
 import { ENDPOINT_KIND, NODE_KIND, POD_KIND } from "../ipam/check/records.ts";
-import { answerKey, questionKey } from "../ipam/questions.ts";
-import { felixVariablesKey } from "../node/felix_variables.ts";
-import { felixStatusKey, hostMarkerKey, resourceKey, resourcePrefix } from "../model/keys.ts";
+import { questionKey } from "../ipam/questions.ts";
+import { felixStatusKey, resourceKey, resourcePrefix } from "../model/keys.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import type { CollectorAction } from "./collector.ts";
 
@@ -47,7 +46,7 @@ export async function perform(parts: PerformParts, action: CollectorAction): Pro
     case "release":
       return await release(parts, action);
     case "removeNode":
-      return await removeNode(parts, action.node, action.endpoints);
+      return await removeNode(parts, action);
     case "removeEndpoints":
       return await removeEndpoints(parts, action);
     case "releaseBlock": {
@@ -150,26 +149,26 @@ async function deleteEndpoints(
 /** Blocks in which pods of other nodes have borrowed become nobody's; the rest goes. */
 async function removeNode(
   { store, ipam }: PerformParts,
-  node: string,
-  endpoints: readonly string[],
+  { node, endpoints, records }: Extract<CollectorAction, { do: "removeNode" }>,
 ): Promise<Performed> {
   if (await isThere(store, node)) return NOTHING;
-  await deleteEndpoints(store, node, endpoints);
+  const blocks = await ipam.blocksOf(node);
+  let count = blocks.length + await deleteEndpoints(store, node, endpoints);
   await ipam.releaseHostAffinities(node);
-  for (
-    const key of [hostMarkerKey(node), questionKey(node), answerKey(node), felixVariablesKey(node)]
-  ) {
-    await deleteAt(store, key);
-  }
+  for (const key of records) if (await deleteAt(store, key)) count++;
+  // What we may not delete is there the next time, and no news.
+  if (count === 0) return NOTHING;
   return { done: `removed what was left of node ${node}`, released: [] };
 }
 
 /** That it is gone, or another's by now, is no error; nor that the store has no such keys at all. */
-async function deleteAt(store: Store, key: string, revision?: string): Promise<void> {
+async function deleteAt(store: Store, key: string, revision?: string): Promise<boolean> {
   try {
     await store.delete(key, revision);
+    return true;
   } catch (error) {
     if (!(error instanceof StoreError) || error.kind === "unavailable") throw error;
+    return false;
   }
 }
 

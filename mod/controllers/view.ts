@@ -34,6 +34,7 @@ import {
 } from "../model/keys.ts";
 import type { Revision } from "../store/store.ts";
 import { isDerivedPolicy, isDerivedProfile } from "./derive.ts";
+import { Remains } from "./remains.ts";
 
 export interface Stored<T = Loose> {
   readonly value: T;
@@ -64,6 +65,7 @@ export class ClusterView implements Facts {
   readonly policies = new Map<string, Loose>();
   readonly questions = new Map<string, Stored<Question>>();
   readonly answers = new Map<string, Answer>();
+  readonly remains = new Remains();
   readonly broken = new Map<string, string>();
   ipamConfig: IpamConfig = readIpamConfig(undefined);
   /** KubeControllersConfiguration `default`. */
@@ -172,10 +174,11 @@ export class ClusterView implements Facts {
       this.ipamConfig = readSettings(value).config;
       return true;
     }
+    const isNews = this.remains.take(key, value !== undefined);
     const asked = parseNodeKey(key);
     if (asked) return this.#word(asked.node, asked.is, value, revision);
     const live = /^\/calico\/felix\/v2\/[^/]+\/host\/([^/]+)\/status$/.exec(key)?.[1];
-    if (live === undefined) return false;
+    if (live === undefined) return isNews;
     const had = this.#live.has(live);
     if (value === undefined) this.#live.delete(live);
     else this.#live.add(live);

@@ -1,6 +1,7 @@
 /**
  * Answers the controllers' questions about addresses of this node (`ipam/questions.ts`). With the first
- * answer, to no question, the node says that it can be asked. While addresses are asked for that are
+ * answer, to no question, the node says that it can be asked; it says so again where that is taken away,
+ * as with a Node that was deleted and came back. While addresses are asked for that are
  * held, it looks again now and then. A datastore that cannot hold such records is left without; where it
  * forbids them to us, that is said, since an address is then taken back without this node being asked.
  */
@@ -27,14 +28,17 @@ export interface QuestionParts {
   readonly log: Log;
   /** Milliseconds between two looks at addresses that are held. */
   readonly again?: number;
+  /** Milliseconds after which it is looked whether the answer still stands. */
+  readonly confirm?: number;
 }
 
-const AGAIN = 10_000, RETRY = 5000, FORBIDDEN = 60_000;
+const CONFIRM = 600_000, AGAIN = 10_000, RETRY = 5000, FORBIDDEN = 60_000;
 
 export class AddressQuestions {
   readonly #parts: QuestionParts;
   readonly #abort = new AbortController();
   readonly #later: Later;
+  readonly #confirmation: Later;
   #question: { readonly asked: string; readonly addresses: readonly AskedAddress[] } = {
     asked: "",
     addresses: [],
@@ -47,6 +51,7 @@ export class AddressQuestions {
   #unseen: string | undefined;
   /** As it was written last. */
   #told = "";
+  #unconfirmed = false;
   #working = false;
   #again = false;
   #following: Promise<void> | undefined;
@@ -54,6 +59,10 @@ export class AddressQuestions {
   constructor(parts: QuestionParts) {
     this.#parts = parts;
     this.#later = new Later(() => this.#answer());
+    this.#confirmation = new Later(() => {
+      this.#unconfirmed = true;
+      this.#answer();
+    });
   }
 
   start(): void {
@@ -83,6 +92,7 @@ export class AddressQuestions {
   async stop(): Promise<void> {
     this.#abort.abort();
     this.#later.cancel();
+    this.#confirmation.cancel();
     await this.#following;
   }
 
@@ -119,7 +129,7 @@ export class AddressQuestions {
   }
 
   async #look(): Promise<void> {
-    const { store, nodeName, held, again = AGAIN, log } = this.#parts;
+    const { store, nodeName, held, again = AGAIN, confirm = CONFIRM, log } = this.#parts;
     const { asked, addresses } = this.#question;
     const { unseen, ...found } = addresses.length > 0 ? await held(addresses) : { held: [] };
     const answer: Answer = { asked, ...found, ...(unseen !== undefined && { unseen }) };
@@ -128,6 +138,8 @@ export class AddressQuestions {
     }
     this.#unseen = unseen;
     if (this.#abort.signal.aborted) return;
+    if (this.#unconfirmed && !await store.get(answerKey(nodeName))) this.#told = "";
+    this.#unconfirmed = false;
     const text = JSON.stringify(answer);
     if (text !== this.#told) {
       await store.put(answerKey(nodeName), answer);
@@ -135,6 +147,7 @@ export class AddressQuestions {
       this.#forbidden = "";
     }
     if (answer.held.length > 0) this.#later.in(again);
+    this.#confirmation.in(confirm);
   }
 }
 

@@ -69,6 +69,23 @@ Deno.test("a node says that it can be asked, answers, and looks again while some
   }
 });
 
+Deno.test("an answer that was taken away with the Node is given again", async () => {
+  const store = memoryStore();
+  const held = () => Promise.resolve({ held: [] });
+  const parts = { store, nodeName: "n1", held, log: silent, confirm: 1 };
+  const questions = new AddressQuestions(parts);
+  const isThere = async () => await store.get(answerKey("n1")) !== undefined;
+  try {
+    questions.start();
+    await until("the first answer", isThere);
+    await store.delete(answerKey("n1"));
+    await until("it is there again", isThere);
+  } finally {
+    await questions.stop();
+    await store.close();
+  }
+});
+
 Deno.test("a datastore that forbids such records is told of, once", async () => {
   const store = memoryStore();
   const denied = () => Promise.reject(new StoreError("denied", "forbidden to us"));
