@@ -106,7 +106,7 @@ async function hindranceOf(
   if (unproven.length === 0) return undefined;
   return {
     what: `may be in use (${unproven.join("; ")})`,
-    remedy: "start the service of its node and try again",
+    remedy: "where its node cannot be asked, start the service there and try again",
   };
 }
 

@@ -77,7 +77,11 @@ async function showIp(store: Store, ip: string, json: boolean): Promise<string> 
 function stateOf(holder: Holder): string {
   const lease = leaseOf(holder);
   if (!lease || lease.container !== undefined) return "is in use";
-  return lease.keptUntil && Date.parse(lease.keptUntil) <= Date.now()
+  if (!lease.keptUntil) {
+    return `is used by nobody, and kept for ${lease.name} for ever: its record does not say until when; ` +
+      `\`tortie ipam release --ip\` gives it back`;
+  }
+  return Date.parse(lease.keptUntil) <= Date.now()
     ? `is used by nobody: its lease for ${lease.name} was over at ${lease.keptUntil}`
     : `is used by nobody, and kept for ${lease.name} until ${lease.keptUntil}`;
 }

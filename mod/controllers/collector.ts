@@ -253,12 +253,12 @@ class Collector {
     const alive = judged.filter(({ evidence }) =>
       evidence.is === "alive" || evidence.is === "unknown"
     );
-    for (const [handle, group] of byHandle(judged)) {
+    for (const [, group] of byHandle(judged)) {
       // As in Calico, what is left of pods goes also where others keep the node; its tunnels do not.
       const goes = group.every(({ evidence }) =>
         evidence.is === "gone" || (evidence.is === "nodes" && alive.length === 0)
       );
-      if (!goes || handle === "") continue;
+      if (!goes) continue;
       const allocations = group.map(({ allocation }) => allocation);
       this.#actions.push({
         do: "release",
@@ -384,7 +384,8 @@ export function idOf({ address, handle, sequenceNumber }: Allocation): string {
 function byHandle(judged: readonly Judged[]): Map<string, Judged[]> {
   const groups = new Map<string, Judged[]>();
   for (const one of judged) {
-    const { handle = "" } = one.allocation;
+    // One that has lost its handle is by itself whoever's it is.
+    const handle = one.allocation.handle ?? `of ${one.allocation.address} alone`;
     const group = groups.get(handle);
     if (group) group.push(one);
     else groups.set(handle, [one]);

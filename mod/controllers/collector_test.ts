@@ -6,6 +6,7 @@ import { answerKey, questionKey } from "../ipam/questions.ts";
 import { felixVariablesKey, tellFelixVariables } from "../node/felix_variables.ts";
 import {
   blockKey,
+  blockPrefix,
   endpointStatusKey,
   felixLastStatusKey,
   felixStatusKey,
@@ -288,6 +289,32 @@ simulated(
     assert.deepEqual((await cluster.turn()).map((a) => a.do), [], "and not again and again");
     assert.equal((await cluster.given()).length, 1);
     assert.deepEqual(check(await readRecords(cluster.store), cluster.now).findings, []);
+  },
+);
+
+simulated(
+  "an address that has lost its handle is released when its pod is gone, and not before",
+  async (cluster) => {
+    const [gone, stays] = [(await cluster.run("n0"))!, (await cluster.run("n0"))!];
+    const handles = new Map([gone, stays].map((one) => [one.handle, one]));
+    for (const { key, value } of (await cluster.store.list<any>(blockPrefix(4))).entries) {
+      const attributes = value.attributes.map((one: any) =>
+        handles.has(one.handle_id) ? { ...one, handle_id: null } : one
+      );
+      await cluster.store.put(key, { ...value, attributes });
+    }
+    await lose(cluster, gone);
+    const given = async ({ addresses: [ip] }: Container) =>
+      (await cluster.ipam.assignment(ip)) !== undefined;
+    await cluster.turn();
+    cluster.wait(GRACE);
+    await cluster.turn();
+    await cluster.answer();
+    assert.equal(await given(gone), true);
+    await cluster.turn();
+    assert.deepEqual([await given(gone), await given(stays)], [false, true]);
+    // What the simulation holds against it in the end is that a container runs under another handle.
+    cluster.vanish(stays);
   },
 );
 

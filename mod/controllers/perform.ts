@@ -108,7 +108,10 @@ async function release(
   }
   if (released.length === 0) return NOTHING;
   const addresses = released.map(({ address }) => address).join(", ");
-  return { done: `released ${addresses} of handle ${released[0].handle}: ${why}`, released };
+  const of = released[0].handle === undefined
+    ? "without a handle"
+    : `of handle ${released[0].handle}`;
+  return { done: `released ${addresses} ${of}: ${why}`, released };
 }
 
 /** Endpoints of a node that is gone, whose pods are gone too. */

@@ -279,7 +279,10 @@ test("ipam release: what nobody can vouch for, only with --force", async (cluste
   assert.match((await release(`--from-report ${path}`)).out, /didn't contain any leaked IPs/);
   const one = await release(`--ip ${a}`);
   assert.equal(one.exit, 1);
-  assert.match(one.err, /may be in use \(node n1 cannot be asked\); start the service of its node/);
+  assert.match(
+    one.err,
+    /may be in use \(node n1 cannot be asked\); where its node cannot be asked, start the service/,
+  );
   assert.notEqual(await ipam.assignment(a), undefined);
   assert.match(
     (await release(`--from-report ${path} --force`)).out,
@@ -331,9 +334,9 @@ test("ipam show --ip: what cools down, and what is kept, is in nobody's use", as
     await show(a),
     /^10\.0\.0\.\d+ is not assigned: it was given back, and cools down until 20\d\d-.*Z\n$/,
   );
-  const lease = async (ordinal: string, keptUntil: string) => {
+  const lease = async (ordinal: string, keptUntil?: string) => {
     const handle = `tortie-pin.default.db.${ordinal}`;
-    const attributes = { keptUntil, ordinal, statefulset: "default/db" };
+    const attributes = { ...(keptUntil && { keptUntil }), ordinal, statefulset: "default/db" };
     const given = await ipam.assign({ num4: 1, host: "n1", handle, attributes, use: "Workload" });
     return formatIp(given[0].ip);
   };
@@ -345,6 +348,12 @@ test("ipam show --ip: what cools down, and what is kept, is in nobody's use", as
     await show(await lease("1", "2020-01-01T00:00:00Z")),
     /is used by nobody: its lease for default\/db-1 was over at 2020-01-01T00:00:00Z\n/,
   );
+  const endless = await lease("3");
+  assert.match(
+    await show(endless),
+    /kept for default\/db-3 for ever: its record does not say until when; `tortie ipam release --ip`/,
+  );
+  assert.equal((await cluster.run(`ipam release --ip ${endless}`)).exit, 0);
   const kept = await lease("2", "2999-01-01T00:00:00Z");
   assert.equal((await cluster.run(`ipam release --ip ${kept}`)).exit, 0);
 });

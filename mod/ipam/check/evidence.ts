@@ -58,7 +58,9 @@ export function evidenceFor(facts: Facts, allocation: Allocation, wall: number):
   const { handle, attributes, address, node } = allocation;
   const alive = (why: string, who?: string): Evidence => ({ is: "alive", why, who });
   const unknown = (why: string): Evidence => ({ is: "unknown", why });
-  if (!handle) return unknown("it has no handle");
+  if (!handle && !(attributes.pod && attributes.namespace)) {
+    return unknown("it has no handle, and names no pod");
+  }
   if (handle === WINDOWS_RESERVED) return alive("Windows keeps it", "Reserved for Windows");
   const lease = leaseOf(allocation);
   if (lease && lease.container === undefined) return keptEvidence(lease, wall);
@@ -72,7 +74,7 @@ export function evidenceFor(facts: Facts, allocation: Allocation, wall: number):
   if (silent) return unknown(`${silent} cannot be read, and may have it`);
   if (pod && namespace) return podEvidence(facts, allocation, namespace, pod, lease !== undefined);
   // Without a pod: a plain container, by the form of its handle. Its node must say that it is gone.
-  if (type || !attributes.node || !handle.includes(".")) {
+  if (type || !attributes.node || !handle?.includes(".")) {
     return unknown("it is not known whose it is");
   }
   return { is: "gone", why: "no endpoint has it", pod: false };

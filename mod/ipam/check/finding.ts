@@ -57,16 +57,23 @@ export const FINDINGS = {
   handleOther: "harmless; its key counts, and the next assignment or release by it writes it anew",
   handleLeaked: "harmless; `ipam release --from-report` deletes it",
   noHandle:
-    "the end of its user does not free it; release it with `ipam release --ip` when its user is gone",
+    "the end of its user does not free it; the controllers do where the record names its pod, else " +
+    "`ipam release --ip` with --force when its user is gone",
   handleOvercount: "harmless; the next release by the handle corrects it",
-  handleUndercount: "a release by the handle would leave addresses behind; release them one by one",
-  handleMissing: "a release by the handle finds nothing; release its addresses one by one",
+  handleUndercount:
+    "harmless; the next release by the handle frees all that it has there, and corrects it",
+  handleUncounted:
+    "a release by the handle may leave these behind; the controllers free them after their grace period, " +
+    "or `ipam release --ip` when their user is gone",
+  handleMissing:
+    "a release by the handle may find nothing; the controllers free its addresses after their grace " +
+    "period, or `ipam release --ip` when their user is gone",
 
   // Addresses beside those who use them.
   leak: "nobody uses it; `ipam release --from-report` releases it",
   unproven:
-    "nothing releases it unasked; start the service of its node and check again, or, where " +
-    "you know that nobody has it, `ipam release --force`",
+    "nothing releases it unasked; where its node cannot be asked, start the service there and check " +
+    "again; where you know that nobody has it, `ipam release --ip` with --force",
   endpointBroken:
     "which addresses it has is not known, so its pod's are not released; delete the pod, or mend the record",
   addressTwice: "two blocks gave it; release the one that nobody uses",

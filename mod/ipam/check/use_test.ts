@@ -3,7 +3,8 @@
  * records; one of which that cannot be told is released only by force.
  */
 import assert from "node:assert/strict";
-import { felixStatusKey, resourceKey } from "../../model/keys.ts";
+import type { AllocationBlock } from "../../model/ipam_block.ts";
+import { blockPrefix, felixStatusKey, resourceKey } from "../../model/keys.ts";
 import type { AskNodes, NodeWord } from "../ask_nodes.ts";
 import { type CheckOptions, checkStore } from "./check.ts";
 import { commonLeaks, releaseLeaks, reportOf } from "./report.ts";
@@ -49,6 +50,16 @@ interface Case {
 
 const podObject = (cluster: SoundCluster, { name }: TestPod, value: unknown) =>
   cluster.store.put(resourceKey(PODS, name, "blue"), value);
+
+/** As after a hand's work, or an old version's. */
+async function loseHandles({ store }: SoundCluster): Promise<void> {
+  for (const family of [4, 6] as const) {
+    for (const { key, value } of (await store.list<AllocationBlock>(blockPrefix(family))).entries) {
+      const attributes = value.attributes.map((one) => ({ ...one, handle_id: null }));
+      await store.put(key, { ...value, attributes });
+    }
+  }
+}
 
 const CASES: readonly Case[] = [
   { name: "its node says that no container has it", ask: free, is: "leak" },
@@ -108,6 +119,18 @@ const CASES: readonly Case[] = [
       cluster.store.put(key as string, (change as (value: any) => unknown)(endpoint)),
     is: "unproven",
   })),
+  {
+    name: "and its record's handle, and the node says that no container has it",
+    ask: free,
+    damage: (cluster) => loseHandles(cluster),
+    is: "leak",
+  },
+  {
+    name: "and its record's handle, and the node says that a container has it",
+    ask: held,
+    damage: (cluster) => loseHandles(cluster),
+    is: "used",
+  },
   {
     name: "its node is gone",
     damage: (cluster, { node }) => cluster.store.delete(resourceKey(NODES, node)),

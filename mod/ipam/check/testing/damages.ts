@@ -366,7 +366,11 @@ export const DAMAGES: readonly Damage[] = [
     ...counts,
     "10.0.0.192/29": 1,
   })),
-  ofHandle("a handle that counts too little", "handleUndercount", ({ ...counts }, cidr) => {
+  ofHandle("a handle that counts too little", "handleUndercount", (counts, cidr) => ({
+    ...counts,
+    [cidr]: counts[cidr] - 2,
+  })),
+  ofHandle("a handle that does not name its block", "handleUncounted", ({ ...counts }, cidr) => {
     delete counts[cidr];
     return { ...counts, "10.0.0.192/29": 1 };
   }),
