@@ -4,7 +4,7 @@
  * `ipam release --from-report`.
  */
 import { formatPrefix } from "../net/mod.ts";
-import { attributeText } from "../ipam/check/allocations.ts";
+import { attributeText, blockName } from "../ipam/check/allocations.ts";
 import { type Check, checkStore } from "../ipam/check/check.ts";
 import { explain, type Finding, type FindingKind } from "../ipam/check/finding.ts";
 import { reportOf } from "../ipam/check/report.ts";
@@ -65,11 +65,11 @@ type Say = (line?: string) => void;
 function tellBlocks({ blocks, allocations, pools }: Check, say: Say, all: boolean): void {
   say("Loading all IPAM blocks...");
   say(`Found ${blocks.length} IPAM blocks.`);
+  const byBlock = Map.groupBy(allocations, blockName);
   for (const { prefix, block } of blocks) {
     say(` IPAM block ${formatPrefix(prefix)} affinity=${block.affinity ?? "<none>"}:`);
     if (!all) continue;
-    for (const allocation of allocations) {
-      if (formatPrefix(allocation.block) !== formatPrefix(prefix)) continue;
+    for (const allocation of byBlock.get(formatPrefix(prefix)) ?? []) {
       say(`  ${allocation.address} allocated; attrs ${attributeText(allocation)}`);
     }
   }

@@ -12,7 +12,7 @@ import { machineAddressesOf, tunnelAddressesOf } from "../../model/node.ts";
 import type { Entry } from "../../store/store.ts";
 import type { Pool } from "../pools.ts";
 import { type Allocation, blockName, GATEWAY_TYPE, WINDOWS_RESERVED } from "./allocations.ts";
-import type { Finding, FindingKind } from "./finding.ts";
+import type { Finding, FindingKind, Passing } from "./finding.ts";
 import { type UseFacts, useOf } from "./use.ts";
 import { type AddressUser, isPod, type Users } from "./users.ts";
 
@@ -98,6 +98,8 @@ export interface AddressCheck {
   readonly leaked: UsedAllocation[];
   readonly notInPool: string[];
   readonly notAllocated: string[];
+  /** Of those that are in no pool, what others than this IPAM have given to workloads. */
+  readonly elsewhere: string[];
 }
 
 export function examineAddresses(
@@ -134,7 +136,8 @@ export function examineAddresses(
         `uses it (${one.unproven})`,
     );
   }
-  const check = { findings, leaked, notInPool: [] as string[], notAllocated: [] as string[] };
+  const [notInPool, notAllocated, elsewhere]: string[][] = [[], [], []];
+  const check = { findings, leaked, notInPool, notAllocated, elsewhere };
   for (const [address, list] of users) {
     const names = list.map((user) => user.name).join(" and ");
     if (list.length > 1) say("usedTwice", address, `is used by ${names}`);
@@ -164,6 +167,11 @@ export function examineAddresses(
     } else {
       check.notInPool.push(address);
       const closed = pools.find((pool) => prefixContains(pool.prefix, ip));
+      // Of no pool at all: host-local's, or one that an annotation names beside IPAM.
+      if (!closed && list.every(({ name }) => !name.startsWith("Node("))) {
+        check.elsewhere.push(address);
+        continue;
+      }
       const where = closed
         ? `pool ${closed.name} (${formatPrefix(closed.prefix)}) gives nothing`
         : "no pool has it";
@@ -171,6 +179,15 @@ export function examineAddresses(
     }
   }
   return check;
+}
+
+/** What is told of them, and is no fault of IPAM's. */
+export function foreignAddresses(addresses: readonly string[]): Passing[] {
+  if (addresses.length === 0) return [];
+  const [shown, more] = [addresses.slice(0, 5).join(", "), addresses.length - 5];
+  const subject = more > 0 ? `${shown} and ${more} more` : shown;
+  const message = `${addresses.length} addresses of workloads are in no pool: ${subject}`;
+  return [{ kind: "outsidePools", subject, message }];
 }
 
 function whomOf({ attributes, handle, node }: Allocation): string {

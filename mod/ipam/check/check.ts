@@ -19,6 +19,7 @@ import { isBroken, readRaw } from "../damage.ts";
 import type { Pool } from "../pools.ts";
 import {
   examineAddresses,
+  foreignAddresses,
   machineFaults,
   type UsedAllocation,
   withUsers,
@@ -124,13 +125,14 @@ export function confirmed(first: Check, second: Check): Check {
   const left = new Set(findings.map(findingId));
   const stays = (kind: Finding["kind"], subject: string) => left.has(findingId({ kind, subject }));
   const { handles, damaged } = second;
+  const outside = new Set(first.notInPool);
   const keys = new Set(findings.map(({ key }) => key));
   return {
     ...second,
     findings,
     leaked: second.leaked.filter(({ address }) => stays("leak", address)),
     notAllocated: second.notAllocated.filter((address) => stays("notAllocated", address)),
-    notInPool: second.notInPool.filter((address) => stays("notInPool", address)),
+    notInPool: second.notInPool.filter((address) => outside.has(address)),
     handles: {
       ...handles,
       leaked: handles.leaked.filter(({ id }) => stays("handleLeaked", id)),
@@ -201,7 +203,11 @@ export function check(
     .filter(({ key }) => named.has(key)).map(({ key, revision }) => ({ key, revision }));
   return {
     findings,
-    passing: [...poolCheck.passing, ...places.passing],
+    passing: [
+      ...poolCheck.passing,
+      ...places.passing,
+      ...foreignAddresses(addresses.elsewhere),
+    ],
     cluster: clusterOf(records),
     blocks,
     pools,

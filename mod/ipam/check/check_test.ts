@@ -140,3 +140,30 @@ Deno.test("a fault that comes and goes is none", async () => {
     assert.deepEqual(leaked, []);
   });
 });
+
+Deno.test("workloads with addresses of another IPAM are named, and are no fault", () =>
+  inCluster(async (cluster) => {
+    for (const name of ["a", "b"]) {
+      const ipNetworks = [`172.31.9.${name === "a" ? 1 : 2}/32`];
+      const spec = { orchestrator: "k8s", node: "n0", pod: name, endpoint: "eth0", ipNetworks };
+      const key =
+        `/calico/resources/v3/projectcalico.org/workloadendpoints/blue/n0-k8s-${name}-eth0`;
+      await cluster.store.put(key, { metadata: { name, namespace: "blue" }, spec });
+    }
+    const { findings, passing, notInPool } = await checkStore(cluster.store, {
+      now: () => cluster.now,
+    });
+    assert.deepEqual(findings, []);
+    assert.deepEqual(notInPool, ["172.31.9.1", "172.31.9.2"]);
+    assert.deepEqual(passing.map(({ kind, subject }) => `${kind} ${subject}`), [
+      "outsidePools 172.31.9.1, 172.31.9.2",
+    ]);
+    assert.match(explain(passing[0]), /2 addresses of workloads are in no pool: .*: host-local/);
+    // In a pool that gives nothing it is one: IPAM may give it again.
+    await cluster.store.put(resourceKey(ippoolKind, "shut"), {
+      metadata: { name: "shut" },
+      spec: { cidr: "172.31.9.0/24", blockSize: 26, disabled: true },
+    });
+    const later = await checkStore(cluster.store, { now: () => cluster.now });
+    assert.deepEqual(later.findings.map(({ kind }) => kind), ["notInPool", "notInPool"]);
+  }));

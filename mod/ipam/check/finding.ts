@@ -99,10 +99,12 @@ export const FINDINGS = {
   strangeRecord: "nobody reads it; delete the record if you do not know it",
 } as const;
 
-/** What is so for a time and is no fault: a pool is being replaced by one of another block size. */
+/** What is no fault: a pool is being replaced by one of another block size, other IPAMs are in use. */
 const PASSING = {
   blockSize: "it gives nothing new, and goes when its addresses are released",
   poolReplaced: "delete it when you do not mean to go back",
+  outsidePools:
+    "host-local has given them, or annotations named them; this IPAM has nothing to do with them",
 } as const;
 
 export type FindingKind = keyof typeof FINDINGS;

@@ -527,12 +527,15 @@ export const DAMAGES: readonly Damage[] = [
     },
   },
   {
-    name: "an endpoint outside of all pools",
+    name: "a tunnel's address outside of all pools",
     kind: "notInPool",
-    async do({ pick, change, cluster }) {
-      const pod = pick(cluster.pods.filter(({ key }) => key.includes("workloadendpoints")));
-      await change(pod.key, ({ spec }) => ({ spec: { ...spec, ipNetworks: ["172.31.9.9/32"] } }));
-      return "172.31.9.9";
+    async do({ change }) {
+      const ipv4VXLANTunnelAddr = "172.31.9.9";
+      await change(
+        resourceKey(NODES, "n0"),
+        (node) => ({ ...node, spec: { ipv4VXLANTunnelAddr } }),
+      );
+      return ipv4VXLANTunnelAddr;
     },
   },
   {
