@@ -20,6 +20,17 @@ export class AnnotationSource {
     return Object.hasOwn(this.annotations, name) && this.annotations[name] !== "";
   }
 
+  /** Whether it is there at all, be it empty. */
+  isNamed(name: string): boolean {
+    return Object.hasOwn(this.annotations, name);
+  }
+
+  /** Names that begin with one of the prefixes and are none of those that are known. */
+  unknown(prefixes: readonly string[], known: ReadonlySet<string>): string[] {
+    return Object.keys(this.annotations)
+      .filter((name) => !known.has(name) && prefixes.some((prefix) => name.startsWith(prefix)));
+  }
+
   /** "" where it is not there. */
   text(name: string): string {
     if (!this.has(name)) return "";

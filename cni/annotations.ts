@@ -10,7 +10,8 @@
  *     otherwise                                        from the pools that select node and namespace
  *
  * Whole lists replace each other. Annotations come from whoever may write a pod: each is followed, or
- * refused with a sentence that names the object and the annotation; none is passed over in silence.
+ * refused with a sentence that names the object and the annotation; none is passed over in silence: what
+ * nobody knows, or says nothing for this pod, is told to the log (`unfollowed`), as Calico follows it no more.
  * What only an administrator may allow has its switch in the configuration (feature_control) or in
  * FelixConfiguration. host-local knows ranges and no pools, so with it the annotations that speak of
  * Calico's IPAM are refused. Pure.
@@ -25,7 +26,7 @@ import { type Named, specialUse } from "./forbidden_addresses.ts";
 import { givesFamily } from "./host_local/conf.ts";
 import type { NetConf } from "./netconf.ts";
 import { PIN_NAMES, type Pins, readPins } from "./pins.ts";
-import { type QosControls, readQos } from "./qos.ts";
+import { QOS_NAMES, QOS_PREFIX, type QosControls, readQos } from "./qos.ts";
 
 export type { Annotations } from "./annotation_source.ts";
 
@@ -69,6 +70,8 @@ export interface PodRequest {
   readonly named: readonly Named[];
   readonly allowedSourcePrefixes: readonly Prefix[];
   readonly qos: QosControls | undefined;
+  /** Sentences about annotations that are not followed, and keep no pod from starting. */
+  readonly unfollowed: readonly string[];
 }
 
 /** Of whom and under which rules. */
@@ -112,11 +115,62 @@ export function readRequest(context: AnnotationContext): PodRequest {
     floatingIps: floating,
     allowedSourcePrefixes: sourcePrefixes(pod, context.features),
     qos: readQos(pod),
+    unfollowed: [
+      ...unknownNames(pod, KNOWN_OF_POD),
+      ...unknownNames(namespace, KNOWN_OF_NAMESPACE),
+      ...idlePools(plan, pod, namespace),
+    ],
   };
+}
+
+const PREFIXES = [CNI_PREFIX, QOS_PREFIX, "tortie.io/"];
+const KNOWN_OF_NAMESPACE: ReadonlySet<string> = new Set(
+  ["ipv4pools", "ipv6pools", "ipFamilies"].map((name) => CNI_PREFIX + name),
+);
+const KNOWN_OF_POD: ReadonlySet<string> = new Set([
+  ...KNOWN_OF_NAMESPACE,
+  ...["ipAddrs", "ipAddrsNoIpam", "hwAddr", "floatingIPs", "allowedSourcePrefixes"]
+    .map((name) => CNI_PREFIX + name),
+  // Written by plugins.
+  ...["podIP", "podIPs", "containerID"].map((name) => CNI_PREFIX + name),
+  ...QOS_NAMES,
+  ...PIN_NAMES,
+]);
+
+function unknownNames(source: AnnotationSource, known: ReadonlySet<string>): string[] {
+  return source.unknown(PREFIXES, known)
+    .map((name) => `${source.nameOf(name)} is none that is known there, and is not followed`);
+}
+
+/**
+ * Pools of a family of which the pod gets no address. A Pod that asks for just that is refused; a
+ * Namespace may name both for pods of either.
+ */
+function idlePools(
+  plan: AddressPlan,
+  pod: AnnotationSource,
+  namespace: AnnotationSource,
+): string[] {
+  if (plan.kind !== "automatic") return [];
+  return ([4, 6] as const).flatMap((family) => {
+    const name = `${CNI_PREFIX}ipv${family}pools`;
+    if (family === 4 ? plan.ipv4 : plan.ipv6) return [];
+    if (pod.has(name)) {
+      throw pod.refuse(
+        name,
+        `names IPv${family} pools, and the pod gets no IPv${family} address: remove it, or ask for one ` +
+          `with ${CNI_PREFIX}ipFamilies, or ipam.assign_ipv${family} in the network configuration`,
+      );
+    }
+    if (!namespace.has(name)) return [];
+    return [`${namespace.nameOf(name)} is not followed: the pod gets no IPv${family} address`];
+  });
 }
 
 /** Who asks, where it is no annotation. */
 const IP_ARGUMENT = "CNI_ARGS: IP=";
+
+const PINS: ReadonlySet<string> = new Set(PIN_NAMES);
 
 /** Annotations that speak of Calico's IPAM. */
 const OF_IPAM = [
@@ -133,7 +187,7 @@ function addressPlan(
   if (conf.ipam.hostLocal) {
     for (const source of [pod, namespace]) {
       for (const name of OF_IPAM) {
-        if (!source.has(name)) continue;
+        if (!(PINS.has(name) ? source.isNamed(name) : source.has(name))) continue;
         throw source.refuse(
           name,
           "needs ipam.type calico-ipam (or tortie-ipam) in the network configuration, which has " +
@@ -142,8 +196,9 @@ function addressPlan(
       }
     }
   }
-  const ways = [CNI_PREFIX + "ipAddrs", CNI_PREFIX + "ipAddrsNoIpam", PIN_NAMES[0]]
+  const ways = [CNI_PREFIX + "ipAddrs", CNI_PREFIX + "ipAddrsNoIpam"]
     .filter((name) => pod.has(name));
+  if (pod.isNamed(PIN_NAMES[0])) ways.push(PIN_NAMES[0]);
   if (ways.length > 1) throw pod.refuse(ways[0], `excludes ${ways[1]}: keep one of them`);
   const [way] = ways;
   if (way === CNI_PREFIX + "ipAddrsNoIpam") {

@@ -42,7 +42,7 @@ import {
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
-import { refuseMachines } from "./forbidden_addresses.ts";
+import { refuseGiven, refuseMachines } from "./forbidden_addresses.ts";
 import { freeAddresses } from "./free_addresses.ts";
 import { readResolvConf } from "./host_local/ipam.ts";
 import {
@@ -86,7 +86,11 @@ export async function attach(
     namespace: subject.namespace?.metadata.annotations ?? {},
     features: deps.features?.(),
   });
+  for (const reason of request.unfollowed) {
+    deps.log?.("warn", "an annotation is not followed", { reason });
+  }
   await refuseMachines(deps, request.named);
+  await refuseGiven(deps, request.floatingIps, identity);
   const netns = await deps.kernel.openNamespace(path);
   try {
     const older = await clearTheWay(deps, identity, netns);

@@ -16,10 +16,12 @@ import {
   parseIp,
   prefixContains,
 } from "../mod/net/mod.ts";
+import { describeHolder } from "../mod/ipam/errors.ts";
 import { parseResourceKey, resourcePrefix } from "../mod/model/keys.ts";
 import { machineAddressesOf, type Node, nodeKind, tunnelAddressesOf } from "../mod/model/node.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
+import type { EndpointIdentity } from "./identity.ts";
 
 /** RFC 6890, RFC 4291: what a prefix is for. */
 const SPECIAL = ([
@@ -76,6 +78,29 @@ export async function refuseMachines(
         }, which is an address of ${owner}: name one that no machine has.`,
       );
     }
+  }
+}
+
+/**
+ * CniError `annotation` where a floating address is another's by IPAM's record: what goes to him would go
+ * to this pod on its node. (Calico asks nobody.) Two pods may share one that is nobody's.
+ */
+export async function refuseGiven(
+  { ipam }: Pick<CniDeps, "ipam">,
+  floating: readonly Ip[],
+  { namespace, pod, handle }: Pick<EndpointIdentity, "namespace" | "pod" | "handle">,
+): Promise<void> {
+  for (const ip of floating) {
+    const held = await ipam.assignment(ip);
+    if (!held || held.handle === handle) continue;
+    const { attributes } = held;
+    if (attributes.pod === pod && attributes.namespace === namespace) continue;
+    throw new CniError(
+      CniCode.annotation,
+      `Pod ${namespace}/${pod}: annotation cni.projectcalico.org/floatingIPs asks for ${
+        formatIp(ip)
+      }, which is given to ${describeHolder(held)}: name one that IPAM gives to nobody.`,
+    );
   }
 }
 

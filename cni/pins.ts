@@ -47,12 +47,16 @@ const MOST = 4096;
 const KEEP = 3600;
 const LONGEST_KEEP = 10 * 365 * 86_400;
 
-/** undefined: nothing is pinned. CniError `annotation` where it cannot be read. */
+/**
+ * undefined: nothing is pinned. An empty annotation is not none, as it is with Calico's own: it is an empty
+ * list, by which a pod would get an ordinary address without a word. CniError `annotation` where it cannot
+ * be read.
+ */
 export function readPins(pod: AnnotationSource): Pins | undefined {
   const [pins, spare, keep] = PIN_NAMES;
-  if (!pod.has(pins)) {
+  if (!pod.isNamed(pins)) {
     for (const name of [spare, keep]) {
-      if (pod.has(name)) throw pod.refuse(name, `needs ${pins} beside it`);
+      if (pod.isNamed(name)) throw pod.refuse(name, `needs ${pins} beside it`);
     }
     return undefined;
   }
@@ -117,7 +121,7 @@ function readPart(part: string): { first: Ip; last: Ip } | undefined {
 }
 
 function readKeep(pod: AnnotationSource, name: string): number {
-  if (!pod.has(name)) return KEEP;
+  if (!pod.isNamed(name)) return KEEP;
   const text = pod.text(name);
   const seconds = durationSeconds(text);
   if (seconds === undefined || seconds < 0 || seconds > LONGEST_KEEP) {

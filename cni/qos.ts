@@ -29,7 +29,7 @@ export interface QosControls {
   readonly egressMaxConnections?: number;
 }
 
-const PREFIX = "qos.projectcalico.org/";
+export const QOS_PREFIX = "qos.projectcalico.org/";
 
 interface Limits {
   readonly least: number;
@@ -48,16 +48,24 @@ const CONNECTIONS: Limits = { least: 1, most: 4_294_967_295, unit: "connections"
 const DEFAULT_BURST = 4_294_967_296;
 const DEFAULT_PACKET_BURST = 5;
 
+const REFUSED = ["dscp", ...both("Peakrate"), ...both("Minburst")];
+
+/** All of Calico's, with those that are refused. */
+export const QOS_NAMES: readonly string[] = [
+  ...REFUSED,
+  ...["Bandwidth", "Burst", "PacketRate", "PacketBurst", "MaxConnections"].flatMap(both),
+].map((name) => QOS_PREFIX + name);
+
 /** undefined: no control at all. CniError `annotation` where one cannot be followed. */
 export function readQos(pod: AnnotationSource): QosControls | undefined {
-  for (const name of ["dscp", ...both("Peakrate"), ...both("Minburst")]) {
-    if (!pod.has(PREFIX + name)) continue;
+  for (const name of REFUSED) {
+    if (!pod.has(QOS_PREFIX + name)) continue;
     throw pod.refuse(
-      PREFIX + name,
+      QOS_PREFIX + name,
       "is not supported here: limits drop what is over them, without a queue or marks; remove it",
     );
   }
-  const value = (name: string, limits: Limits) => quantity(pod, PREFIX + name, limits);
+  const value = (name: string, limits: Limits) => quantity(pod, QOS_PREFIX + name, limits);
   const bandwidth = (direction: "ingress" | "egress") => {
     const kubernetes = quantity(pod, `kubernetes.io/${direction}-bandwidth`, BANDWIDTH);
     return value(`${direction}Bandwidth`, BANDWIDTH) ?? kubernetes;
@@ -65,7 +73,7 @@ export function readQos(pod: AnnotationSource): QosControls | undefined {
   const needs = (name: string, what: string, limits: Limits, base: number | undefined) => {
     const found = value(name, limits);
     if (found !== undefined && base === undefined) {
-      throw pod.refuse(PREFIX + name, `needs ${PREFIX}${what} beside it`);
+      throw pod.refuse(QOS_PREFIX + name, `needs ${QOS_PREFIX}${what} beside it`);
     }
     return found;
   };

@@ -366,9 +366,12 @@ Deno.test("ADD: pools named by pod, namespace and configuration; errors leave no
     await w.addPod("p7", { annotations: { [P + "ipAddrs"]: '["192.0.2.1"]' } });
     await w.addPool("six", { cidr: "fd00::/64", disabled: true });
     await w.addPod("p9", { annotations: { [P + "ipv4pools"]: '["six"]' } });
-    await w.addPod("pa", {
+    await w.addPod("pa", { annotations: { [P + "ipFamilies"]: '["IPv6"]' } });
+    await w.addPod("pd", {
       annotations: { [P + "ipv4pools"]: '["pool"]', [P + "ipFamilies"]: '["IPv6"]' },
     });
+    await w.addPod("pe", { annotations: { [P + "ipv6pools"]: '["six"]' } });
+    await w.addPod("pf", { annotations: { "tortie.io/ip-pins": "" } });
     await w.addPod("pb", { annotations: { [P + "hwAddr"]: 5 as unknown as string } });
     await w.addPod("pc", { annotations: { [P + "ipAddrs"]: null as unknown as string } });
     const refused = (pod: string, name: string, why: string) =>
@@ -394,6 +397,17 @@ Deno.test("ADD: pools named by pod, namespace and configuration; errors leave no
         ["pb", 102, /^Pod blue\/pb: annotation .*hwAddr is "5", and has to be a text\.$/],
         ["pc", 102, /^Pod blue\/pc: annotation .*ipAddrs is "null", and has to be a text\.$/],
         ["p8", 102, /more than one IPv4/],
+        ["pd", 102, /ipv4pools names IPv4 pools, and the pod gets no IPv4 address: remove it/],
+        [
+          "pe",
+          102,
+          /^Pod blue\/pe: annotation .*ipv6pools names IPv6 pools, and the pod gets no IPv6/,
+        ],
+        [
+          "pf",
+          102,
+          /^Pod blue\/pf: annotation tortie.io\/ip-pins is an empty list: name an address/,
+        ],
       ] as const
     ) {
       const { json } = await w.call({ args: k8s(pod), container: pod });
@@ -403,6 +417,47 @@ Deno.test("ADD: pools named by pod, namespace and configuration; errors leave no
     }
     const { json } = await w.call({ args: k8s("p6"), container: "p6" });
     assert.match(json.ips[0].address, /^10\.244\./);
+  }));
+
+Deno.test("ADD: annotations that nobody knows are told to the log, by their names", () =>
+  world(async (w) => {
+    await w.addNamespace("blue", { [P + "ipv6pools"]: '["six"]', [P + "hwAddr"]: "x" });
+    await w.addPod("p", {
+      annotations: {
+        [P + "ipAdrs"]: '["10.244.0.9"]',
+        "qos.projectcalico.org/ingresBandwidth": "1M",
+        "tortie.io/ip-pin": "10.244.0.9",
+        [P + "podIP"]: "10.244.0.1/32",
+        "example.org/other": "x",
+      },
+    });
+    const { exit, json } = await w.call({ args: k8s("p") });
+    assert.equal(exit, 0, JSON.stringify(json));
+    const told = w.log.filter((line) => line.startsWith("warn an annotation is not followed"));
+    const names = told.map((line) => /(Pod|Namespace) [^:]*: annotation (\S+)/.exec(line)?.[2]);
+    assert.deepEqual(names.sort(), [
+      P + "hwAddr",
+      P + "ipAdrs",
+      P + "ipv6pools",
+      "qos.projectcalico.org/ingresBandwidth",
+      "tortie.io/ip-pin",
+    ]);
+  }));
+
+Deno.test("ADD: a floating address that IPAM has given to another is refused", () =>
+  world(async (w) => {
+    const { json } = await w.call({ args: k8s("a"), container: "a" });
+    const [taken] = json.ips[0].address.split("/");
+    const conf = World.conf({ feature_control: { floating_ips: true } });
+    await w.addPod("b", { annotations: { [P + "floatingIPs"]: `["${taken}"]` } });
+    const refused = await w.call({ args: k8s("b"), container: "b", conf });
+    assert.equal(refused.json.code, 102, JSON.stringify(refused.json));
+    assert.match(
+      refused.json.msg,
+      new RegExp(`floatingIPs asks for ${taken}, which is given to pod blue/a on node n1: name`),
+    );
+    await w.call({ command: "DEL", args: k8s("a"), container: "a" });
+    assert.equal((await w.call({ args: k8s("b"), container: "b", conf })).exit, 0);
   }));
 
 Deno.test("ADD: both families, or none where one is missing", () =>
