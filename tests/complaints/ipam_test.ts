@@ -148,7 +148,7 @@ Deno.test(
           const unallocated = [...allocations.keys()];
           await store.put(key, { ...value, allocations, unallocated, attributes: [] });
         }
-        const fresh: PodRecord[] = [];
+        const fresh: RunningPod[] = [];
         for (const name of ["new1", "new2", "new3"]) {
           fresh.push(...await lab.run(pod(name), { node: "node1" }));
         }
