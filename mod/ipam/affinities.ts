@@ -10,7 +10,8 @@
  * never meet in a compare-and-swap: whoever has created a block lists all blocks before he gives the
  * first address, and gives the block up where he sees another that overlaps. Of two who create at the
  * same time at least one sees the other. So addresses are given only from a block whose affinity is
- * confirmed, or of which the giver has himself seen, in a list made since, that nothing overlaps it.
+ * confirmed, or of which the giver has himself seen, in a list made since, that nothing overlaps it. (A
+ * list of the blocks that could: a store may have tens of thousands.)
  *
  * After Calico's ipam_block_reader_writer.go; the check for overlaps is ours.
  */
@@ -152,8 +153,8 @@ export class Affinities {
 
   /** Other blocks that overlap a network, as of now. */
   async overlapping(prefix: Prefix): Promise<BlockRecord[]> {
-    const all = await this.blocks.list(prefix.ip.family);
-    return all.filter((r) => !samePrefix(r.prefix, prefix) && prefixesOverlap(r.prefix, prefix));
+    const near = await this.blocks.listNear(prefix);
+    return near.filter((r) => !samePrefix(r.prefix, prefix) && prefixesOverlap(r.prefix, prefix));
   }
 
   /** A damaged block that overlaps a network, as of the last list: nobody knows who is in it. */

@@ -53,14 +53,18 @@ export class BlockSearch {
   async claim(): Promise<Prefix | "none" | "stale"> {
     const { blocks, affinities } = this.room;
     // Where nothing is can be guessed from an old listing: the claim finds out.
-    let listing = blocks.lastListing(this.family);
+    let guess = blocks.lastListing(this.family)?.map(({ prefix }) => prefix) ??
+      this.room.taken(this.family);
     for (let i = 0; i < RETRIES; i++) {
-      const fresh = listing === undefined;
-      listing ??= await blocks.list(this.family);
-      const candidate = fresh
-        ? this.#lost(listing) ?? this.#unclaimed(listing) ?? await this.#reclaim(listing)
-        : this.#unclaimed(listing);
-      listing = undefined;
+      const fresh = guess === undefined;
+      let candidate: Prefix | undefined;
+      if (guess) candidate = this.#unclaimed(guess);
+      else {
+        const listing = await blocks.list(this.family);
+        candidate = this.#lost(listing) ?? this.#unclaimed(listing.map(({ prefix }) => prefix)) ??
+          await this.#reclaim(listing);
+      }
+      guess = undefined;
       if (!candidate) {
         if (!fresh) continue;
         return "none";
@@ -76,6 +80,8 @@ export class BlockSearch {
           this.exhausted.add(formatPrefix(candidate));
           break;
         case "overlaps":
+          // Who begins anew must not guess by the same listing again.
+          await blocks.list(this.family);
           return "stale";
         case "taken":
         case "gone":
@@ -93,10 +99,10 @@ export class BlockSearch {
   }
 
   /** A block that does not exist yet. */
-  #unclaimed(listing: readonly BlockRecord[]): Prefix | undefined {
+  #unclaimed(known: readonly Prefix[]): Prefix | undefined {
     for (const pool of this.pools) {
       const taken = [
-        ...listing.map((record) => record.prefix),
+        ...known,
         ...this.room.blocks.damaged(this.family),
         ...this.facts.pools.ceded(pool),
       ];
@@ -124,7 +130,7 @@ export class BlockSearch {
       if (await this.#release(record)) left.delete(record);
     }
     if (left.size < listing.length) {
-      const free = this.#unclaimed([...left]);
+      const free = this.#unclaimed([...left].map(({ prefix }) => prefix));
       if (free) return free;
     }
     for (const pool of this.pools) {

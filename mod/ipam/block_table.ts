@@ -93,18 +93,36 @@ export class BlockTable {
   /** All blocks of a family, as of one moment, by key. Damaged ones are left out (`damaged`). */
   list(family: Family): Promise<BlockRecord[]> {
     return this.#reads.read(`list ${family}`, async () => {
-      const { entries, broken = [] } = await this.store.list(blockPrefix(family));
-      const records: BlockRecord[] = [];
-      const damaged = broken.flatMap(({ key }) => parseBlockKey(key) ?? []);
-      for (const entry of entries) {
-        const record = recordOf(entry);
-        if (record === "damaged") damaged.push(parseBlockKey(entry.key)!);
-        else if (record) records.push(record);
-      }
+      const { records, damaged } = await this.#listed(blockPrefix(family));
       this.#listings.set(family, records);
       this.#damaged.set(family, damaged);
       return records;
     });
+  }
+
+  /** The same of those that could overlap a network, and of some others. */
+  listNear(prefix: Prefix): Promise<BlockRecord[]> {
+    const { family } = prefix.ip;
+    const near = keysNear(prefix);
+    if (near === undefined) return this.list(family);
+    return this.#reads.read(`list ${near}`, async () => {
+      const { records, damaged } = await this.#listed(near);
+      const others = this.damaged(family).filter((one) => !blockKey(one).startsWith(near));
+      this.#damaged.set(family, [...others, ...damaged]);
+      return records;
+    });
+  }
+
+  async #listed(keys: string): Promise<{ records: BlockRecord[]; damaged: Prefix[] }> {
+    const { entries, broken = [] } = await this.store.list(keys);
+    const records: BlockRecord[] = [];
+    const damaged = broken.flatMap(({ key }) => parseBlockKey(key) ?? []);
+    for (const entry of entries) {
+      const record = recordOf(entry);
+      if (record === "damaged") damaged.push(parseBlockKey(entry.key)!);
+      else if (record) records.push(record);
+    }
+    return { records, damaged };
   }
 
   /** The blocks that were damaged in the last listing: they are there, with nobody knows what in them. */
@@ -316,6 +334,15 @@ export function isSameLife(a: BlockRecord, b: BlockRecord): boolean {
   const [before, after] = isYounger(a, b) ? [b, a] : [a, b];
   const writes = BigInt(after.block.sequenceNumber) - BigInt(before.block.sequenceNumber);
   return writes >= 0n && writes <= BigInt(after.revision) - BigInt(before.revision);
+}
+
+/**
+ * With what the keys of all blocks begin that could overlap a network. IPv4's blocks are /20 to /32, so
+ * they have the first two numbers of it; IPv6's texts leave out zeros, and have no such beginning.
+ */
+function keysNear({ ip, length }: Prefix): string | undefined {
+  if (ip.family !== 4 || length < 16) return undefined;
+  return `${blockPrefix(4)}${ip.bytes[0]}.${ip.bytes[1]}.`;
 }
 
 function isYounger(a: BlockRecord, b: BlockRecord): boolean {

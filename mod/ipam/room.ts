@@ -1,5 +1,6 @@
 /** What the parts of IPAM work with: the store and its tables, the time, chance, and turns. */
 import { systemClock } from "../store/clock.ts";
+import type { Family, Prefix } from "../net/mod.ts";
 import type { Store } from "../store/store.ts";
 import { Affinities } from "./affinities.ts";
 import type { IpamConfig } from "../model/ipam_config.ts";
@@ -14,6 +15,11 @@ export interface IpamOptions {
   readonly now?: () => number;
   /** A number from [0, 1). */
   readonly random?: () => number;
+  /**
+   * Blocks that somebody knows of who follows them anyway: where none is, a new one is tried first. It may
+   * be out of date. undefined: nothing is known.
+   */
+  readonly taken?: (family: Family) => readonly Prefix[] | undefined;
   /** Told of damaged records that were passed over. */
   readonly warn?: (message: string) => void;
 }
@@ -22,6 +28,7 @@ export class Room {
   readonly now: () => number;
   readonly random: () => number;
   readonly warn: (message: string) => void;
+  readonly taken: (family: Family) => readonly Prefix[] | undefined;
   readonly handles: Handles;
   readonly blocks: BlockTable;
   readonly affinities: Affinities;
@@ -33,6 +40,7 @@ export class Room {
     this.now = options.now ?? (() => systemClock.wallMs());
     this.random = options.random ?? chance;
     this.warn = options.warn ?? (() => {});
+    this.taken = options.taken ?? (() => undefined);
     this.handles = new Handles(store);
     this.blocks = new BlockTable(store, this.handles);
     this.affinities = new Affinities(store, this.blocks, this.now);

@@ -12,7 +12,7 @@ import { netlinkKernel } from "../../cni/plumbing.ts";
 import { PolicyEngine } from "../../policy/engine.ts";
 import { Ipam } from "../ipam/ipam.ts";
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
-import { formatIp } from "../net/mod.ts";
+import { formatIp, parsePrefix, type Prefix } from "../net/mod.ts";
 import type { Methods } from "../rpc/method.ts";
 import { openKv } from "../store/kv.ts";
 import { openDatastore } from "../store/open.ts";
@@ -305,7 +305,20 @@ export class NodeService {
       () => copyLabels(this.#state, resources),
       (error) => log.warn("cannot copy a pod's labels to its endpoint", { error }),
     );
-    const ipam = new Ipam(store, { warn: (why) => log.warn("an IPAM record is damaged", { why }) });
+    const ipam = new Ipam(store, {
+      warn: (why) => log.warn("an IPAM record is damaged", { why }),
+      taken: (family) => {
+        const known: Prefix[] = [];
+        for (const [cidr, { affinity }] of this.#state.blocks) {
+          const prefix = parsePrefix(cidr);
+          if (prefix?.ip.family !== family) continue;
+          // Of our own, IPAM looks for those that it has lost sight of.
+          if (affinity === `host:${config.nodeName}`) return undefined;
+          known.push(prefix);
+        }
+        return known.length > 0 ? known : undefined;
+      },
+    });
     const tunnelAddresses = new TunnelAddresses(this.#state, resources, ipam);
     const addresses = coalesced(
       async () => {
