@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { handlePrefix, IPAM_PREFIX, resourceKey } from "../mod/model/keys.ts";
+import { blockPrefix, handlePrefix, IPAM_PREFIX, resourceKey } from "../mod/model/keys.ts";
 import { podKind } from "../mod/model/pod.ts";
 import { workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
 import { mustIp } from "../mod/net/mod.ts";
@@ -72,6 +72,19 @@ Deno.test("an address that a live pod has is passed over, and on record as that 
       assert.equal((await w.call({ command: "DEL", container, args })).exit, 0);
     }
     assert.deepEqual(await w.traces(), []);
+  }));
+
+Deno.test("handles that have outlived their block count what is there", () =>
+  world(async (w) => {
+    await add(w, "c1");
+    await add(w, "c2");
+    for (const { key } of (await w.store.list(blockPrefix(4))).entries) await w.store.delete(key);
+    w.restart();
+    await add(w, "c3");
+    for (const { value } of (await w.store.list<any>(handlePrefix)).entries) {
+      assert.deepEqual(Object.values(value.block), [1]);
+    }
+    assert.equal((await w.allocations()).length, 3);
   }));
 
 Deno.test("one family's address is passed over, and the other's is kept", () =>

@@ -37,5 +37,7 @@ export async function handOver(
   if (left === undefined) return false;
   const settled = counted && await room.handles.settle(counted, { [formatPrefix(prefix)]: left });
   if (!settled) await recount(room, handle, prefix);
+  // The new one's own record may have outlived the block that it counts in, and counts it twice now.
+  await recount(room, to.handle, prefix);
   return true;
 }
