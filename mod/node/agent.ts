@@ -253,25 +253,33 @@ export class Agent {
 
   #put(entry: Entry): Promise<void> | void {
     if (entry.key === CLUSTER) this.#lock(lockReason(entry.value));
-    this.#take(this.#claims.take(entry));
-    if (this.#synced) this.#want();
+    const concerns = this.#take(this.#claims.take(entry));
     // The first list is long, and probes do not wait for its end.
-    else return this.#pause();
+    if (!this.#synced) return this.#pause();
+    if (concerns) this.#want();
   }
 
-  #take(entry: Entry): void {
-    const { state, snapshot } = this.#parts;
-    snapshot?.note(entry.key, entry);
-    const topics = state.apply(entry.key, entry.value, entry.revision);
+  /** Whether there is anything to do for it: not for what every pod of the cluster changes in IPAM. */
+  #take(entry: Entry): boolean {
+    this.#parts.snapshot?.note(entry.key, entry);
+    return this.#changed(entry.key, entry.value, entry.revision);
+  }
+
+  #changed(key: string, value: unknown, revision: string): boolean {
+    const topics = this.#parts.state.apply(key, value, revision);
     for (const topic of topics) this.#topics.add(topic);
-    this.#change(entry.key, entry.value);
-    this.#reviewClaims(entry.key);
+    const change = policyChange(key, value);
+    if (change) this.#changes.push(change);
+    const reviewed = this.#reviewClaims(key);
+    return topics.length > 0 || change !== undefined || reviewed;
   }
 
   /** What IPAM says of an address may come after the endpoint. */
-  #reviewClaims(blockKey: string): void {
+  #reviewClaims(blockKey: string): boolean {
     const { revision } = this.#parts.state;
-    for (const entry of this.#claims.review(blockKey)) this.#take({ ...entry, revision });
+    const entries = this.#claims.review(blockKey);
+    for (const entry of entries) this.#take({ ...entry, revision });
+    return entries.length > 0;
   }
 
   #lock(why: string | undefined): void {
@@ -288,16 +296,7 @@ export class Agent {
   #delete(key: string, revision: string): void {
     this.#parts.snapshot?.note(key, undefined);
     this.#claims.forget(key);
-    const topics = this.#parts.state.apply(key, undefined, revision);
-    for (const topic of topics) this.#topics.add(topic);
-    this.#change(key, undefined);
-    this.#reviewClaims(key);
-    if (this.#synced) this.#want();
-  }
-
-  #change(key: string, value: unknown): void {
-    const change = policyChange(key, value);
-    if (change) this.#changes.push(change);
+    if (this.#changed(key, undefined, revision) && this.#synced) this.#want();
   }
 
   #want(): void {

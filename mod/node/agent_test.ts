@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
 import { PolicyEngine } from "../../policy/engine.ts";
-import { resourceKey } from "../model/keys.ts";
+import { blockKey, handleKey, resourceKey } from "../model/keys.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
+import { mustPrefix } from "../net/mod.ts";
 import { memoryStore } from "../store/memory.ts";
 import { ManualClock } from "../store/testing.ts";
 import { StoreError } from "../store/store.ts";
 import { Agent, type AgentParts } from "./agent.ts";
 import { type Failure, Reconciler } from "./reconciler.ts";
 import { ClusterState } from "./state.ts";
+import { block } from "./testing/world.ts";
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -104,6 +106,27 @@ Deno.test("before it is started, whoever waits hears what it waits for", async (
     /Node cannot be written/,
   );
   await store.close();
+});
+
+Deno.test("what a pod of another node changes in IPAM makes no turn", async () => {
+  let turns = 0;
+  const w = world({ onTurn: () => turns++ });
+  const put = (cidr: string, node: string, given = {}) =>
+    w.store.put(blockKey(mustPrefix(cidr)), block(cidr, { node, given }));
+  await put("10.0.0.0/26", "node2");
+  await soon(() => w.agent.report().ready);
+  const before = turns;
+  for (const n of [1, 2, 3]) {
+    await w.store.put(handleKey(`net.c${n}`), { block: { "10.0.0.0/26": 1 } });
+    await put("10.0.0.0/26", "node2", { [`10.0.0.${n}`]: "node2" });
+  }
+  await w.store.create(keyOf(endpoint("a")), endpoint("a"));
+  await soon(() => w.agent.programmedEndpoints.size === 1);
+  assert.equal(turns, before + 1);
+  // One that a node has borrowed has a route of its own.
+  await put("10.0.0.0/26", "node2", { "10.0.0.9": "node3" });
+  await soon(() => turns === before + 2);
+  await w.end();
 });
 
 Deno.test("an endpoint is programmed only when a turn that knew it is over", async () => {

@@ -6,7 +6,8 @@
 import { attributeOf } from "../ipam/block.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
 import { parseAffinity } from "../model/keys.ts";
-import { hostPrefix, ipAt, parseStrictPrefix, type Prefix } from "../net/mod.ts";
+import { formatPrefix, hostPrefix, ipAt, parseStrictPrefix, type Prefix } from "../net/mod.ts";
+import { tunnelHolders } from "./tunnel_holders.ts";
 
 export interface Located {
   readonly prefix: Prefix;
@@ -20,6 +21,20 @@ export function locatedIn(block: AllocationBlock): readonly Located[] {
   let located = known.get(block);
   if (!located) known.set(block, located = read(block));
   return located;
+}
+
+/**
+ * Whether two states of a block say the same of where its addresses are, tunnels' among them: all that
+ * routing reads of it. Every pod of the cluster changes some block, and hardly ever this.
+ */
+export function locatesAlike(a: AllocationBlock, b: AllocationBlock): boolean {
+  return a.cidr === b.cidr && a.affinity === b.affinity && a.hostAffinity === b.hostAffinity &&
+    sameList(locatedIn(a), locatedIn(b), (one) => `${formatPrefix(one.prefix)} ${one.node}`) &&
+    sameList([...tunnelHolders(a)], [...tunnelHolders(b)], ([handle, ips]) => `${handle} ${ips}`);
+}
+
+function sameList<T>(a: readonly T[], b: readonly T[], textOf: (one: T) => string): boolean {
+  return a.length === b.length && a.every((one, i) => textOf(one) === textOf(b[i]));
 }
 
 function read(block: AllocationBlock): Located[] {

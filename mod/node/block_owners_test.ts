@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { AllocationBlock } from "../model/ipam_block.ts";
 import { formatPrefix } from "../net/mod.ts";
-import { locatedIn } from "./block_owners.ts";
-import { block } from "./testing/world.ts";
+import { locatedIn, locatesAlike } from "./block_owners.ts";
+import { block, type BlockWishes } from "./testing/world.ts";
 
 const located = (value: unknown) =>
   locatedIn(value as AllocationBlock).map(({ prefix, node }) => `${formatPrefix(prefix)} ${node}`);
@@ -39,4 +39,23 @@ Deno.test("very old owners count, released addresses and rubbish do not", () => 
     "10.0.0.0/26 a",
   ]);
   assert.deepEqual(located({ ...block("10.0.0.0/26", { node: "a" }), cidr: "nonsense" }), []);
+});
+
+Deno.test("pods of the block's node change nothing, all else does", () => {
+  const wishes = { node: "a", given: { "10.0.0.3": "a", "10.0.0.4": "b" } };
+  const before = block("10.0.0.0/26", wishes);
+  const alike = (given: BlockWishes["given"], more: object = {}) =>
+    locatesAlike(
+      before as AllocationBlock,
+      { ...block("10.0.0.0/26", { node: "a", given }), ...more } as AllocationBlock,
+    );
+  const { given } = wishes;
+  assert(alike(given));
+  assert(alike({ "10.0.0.4": "b", "10.0.0.5": "a", "10.0.0.7": "a" }));
+  assert(!alike({ "10.0.0.3": "a" }));
+  assert(!alike({ "10.0.0.3": "a", "10.0.0.4": "c" }));
+  assert(!alike({ ...given, "10.0.0.9": "b" }));
+  assert(!alike(given, { affinity: "host:b" }));
+  assert(!alike(given, { affinity: null }));
+  assert(!alike({ ...given, "10.0.0.9": { node: "a", handle: "vxlan-tunnel-addr-a" } }));
 });

@@ -33,12 +33,13 @@ import type { Revision } from "../store/store.ts";
 import { labelsOf } from "../../policy/inputs.ts";
 import { withKnownNames } from "../../policy/stored_object.ts";
 import { isJsonObject } from "../store/json.ts";
+import { locatesAlike } from "./block_owners.ts";
 
 /** What a change concerns. Everything of a topic is computed anew when one of its objects changes. */
 export type Topic =
   | "endpoints" // workload endpoints of this node
   | "pods" // pods of this node
-  | "blocks" // IPAM blocks and affinities
+  | "blocks" // IPAM blocks, as far as they say where addresses are, and affinities
   | "pools"
   | "nodes"
   | "bgp" // BGPPeer, BGPConfiguration
@@ -177,9 +178,12 @@ export class ClusterState {
   #ipam(key: string, value: unknown): Topic[] {
     const block = parseBlockKey(key);
     if (block) {
-      if (value === undefined) this.blocks.delete(formatPrefix(block));
-      else this.blocks.set(formatPrefix(block), value as AllocationBlock);
-      return ["blocks"];
+      const cidr = formatPrefix(block), before = this.blocks.get(cidr);
+      const after = value as AllocationBlock | undefined;
+      if (after === undefined) this.blocks.delete(cidr);
+      else this.blocks.set(cidr, after);
+      // Which pod of its node has an address concerns no route.
+      return before && after && locatesAlike(before, after) ? [] : ["blocks"];
     }
     const affinity = parseAffinityKey(key);
     if (affinity?.owner.type === "host") {

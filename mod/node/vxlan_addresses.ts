@@ -12,10 +12,8 @@
  * names or one that fits is kept, others go back. The decision is pure and is made from the state that
  * the agent follows, so that nothing is asked of the datastore while all is as it should be.
  */
-import { handleOf, ordinalsOf } from "../ipam/block.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import { readPool, selectsNode } from "../ipam/pools.ts";
-import type { AllocationBlock } from "../model/ipam_block.ts";
 import { type Node, nodeKind } from "../model/node.ts";
 import {
   addToIp,
@@ -23,25 +21,21 @@ import {
   formatIp,
   formatPrefix,
   type Ip,
-  ipAt,
   parseCidr,
-  parseStrictPrefix,
   type Prefix,
   prefixContains,
 } from "../net/mod.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
 import { endpointFacts } from "./endpoint_facts.ts";
 import type { ClusterState } from "./state.ts";
+import { TUNNEL_HANDLES, tunnelHolders } from "./tunnel_holders.ts";
 import { FAMILIES, tunnelAddress, tunnels } from "./vxlan.ts";
 
-/** As Calico names them: the records of one cluster are common. */
-const RECORDS: Readonly<Record<Family, { handle: string; type: string }>> = {
-  4: { handle: "vxlan-tunnel-addr-", type: "vxlanTunnelAddress" },
-  6: { handle: "vxlan-v6-tunnel-addr-", type: "vxlanV6TunnelAddress" },
-};
+/** As Calico names them in a record's attributes. */
+const TYPES = { 4: "vxlanTunnelAddress", 6: "vxlanV6TunnelAddress" } as const;
 const FIELDS = { 4: "ipv4VXLANTunnelAddr", 6: "ipv6VXLANTunnelAddr" } as const;
 
-export const tunnelHandle = (family: Family, node: string): string => RECORDS[family].handle + node;
+export const tunnelHandle = (family: Family, node: string): string => TUNNEL_HANDLES[family] + node;
 
 /**
  * Pools that may give this node its tunnel address. Where there is none, others still keep the one that
@@ -71,27 +65,6 @@ function hasPods({ endpoints }: ClusterState, pool: Prefix): boolean {
     if (endpointFacts(endpoint).prefixes.some(({ ip }) => prefixContains(pool, ip))) return true;
   }
   return false;
-}
-
-const known = new WeakMap<AllocationBlock, ReadonlyMap<string, readonly string[]>>();
-
-/** What a block holds for tunnels, by handle. Blocks are replaced when they change: each is read once. */
-function tunnelHolders(block: AllocationBlock): ReadonlyMap<string, readonly string[]> {
-  let holders = known.get(block);
-  if (!holders) {
-    const found = new Map<string, string[]>();
-    const prefix = parseStrictPrefix(block.cidr ?? "");
-    // A damaged record holds nothing; IPAM itself says so to whoever works on it.
-    const whole = prefix && Array.isArray(block.attributes) && Array.isArray(block.allocations) &&
-      block.attributes.every((attribute) => attribute);
-    for (const attribute of whole ? block.attributes : []) {
-      const handle = handleOf(attribute);
-      if (!handle || !FAMILIES.some((f) => handle.startsWith(RECORDS[f].handle))) continue;
-      found.set(handle, ordinalsOf(block, handle).map((n) => formatIp(ipAt(prefix!, n))));
-    }
-    known.set(block, holders = found);
-  }
-  return holders;
 }
 
 /** Addresses that are on record as this node's tunnel's, as far as the state tells. */
@@ -183,7 +156,7 @@ export class TunnelAddresses {
       ...from,
       host: nodeName,
       handle,
-      attributes: { node: nodeName, type: RECORDS[family].type },
+      attributes: { node: nodeName, type: TYPES[family] },
       use: "Tunnel",
     });
     return given.ip;
