@@ -42,6 +42,8 @@ export class FakeKernel implements CniKernel {
   readonly namespaces = new Set<string>();
   /** The host's own. */
   readonly addresses: Ip[] = [];
+  /** Told when a namespace has been given addresses. */
+  onWired: (path: string, addresses: readonly Ip[]) => void = () => {};
   #index = 1;
 
   /** Links of the host, or of a namespace. */
@@ -157,6 +159,7 @@ export class FakeKernel implements CniKernel {
         gateway: mustIp(ip.family === 4 ? GATEWAY4 : GATEWAY6),
       }))
     );
+    this.onWired(path, plan.addresses);
   }
 
   #find(where: string, name: string): FakeLink | undefined {

@@ -3,21 +3,27 @@
  * CNI server and kernel, and a controller and kubelets that do what Kubernetes' do. Calls are cut off by
  * crashes, pods move between nodes, replacements come before or after those that they replace.
  *
- * After every call it is checked that no two running containers have one address and that none has one
- * that the list does not name; at the end that everything is given back.
+ * Whenever a container is wired, in a call that is cut off too, no other on any node may have the address
+ * on an interface, and the list must name it. An answer of ADD is held against the containers whose DEL has
+ * not been answered and that are still wired; after each rollout every replica has its address, in its
+ * namespace and on record.
+ *
+ * Some containers vanish without a DEL, as when a machine is reset, and their pods with them: nobody but
+ * the controllers gives their addresses back. They belong to another room, and run beside (`nodesWord`).
  */
 
 import assert from "node:assert/strict";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import type { AllocationBlock } from "../../mod/model/ipam_block.ts";
-import { blockPrefix, resourceKey } from "../../mod/model/keys.ts";
+import { blockPrefix, resourceKey, resourcePrefix } from "../../mod/model/keys.ts";
 import { ippoolKind } from "../../mod/model/ippool.ts";
-import { nodeKind } from "../../mod/model/node.ts";
-import { podKind } from "../../mod/model/pod.ts";
+import { type WorkloadEndpoint, workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
+import { formatIp, type Ip, ipAt, mustPrefix, parseIp, sameIp } from "../../mod/net/mod.ts";
 import type { Store } from "../../mod/store/store.ts";
 import type { CniReply } from "../request.ts";
 import { CniServer } from "../server.ts";
 import { FakeKernel } from "./fake_kernel.ts";
+import { ApiInStore, type ReplicaApi } from "./replica_api.ts";
 import { FaultPoints, faultyKernel, faultyStore } from "./world.ts";
 
 export interface ReplicaOptions {
@@ -31,7 +37,11 @@ export interface ReplicaOptions {
   readonly spare?: string;
   /** How many calls of a hundred a crash cuts off. */
   readonly crashes: number;
+  /** How many containers of a hundred vanish without a DEL; then the controllers must run beside. */
+  readonly vanishing?: number;
   readonly seed: number;
+  /** Where Nodes and Pods are made that the store does not take. */
+  readonly api?: ReplicaApi;
 }
 
 interface Replica {
@@ -41,41 +51,53 @@ interface Replica {
   readonly address: string;
 }
 
-const CONF = new TextEncoder().encode(JSON.stringify({
-  cniVersion: "1.0.0",
-  name: "net",
-  type: "tortie",
-  ipam: { type: "tortie-ipam" },
-}));
+/** Where Pods are Kubernetes', profiles are too. */
+const confOf = (api: boolean) =>
+  new TextEncoder().encode(JSON.stringify({
+    cniVersion: "1.0.0",
+    name: "net",
+    type: "tortie",
+    ipam: { type: "tortie-ipam" },
+    ...(api && { policy: { type: "k8s" } }),
+  }));
 
 export class ReplicaCluster {
   readonly #kernels: FakeKernel[] = [];
   readonly #servers: CniServer[] = [];
-  /** Address -> container, from the answer of ADD until its DEL is asked for. */
-  readonly #running = new Map<string, string>();
+  /** Address -> container, from the answer of ADD until that of DEL. */
+  readonly #running = new Map<string, Pick<Replica, "node" | "container">>();
+  /** What must never be, in words. */
+  readonly #faults: string[] = [];
+  readonly #api: ReplicaApi;
   readonly #random: () => number;
   #containers = 0;
   #generation = 0;
   /** Refusals with code 11, and calls that were cut off. */
   waits = 0;
   crashes = 0;
+  vanished = 0;
   adds = 0;
 
   private constructor(readonly store: Store, readonly options: ReplicaOptions) {
     this.#random = randomFrom(options.seed);
+    this.#api = options.api ?? new ApiInStore(store);
     for (let i = 0; i < options.nodes; i++) {
-      this.#kernels.push(new FakeKernel());
+      const kernel = new FakeKernel();
+      kernel.onWired = (path, addresses) => this.#mustBeAlone(path, addresses);
+      this.#kernels.push(kernel);
       this.#servers.push(this.#server(i));
     }
   }
 
   static async make(store: Store, options: ReplicaOptions): Promise<ReplicaCluster> {
+    const cluster = new ReplicaCluster(store, options);
     for (let i = 0; i < options.nodes; i++) {
-      await store.create(resourceKey(nodeKind, `n${i}`), {
+      await cluster.#api.putNode({
         kind: "Node",
         apiVersion: "projectcalico.org/v3",
         metadata: { name: `n${i}` },
         spec: {},
+        status: {},
       });
     }
     await store.create(resourceKey(ippoolKind, "pool"), {
@@ -84,7 +106,7 @@ export class ReplicaCluster {
       metadata: { name: "pool" },
       spec: { cidr: "10.244.0.0/24", blockSize: 28 },
     });
-    return new ReplicaCluster(store, options);
+    return cluster;
   }
 
   /** A node's service over what is there, which dies at a call where that is given. */
@@ -101,6 +123,27 @@ export class ReplicaCluster {
       endpointProgrammed: () => Promise.resolve(),
       programmedTimeout: 1000,
     });
+  }
+
+  /** Address by address that a namespace has been given: nobody else may have it, and it is one of ours. */
+  #mustBeAlone(path: string, addresses: readonly Ip[]): void {
+    for (const ip of addresses) {
+      const text = formatIp(ip);
+      if (!this.options.allowed.includes(text)) this.#faults.push(`${text} is not in the list`);
+      for (const other of this.#kernels.flatMap((kernel) => wiredIn(kernel, ip))) {
+        if (other !== path) this.#faults.push(`${path} was wired with ${text}, as ${other} is`);
+      }
+    }
+  }
+
+  /** Those of the addresses that a container on the node has on an interface: what its service says. */
+  nodesWord(node: string, asked: readonly string[]): string[] {
+    const kernel = this.#kernels[Number(node.slice(1))];
+    return asked.filter((text) => wiredIn(kernel, parseIp(text)!).length > 0);
+  }
+
+  #isWired({ node, container }: Pick<Replica, "node" | "container">, address: string): boolean {
+    return wiredIn(this.#kernels[node], parseIp(address)!).includes(`/run/netns/${container}`);
   }
 
   #below(n: number): number {
@@ -132,8 +175,9 @@ export class ReplicaCluster {
         CNI_PATH: "/opt/cni/bin",
         CNI_ARGS: `K8S_POD_NAMESPACE=blue;K8S_POD_NAME=${pod}`,
       },
-      stdin: CONF,
+      stdin: confOf(this.options.api !== undefined),
     }, () => Promise.resolve(!points.died));
+    assert.deepEqual(this.#faults, []);
     if (!points.died) return reply;
     this.crashes++;
     this.#servers[node] = this.#server(node);
@@ -143,7 +187,7 @@ export class ReplicaCluster {
   /** A pod comes up, as kubelet brings it there: a new sandbox for each attempt. */
   async #start(pod: string, node: number): Promise<Replica> {
     const { kind, pins, spare } = this.options;
-    await this.store.put(resourceKey(podKind, pod, "blue"), {
+    await this.#api.putPod({
       kind: "Pod",
       apiVersion: "v1",
       metadata: {
@@ -161,7 +205,8 @@ export class ReplicaCluster {
           controller: true,
         }],
       },
-      spec: { nodeName: `n${node}` },
+      spec: { nodeName: `n${node}`, containers: [{ name: "web" }] },
+      status: {},
     });
     for (;;) {
       const container = `c${this.#containers++}`;
@@ -170,8 +215,10 @@ export class ReplicaCluster {
         const address: string = JSON.parse(reply.body).ips[0].address.split("/")[0];
         assert.ok(this.options.allowed.includes(address), `${address} is not in the list`);
         const other = this.#running.get(address);
-        assert.equal(other, undefined, `${address} is ${other}'s and was given to ${container}`);
-        this.#running.set(address, container);
+        // Who has nothing on his interface any more may be just before the answer of his DEL.
+        const has = other && this.#isWired(other, address);
+        assert.ok(!has, `${address} is ${other?.container}'s and was given to ${container}`);
+        this.#running.set(address, { node, container });
         this.adds++;
         return { pod, node, container, address };
       }
@@ -196,11 +243,24 @@ export class ReplicaCluster {
   }
 
   async #stop({ pod, node, container, address }: Replica): Promise<void> {
-    this.#running.delete(address);
-    await this.#delete(pod, node, container);
-    const key = resourceKey(podKind, pod, "blue");
-    const entry = await this.store.get(key);
-    if (entry) await this.store.delete(key, entry.revision);
+    if (this.#below(100) < (this.options.vanishing ?? 0)) await this.#vanish(pod, node, container);
+    else await this.#delete(pod, node, container);
+    if (this.#running.get(address)?.container === container) this.#running.delete(address);
+    await this.#api.deletePod(pod, "blue");
+  }
+
+  /** Nobody asks for a DEL; the node takes the endpoint off the record, as it does (`dead_endpoints.ts`). */
+  async #vanish(pod: string, node: number, container: string): Promise<void> {
+    this.vanished++;
+    this.#kernels[node].deleteNamespace(`/run/netns/${container}`);
+    // There the endpoint is the Pod, and goes with it.
+    if (this.options.api) return;
+    const { entries } = await this.store.list<WorkloadEndpoint>(
+      resourcePrefix(workloadEndpointKind, "blue"),
+    );
+    for (const { key, value, revision } of entries) {
+      if (value.spec.pod === pod) await this.store.delete(key, revision);
+    }
   }
 
   /** The first replicas. */
@@ -215,6 +275,23 @@ export class ReplicaCluster {
 
   /** Replaces every replica, in Kubernetes' order for the kind. */
   async rollOut(before: readonly Replica[]): Promise<Replica[]> {
+    const after = await this.#replace(before);
+    assert.equal(after.length, this.options.replicas);
+    const recorded = new Map((await this.allocations()).map((one) => [one.address, one]));
+    for (const replica of after) {
+      const { address, container } = replica;
+      assert.ok(this.#isWired(replica, address), `${container} has ${address} on its interface`);
+      const { handle, attributes } = recorded.get(address) ?? {};
+      const holder = attributes?.container ?? handle;
+      assert.ok(
+        holder?.includes(container),
+        `${address} is on record as ${container}'s: ${holder}`,
+      );
+    }
+    return after;
+  }
+
+  async #replace(before: readonly Replica[]): Promise<Replica[]> {
     this.#generation++;
     const { kind, spare } = this.options;
     if (kind === "StatefulSet") {
@@ -261,17 +338,27 @@ export class ReplicaCluster {
   }
 
   /** Addresses on record with their handles and attributes. */
-  async allocations(): Promise<{ handle: string; attributes: Record<string, string> }[]> {
+  async allocations(): Promise<
+    { address: string; handle: string; attributes: Record<string, string> }[]
+  > {
     const { entries } = await this.store.list<AllocationBlock>(blockPrefix(4));
     return entries.flatMap(({ value: block }) =>
-      block.allocations.flatMap((index) =>
+      block.allocations.flatMap((index, ordinal) =>
         index === null ? [] : [{
+          address: formatIp(ipAt(mustPrefix(block.cidr), ordinal)),
           handle: block.attributes[index].handle_id ?? "",
           attributes: block.attributes[index].secondary ?? {},
         }]
       )
     );
   }
+}
+
+/** Namespaces of the machine's containers with the address on an interface. */
+function wiredIn(kernel: FakeKernel, ip: Ip): string[] {
+  return [...kernel.links].filter((link) =>
+    link.where !== "" && link.addresses.some((address) => sameIp(address.ip, ip))
+  ).map((link) => link.where);
 }
 
 /** The same numbers from the same seed (mulberry32). */
