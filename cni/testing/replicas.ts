@@ -205,7 +205,7 @@ export class ReplicaCluster {
           controller: true,
         }],
       },
-      spec: { nodeName: `n${node}`, containers: [{ name: "web" }] },
+      spec: { nodeName: `n${node}`, containers: [{ name: "web", image: "web" }] },
       status: {},
     });
     for (;;) {

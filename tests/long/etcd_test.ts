@@ -10,7 +10,8 @@ for (const services of [false, true]) {
       const v = await assignUnderFaults({ total: 20_000, faultSeconds: 4, services });
       console.log(
         `${v.assigned} addresses, ${v.unsure} without an answer, ${v.faults} faults, ` +
-          `${v.left} empty handles left, ${v.seconds.toFixed(0)} s`,
+          `${v.losses} of them of the majority, ${v.controllersKills} kills of the controllers, ` +
+          `${v.left} empty handles left to them, ${v.seconds.toFixed(0)} s`,
       );
     },
   });

@@ -96,20 +96,25 @@ const stores: [string, share: number, () => Promise<Datastore>][] = [
   ["a Kubernetes API", 0.1, async () => {
     const kube = await startCalico({ bookmarks: 0 });
     const store = await openStore(kube);
+    const call = async (method: string, path: string, body?: unknown) => {
+      const { status, body: said } = await kube.call(method, path, body);
+      assert.ok(status < 300, `${method} ${path}: ${JSON.stringify(said)}`);
+    };
+    await call("POST", "/api/v1/namespaces", { metadata: { name: "blue" } });
     return {
       store,
       podsKnown: true,
       api: {
         async putNode({ metadata }) {
-          await kube.call("POST", "/api/v1/nodes", { apiVersion: "v1", kind: "Node", metadata });
+          await call("POST", "/api/v1/nodes", { apiVersion: "v1", kind: "Node", metadata });
         },
         async putPod(pod) {
           const { namespace } = pod.metadata;
-          await kube.call("POST", `/api/v1/namespaces/${namespace}/pods`, pod);
+          await call("POST", `/api/v1/namespaces/${namespace}/pods`, pod);
         },
         async deletePod(name, namespace) {
           const grace = "?gracePeriodSeconds=0";
-          await kube.call("DELETE", `/api/v1/namespaces/${namespace}/pods/${name}${grace}`);
+          await call("DELETE", `/api/v1/namespaces/${namespace}/pods/${name}${grace}`);
         },
       },
       async close() {

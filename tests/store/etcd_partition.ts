@@ -1,11 +1,14 @@
 /**
  * Eight nodes that assign and release addresses on one etcd of three members, each member on a wire of
- * its own, while members are killed, paused, unplugged and cut off from each other. A node is a process
- * with an IPAM of its own, or the built executable's service that is called as a runtime calls it. What
- * was said is then judged: no address was two handles' at a time, none is lost.
+ * its own, while members are killed, paused, unplugged and cut off from each other: one at a time, and now
+ * and then so many that nothing can be written until they are back. A node is a process with an IPAM of its
+ * own, or the built executable's service that is called as a runtime calls it; beside services `tortie
+ * controllers run` collects, and is killed too. What was said is then judged: no address was two handles'
+ * at a time, none is lost, and in the end `ipam check` finds nothing, with no help but the controllers'.
  */
 import assert from "node:assert/strict";
-import { binary, tool } from "../cluster/harness.ts";
+import { tool } from "../cluster/harness.ts";
+import { ControllersProcess } from "./controllers_process.ts";
 import { EtcdCluster } from "./etcd_server.ts";
 import { assertRecorded, judge, spawnIpam, Speaker } from "./ipam_log.ts";
 import { NodeServices, type Place } from "./node_services.ts";
@@ -17,7 +20,10 @@ export interface Verdict {
   readonly assigned: number;
   readonly unsure: number;
   readonly faults: number;
-  /** Handles without an address that were left behind. */
+  /** Faults that left no majority of members. */
+  readonly losses: number;
+  readonly controllersKills: number;
+  /** Handles without an address that were left behind, for the controllers. */
   readonly left: number;
   readonly seconds: number;
 }
@@ -98,6 +104,9 @@ class Wires {
   }
 }
 
+/** Seconds for which the controllers leave alone what looks unused: while calls go on, and at the end. */
+const GRACE = 60, LAST_GRACE = 2;
+
 interface Records {
   allocated: [address: string, handle: string][];
   handles: string[];
@@ -118,6 +127,7 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
   const began = performance.now();
   let cluster: EtcdCluster | undefined;
   let services: NodeServices | undefined;
+  let controllers: ControllersProcess | undefined;
   const speakers: Speaker[] = [];
   try {
     await wires.make();
@@ -129,6 +139,11 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
     const datastore = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: endpoints.join() };
     services = new NodeServices(wires.nodes, datastore);
     await services.start();
+    controllers = byServices
+      ? new ControllersProcess({ netns: wires.hub, env: datastore })
+      : undefined;
+    await controllers?.grace(GRACE);
+    controllers?.start();
     for (let i = 0; i < NODES; i++) {
       const service = { socket: services.socket(i), netns: `/run/netns/${wires.hub}` };
       const way = byServices ? { service } : { endpoints };
@@ -138,7 +153,8 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
     const ends = Promise.all(speakers.map((speaker) => speaker.ended));
     ends.catch(() => {});
     const failed = ends.then(() => new Promise<never>(() => {}));
-    const faults = await Promise.race([disturb(cluster, wires, speakers, faultSeconds), failed]);
+    const disturbance = new Disturbance(cluster, wires, controllers, faultSeconds);
+    await Promise.race([disturbance.run(speakers), failed]);
 
     const { assigned, unsure, held } = judge(speakers.map(({ lines }) => lines));
     assert(assigned >= total, `${assigned} of ${total} assigned`);
@@ -149,77 +165,82 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
     const kept = after.allocated;
     assert(kept.length === 0, `not given back: ${kept.slice(0, 20).join("; ")} (${kept.length})`);
     // A create that a paused member had when we went to another one may come after the deletion: a
-    // handle without an address, which the collection of garbage takes away. They must be few.
+    // handle without an address, which the collection of garbage takes away.
     const left = after.handles.length;
-    assert(left <= faults, `${left} empty handles after ${faults} faults: ${after.handles}`);
-    if (byServices) await assertClean(wires.hub, endpoints, left);
-    return { assigned, unsure, faults, left, seconds: (performance.now() - began) / 1000 };
+    const { faults, losses } = disturbance;
+    if (!controllers) assert(left <= faults, `${left} empty handles after ${faults} faults`);
+    await controllers?.kill();
+    await controllers?.grace(LAST_GRACE);
+    await controllers?.clean(180_000);
+    const controllersKills = controllers?.kills ?? 0;
+    const seconds = (performance.now() - began) / 1000;
+    return { assigned, unsure, faults, losses, controllersKills, left, seconds };
   } finally {
     for (const { child } of speakers) {
       try {
         child.kill("SIGKILL");
       } catch { /* It has ended. */ }
     }
+    await controllers?.stop();
     await services?.stop();
     await cluster?.stop();
     await wires.takeDown();
   }
 }
 
-/** `ipam check` finds nothing but these empty handles, and nothing when they were released. */
-async function assertClean(hub: string, endpoints: readonly string[], left: number): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  const report = `${folder}/report.json`;
-  const command = async (...words: string[]) => {
-    const { code, stdout, stderr } = await new Deno.Command("ip", {
-      args: ["netns", "exec", hub, binary(), ...words],
-      env: { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: endpoints.join() },
-    }).output();
-    return { code, said: decoder.decode(stdout) + decoder.decode(stderr) };
-  };
-  try {
-    const first = await command("ipam", "check", "-o", report);
-    assert.equal(first.code, left === 0 ? 0 : 1, first.said);
-    if (left === 0) return;
-    const { findings } = JSON.parse(await Deno.readTextFile(report));
-    assert.equal(findings.length, left, first.said);
-    await command("ipam", "release", "--from-report", report, "--force");
-    const last = await command("ipam", "check");
-    assert.equal(last.code, 0, last.said);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+const pause = (seconds: number) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-/** One fault after the other, until all processes are done; how many there were. */
-async function disturb(
-  cluster: EtcdCluster,
-  wires: Wires,
-  speakers: readonly Speaker[],
-  faultSeconds: number,
-): Promise<number> {
-  const pause = (seconds: number) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-  const kinds = [
-    {
-      strike: (i: number) => cluster.members[i].stop("SIGKILL"),
-      heal: async (i: number) => cluster.members[i].start(),
-    },
-    { strike: (i: number) => wires.cutOff(i, true), heal: (i: number) => wires.cutOff(i, false) },
-    {
-      strike: async (i: number) => cluster.members[i].kill("SIGSTOP"),
-      heal: async (i: number) => cluster.members[i].kill("SIGCONT"),
-    },
-    { strike: (i: number) => wires.unplug(i, true), heal: (i: number) => wires.unplug(i, false) },
-  ];
-  let faults = 0;
-  // Every kind once, however quick they are.
-  while (faults < kinds.length || !speakers.every(({ done }) => done)) {
-    const kind = kinds[faults % kinds.length], i = (faults * 2 + 1) % 3;
-    await pause(1);
-    await kind.strike(i);
-    await pause(faultSeconds);
-    await kind.heal(i);
-    faults++;
+/** One fault after the other, until all processes are done. */
+class Disturbance {
+  faults = 0;
+  losses = 0;
+
+  constructor(
+    readonly cluster: EtcdCluster,
+    readonly wires: Wires,
+    readonly controllers: ControllersProcess | undefined,
+    readonly faultSeconds: number,
+  ) {}
+
+  async run(speakers: readonly Speaker[]): Promise<void> {
+    const { members } = this.cluster, { wires } = this;
+    const kill = {
+      strike: (i: number) => members[i].stop("SIGKILL"),
+      heal: async (i: number) => members[i].start(),
+    };
+    const cut = {
+      strike: (i: number) => wires.cutOff(i, true),
+      heal: (i: number) => wires.cutOff(i, false),
+    };
+    const stop = {
+      strike: async (i: number) => members[i].kill("SIGSTOP"),
+      heal: async (i: number) => members[i].kill("SIGCONT"),
+    };
+    const unplug = {
+      strike: (i: number) => wires.unplug(i, true),
+      heal: (i: number) => wires.unplug(i, false),
+    };
+    const kinds = [
+      { ...kill, count: 1 },
+      { ...cut, count: 1 },
+      { ...kill, count: 2 },
+      { ...stop, count: 1 },
+      { ...unplug, count: 1 },
+      // Each alone: all serve what they have, and none can write.
+      { ...cut, count: 3 },
+      { ...stop, count: 2 },
+    ];
+    // Every kind once, however quick they are.
+    while (this.faults < kinds.length || !speakers.every(({ done }) => done)) {
+      const { strike, heal, count } = kinds[this.faults % kinds.length];
+      const hit = Array.from({ length: count }, (_, n) => (this.faults * 2 + 1 + n) % 3);
+      await pause(1);
+      for (const i of hit) await strike(i);
+      await pause(this.faultSeconds);
+      for (const i of hit) await heal(i);
+      if (this.faults % 3 === 1) await this.controllers?.kill();
+      this.faults++;
+      if (count > 1) this.losses++;
+    }
   }
-  return faults;
 }

@@ -13,7 +13,8 @@ for (const services of [false, true]) {
       const v = await assignUnderFaults({ total, faultSeconds: 2, services });
       console.log(
         `${v.assigned} addresses, ${v.unsure} without an answer, ${v.faults} faults, ` +
-          `${v.left} empty handles left, ${v.seconds.toFixed(0)} s`,
+          `${v.losses} of them of the majority, ${v.controllersKills} kills of the controllers, ` +
+          `${v.left} empty handles left to them, ${v.seconds.toFixed(0)} s`,
       );
     },
   });

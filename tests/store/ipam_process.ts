@@ -11,6 +11,9 @@
  *     held <handle> <address>            at the end: still this handle's
  *     done <assigned> <unsure>
  *
+ * Addresses that a service gave are put on the loopback interface of the process's network namespace, and
+ * taken away before they are given back: a node that is asked for them finds them in use.
+ *
  * After `done` it waits for a line on standard input, releases what it holds, and ends. With `--check`
  * it reads all records instead, and prints what is allocated as JSON.
  *
@@ -20,11 +23,13 @@
  *     deno run -A ipam_process.ts --work '{"endpoints": [...], "node": "n1", "count": 100, "hold": 20}'
  */
 import { encodeRequest, parseHead } from "../../cni/request.ts";
+import { RouteSocket } from "../../ffi/mod.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { IpamError } from "../../mod/ipam/errors.ts";
 import { checkRecords } from "../../mod/ipam/testing/checks.ts";
 import { NODES, POOLS, texts } from "../../mod/ipam/testing/world.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
+import { mustIp } from "../../mod/net/mod.ts";
 import { openEtcd } from "../../mod/store/etcd/mod.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { StoreError } from "../../mod/store/store.ts";
@@ -44,6 +49,8 @@ export interface ProcessOptions {
 }
 
 const LANES = 4;
+/** Index of `lo` in every network namespace. */
+const LOOPBACK = 1;
 const encoder = new TextEncoder();
 
 function say(text: string): void {
@@ -176,14 +183,21 @@ function byIpam(ipam: Ipam) {
     assign: async (handle: string) =>
       texts(await ipam.assign({ num4: 1, host: node, handle, use: "Workload" }))[0],
     release: (handle: string) => ipam.releaseByHandle(handle),
+    wire: (_address: string, _there: boolean) => {},
   };
 }
 
 function byService(service: NonNullable<ProcessOptions["service"]>) {
+  const routes = RouteSocket.open();
   return {
     assign: async (handle: string): Promise<string> =>
       (await callService(service, "ADD", handle)).ips[0].address.split("/")[0],
     release: (handle: string) => callService(service, "DEL", handle),
+    wire: (address: string, there: boolean) => {
+      const one = { index: LOOPBACK, ip: mustIp(address), length: 32 };
+      if (there) routes.addAddress(one);
+      else routes.deleteAddress(one);
+    },
   };
 }
 
@@ -196,6 +210,7 @@ async function assign(): Promise<void> {
   try {
     const address = await addresses.assign(handle);
     say(`got ${now()} ${handle} ${address}`);
+    addresses.wire(address, true);
     held.push({ handle, address });
     assigned++;
   } catch (error) {
@@ -214,6 +229,7 @@ async function giveBack(handle: string): Promise<void> {
 
 async function release(): Promise<void> {
   const [{ handle, address }] = held.splice(Math.floor(Math.random() * held.length), 1);
+  addresses.wire(address, false);
   say(`free ${now()} ${handle} ${address}`);
   await giveBack(handle);
 }
