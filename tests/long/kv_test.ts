@@ -4,7 +4,8 @@ import { killWriters } from "../store/writer_kills.ts";
 for (const services of [false, true]) {
   const who = services ? "node services" : "processes";
   Deno.test({
-    name: `20,000 addresses by four ${who} on one served store, it and they killed again and again`,
+    name:
+      `20,000 addresses by eight ${who} on one served store, it and they killed again and again`,
     sanitizeOps: false,
     sanitizeResources: false,
     async fn() {
@@ -12,7 +13,8 @@ for (const services of [false, true]) {
       const v = await assignUnderKills({ total: 20_000, kills: 20, pauseMs, services });
       console.log(
         `${v.assigned} addresses, ${v.unsure} without an answer, ${v.storeKills} kills of the ` +
-          `store, ${v.processKills} of others, ${v.seconds.toFixed(0)} s`,
+          `store, ${v.processKills} of others, ${v.controllersKills} of the controllers, ` +
+          `${v.seconds.toFixed(0)} s`,
       );
     },
   });

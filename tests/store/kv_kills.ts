@@ -1,8 +1,9 @@
 /**
- * Several nodes that assign and release addresses on one embedded store that another process serves,
- * while kill -9 strikes the one that serves and those that assign: processes with an IPAM of their own,
- * or services of the built executable that are called as a runtime calls them. What was said is then
- * judged: no address was two handles' at a time, none is lost, and `ipam check` finds nothing at the end.
+ * Eight nodes that assign and release addresses on one embedded store that `tortie datastore serve`
+ * serves, while kill -9 strikes it and those that assign: processes with an IPAM of their own, or services
+ * of the built executable that are called as a runtime calls them; beside services `tortie controllers run`
+ * collects, and is killed too. What was said is then judged: no address was two handles' at a time, none is
+ * lost, and in the end `ipam check` finds nothing, with no help but the controllers'.
  */
 import assert from "node:assert/strict";
 import { remoteStore } from "../../mod/store/remote.ts";
@@ -10,13 +11,14 @@ import { checkRecords } from "../../mod/ipam/testing/checks.ts";
 import { NODES, POOLS } from "../../mod/ipam/testing/world.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
 import type { Store } from "../../mod/store/store.ts";
-import { command } from "../cli/harness.ts";
-import { tool } from "../cluster/harness.ts";
+import { binary, tool } from "../cluster/harness.ts";
+import { ControllersProcess, tortie } from "./controllers_process.ts";
 import { assertRecorded, judge, spawnIpam, Speaker, standing } from "./ipam_log.ts";
 import { NodeServices } from "./node_services.ts";
-import { Child } from "./processes.ts";
 
-const NODE_COUNT = 4;
+const NODE_COUNT = 8;
+/** Seconds for which the controllers leave alone what looks unused: while calls go on, and at the end. */
+const GRACE = 60, LAST_GRACE = 2;
 
 export interface KillOptions {
   /** Addresses to assign in all. */
@@ -34,6 +36,7 @@ export interface KillVerdict {
   readonly unsure: number;
   readonly storeKills: number;
   readonly processKills: number;
+  readonly controllersKills: number;
   readonly seconds: number;
 }
 
@@ -45,9 +48,14 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
   const socket = `${folder}/store.sock`;
   const count = Math.ceil(total / NODE_COUNT), hold = Math.max(10, Math.ceil(count / 10));
   const heard: string[][] = Array.from({ length: NODE_COUNT }, () => []);
+  const store = remoteStore(socket, { patienceMs: 60_000 });
   const serve = async () => {
-    const child = new Child("server_process.ts", `${folder}/store.kv`, socket);
-    assert.equal(await child.next(), "serving");
+    const script = `exec "$0" datastore serve --path "$1/store.kv" --socket "$2" >>"$1/log" 2>&1`;
+    const child = new Deno.Command("/bin/sh", {
+      args: ["-c", script, binary(), folder, socket],
+      stdin: "null",
+    }).spawn();
+    await store.get("/calico/nothing");
     return child;
   };
   const made: string[] = [];
@@ -60,7 +68,11 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
     const service = { socket: services.socket(i), netns: `/run/netns/${pods}` };
     const way = byServices ? { service } : { socket };
     return new Speaker(
-      spawnIpam("--work", { ...way, node: `n${i}`, count, hold, before: standing(heard[i]) }),
+      spawnIpam(
+        "--work",
+        { ...way, node: `n${i}`, count, hold, before: standing(heard[i]) },
+        byServices ? pods : undefined,
+      ),
     );
   };
   const killOne = async (i: number) => {
@@ -70,8 +82,12 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
     heard[i].push(...speakers[i].lines.filter((line) => !/^(held|done) /.test(line)));
     speakers[i] = work(i);
   };
+  const killServer = async () => {
+    server.kill("SIGKILL");
+    await server.status;
+  };
   let server = await serve();
-  const store = remoteStore(socket, { patienceMs: 30_000 });
+  let controllers: ControllersProcess | undefined;
   let speakers: Speaker[] = [];
   let storeKills = 0, processKills = 0;
   try {
@@ -89,6 +105,9 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
         await tool(netns, "ip", "link", "set", "eth0", "up");
       }
       await services.start();
+      controllers = new ControllersProcess({ env: { TORTIE_STORE: socket } });
+      await controllers.grace(GRACE);
+      controllers.start();
     }
     speakers = Array.from({ length: NODE_COUNT }, (_, i) => work(i));
     const isDone = () => speakers.every(({ done }) => done);
@@ -96,13 +115,12 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
       await new Promise((resolve) => setTimeout(resolve, pauseMs * (0.5 + Math.random())));
       for (const { ended, killed } of speakers) if (!killed) await Promise.race([ended, null]);
       if (storeKills <= processKills) {
-        server.kill();
-        await server.rest();
-        await server.ended();
+        await killServer();
         storeKills++;
         server = await serve();
       } else {
         await killOne(processKills++ % NODE_COUNT);
+        if (processKills % 3 === 0) await controllers?.kill();
       }
     }
     const logs = speakers.map(({ lines }, i) => [...heard[i], ...lines]);
@@ -113,18 +131,24 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
     await Promise.all(speakers.map((speaker) => speaker.release()));
     const after = await checkRecords(store);
     assert.deepEqual([after.allocated.size, after.handles.size], [0, 0], "all was given back");
-    const check = await command(["ipam", "check"], { env: { TORTIE_STORE: socket } });
-    assert.equal(check.exit, 0, check.out + check.err);
+    if (controllers) {
+      await controllers.kill();
+      await controllers.grace(LAST_GRACE);
+      await controllers.clean(120_000);
+    } else {
+      const { code, said } = await tortie({ env: { TORTIE_STORE: socket } }, ["ipam", "check"]);
+      assert.equal(code, 0, said);
+    }
     const seconds = (performance.now() - began) / 1000;
-    return { assigned, unsure, storeKills, processKills, seconds };
+    const controllersKills = controllers?.kills ?? 0;
+    return { assigned, unsure, storeKills, processKills, controllersKills, seconds };
   } finally {
     await store.close();
     for (const speaker of speakers) await speaker.kill().catch(() => {});
+    await controllers?.stop();
     await services.stop();
     for (const netns of made) await tool(undefined, "ip", "netns", "del", netns);
-    server.kill();
-    await server.rest();
-    await server.ended();
+    await killServer();
     await Deno.remove(folder, { recursive: true });
   }
 }

@@ -3,7 +3,7 @@ import { assignUnderKills } from "./kv_kills.ts";
 for (const services of [false, true]) {
   const who = services ? "node services" : "processes";
   Deno.test({
-    name: `addresses by four ${who} on one served store, it and they killed again and again`,
+    name: `addresses by eight ${who} on one served store, it and they killed again and again`,
     ignore: services && Deno.uid() !== 0,
     sanitizeOps: false,
     sanitizeResources: false,
@@ -12,7 +12,8 @@ for (const services of [false, true]) {
       const v = await assignUnderKills({ total: 600, kills: 3, pauseMs, services });
       console.log(
         `${v.assigned} addresses, ${v.unsure} without an answer, ${v.storeKills} kills of the ` +
-          `store, ${v.processKills} of others, ${v.seconds.toFixed(0)} s`,
+          `store, ${v.processKills} of others, ${v.controllersKills} of the controllers, ` +
+          `${v.seconds.toFixed(0)} s`,
       );
     },
   });
