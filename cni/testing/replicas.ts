@@ -24,7 +24,7 @@ import type { CniReply } from "../request.ts";
 import { CniServer } from "../server.ts";
 import { FakeKernel } from "./fake_kernel.ts";
 import { ApiInStore, type ReplicaApi } from "./replica_api.ts";
-import { FaultPoints, faultyKernel, faultyStore } from "./world.ts";
+import { type Fault, FaultPoints, faultyKernel, faultyStore } from "./world.ts";
 
 export interface ReplicaOptions {
   readonly kind: "Deployment" | "StatefulSet";
@@ -50,6 +50,10 @@ interface Replica {
   readonly container: string;
   readonly address: string;
 }
+
+/** How many calls of a hundred, to store or kernel, wait for a few milliseconds. */
+const SLOW = 4;
+const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 /** Where Pods are Kubernetes', profiles are too. */
 const confOf = (api: boolean) =>
@@ -109,8 +113,14 @@ export class ReplicaCluster {
     return cluster;
   }
 
+  /** Now and then a service is slow between any two of its calls, and others are quicker. */
+  #points(fault?: Fault): FaultPoints {
+    const pause = () => this.#below(100) < SLOW ? wait(1 + this.#below(4)) : undefined;
+    return new FaultPoints(fault, pause);
+  }
+
   /** A node's service over what is there, which dies at a call where that is given. */
-  #server(node: number, points = new FaultPoints()): CniServer {
+  #server(node: number, points = this.#points()): CniServer {
     const store = faultyStore(this.store, points);
     const ipam = new Ipam(store);
     return new CniServer({
@@ -159,7 +169,7 @@ export class ReplicaCluster {
   ): Promise<CniReply | undefined> {
     const path = this.#kernels[node].addNamespace(`/run/netns/${container}`);
     const crashes = this.#below(100) < this.options.crashes;
-    const points = new FaultPoints(
+    const points = this.#points(
       crashes
         ? { at: this.#below(40), mode: this.#random() < 0.5 ? "cut" : "cut after" }
         : undefined,
@@ -229,7 +239,7 @@ export class ReplicaCluster {
       }
       // Kubelet takes the failed sandbox away, sooner or later.
       await this.#delete(pod, node, container);
-      await new Promise((resolve) => setTimeout(resolve, this.#below(2)));
+      await wait(this.#below(2));
     }
   }
 
@@ -238,6 +248,8 @@ export class ReplicaCluster {
       const reply = await this.#call("DEL", node, pod, container);
       if (reply) assert.equal(reply.exit, 0, reply.body);
       if (reply) break;
+      // The service begins anew first.
+      await wait(this.#below(10));
     }
     this.#kernels[node].deleteNamespace(`/run/netns/${container}`);
   }
@@ -315,7 +327,7 @@ export class ReplicaCluster {
     }
     // All at once, some before and some after those that go: they wait for one another.
     const stops = before.map(async (old) => {
-      await new Promise((resolve) => setTimeout(resolve, this.#below(3)));
+      await wait(this.#below(3));
       await this.#stop(old);
     });
     const starts = before.map((_, i) => this.#start(this.#name(i), this.#any()));

@@ -36,7 +36,8 @@ export class FaultPoints {
   readonly names: string[] = [];
   #dead = false;
 
-  constructor(readonly fault?: Fault) {}
+  /** `pause` is waited for before each call: others come in between. */
+  constructor(readonly fault?: Fault, readonly pause?: () => Promise<void> | undefined) {}
 
   /** The process has died: nobody hears its answers. */
   get died(): boolean {
@@ -44,6 +45,8 @@ export class FaultPoints {
   }
 
   async run<T>(what: string, error: () => Error, call: () => Promise<T>): Promise<T> {
+    if (this.#dead) throw error();
+    await this.pause?.();
     if (this.#dead) throw error();
     const here = this.calls++ === this.fault?.at;
     this.names.push(what);
