@@ -1,10 +1,9 @@
 /**
- * A cluster that rolls a pinned workload out again and again: several nodes on one store, each with its
- * CNI server and kernel, and a controller and kubelets that do what Kubernetes' do. Calls are cut off by
+ * A cluster that rolls a pinned workload out again and again: several nodes on one store
+ * (`replica_nodes.ts`), and a controller and kubelets that do what Kubernetes' do. Calls are cut off by
  * crashes, pods move between nodes, replacements come before or after those that they replace.
  *
- * Whenever a container is wired, in a call that is cut off too, no other on any node may have the address
- * on an interface, and the list must name it. An answer of ADD is held against the containers whose DEL has
+ * The nodes see to it that no two containers are wired with one address. Besides, an answer of ADD is held against the containers whose DEL has
  * not been answered and that are still wired; after each rollout every replica has its address, in its
  * namespace and on record.
  *
@@ -13,18 +12,14 @@
  */
 
 import assert from "node:assert/strict";
-import { Ipam } from "../../mod/ipam/ipam.ts";
 import type { AllocationBlock } from "../../mod/model/ipam_block.ts";
 import { blockPrefix, resourceKey, resourcePrefix } from "../../mod/model/keys.ts";
 import { ippoolKind } from "../../mod/model/ippool.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
-import { formatIp, type Ip, ipAt, mustPrefix, parseIp, sameIp } from "../../mod/net/mod.ts";
+import { formatIp, ipAt, mustPrefix } from "../../mod/net/mod.ts";
 import type { Store } from "../../mod/store/store.ts";
-import type { CniReply } from "../request.ts";
-import { CniServer } from "../server.ts";
-import { FakeKernel } from "./fake_kernel.ts";
 import { ApiInStore, type ReplicaApi } from "./replica_api.ts";
-import { type Fault, FaultPoints, faultyKernel, faultyStore } from "./world.ts";
+import { type Placed, ReplicaNodes, wait } from "./replica_nodes.ts";
 
 export interface ReplicaOptions {
   readonly kind: "Deployment" | "StatefulSet";
@@ -44,53 +39,39 @@ export interface ReplicaOptions {
   readonly api?: ReplicaApi;
 }
 
-interface Replica {
+interface Replica extends Placed {
   readonly pod: string;
-  readonly node: number;
-  readonly container: string;
   readonly address: string;
 }
 
-/** How many calls of a hundred, to store or kernel, wait for a few milliseconds. */
-const SLOW = 4;
-const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-/** Where Pods are Kubernetes', profiles are too. */
-const confOf = (api: boolean) =>
-  new TextEncoder().encode(JSON.stringify({
-    cniVersion: "1.0.0",
-    name: "net",
-    type: "tortie",
-    ipam: { type: "tortie-ipam" },
-    ...(api && { policy: { type: "k8s" } }),
-  }));
-
 export class ReplicaCluster {
-  readonly #kernels: FakeKernel[] = [];
-  readonly #servers: CniServer[] = [];
+  readonly #nodes: ReplicaNodes;
   /** Address -> container, from the answer of ADD until that of DEL. */
-  readonly #running = new Map<string, Pick<Replica, "node" | "container">>();
-  /** What must never be, in words. */
-  readonly #faults: string[] = [];
+  readonly #running = new Map<string, Placed>();
   readonly #api: ReplicaApi;
-  readonly #random: () => number;
   #containers = 0;
   #generation = 0;
-  /** Refusals with code 11, and calls that were cut off. */
+  /** Refusals with code 11. */
   waits = 0;
-  crashes = 0;
   vanished = 0;
   adds = 0;
 
   private constructor(readonly store: Store, readonly options: ReplicaOptions) {
-    this.#random = randomFrom(options.seed);
     this.#api = options.api ?? new ApiInStore(store);
-    for (let i = 0; i < options.nodes; i++) {
-      const kernel = new FakeKernel();
-      kernel.onWired = (path, addresses) => this.#mustBeAlone(path, addresses);
-      this.#kernels.push(kernel);
-      this.#servers.push(this.#server(i));
-    }
+    this.#nodes = new ReplicaNodes(store, { ...options, kubernetes: options.api !== undefined });
+  }
+
+  get crashes(): number {
+    return this.#nodes.crashes;
+  }
+
+  /** Those of the addresses that a container on the node has on an interface: what its service says. */
+  nodesWord(node: string, asked: readonly string[]): string[] {
+    return this.#nodes.word(Number(node.slice(1)), asked);
+  }
+
+  #below(n: number): number {
+    return this.#nodes.below(n);
   }
 
   static async make(store: Store, options: ReplicaOptions): Promise<ReplicaCluster> {
@@ -111,87 +92,6 @@ export class ReplicaCluster {
       spec: { cidr: "10.244.0.0/24", blockSize: 28 },
     });
     return cluster;
-  }
-
-  /** Now and then a service is slow between any two of its calls, and others are quicker. */
-  #points(fault?: Fault): FaultPoints {
-    const pause = () => this.#below(100) < SLOW ? wait(1 + this.#below(4)) : undefined;
-    return new FaultPoints(fault, pause);
-  }
-
-  /** A node's service over what is there, which dies at a call where that is given. */
-  #server(node: number, points = this.#points()): CniServer {
-    const store = faultyStore(this.store, points);
-    const ipam = new Ipam(store);
-    return new CniServer({
-      store,
-      ipam,
-      leases: ipam,
-      kernel: faultyKernel(this.#kernels[node], points),
-      nodeName: `n${node}`,
-      mtu: () => 1450,
-      endpointProgrammed: () => Promise.resolve(),
-      programmedTimeout: 1000,
-    });
-  }
-
-  /** Address by address that a namespace has been given: nobody else may have it, and it is one of ours. */
-  #mustBeAlone(path: string, addresses: readonly Ip[]): void {
-    for (const ip of addresses) {
-      const text = formatIp(ip);
-      if (!this.options.allowed.includes(text)) this.#faults.push(`${text} is not in the list`);
-      for (const other of this.#kernels.flatMap((kernel) => wiredIn(kernel, ip))) {
-        if (other !== path) this.#faults.push(`${path} was wired with ${text}, as ${other} is`);
-      }
-    }
-  }
-
-  /** Those of the addresses that a container on the node has on an interface: what its service says. */
-  nodesWord(node: string, asked: readonly string[]): string[] {
-    const kernel = this.#kernels[Number(node.slice(1))];
-    return asked.filter((text) => wiredIn(kernel, parseIp(text)!).length > 0);
-  }
-
-  #isWired({ node, container }: Pick<Replica, "node" | "container">, address: string): boolean {
-    return wiredIn(this.#kernels[node], parseIp(address)!).includes(`/run/netns/${container}`);
-  }
-
-  #below(n: number): number {
-    return Math.floor(this.#random() * n);
-  }
-
-  /** One call; undefined where the service died in it. */
-  async #call(
-    command: "ADD" | "DEL",
-    node: number,
-    pod: string,
-    container: string,
-  ): Promise<CniReply | undefined> {
-    const path = this.#kernels[node].addNamespace(`/run/netns/${container}`);
-    const crashes = this.#below(100) < this.options.crashes;
-    const points = this.#points(
-      crashes
-        ? { at: this.#below(40), mode: this.#random() < 0.5 ? "cut" : "cut after" }
-        : undefined,
-    );
-    const server = crashes ? this.#server(node, points) : this.#servers[node];
-    const reply = await server.handle({
-      argv0: "/opt/cni/bin/tortie",
-      env: {
-        CNI_COMMAND: command,
-        CNI_CONTAINERID: container,
-        CNI_IFNAME: "eth0",
-        CNI_NETNS: path,
-        CNI_PATH: "/opt/cni/bin",
-        CNI_ARGS: `K8S_POD_NAMESPACE=blue;K8S_POD_NAME=${pod}`,
-      },
-      stdin: confOf(this.options.api !== undefined),
-    }, () => Promise.resolve(!points.died));
-    assert.deepEqual(this.#faults, []);
-    if (!points.died) return reply;
-    this.crashes++;
-    this.#servers[node] = this.#server(node);
-    return undefined;
   }
 
   /** A pod comes up, as kubelet brings it there: a new sandbox for each attempt. */
@@ -220,13 +120,13 @@ export class ReplicaCluster {
     });
     for (;;) {
       const container = `c${this.#containers++}`;
-      const reply = await this.#call("ADD", node, pod, container);
+      const reply = await this.#nodes.call("ADD", node, pod, container);
       if (reply?.exit === 0) {
         const address: string = JSON.parse(reply.body).ips[0].address.split("/")[0];
         assert.ok(this.options.allowed.includes(address), `${address} is not in the list`);
         const other = this.#running.get(address);
         // Who has nothing on his interface any more may be just before the answer of his DEL.
-        const has = other && this.#isWired(other, address);
+        const has = other && this.#nodes.isWired(other, address);
         assert.ok(!has, `${address} is ${other?.container}'s and was given to ${container}`);
         this.#running.set(address, { node, container });
         this.adds++;
@@ -245,13 +145,13 @@ export class ReplicaCluster {
 
   async #delete(pod: string, node: number, container: string): Promise<void> {
     for (;;) {
-      const reply = await this.#call("DEL", node, pod, container);
+      const reply = await this.#nodes.call("DEL", node, pod, container);
       if (reply) assert.equal(reply.exit, 0, reply.body);
       if (reply) break;
       // The service begins anew first.
       await wait(this.#below(10));
     }
-    this.#kernels[node].deleteNamespace(`/run/netns/${container}`);
+    this.#nodes.vanish({ node, container });
   }
 
   async #stop({ pod, node, container, address }: Replica): Promise<void> {
@@ -264,7 +164,7 @@ export class ReplicaCluster {
   /** Nobody asks for a DEL; the node takes the endpoint off the record, as it does (`dead_endpoints.ts`). */
   async #vanish(pod: string, node: number, container: string): Promise<void> {
     this.vanished++;
-    this.#kernels[node].deleteNamespace(`/run/netns/${container}`);
+    this.#nodes.vanish({ node, container });
     // There the endpoint is the Pod, and goes with it.
     if (this.options.api) return;
     const { entries } = await this.store.list<WorkloadEndpoint>(
@@ -292,7 +192,10 @@ export class ReplicaCluster {
     const recorded = new Map((await this.allocations()).map((one) => [one.address, one]));
     for (const replica of after) {
       const { address, container } = replica;
-      assert.ok(this.#isWired(replica, address), `${container} has ${address} on its interface`);
+      assert.ok(
+        this.#nodes.isWired(replica, address),
+        `${container} has ${address} on its interface`,
+      );
       const { handle, attributes } = recorded.get(address) ?? {};
       const holder = attributes?.container ?? handle;
       assert.ok(
@@ -364,23 +267,4 @@ export class ReplicaCluster {
       )
     );
   }
-}
-
-/** Namespaces of the machine's containers with the address on an interface. */
-function wiredIn(kernel: FakeKernel, ip: Ip): string[] {
-  return [...kernel.links].filter((link) =>
-    link.where !== "" && link.addresses.some((address) => sameIp(address.ip, ip))
-  ).map((link) => link.where);
-}
-
-/** The same numbers from the same seed (mulberry32). */
-function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
