@@ -7,7 +7,12 @@ for (const services of [false, true]) {
     sanitizeOps: false,
     sanitizeResources: false,
     async fn() {
-      const v = await assignUnderFaults({ total: 20_000, faultSeconds: 4, services });
+      const v = await assignUnderFaults({
+        total: 20_000,
+        faultSeconds: 4,
+        pauseSeconds: 8,
+        services,
+      });
       console.log(
         `${v.assigned} addresses, ${v.unsure} without an answer, ${v.faults} faults, ` +
           `${v.losses} of them of the majority, ${v.controllersKills} kills of the controllers, ` +

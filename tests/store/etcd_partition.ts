@@ -31,8 +31,9 @@ export interface Verdict {
 export interface FaultOptions {
   /** Addresses to assign in all. */
   readonly total: number;
-  /** How long each fault lasts. */
+  /** How long each fault lasts, and how long there is none before it. */
   readonly faultSeconds: number;
+  readonly pauseSeconds: number;
   /** Whether nodes are services of the built executable. */
   readonly services?: boolean;
 }
@@ -122,7 +123,7 @@ async function records(hub: string, endpoints: string[], nodes = 0): Promise<Rec
 
 /** Throws where the log or the records are not as they must be. */
 export async function assignUnderFaults(options: FaultOptions): Promise<Verdict> {
-  const { total, faultSeconds, services: byServices = false } = options;
+  const { total, services: byServices = false } = options;
   const wires = new Wires(byServices);
   const began = performance.now();
   let cluster: EtcdCluster | undefined;
@@ -153,7 +154,7 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
     const ends = Promise.all(speakers.map((speaker) => speaker.ended));
     ends.catch(() => {});
     const failed = ends.then(() => new Promise<never>(() => {}));
-    const disturbance = new Disturbance(cluster, wires, controllers, faultSeconds);
+    const disturbance = new Disturbance(cluster, wires, controllers, options);
     await Promise.race([disturbance.run(speakers), failed]);
 
     const { assigned, unsure, held } = judge(speakers.map(({ lines }) => lines));
@@ -199,7 +200,7 @@ class Disturbance {
     readonly cluster: EtcdCluster,
     readonly wires: Wires,
     readonly controllers: ControllersProcess | undefined,
-    readonly faultSeconds: number,
+    readonly options: FaultOptions,
   ) {}
 
   async run(speakers: readonly Speaker[]): Promise<void> {
@@ -234,9 +235,9 @@ class Disturbance {
     while (this.faults < kinds.length || !speakers.every(({ done }) => done)) {
       const { strike, heal, count } = kinds[this.faults % kinds.length];
       const hit = Array.from({ length: count }, (_, n) => (this.faults * 2 + 1 + n) % 3);
-      await pause(1);
+      await pause(this.options.pauseSeconds);
       for (const i of hit) await strike(i);
-      await pause(this.faultSeconds);
+      await pause(this.options.faultSeconds);
       for (const i of hit) await heal(i);
       if (this.faults % 3 === 1) await this.controllers?.kill();
       this.faults++;

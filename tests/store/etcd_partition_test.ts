@@ -10,7 +10,7 @@ for (const services of [false, true]) {
     sanitizeResources: false,
     async fn() {
       const total = services ? 240 : 800;
-      const v = await assignUnderFaults({ total, faultSeconds: 2, services });
+      const v = await assignUnderFaults({ total, faultSeconds: 2, pauseSeconds: 1, services });
       console.log(
         `${v.assigned} addresses, ${v.unsure} without an answer, ${v.faults} faults, ` +
           `${v.losses} of them of the majority, ${v.controllersKills} kills of the controllers, ` +
