@@ -183,7 +183,7 @@ Deno.test("every map of a file is there again when it is read", () =>
     const map = Object.fromEntries(NAMES.map((name) => [name, "x"]));
     const metadata = { name: "default", labels: map, annotations: map };
     const objects = [
-      { apiVersion: CALICO, kind: "GlobalNetworkSet", metadata, spec: { nets: [] } },
+      { apiVersion: CALICO, kind: "GlobalNetworkSet", metadata, spec: { nets: ["10.0.0.0/8"] } },
       { apiVersion: CALICO, kind: "Profile", metadata, spec: { labelsToApply: map } },
       {
         apiVersion: CALICO,
