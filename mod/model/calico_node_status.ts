@@ -82,7 +82,7 @@ export const calicoNodeStatusKind: Kind<CalicoNodeStatus, CalicoNodeStatusInput>
   ],
   check({ spec }) {
     const issues: Issue[] = [];
-    for (const field of ["node", "classes", "updatePeriodSeconds"] as const) {
+    for (const field of ["node", "updatePeriodSeconds"] as const) {
       if (spec[field] === undefined) issues.push({ path: `spec.${field}`, message: "is missing" });
     }
     if (new Set(spec.classes).size !== (spec.classes ?? []).length) {
@@ -90,4 +90,9 @@ export const calicoNodeStatusKind: Kind<CalicoNodeStatus, CalicoNodeStatusInput>
     }
     return issues;
   },
+  // One without is read, since an empty list is stored as none.
+  checkWrite: ({ spec }) =>
+    (spec.classes ?? []).length > 0
+      ? []
+      : [{ path: "spec.classes", message: "is missing: want some of Agent, BGP, Routes" }],
 };

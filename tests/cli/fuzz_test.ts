@@ -111,7 +111,7 @@ function parsed(kind: AnyKind, value: unknown): any {
 
 const accepted = (value: unknown): boolean => {
   try {
-    parseManifest(value);
+    parseManifest(value, { write: true });
     return true;
   } catch (error) {
     if (error instanceof ModelError) return false;
