@@ -65,7 +65,7 @@ Deno.test("a demo whose reader goes away leaves nothing behind", options, async 
   await reader.cancel();
   // A pipe that nobody reads any more ends the demo with its next words.
   const { code } = await demo.status;
-  assert.equal(code, 1);
+  assert.equal(code, 141);
   assert.match(await new Response(demo.stderr).text(), /nobody reads the output any more/);
   assert.deepEqual(traces(name), []);
   assert.deepEqual(listProcesses(layout(name, []).directory), []);

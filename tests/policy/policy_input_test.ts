@@ -215,7 +215,7 @@ Deno.test("large and odd policy", options, async (t) => {
     });
 
     await t.step(
-      "policies of 1,024 rules (Calico's) and 3,000 (Kubernetes'), the last counts",
+      "policies of 3,000 rules, Calico's and Kubernetes', the last counts",
       async () => {
         const rules = (count: number, last: string) => [
           ...Array.from({ length: count - 1 }, (_, i) => ({
@@ -230,11 +230,10 @@ Deno.test("large and odd policy", options, async (t) => {
             selector: "app == 'b'",
             ingress: rules(count, last),
           });
-        await lab.apply(long(1024, "Deny"));
+        await lab.apply(long(3000, "Deny"));
         await reaches(false, 30_000);
-        await lab.apply(long(1024, "Allow"));
+        await lab.apply(long(3000, "Allow"));
         await reaches(true, 30_000);
-        await assert.rejects(lab.apply(long(1025, "Allow")), /want at most 1024 items/);
         await done(["delete", "gnp", "long"]);
         const blocks = (last: string) =>
           Array.from({ length: 3000 }, (_, i) => ({
