@@ -19,11 +19,12 @@ export interface Input {
   read(into: Uint8Array): Promise<number | null>;
 }
 
-const RUN_DIR = "/run/tortie";
+/** Where the node service listens, unless the configuration or the environment say otherwise. */
+export const RUN_DIR = "/run/tortie", SOCKET_NAME = "tortie.sock";
 /** While the service's queue of connections is full, in milliseconds. */
-const CONNECT_TIMEOUT = 5_000;
+export const CONNECT_TIMEOUT = 5_000;
 /** As long as a runtime waits for a plugin, in milliseconds. */
-const ANSWER_TIMEOUT = 120_000;
+export const ANSWER_TIMEOUT = 120_000;
 
 /**
  * One call. `argv0` is the name by which the program was started, `env` its environment; the answer
@@ -72,7 +73,7 @@ export async function run(
 
 /** Where the node service listens, as far as the configuration and the environment say. */
 function socketPath(input: Uint8Array, env: Readonly<Record<string, string>>): string {
-  const fallback = `${env.TORTIE_RUN_DIR || RUN_DIR}/tortie.sock`;
+  const fallback = `${env.TORTIE_RUN_DIR || RUN_DIR}/${SOCKET_NAME}`;
   try {
     const path = JSON.parse(new TextDecoder().decode(input))?.tortie?.socket;
     return typeof path === "string" && path.startsWith("/") ? path : fallback;

@@ -31,8 +31,8 @@ export interface CniReply {
 /** Of a request, of a reply, and of standard input: bytes. */
 export const MAX_BYTES = 1 << 20;
 
-const MAGIC = "TORTIE1";
-const KIND = "cni";
+/** The first two words. */
+export const MAGIC = "TORTIE1", KIND = "cni";
 
 /** The bytes of a call. Throws RangeError where a word holds a NUL, which no environment can. */
 export function encodeRequest(request: CniRequest): Uint8Array<ArrayBuffer> {

@@ -3,14 +3,20 @@
  *
  *     main.ts --bundle, split at each lazy import--> staging/*.js
  *     libnl of this machine, its licence, build.json ----> staging/lib, staging/
- *     denort + staging --deno compile--> dist/tortie
+ *     denort + cni/front --front.ts--> denort with the native front door
+ *     that denort + staging --deno compile--> dist/tortie
+ *
+ * `--no-front` leaves the native front door out, `--direct` has it started by the kernel itself
+ * (cni/front/README.md), `--arch aarch64` builds for another machine.
  *
  * The staging folder lies outside any node_modules, since `deno compile` embeds whole trees that it
  * finds beside the entry, and each embedded megabyte is paid at every start. No code cache: it would
  * be a predictable file in /tmp that root reads without asking whose it is. Permissions are explicit
  * and without --allow-run: the product executes no other program.
  */
-import { denort } from "./denort.ts";
+import { parseArgs } from "node:util";
+import { denort, DENORT_SOURCES } from "./denort.ts";
+import { checkProduct, compileFront, type FrontVariant, placeFront, tryProduct } from "./front.ts";
 import { libnlFiles } from "./libnl.ts";
 import { npmLicences } from "./licences.ts";
 
@@ -72,18 +78,25 @@ async function gitRevision(): Promise<string> {
   }
 }
 
+export interface CompileOptions {
+  readonly include?: readonly string[];
+  /** denort to be put in front; without it the checked one for this machine. */
+  readonly runtime?: string;
+  readonly arch?: string;
+}
+
 /** Compiles an entry of a prepared staging folder. Used for the product and for bench baselines. */
 export async function compile(
   staging: string,
   entry: string,
   output: string,
   permissions: string[],
-  include: string[] = [],
+  { include = [], arch = Deno.build.arch, runtime }: CompileOptions = {},
 ): Promise<void> {
-  const runtime = await denort(Deno.build.arch, `${ROOT}.cache/denort`);
   await deno([
     "compile",
     "--quiet",
+    `--target=${DENORT_SOURCES[arch].target}`,
     "--no-check",
     "--no-code-cache",
     "--unstable-kv",
@@ -93,7 +106,7 @@ export async function compile(
     "--output",
     output,
     entry,
-  ], { cwd: staging, env: { DENORT_BIN: runtime } });
+  ], { cwd: staging, env: { DENORT_BIN: runtime ?? await checkedDenort(arch) } });
 }
 
 /**
@@ -115,12 +128,22 @@ export async function bundle(staging: string, entry = "main.ts"): Promise<void> 
   await Deno.writeTextFile(`${staging}/deno.json`, "{}");
 }
 
-export async function build(output = `${ROOT}dist/tortie`): Promise<void> {
+const checkedDenort = (arch: string) => denort(arch, `${ROOT}.cache/denort`);
+
+export interface BuildOptions {
+  readonly output?: string;
+  readonly arch?: string;
+  readonly front?: FrontVariant | "none";
+}
+
+export async function build(
+  { output = `${ROOT}dist/tortie`, arch = Deno.build.arch, front = "loaded" }: BuildOptions = {},
+): Promise<void> {
   const staging = await Deno.makeTempDir({ prefix: "tortie-build-" });
   try {
     await bundle(staging);
     await Deno.mkdir(`${staging}/lib`);
-    for (const [name, bytes] of await libnlFiles()) {
+    for (const [name, bytes] of await libnlFiles(arch)) {
       await Deno.writeFile(`${staging}/lib/${name}`, bytes);
     }
     await Deno.writeTextFile(
@@ -134,23 +157,56 @@ export async function build(output = `${ROOT}dist/tortie`): Promise<void> {
         version,
         gitRevision: await gitRevision(),
         deno: Deno.version.deno,
-        arch: Deno.build.arch,
+        arch,
       }),
     );
     await Deno.mkdir(output.replace(/\/[^/]*$/, ""), { recursive: true });
     // Compiled beside the old one and renamed over it: a running tortie keeps its file.
     const part = `${output}.${Deno.pid}`;
-    await compile(staging, "main.js", part, PERMISSIONS, ["lib", "build.json"]);
-    await Deno.rename(part, output);
+    let runtime = await checkedDenort(arch);
+    if (front !== "none") {
+      const code = await compileFront(arch, front);
+      const patched = placeFront(await Deno.readFile(runtime), code, arch, front);
+      runtime = `${staging}.denort`;
+      await Deno.writeFile(runtime, patched, { mode: 0o755 });
+    }
+    try {
+      const include = ["lib", "build.json"];
+      await compile(staging, "main.js", part, PERMISSIONS, { include, runtime, arch });
+      if (front !== "none") {
+        checkProduct(await Deno.readFile(part), await Deno.readFile(runtime));
+        if (arch === Deno.build.arch) await tryProduct(part, version);
+      }
+      await Deno.rename(part, output);
+    } catch (error) {
+      await Deno.remove(part).catch(() => {});
+      throw error;
+    }
   } finally {
     await Deno.remove(staging, { recursive: true });
+    await Deno.remove(`${staging}.denort`).catch(() => {});
   }
 }
 
 if (import.meta.main) {
   const started = performance.now();
-  const output = Deno.args[0] ?? `${ROOT}dist/tortie`;
-  await build(output);
+  const { values, positionals } = parseArgs({
+    args: Deno.args,
+    allowPositionals: true,
+    options: {
+      "no-front": { type: "boolean" },
+      direct: { type: "boolean" },
+      arch: { type: "string", default: Deno.build.arch },
+    },
+  });
+  const { arch } = values;
+  if (!DENORT_SOURCES[arch]) {
+    throw new Error(`--arch ${arch}: known are ${Object.keys(DENORT_SOURCES).join(", ")}`);
+  }
+  const suffix = arch === Deno.build.arch ? "" : `-${arch}`;
+  const output = positionals[0] ?? `${ROOT}dist/tortie${suffix}`;
+  const front = values["no-front"] ? "none" : values.direct ? "direct" : "loaded";
+  await build({ output, arch, front });
   const { size } = await Deno.stat(output);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`${output.replace(ROOT, "")}: ${(size / 1e6).toFixed(1)} MB in ${seconds} s`);

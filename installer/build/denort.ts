@@ -7,6 +7,7 @@
  * came: better no executable than an unknown one.
  */
 import { inflateEntry, untar } from "./archive.ts";
+import { elfEnd } from "./elf.ts";
 
 interface Source {
   /** Deno's name of the target. */
@@ -24,6 +25,12 @@ export const DENORT_SOURCES: Record<string, Source> = {
     npmPackage: "@stdy/cli-linux-x64@0.22.2",
     npmFile: "package/bin/steady",
     sha256: "f12d5d3886d5ea138304fb8d67d7396cfbedf53656676132152cb89f3fa4d8e6",
+  },
+  aarch64: {
+    target: "aarch64-unknown-linux-gnu",
+    npmPackage: "@stdy/cli-linux-arm64@0.22.2",
+    npmFile: "package/bin/steady",
+    sha256: "9c888d915647ff971a497acd39ee45ea63da5f19d12d4363124942c257c055ef",
   },
 };
 
@@ -116,14 +123,4 @@ async function fromNpm(source: Source, cache: string): Promise<Uint8Array<ArrayB
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-}
-
-/** Where the ELF image ends: behind its section header table (e_shoff + e_shentsize * e_shnum). */
-export function elfEnd(file: Uint8Array): number {
-  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
-  if (file.byteLength < 64 || view.getUint32(0) !== 0x7f454c46) throw new Error("not an ELF file");
-  const end = Number(view.getBigUint64(0x28, true)) +
-    view.getUint16(0x3a, true) * view.getUint16(0x3c, true);
-  if (end > file.byteLength) throw new Error("the ELF file is cut off");
-  return end;
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { checkSum, elfEnd, official } from "./denort.ts";
+import { checkSum, official } from "./denort.ts";
+import { elfEnd } from "./elf.ts";
 import { bytesOf, join, zip } from "./testing.ts";
 
 Deno.test("a file with another sum stops the build", async () => {

@@ -6,11 +6,11 @@
  */
 
 const LIBRARY = "libnl-3.so.200";
-const FOLDERS = ["/usr/lib", "/lib"].flatMap((base) => [
-  `${base}/${Deno.build.arch}-linux-gnu`,
-  `${base}64`,
-  base,
-]);
+const folders = (arch: string) =>
+  ["/usr/lib", "/lib"].flatMap((base) => [
+    `${base}/${arch}-linux-gnu`,
+    ...(arch === Deno.build.arch ? [`${base}64`, base] : []),
+  ]);
 const LICENCES = ["/usr/share/common-licenses/LGPL-2.1", "/usr/share/licenses/libnl3/COPYING"];
 
 const NOTICE = `libnl-3 (https://github.com/thom311/libnl), copyright Thomas Graf and others, is
@@ -31,8 +31,8 @@ async function firstOf(paths: string[]): Promise<Uint8Array<ArrayBuffer> | undef
 }
 
 /** The library and its notice: file name and content. */
-export async function libnlFiles(): Promise<[string, Uint8Array<ArrayBuffer>][]> {
-  const library = await firstOf(FOLDERS.map((folder) => `${folder}/${LIBRARY}`));
+export async function libnlFiles(arch: string): Promise<[string, Uint8Array<ArrayBuffer>][]> {
+  const library = await firstOf(folders(arch).map((folder) => `${folder}/${LIBRARY}`));
   if (!library) {
     throw new Error(`${LIBRARY} is not on this machine: run "deno task setup" (it installs libnl)`);
   }

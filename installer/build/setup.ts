@@ -23,6 +23,8 @@ export const NEEDS: Need[] = [
     files: [`/lib/${ARCH}/libnl-3.so.200`, `/usr/lib/${ARCH}/libnl-3.so.200`],
     purpose: "build",
   },
+  { package: "gcc", files: [`/usr/bin/${ARCH}-gcc`], purpose: "build" },
+  { package: "binutils", files: [`/usr/bin/${ARCH}-objcopy`], purpose: "build" },
   { package: "iproute2", files: ["/sbin/ip", "/usr/sbin/ip", "/bin/ip"], purpose: "demo" },
   { package: "iputils-ping", files: ["/bin/ping", "/usr/bin/ping"], purpose: "demo" },
   { package: "nftables", files: ["/usr/sbin/nft", "/sbin/nft"], purpose: "demo" },

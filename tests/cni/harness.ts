@@ -5,7 +5,10 @@
  * failure; traffic stays inside.
  *
  * The plugins are links to the built executable where TORTIE_BINARY names one, else little scripts
- * that start `cni/plugin.ts` with the permissions of the product.
+ * that start `cni/plugin.ts` with the permissions of the product. An executable answers in one of three
+ * ways, which TORTIE_CNI_WAY chooses: its native front door (`front`), its plugin in TypeScript since the
+ * front door leaves the call to that (`through`: the configuration names the socket), or that plugin in
+ * an executable without front door (`deno`).
  */
 
 import { type RemoteStore, remoteStore } from "../../mod/store/remote.ts";
@@ -23,6 +26,9 @@ const PERMISSIONS = [
   "--unstable-kv",
 ];
 const ROLES = ["tortie", "tortie-ipam", "calico", "calico-ipam"];
+
+/** How the plugins answer. */
+export const WAY = Deno.env.get("TORTIE_CNI_WAY") ?? "front";
 
 export interface Output {
   readonly code: number;
@@ -109,6 +115,10 @@ export class CniHarness {
 
   get socket(): string {
     return `${this.folder}/tortie.sock`;
+  }
+
+  get storePath(): string {
+    return `${this.folder}/store.kv`;
   }
 
   /** Where the plugins are: the CNI_PATH of our calls, before the stock plugins' folder. */
@@ -252,12 +262,13 @@ export class CniHarness {
   }
 
   conf(more: Record<string, unknown> = {}): Record<string, unknown> {
+    const named = { socket: this.socket, store: this.storePath };
     return {
       cniVersion: "1.0.0",
       name: "testnet",
       type: "tortie",
       ipam: { type: "tortie-ipam" },
-      tortie: { socket: this.socket, store: `${this.folder}/store.kv` },
+      ...(WAY === "front" ? {} : { tortie: named }),
       ...more,
     };
   }
@@ -270,6 +281,7 @@ export class CniHarness {
       DENO_DIR: Deno.env.get("DENO_DIR"),
       DENO_NO_UPDATE_CHECK: "1",
       TORTIE_CALICO_DIR: this.folder,
+      ...(WAY === "front" && { TORTIE_RUN_DIR: this.folder, TORTIE_STORE: this.storePath }),
       CNI_COMMAND: options.command ?? "ADD",
       CNI_CONTAINERID: options.container ?? "ctr1",
       CNI_IFNAME: options.ifname ?? "eth0",

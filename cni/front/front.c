@@ -1,0 +1,377 @@
+/*
+ * The native front door: a few kilobytes in the file of tortie itself that the kernel (or ld.so) starts
+ * before Deno. A CNI call goes from here to the node service and is over; everything else, and every call
+ * that is not quite ordinary, goes on to Deno, whose plugin (cni/plugin.ts) then does the whole of it. So
+ * nothing is decided here that is not decided there, and README.md beside this file says how it is built,
+ * and how to leave it out.
+ *
+ * What is ordinary: no argument; a short environment in ASCII; a node service that takes the connection;
+ * standard input of at most 1 MiB whose text names no socket of its own. Standard input is read only when
+ * the service has taken the connection, and into a memory file: where it turns out to be unusual after
+ * all, that file takes the place of standard input, and Deno reads what it would have read.
+ *
+ * No C library, no relocation, no writable data, x86-64 and aarch64. Constants come from TypeScript
+ * (constants.h, which the build writes).
+ */
+#include "constants.h"
+#include "machine.h"
+
+/* What the build fills in when it knows the program: addresses as distances from this struct. */
+struct place {
+  char magic[8];
+  i64 entry;         /* the program's own entry */
+  i64 interpreter;   /* its PT_INTERP: the path of ld.so. 0: the kernel loads that, as ever */
+  u64 interpreter_size;
+};
+__attribute__((section(".place"), used)) static const struct place PLACE = { .magic = "TORTIEFD" };
+
+static const struct place *place(void) {
+  const struct place *p = &PLACE;
+  /* The values above are not those that will stand there. */
+  __asm__("" : "+r"(p));
+  return p;
+}
+
+/* ---- texts ---- */
+
+static u64 length_of(const char *text) {
+  u64 n = 0;
+  while (text[n]) n++;
+  return n;
+}
+
+static char *put(char *at, const char *bytes, u64 n) {
+  /* volatile: no compiler makes a call of memcpy of it. */
+  for (u64 i = 0; i < n; i++) ((volatile char *)at)[i] = bytes[i];
+  return at + n;
+}
+
+static char *put_text(char *at, const char *text) { return put(at, text, length_of(text)); }
+
+static char *put_number(char *at, u64 value) {
+  char digits[20];
+  int n = 0;
+  do digits[n++] = '0' + value % 10;
+  while (value /= 10);
+  while (n) *at++ = digits[--n];
+  return at;
+}
+
+static int begins(const char *text, const char *with) {
+  while (*with)
+    if (*text++ != *with++) return 0;
+  return 1;
+}
+
+/* Where the word ends in the text for the first time behind `from`; 0: nowhere. */
+static u64 find(const char *text, u64 from, u64 n, const char *word) {
+  u64 m = length_of(word);
+  for (u64 i = from; i + m <= n; i++)
+    if (text[i] == *word && begins(text + i, word)) return i + m;
+  return 0;
+}
+
+static int is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+/*
+ * Whether the configuration may name a socket of its own, which only who reads JSON can find: where it has
+ * a key "tortie" at any depth, or an escape that could make one.
+ */
+static int may_name_socket(const char *text, u64 n) {
+  if (find(text, 0, n, "\\u")) return 1;
+  for (u64 at = 0; (at = find(text, at, n, "\"tortie\""));) {
+    u64 next = at;
+    while (next < n && is_space(text[next])) next++;
+    if (next < n && text[next] == ':') return 1;
+  }
+  return 0;
+}
+
+/* Printable ASCII without quote and backslash: the same bytes for Deno, the kernel and JSON. */
+static int is_plain(const char *text) {
+  for (; *text; text++)
+    if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\') return 0;
+  return 1;
+}
+
+/* ---- the environment ---- */
+
+enum { MOST_VARIABLES = 32, MOST_WORDS = 8192 };
+
+/* The value of the variable; 0 where there is none. */
+static const char *variable(char **environment, const char *name) {
+  u64 n = length_of(name);
+  for (; *environment; environment++)
+    if (begins(*environment, name) && (*environment)[n] == '=') return *environment + n + 1;
+  return 0;
+}
+
+static int same_name(const char *a, const char *b) {
+  while (*a == *b && *a != '=') a++, b++;
+  return *a == '=' && *b == '=';
+}
+
+/* The words before standard input, as request.ts has them; 0 where they are not ordinary ones. */
+static u64 words(char *into, const char *argv0, char **environment) {
+  const char *seen[MOST_VARIABLES], *name = argv0;
+  int count = 0;
+  char *at = put(into, REQUEST_WORDS, sizeof REQUEST_WORDS);
+  for (; *argv0; argv0++)
+    if (*argv0 == '/') name = argv0 + 1;
+  u64 n = length_of(name) + 1;
+  if (n == 1 || n > 256 || !is_plain(name)) return 0;
+  at = put(at, name, n);
+  for (; *environment; environment++) {
+    const char *one = *environment;
+    if (!begins(one, "CNI_")) continue;
+    n = length_of(one) + 1;
+    if (at + n >= into + MOST_WORDS || count == MOST_VARIABLES) return 0;
+    int has_name = 0;
+    for (const char *c = one; *c; c++) {
+      if (*c == '=') has_name = 1;
+      /* Text that is no ASCII is Deno's to judge. */
+      if (*c & 0x80) return 0;
+    }
+    if (!has_name) return 0;
+    for (int i = 0; i < count; i++)
+      if (same_name(seen[i], one)) return 0;
+    seen[count++] = one;
+    at = put(at, one, n);
+  }
+  *at++ = 0;
+  return at - into;
+}
+
+/* ---- standard output ---- */
+
+__attribute__((noreturn)) static void quit(int code) {
+  for (;;) sys(SYS_exit_group, code, 0, 0);
+}
+
+/* 0, or the error. A reader who has gone is an error here, not the end of this process. */
+static i64 print(const char *bytes, u64 n) {
+  struct { void (*handler)(int); u64 flags; void (*restorer)(void); u64 mask; } ignore = { (void (*)(int))1, 0, 0, 0 };
+  syscall6(SYS_sigaction, 13, (i64)&ignore, 0, 8, 0, 0);
+  while (n) {
+    i64 written = sys(SYS_write, 1, bytes, n);
+    if (written == -EINTR) continue;
+    if (written < 0) return written;
+    bytes += written;
+    n -= written;
+  }
+  return 0;
+}
+
+/* ---- the conversation ---- */
+
+/* After the request has gone out there is no way back: the service may have done it. */
+struct conversation {
+  int socket;
+  const char *path;
+  i64 deadline; /* milliseconds of the monotonic clock; 0: none */
+};
+
+__attribute__((noreturn)) static void fail(const struct conversation *c, const char *reason, u64 number) {
+  char text[1024], *at = put_text(text, "{\"cniVersion\":\"" LATEST_VERSION "\",\"code\":11,\"msg\":\"The node service at ");
+  at = put_text(put_text(put_text(at, c->path), " "), reason);
+  if (number) at = put_text(put_number(put_text(at, " (os error "), number), ")");
+  at = put_text(at, "; try again.\"}\n");
+  print(text, at - text);
+  quit(1);
+}
+
+__attribute__((noreturn)) static void fail_by(const struct conversation *c, i64 error) {
+  fail(c, error == -ECONNRESET ? "Connection reset by peer" : error == -EPIPE ? "Broken pipe" : "failed", -error);
+}
+
+static i64 now(void) {
+  i64 time[2];
+  sys(SYS_clock_gettime, 1, time, 0);
+  return time[0] * 1000 + time[1] / 1000000;
+}
+
+enum { POLLIN = 1, POLLOUT = 4 };
+
+/* Waits until the socket is ready, as long as there is time. */
+static void await(const struct conversation *c, short what) {
+  struct { int fd; short events, revents; } poll = { c->socket, what, 0 };
+  for (;;) {
+    i64 left = c->deadline ? c->deadline - now() : 1000;
+    if (left <= 0) fail(c, "did not answer within " ANSWER_SECONDS " s", 0);
+    i64 time[2] = { left / 1000, left % 1000 * 1000000 };
+    i64 ready = syscall6(SYS_ppoll, (i64)&poll, 1, (i64)time, 0, 8, 0);
+    if (ready > 0) return;
+    if (ready < 0 && ready != -EINTR) fail_by(c, ready);
+  }
+}
+
+enum { MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000 };
+
+static void send_all(const struct conversation *c, const char *bytes, u64 n) {
+  while (n) {
+    i64 sent = syscall6(SYS_sendto, c->socket, (i64)bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT, 0, 0);
+    if (sent == -EINTR) continue;
+    if (sent == -EAGAIN) {
+      await(c, POLLOUT);
+      continue;
+    }
+    if (sent < 0) fail_by(c, sent);
+    bytes += sent;
+    n -= sent;
+  }
+}
+
+/* At least one byte; 0 where the service has closed the connection. */
+static u64 receive(const struct conversation *c, char *into, u64 most) {
+  for (;;) {
+    await(c, POLLIN);
+    i64 n = sys(SYS_read, c->socket, into, most);
+    if (n == -EINTR) continue;
+    if (n < 0) fail_by(c, n);
+    return n;
+  }
+}
+
+static void receive_up_to(const struct conversation *c, char *body, u64 *have, u64 end) {
+  while (*have < end) {
+    u64 n = receive(c, body + *have, end - *have);
+    if (!n) fail(c, "broke off in the middle of its answer", 0);
+    *have += n;
+  }
+}
+
+/* 1 to `most` digits; -1 where there are none, or more. */
+static i64 number(const char **at, int most) {
+  i64 value = 0;
+  int n = 0;
+  for (; **at >= '0' && **at <= '9'; ++*at, n++) {
+    if (n == most) return -1;
+    value = value * 10 + (**at - '0');
+  }
+  return n ? value : -1;
+}
+
+/*
+ * Prints the answer and ends. The last byte is read only when the rest is printed, so that the service
+ * knows whether the caller has it (cni/plugin.ts).
+ */
+__attribute__((noreturn)) static void answer(struct conversation *c, char *buffer) {
+  enum { HEAD = 16 };
+  char head[HEAD + 1];
+  u64 have = 0, line = 0;
+  while (!line) {
+    if (have == HEAD) fail(c, "sent something that is no answer", 0);
+    u64 n = receive(c, head + have, HEAD - have);
+    if (!n) fail(c, "broke off before its answer", 0);
+    for (u64 i = have; i < have + n && !line; i++)
+      if (head[i] == '\n') line = i + 1;
+    have += n;
+  }
+  head[line - 1] = 0;
+  const char *at = head;
+  i64 code = number(&at, 3), size = *at++ == ' ' ? number(&at, 8) : -1;
+  if (code < 0 || size < 0 || size > MAX_BYTES || *at) fail(c, "sent something that is no answer", 0);
+  if (size) {
+    u64 got = have - line < (u64)size ? have - line : (u64)size;
+    put(buffer, head + line, got);
+    receive_up_to(c, buffer, &got, size - 1);
+    c->deadline = 0;
+    char last = got == (u64)size ? buffer[size - 1] : 0;
+    buffer[size - 1] = '\n';
+    if (print(buffer, size)) quit(1);
+    if (got < (u64)size) receive_up_to(c, &last, &(u64){ 0 }, 1);
+    if (last != '\n' && print(&last, 1)) quit(1);
+  }
+  quit(code & 255);
+}
+
+/* ---- one call ---- */
+
+enum { AF_UNIX = 1, SOCK_STREAM = 1, SOCK_CLOEXEC = 02000000 };
+enum { SOL_SOCKET = 1, SO_SNDTIMEO = 21 };
+enum { MFD_CLOEXEC = 1, SHUT_WR = 1 };
+
+/* A socket that the service has taken, or less than 0. */
+static int connect_to(const char *path) {
+  struct { u16 family; char path[108]; } address = { AF_UNIX, "" };
+  u64 n = length_of(path);
+  if (n >= sizeof address.path) return -1;
+  put(address.path, path, n + 1);
+  int socket = sys(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return -1;
+  /* While the queue of connections is full the kernel waits so long for a place. */
+  i64 patience[2] = { CONNECT_SECONDS, 0 };
+  syscall6(SYS_setsockopt, socket, SOL_SOCKET, SO_SNDTIMEO, (i64)patience, sizeof patience, 0);
+  /* Below 3: one of the standard descriptors is closed. */
+  if (socket > 2 && sys(SYS_connect, socket, &address, 2 + n + 1) == 0) return socket;
+  sys(SYS_close, socket, 0, 0);
+  return -1;
+}
+
+static void cni_call(char **argv, char **environment, const char *command) {
+  if (begins(command, "VERSION") && !command[7]) {
+    i64 error = print(VERSION_ANSWER, sizeof VERSION_ANSWER - 1);
+    if (error == -EBADF) return;
+    quit(error ? 1 : 0);
+  }
+  char head[MOST_WORDS], path[256];
+  u64 head_size = words(head, argv[0], environment);
+  if (!head_size) return;
+  const char *folder = variable(environment, "TORTIE_RUN_DIR");
+  if (!folder || !*folder) folder = RUN_DIR;
+  if (length_of(folder) > sizeof path - sizeof SOCKET_NAME || !is_plain(folder)) return;
+  *put_text(put_text(path, folder), SOCKET_NAME) = 0;
+
+  struct conversation c = { connect_to(path), path, 0 };
+  if (c.socket < 0) return;
+  enum { SPACE = MAX_BYTES + 4096 };
+  i64 file = sys(SYS_memfd_create, "cni", MFD_CLOEXEC, 0);
+  char *input = 0;
+  if (file > 2 && sys(SYS_ftruncate, file, SPACE, 0) == 0)
+    input = (char *)sys_mmap(0, SPACE, PROT_R | PROT_W, MAP_SHARED, file, 0);
+  u64 size = 0;
+  i64 n = -1;
+  if (input && !failed(input)) {
+    while (size <= MAX_BYTES && (n = sys(SYS_read, 0, input + size, MAX_BYTES + 1 - size)) != 0) {
+      if (n == -EINTR) continue;
+      if (n < 0) break;
+      size += n;
+    }
+    if (n == 0 && size + head_size <= MAX_BYTES && !may_name_socket(input, size)) {
+      c.deadline = now() + ANSWER_MILLISECONDS;
+      send_all(&c, head, head_size);
+      send_all(&c, input, size);
+      sys(SYS_shutdown, c.socket, SHUT_WR, 0);
+      answer(&c, input);
+    }
+  }
+  sys(SYS_close, c.socket, 0, 0);
+  /* Where reading failed Deno meets the same failure. */
+  if (size && n >= 0) {
+    sys(SYS_ftruncate, file, size, 0);
+    sys(SYS_dup3, file, 0, 0);
+  }
+  if (file >= 0) sys(SYS_close, file, 0, 0);
+}
+
+#ifdef DIRECT
+#include "loader.h"
+#endif
+
+/*
+ * `stack` as the kernel made it (or ld.so left it): argc, arguments, environment, auxiliary vector. `fini`
+ * is what the ABI hands to an entry: 0 by the kernel, a function by ld.so. Returns where to go on.
+ */
+__attribute__((used)) u64 front(u64 *stack, u64 fini) {
+  const struct place *p = place();
+  u64 argc = stack[0];
+  char **argv = (char **)(stack + 1), **environment = argv + argc + 1;
+  const char *command = argc == 1 ? variable(environment, "CNI_COMMAND") : 0;
+  if (command && *command) cni_call(argv, environment, command);
+#ifdef DIRECT
+  if (!fini && p->interpreter) return load_interpreter(p, environment);
+#else
+  (void)fini;
+#endif
+  return (u64)p + p->entry;
+}

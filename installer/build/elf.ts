@@ -1,0 +1,128 @@
+/**
+ * As much of a 64-bit little-endian ELF file as the build must know (System V ABI, chapters 4 and 5): where
+ * its image ends, and its program headers, to put one more piece of code into it.
+ */
+
+export const PT_LOAD = 1, PT_INTERP = 3, PT_NOTE = 4;
+const ET_DYN = 3, PF_X = 1, PF_R = 4;
+const HEADER = 64, PROGRAM_HEADER = 56;
+/** Offsets in the file's header. */
+const E_TYPE = 16, E_MACHINE = 18, E_ENTRY = 24, E_PHOFF = 32, E_SHOFF = 40, E_PHENTSIZE = 54;
+const E_PHNUM = 56, E_SHENTSIZE = 58, E_SHNUM = 60;
+
+/** e_machine. */
+export const MACHINES: Record<string, number> = { x86_64: 62, aarch64: 183 };
+
+export interface ProgramHeader {
+  readonly type: number;
+  readonly offset: number;
+  readonly address: number;
+  readonly fileSize: number;
+  readonly memorySize: number;
+  readonly align: number;
+  /** As it is in the file. */
+  readonly bytes: Uint8Array;
+}
+
+function viewOf(file: Uint8Array): DataView {
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+  if (file.byteLength < HEADER || view.getUint32(0) !== 0x7f454c46) {
+    throw new Error("not an ELF file");
+  }
+  if (file[4] !== 2 || file[5] !== 1) throw new Error("not a 64-bit little-endian ELF file");
+  return view;
+}
+
+const u64 = (view: DataView, at: number) => Number(view.getBigUint64(at, true));
+
+/** Where the ELF image ends: behind its section header table, which linkers write last. */
+export function elfEnd(file: Uint8Array): number {
+  const view = viewOf(file);
+  const end = u64(view, E_SHOFF) +
+    view.getUint16(E_SHENTSIZE, true) * view.getUint16(E_SHNUM, true);
+  if (end > file.byteLength) throw new Error("the ELF file is cut off");
+  return end;
+}
+
+export interface Image {
+  readonly machine: number;
+  readonly entry: number;
+  readonly headers: readonly ProgramHeader[];
+}
+
+/** Throws where it is no position-independent program. */
+export function readImage(file: Uint8Array): Image {
+  const view = viewOf(file);
+  if (view.getUint16(E_TYPE, true) !== ET_DYN) {
+    throw new Error("not a position-independent program");
+  }
+  if (view.getUint16(E_PHENTSIZE, true) !== PROGRAM_HEADER) {
+    throw new Error("unknown program headers");
+  }
+  const first = u64(view, E_PHOFF), count = view.getUint16(E_PHNUM, true);
+  if (first + count * PROGRAM_HEADER > file.byteLength) throw new Error("the ELF file is cut off");
+  const headers = Array.from({ length: count }, (_, i) => {
+    const at = first + i * PROGRAM_HEADER;
+    return {
+      type: view.getUint32(at, true),
+      offset: u64(view, at + 8),
+      address: u64(view, at + 16),
+      fileSize: u64(view, at + 32),
+      memorySize: u64(view, at + 40),
+      align: u64(view, at + 48),
+      bytes: file.slice(at, at + PROGRAM_HEADER),
+    };
+  });
+  return { machine: view.getUint16(E_MACHINE, true), entry: u64(view, E_ENTRY), headers };
+}
+
+/** Where one more segment of code can stand: behind all others, in the file and in memory. */
+export function spaceBehind(file: Uint8Array): { offset: number; address: number; align: number } {
+  const loads = readImage(file).headers.filter(({ type }) => type === PT_LOAD);
+  if (loads.length === 0) throw new Error("the program has no segment");
+  const align = Math.max(4096, ...loads.map((load) => load.align));
+  const up = (n: number) => Math.ceil(n / align) * align;
+  const top = Math.max(...loads.map(({ address, memorySize }) => address + memorySize));
+  return { offset: up(file.length), address: up(top), align };
+}
+
+/**
+ * The program with one more segment of code, which takes the place of a program header of another type, so
+ * that the table keeps its place and size; `start` is the offset in the code at which the program starts.
+ */
+export function withCode(
+  file: Uint8Array,
+  code: Uint8Array,
+  start: number,
+  replaced: number,
+): Uint8Array<ArrayBuffer> {
+  const { headers } = readImage(file);
+  const { offset, address, align } = spaceBehind(file);
+  const load = new Uint8Array(PROGRAM_HEADER);
+  const view = new DataView(load.buffer);
+  view.setUint32(0, PT_LOAD, true);
+  view.setUint32(4, PF_R | PF_X, true);
+  [offset, address, address, code.length, code.length, align]
+    .forEach((value, i) => view.setBigUint64(8 + i * 8, BigInt(value), true));
+  const kept = headers.filter(({ type }) => type !== replaced);
+  if (kept.length !== headers.length - 1) {
+    throw new Error(
+      `the program has ${headers.length - kept.length} program headers of type ${replaced}`,
+    );
+  }
+  // The kernel wants the loaded ones in the order of their addresses.
+  const behind = kept.findLastIndex(({ type }) => type === PT_LOAD) + 1;
+  const table = [
+    ...kept.slice(0, behind).map(({ bytes }) => bytes),
+    load,
+    ...kept.slice(behind).map(({ bytes }) => bytes),
+  ];
+  const result = new Uint8Array(offset + code.length);
+  result.set(file);
+  result.set(code, offset);
+  const target = new DataView(result.buffer);
+  const first = u64(target, E_PHOFF);
+  table.forEach((bytes, i) => result.set(bytes, first + i * PROGRAM_HEADER));
+  target.setBigUint64(E_ENTRY, BigInt(address + start), true);
+  return result;
+}
