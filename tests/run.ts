@@ -30,13 +30,13 @@ interface Group {
   name: string;
   /** Paths given to `deno test`, or the sub-command and arguments of another deno tool. */
   run: { test: string[]; parallel?: boolean } | { deno: string[] };
-  /** Whether it needs dist/tortie, and one without the native front door beside it. */
-  binary?: boolean | "both";
+  /** Whether it needs dist/tortie, or that in each variant of the native front door. */
+  binary?: boolean | "variants";
   env?: Record<string, string>;
 }
 
-/** The executable without the native front door. */
-const PLAIN = `${ROOT}dist/tortie-without-front`;
+/** The executable with the other native front door, and the one without. */
+const DIRECT = `${ROOT}dist/tortie-direct`, PLAIN = `${ROOT}dist/tortie-no-front`;
 
 const GROUPS: Group[] = [
   { name: "format", run: { deno: ["fmt", "--check", "--quiet"] } },
@@ -66,7 +66,7 @@ const GROUPS: Group[] = [
   ...["front", "through", "deno"].map((way): Group => ({
     name: way === "front" ? "cni" : `cni-${way}`,
     run: { test: ["tests/cni"] },
-    binary: "both",
+    binary: "variants",
     env: { TORTIE_CNI_WAY: way, ...(way === "deno" && { TORTIE_BINARY: PLAIN }) },
   })),
   { name: "data", run: { test: ["tests/data"] }, binary: true },
@@ -87,6 +87,7 @@ async function deno(args: string[], more: Record<string, string> = {}): Promise<
     DENO_NO_UPDATE_CHECK: "1",
     NO_COLOR: "1",
     TORTIE_BINARY: `${ROOT}dist/tortie`,
+    TORTIE_DIRECT_BINARY: DIRECT,
     TORTIE_PLAIN_BINARY: PLAIN,
     ...more,
   };
@@ -179,16 +180,17 @@ async function main(args: string[]): Promise<number> {
   await setup(["build", "demo", "test"]);
   const total: Tally = { passed: 0, failed: 0, skipped: 0, failures: [], tests: [] };
   const rows: string[] = [];
-  let built = false, builtPlain = false;
+  let built = false, builtVariants = false;
   for (const group of all.filter((g) => names.length === 0 || names.includes(g.name))) {
     const started = performance.now();
     if (group.binary && !built) {
       await build();
       built = true;
     }
-    if (group.binary === "both" && !builtPlain) {
+    if (group.binary === "variants" && !builtVariants) {
+      await build({ output: DIRECT, front: "direct" });
       await build({ output: PLAIN, front: "none" });
-      builtPlain = true;
+      builtVariants = true;
     }
     console.log(`\n== ${group.name}`);
     const tally = await runGroup(group);

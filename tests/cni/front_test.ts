@@ -1,19 +1,20 @@
 /**
  * The native front door beside the plugin in TypeScript: the same calls, ordinary and not, to the
- * executable with and to the one without it, which must print the same bytes and end with the same code.
+ * executables with and to the one without it, which must print the same bytes and end with the same code.
  * The node service is one of the test's own here, which answers as it is told, so that what goes over the
  * socket is compared too.
  */
 import assert from "node:assert/strict";
 import { VERSION_ANSWER } from "../../cni/versions.ts";
-import { run } from "./harness.ts";
+import { run, WAY } from "./harness.ts";
 
-const FRONT = Deno.env.get("TORTIE_FRONT_BINARY") ?? Deno.env.get("TORTIE_BINARY");
 const PLAIN = Deno.env.get("TORTIE_PLAIN_BINARY");
-const WAY = Deno.env.get("TORTIE_CNI_WAY") ?? "front";
-/** Once is enough: the way of the harness does not matter here. */
-const ignore = WAY !== "front" || !FRONT || !PLAIN;
-if (ignore) console.log("front_test: skipped, it runs in the group `cni` with both executables");
+const FRONTS = ["TORTIE_BINARY", "TORTIE_DIRECT_BINARY"].flatMap((name) =>
+  Deno.env.get(name) ?? []
+);
+/** Once is enough: how the harness calls its plugins does not matter here. */
+const ignore = WAY !== "front" || FRONTS.length < 2 || !PLAIN;
+if (ignore) console.log("front_test: skipped here, the group `cni` has it with all executables");
 
 /** What the service does with a connection after it has read the request. */
 type Answer = (socket: Deno.UnixConn) => Promise<void>;
@@ -97,9 +98,7 @@ async function call(binary: string, world: World, one: Call) {
     CNI_PATH: "/opt/cni/bin",
     ...one.env,
   };
-  const words = `${one.shell ?? ""}exec -a '${one.argv0 ?? "tortie"}' "$0" "$@" ${
-    one.after ?? ""
-  }`;
+  const words = `${one.shell ?? ""}exec -a '${one.argv0 ?? "tortie"}' "$0" "$@" ${one.after ?? ""}`;
   return await run(["bash", "-c", words, binary, ...one.args ?? []], {
     stdin: one.stdin ?? CONF,
     env: Object.fromEntries(
@@ -115,15 +114,15 @@ function sorted(request: string): string[] {
   return [...head.split("\0").sort(), ...stdin];
 }
 
-/** Both executables, one after the other; what they print and what the service was sent is the same. */
+/** All executables, one after the other; what they print and what the service was sent is the same. */
 async function same(world: World, one: Call) {
   const seen = [];
-  for (const binary of [FRONT!, PLAIN!]) {
+  for (const binary of [...FRONTS, PLAIN!]) {
     const from = world.requests.length;
     const { code, signal, stdout } = await call(binary, world, one);
     seen.push({ code, signal, stdout, requests: world.requests.slice(from).map(sorted) });
   }
-  assert.deepEqual(seen[0], seen[1]);
+  for (const front of seen.slice(0, -1)) assert.deepEqual(front, seen.at(-1));
   return seen[0];
 }
 
@@ -142,11 +141,13 @@ function test(name: string, run: (world: World) => Promise<void>): void {
 
 test("an ordinary call needs no Deno, which could not even start", async (world) => {
   world.listen();
-  const quick = await call(FRONT!, world, { shell: LITTLE_MEMORY });
-  assert.deepEqual([quick.code, quick.stdout], [0, RESULT]);
-  const env = { CNI_COMMAND: "VERSION" };
-  const version = await call(FRONT!, world, { shell: LITTLE_MEMORY, env });
-  assert.deepEqual([version.code, version.stdout], [0, VERSION_ANSWER]);
+  for (const front of FRONTS) {
+    const quick = await call(front, world, { shell: LITTLE_MEMORY });
+    assert.deepEqual([quick.code, quick.stdout], [0, RESULT]);
+    const env = { CNI_COMMAND: "VERSION" };
+    const version = await call(front, world, { shell: LITTLE_MEMORY, env });
+    assert.deepEqual([version.code, version.stdout], [0, VERSION_ANSWER]);
+  }
   assert.notEqual((await call(PLAIN!, world, { shell: LITTLE_MEMORY })).code, 0);
 });
 
@@ -297,7 +298,7 @@ c,_=s.accept()
 while c.recv(65536): pass
 c.sendall(b"0 3\\nok\\n");c.recv(1)
 time.sleep(0.2)`;
-  for (const binary of [FRONT!, PLAIN!]) {
+  for (const binary of [...FRONTS, PLAIN!]) {
     const listener = new Deno.Command("python3", {
       args: ["-c", python, world.socket],
       stdout: "piped",
