@@ -52,6 +52,8 @@ export class CniServer {
   readonly #locks = new KeyedLocks();
   /** For each GC that runs, the handles that were added since it began. */
   readonly #addedSince = new Set<Set<string>>();
+  /** Handles of ADDs whose answer is on its way: whether it arrived is still to be seen. */
+  readonly #answered = new Set<string>();
 
   constructor(readonly deps: CniDeps) {}
 
@@ -178,10 +180,19 @@ export class CniServer {
       exit: 0,
       body: JSON.stringify(formatResult(result, conf.cniVersion)) + "\n",
     };
-    if (!await deliver(reply).catch(() => false)) {
+    if (!await this.#deliver(identity.handle, reply, deliver)) {
       await this.#takeBack(deps, identity, attachment);
     }
     return reply;
+  }
+
+  async #deliver(handle: string, reply: CniReply, deliver: Deliver): Promise<boolean> {
+    this.#answered.add(handle);
+    try {
+      return await deliver(reply).catch(() => false);
+    } finally {
+      this.#answered.delete(handle);
+    }
   }
 
   /** Nobody took the answer, so for the runtime this ADD failed. */
@@ -222,7 +233,9 @@ export class CniServer {
             exit: 0,
             body: JSON.stringify(formatResult(result, conf.cniVersion)) + "\n",
           };
-          if (!await deliver(reply).catch(() => false)) await ipamDel(deps, conf, attachment);
+          if (!await this.#deliver(handle, reply, deliver)) {
+            await ipamDel(deps, conf, attachment);
+          }
           return reply;
         }
         case "DEL":
@@ -241,9 +254,12 @@ export class CniServer {
   async #gc(conf: NetConf, isIpam: boolean): Promise<void> {
     const added = new Set<string>();
     this.#addedSince.add(added);
+    // Whoever calls may have these answers already: they are waited for, other work is left alone.
+    const answered = new Set(this.#answered);
     try {
       const whenFree = async (keys: string[], handle: string, work: () => Promise<void>) => {
-        if (keys.some((key) => this.#locks.held(key)) || added.has(handle)) return;
+        const busy = keys.some((key) => this.#locks.held(key));
+        if (added.has(handle) || busy && !answered.has(handle)) return;
         await this.#locks.hold(keys, work);
       };
       if (isIpam) {

@@ -698,6 +698,24 @@ Deno.test("GC: leaves an ADD alone that it could not know", () =>
     assert.equal((await w.allocations()).length, 1);
   }));
 
+Deno.test("GC: waits for an ADD whose caller has its answer, and frees what it does not list", () =>
+  world(async (w) => {
+    const conf = World.conf({ cniVersion: "1.1.0" });
+    const taken = Promise.withResolvers<boolean>();
+    const answered = Promise.withResolvers<void>();
+    const add = w.call({
+      conf,
+      deliver: () => (answered.resolve(), taken.promise),
+    });
+    await answered.promise;
+    const gc = w.call({ command: "GC", conf: { ...conf, "cni.dev/valid-attachments": [] } });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    taken.resolve(true);
+    assert.equal((await add).exit, 0);
+    assert.equal((await gc).exit, 0);
+    assert.deepEqual(await w.traces(), []);
+  }));
+
 Deno.test("GC: a network whose name begins alike keeps its own, DEL of a pod too", () =>
   world(async (w) => {
     const conf = World.conf({ cniVersion: "1.1.0" });
