@@ -34,6 +34,7 @@ function elf(offset: bigint, count: number, length: number): Uint8Array<ArrayBuf
   const file = new Uint8Array(length);
   const view = new DataView(file.buffer);
   view.setUint32(0, 0x7f454c46);
+  file.set([2, 1, 1], 4); // 64 bits, little-endian
   view.setBigUint64(0x28, offset, true);
   view.setUint16(0x3a, 64, true);
   view.setUint16(0x3c, count, true);

@@ -142,8 +142,8 @@ export function placeFront(
 
 /** Throws where the product is not this denort with something behind it. */
 export function checkProduct(product: Uint8Array, denort: Uint8Array): void {
-  const head = Buffer.from(product.buffer, product.byteOffset, denort.length);
-  if (product.length > denort.length && head.equals(denort)) return;
+  const head = product.subarray(0, denort.length);
+  if (product.length > denort.length && Buffer.compare(head, denort) === 0) return;
   throw new Error(
     `deno ${Deno.version.deno} did not leave the runtime as it was when it compiled the program into ` +
       `it, so that the native front door is lost or displaced. Build without it ("deno task build ` +

@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { VERSION_ANSWER } from "../../cni/versions.ts";
+import { elfEnd, PT_INTERP, PT_LOAD, PT_NOTE, readImage } from "./elf.ts";
+import { checkProduct, constants, placeFront } from "./front.ts";
+
+const PAGE = 4096;
+const PT_PHDR = 6;
+
+interface Header {
+  type: number;
+  offset: number;
+  size: number;
+}
+
+/** A position-independent program: header, program headers, two pages, one section header. */
+function program(
+  more: Header[] = [{ type: PT_NOTE, offset: 0x200, size: 16 }],
+  interpreter = true,
+): Uint8Array<ArrayBuffer> {
+  const rows: (Header & { address?: number })[] = [
+    { type: PT_PHDR, offset: 64, size: 0 },
+    ...(interpreter ? [{ type: PT_INTERP, offset: 0x300, size: 11 }] : []),
+    { type: PT_LOAD, offset: 0, size: PAGE },
+    { type: PT_LOAD, offset: PAGE, size: PAGE, address: 2 * PAGE },
+    ...more,
+  ];
+  const file = new Uint8Array(2 * PAGE + 64);
+  const view = new DataView(file.buffer);
+  view.setUint32(0, 0x7f454c46);
+  file.set([2, 1, 1], 4);
+  view.setUint16(16, 3, true);
+  view.setUint16(18, 62, true);
+  view.setBigUint64(24, 0x1234n, true); // entry
+  view.setBigUint64(32, 64n, true); // program headers
+  view.setBigUint64(40, BigInt(2 * PAGE), true); // section headers
+  view.setUint16(54, 56, true);
+  view.setUint16(56, rows.length, true);
+  view.setUint16(58, 64, true);
+  view.setUint16(60, 1, true);
+  rows.forEach(({ type, offset, size, address = offset }, i) => {
+    const at = 64 + i * 56;
+    view.setUint32(at, type, true);
+    for (const [j, value] of [offset, address, address, size, size, PAGE].entries()) {
+      view.setBigUint64(at + 8 + j * 8, BigInt(value), true);
+    }
+  });
+  file.set(new TextEncoder().encode("/lib/ld.so\0"), 0x300);
+  return file;
+}
+
+function code(): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(100).fill(0x90);
+  bytes.fill(0, 0, 32);
+  bytes.set(new TextEncoder().encode("TORTIEFD"));
+  return bytes;
+}
+
+Deno.test("the front door is one more segment, in which the program starts", () => {
+  for (const variant of ["loaded", "direct"] as const) {
+    const before = program();
+    const after = placeFront(before, code(), "x86_64", variant);
+    const { entry, headers } = readImage(after);
+    const loads = headers.filter(({ type }) => type === PT_LOAD);
+    assert.equal(loads.length, 3);
+    assert.equal(headers.length, readImage(before).headers.length, "the table keeps its size");
+    const { offset, address, fileSize } = loads[2];
+    assert.deepEqual([offset, address, fileSize], [3 * PAGE, 3 * PAGE, 100]);
+    assert.deepEqual(
+      loads.map((l) => l.address),
+      loads.map((l) => l.address).sort((a, b) => a - b),
+    );
+    assert.equal(entry, address + 32);
+    assert.equal(headers.some(({ type }) => type === PT_INTERP), variant === "loaded");
+    assert.equal(headers.some(({ type }) => type === PT_NOTE), variant === "direct");
+    // What stood there stands there, but for the entry and the program headers.
+    assert.deepEqual(after.slice(0x200, before.length), before.slice(0x200));
+    const place = new DataView(after.buffer, offset);
+    assert.equal(Number(place.getBigInt64(8, true)), 0x1234 - address);
+    const interpreter = Number(place.getBigInt64(16, true));
+    assert.equal(interpreter, variant === "direct" ? 0x300 - address : 0);
+    assert.equal(Number(place.getBigUint64(24, true)), variant === "direct" ? 11 : 0);
+  }
+});
+
+Deno.test("what is no denort stops the build", () => {
+  const place = (file: Uint8Array, blob = code(), arch = "x86_64") => () =>
+    placeFront(file, blob, arch, "loaded");
+  const changed = (change: (view: DataView) => void) => {
+    const file = program();
+    change(new DataView(file.buffer));
+    return file;
+  };
+  const longer = new Uint8Array(program().length + 5);
+  longer.set(program());
+  assert.throws(place(longer), /5 bytes behind its section headers.*finished program/);
+  const patched = placeFront(program(), code(), "x86_64", "loaded");
+  assert.throws(place(patched), /it has a front door already/);
+  assert.throws(place(program().slice(0, -1)), /cut off/);
+  assert.throws(place(program().slice(0, 70)), /cut off/);
+  assert.throws(place(new Uint8Array(10)), /not an ELF file/);
+  assert.throws(place(program(), code(), "aarch64"), /not for aarch64/);
+  assert.throws(place(program([])), /0 program headers of type 4/);
+  assert.throws(place(program(undefined, false)), /linked statically, or damaged/);
+  assert.throws(place(program(), code().fill(0, 0, 8)), /struct place/);
+  assert.throws(place(changed((v) => v.setUint16(16, 2, true))), /position-independent/);
+  assert.throws(place(changed((v) => v.setUint8(4, 1))), /64-bit/);
+});
+
+Deno.test("a deno compile that changes the runtime stops the build", () => {
+  const denort = placeFront(program(), code(), "x86_64", "loaded");
+  const product = new Uint8Array(denort.length + 50);
+  product.set(denort);
+  checkProduct(product, denort);
+  assert.throws(() => checkProduct(denort, denort), /did not leave the runtime as it was/);
+  for (const at of [24, 70, denort.length - 1]) {
+    const other = product.slice();
+    other[at] ^= 1;
+    assert.throws(() => checkProduct(other, denort), /--no-front/, String(at));
+  }
+  assert.throws(() => checkProduct(product.slice(0, 100), denort), /--no-front/);
+});
+
+Deno.test("the constants of the C source are those of the plugin", () => {
+  const defined = new Map(
+    constants().trim().split("\n").map((line) => {
+      const [, name, value] = /^#define (\w+) (.*)$/.exec(line)!;
+      return [name, value];
+    }),
+  );
+  assert.equal(JSON.parse(defined.get("VERSION_ANSWER")!), VERSION_ANSWER);
+  assert.equal(defined.get("REQUEST_WORDS"), '"TORTIE1\\000cni"');
+  assert.equal(defined.get("MAX_BYTES"), "1048576");
+  assert.equal(defined.get("ANSWER_SECONDS"), '"120"');
+  assert.equal(elfEnd(program()), program().length);
+});
