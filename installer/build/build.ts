@@ -19,6 +19,7 @@ import { denort, DENORT_SOURCES } from "./denort.ts";
 import { checkProduct, compileFront, type FrontVariant, placeFront, tryProduct } from "./front.ts";
 import { libnlFiles } from "./libnl.ts";
 import { npmLicences } from "./licences.ts";
+import { crossNeeds, setup } from "./setup.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -206,6 +207,7 @@ if (import.meta.main) {
   const suffix = arch === Deno.build.arch ? "" : `-${arch}`;
   const output = positionals[0] ?? `${ROOT}dist/tortie${suffix}`;
   const front = values["no-front"] ? "none" : values.direct ? "direct" : "loaded";
+  await setup(["build"], crossNeeds(arch));
   await build({ output, arch, front });
   const { size } = await Deno.stat(output);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);

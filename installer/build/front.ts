@@ -81,6 +81,8 @@ export async function compileFront(
       "-static",
       "-fpie",
       "-fno-jump-tables",
+      // Else our own memcpy would become a call of memcpy.
+      "-fno-tree-loop-distribute-patterns",
       // What would need a run-time library or the thread's memory.
       "-fno-stack-protector",
       "-fno-asynchronous-unwind-tables",

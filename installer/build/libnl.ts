@@ -1,9 +1,11 @@
 /**
  * libnl, carried inside the executable for hosts that have none. It is taken from the machine that
- * builds (Debian's libnl-3-200, which the set-up installs), with the licence that it must travel with
- * (LGPL-2.1: the library stays a file of its own, loaded dynamically, and may be replaced by the
- * host's, which is always preferred).
+ * builds (Debian's libnl-3-200, which the set-up installs; for another architecture out of that
+ * package), with the licence that it must travel with (LGPL-2.1: the library stays a file of its own,
+ * loaded dynamically, and may be replaced by the host's, which is always preferred).
  */
+
+import { unpackDebian } from "./debian.ts";
 
 const LIBRARY = "libnl-3.so.200";
 const folders = (arch: string) =>
@@ -30,9 +32,22 @@ async function firstOf(paths: string[]): Promise<Uint8Array<ArrayBuffer> | undef
   }
 }
 
+/** Of another machine's architecture, out of Debian's package. */
+async function foreignLibrary(arch: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const root = await Deno.makeTempDir({ prefix: "tortie-libnl-" });
+  try {
+    await unpackDebian(["libnl-3-200"], { arch }, root);
+    return await firstOf(folders(arch).map((folder) => `${root}${folder}/${LIBRARY}`));
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
 /** The library and its notice: file name and content. */
 export async function libnlFiles(arch: string): Promise<[string, Uint8Array<ArrayBuffer>][]> {
-  const library = await firstOf(folders(arch).map((folder) => `${folder}/${LIBRARY}`));
+  const library = arch === Deno.build.arch
+    ? await firstOf(folders(arch).map((folder) => `${folder}/${LIBRARY}`))
+    : await foreignLibrary(arch);
   if (!library) {
     throw new Error(`${LIBRARY} is not on this machine: run "deno task setup" (it installs libnl)`);
   }

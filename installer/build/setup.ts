@@ -15,6 +15,16 @@ interface Need {
 
 const ARCH = `${Deno.build.arch}-linux-gnu`;
 
+/** For a build of another architecture than this machine's. */
+export function crossNeeds(arch: string): Need[] {
+  if (arch === Deno.build.arch) return [];
+  const triplet = `${arch}-linux-gnu`;
+  return [
+    { package: `gcc-${triplet}`, files: [`/usr/bin/${triplet}-gcc`], purpose: "build" },
+    { package: `binutils-${triplet}`, files: [`/usr/bin/${triplet}-objcopy`], purpose: "build" },
+  ];
+}
+
 /** Everything outside npm that this project uses on a development machine. */
 export const NEEDS: Need[] = [
   { package: "ca-certificates", files: ["/etc/ssl/certs/ca-certificates.crt"], purpose: "build" },
@@ -38,6 +48,10 @@ export const NEEDS: Need[] = [
   { package: "etcd-server", files: ["/usr/bin/etcd"], purpose: "test" },
   { package: "openssl", files: ["/usr/bin/openssl"], purpose: "test" },
   { package: "etcd-client", files: ["/usr/bin/etcdctl"], purpose: "bench" },
+  { package: "libc6-dev", files: ["/usr/include/stdio.h"], purpose: "test" },
+  { package: "file", files: ["/usr/bin/file"], purpose: "test" },
+  { package: "gdb", files: ["/usr/bin/gdb"], purpose: "test" },
+  { package: "python3-minimal", files: ["/usr/bin/python3"], purpose: "test" },
   { package: "strace", files: ["/usr/bin/strace"], purpose: "test" },
   { package: "frr", files: ["/usr/lib/frr/bgpd"], purpose: "bench" },
   { package: "gobgpd", files: ["/usr/bin/gobgpd"], purpose: "bench" },
@@ -53,9 +67,12 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** The needs that this machine does not meet. */
-export async function missing(purposes: Need["purpose"][]): Promise<Need[]> {
+export async function missing(
+  purposes: Need["purpose"][],
+  more: readonly Need[] = [],
+): Promise<Need[]> {
   const lacking: Need[] = [];
-  for (const need of NEEDS.filter((n) => purposes.includes(n.purpose))) {
+  for (const need of [...NEEDS, ...more].filter((n) => purposes.includes(n.purpose))) {
     const found = await Promise.all(need.files.map(exists));
     if (!found.includes(true)) lacking.push(need);
   }
@@ -63,8 +80,11 @@ export async function missing(purposes: Need["purpose"][]): Promise<Need[]> {
 }
 
 /** Installs what is missing; throws with the reason where it cannot. */
-export async function setup(purposes: Need["purpose"][]): Promise<void> {
-  const packages = (await missing(purposes)).map((need) => need.package);
+export async function setup(
+  purposes: Need["purpose"][],
+  more: readonly Need[] = [],
+): Promise<void> {
+  const packages = (await missing(purposes, more)).map((need) => need.package);
   if (packages.length === 0) return;
   if (Deno.uid() !== 0) {
     throw new Error(`missing: ${packages.join(", ")}; run as root, or install them by hand`);
@@ -89,7 +109,7 @@ export async function setup(purposes: Need["purpose"][]): Promise<void> {
   } finally {
     if (ours) await Deno.remove(policy);
   }
-  const still = await missing(purposes);
+  const still = await missing(purposes, more);
   if (still.length > 0) {
     throw new Error(`still missing after apt-get: ${still.map((n) => n.package).join(", ")}`);
   }
