@@ -1,7 +1,8 @@
 /**
- * ADD and DEL: in the service (the call straight over its socket, from a process that runs already),
- * as the whole process that a runtime starts, and the stock ptp and bridge, each with host-local,
- * started alike in the same namespace of the same node, in turns. Then a hundred ADDs at once.
+ * VERSION, ADD and DEL as whole processes, as a runtime starts them: our executable with its native front
+ * door in both variants and without it, and the stock ptp and bridge, each with host-local, started alike
+ * in the same namespace of the same node, in turns; beside them the same call straight over the service's
+ * socket, from a process that runs already. Then a hundred ADDs at once. On kv, then on etcd.
  *
  * What is compared is not the same work: ours writes the address and the endpoint into a datastore
  * that syncs its file, and answers when the pod's policy is in the kernel; host-local writes a file
@@ -9,10 +10,14 @@
  *
  *     deno task bench cni
  */
+import { build } from "../../installer/build/build.ts";
+import { endProcess, startNode, waitReady } from "../../mod/lab/cluster.ts";
 import type { Lab } from "../../mod/lab/lab.ts";
 import { binary, withLab } from "../cluster/harness.ts";
+import { EtcdCluster } from "../store/etcd_server.ts";
 import {
   type Command,
+  frontPlugin,
   ourConf,
   type Plugin,
   Pods,
@@ -21,52 +26,98 @@ import {
 } from "./pod_calls.ts";
 import { ms, type Outcome, ratio, type Spread, spread, type Table, timed } from "./report.ts";
 
-const ROUNDS = 200;
+const ROUNDS = 300;
 const BURST = 100;
 
-type Name = "service" | "process" | "ptp" | "bridge";
-
-const TITLES: Record<Name, string> = {
+const TITLES = {
   service: "tortie, in the service",
-  process: "tortie, whole process",
+  front: "tortie, front door",
+  direct: "tortie, front door, `--direct`",
+  deno: "tortie, no front door",
   ptp: "ptp + host-local",
   bridge: "bridge + host-local",
 };
+type Name = keyof typeof TITLES;
+const NAMES = Object.keys(TITLES) as Name[];
+const PROCESSES = NAMES.filter((name) => name !== "service");
+
+const DATASTORES = ["kv", "etcd"] as const;
+type Datastore = typeof DATASTORES[number];
 
 export interface CniFigures {
   readonly calls: Record<Name, Record<Command, Spread>>;
-  /** 4 KiB written beside the store's file and synced; an ADD of ours waits for three of these. */
+  /** 4 KiB written beside the store's file and synced; an ADD of ours waits for three of these on kv. */
   readonly sync: Spread;
   /** Milliseconds until the last of a hundred had its answer, and of the single calls. */
-  readonly burst: Record<"service" | "process" | "bridge", { all: number; single: Spread }>;
+  readonly burst: Record<Name, { all: number; single: Spread }>;
 }
 
-function plugins(lab: Lab, folder: string): Record<Name, Plugin> {
-  const conf = ourConf(lab.node("node1"));
+/** The variants of our executable, made for this run. */
+interface Binaries {
+  readonly direct: string;
+  readonly plain: string;
+}
+
+function plugins(lab: Lab, folder: string, { direct, plain }: Binaries): Record<Name, Plugin> {
+  const node = lab.node("node1");
+  const conf = ourConf(node);
   return {
     service: { name: "service", conf },
-    process: { name: "process", path: binary(), conf },
+    front: frontPlugin(node, "front", binary()),
+    direct: frontPlugin(node, "direct", direct),
+    deno: { name: "deno", path: plain, conf },
     ...stockPlugins(folder),
   };
 }
 
-const isOurs = (name: Name) => name === "service" || name === "process";
+const isOurs = (name: Name) => name !== "ptp" && name !== "bridge";
 
-export async function measure(rounds = ROUNDS, burst = BURST): Promise<CniFigures> {
+/** The node goes on with etcd as its datastore. */
+async function moveToEtcd(lab: Lab): Promise<EtcdCluster> {
+  const node = lab.node("node1");
+  const etcd = await EtcdCluster.start({ netns: node.namespace, deferred: true });
+  try {
+    etcd.members[0].start();
+    await endProcess(lab.record.processes.node1);
+    // An empty TORTIE_STORE is none: the lab's own store stands aside.
+    Object.assign(lab.record.env, {
+      ...etcd.env,
+      TORTIE_STORE: "",
+      WAIT_FOR_DATASTORE: "true",
+    });
+    startNode(lab.record, node);
+    await waitReady(lab.record);
+    return etcd;
+  } catch (error) {
+    await etcd.stop();
+    throw error;
+  }
+}
+
+async function measure(
+  datastore: Datastore,
+  binaries: Binaries,
+  rounds = ROUNDS,
+  burst = BURST,
+): Promise<CniFigures> {
   const folder = await Deno.makeTempDir({ prefix: "tortie-bench-cni-" });
   let figures: CniFigures | undefined;
+  let etcd: EtcdCluster | undefined;
   try {
     await withLab({ subnets: "1" }, async (lab) => {
+      if (datastore === "etcd") etcd = await moveToEtcd(lab);
       const pods = new Pods(lab, lab.node("node1"));
+      // On etcd a container without a Pod, whose endpoint is written all the same.
+      const hasPod = (name: Name) => isOurs(name) && datastore === "kv";
       try {
-        const all = plugins(lab, folder);
+        const all = plugins(lab, folder, binaries);
         const syncs: number[] = [];
         using disk = await Deno.open(`${lab.record.layout.directory}/sync`, {
           create: true,
           write: true,
         });
         const block = new Uint8Array(4096);
-        const calls = await inTurns(pods, all, rounds, async () => {
+        const calls = await inTurns(pods, all, hasPod, rounds, async () => {
           syncs.push(
             await timed(async () => {
               await disk.write(block);
@@ -74,17 +125,12 @@ export async function measure(rounds = ROUNDS, burst = BURST): Promise<CniFigure
             }),
           );
         });
-        figures = {
-          calls,
-          sync: spread(syncs),
-          burst: {
-            service: await atOnce(pods, all.service, true, burst),
-            process: await atOnce(pods, all.process, true, burst),
-            bridge: await atOnce(pods, all.bridge, false, burst),
-          },
-        };
+        const bursts = {} as CniFigures["burst"];
+        for (const name of NAMES) bursts[name] = await atOnce(pods, all[name], hasPod(name), burst);
+        figures = { calls, sync: spread(syncs), burst: bursts };
       } finally {
         pods.close();
+        await etcd?.stop();
       }
     });
   } finally {
@@ -96,18 +142,20 @@ export async function measure(rounds = ROUNDS, burst = BURST): Promise<CniFigure
 async function inTurns(
   pods: Pods,
   all: Record<Name, Plugin>,
+  hasPod: (name: Name) => boolean,
   rounds: number,
   eachRound: () => Promise<void>,
 ) {
-  const names = Object.keys(all) as Name[];
   const times = Object.fromEntries(
-    names.map((name) => [name, { ADD: [] as number[], DEL: [] as number[] }]),
+    NAMES.map((
+      name,
+    ) => [name, { ADD: [] as number[], DEL: [] as number[], VERSION: [] as number[] }]),
   ) as Record<Name, Record<Command, number[]>>;
   const WARM = 5;
   // A round's DELs come some rounds later. The service settles an ADD when its caller has ended well;
   // a caller that lives on, as this process does, it waits out for a quarter of a second.
   const LATER = 5;
-  const attached = new Map<Name, Sandbox[]>(names.map((name) => [name, []]));
+  const attached = new Map<Name, Sandbox[]>(NAMES.map((name) => [name, []]));
   const detach = async (name: Name) => {
     const sandbox = attached.get(name)!.shift()!;
     const time = await timed(() => pods.call(all[name], "DEL", sandbox));
@@ -116,18 +164,22 @@ async function inTurns(
   };
   for (let round = -WARM; round < rounds; round++) {
     await eachRound();
-    for (let i = 0; i < names.length; i++) {
-      const name = names[(round + WARM + i) % names.length];
+    for (let i = 0; i < NAMES.length; i++) {
+      const name = NAMES[(round + WARM + i) % NAMES.length];
       if (attached.get(name)!.length >= LATER) await detach(name);
-      const sandbox = await pods.make(isOurs(name));
+      const sandbox = await pods.make(hasPod(name));
+      const version = await timed(() => pods.call(all[name], "VERSION", sandbox));
       const time = await timed(() => pods.call(all[name], "ADD", sandbox));
-      if (round >= 0) times[name].ADD.push(time);
+      if (round >= 0) times[name].ADD.push(time), times[name].VERSION.push(version);
       attached.get(name)!.push(sandbox);
     }
   }
-  for (const name of names) while (attached.get(name)!.length > 0) await detach(name);
+  for (const name of NAMES) while (attached.get(name)!.length > 0) await detach(name);
   return Object.fromEntries(
-    names.map((name) => [name, { ADD: spread(times[name].ADD), DEL: spread(times[name].DEL) }]),
+    NAMES.map((name) => {
+      const { ADD, DEL, VERSION } = times[name];
+      return [name, { ADD: spread(ADD), DEL: spread(DEL), VERSION: spread(VERSION) }];
+    }),
   ) as CniFigures["calls"];
 }
 
@@ -147,12 +199,12 @@ async function atOnce(pods: Pods, plugin: Plugin, ours: boolean, count: number) 
   return { all, single: spread(singles) };
 }
 
-function callTable(command: Command, calls: CniFigures["calls"]): Table {
+function callTable(command: Command, on: string, calls: CniFigures["calls"]): Table {
   const { ptp, bridge } = calls;
   return {
-    title: `${command}, ${ROUNDS} of each in turns, ms`,
+    title: `${command}${on}, ${ROUNDS} of each in turns, ms`,
     columns: ["", "min", "p50", "p50/ptp", "p50/bridge", "p99", "p99/ptp", "p99/bridge"],
-    rows: (Object.keys(TITLES) as Name[]).map((name) => {
+    rows: (command === "VERSION" ? PROCESSES : NAMES).map((name) => {
       const { min, p50, p99 } = calls[name][command];
       return [
         TITLES[name],
@@ -168,25 +220,46 @@ function callTable(command: Command, calls: CniFigures["calls"]): Table {
   };
 }
 
-export async function run(): Promise<Outcome> {
-  const { calls, burst, sync } = await measure();
-  const notes = [
-    `A write and its fsync on this disk, in turns with these: p50 ${ms(sync.p50)}, p99 ` +
-    `${
-      ms(sync.p99)
-    }. An ADD of ours waits for three (handle, block, endpoint), host-local for none.`,
-  ];
+function burstTable(on: string, burst: CniFigures["burst"]): Table {
   return {
-    tables: [{ ...callTable("ADD", calls), notes }, callTable("DEL", calls), {
-      title: `${BURST} ADDs at once, ms`,
-      columns: ["", "until the last", "ratio to bridge", "single p50", "single p99"],
-      rows: (["service", "process", "bridge"] as const).map((name) => [
-        TITLES[name],
-        ms(burst[name].all),
-        ratio(burst[name].all, burst.bridge.all),
-        ms(burst[name].single.p50),
-        ms(burst[name].single.p99),
-      ]),
-    }],
+    title: `${BURST} ADDs at once${on}, ms`,
+    columns: ["", "until the last", "ratio to bridge", "single p50", "single p99"],
+    rows: NAMES.map((name) => [
+      TITLES[name],
+      ms(burst[name].all),
+      ratio(burst[name].all, burst.bridge.all),
+      ms(burst[name].single.p50),
+      ms(burst[name].single.p99),
+    ]),
   };
+}
+
+export async function run(): Promise<Outcome> {
+  const folder = await Deno.makeTempDir({ prefix: "tortie-bench-cni-" });
+  try {
+    const binaries = { direct: `${folder}/direct`, plain: `${folder}/plain` };
+    await build({ output: binaries.direct, front: "direct" });
+    await build({ output: binaries.plain, front: "none" });
+    const tables: Table[] = [];
+    for (const datastore of DATASTORES) {
+      const { calls, burst, sync } = await measure(datastore, binaries);
+      const on = ` on ${datastore}`;
+      const notes = datastore === "kv"
+        ? [
+          `A write and its fsync on this disk, in turns with these: p50 ${ms(sync.p50)}, p99 ` +
+          `${ms(sync.p99)}. An ADD of ours waits for three (handle, block, endpoint), host-local ` +
+          "for none.",
+        ]
+        : ["A single etcd in the node's own namespace, which does not sync (--unsafe-no-fsync)."];
+      if (datastore === "kv") tables.push(callTable("VERSION", "", calls));
+      tables.push(
+        { ...callTable("ADD", on, calls), notes },
+        callTable("DEL", on, calls),
+        burstTable(on, burst),
+      );
+    }
+    return { tables };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 }

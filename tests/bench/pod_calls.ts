@@ -27,9 +27,10 @@ export interface Plugin {
   /** Executable; absent: straight over the node's socket. */
   readonly path?: string;
   readonly conf: Record<string, unknown>;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
-export type Command = "ADD" | "DEL";
+export type Command = "ADD" | "DEL" | "VERSION";
 
 export class Pods {
   readonly #netns: Netns;
@@ -78,6 +79,7 @@ export class Pods {
   async call(plugin: Plugin, command: Command, sandbox: Sandbox): Promise<string> {
     const stdin = new TextEncoder().encode(JSON.stringify(plugin.conf));
     const env: Record<string, string> = {
+      ...plugin.env,
       CNI_COMMAND: command,
       CNI_CONTAINERID: sandbox.containerId,
       CNI_NETNS: netnsPath(sandbox.netns),
@@ -135,6 +137,12 @@ async function overSocket(path: string, env: Record<string, string>, stdin: Uint
 export function ourConf(node: LabNode): Record<string, unknown> {
   const { plugins: [plugin], ...list } = conflist(node);
   return { ...list, ...plugin };
+}
+
+/** For our executable's native front door, which leaves to Deno what names a socket by itself. */
+export function frontPlugin(node: LabNode, name: string, path: string): Plugin {
+  const { tortie: _, ...conf } = ourConf(node);
+  return { name, path, conf, env: { TORTIE_RUN_DIR: nodeSocket(node).replace(/\/[^/]*$/, "") } };
 }
 
 /** The stock plugins that are compared, with host-local's files under `folder`. */

@@ -1,7 +1,8 @@
 /**
- * The start of the plugin: `CNI_COMMAND=VERSION tortie` beside an empty module that is compiled with
- * the same runtime and the same flags, 40 interleaved starts of each. The promise is on the least
- * time: at most 1.15 times the empty module.
+ * The start of Deno in our executable: the plugin's VERSION, with an argument, which the native front door
+ * leaves to Deno, beside an empty module that is compiled with the same runtime and the same flags, 40
+ * interleaved starts of each. The promise is on the least time: at most 1.15 times the empty module. That
+ * the front door costs who goes past it nothing is shown by executables with the other and without one.
  *
  * That what is not used costs nothing is shown by a third and a fourth executable: the entry of this
  * very bundle with everything behind its lazy imports that is not the plugin's taken out, and the
@@ -9,7 +10,7 @@
  *
  *     deno task bench start
  */
-import { bundle, compile, PERMISSIONS } from "../../installer/build/build.ts";
+import { build, bundle, compile, PERMISSIONS } from "../../installer/build/build.ts";
 import { binary } from "../cluster/harness.ts";
 import { MemoryFile, spawn, wait } from "../../ffi/process.ts";
 import { interleave, ms, type Outcome, ratio, type Spread, spread } from "./report.ts";
@@ -24,7 +25,7 @@ export async function start(path: string, output: string | undefined): Promise<n
     const began = performance.now();
     const pid = spawn({
       path,
-      argv: [path],
+      argv: [path, "start"],
       env: { PATH: "/usr/bin:/bin", CNI_COMMAND: "VERSION" },
       stdout: stdout.fd,
       stderr: stderr.fd,
@@ -72,6 +73,8 @@ async function copy(from: string, to: string, files: Iterable<string>): Promise<
 
 export interface StartFigures {
   readonly empty: Spread;
+  readonly direct: Spread;
+  readonly plain: Spread;
   readonly tortie: Spread;
   readonly pluginOnly: Spread;
   readonly heavier: Spread;
@@ -103,7 +106,11 @@ export async function measure(rounds = ROUNDS): Promise<StartFigures> {
     for (const name of ["empty", "plugin", "heavy"]) {
       await compile(at(`src-${name}`), "main.js", at(name), PERMISSIONS);
     }
+    await build({ output: at("direct"), front: "direct" });
+    await build({ output: at("plain"), front: "none" });
     const times = await interleave(rounds, {
+      direct: () => start(at("direct"), '"supportedVersions"'),
+      plain: () => start(at("plain"), '"supportedVersions"'),
       empty: () => start(at("empty"), undefined),
       tortie: () => start(binary(), '"supportedVersions"'),
       pluginOnly: () => start(at("plugin"), '"supportedVersions"'),
@@ -111,6 +118,8 @@ export async function measure(rounds = ROUNDS): Promise<StartFigures> {
     });
     return {
       empty: spread(times.empty),
+      direct: spread(times.direct),
+      plain: spread(times.plain),
       tortie: spread(times.tortie),
       pluginOnly: spread(times.pluginOnly),
       heavier: spread(times.heavier),
@@ -153,11 +162,13 @@ export async function run(): Promise<Outcome> {
     `empty module's (at most ${LIMIT}${attempts > 1 ? `; attempt ${attempts}` : ""})`;
   return {
     tables: [{
-      title: `Start: CNI_COMMAND=VERSION, ${ROUNDS} interleaved starts, ms`,
+      title: `Start of Deno: VERSION past the front door, ${ROUNDS} interleaved starts, ms`,
       columns: ["", "min", "ratio", "p50", "ratio", "p99"],
       rows: [
         row("empty module, compiled alike", empty),
         row("tortie", tortie),
+        row("tortie, front door `--direct`", figures.direct),
+        row("tortie without front door", figures.plain),
         row("tortie, only the plugin inside", figures.pluginOnly),
         row("tortie, 1 MB more never imported", figures.heavier),
       ],
