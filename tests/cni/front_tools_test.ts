@@ -126,8 +126,13 @@ test("started in unusual ways", async (folder) => {
     "a large environment": (binary, args, env) =>
       plain(binary, args, { ...env, X: "x".repeat(100_000) }),
   };
-  for (const variant of variants) {
-    for (const [what, start] of Object.entries(starts)) {
+  for (const [what, start] of Object.entries(starts)) {
+    // What this machine lets nobody do says nothing about us.
+    if ((await run(start("/bin/true", [], { PATH: "/bin" }))).code !== 0) {
+      console.log(`not tried, since nothing starts so here: ${what}`);
+      continue;
+    }
+    for (const variant of variants) {
       // By ld.so Deno looks for the program in ld.so's own file, with and without front door.
       if (what === "by ld.so") {
         const cni = await run(
