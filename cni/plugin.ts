@@ -87,7 +87,7 @@ function socketPath(input: Uint8Array, env: Readonly<Record<string, string>>): s
 async function readAll(stdin: Input): Promise<Uint8Array> {
   let buffer = new Uint8Array(16384);
   let length = 0;
-  for (let n; (n = await stdin.read(buffer.subarray(length))) !== null;) {
+  for (let n; (n = await readSome(stdin, buffer.subarray(length))) !== null;) {
     length += n;
     if (length > MAX_BYTES) break;
     if (length === buffer.length) {
@@ -99,6 +99,23 @@ async function readAll(stdin: Input): Promise<Uint8Array> {
   return buffer.subarray(0, length);
 }
 
+/** Waits also where standard input came as one that does not block. */
+async function readSome(stdin: Input, into: Uint8Array): Promise<number | null> {
+  for (;;) {
+    try {
+      return await stdin.read(into);
+    } catch (error) {
+      if (!isNotReady(error)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+}
+
+/** EAGAIN. */
+function isNotReady(error: unknown): boolean {
+  return error instanceof Deno.errors.WouldBlock || /os error 11\b/.test((error as Error).message);
+}
+
 /** Connects; waits while the queue is full (EAGAIN), throws at once where nobody listens. */
 async function connect(path: string): Promise<Deno.UnixConn> {
   const deadline = performance.now() + CONNECT_TIMEOUT;
@@ -106,9 +123,7 @@ async function connect(path: string): Promise<Deno.UnixConn> {
     try {
       return await Deno.connect({ transport: "unix", path });
     } catch (error) {
-      const full = error instanceof Deno.errors.WouldBlock ||
-        /os error 11\b/.test((error as Error).message);
-      if (!full || performance.now() > deadline) throw error;
+      if (!isNotReady(error) || performance.now() > deadline) throw error;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

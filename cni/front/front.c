@@ -5,10 +5,10 @@
  * nothing is decided here that is not decided there, and README.md beside this file says how it is built,
  * and how to leave it out.
  *
- * What is ordinary: no argument; a short environment in ASCII; a node service that takes the connection;
- * standard input of at most 1 MiB whose text names no socket of its own. Standard input is read only when
- * the service has taken the connection, and into a memory file: where it turns out to be unusual after
- * all, that file takes the place of standard input, and Deno reads what it would have read.
+ * What is ordinary: no argument; a short environment in ASCII without a name that stands twice; standard
+ * input that ends and has at most 1 MiB, whose text names no socket of its own; a node service that takes
+ * the connection. All of that is known before the first byte is sent. Where something is not so, what was
+ * read of standard input is put back (a pipe or a memory file takes its place), and Deno reads it.
  *
  * No C library, no relocation, no writable data, x86-64 and aarch64. Constants come from TypeScript
  * (constants.h, which the build writes).
@@ -116,6 +116,14 @@ static const char *variable(char **environment, const char *name) {
   return 0;
 }
 
+static int stands_twice(char **environment, const char *name) {
+  u64 n = length_of(name);
+  int count = 0;
+  for (; *environment; environment++)
+    if (begins(*environment, name) && (*environment)[n] == '=') count++;
+  return count > 1;
+}
+
 static int same_name(const char *a, const char *b) {
   while (*a == *b && *a != '=') a++, b++;
   return *a == '=' && *b == '=';
@@ -158,18 +166,53 @@ __attribute__((noreturn)) static void quit(int code) {
   for (;;) sys(SYS_exit_group, code, 0, 0);
 }
 
-/* 0, or the error. A reader who has gone is an error here, not the end of this process. */
+enum { SIGPIPE = 13, SIGXFSZ = 25 };
+
+/* A reader who has gone, a file that would be too large: errors of a write, not the end of this process. */
+static void ignore(int signal) {
+  struct {
+    void (*handler)(int);
+    u64 flags;
+    void (*restorer)(void);
+    u64 mask;
+  } action = { (void (*)(int))1, 0, 0, 0 };
+  syscall6(SYS_sigaction, signal, (i64)&action, 0, 8, 0, 0);
+}
+
+/* 0, or the error. A standard output that cannot be written at all is written to nowhere, as by Rust. */
 static i64 print(const char *bytes, u64 n) {
-  struct { void (*handler)(int); u64 flags; void (*restorer)(void); u64 mask; } ignore = { (void (*)(int))1, 0, 0, 0 };
-  syscall6(SYS_sigaction, 13, (i64)&ignore, 0, 8, 0, 0);
   while (n) {
     i64 written = sys(SYS_write, 1, bytes, n);
     if (written == -EINTR) continue;
+    if (written == -EBADF) return 0;
     if (written < 0) return written;
     bytes += written;
     n -= written;
   }
   return 0;
+}
+
+/* The specification's error object; `number`, where there is one, as Rust writes it. */
+__attribute__((noreturn)) static void error_object(
+    const char *code, const char *what, const char *path, const char *reason, u64 number, const char *end) {
+  char text[1024], *at = put_text(text, "{\"cniVersion\":\"" LATEST_VERSION "\",\"code\":");
+  at = put_text(put_text(put_text(at, code), ",\"msg\":\""), what);
+  at = put_text(put_text(at, path), reason);
+  if (number) at = put_text(put_number(put_text(at, " (os error "), number), ")");
+  at = put_text(put_text(at, end), "\"}\n");
+  print(text, at - text);
+  quit(1);
+}
+
+static const char *text_of(i64 error) {
+  switch (-error) {
+    case EPERM: return "Operation not permitted";
+    case EIO: return "Input/output error";
+    case EACCES: return "Permission denied";
+    case EPIPE: return "Broken pipe";
+    case ECONNRESET: return "Connection reset by peer";
+    default: return "the kernel refused";
+  }
 }
 
 /* ---- the conversation ---- */
@@ -182,16 +225,13 @@ struct conversation {
 };
 
 __attribute__((noreturn)) static void fail(const struct conversation *c, const char *reason, u64 number) {
-  char text[1024], *at = put_text(text, "{\"cniVersion\":\"" LATEST_VERSION "\",\"code\":11,\"msg\":\"The node service at ");
-  at = put_text(put_text(put_text(at, c->path), " "), reason);
-  if (number) at = put_text(put_number(put_text(at, " (os error "), number), ")");
-  at = put_text(at, "; try again.\"}\n");
-  print(text, at - text);
-  quit(1);
+  char words[128];
+  *put_text(put_text(words, " "), reason) = 0;
+  error_object("11", "The node service at ", c->path, words, number, "; try again.");
 }
 
 __attribute__((noreturn)) static void fail_by(const struct conversation *c, i64 error) {
-  fail(c, error == -ECONNRESET ? "Connection reset by peer" : error == -EPIPE ? "Broken pipe" : "failed", -error);
+  fail(c, text_of(error), -error);
 }
 
 static i64 now(void) {
@@ -277,10 +317,10 @@ __attribute__((noreturn)) static void answer(struct conversation *c, char *buffe
       if (head[i] == '\n') line = i + 1;
     have += n;
   }
-  head[line - 1] = 0;
   const char *at = head;
-  i64 code = number(&at, 3), size = *at++ == ' ' ? number(&at, 8) : -1;
-  if (code < 0 || size < 0 || size > MAX_BYTES || *at) fail(c, "sent something that is no answer", 0);
+  i64 code = number(&at, 3), size = *at == ' ' ? (at++, number(&at, 8)) : -1;
+  if (code < 0 || size < 0 || size > MAX_BYTES || at != head + line - 1)
+    fail(c, "sent something that is no answer", 0);
   if (size) {
     u64 got = have - line < (u64)size ? have - line : (u64)size;
     put(buffer, head + line, got);
@@ -290,16 +330,71 @@ __attribute__((noreturn)) static void answer(struct conversation *c, char *buffe
     buffer[size - 1] = '\n';
     if (print(buffer, size)) quit(1);
     if (got < (u64)size) receive_up_to(c, &last, &(u64){ 0 }, 1);
-    if (last != '\n' && print(&last, 1)) quit(1);
+    if (last != '\n') print(&last, 1);
   }
   quit(code & 255);
+}
+
+/* ---- standard input ---- */
+
+enum { SPACE = MAX_BYTES + 4096, PIPE_SPACE = 4096 };
+enum { MFD_CLOEXEC = 1, O_CLOEXEC = 02000000 };
+
+__attribute__((noreturn)) static void fail_input(i64 error) {
+  error_object("5", "Standard input cannot be read: ", "", text_of(error), -error, ".");
+}
+
+/* Waits for input where nobody else would: standard input may have come as one that does not block. */
+static void await_input(void) {
+  struct { int fd; short events, revents; } poll = { 0, POLLIN, 0 };
+  syscall6(SYS_ppoll, (i64)&poll, 1, 0, 0, 8, 0);
+}
+
+/* All of it, at most one byte more than is allowed; -1 where Deno shall meet the same failure. */
+static i64 read_input(char *into) {
+  u64 size = 0;
+  while (size <= MAX_BYTES) {
+    i64 n = sys(SYS_read, 0, into + size, MAX_BYTES + 1 - size);
+    if (n == 0) break;
+    if (n == -EINTR) continue;
+    if (n == -EAGAIN) {
+      await_input();
+      continue;
+    }
+    /* What was read would be missing, and a socket tells its failure only once. */
+    if (n < 0 && (size || n == -ECONNRESET)) fail_input(n);
+    if (n < 0) return -1;
+    size += n;
+  }
+  return size;
+}
+
+/* What was read becomes standard input again. */
+static void put_back(const char *input, u64 size) {
+  int ends[2];
+  i64 file;
+  if (size <= PIPE_SPACE && sys(SYS_pipe2, ends, O_CLOEXEC, 0) == 0) {
+    /* Every pipe has room for that, so nobody need read meanwhile. */
+    file = sys(SYS_write, ends[1], input, size) == (i64)size ? ends[0] : -EIO;
+    sys(SYS_close, ends[1], 0, 0);
+  } else {
+    ignore(SIGXFSZ);
+    file = sys(SYS_memfd_create, "cni", MFD_CLOEXEC, 0);
+    for (u64 at = 0; !failed(file) && at < size;) {
+      i64 n = syscall6(SYS_pwrite, file, (i64)input + at, size - at, at, 0, 0);
+      if (n > 0) at += n;
+      else if (n != -EINTR) file = n ? n : -EIO;
+    }
+  }
+  i64 done = failed(file) ? file : sys(SYS_dup3, file, 0, 0);
+  if (failed(done)) fail_input(done);
+  sys(SYS_close, file, 0, 0);
 }
 
 /* ---- one call ---- */
 
 enum { AF_UNIX = 1, SOCK_STREAM = 1, SOCK_CLOEXEC = 02000000 };
-enum { SOL_SOCKET = 1, SO_SNDTIMEO = 21 };
-enum { MFD_CLOEXEC = 1, SHUT_WR = 1 };
+enum { SOL_SOCKET = 1, SO_SNDTIMEO = 21, SHUT_WR = 1 };
 
 /* A socket that the service has taken, or less than 0. */
 static int connect_to(const char *path) {
@@ -319,35 +414,24 @@ static int connect_to(const char *path) {
 }
 
 static void cni_call(char **argv, char **environment, const char *command) {
-  if (begins(command, "VERSION") && !command[7]) {
-    i64 error = print(VERSION_ANSWER, sizeof VERSION_ANSWER - 1);
-    if (error == -EBADF) return;
-    quit(error ? 1 : 0);
-  }
   char head[MOST_WORDS], path[256];
   u64 head_size = words(head, argv[0], environment);
-  if (!head_size) return;
   const char *folder = variable(environment, "TORTIE_RUN_DIR");
+  /* Which of two counts is not ours to say. */
+  if (!head_size || stands_twice(environment, "TORTIE_RUN_DIR")) return;
+  ignore(SIGPIPE);
+  if (begins(command, "VERSION") && !command[7]) quit(print(VERSION_ANSWER, sizeof VERSION_ANSWER - 1) ? 1 : 0);
   if (!folder || !*folder) folder = RUN_DIR;
   if (length_of(folder) > sizeof path - sizeof SOCKET_NAME || !is_plain(folder)) return;
   *put_text(put_text(path, folder), SOCKET_NAME) = 0;
 
-  struct conversation c = { connect_to(path), path, 0 };
-  if (c.socket < 0) return;
-  enum { SPACE = MAX_BYTES + 4096 };
-  i64 file = sys(SYS_memfd_create, "cni", MFD_CLOEXEC, 0);
-  char *input = 0;
-  if (file > 2 && sys(SYS_ftruncate, file, SPACE, 0) == 0)
-    input = (char *)sys_mmap(0, SPACE, PROT_R | PROT_W, MAP_SHARED, file, 0);
-  u64 size = 0;
-  i64 n = -1;
-  if (input && !failed(input)) {
-    while (size <= MAX_BYTES && (n = sys(SYS_read, 0, input + size, MAX_BYTES + 1 - size)) != 0) {
-      if (n == -EINTR) continue;
-      if (n < 0) break;
-      size += n;
-    }
-    if (n == 0 && size + head_size <= MAX_BYTES && !may_name_socket(input, size)) {
+  char *input = (char *)sys_mmap(0, SPACE, PROT_R | PROT_W, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (failed(input)) return;
+  i64 size = read_input(input);
+  if (size < 0) return;
+  if (size + head_size <= MAX_BYTES && !may_name_socket(input, size)) {
+    struct conversation c = { connect_to(path), path, 0 };
+    if (c.socket >= 0) {
       c.deadline = now() + ANSWER_MILLISECONDS;
       send_all(&c, head, head_size);
       send_all(&c, input, size);
@@ -355,13 +439,7 @@ static void cni_call(char **argv, char **environment, const char *command) {
       answer(&c, input);
     }
   }
-  sys(SYS_close, c.socket, 0, 0);
-  /* Where reading failed Deno meets the same failure. */
-  if (size && n >= 0) {
-    sys(SYS_ftruncate, file, size, 0);
-    sys(SYS_dup3, file, 0, 0);
-  }
-  if (file >= 0) sys(SYS_close, file, 0, 0);
+  put_back(input, size);
 }
 
 #ifdef DIRECT

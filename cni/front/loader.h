@@ -9,7 +9,7 @@
 
 enum { PT_LOAD = 1, PT_INTERP = 3, PT_PHDR = 6, ET_DYN = 3 };
 enum { AT_PHDR = 3, AT_PHNUM = 5, AT_PAGESZ = 6, AT_BASE = 7, AT_ENTRY = 9 };
-enum { AT_FDCWD = -100, O_CLOEXEC = 02000000 };
+enum { AT_FDCWD = -100 };
 
 struct elf_header {
   u8 id[16];

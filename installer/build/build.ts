@@ -14,6 +14,7 @@
  * be a predictable file in /tmp that root reads without asking whose it is. Permissions are explicit
  * and without --allow-run: the product executes no other program.
  */
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { denort, DENORT_SOURCES } from "./denort.ts";
 import { checkProduct, compileFront, type FrontVariant, placeFront, tryProduct } from "./front.ts";
@@ -164,18 +165,18 @@ export async function build(
     await Deno.mkdir(output.replace(/\/[^/]*$/, ""), { recursive: true });
     // Compiled beside the old one and renamed over it: a running tortie keeps its file.
     const part = `${output}.${Deno.pid}`;
-    let runtime = await checkedDenort(arch);
+    let runtime = await checkedDenort(arch), patched: Uint8Array<ArrayBuffer> | undefined;
     if (front !== "none") {
       const code = await compileFront(arch, front);
-      const patched = placeFront(await Deno.readFile(runtime), code, arch, front);
-      runtime = `${staging}.denort`;
+      patched = placeFront(await Deno.readFile(runtime), code, arch, front);
+      runtime = `${staging}/denort`;
       await Deno.writeFile(runtime, patched, { mode: 0o755 });
     }
     try {
       const include = ["lib", "build.json"];
       await compile(staging, "main.js", part, PERMISSIONS, { include, runtime, arch });
-      if (front !== "none") {
-        checkProduct(await Deno.readFile(part), await Deno.readFile(runtime));
+      if (patched) {
+        checkProduct(await Deno.readFile(part), patched);
         if (arch === Deno.build.arch) await tryProduct(part, version);
       }
       await Deno.rename(part, output);
@@ -185,7 +186,6 @@ export async function build(
     }
   } finally {
     await Deno.remove(staging, { recursive: true });
-    await Deno.remove(`${staging}.denort`).catch(() => {});
   }
 }
 
@@ -200,13 +200,16 @@ if (import.meta.main) {
       arch: { type: "string", default: Deno.build.arch },
     },
   });
-  const { arch } = values;
-  if (!DENORT_SOURCES[arch]) {
+  const { arch, direct } = values;
+  if (direct && values["no-front"]) {
+    throw new Error("--direct is a front door: not with --no-front");
+  }
+  if (!Object.hasOwn(DENORT_SOURCES, arch)) {
     throw new Error(`--arch ${arch}: known are ${Object.keys(DENORT_SOURCES).join(", ")}`);
   }
   const suffix = arch === Deno.build.arch ? "" : `-${arch}`;
-  const output = positionals[0] ?? `${ROOT}dist/tortie${suffix}`;
-  const front = values["no-front"] ? "none" : values.direct ? "direct" : "loaded";
+  const output = resolve(positionals[0] ?? `${ROOT}dist/tortie${suffix}`);
+  const front = values["no-front"] ? "none" : direct ? "direct" : "loaded";
   await setup(["build"], crossNeeds(arch));
   await build({ output, arch, front });
   const { size } = await Deno.stat(output);

@@ -34,8 +34,17 @@ export const DENORT_SOURCES: Record<string, Source> = {
   },
 };
 
+/** The Deno whose denort this is, and whose `deno compile` the build knows. */
+const DENO = "2.7.11";
+
 /** Path of a checked denort for the architecture; kept in `cache` for the next build. */
 export async function denort(arch: string, cache: string): Promise<string> {
+  if (Deno.version.deno !== DENO) {
+    throw new Error(
+      `this is Deno ${Deno.version.deno}, and the build is made for Deno ${DENO}: run it as ` +
+        `npx -y deno@${DENO} task build`,
+    );
+  }
   const source = DENORT_SOURCES[arch];
   if (!source) {
     throw new Error(`no denort is known for ${arch}; known: ${Object.keys(DENORT_SOURCES)}`);

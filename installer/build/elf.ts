@@ -4,8 +4,9 @@
  */
 
 export const PT_LOAD = 1, PT_INTERP = 3, PT_NOTE = 4;
+const SHT_PROGBITS = 1, SHF_ALLOC = 2, SHF_EXECINSTR = 4;
 const ET_DYN = 3, PF_X = 1, PF_R = 4;
-const HEADER = 64, PROGRAM_HEADER = 56;
+const HEADER = 64, PROGRAM_HEADER = 56, SECTION_HEADER = 64;
 /** Offsets in the file's header. */
 const E_TYPE = 16, E_MACHINE = 18, E_ENTRY = 24, E_PHOFF = 32, E_SHOFF = 40, E_PHENTSIZE = 54;
 const E_PHNUM = 56, E_SHENTSIZE = 58, E_SHNUM = 60;
@@ -87,8 +88,10 @@ export function spaceBehind(file: Uint8Array): { offset: number; address: number
 }
 
 /**
- * The program with one more segment of code, which takes the place of a program header of another type, so
- * that the table keeps its place and size; `start` is the offset in the code at which the program starts.
+ * The program with one more segment of code, and a section that covers it: tools that go by sections, strip
+ * before all, know then that it is there. The segment's program header takes the place of one of another
+ * type, so that the table keeps its place and size; `start` is the offset in the code at which the program
+ * starts.
  */
 export function withCode(
   file: Uint8Array,
@@ -117,12 +120,34 @@ export function withCode(
     load,
     ...kept.slice(behind).map(({ bytes }) => bytes),
   ];
-  const result = new Uint8Array(offset + code.length);
+  const source = viewOf(file);
+  const sections = u64(source, E_SHOFF), count = source.getUint16(E_SHNUM, true);
+  const moved = Math.ceil((offset + code.length) / 8) * 8;
+  const result = new Uint8Array(moved + (count + 1) * SECTION_HEADER);
   result.set(file);
   result.set(code, offset);
+  result.set(file.subarray(sections, sections + count * SECTION_HEADER), moved);
   const target = new DataView(result.buffer);
+  const section = new DataView(result.buffer, moved + count * SECTION_HEADER);
+  // It is called as the first section of code is: a name of its own would want another string table.
+  section.setUint32(0, nameOfCode(target, moved, count), true);
+  section.setUint32(4, SHT_PROGBITS, true);
+  [SHF_ALLOC | SHF_EXECINSTR, address, offset, code.length]
+    .forEach((value, i) => section.setBigUint64(8 + i * 8, BigInt(value), true));
+  section.setBigUint64(48, 16n, true);
+  target.setBigUint64(E_SHOFF, BigInt(moved), true);
+  target.setUint16(E_SHNUM, count + 1, true);
   const first = u64(target, E_PHOFF);
   table.forEach((bytes, i) => result.set(bytes, first + i * PROGRAM_HEADER));
   target.setBigUint64(E_ENTRY, BigInt(address + start), true);
   return result;
+}
+
+/** The name's offset of a section of code; 0, which is no name, where there is none. */
+function nameOfCode(view: DataView, sections: number, count: number): number {
+  for (let i = 0; i < count; i++) {
+    const at = sections + i * SECTION_HEADER;
+    if (u64(view, at + 8) & SHF_EXECINSTR) return view.getUint32(at, true);
+  }
+  return 0;
 }

@@ -121,10 +121,12 @@ export function placeFront(
   const rest = denort.length - elfEnd(denort);
   if (rest !== 0) {
     throw new Error(
-      `denort has ${rest} bytes behind its section headers: it is no denort but a finished program, ` +
-        `or it has a front door already`,
+      `denort has ${rest} bytes behind its section headers: it is no denort but a finished program`,
     );
   }
+  const isFront = ({ offset }: { offset: number }) =>
+    new TextDecoder().decode(denort.subarray(offset, offset + 8)) === PLACE_MAGIC;
+  if (headers.some(isFront)) throw new Error("denort has a front door already");
   const interpreter = headers.find(({ type }) => type === PT_INTERP);
   if (!interpreter) throw new Error("denort has no PT_INTERP: it is linked statically, or damaged");
   if (new TextDecoder().decode(code.subarray(0, 8)) !== PLACE_MAGIC) {
@@ -155,9 +157,9 @@ export function checkProduct(product: Uint8Array, denort: Uint8Array): void {
 
 /** Throws where the product's front door, or the Deno behind it, does not answer. */
 export async function tryProduct(path: string, version: string): Promise<void> {
-  const run = async (args: string[], env: Record<string, string>) => {
-    const { success, stdout } = await new Deno.Command(path, {
-      args,
+  const run = async (args: string[], env: Record<string, string>, before = "") => {
+    const { success, stdout } = await new Deno.Command("/bin/sh", {
+      args: ["-c", `${before}exec "$0" "$@"`, path, ...args],
       clearEnv: true,
       env,
       stdin: "null",
@@ -165,7 +167,9 @@ export async function tryProduct(path: string, version: string): Promise<void> {
     }).output();
     return success ? new TextDecoder().decode(stdout) : undefined;
   };
-  if (await run([], { CNI_COMMAND: "VERSION" }) !== VERSION_ANSWER) {
+  // In so little memory no Deno starts, which would give the same answer.
+  const little = "ulimit -v 300000; ";
+  if (await run([], { CNI_COMMAND: "VERSION" }, little) !== VERSION_ANSWER) {
     throw new Error("the native front door of the new executable does not answer VERSION");
   }
   if (!(await run(["version", "--client"], {}))?.includes(version)) {

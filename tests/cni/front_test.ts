@@ -205,18 +205,71 @@ test("standard input of every size and kind", async (world) => {
   await same(world, { shell: `(echo -n '{"a'; sleep 0.2; echo '":1}') | `, stdin: "" });
 });
 
-test("a socket that the configuration names", async (world) => {
-  const path = `${world.folder}/other.sock`;
-  world.listen(path);
+test("a socket that the configuration names, while another service listens at the usual one", async (world) => {
+  await using other = new World();
+  other.listen();
+  world.listen();
+  world.answer = text(sized(1, "the wrong one\n"));
+  const named = JSON.stringify({ type: "tortie", tortie: { socket: other.socket } });
   for (
     const stdin of [
-      JSON.stringify({ tortie: { socket: path } }),
-      JSON.stringify({ tortie: { socket: path } }).replace("tortie", "t\\u006frtie"),
+      named,
+      named.replace('"tortie":', '"tortie" \n\t:'),
+      named.replace('"tortie":', '"t\\u006frtie":'),
+      named.replace("{", '{"x":"\\"tortie\\"",'),
+      named + " ".repeat(100_000),
     ]
   ) {
-    const { requests } = await same(world, { stdin });
-    assert.equal(requests.length, 1, stdin);
+    const before = other.requests.length;
+    const { stdout, requests } = await same(world, { stdin });
+    assert.equal(stdout, RESULT, stdin);
+    assert.deepEqual([requests.length, other.requests.length - before], [0, FRONTS.length + 1]);
   }
+});
+
+test("a variable that stands twice", async (world) => {
+  world.listen();
+  const python = `import os,sys
+env=[b"PATH=/bin",b"CNI_CONTAINERID=c",b"CNI_IFNAME=e",b"TORTIE_CALICO_DIR=/nonexistent"]
+env+=[word.encode() for word in sys.argv[3:]]
+import ctypes
+c=ctypes.CDLL(None)
+argv=(ctypes.c_char_p*2)(b"tortie",None)
+c.execve(sys.argv[1].encode(),argv,(ctypes.c_char_p*(len(env)+1))(*env,None))`;
+  for (
+    const words of [
+      [`TORTIE_RUN_DIR=${world.folder}`, "CNI_COMMAND=VERSION", "CNI_COMMAND=DEL"],
+      [`TORTIE_RUN_DIR=${world.folder}`, "CNI_COMMAND=DEL", "CNI_COMMAND=VERSION"],
+      [`TORTIE_RUN_DIR=${world.folder}`, "TORTIE_RUN_DIR=/nonexistent", "CNI_COMMAND=STATUS"],
+      ["TORTIE_RUN_DIR=/nonexistent", `TORTIE_RUN_DIR=${world.folder}`, "CNI_COMMAND=STATUS"],
+      [`TORTIE_RUN_DIR=${world.folder}`, "CNI_COMMAND=DEL", "CNI_ARGS=a", "CNI_ARGS=b"],
+    ]
+  ) {
+    const outcomes = [];
+    for (const binary of [...FRONTS, PLAIN!]) {
+      const from = world.requests.length;
+      const { code, stdout } = await run(["python3", "-c", python, binary, "", ...words], {
+        stdin: CONF,
+      });
+      outcomes.push({ code, stdout, requests: world.requests.slice(from).map(sorted) });
+    }
+    for (const front of outcomes.slice(0, -1)) {
+      assert.deepEqual(front, outcomes.at(-1), words.join(" "));
+    }
+  }
+});
+
+test("little room for files, and standard input that does not block or comes late", async (world) => {
+  world.listen();
+  await same(world, { shell: "ulimit -f 512; " });
+  await same(world, { shell: "ulimit -f 1; ", stdin: CONF + " ".repeat(100_000) });
+  const named = JSON.stringify({ tortie: { socket: world.socket } });
+  await same(world, { shell: "ulimit -f 512; ", stdin: named + " ".repeat(100_000) });
+  const unblocked = `import os,sys;os.set_blocking(0,False);os.execv(sys.argv[1],["tortie"])`;
+  const slow =
+    `(printf '{"na'; sleep 0.3; printf 'me":1}') | python3 -c '${unblocked}' "$0"; exit; `;
+  const { requests } = await same(world, { shell: slow, stdin: "" });
+  assert.match(requests[0].join(), /\{"name":1\}/);
 });
 
 test("arguments beside CNI_COMMAND, and an empty CNI_COMMAND", async (world) => {
@@ -251,6 +304,7 @@ test("whatever the service answers", async (world) => {
     "four digits": text("0000 0\n"),
     "two spaces": text("0  0\n"),
     "NUL": text("0\0 0\n"),
+    "NUL behind the length": text("0 3\0x\nab\n"),
   };
   for (const [name, answer] of Object.entries(answers)) {
     world.answer = answer;
@@ -264,6 +318,7 @@ test("a caller who does not read", async (world) => {
   world.answer = text(sized(0, "y".repeat(200_000) + "\n"));
   assert.equal((await same(world, { after: ">&-" })).code, 0);
   assert.equal((await same(world, { after: ">/dev/full" })).code, 1);
+  assert.equal((await same(world, { after: "1</dev/null" })).code, 0);
   assert.equal(
     (await same(world, { env: { CNI_COMMAND: "VERSION" }, after: ">/dev/full" })).code,
     1,
