@@ -1,6 +1,6 @@
 /**
- * The native front door on other C libraries, in a container, on arm64 under emulation, and before a
- * service that takes a call and never answers. What it needs comes from Debian's mirror, and is unpacked,
+ * The native front door on other C libraries and an older kernel, in a container, on arm64 under emulation,
+ * under perf, and before a service that takes a call and never answers. What it needs comes from Debian's mirror, and is unpacked,
  * not installed; where that cannot be reached the test fails and says so.
  */
 import assert from "node:assert/strict";
@@ -142,3 +142,28 @@ Deno.test("front door: a service that never answers is left after two minutes, w
       await accepting;
     }
   }));
+
+Deno.test("front door: an older kernel (6.1, User Mode Linux)", () =>
+  withBinaries(async (_, binaries) => {
+    const vm = new URL("../tools/vm-run", import.meta.url).pathname;
+    for (const [variant, binary] of Object.entries(binaries)) {
+      await bothAnswer(
+        (env, args) => [vm, "--", "env", "-i", ...env, binary, ...args],
+        variant,
+      );
+    }
+  }));
+
+Deno.test("front door: perf finds the program and its code", async () => {
+  await setup(["test"], [{ package: "linux-perf", files: ["/usr/bin/perf"], purpose: "test" }]);
+  await withBinaries(async (folder, binaries) => {
+    for (const [variant, binary] of Object.entries(binaries)) {
+      const data = `${folder}/perf.data`;
+      const recorded = await run(["perf", "record", "-o", data, binary, "version", "--client"]);
+      assert.equal(recorded.code, 0, `${variant}: ${recorded.stderr}`);
+      assert.match(recorded.stdout, /Client Version/);
+      const report = await run(["perf", "report", "-i", data, "--stdio", "--sort", "dso"]);
+      assert.match(report.stdout, new RegExp(`% +${variant} *$`, "m"), report.stderr);
+    }
+  });
+});
