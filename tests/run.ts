@@ -30,13 +30,9 @@ interface Group {
   name: string;
   /** Paths given to `deno test`, or the sub-command and arguments of another deno tool. */
   run: { test: string[]; parallel?: boolean } | { deno: string[] };
-  /** Whether it needs dist/tortie, or that in each variant of the native front door. */
-  binary?: boolean | "variants";
-  env?: Record<string, string>;
+  /** Whether it needs dist/tortie. */
+  binary?: boolean;
 }
-
-/** The executable with the other native front door, and the one without. */
-const DIRECT = `${ROOT}dist/tortie-direct`, PLAIN = `${ROOT}dist/tortie-no-front`;
 
 const GROUPS: Group[] = [
   { name: "format", run: { deno: ["fmt", "--check", "--quiet"] } },
@@ -62,13 +58,7 @@ const GROUPS: Group[] = [
   { name: "kube", run: { test: ["tests/kube"] } },
   { name: "store", run: { test: ["tests/store"] }, binary: true },
   { name: "commands", run: { test: ["tests/cli"] }, binary: true },
-  // Each CNI call in three ways: tests/cni/harness.ts.
-  ...["front", "through", "deno"].map((way): Group => ({
-    name: way === "front" ? "cni" : `cni-${way}`,
-    run: { test: ["tests/cni"] },
-    binary: "variants",
-    env: { TORTIE_CNI_WAY: way, ...(way === "deno" && { TORTIE_BINARY: PLAIN }) },
-  })),
+  { name: "cni", run: { test: ["tests/cni"] }, binary: true },
   { name: "data", run: { test: ["tests/data"] }, binary: true },
   { name: "bgp", run: { test: ["tests/bgp"] }, binary: true },
   { name: "policy", run: { test: ["tests/policy"] }, binary: true },
@@ -81,15 +71,12 @@ const LONG: Group[] = [
   { name: "long", run: { test: ["tests/long"] }, binary: true },
 ];
 
-async function deno(args: string[], more: Record<string, string> = {}): Promise<number> {
+async function deno(args: string[]): Promise<number> {
   const env: Record<string, string> = {
     DENO_TLS_CA_STORE: "system",
     DENO_NO_UPDATE_CHECK: "1",
     NO_COLOR: "1",
     TORTIE_BINARY: `${ROOT}dist/tortie`,
-    TORTIE_DIRECT_BINARY: DIRECT,
-    TORTIE_PLAIN_BINARY: PLAIN,
-    ...more,
   };
   // Formatting and linting load no package, and take no lock file.
   const lock = ["test", "check"].includes(args[0]) ? ["--lock=deno.lock", "--frozen"] : [];
@@ -149,7 +136,7 @@ async function runGroup(group: Group): Promise<Tally> {
       ...(group.run.parallel ? ["--parallel"] : []),
       `--junit-path=${junit}`,
       ...group.run.test,
-    ], group.env);
+    ]);
     const tally = countJunit(await Deno.readTextFile(junit));
     // A module that does not load is in no report, yet it failed; so is a group without a test.
     if (tally.failed === 0 && (code !== 0 || tally.passed + tally.skipped === 0)) tally.failed = 1;
@@ -180,17 +167,12 @@ async function main(args: string[]): Promise<number> {
   await setup(["build", "demo", "test"]);
   const total: Tally = { passed: 0, failed: 0, skipped: 0, failures: [], tests: [] };
   const rows: string[] = [];
-  let built = false, builtVariants = false;
+  let built = false;
   for (const group of all.filter((g) => names.length === 0 || names.includes(g.name))) {
     const started = performance.now();
     if (group.binary && !built) {
       await build();
       built = true;
-    }
-    if (group.binary === "variants" && !builtVariants) {
-      await build({ output: DIRECT, front: "direct" });
-      await build({ output: PLAIN, front: "none" });
-      builtVariants = true;
     }
     console.log(`\n== ${group.name}`);
     const tally = await runGroup(group);

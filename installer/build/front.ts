@@ -52,8 +52,8 @@ async function tool(command: string, args: string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Error(
-      `${command} is not on this machine: run "deno task setup", or build without the native front ` +
-        `door ("deno task build --no-front")`,
+      `${command} is not on this machine: "deno task build" installs it as root; or build without ` +
+        `the native front door`,
     );
   }
   if (output.success) return;
@@ -150,8 +150,8 @@ export function checkProduct(product: Uint8Array, denort: Uint8Array): void {
   if (product.length > denort.length && Buffer.compare(head, denort) === 0) return;
   throw new Error(
     `deno ${Deno.version.deno} did not leave the runtime as it was when it compiled the program into ` +
-      `it, so that the native front door is lost or displaced. Build without it ("deno task build ` +
-      `--no-front"), or with the Deno that this project names.`,
+      `it, so that the native front door is lost or displaced. Build without --front, or with the Deno ` +
+      `that this project names.`,
   );
 }
 

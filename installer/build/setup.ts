@@ -4,7 +4,7 @@
  * where nothing is missing it changes nothing and takes no time.
  */
 
-interface Need {
+export interface Need {
   /** Debian package. */
   package: string;
   /** Any of these files shows that it is there. */
@@ -14,6 +14,12 @@ interface Need {
 }
 
 const ARCH = `${Deno.build.arch}-linux-gnu`;
+
+/** For a build with the native front door. */
+export const FRONT_NEEDS: readonly Need[] = [
+  { package: "gcc", files: [`/usr/bin/${ARCH}-gcc`], purpose: "build" },
+  { package: "binutils", files: [`/usr/bin/${ARCH}-objcopy`], purpose: "build" },
+];
 
 /** For a build of another architecture than this machine's. */
 export function crossNeeds(arch: string): Need[] {
@@ -33,8 +39,6 @@ export const NEEDS: Need[] = [
     files: [`/lib/${ARCH}/libnl-3.so.200`, `/usr/lib/${ARCH}/libnl-3.so.200`],
     purpose: "build",
   },
-  { package: "gcc", files: [`/usr/bin/${ARCH}-gcc`], purpose: "build" },
-  { package: "binutils", files: [`/usr/bin/${ARCH}-objcopy`], purpose: "build" },
   { package: "iproute2", files: ["/sbin/ip", "/usr/sbin/ip", "/bin/ip"], purpose: "demo" },
   { package: "iputils-ping", files: ["/bin/ping", "/usr/bin/ping"], purpose: "demo" },
   { package: "nftables", files: ["/usr/sbin/nft", "/sbin/nft"], purpose: "demo" },
@@ -48,10 +52,6 @@ export const NEEDS: Need[] = [
   { package: "etcd-server", files: ["/usr/bin/etcd"], purpose: "test" },
   { package: "openssl", files: ["/usr/bin/openssl"], purpose: "test" },
   { package: "etcd-client", files: ["/usr/bin/etcdctl"], purpose: "bench" },
-  { package: "libc6-dev", files: ["/usr/include/stdio.h"], purpose: "test" },
-  { package: "file", files: ["/usr/bin/file"], purpose: "test" },
-  { package: "gdb", files: ["/usr/bin/gdb"], purpose: "test" },
-  { package: "python3-minimal", files: ["/usr/bin/python3"], purpose: "test" },
   { package: "strace", files: ["/usr/bin/strace"], purpose: "test" },
   { package: "frr", files: ["/usr/lib/frr/bgpd"], purpose: "bench" },
   { package: "gobgpd", files: ["/usr/bin/gobgpd"], purpose: "bench" },

@@ -5,10 +5,9 @@
  * failure; traffic stays inside.
  *
  * The plugins are links to the built executable where TORTIE_BINARY names one, else little scripts
- * that start `cni/plugin.ts` with the permissions of the product. An executable answers in one of three
- * ways, which TORTIE_CNI_WAY chooses: its native front door (`front`), its plugin in TypeScript since the
- * front door leaves the call to that (`through`: the configuration names the socket), or that plugin in
- * an executable without front door (`deno`).
+ * that start `cni/plugin.ts` with the permissions of the product. An executable answers by its plugin in
+ * TypeScript, or by its native front door where it has one and TORTIE_CNI_WAY is `front`: where the
+ * configuration names a socket, as it does else, the front door leaves the call to the plugin.
  */
 
 import { type RemoteStore, remoteStore } from "../../mod/store/remote.ts";
@@ -28,7 +27,7 @@ const PERMISSIONS = [
 const ROLES = ["tortie", "tortie-ipam", "calico", "calico-ipam"];
 
 /** How the plugins answer. */
-export const WAY = Deno.env.get("TORTIE_CNI_WAY") ?? "front";
+export const WAY = Deno.env.get("TORTIE_CNI_WAY") ?? "plain";
 
 export interface Output {
   readonly code: number;

@@ -1,169 +1,372 @@
 /**
- * The native front door on other C libraries and an older kernel, in a container, on arm64 under emulation,
- * under perf, and before a service that takes a call and never answers. What it needs comes from Debian's mirror, and is unpacked,
- * not installed; where that cannot be reached the test fails and says so.
+ * The native front door beside the plugin in TypeScript: the same calls, ordinary and not, to the
+ * executables with and to the one without it, which must print the same bytes and end with the same code.
+ * The node service is one of the test's own here, which answers as it is told, so that what goes over the
+ * socket is compared too.
  */
 import assert from "node:assert/strict";
 import { VERSION_ANSWER } from "../../cni/versions.ts";
-import { build } from "../../installer/build/build.ts";
-import { unpackDebian } from "../../installer/build/debian.ts";
-import { crossNeeds, setup } from "../../installer/build/setup.ts";
 import { run } from "../cni/harness.ts";
+import { withBinaries } from "./front_binaries.ts";
 
-const QEMU = "/usr/bin/qemu-aarch64-static";
+/** The executables with a front door, and the one without. */
+let FRONTS: readonly string[] = [], PLAIN = "";
 
-/** Both variants of the executable, and the one without, in a folder of their own. */
-async function withBinaries(
-  fn: (folder: string, binaries: Record<string, string>) => Promise<void>,
-): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "tortie-front-" });
-  try {
-    const binaries: Record<string, string> = {};
-    for (const front of ["loaded", "direct", "none"] as const) {
-      binaries[front] = `${folder}/${front}`;
-      await build({ output: binaries[front], front });
-    }
-    await fn(folder, binaries);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
+/** What the service does with a connection after it has read the request. */
+type Answer = (socket: Deno.UnixConn) => Promise<void>;
+
+const text = (...parts: string[]): Answer => async (socket) => {
+  for (const part of parts) {
+    await socket.write(new TextEncoder().encode(part));
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
-}
+};
+const RESULT = '{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.1/32"}]}\n';
+const sized = (exit: number, body: string) => `${exit} ${body.length}\n${body}`;
 
-/** A root folder with the C library and libgcc_s of a release. */
-async function rootOf(release: string, root: string): Promise<void> {
-  await unpackDebian(["libc6", "libgcc-s1"], { arch: Deno.build.arch, release }, root);
-  for (const name of ["lib", "lib64"]) {
-    const there = await Deno.lstat(`${root}/${name}`).catch(() => undefined);
-    if (!there) await Deno.symlink(`usr/${name}`, `${root}/${name}`);
+class World {
+  readonly requests: string[] = [];
+  readonly folder = Deno.makeTempDirSync({ prefix: "tortie-front-" });
+  answer: Answer = text(sized(0, RESULT));
+  #listener: Deno.UnixListener | undefined;
+  #tasks = new Set<Promise<void>>();
+
+  get socket(): string {
+    return `${this.folder}/tortie.sock`;
   }
-  for (const name of ["proc", "dev", "tmp"]) await Deno.mkdir(`${root}/${name}`);
-}
 
-async function bothAnswer(start: (env: string[], args: string[]) => string[], what: string) {
-  const cni = await run(start(["CNI_COMMAND=VERSION"], []));
-  assert.equal(cni.stdout, VERSION_ANSWER, `${what}: ${cni.stderr}`);
-  const deno = await run(start(["DENO_NO_UPDATE_CHECK=1"], ["version", "--client"]));
-  assert.match(deno.stdout, /^Client Version: +\d/, `${what}: ${deno.stderr}`);
-}
-
-Deno.test("front door: glibc 2.31 (bullseye), 2.41 (trixie) and the newest (sid)", () =>
-  withBinaries(async (folder, binaries) => {
-    for (const release of ["bullseye", "trixie", "sid"]) {
-      const root = `${folder}/${release}`;
-      await rootOf(release, root);
-      const script =
-        `mount -t proc proc ${root}/proc && mount --bind /dev ${root}/dev && exec "$@"`;
-      for (const [variant, binary] of Object.entries(binaries)) {
-        await Deno.copyFile(binary, `${root}/tortie`);
-        await bothAnswer(
-          (env, args) => [
-            ...["unshare", "-m", "sh", "-c", script, "-", "env", "-i", ...env],
-            ...["/usr/sbin/chroot", root, "/tortie", ...args],
-          ],
-          `${release}, ${variant}`,
-        );
-        await Deno.remove(`${root}/tortie`);
+  listen(path = this.socket): void {
+    const listener = this.#listener = Deno.listen({ transport: "unix", path });
+    const accept = async () => {
+      for await (const socket of listener) {
+        const task = this.#serve(socket).catch(() => {}).finally(() => this.#tasks.delete(task));
+        this.#tasks.add(task);
       }
-      await Deno.remove(root, { recursive: true });
-    }
-  }));
-
-Deno.test("front door: in a container of runc's", async () => {
-  await setup(["test"], [{ package: "runc", files: ["/usr/sbin/runc"], purpose: "test" }]);
-  await withBinaries(async (folder, binaries) => {
-    const root = `${folder}/rootfs`;
-    await rootOf("bookworm", root);
-    assert.equal((await run(["runc", "spec", "--bundle", folder])).code, 0);
-    const spec = JSON.parse(await Deno.readTextFile(`${folder}/config.json`));
-    for (const [variant, binary] of Object.entries(binaries)) {
-      await Deno.copyFile(binary, `${root}/tortie`);
-      await bothAnswer(
-        (env, args) => {
-          const process = { ...spec.process, terminal: false, env, args: ["/tortie", ...args] };
-          const config = { ...spec, process, root: { path: "rootfs", readonly: true } };
-          Deno.writeTextFileSync(`${folder}/config.json`, JSON.stringify(config));
-          const name = `tortie-front-${crypto.randomUUID().slice(0, 8)}`;
-          return ["runc", "--root", `${folder}/state`, "run", "--bundle", folder, name];
-        },
-        variant,
-      );
-      await Deno.remove(`${root}/tortie`);
-    }
-  });
-});
-
-Deno.test("front door: for arm64, under emulation", async () => {
-  const arch = Deno.build.arch === "aarch64" ? "x86_64" : "aarch64";
-  assert.equal(arch, "aarch64", "this test emulates arm64 on x86-64");
-  await setup(["build"], [
-    ...crossNeeds(arch),
-    { package: "qemu-user-static", files: [QEMU], purpose: "build" },
-  ]);
-  const folder = await Deno.makeTempDir({ prefix: "tortie-front-" });
-  try {
-    const root = `${folder}/root`;
-    await unpackDebian(["libc6", "libgcc-s1"], { arch, release: "bookworm" }, root);
-    for (const front of ["loaded", "direct"] as const) {
-      const output = `${folder}/${front}`;
-      await build({ output, arch, front });
-      await bothAnswer(
-        (env, args) => ["env", "-i", ...env, QEMU, "-L", root, output, ...args],
-        front,
-      );
-    }
-  } finally {
-    await Deno.remove(folder, { recursive: true });
+    };
+    this.#tasks.add(accept().catch(() => {}));
   }
-});
 
-Deno.test("front door: a service that never answers is left after two minutes, with its name", () =>
-  withBinaries(async (folder, binaries) => {
-    const listener = Deno.listen({ transport: "unix", path: `${folder}/tortie.sock` });
-    const sockets: Deno.Conn[] = [];
-    const accepting = (async () => {
-      for await (const socket of listener) sockets.push(socket);
-    })().catch(() => {});
+  async #serve(socket: Deno.UnixConn): Promise<void> {
     try {
-      const call = (binary: string) =>
-        run([binary], {
-          stdin: "{}",
-          env: { TORTIE_RUN_DIR: folder, CNI_COMMAND: "DEL", CNI_CONTAINERID: "c" },
-          clearEnv: true,
-        });
-      const ends = await Promise.all(Object.values(binaries).map(call));
-      for (const { code, stdout } of ends) {
-        assert.equal(code, 1);
-        assert.match(stdout, /"code":11,.*did not answer within 120 s; try again\."\}\n$/);
-        assert.equal(stdout, ends.at(-1)!.stdout);
-      }
+      const parts: Uint8Array[] = [];
+      const buffer = new Uint8Array(65536);
+      for (let n; (n = await socket.read(buffer)) !== null;) parts.push(buffer.slice(0, n));
+      const request = parts.map((part) => new TextDecoder("latin1").decode(part)).join("");
+      // A front door that leaves a call to Deno has connected before it knew.
+      if (request === "") return;
+      this.requests.push(request);
+      await this.answer(socket);
     } finally {
-      listener.close();
-      for (const socket of sockets) socket.close();
-      await accepting;
+      socket.close();
     }
-  }));
+  }
 
-Deno.test("front door: an older kernel (6.1, User Mode Linux)", () =>
-  withBinaries(async (_, binaries) => {
-    const vm = new URL("../tools/vm-run", import.meta.url).pathname;
-    for (const [variant, binary] of Object.entries(binaries)) {
-      await bothAnswer(
-        (env, args) => [vm, "--", "env", "-i", ...env, binary, ...args],
-        variant,
-      );
-    }
-  }));
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener?.close();
+    await Promise.all(this.#tasks);
+    await Deno.remove(this.folder, { recursive: true });
+  }
+}
 
-Deno.test("front door: perf finds the program and its code", async () => {
-  await setup(["test"], [{ package: "linux-perf", files: ["/usr/bin/perf"], purpose: "test" }]);
-  await withBinaries(async (folder, binaries) => {
-    for (const [variant, binary] of Object.entries(binaries)) {
-      const data = `${folder}/perf.data`;
-      const recorded = await run(["perf", "record", "-o", data, binary, "version", "--client"]);
-      assert.equal(recorded.code, 0, `${variant}: ${recorded.stderr}`);
-      assert.match(recorded.stdout, /Client Version/);
-      const report = await run(["perf", "report", "-i", data, "--stdio", "--sort", "dso"]);
-      assert.match(report.stdout, new RegExp(`% +${variant} *$`, "m"), report.stderr);
-    }
+interface Call {
+  readonly env?: Record<string, string | undefined>;
+  readonly stdin?: string | Uint8Array;
+  readonly args?: readonly string[];
+  readonly argv0?: string;
+  /** Words of sh before the program: `exec <&-; `, `ulimit …; `. */
+  readonly shell?: string;
+  readonly after?: string;
+}
+
+const CONF = '{"cniVersion":"1.0.0","name":"net","type":"tortie"}';
+
+async function call(binary: string, world: World, one: Call) {
+  const env = {
+    PATH: "/usr/bin:/bin",
+    HOME: "/nonexistent",
+    TORTIE_RUN_DIR: world.folder,
+    TORTIE_STORE: `${world.folder}/none.kv`,
+    TORTIE_CALICO_DIR: world.folder,
+    CNI_COMMAND: "ADD",
+    CNI_CONTAINERID: "c1",
+    CNI_IFNAME: "eth0",
+    CNI_NETNS: "/run/netns/none",
+    CNI_PATH: "/opt/cni/bin",
+    ...one.env,
+  };
+  const words = `${one.shell ?? ""}exec -a '${one.argv0 ?? "tortie"}' "$0" "$@" ${one.after ?? ""}`;
+  return await run(["bash", "-c", words, binary, ...one.args ?? []], {
+    stdin: one.stdin ?? CONF,
+    env: Object.fromEntries(
+      Object.entries(env).filter(([, value]) => value !== undefined),
+    ) as Record<string, string>,
+    clearEnv: true,
   });
+}
+
+/** The environment has no order, and this process gives it none. */
+function sorted(request: string): string[] {
+  const [head, ...stdin] = request.split("\0\0");
+  return [...head.split("\0").sort(), ...stdin];
+}
+
+/** All executables, one after the other; what they print and what the service was sent is the same. */
+async function same(world: World, one: Call) {
+  const seen = [];
+  for (const binary of [...FRONTS, PLAIN]) {
+    const from = world.requests.length;
+    const { code, signal, stdout } = await call(binary, world, one);
+    seen.push({ code, signal, stdout, requests: world.requests.slice(from).map(sorted) });
+  }
+  for (const front of seen.slice(0, -1)) assert.deepEqual(front, seen.at(-1));
+  return seen[0];
+}
+
+const LITTLE_MEMORY = "ulimit -v 300000; ";
+
+const steps: [name: string, run: (world: World) => Promise<void>][] = [];
+
+function test(name: string, run: (world: World) => Promise<void>): void {
+  steps.push([name, run]);
+}
+
+test("an ordinary call needs no Deno, which could not even start", async (world) => {
+  world.listen();
+  for (const front of FRONTS) {
+    const quick = await call(front, world, { shell: LITTLE_MEMORY });
+    assert.deepEqual([quick.code, quick.stdout], [0, RESULT]);
+    const env = { CNI_COMMAND: "VERSION" };
+    const version = await call(front, world, { shell: LITTLE_MEMORY, env });
+    assert.deepEqual([version.code, version.stdout], [0, VERSION_ANSWER]);
+  }
+  assert.notEqual((await call(PLAIN, world, { shell: LITTLE_MEMORY })).code, 0);
 });
+
+test("the same requests, answers and codes", async (world) => {
+  world.listen();
+  for (const command of ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "JUMP", "VERSION "]) {
+    await same(world, { env: { CNI_COMMAND: command } });
+  }
+  for (
+    const argv0 of ["tortie", "tortie-ipam", "/opt/cni/bin/calico", "calico-ipam", "./x/", "ü"]
+  ) {
+    const { requests } = await same(world, { argv0 });
+    assert.equal(requests.length, 1, argv0);
+  }
+  for (
+    const env of [
+      { CNI_ARGS: "K8S_POD_NAME=a;K8S_POD_NAMESPACE=b;IgnoreUnknown=1" },
+      { CNI_ARGS: "name=müller" },
+      { CNI_ARGS: "" },
+      { CNI_NETNS: undefined, CNI_X: 'a"b\\c\nd' },
+      { CNI_ARGS: "x".repeat(7000) },
+      { CNI_ARGS: "x".repeat(100_000) },
+      { OTHER: "x".repeat(100_000) },
+      Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`CNI_${i}`, String(i)])),
+    ]
+  ) {
+    const { requests } = await same(world, { env });
+    assert.equal(requests.length, 1, JSON.stringify(env).slice(0, 100));
+  }
+});
+
+test("standard input of every size and kind", async (world) => {
+  world.listen();
+  const mega = 1 << 20;
+  for (
+    const [stdin, sent] of [
+      ["", 1],
+      ["\n", 1],
+      ["no JSON", 1],
+      [new Uint8Array([0, 255, 254, 0]), 1],
+      [CONF + " ".repeat(70_000), 1],
+      [CONF + " ".repeat(mega - CONF.length), 0],
+      [CONF + " ".repeat(mega + 1 - CONF.length), 0],
+      ["x".repeat(3 * mega), 0],
+      ['{"a":"\\u0041"}', 1],
+    ] as [string | Uint8Array, number][]
+  ) {
+    const { requests } = await same(world, { stdin });
+    assert.equal(requests.length, sent, `${stdin.length}`);
+  }
+  await same(world, { shell: "exec <&-; " });
+  await same(world, { shell: "exec </; " });
+  await same(world, { shell: "exec </dev/null; " });
+  // Byte by byte, and slowly.
+  await same(world, { shell: `(echo -n '{"a'; sleep 0.2; echo '":1}') | `, stdin: "" });
+});
+
+test("a socket that the configuration names, while another service listens at the usual one", async (world) => {
+  await using other = new World();
+  other.listen();
+  world.listen();
+  world.answer = text(sized(1, "the wrong one\n"));
+  const named = JSON.stringify({ type: "tortie", tortie: { socket: other.socket } });
+  for (
+    const stdin of [
+      named,
+      named.replace('"tortie":', '"tortie" \n\t:'),
+      named.replace('"tortie":', '"t\\u006frtie":'),
+      named.replace("{", '{"x":"\\"tortie\\"",'),
+      named + " ".repeat(100_000),
+    ]
+  ) {
+    const before = other.requests.length;
+    const { stdout, requests } = await same(world, { stdin });
+    assert.equal(stdout, RESULT, stdin);
+    assert.deepEqual([requests.length, other.requests.length - before], [0, FRONTS.length + 1]);
+  }
+});
+
+test("a variable that stands twice", async (world) => {
+  world.listen();
+  const python = `import os,sys
+env=[b"PATH=/bin",b"CNI_CONTAINERID=c",b"CNI_IFNAME=e",b"TORTIE_CALICO_DIR=/nonexistent"]
+env+=[word.encode() for word in sys.argv[3:]]
+import ctypes
+c=ctypes.CDLL(None)
+argv=(ctypes.c_char_p*2)(b"tortie",None)
+c.execve(sys.argv[1].encode(),argv,(ctypes.c_char_p*(len(env)+1))(*env,None))`;
+  for (
+    const words of [
+      [`TORTIE_RUN_DIR=${world.folder}`, "CNI_COMMAND=VERSION", "CNI_COMMAND=DEL"],
+      [`TORTIE_RUN_DIR=${world.folder}`, "CNI_COMMAND=DEL", "CNI_COMMAND=VERSION"],
+      [`TORTIE_RUN_DIR=${world.folder}`, "TORTIE_RUN_DIR=/nonexistent", "CNI_COMMAND=STATUS"],
+      ["TORTIE_RUN_DIR=/nonexistent", `TORTIE_RUN_DIR=${world.folder}`, "CNI_COMMAND=STATUS"],
+      [`TORTIE_RUN_DIR=${world.folder}`, "CNI_COMMAND=DEL", "CNI_ARGS=a", "CNI_ARGS=b"],
+    ]
+  ) {
+    const outcomes = [];
+    for (const binary of [...FRONTS, PLAIN]) {
+      const from = world.requests.length;
+      const { code, stdout } = await run(["python3", "-c", python, binary, "", ...words], {
+        stdin: CONF,
+      });
+      outcomes.push({ code, stdout, requests: world.requests.slice(from).map(sorted) });
+    }
+    for (const front of outcomes.slice(0, -1)) {
+      assert.deepEqual(front, outcomes.at(-1), words.join(" "));
+    }
+  }
+});
+
+test("little room for files, and standard input that does not block or comes late", async (world) => {
+  world.listen();
+  await same(world, { shell: "ulimit -f 512; " });
+  await same(world, { shell: "ulimit -f 1; ", stdin: CONF + " ".repeat(100_000) });
+  const named = JSON.stringify({ tortie: { socket: world.socket } });
+  await same(world, { shell: "ulimit -f 512; ", stdin: named + " ".repeat(100_000) });
+  const unblocked = `import os,sys;os.set_blocking(0,False);os.execv(sys.argv[1],["tortie"])`;
+  const slow =
+    `(printf '{"na'; sleep 0.3; printf 'me":1}') | python3 -c '${unblocked}' "$0"; exit; `;
+  const { requests } = await same(world, { shell: slow, stdin: "" });
+  assert.match(requests[0].join(), /\{"name":1\}/);
+});
+
+test("arguments beside CNI_COMMAND, and an empty CNI_COMMAND", async (world) => {
+  world.listen();
+  await same(world, { args: ["get", "nodes"] });
+  await same(world, { args: ["version", "--client"], env: { CNI_COMMAND: "" } });
+  await same(world, { args: ["version", "--client"], env: { CNI_COMMAND: undefined } });
+});
+
+test("whatever the service answers", async (world) => {
+  world.listen();
+  const answers: Record<string, Answer> = {
+    "nothing to print": text("0 0\n"),
+    "an error": text(sized(1, '{"code":7}\n')),
+    "other codes": text(sized(42, "x\n")),
+    "codes beyond a byte": text("999 0\n"),
+    "no newline at the end": text(sized(0, "abc")),
+    "one byte": text(sized(0, "\n")),
+    "one byte that is no newline": text(sized(0, "x")),
+    "in pieces": text("0", " ", "5", "\n", "ab", "cd", "\n"),
+    "more than it said": text("0 4\nabc\nmore"),
+    "large": text(sized(0, "y".repeat((1 << 20) - 1) + "\n")),
+    "too large": text("0 1048577\n"),
+    "closed at once": text(),
+    "closed in the head": text("0 1"),
+    "closed in the body": text("0 10\nabc"),
+    "closed before the last byte": text("0 4\nabc"),
+    "garbage": text("hello\n"),
+    "garbage without end": text("0 0000000000000000000000000\n"),
+    "negative": text("-1 0\n"),
+    "no number": text("0 \n"),
+    "four digits": text("0000 0\n"),
+    "two spaces": text("0  0\n"),
+    "NUL": text("0\0 0\n"),
+    "NUL behind the length": text("0 3\0x\nab\n"),
+  };
+  for (const [name, answer] of Object.entries(answers)) {
+    world.answer = answer;
+    const { requests } = await same(world, {});
+    assert.equal(requests.length, 1, name);
+  }
+});
+
+test("a caller who does not read", async (world) => {
+  world.listen();
+  world.answer = text(sized(0, "y".repeat(200_000) + "\n"));
+  assert.equal((await same(world, { after: ">&-" })).code, 0);
+  assert.equal((await same(world, { after: ">/dev/full" })).code, 1);
+  assert.equal((await same(world, { after: "1</dev/null" })).code, 0);
+  assert.equal(
+    (await same(world, { env: { CNI_COMMAND: "VERSION" }, after: ">/dev/full" })).code,
+    1,
+  );
+  assert.equal((await same(world, { env: { CNI_COMMAND: "VERSION" }, after: ">&-" })).code, 0);
+  // Standard output is a pipe that nobody reads any more.
+  const shell = "exec > >(exec true); sleep 0.2; ";
+  assert.equal((await same(world, { shell })).code, 1);
+});
+
+test("nobody listens, no socket, another file in its place, a path too long", async (world) => {
+  const { stdout } = await same(world, {});
+  assert.match(stdout, /"code":11/);
+  for (const command of ["DEL", "STATUS", "CHECK", "GC"]) {
+    await same(world, { env: { CNI_COMMAND: command } });
+  }
+  Deno.writeTextFileSync(world.socket, "");
+  await same(world, {});
+  await same(world, { env: { TORTIE_RUN_DIR: "/" + "x".repeat(120) } });
+  await same(world, { env: { TORTIE_RUN_DIR: "/" + "x".repeat(300) } });
+  await same(world, { env: { TORTIE_RUN_DIR: `${world.folder}/"quoted"` } });
+});
+
+test("a full queue: the call waits for its turn", async (world) => {
+  // A listener whose queue has one place and that accepts only later.
+  const python = `import socket,sys,time
+s=socket.socket(socket.AF_UNIX);s.bind(sys.argv[1]);s.listen(0)
+w=socket.socket(socket.AF_UNIX);w.connect(sys.argv[1])
+print("full",flush=True);time.sleep(1)
+s.accept()
+c,_=s.accept()
+while c.recv(65536): pass
+c.sendall(b"0 3\\nok\\n");c.recv(1)
+time.sleep(0.2)`;
+  for (const binary of [...FRONTS, PLAIN]) {
+    const listener = new Deno.Command("python3", {
+      args: ["-c", python, world.socket],
+      stdout: "piped",
+    }).spawn();
+    const reader = listener.stdout.getReader();
+    await reader.read();
+    const { code, stdout } = await call(binary, world, {});
+    assert.deepEqual([code, stdout], [0, "ok\n"]);
+    await reader.cancel();
+    await listener.status;
+    await Deno.remove(world.socket);
+  }
+});
+
+Deno.test("front door: the same answers as without", (t) =>
+  withBinaries(async (_, { loaded, direct, none }) => {
+    FRONTS = [loaded, direct];
+    PLAIN = none;
+    for (const [name, run] of steps) {
+      await t.step(name, async () => {
+        await using world = new World();
+        await run(world);
+      });
+    }
+  }));

@@ -5,16 +5,12 @@
  */
 import assert from "node:assert/strict";
 import { VERSION_ANSWER } from "../../cni/versions.ts";
-import { run, WAY } from "./harness.ts";
+import { run } from "../cni/harness.ts";
+import { type Binaries, type Variant, withBinaries } from "./front_binaries.ts";
 
-const BINARIES = {
-  loaded: Deno.env.get("TORTIE_BINARY"),
-  direct: Deno.env.get("TORTIE_DIRECT_BINARY"),
-  none: Deno.env.get("TORTIE_PLAIN_BINARY"),
-};
-const ignore = WAY !== "front" || Object.values(BINARIES).includes(undefined);
+/** The executables, once they are built. */
+let BINARIES: Binaries;
 
-type Variant = keyof typeof BINARIES;
 type Start = (binary: string, args: string[], env: Record<string, string>) => string[];
 
 const words = (env: Record<string, string>) => Object.entries(env).map(([n, v]) => `${n}=${v}`);
@@ -65,7 +61,7 @@ async function bareRoot(folder: string, binary: string): Promise<string> {
 
 /** VERSION by the front door, and `version` by Deno. */
 async function bothAnswer(variant: Variant, start: Start, what: string): Promise<void> {
-  const binary = BINARIES[variant]!;
+  const binary = BINARIES[variant];
   const base = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/tmp", DENO_NO_UPDATE_CHECK: "1" };
   const cni = await run(start(binary, [], { ...base, CNI_COMMAND: "VERSION" }));
   assert.equal(cni.stdout, VERSION_ANSWER, `${variant}, ${what}: ${cni.stderr}`);
@@ -75,23 +71,12 @@ async function bothAnswer(variant: Variant, start: Start, what: string): Promise
   assert.equal(deno.code, 0, what);
 }
 
-function test(name: string, fn: (folder: string) => Promise<void>): void {
-  Deno.test({
-    name: `front door: ${name}`,
-    ignore,
-    async fn() {
-      const folder = await Deno.makeTempDir({ prefix: "tortie-tools-" });
-      await Deno.chmod(folder, 0o755);
-      try {
-        await fn(folder);
-      } finally {
-        await Deno.remove(folder, { recursive: true });
-      }
-    },
-  });
-}
+const variants: readonly Variant[] = ["loaded", "direct", "none"];
+const steps: [name: string, run: (folder: string) => Promise<void>][] = [];
 
-const variants = Object.keys(BINARIES) as Variant[];
+function test(name: string, run: (folder: string) => Promise<void>): void {
+  steps.push([name, run]);
+}
 
 test("started in unusual ways", async (folder) => {
   const preloaded = await library(folder);
@@ -136,7 +121,7 @@ test("started in unusual ways", async (folder) => {
       // By ld.so Deno looks for the program in ld.so's own file, with and without front door.
       if (what === "by ld.so") {
         const cni = await run(
-          start(BINARIES[variant]!, [], { CNI_COMMAND: "VERSION", PATH: "/bin" }),
+          start(BINARIES[variant], [], { CNI_COMMAND: "VERSION", PATH: "/bin" }),
         );
         if (variant !== "none") {
           assert.equal(cni.stdout, VERSION_ANSWER, `${variant}: ${cni.stderr}`);
@@ -151,14 +136,14 @@ test("started in unusual ways", async (folder) => {
 test("a library that is to be loaded first is, wherever Deno is started", async (folder) => {
   const env = { LD_PRELOAD: await library(folder), PATH: "/bin", DENO_NO_UPDATE_CHECK: "1" };
   for (const variant of variants) {
-    const { stderr } = await run(plain(BINARIES[variant]!, ["version", "--client"], env));
+    const { stderr } = await run(plain(BINARIES[variant], ["version", "--client"], env));
     assert.match(stderr, /^preloaded$/m, variant);
   }
 });
 
 test("a root folder with glibc and libgcc_s alone; by descriptor; as nobody", async (folder) => {
   for (const variant of variants) {
-    const binary = BINARIES[variant]!;
+    const binary = BINARIES[variant];
     const root = await bareRoot(folder, binary);
     const script = `mount -t proc proc ${root}/proc && mount --bind /dev ${root}/dev && exec "$@"`;
     await bothAnswer(
@@ -221,7 +206,7 @@ test("file, ldd, gdb and core files know the program", async (folder) => {
   const version = ["version", "--client"];
   const gdb = (...args: string[]) => run(["gdb", "-q", "-nx", "-batch", ...args]);
   for (const variant of variants) {
-    const binary = BINARIES[variant]!;
+    const binary = BINARIES[variant];
     const { stdout: kind } = await run(["file", "-b", binary]);
     assert.match(kind, /^ELF 64-bit LSB pie executable,.* dynamically linked,/, variant);
     // The direct one has given its interpreter up.
@@ -270,3 +255,19 @@ test("file, ldd, gdb and core files know the program", async (folder) => {
     await Deno.remove(`${folder}/${core}`);
   }
 });
+
+Deno.test("front door: tools of others, and unusual starts", (t) =>
+  withBinaries(async (_, binaries) => {
+    BINARIES = binaries;
+    for (const [name, run] of steps) {
+      await t.step(name, async () => {
+        const folder = await Deno.makeTempDir({ prefix: "tortie-tools-" });
+        await Deno.chmod(folder, 0o755);
+        try {
+          await run(folder);
+        } finally {
+          await Deno.remove(folder, { recursive: true });
+        }
+      });
+    }
+  }));

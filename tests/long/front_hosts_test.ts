@@ -1,0 +1,165 @@
+/**
+ * The native front door on other C libraries and an older kernel, in a container, on arm64 under emulation,
+ * under perf, and before a service that takes a call and never answers. C libraries come from Debian's
+ * mirror, and are unpacked, not installed; where that cannot be reached the test fails and says so.
+ */
+import assert from "node:assert/strict";
+import { VERSION_ANSWER } from "../../cni/versions.ts";
+import { build } from "../../installer/build/build.ts";
+import { unpackDebian } from "../../installer/build/debian.ts";
+import { crossNeeds, setup } from "../../installer/build/setup.ts";
+import { run } from "../cni/harness.ts";
+import { withBinaries } from "./front_binaries.ts";
+
+const QEMU = "/usr/bin/qemu-aarch64-static";
+
+/** A root folder with the C library and libgcc_s of a release. */
+async function rootOf(release: string, root: string): Promise<void> {
+  await unpackDebian(["libc6", "libgcc-s1"], { arch: Deno.build.arch, release }, root);
+  for (const name of ["lib", "lib64"]) {
+    const there = await Deno.lstat(`${root}/${name}`).catch(() => undefined);
+    if (!there) await Deno.symlink(`usr/${name}`, `${root}/${name}`);
+  }
+  for (const name of ["proc", "dev", "tmp"]) await Deno.mkdir(`${root}/${name}`);
+}
+
+async function bothAnswer(start: (env: string[], args: string[]) => string[], what: string) {
+  const cni = await run(start(["CNI_COMMAND=VERSION"], []));
+  assert.equal(cni.stdout, VERSION_ANSWER, `${what}: ${cni.stderr}`);
+  const deno = await run(start(["DENO_NO_UPDATE_CHECK=1"], ["version", "--client"]));
+  assert.match(deno.stdout, /^Client Version: +\d/, `${what}: ${deno.stderr}`);
+}
+
+Deno.test("front door: glibc 2.31 (bullseye), 2.41 (trixie) and the newest (sid)", () =>
+  withBinaries(async (folder, binaries) => {
+    for (const release of ["bullseye", "trixie", "sid"]) {
+      const root = `${folder}/${release}`;
+      await rootOf(release, root);
+      const script =
+        `mount -t proc proc ${root}/proc && mount --bind /dev ${root}/dev && exec "$@"`;
+      for (const [variant, binary] of Object.entries(binaries)) {
+        await Deno.copyFile(binary, `${root}/tortie`);
+        await bothAnswer(
+          (env, args) => [
+            ...["unshare", "-m", "sh", "-c", script, "-", "env", "-i", ...env],
+            ...["/usr/sbin/chroot", root, "/tortie", ...args],
+          ],
+          `${release}, ${variant}`,
+        );
+        await Deno.remove(`${root}/tortie`);
+      }
+      await Deno.remove(root, { recursive: true });
+    }
+  }));
+
+Deno.test("front door: in a container of runc's", async () => {
+  await setup(["test"], [{ package: "runc", files: ["/usr/sbin/runc"], purpose: "test" }]);
+  await withBinaries(async (folder, binaries) => {
+    const root = `${folder}/rootfs`;
+    await rootOf("bookworm", root);
+    assert.equal((await run(["runc", "spec", "--bundle", folder])).code, 0);
+    const spec = JSON.parse(await Deno.readTextFile(`${folder}/config.json`));
+    for (const [variant, binary] of Object.entries(binaries)) {
+      await Deno.copyFile(binary, `${root}/tortie`);
+      await bothAnswer(
+        (env, args) => {
+          const process = { ...spec.process, terminal: false, env, args: ["/tortie", ...args] };
+          const config = { ...spec, process, root: { path: "rootfs", readonly: true } };
+          Deno.writeTextFileSync(`${folder}/config.json`, JSON.stringify(config));
+          const name = `tortie-front-${crypto.randomUUID().slice(0, 8)}`;
+          return ["runc", "--root", `${folder}/state`, "run", "--bundle", folder, name];
+        },
+        variant,
+      );
+      await Deno.remove(`${root}/tortie`);
+    }
+  });
+});
+
+Deno.test("front door: for arm64, under emulation", async () => {
+  const arch = Deno.build.arch === "aarch64" ? "x86_64" : "aarch64";
+  assert.equal(arch, "aarch64", "this test emulates arm64 on x86-64");
+  await setup(["build"], [
+    ...crossNeeds(arch),
+    { package: "qemu-user-static", files: [QEMU], purpose: "build" },
+  ]);
+  const folder = await Deno.makeTempDir({ prefix: "tortie-front-" });
+  try {
+    const root = `${folder}/root`;
+    await unpackDebian(["libc6", "libgcc-s1"], { arch, release: "bookworm" }, root);
+    for (const front of ["loaded", "direct"] as const) {
+      const output = `${folder}/${front}`;
+      await build({ output, arch, front });
+      await bothAnswer(
+        (env, args) => ["env", "-i", ...env, QEMU, "-L", root, output, ...args],
+        front,
+      );
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("front door: a service that never answers is left after two minutes, with its name", () =>
+  withBinaries(async (folder, binaries) => {
+    const listener = Deno.listen({ transport: "unix", path: `${folder}/tortie.sock` });
+    const sockets: Deno.Conn[] = [];
+    const accepting = (async () => {
+      for await (const socket of listener) sockets.push(socket);
+    })().catch(() => {});
+    try {
+      const call = (binary: string) =>
+        run([binary], {
+          stdin: "{}",
+          env: { TORTIE_RUN_DIR: folder, CNI_COMMAND: "DEL", CNI_CONTAINERID: "c" },
+          clearEnv: true,
+        });
+      const ends = await Promise.all(Object.values(binaries).map(call));
+      for (const { code, stdout } of ends) {
+        assert.equal(code, 1);
+        assert.match(stdout, /"code":11,.*did not answer within 120 s; try again\."\}\n$/);
+        assert.equal(stdout, ends.at(-1)!.stdout);
+      }
+    } finally {
+      listener.close();
+      for (const socket of sockets) socket.close();
+      await accepting;
+    }
+  }));
+
+Deno.test("front door: an older kernel (6.1, User Mode Linux)", () =>
+  withBinaries(async (_, binaries) => {
+    const vm = new URL("../tools/vm-run", import.meta.url).pathname;
+    for (const [variant, binary] of Object.entries(binaries)) {
+      await bothAnswer(
+        (env, args) => [vm, "--", "env", "-i", ...env, binary, ...args],
+        variant,
+      );
+    }
+  }));
+
+Deno.test("front door: perf finds the program and its code", async () => {
+  await setup(["test"], [{ package: "linux-perf", files: ["/usr/bin/perf"], purpose: "test" }]);
+  await withBinaries(async (folder, binaries) => {
+    for (const [variant, binary] of Object.entries(binaries)) {
+      const data = `${folder}/perf.data`;
+      const recorded = await run(["perf", "record", "-o", data, binary, "version", "--client"]);
+      assert.equal(recorded.code, 0, `${variant}: ${recorded.stderr}`);
+      assert.match(recorded.stdout, /Client Version/);
+      const report = await run(["perf", "report", "-i", data, "--stdio", "--sort", "dso"]);
+      assert.match(report.stdout, new RegExp(`% +${variant} *$`, "m"), report.stderr);
+    }
+  });
+});
+
+for (const way of ["front", "through"]) {
+  Deno.test(`front door: every test of tests/cni, ${way}`, () =>
+    withBinaries(async (_, { loaded }) => {
+      const { code, stdout } = await run([
+        ...[Deno.execPath(), "test", "-A", "--quiet", "--no-check", "--unstable-kv"],
+        ...["--lock=deno.lock", "--frozen", new URL("../cni", import.meta.url).pathname],
+      ], { env: { TORTIE_BINARY: loaded, TORTIE_CNI_WAY: way, NO_COLOR: "1" } });
+      assert.equal(code, 0, stdout.slice(-5000));
+      assert.match(stdout, /^ok \| [1-9]\d+ passed/m);
+    }));
+}
