@@ -13,7 +13,7 @@
 import { build } from "../../installer/build/build.ts";
 import { endProcess, startNode, waitReady } from "../../mod/lab/cluster.ts";
 import type { Lab } from "../../mod/lab/lab.ts";
-import { binary, withLab } from "../cluster/harness.ts";
+import { withLab } from "../cluster/harness.ts";
 import { EtcdCluster } from "../store/etcd_server.ts";
 import {
   type Command,
@@ -54,16 +54,21 @@ export interface CniFigures {
 
 /** The variants of our executable, made for this run. */
 interface Binaries {
+  readonly front: string;
   readonly direct: string;
   readonly plain: string;
 }
 
-function plugins(lab: Lab, folder: string, { direct, plain }: Binaries): Record<Name, Plugin> {
+function plugins(
+  lab: Lab,
+  folder: string,
+  { front, direct, plain }: Binaries,
+): Record<Name, Plugin> {
   const node = lab.node("node1");
   const conf = ourConf(node);
   return {
     service: { name: "service", conf },
-    front: frontPlugin(node, "front", binary()),
+    front: frontPlugin(node, "front", front),
     direct: frontPlugin(node, "direct", direct),
     deno: { name: "deno", path: plain, conf },
     ...stockPlugins(folder),
@@ -237,7 +242,12 @@ function burstTable(on: string, burst: CniFigures["burst"]): Table {
 export async function run(): Promise<Outcome> {
   const folder = await Deno.makeTempDir({ prefix: "tortie-bench-cni-" });
   try {
-    const binaries = { direct: `${folder}/direct`, plain: `${folder}/plain` };
+    const binaries = {
+      front: `${folder}/front`,
+      direct: `${folder}/direct`,
+      plain: `${folder}/plain`,
+    };
+    await build({ output: binaries.front, front: "loaded" });
     await build({ output: binaries.direct, front: "direct" });
     await build({ output: binaries.plain, front: "none" });
     const tables: Table[] = [];

@@ -11,7 +11,6 @@
  *     deno task bench start
  */
 import { build, bundle, compile, PERMISSIONS } from "../../installer/build/build.ts";
-import { binary } from "../cluster/harness.ts";
 import { MemoryFile, spawn, wait } from "../../ffi/process.ts";
 import { interleave, ms, type Outcome, ratio, type Spread, spread } from "./report.ts";
 
@@ -106,13 +105,14 @@ export async function measure(rounds = ROUNDS): Promise<StartFigures> {
     for (const name of ["empty", "plugin", "heavy"]) {
       await compile(at(`src-${name}`), "main.js", at(name), PERMISSIONS);
     }
+    await build({ output: at("loaded"), front: "loaded" });
     await build({ output: at("direct"), front: "direct" });
     await build({ output: at("plain"), front: "none" });
     const times = await interleave(rounds, {
       direct: () => start(at("direct"), '"supportedVersions"'),
       plain: () => start(at("plain"), '"supportedVersions"'),
       empty: () => start(at("empty"), undefined),
-      tortie: () => start(binary(), '"supportedVersions"'),
+      tortie: () => start(at("loaded"), '"supportedVersions"'),
       pluginOnly: () => start(at("plugin"), '"supportedVersions"'),
       heavier: () => start(at("heavy"), '"supportedVersions"'),
     });
@@ -166,7 +166,7 @@ export async function run(): Promise<Outcome> {
       columns: ["", "min", "ratio", "p50", "ratio", "p99"],
       rows: [
         row("empty module, compiled alike", empty),
-        row("tortie", tortie),
+        row("tortie, front door", tortie),
         row("tortie, front door `--direct`", figures.direct),
         row("tortie without front door", figures.plain),
         row("tortie, only the plugin inside", figures.pluginOnly),
