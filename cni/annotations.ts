@@ -65,7 +65,7 @@ export interface PodRequest {
   readonly plan: AddressPlan;
   /** MAC of the pod's side. */
   readonly mac: string | undefined;
-  readonly floatingIps: readonly Ip[];
+  readonly floatingIps: Named;
   /** Addresses that were named one by one, with who names them: none of them may be a machine's. */
   readonly named: readonly Named[];
   readonly allowedSourcePrefixes: readonly Prefix[];
@@ -93,9 +93,12 @@ export function readRequest(context: AnnotationContext): PodRequest {
     `Namespace ${args.pod?.namespace ?? ""}`,
   );
   const plan = addressPlan(conf, args, pod, namespace);
-  const floating = floatingIps(conf, pod, context.features);
   const by = (annotation: string) => pod.nameOf(CNI_PREFIX + annotation);
-  const named: Named[] = [{ by: by("floatingIPs"), addresses: floating }];
+  const floating: Named = {
+    by: by("floatingIPs"),
+    addresses: floatingIps(conf, pod, context.features),
+  };
+  const named: Named[] = [floating];
   if (plan.kind === "unmanaged") {
     named.push({ by: by("ipAddrsNoIpam"), addresses: plan.addresses });
   } else if (plan.kind === "pinned") {

@@ -116,7 +116,7 @@ Deno.test("annotations: features that the configuration turns on, and the MAC", 
     on,
   );
   assert.equal(got.plan.kind, "unmanaged");
-  assert.deepEqual(got.floatingIps.map(formatIp), ["198.51.100.7"]);
+  assert.deepEqual(got.floatingIps.addresses.map(formatIp), ["198.51.100.7"]);
   assert.equal(got.mac, "02:ab:00:00:00:01");
   assert.equal(got.allowedSourcePrefixes.length, 1);
 });

@@ -145,7 +145,7 @@ async function build(
     addresses,
     interfaceName: hostInterfaceName(identity, deps.interfacePrefix ?? "cali"),
     mac: podMac,
-    floatingIps: request.floatingIps,
+    floatingIps: request.floatingIps.addresses,
     allowedSourcePrefixes: request.allowedSourcePrefixes,
     qos: request.qos,
   });

@@ -87,19 +87,18 @@ export async function refuseMachines(
  */
 export async function refuseGiven(
   { ipam }: Pick<CniDeps, "ipam">,
-  floating: readonly Ip[],
+  { by, addresses }: Named,
   { namespace, pod, handle }: Pick<EndpointIdentity, "namespace" | "pod" | "handle">,
 ): Promise<void> {
-  for (const ip of floating) {
+  for (const ip of addresses) {
     const held = await ipam.assignment(ip);
     if (!held || held.handle === handle) continue;
     const { attributes } = held;
     if (attributes.pod === pod && attributes.namespace === namespace) continue;
     throw new CniError(
       CniCode.annotation,
-      `Pod ${namespace}/${pod}: annotation cni.projectcalico.org/floatingIPs asks for ${
-        formatIp(ip)
-      }, which is given to ${describeHolder(held)}: name one that IPAM gives to nobody.`,
+      `${by} asks for ${formatIp(ip)}, which is given to ${describeHolder(held)}: name one that ` +
+        "IPAM gives to nobody.",
     );
   }
 }

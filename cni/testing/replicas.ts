@@ -3,9 +3,9 @@
  * (`replica_nodes.ts`), and a controller and kubelets that do what Kubernetes' do. Calls are cut off by
  * crashes, pods move between nodes, replacements come before or after those that they replace.
  *
- * The nodes see to it that no two containers are wired with one address. Besides, an answer of ADD is held against the containers whose DEL has
- * not been answered and that are still wired; after each rollout every replica has its address, in its
- * namespace and on record.
+ * The nodes see to it that no two containers are wired with one address. Besides, an answer of ADD is
+ * held against the containers whose DEL has not been answered and that are still wired; after each
+ * rollout every replica has its address, in its namespace and on record.
  *
  * Some containers vanish without a DEL, as when a machine is reset, and their pods with them: nobody but
  * the controllers gives their addresses back. They belong to another room, and run beside (`nodesWord`).

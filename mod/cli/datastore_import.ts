@@ -10,7 +10,7 @@ import { isKubernetes } from "./datastore_export.ts";
 import { MAX_BYTES, parseArchive } from "./datastore/file.ts";
 import { ImportError, performImport } from "./datastore/perform.ts";
 import { type Plan, planImport } from "./datastore/plan.ts";
-import { describeFile, fileReason, isStandardInput, readTextOf } from "./files.ts";
+import { describeFile, fileReason, readTextWithin } from "./files.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { progress } from "./terminal.ts";
 
@@ -104,9 +104,7 @@ function told(error: ImportError, program: string): CliError {
 
 async function textOf(file: string, io: Io): Promise<string> {
   try {
-    const size = isStandardInput(file) ? 0 : (await Deno.stat(file)).size;
-    if (size > MAX_BYTES) throw failure(`${file} is larger than ${MAX_BYTES / 1048576} MiB`);
-    return await readTextOf(file, io);
+    return await readTextWithin(file, io, MAX_BYTES);
   } catch (error) {
     if (error instanceof CliError) throw error;
     throw failure(`${describeFile(file)} cannot be read: ${fileReason(error)}`);

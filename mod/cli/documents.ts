@@ -5,7 +5,7 @@
  */
 import { isListObject, isListWithoutItems, listItems } from "../model/list_object.ts";
 import { show } from "../model/show.ts";
-import { describeFile, fileReason, isStandardInput, readTextOf } from "./files.ts";
+import { describeFile, fileReason, isStandardInput, readTextWithin } from "./files.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
 import { MAX_BYTES, parseYaml, YamlError } from "./yaml.ts";
 import { isArchive } from "./datastore/parts.ts";
@@ -94,13 +94,7 @@ async function filesOf(name: string, recursive: boolean): Promise<string[]> {
 
 async function textOf(file: string, io: Io): Promise<string> {
   try {
-    const size = isStandardInput(file) ? 0 : (await Deno.stat(file)).size;
-    if (size > MAX_BYTES) {
-      throw failure(
-        `${file} is larger than ${MAX_BYTES / 1024 / 1024} MiB; split it into several files`,
-      );
-    }
-    return await readTextOf(file, io);
+    return await readTextWithin(file, io, MAX_BYTES, "; split it into several files");
   } catch (error) {
     throw fileError(file, error);
   }

@@ -3,7 +3,7 @@
  * the kernel has it: what the runtime opens of /dev and /proc is little, and it says so in words about
  * its own compilation.
  */
-import { type Io } from "./io.ts";
+import { failure, type Io } from "./io.ts";
 
 const STANDARD = {
   input: ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"],
@@ -23,6 +23,19 @@ export function describeFile(name: string): string {
 /** The text of a file; throws what the system says (`fileReason`), or a CliError of standard input. */
 export async function readTextOf(name: string, io: Io): Promise<string> {
   return isStandardInput(name) ? await io.stdin() : await Deno.readTextFile(name);
+}
+
+/** The same of a file of at most so many bytes; CliError of a larger one, with what to do about it. */
+export async function readTextWithin(
+  name: string,
+  io: Io,
+  most: number,
+  remedy = "",
+): Promise<string> {
+  if (!isStandardInput(name) && (await Deno.stat(name)).size > most) {
+    throw failure(`${name} is larger than ${most / 1024 / 1024} MiB${remedy}`);
+  }
+  return await readTextOf(name, io);
 }
 
 /** Writes a text to a file, which may be one of the standard streams. */

@@ -25,7 +25,8 @@ export type NodeWord =
   | {
     /** Addresses. */
     readonly held: ReadonlySet<string>;
-    readonly asked: readonly AskedAddress[];
+    /** What it was asked, each by `askedId`. */
+    readonly asked: ReadonlySet<string>;
     /** What it could not look at: of addresses that are not held, it says nothing then. */
     readonly unseen?: string;
   }
@@ -85,7 +86,11 @@ async function askNode(
         const answer = readAnswer((await store.get<Answer>(answerKey(node)))?.value);
         if (asked !== undefined && answer.asked === asked) {
           const { held, unseen } = answer;
-          return { held: new Set(held), asked: addresses, ...(unseen !== undefined && { unseen }) };
+          return {
+            held: new Set(held),
+            asked: new Set(addresses.map(askedId)),
+            ...(unseen !== undefined && { unseen }),
+          };
         }
         await sleep(clock, PAUSE);
         // Another has written his beside ours: the answer will be to that one.

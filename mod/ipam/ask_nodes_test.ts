@@ -4,7 +4,14 @@ import type { Clock } from "../store/clock.ts";
 import { memoryStore } from "../store/memory.ts";
 import type { Store } from "../store/store.ts";
 import { nodesOf } from "./ask_nodes.ts";
-import { answerKey, type Question, questionKey, readQuestion } from "./questions.ts";
+import {
+  answerKey,
+  type AskedAddress,
+  askedId,
+  type Question,
+  questionKey,
+  readQuestion,
+} from "./questions.ts";
 
 /** Every wait lets the others do something, and time passes. */
 class Others implements Clock {
@@ -21,6 +28,7 @@ class Others implements Clock {
 
 const mine = [{ ip: "10.0.0.1", handle: "net.a" }, { ip: "10.0.0.2", handle: "net.b" }];
 const asked = new Map([["n1", mine]]);
+const idsOf = (list: readonly AskedAddress[]) => new Set(list.map(askedId));
 
 async function inStore(run: (store: Store) => Promise<void>): Promise<void> {
   const store = memoryStore();
@@ -46,7 +54,7 @@ Deno.test("a node answers, and nothing is left of the question", () =>
     await store.put(answerKey("n1"), { asked: "", held: ["10.0.0.2"] });
     const clock = new Others(() => answer(store));
     const word = (await nodesOf(store, { clock })(asked)).get("n1");
-    assert.deepEqual(word, { held: new Set(["10.0.0.1"]), asked: mine });
+    assert.deepEqual(word, { held: new Set(["10.0.0.1"]), asked: idsOf(mine) });
     assert.equal(await store.get(questionKey("n1")), undefined);
   }));
 
@@ -64,7 +72,7 @@ Deno.test("the controllers' question stays beside, and theirs coming in between 
       await answer(store);
     });
     const word = (await nodesOf(store, { clock })(asked)).get("n1");
-    assert.deepEqual(word, { held: new Set(["10.0.0.1"]), asked: mine });
+    assert.deepEqual(word, { held: new Set(["10.0.0.1"]), asked: idsOf(mine) });
     const after = (await store.get<Question>(key))!;
     assert.deepEqual(after.value, { addresses: [theirs] });
     assert.notEqual(after.revision, revision);
@@ -89,7 +97,7 @@ Deno.test("two who ask at once get their answers both, whoever wrote last", () =
     const first = ask(asked);
     await new Promise((resolve) => setTimeout(resolve, 50));
     const second = ask(new Map([["n1", other]]));
-    const word = (addresses: typeof mine) => ({ held: new Set(), asked: addresses });
+    const word = (addresses: typeof mine) => ({ held: new Set(), asked: idsOf(addresses) });
     assert.deepEqual((await first).get("n1"), word(mine));
     assert.deepEqual((await second).get("n1"), word(other));
     abort.abort();

@@ -3,6 +3,7 @@
  * wrong, and a release from a check's report mends them.
  */
 import assert from "node:assert/strict";
+import { askedId } from "./questions.ts";
 import fc from "fast-check";
 import { formatPrefix, mustPrefix } from "../net/mod.ts";
 import { memoryStore } from "../store/memory.ts";
@@ -264,7 +265,11 @@ Deno.test("nothing is released from a report while it is not known who uses addr
     // The node answers that no container has it.
     const ask: AskNodes = (questions) =>
       Promise.resolve(
-        new Map([...questions].map(([node, asked]) => [node, { held: new Set(), asked }])),
+        new Map(
+          [...questions].map((
+            [node, asked],
+          ) => [node, { held: new Set(), asked: new Set(asked.map(askedId)) }]),
+        ),
       );
     const look = { now: () => w.now, ask };
     const report = reportOf(await checkStore(w.store, look), "v");

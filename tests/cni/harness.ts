@@ -27,7 +27,7 @@ const PERMISSIONS = [
 const ROLES = ["tortie", "tortie-ipam", "calico", "calico-ipam"];
 
 /** How the plugins answer. */
-export const WAY = Deno.env.get("TORTIE_CNI_WAY") ?? "plain";
+const WAY = Deno.env.get("TORTIE_CNI_WAY") ?? "plain";
 
 export interface Output {
   readonly code: number;

@@ -12,6 +12,7 @@ import { readRecords } from "./records.ts";
 import { SoundCluster, step } from "./testing/clusters.ts";
 import { FRESH_MS } from "./use.ts";
 import type { AskNodes } from "../ask_nodes.ts";
+import { askedId } from "../questions.ts";
 import { type Damage, DAMAGES, furnish, sceneOf } from "./testing/damages.ts";
 
 async function inCluster(run: (cluster: SoundCluster) => Promise<void>): Promise<void> {
@@ -45,7 +46,11 @@ Deno.test("whatever happens in a sound cluster: nothing is found", async () => {
 /** Nodes that answer: no container has any of it. */
 const nobody: AskNodes = (questions) =>
   Promise.resolve(
-    new Map([...questions].map(([node, asked]) => [node, { held: new Set<string>(), asked }])),
+    new Map(
+      [...questions].map((
+        [node, asked],
+      ) => [node, { held: new Set<string>(), asked: new Set(asked.map(askedId)) }]),
+    ),
   );
 
 /** The damage is done, found under its name, and explained. */

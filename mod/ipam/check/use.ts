@@ -54,7 +54,7 @@ export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: 
   const byPod = evidence.is === "gone" && evidence.pod && podsKnown;
   if (word && "held" in word) {
     // Of another allocation of the address, which has ended since, it says nothing.
-    if (!idsOf(word.asked).has(askedId(askedOf(allocation)))) {
+    if (!word.asked.has(askedId(askedOf(allocation)))) {
       return { is: "unproven", why: `node ${node} was not asked` };
     }
     if (word.held.has(address)) return { is: "used", by: `Container(${node})` };
@@ -68,18 +68,6 @@ export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: 
   }
   const silent = word && "silent" in word ? word.silent : `node ${node} was not asked`;
   return { is: "unproven", why: silent };
-}
-
-const askedIds = new WeakMap<readonly AskedAddress[], ReadonlySet<string>>();
-
-/** Of a list that is looked up once for each of its members. */
-function idsOf(asked: readonly AskedAddress[]): ReadonlySet<string> {
-  let ids = askedIds.get(asked);
-  if (!ids) {
-    ids = new Set(asked.map(askedId));
-    askedIds.set(asked, ids);
-  }
-  return ids;
 }
 
 /** What nodes are to be asked about these: all of which the records alone do not tell. */

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import type { AllocationBlock } from "../../model/ipam_block.ts";
 import { blockPrefix, felixStatusKey, resourceKey } from "../../model/keys.ts";
 import type { AskNodes, NodeWord } from "../ask_nodes.ts";
+import { askedId } from "../questions.ts";
 import { type CheckOptions, checkStore } from "./check.ts";
 import { commonLeaks, releaseLeaks, reportOf } from "./report.ts";
 import { SoundCluster, type TestPod } from "./testing/clusters.ts";
@@ -18,18 +19,22 @@ const held: AskNodes = (questions) =>
   Promise.resolve(
     new Map([...questions].map(([node, asked]) => [
       node,
-      { held: new Set(asked.map(({ ip }) => ip)), asked },
+      { held: new Set(asked.map(({ ip }) => ip)), asked: new Set(asked.map(askedId)) },
     ])),
   );
 const free: AskNodes = (questions) =>
   Promise.resolve(
-    new Map([...questions].map(([node, asked]) => [node, { held: new Set<string>(), asked }])),
+    new Map(
+      [...questions].map((
+        [node, asked],
+      ) => [node, { held: new Set<string>(), asked: new Set(asked.map(askedId)) }]),
+    ),
   );
 const blind: AskNodes = (questions) =>
   Promise.resolve(
     new Map([...questions].map(([node, asked]) => [
       node,
-      { held: new Set<string>(), asked, unseen: "no processes" },
+      { held: new Set<string>(), asked: new Set(asked.map(askedId)), unseen: "no processes" },
     ])),
   );
 const silent = (never: boolean): AskNodes => (questions) =>
