@@ -6,7 +6,7 @@
  *     denort + cni/front --front.ts--> denort with the native front door
  *     that denort + staging --deno compile--> dist/tortie
  *
- * `--front` puts the native front door in, `--direct` has it started by the kernel itself
+ * `--direct` has the native front door started by the kernel itself, `--no-front` leaves it out
  * (cni/front/README.md), `--arch aarch64` builds for another machine.
  *
  * The staging folder lies outside any node_modules, since `deno compile` embeds whole trees that it
@@ -20,7 +20,7 @@ import { denort, DENORT_SOURCES } from "./denort.ts";
 import { checkProduct, compileFront, type FrontVariant, placeFront, tryProduct } from "./front.ts";
 import { libnlFiles } from "./libnl.ts";
 import { npmLicences } from "./licences.ts";
-import { crossNeeds, FRONT_NEEDS, setup } from "./setup.ts";
+import { crossNeeds, setup } from "./setup.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -139,7 +139,7 @@ export interface BuildOptions {
 }
 
 export async function build(
-  { output = `${ROOT}dist/tortie`, arch = Deno.build.arch, front = "none" }: BuildOptions = {},
+  { output = `${ROOT}dist/tortie`, arch = Deno.build.arch, front = "loaded" }: BuildOptions = {},
 ): Promise<void> {
   const staging = await Deno.makeTempDir({ prefix: "tortie-build-" });
   try {
@@ -195,19 +195,20 @@ if (import.meta.main) {
     args: Deno.args,
     allowPositionals: true,
     options: {
-      front: { type: "boolean" },
+      "no-front": { type: "boolean" },
       direct: { type: "boolean" },
       arch: { type: "string", default: Deno.build.arch },
     },
   });
-  const { arch, direct } = values;
+  const { arch, direct, "no-front": without } = values;
+  if (direct && without) throw new Error("--direct and --no-front: one of the two");
   if (!Object.hasOwn(DENORT_SOURCES, arch)) {
     throw new Error(`--arch ${arch}: known are ${Object.keys(DENORT_SOURCES).join(", ")}`);
   }
   const suffix = arch === Deno.build.arch ? "" : `-${arch}`;
   const output = resolve(positionals[0] ?? `${ROOT}dist/tortie${suffix}`);
-  const front = direct ? "direct" : values.front ? "loaded" : "none";
-  await setup(["build"], [...(front === "none" ? [] : FRONT_NEEDS), ...crossNeeds(arch)]);
+  const front = direct ? "direct" : without ? "none" : "loaded";
+  await setup(front === "none" ? ["build"] : ["build", "front"], crossNeeds(arch));
   await build({ output, arch, front });
   const { size } = await Deno.stat(output);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);

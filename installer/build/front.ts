@@ -52,8 +52,8 @@ async function tool(command: string, args: string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Error(
-      `${command} is not on this machine: "deno task build" installs it as root; or build without ` +
-        `the native front door`,
+      `${command} is not on this machine: "deno task build" installs it as root; or leave the native ` +
+        `front door out with --no-front`,
     );
   }
   if (output.success) return;
@@ -150,7 +150,7 @@ export function checkProduct(product: Uint8Array, denort: Uint8Array): void {
   if (product.length > denort.length && Buffer.compare(head, denort) === 0) return;
   throw new Error(
     `deno ${Deno.version.deno} did not leave the runtime as it was when it compiled the program into ` +
-      `it, so that the native front door is lost or displaced. Build without --front, or with the Deno ` +
+      `it, so that the native front door is lost or displaced. Build with --no-front, or with the Deno ` +
       `that this project names.`,
   );
 }

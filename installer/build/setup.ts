@@ -10,24 +10,18 @@ export interface Need {
   /** Any of these files shows that it is there. */
   files: string[];
   /** What it is for. */
-  purpose: "build" | "demo" | "test" | "bench";
+  purpose: "build" | "front" | "demo" | "test" | "bench";
 }
 
 const ARCH = `${Deno.build.arch}-linux-gnu`;
 
-/** For a build with the native front door. */
-export const FRONT_NEEDS: readonly Need[] = [
-  { package: "gcc", files: [`/usr/bin/${ARCH}-gcc`], purpose: "build" },
-  { package: "binutils", files: [`/usr/bin/${ARCH}-objcopy`], purpose: "build" },
-];
-
-/** For a build of another architecture than this machine's. */
+/** For the native front door of another architecture than this machine's. */
 export function crossNeeds(arch: string): Need[] {
   if (arch === Deno.build.arch) return [];
   const triplet = `${arch}-linux-gnu`;
   return [
-    { package: `gcc-${triplet}`, files: [`/usr/bin/${triplet}-gcc`], purpose: "build" },
-    { package: `binutils-${triplet}`, files: [`/usr/bin/${triplet}-objcopy`], purpose: "build" },
+    { package: `gcc-${triplet}`, files: [`/usr/bin/${triplet}-gcc`], purpose: "front" },
+    { package: `binutils-${triplet}`, files: [`/usr/bin/${triplet}-objcopy`], purpose: "front" },
   ];
 }
 
@@ -39,6 +33,8 @@ export const NEEDS: Need[] = [
     files: [`/lib/${ARCH}/libnl-3.so.200`, `/usr/lib/${ARCH}/libnl-3.so.200`],
     purpose: "build",
   },
+  { package: "gcc", files: [`/usr/bin/${ARCH}-gcc`], purpose: "front" },
+  { package: "binutils", files: [`/usr/bin/${ARCH}-objcopy`], purpose: "front" },
   { package: "iproute2", files: ["/sbin/ip", "/usr/sbin/ip", "/bin/ip"], purpose: "demo" },
   { package: "iputils-ping", files: ["/bin/ping", "/usr/bin/ping"], purpose: "demo" },
   { package: "nftables", files: ["/usr/sbin/nft", "/sbin/nft"], purpose: "demo" },
@@ -115,4 +111,4 @@ export async function setup(
   }
 }
 
-if (import.meta.main) await setup(["build", "demo", "test"]);
+if (import.meta.main) await setup(["build", "front", "demo", "test"]);

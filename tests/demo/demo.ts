@@ -20,7 +20,7 @@ if (Deno.uid() !== 0) {
   console.error("the demo makes network namespaces: run it as root");
   Deno.exit(1);
 }
-await setup(["build", "demo"]);
+await setup(["build", "front", "demo"]);
 console.log("building dist/tortie");
 await build();
 // The executable looks for no program by itself: BIRD is named to it where it is there.

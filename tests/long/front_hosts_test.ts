@@ -9,7 +9,7 @@ import { build } from "../../installer/build/build.ts";
 import { unpackDebian } from "../../installer/build/debian.ts";
 import { crossNeeds, setup } from "../../installer/build/setup.ts";
 import { run } from "../cni/harness.ts";
-import { withBinaries } from "./front_binaries.ts";
+import { withBinaries } from "../front/binaries.ts";
 
 const QEMU = "/usr/bin/qemu-aarch64-static";
 
@@ -79,9 +79,9 @@ Deno.test("front door: in a container of runc's", async () => {
 Deno.test("front door: for arm64, under emulation", async () => {
   const arch = Deno.build.arch === "aarch64" ? "x86_64" : "aarch64";
   assert.equal(arch, "aarch64", "this test emulates arm64 on x86-64");
-  await setup(["build"], [
+  await setup(["build", "front"], [
     ...crossNeeds(arch),
-    { package: "qemu-user-static", files: [QEMU], purpose: "build" },
+    { package: "qemu-user-static", files: [QEMU], purpose: "front" },
   ]);
   const folder = await Deno.makeTempDir({ prefix: "tortie-front-" });
   try {
@@ -151,15 +151,3 @@ Deno.test("front door: perf finds the program and its code", async () => {
     }
   });
 });
-
-for (const way of ["front", "through"]) {
-  Deno.test(`front door: every test of tests/cni, ${way}`, () =>
-    withBinaries(async (_, { loaded }) => {
-      const { code, stdout } = await run([
-        ...[Deno.execPath(), "test", "-A", "--quiet", "--no-check", "--unstable-kv"],
-        ...["--lock=deno.lock", "--frozen", new URL("../cni", import.meta.url).pathname],
-      ], { env: { TORTIE_BINARY: loaded, TORTIE_CNI_WAY: way, NO_COLOR: "1" } });
-      assert.equal(code, 0, stdout.slice(-5000));
-      assert.match(stdout, /^ok \| [1-9]\d+ passed/m);
-    }));
-}

@@ -5,8 +5,17 @@
  */
 import assert from "node:assert/strict";
 import { VERSION_ANSWER } from "../../cni/versions.ts";
+import { type Need, setup } from "../../installer/build/setup.ts";
 import { run } from "../cni/harness.ts";
-import { type Binaries, type Variant, withBinaries } from "./front_binaries.ts";
+import { type Binaries, type Variant, withBinaries } from "../front/binaries.ts";
+
+/** What looks at the executables, or builds what is put beside them. */
+const NEEDS: readonly Need[] = [
+  { package: "libc6-dev", files: ["/usr/include/stdio.h"], purpose: "test" },
+  { package: "file", files: ["/usr/bin/file"], purpose: "test" },
+  { package: "gdb", files: ["/usr/bin/gdb"], purpose: "test" },
+  { package: "python3-minimal", files: ["/usr/bin/python3"], purpose: "test" },
+];
 
 /** The executables, once they are built. */
 let BINARIES: Binaries;
@@ -258,6 +267,7 @@ test("file, ldd, gdb and core files know the program", async (folder) => {
 
 Deno.test("front door: tools of others, and unusual starts", (t) =>
   withBinaries(async (_, binaries) => {
+    await setup(["test"], NEEDS);
     BINARIES = binaries;
     for (const [name, run] of steps) {
       await t.step(name, async () => {

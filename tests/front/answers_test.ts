@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { VERSION_ANSWER } from "../../cni/versions.ts";
 import { run } from "../cni/harness.ts";
-import { withBinaries } from "./front_binaries.ts";
+import { withBinaries } from "./binaries.ts";
 
 /** The executables with a front door, and the one without. */
 let FRONTS: readonly string[] = [], PLAIN = "";
