@@ -11,6 +11,7 @@ import { crossNeeds, setup } from "../../installer/build/setup.ts";
 import { run } from "../cni/harness.ts";
 import { withBinaries } from "../front/binaries.ts";
 
+const VM_RUN = new URL("../tools/vm-run", import.meta.url).pathname;
 const QEMU = "/usr/bin/qemu-aarch64-static";
 
 /** A root folder with the C library and libgcc_s of a release. */
@@ -129,12 +130,50 @@ Deno.test("front door: a service that never answers is left after two minutes, w
 
 Deno.test("front door: an older kernel (6.1, User Mode Linux)", () =>
   withBinaries(async (_, binaries) => {
-    const vm = new URL("../tools/vm-run", import.meta.url).pathname;
     for (const [variant, binary] of Object.entries(binaries)) {
       await bothAnswer(
-        (env, args) => [vm, "--", "env", "-i", ...env, binary, ...args],
+        (env, args) => [VM_RUN, "--", "env", "-i", ...env, binary, ...args],
         variant,
       );
+    }
+  }));
+
+/** Without the overlay of vm-run, which this kernel has no use for: it runs on this machine's own files. */
+Deno.test("front door: Linux 5.10 (User Mode Linux of bullseye)", () =>
+  withBinaries(async (folder, binaries) => {
+    const cache = `${folder}/vm`, uml = `${cache}/uml`;
+    await Deno.mkdir(cache);
+    await unpackDebian(["user-mode-linux"], { arch: Deno.build.arch, release: "bullseye" }, uml);
+    await Deno.writeTextFile(`${uml}/ok`, ""); // what vm-run takes for its own, and prepares the rest of
+    const prepared = await run([VM_RUN, "--prepare"], { env: { VM_RUN_CACHE: cache } });
+    assert.equal(prepared.code, 0, prepared.stderr);
+    for (const [variant, binary] of Object.entries(binaries)) {
+      const init = `${folder}/init`, out = `${folder}/out`;
+      const little = variant === "none" ? "" : "ulimit -v 300000; "; // too little for Deno
+      await Deno.writeTextFile(
+        init,
+        `#!/bin/sh
+         export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+         mount -t proc proc /proc
+         exec > ${out} 2> ${out}.err
+         uname -r
+         (${little}CNI_COMMAND=VERSION ${binary})
+         ${binary} version --client
+         echo code $?
+         sync
+         busybox poweroff -f`,
+        { mode: 0o755 },
+      );
+      await run([
+        `${uml}/usr/bin/linux.uml`,
+        ...["rootfstype=hostfs", "root=/dev/root", "rootflags=/", "rw", "mem=1024M", "panic=-1"],
+        ...["con=null", "con0=null,fd:2", "quiet", `init=${init}`, `uml_dir=${folder}/`],
+      ], { env: { LD_PRELOAD: `${uml}/fp.so` } });
+      const told = await Deno.readTextFile(out);
+      assert(told.startsWith(`5.10.`), told);
+      assert(told.includes(VERSION_ANSWER), `${variant}: ${told}`);
+      assert.match(told, /Client Version: +\d[^]*code 0\n$/, variant);
+      await Deno.remove(out);
     }
   }));
 
