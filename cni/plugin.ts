@@ -138,41 +138,51 @@ async function converse(
   socket: Deno.UnixConn,
   bytes: Uint8Array<ArrayBuffer>,
 ): Promise<number> {
-  const timer = setTimeout(() => close(socket), ANSWER_TIMEOUT);
+  let inTime = patience();
   try {
-    for (let at = 0; at < bytes.length;) at += await socket.write(bytes.subarray(at));
+    for (let at = 0; at < bytes.length;) at += await inTime.wait(socket.write(bytes.subarray(at)));
     await socket.closeWrite();
-    const { head, start } = await readHead(socket);
+    const { head, start } = await inTime.wait(readHead(socket));
     const body = new Uint8Array(head.length);
     body.set(start.subarray(0, head.length));
     let have = Math.min(start.length, head.length);
     const fill = async (end: number) => {
       while (have < end) {
-        const n = await socket.read(body.subarray(have, end));
+        const n = await inTime.wait(socket.read(body.subarray(have, end)));
         if (n === null) throw new Error("broke off in the middle of its answer");
         have += n;
       }
     };
     await fill(head.length - 1);
-    clearTimeout(timer);
+    inTime.end();
     if (head.length > 0) {
       // The last byte is a newline; were it not, white space before it would do no harm.
       const printed = body.slice(0, head.length);
       printed[head.length - 1] = 10;
       if (!await write(printed)) return 1;
+      inTime = patience();
       await fill(head.length);
       if (body[head.length - 1] !== 10) await write(body.subarray(head.length - 1));
     }
     return head.exit;
-  } catch (error) {
-    throw new Error(
-      error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted
-        ? `did not answer within ${ANSWER_TIMEOUT / 1000} s`
-        : (error as Error).message,
-    );
   } finally {
-    clearTimeout(timer);
+    inTime.end();
   }
+}
+
+/** Waits for the service, for all steps together no longer than ANSWER_TIMEOUT. */
+function patience() {
+  let timer: number | undefined;
+  const over = new Promise<never>((_, reject) => {
+    const late = new Error(`did not answer within ${ANSWER_TIMEOUT / 1000} s`);
+    timer = setTimeout(() => reject(late), ANSWER_TIMEOUT);
+  });
+  over.catch(() => {});
+  return {
+    // A write that waits for room does not end when its socket is closed.
+    wait: <T>(step: Promise<T>) => Promise.race([step, over]),
+    end: () => clearTimeout(timer),
+  };
 }
 
 /** Exit code and length, and the few bytes of the body that came with them. */

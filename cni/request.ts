@@ -52,7 +52,9 @@ export function encodeRequest(request: CniRequest): Uint8Array<ArrayBuffer> {
 
 /** The first line of an answer, without its newline; undefined where it is none. */
 export function parseHead(line: Uint8Array): { exit: number; length: number } | undefined {
-  const words = /^(\d{1,3}) (\d{1,8})$/.exec(new TextDecoder().decode(line));
+  const words = /^(\d{1,3}) (\d{1,8})$/.exec(
+    new TextDecoder("utf-8", { ignoreBOM: true }).decode(line),
+  );
   if (!words || Number(words[2]) > MAX_BYTES) return undefined;
   return { exit: Number(words[1]), length: Number(words[2]) };
 }

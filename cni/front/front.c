@@ -169,14 +169,16 @@ __attribute__((noreturn)) static void quit(int code) {
 enum { SIGPIPE = 13, SIGXFSZ = 25 };
 
 /* A reader who has gone, a file that would be too large: errors of a write, not the end of this process. */
-static void ignore(int signal) {
-  struct {
-    void (*handler)(int);
-    u64 flags;
-    void (*restorer)(void);
-    u64 mask;
-  } action = { (void (*)(int))1, 0, 0, 0 };
-  syscall6(SYS_sigaction, signal, (i64)&action, 0, 8, 0, 0);
+struct action {
+  void (*handler)(int);
+  u64 flags;
+  void (*restorer)(void);
+  u64 mask;
+};
+
+static void ignore(int signal, struct action *before) {
+  struct action action = { (void (*)(int))1, 0, 0, 0 };
+  syscall6(SYS_sigaction, signal, (i64)&action, (i64)before, 8, 0, 0);
 }
 
 /* 0, or the error. A standard output that cannot be written at all is written to nowhere, as by Rust. */
@@ -221,7 +223,7 @@ static const char *text_of(i64 error) {
 struct conversation {
   int socket;
   const char *path;
-  i64 deadline; /* milliseconds of the monotonic clock; 0: none */
+  i64 deadline; /* milliseconds of the monotonic clock */
 };
 
 __attribute__((noreturn)) static void fail(const struct conversation *c, const char *reason, u64 number) {
@@ -246,7 +248,7 @@ enum { POLLIN = 1, POLLOUT = 4 };
 static void await(const struct conversation *c, short what) {
   struct { int fd; short events, revents; } poll = { c->socket, what, 0 };
   for (;;) {
-    i64 left = c->deadline ? c->deadline - now() : 1000;
+    i64 left = c->deadline - now();
     if (left <= 0) fail(c, "did not answer within " ANSWER_SECONDS " s", 0);
     i64 time[2] = { left / 1000, left % 1000 * 1000000 };
     i64 ready = syscall6(SYS_ppoll, (i64)&poll, 1, (i64)time, 0, 8, 0);
@@ -325,10 +327,10 @@ __attribute__((noreturn)) static void answer(struct conversation *c, char *buffe
     u64 got = have - line < (u64)size ? have - line : (u64)size;
     put(buffer, head + line, got);
     receive_up_to(c, buffer, &got, size - 1);
-    c->deadline = 0;
     char last = got == (u64)size ? buffer[size - 1] : 0;
     buffer[size - 1] = '\n';
     if (print(buffer, size)) quit(1);
+    c->deadline = now() + ANSWER_MILLISECONDS; /* the caller may have taken its time */
     if (got < (u64)size) receive_up_to(c, &last, &(u64){ 0 }, 1);
     if (last != '\n') print(&last, 1);
   }
@@ -338,7 +340,7 @@ __attribute__((noreturn)) static void answer(struct conversation *c, char *buffe
 /* ---- standard input ---- */
 
 enum { SPACE = MAX_BYTES + 4096, PIPE_SPACE = 4096 };
-enum { MFD_CLOEXEC = 1, O_CLOEXEC = 02000000 };
+enum { MFD_CLOEXEC = 1, O_CLOEXEC = 02000000, F_SETPIPE_SZ = 1031 };
 
 __attribute__((noreturn)) static void fail_input(i64 error) {
   error_object("5", "Standard input cannot be read: ", "", text_of(error), -error, ".");
@@ -369,23 +371,36 @@ static i64 read_input(char *into) {
   return size;
 }
 
+/* A pipe that has all of it, so that nobody need read meanwhile; an error where none has so much room. */
+static i64 in_pipe(const char *input, u64 size) {
+  int ends[2];
+  i64 made = sys(SYS_pipe2, ends, O_CLOEXEC, 0);
+  if (failed(made)) return made;
+  i64 room = size <= PIPE_SPACE ? PIPE_SPACE : sys(SYS_fcntl, ends[1], F_SETPIPE_SZ, size);
+  i64 file = room >= (i64)size && sys(SYS_write, ends[1], input, size) == (i64)size ? ends[0] : -EIO;
+  sys(SYS_close, ends[1], 0, 0);
+  if (failed(file)) sys(SYS_close, ends[0], 0, 0);
+  return file;
+}
+
+/* A limit to the size of files holds for this one too, as it does not for pipes. */
+static i64 in_memory_file(const char *input, u64 size) {
+  struct action before;
+  ignore(SIGXFSZ, &before);
+  i64 file = sys(SYS_memfd_create, "cni", MFD_CLOEXEC, 0);
+  for (u64 at = 0; !failed(file) && at < size;) {
+    i64 n = syscall6(SYS_pwrite, file, (i64)input + at, size - at, at, 0, 0);
+    if (n > 0) at += n;
+    else if (n != -EINTR) file = n ? n : -EIO;
+  }
+  syscall6(SYS_sigaction, SIGXFSZ, (i64)&before, 0, 8, 0, 0);
+  return file;
+}
+
 /* What was read becomes standard input again. */
 static void put_back(const char *input, u64 size) {
-  int ends[2];
-  i64 file;
-  if (size <= PIPE_SPACE && sys(SYS_pipe2, ends, O_CLOEXEC, 0) == 0) {
-    /* Every pipe has room for that, so nobody need read meanwhile. */
-    file = sys(SYS_write, ends[1], input, size) == (i64)size ? ends[0] : -EIO;
-    sys(SYS_close, ends[1], 0, 0);
-  } else {
-    ignore(SIGXFSZ);
-    file = sys(SYS_memfd_create, "cni", MFD_CLOEXEC, 0);
-    for (u64 at = 0; !failed(file) && at < size;) {
-      i64 n = syscall6(SYS_pwrite, file, (i64)input + at, size - at, at, 0, 0);
-      if (n > 0) at += n;
-      else if (n != -EINTR) file = n ? n : -EIO;
-    }
-  }
+  i64 file = in_pipe(input, size);
+  if (failed(file)) file = in_memory_file(input, size);
   i64 done = failed(file) ? file : sys(SYS_dup3, file, 0, 0);
   if (failed(done)) fail_input(done);
   sys(SYS_close, file, 0, 0);
@@ -419,7 +434,7 @@ static void cni_call(char **argv, char **environment, const char *command) {
   const char *folder = variable(environment, "TORTIE_RUN_DIR");
   /* Which of two counts is not ours to say. */
   if (!head_size || stands_twice(environment, "TORTIE_RUN_DIR")) return;
-  ignore(SIGPIPE);
+  ignore(SIGPIPE, 0);
   if (begins(command, "VERSION") && !command[7]) quit(print(VERSION_ANSWER, sizeof VERSION_ANSWER - 1) ? 1 : 0);
   if (!folder || !*folder) folder = RUN_DIR;
   if (length_of(folder) > sizeof path - sizeof SOCKET_NAME || !is_plain(folder)) return;

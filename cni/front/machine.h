@@ -13,7 +13,7 @@ typedef long i64;
 enum {
   SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_mmap = 9, SYS_mprotect = 10, SYS_sigaction = 13,
   SYS_pread = 17, SYS_pwrite = 18, SYS_socket = 41, SYS_connect = 42, SYS_sendto = 44, SYS_shutdown = 48,
-  SYS_setsockopt = 54, SYS_ftruncate = 77, SYS_clock_gettime = 228, SYS_exit_group = 231,
+  SYS_setsockopt = 54, SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_exit_group = 231,
   SYS_openat = 257, SYS_ppoll = 271, SYS_dup3 = 292, SYS_pipe2 = 293, SYS_memfd_create = 319,
 };
 enum { ELF_MACHINE = 62 };
@@ -39,7 +39,7 @@ __asm__(
 #elif defined __aarch64__
 
 enum {
-  SYS_dup3 = 24, SYS_ftruncate = 46, SYS_openat = 56, SYS_close = 57, SYS_pipe2 = 59, SYS_read = 63, SYS_write = 64,
+  SYS_dup3 = 24, SYS_fcntl = 25, SYS_openat = 56, SYS_close = 57, SYS_pipe2 = 59, SYS_read = 63, SYS_write = 64,
   SYS_pread = 67, SYS_pwrite = 68, SYS_ppoll = 73, SYS_exit_group = 94, SYS_clock_gettime = 113, SYS_sigaction = 134,
   SYS_socket = 198, SYS_connect = 203, SYS_sendto = 206, SYS_setsockopt = 208, SYS_shutdown = 210,
   SYS_mmap = 222, SYS_mprotect = 226, SYS_memfd_create = 279,
@@ -72,7 +72,7 @@ __asm__(
 #define failed(result) ((u64)(result) > -4096UL)
 
 enum { PROT_R = 1, PROT_W = 2, PROT_X = 4 };
-enum { MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000 };
+enum { MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000 };
 enum {
   EPERM = 1, EINTR = 4, EIO = 5, ENOEXEC = 8, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13,
   EPIPE = 32, ECONNRESET = 104,

@@ -19,9 +19,10 @@ const ARCH = `${Deno.build.arch}-linux-gnu`;
 export function crossNeeds(arch: string): Need[] {
   if (arch === Deno.build.arch) return [];
   const triplet = `${arch}-linux-gnu`;
+  const name = triplet.replace("_", "-"); // Debian's packages have no underscore: gcc-x86-64-linux-gnu
   return [
-    { package: `gcc-${triplet}`, files: [`/usr/bin/${triplet}-gcc`], purpose: "front" },
-    { package: `binutils-${triplet}`, files: [`/usr/bin/${triplet}-objcopy`], purpose: "front" },
+    { package: `gcc-${name}`, files: [`/usr/bin/${triplet}-gcc`], purpose: "front" },
+    { package: `binutils-${name}`, files: [`/usr/bin/${triplet}-objcopy`], purpose: "front" },
   ];
 }
 
@@ -48,6 +49,7 @@ export const NEEDS: Need[] = [
   { package: "etcd-server", files: ["/usr/bin/etcd"], purpose: "test" },
   { package: "openssl", files: ["/usr/bin/openssl"], purpose: "test" },
   { package: "etcd-client", files: ["/usr/bin/etcdctl"], purpose: "bench" },
+  { package: "python3-minimal", files: ["/usr/bin/python3"], purpose: "test" },
   { package: "strace", files: ["/usr/bin/strace"], purpose: "test" },
   { package: "frr", files: ["/usr/lib/frr/bgpd"], purpose: "bench" },
   { package: "gobgpd", files: ["/usr/bin/gobgpd"], purpose: "bench" },
@@ -80,10 +82,16 @@ export async function setup(
   purposes: Need["purpose"][],
   more: readonly Need[] = [],
 ): Promise<void> {
-  const packages = (await missing(purposes, more)).map((need) => need.package);
+  const lacking = await missing(purposes, more);
+  const packages = lacking.map((need) => need.package);
   if (packages.length === 0) return;
+  const byHand = `install them by hand` +
+    (lacking.every((need) => need.purpose === "front") ? ", or build with --no-front" : "");
   if (Deno.uid() !== 0) {
-    throw new Error(`missing: ${packages.join(", ")}; run as root, or install them by hand`);
+    throw new Error(`missing: ${packages.join(", ")}; run as root, or ${byHand}`);
+  }
+  if (!await exists("/usr/bin/apt-get")) {
+    throw new Error(`missing: ${packages.join(", ")}, and there is no apt-get here: ${byHand}`);
   }
   console.log(`installing ${packages.join(", ")}`);
   const apt = async (args: string[]) => {

@@ -103,28 +103,44 @@ Deno.test("front door: for arm64, under emulation", async () => {
 
 Deno.test("front door: a service that never answers is left after two minutes, with its name", () =>
   withBinaries(async (folder, binaries) => {
-    const listener = Deno.listen({ transport: "unix", path: `${folder}/tortie.sock` });
     const sockets: Deno.Conn[] = [];
-    const accepting = (async () => {
-      for await (const socket of listener) sockets.push(socket);
-    })().catch(() => {});
+    /** A service in a folder of its own, which sends so much at once and then nothing. */
+    const hung = (name: string, sent: string) => {
+      Deno.mkdirSync(`${folder}/${name}`);
+      const listener = Deno.listen({ transport: "unix", path: `${folder}/${name}/tortie.sock` });
+      const accepting = (async () => {
+        for await (const socket of listener) {
+          sockets.push(socket);
+          await socket.write(new TextEncoder().encode(sent));
+        }
+      })().catch(() => {});
+      return { folder: `${folder}/${name}`, close: () => (listener.close(), accepting) };
+    };
+    const silent = hung("silent", ""), cut = hung("cut", "0 3\n{}");
+    const cases = [
+      { service: silent, stdin: "{}" },
+      // More than the socket takes, so that the request itself cannot be sent.
+      { service: silent, stdin: "{}" + " ".repeat(1_000_000) },
+      { service: cut, stdin: "{}" },
+    ];
     try {
-      const call = (binary: string) =>
-        run([binary], {
-          stdin: "{}",
-          env: { TORTIE_RUN_DIR: folder, CNI_COMMAND: "DEL", CNI_CONTAINERID: "c" },
-          clearEnv: true,
-        });
-      const ends = await Promise.all(Object.values(binaries).map(call));
-      for (const { code, stdout } of ends) {
-        assert.equal(code, 1);
-        assert.match(stdout, /"code":11,.*did not answer within 120 s; try again\."\}\n$/);
-        assert.equal(stdout, ends.at(-1)!.stdout);
-      }
+      await Promise.all(cases.map(async ({ service, stdin }) => {
+        const call = (binary: string) =>
+          run([binary], {
+            stdin,
+            env: { TORTIE_RUN_DIR: service.folder, CNI_COMMAND: "DEL", CNI_CONTAINERID: "c" },
+            clearEnv: true,
+          });
+        const ends = await Promise.all(Object.values(binaries).map(call));
+        for (const { code, stdout } of ends) {
+          assert.equal(code, 1);
+          assert.match(stdout, /"code":11,.*did not answer within 120 s; try again\."\}\n$/);
+          assert.equal(stdout, ends.at(-1)!.stdout);
+        }
+      }));
     } finally {
-      listener.close();
       for (const socket of sockets) socket.close();
-      await accepting;
+      await Promise.all([silent.close(), cut.close()]);
     }
   }));
 

@@ -14,7 +14,6 @@ const NEEDS: readonly Need[] = [
   { package: "libc6-dev", files: ["/usr/include/stdio.h"], purpose: "test" },
   { package: "file", files: ["/usr/bin/file"], purpose: "test" },
   { package: "gdb", files: ["/usr/bin/gdb"], purpose: "test" },
-  { package: "python3-minimal", files: ["/usr/bin/python3"], purpose: "test" },
 ];
 
 /** The executables, once they are built. */
