@@ -26,12 +26,16 @@ interface Tally {
   tests: string[];
 }
 
+type Executable = "tortie" | "tortie-no-front";
+
 interface Group {
   name: string;
   /** Paths given to `deno test`, or the sub-command and arguments of another deno tool. */
   run: { test: string[]; parallel?: boolean } | { deno: string[] };
   /** The executable that it needs: the product, or one without native front door. */
-  binary?: "tortie" | "tortie-no-front";
+  binary?: Executable;
+  /** Another one, whose answers must be the same. */
+  beside?: Executable;
   env?: Record<string, string>;
 }
 
@@ -66,6 +70,7 @@ const GROUPS: Group[] = [
     name: "cni-front",
     run: { test: ["tests/cni"] },
     binary: "tortie",
+    beside: "tortie-no-front",
     env: { TORTIE_CNI_WAY: "front" },
   },
   { name: "cni-no-front", run: { test: ["tests/cni"] }, binary: "tortie-no-front" },
@@ -149,6 +154,7 @@ async function runGroup(group: Group): Promise<Tally> {
       ...group.run.test,
     ], {
       ...(group.binary && { TORTIE_BINARY: `${ROOT}dist/${group.binary}` }),
+      ...(group.beside && { TORTIE_BESIDE: `${ROOT}dist/${group.beside}` }),
       ...group.env,
     });
     const tally = countJunit(await Deno.readTextFile(junit));
@@ -181,15 +187,13 @@ async function main(args: string[]): Promise<number> {
   await setup(["build", "front", "demo", "test"]);
   const total: Tally = { passed: 0, failed: 0, skipped: 0, failures: [], tests: [] };
   const rows: string[] = [];
-  const built = new Set<string>();
+  const built = new Set<Executable>();
   for (const group of all.filter((g) => names.length === 0 || names.includes(g.name))) {
     const started = performance.now();
-    if (group.binary && !built.has(group.binary)) {
-      await build({
-        output: `${ROOT}dist/${group.binary}`,
-        front: group.binary === "tortie" ? "loaded" : "none",
-      });
-      built.add(group.binary);
+    for (const name of [group.binary, group.beside]) {
+      if (!name || built.has(name)) continue;
+      await build({ output: `${ROOT}dist/${name}`, front: name === "tortie" ? "loaded" : "none" });
+      built.add(name);
     }
     console.log(`\n== ${group.name}`);
     const tally = await runGroup(group);

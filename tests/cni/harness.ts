@@ -7,8 +7,11 @@
  * The plugins are links to the built executable where TORTIE_BINARY names one, else little scripts
  * that start `cni/plugin.ts` with the permissions of the product. An executable answers by its plugin in
  * TypeScript, or by its native front door where it has one and TORTIE_CNI_WAY is `front`: where the
- * configuration names a socket, as it does else, the front door leaves the call to the plugin.
+ * configuration names a socket, as it does else, the front door leaves the call to the plugin. With another
+ * executable in TORTIE_BESIDE every call that can be made once more is made by that one too, and must print
+ * the same bytes.
  */
+import assert from "node:assert/strict";
 
 import { type RemoteStore, remoteStore } from "../../mod/store/remote.ts";
 
@@ -25,6 +28,9 @@ const PERMISSIONS = [
   "--unstable-kv",
 ];
 const ROLES = ["tortie", "tortie-ipam", "calico", "calico-ipam"];
+
+/** Calls that change nothing, or nothing more at the second time; so does whatever is refused. */
+const REPEATABLE = new Set(["VERSION", "CHECK", "STATUS", "DEL", "GC"]);
 
 /** How the plugins answer. */
 const WAY = Deno.env.get("TORTIE_CNI_WAY") ?? "plain";
@@ -88,6 +94,8 @@ export interface CallOptions {
   readonly args?: string;
   /** Overrides; undefined takes a variable away. */
   readonly env?: Record<string, string | undefined>;
+  /** Made once: the node changes meanwhile, so that the same call a moment later has another answer. */
+  readonly once?: boolean;
 }
 
 export interface CallResult extends Output {
@@ -125,6 +133,11 @@ export class CniHarness {
     return `${this.folder}/bin`;
   }
 
+  /** The same of the other executable. */
+  get beside(): string {
+    return `${this.folder}/beside`;
+  }
+
   get cniPath(): string {
     return [this.plugins, "/opt/cni/bin", "/usr/lib/cni"].join(":");
   }
@@ -145,6 +158,13 @@ export class CniHarness {
   async #prepare(): Promise<void> {
     await Deno.mkdir(this.plugins);
     const binary = Deno.env.get("TORTIE_BINARY");
+    const beside = Deno.env.get("TORTIE_BESIDE");
+    if (beside) {
+      await Deno.mkdir(this.beside);
+      for (const role of ROLES) {
+        await Deno.symlink(await Deno.realPath(beside), `${this.beside}/${role}`);
+      }
+    }
     for (const role of ROLES) {
       if (binary) {
         await Deno.symlink(await Deno.realPath(binary), `${this.plugins}/${role}`);
@@ -301,14 +321,14 @@ export class CniHarness {
       ? conf
       : JSON.stringify(conf);
     const plugin = options.plugin ?? "tortie";
-    const output = await run(
-      [
-        "nsenter",
-        `--net=/run/netns/${this.host}`,
-        plugin.includes("/") ? plugin : `${this.plugins}/${plugin}`,
-      ],
-      { stdin, env: this.environment(options), clearEnv: true },
-    );
+    const env = this.environment(options);
+    const start = (path: string) =>
+      run(["nsenter", `--net=/run/netns/${this.host}`, path], { stdin, env, clearEnv: true });
+    const output = await start(plugin.includes("/") ? plugin : `${this.plugins}/${plugin}`);
+    const again = !options.once && (output.code !== 0 || REPEATABLE.has(env.CNI_COMMAND));
+    if (again && Deno.env.has("TORTIE_BESIDE") && ROLES.includes(plugin)) {
+      assert.deepEqual(await start(`${this.beside}/${plugin}`), output, "by the other executable");
+    }
     let json;
     try {
       json = output.stdout === "" ? undefined : JSON.parse(output.stdout);
