@@ -10,7 +10,7 @@
 
 import { type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
 import { goTimestamp } from "../mod/ipam/time.ts";
-import type { AssignedAddress, ReleaseRequest } from "../mod/ipam/types.ts";
+import type { AssignedAddress, ReadAhead, ReleaseRequest } from "../mod/ipam/types.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { AddressPlan } from "./annotations.ts";
 import type { CniIpam } from "./deps.ts";
@@ -43,6 +43,7 @@ export async function obtainAddresses(
   plan: Exclude<AddressPlan, { kind: "unmanaged" | "pinned" }>,
   claimant: Claimant,
   now: Date,
+  ahead?: ReadAhead,
 ): Promise<AssignedAddress[]> {
   const attributes = attributesOf(claimant, now);
   const common = { host: claimant.node, handle: claimant.handle, attributes };
@@ -56,6 +57,7 @@ export async function obtainAddresses(
         ...(plan.ipv6Pools.length > 0 && { pools6: plan.ipv6Pools }),
         use: "Workload",
         namespace: claimant.pod?.namespace,
+        ahead,
       });
     }
     const assigned: AssignedAddress[] = [];

@@ -2,8 +2,8 @@
  * ADD for the interface plugin. The order is such that every effect has a record before it, and that
  * no packet passes before policy is in place:
  *
- *     1. look: is this attachment there (an error), a remainder of an ADD that was cut off (removed),
- *        or the pod's earlier sandbox (taken over)?
+ *     1. look (`first_look.ts`): is this attachment there (an error), a remainder of an ADD that was
+ *        cut off (removed), or the pod's earlier sandbox (taken over)?
  *     2. addresses on record in IPAM under the attachment's handle; then the earlier sandbox's
  *        interface goes, or before, where the address is its own
  *     3. WorkloadEndpoint written: from here on the agent computes and programs its policy
@@ -32,16 +32,15 @@ import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
 import {
   buildEndpoint,
+  type EndpointEntry,
   ensureNetworkProfile,
-  plainEndpoints,
-  podEndpoints,
-  readSubject,
   type Subject,
   writeEndpoint,
 } from "./endpoint.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
+import { type FirstLook, lookFirst } from "./first_look.ts";
 import { refuseGiven, refuseMachines } from "./forbidden_addresses.ts";
 import { freeAddresses } from "./free_addresses.ts";
 import { readResolvConf } from "./host_local/ipam.ts";
@@ -65,7 +64,10 @@ import type { NetConf } from "./netconf.ts";
 import { clearTheWay, removeEarlier } from "./remains.ts";
 import type { CniResult } from "./result.ts";
 
-/** Attaches, or throws and leaves nothing. The caller holds the attachment's locks. */
+/**
+ * Attaches, or throws and leaves nothing; nothing either while the datastore is locked. The caller holds
+ * the attachment's locks.
+ */
 export async function attach(
   deps: CniDeps,
   conf: NetConf,
@@ -73,12 +75,9 @@ export async function attach(
   identity: EndpointIdentity,
 ): Promise<CniResult> {
   const path = attachment.netns!;
-  const subject = await readSubject(
-    deps.kubernetes ?? deps.store,
-    identity,
-    conf.policyFromKubernetes,
-    attachment.args.podUid,
-  );
+  const look = lookFirst(deps, conf, attachment, identity);
+  await look.ready;
+  const subject = await look.subject;
   const request = readRequest({
     conf,
     args: attachment.args,
@@ -93,9 +92,9 @@ export async function attach(
   await refuseGiven(deps, request.floatingIps, identity);
   const netns = await deps.kernel.openNamespace(path);
   try {
-    const older = await clearTheWay(deps, identity, netns);
+    const older = await clearTheWay(deps, identity, netns, look);
     try {
-      return await build(deps, conf, identity, subject, request, netns, older);
+      return await build(deps, conf, identity, subject, request, netns, older, look);
     } catch (error) {
       await undo(deps, identity, path, error);
       throw error;
@@ -117,8 +116,10 @@ async function build(
   subject: Subject,
   request: PodRequest,
   netns: PodNamespace,
-  older: WorkloadEndpoint | undefined,
+  entry: EndpointEntry | undefined,
+  look: Pick<FirstLook, "others" | "ahead">,
 ): Promise<CniResult> {
+  const older = entry?.value;
   const now = deps.now?.() ?? new Date();
   const mtu = conf.mtu || await deps.mtu() || 1500;
   if (mtu < IPV6_LEAST_MTU && wantsIpv6(request.plan)) throw tooNarrow(mtu, conf.mtu !== 0);
@@ -134,7 +135,7 @@ async function build(
     conf,
     request.plan,
     claimant,
-    { ...subject, preferred, gives: older?.spec.interfaceName },
+    { ...subject, preferred, gives: older?.spec.interfaceName, ahead: look.ahead },
     now,
   );
   const podMac = request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6)));
@@ -151,7 +152,7 @@ async function build(
   });
   if (older && held.length === 0) await removeEarlier(deps, identity, netns, older);
   const plan: WiringPlan = {
-    hostName: await chooseHostName(deps, identity),
+    hostName: await chooseHostName(deps, identity, await look.others),
     podName: identity.ifname,
     hostMac: HOST_MAC,
     podMac,
@@ -169,6 +170,7 @@ async function build(
     identity.key,
     { ...draft, spec: { ...draft.spec, interfaceName: plan.hostName } },
     now,
+    entry,
   );
   await withPolicy(deps, endpoint, () => netns.createPair(plan));
   await netns.wirePod(plan);
@@ -240,11 +242,12 @@ async function withPolicy(
 }
 
 /** Calico's name for the host side, or the other one where that is somebody else's. */
-async function chooseHostName(deps: CniDeps, identity: EndpointIdentity): Promise<string> {
+async function chooseHostName(
+  deps: CniDeps,
+  identity: EndpointIdentity,
+  others: readonly EndpointEntry[],
+): Promise<string> {
   const prefix = deps.interfacePrefix ?? "cali";
-  const others = identity.pod === undefined
-    ? await plainEndpoints(deps.store, identity.node)
-    : await podEndpoints(deps.store, identity);
   const taken = new Set(
     others.filter((e) => e.key !== identity.key).map((e) => e.value.spec.interfaceName),
   );

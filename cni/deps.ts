@@ -11,16 +11,18 @@ import type { IpamClient, LeaseClient } from "../mod/ipam/types.ts";
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
 /** What CNI asks of IPAM: Calico's blocks (`mod/ipam`) or host-local's files (`host_local/ipam.ts`). */
-export type CniIpam = Pick<
-  IpamClient,
-  | "assign"
-  | "assignIp"
-  | "releaseIps"
-  | "releaseByHandle"
-  | "handOver"
-  | "ipsByHandle"
-  | "assignment"
->;
+export type CniIpam =
+  & Pick<
+    IpamClient,
+    | "assign"
+    | "assignIp"
+    | "releaseIps"
+    | "releaseByHandle"
+    | "handOver"
+    | "ipsByHandle"
+    | "assignment"
+  >
+  & Partial<Pick<IpamClient, "readAhead">>;
 
 /** What FelixConfiguration says about endpoints that annotations may not go beyond. */
 export interface EndpointFeatures {

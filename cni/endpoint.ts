@@ -155,16 +155,18 @@ export type EndpointEntry = Entry<WorkloadEndpoint>;
 
 /**
  * Writes the endpoint over what stands there, whatever it is: the caller holds the lock of the pod,
- * and only this node writes this name. uid and creation time of an older endpoint are kept.
+ * and only this node writes this name. uid and creation time of an older endpoint are kept. `seen`:
+ * what the caller found there; undefined: nothing.
  */
 export async function writeEndpoint(
   store: Store,
   key: string,
   endpoint: WorkloadEndpoint,
   now: Date,
+  seen: EndpointEntry | undefined,
 ): Promise<WorkloadEndpoint> {
   for (let attempt = 0; attempt < 20; attempt++) {
-    const before = await store.get<WorkloadEndpoint>(key);
+    const before = attempt === 0 ? seen : await store.get<WorkloadEndpoint>(key);
     const { name, generateName, namespace, labels } = endpoint.metadata;
     const whole: WorkloadEndpoint = {
       ...endpoint,

@@ -6,6 +6,7 @@
  */
 
 import { type Family, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
+import type { ReadAhead } from "../mod/ipam/types.ts";
 import { type Claimant, obtainAddresses } from "./addresses.ts";
 import type { AddressPlan } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
@@ -28,12 +29,14 @@ export async function freeAddresses(
   subject: For & {
     /** The interface of the pod's earlier sandbox, which gives way. */
     readonly gives: string | undefined;
+    readonly ahead?: ReadAhead;
   },
   now: Date,
 ): Promise<Ip[]> {
   const kept: Ip[] = [];
   for (let i = 0; i < MOST_PASSED_OVER; i++) {
-    const given = await ask(deps, without(plan, kept), claimant, subject, now);
+    const ahead = i === 0 ? subject.ahead : undefined;
+    const given = await ask(deps, without(plan, kept), claimant, subject, now, ahead);
     const holders = await liveHolders(deps, given, subject.gives);
     if (holders.length === 0) {
       return kept.length === 0 ? given : [...kept, ...given].sort((a, b) => a.family - b.family);
@@ -63,11 +66,12 @@ async function ask(
   claimant: Claimant,
   subject: For,
   now: Date,
+  ahead: ReadAhead | undefined,
 ): Promise<Ip[]> {
   if (plan.kind === "unmanaged") return plan.addresses;
   const given = plan.kind === "pinned"
     ? await obtainPinned(deps, plan.pins, claimant, subject, now)
-    : await obtainAddresses(deps.ipam, plan, claimant, now);
+    : await obtainAddresses(deps.ipam, plan, claimant, now, ahead);
   return given.map((a) => a.ip);
 }
 

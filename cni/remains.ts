@@ -7,7 +7,9 @@
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
+import type { EndpointEntry } from "./endpoint.ts";
 import { CniCode, CniError } from "./errors.ts";
+import type { FirstLook } from "./first_look.ts";
 import { type EndpointIdentity, isOf } from "./identity.ts";
 import type { PodLink, PodNamespace } from "./kernel.ts";
 import { isMarkOf, parseMark } from "./mark.ts";
@@ -20,9 +22,11 @@ export async function clearTheWay(
   deps: CniDeps,
   identity: EndpointIdentity,
   netns: PodNamespace,
-): Promise<WorkloadEndpoint | undefined> {
-  const { kernel, store, ipam } = deps;
-  const found = (await store.get<WorkloadEndpoint>(identity.key))?.value;
+  look: Pick<FirstLook, "found" | "held">,
+): Promise<EndpointEntry | undefined> {
+  const { kernel, ipam } = deps;
+  const entry = await look.found;
+  const found = entry?.value;
   const hostName = found?.spec.interfaceName;
   const mine = found !== undefined && isOf(found, identity.containerId);
   const podLink = await netns.link(identity.ifname);
@@ -39,17 +43,17 @@ export async function clearTheWay(
         `${hostLink.name}): nothing was changed; DEL it before adding it again.`,
     );
   }
-  const earlierSandbox = found && !mine ? found : undefined;
+  const earlierSandbox = mine ? undefined : entry;
   const removable = marked || (hostName !== undefined && podLink?.host?.name === hostName);
   if (podLink && !removable) throw interfaceExists(podLink, netns);
 
   if (mine || marked) {
     await detach(deps, identity, netns.path);
-  } else {
-    // An ADD may have been cut off between the address's record and the endpoint's.
+    if (!earlierSandbox) await mustBeFree(identity, netns);
+  } else if (await look.held) {
+    // An ADD was cut off between the address's record and the endpoint's.
     await ipam.releaseByHandle(identity.handle);
   }
-  if (!earlierSandbox) await mustBeFree(identity, netns);
   return earlierSandbox;
 }
 

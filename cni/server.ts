@@ -173,7 +173,6 @@ export class CniServer {
     const before = conf.prevResult === undefined || conf.prevResult === null
       ? undefined
       : parseResult(conf.prevResult, conf.cniVersion);
-    await checkDatastoreReady(deps.store, deps.locked);
     const own = await attach(deps, conf, attachment, identity);
     const result = before ? appendResult(before, own) : own;
     const reply: CniReply = {

@@ -24,7 +24,7 @@ import type { Facts, Labels } from "./facts.ts";
 import { RETRIES } from "./handles.ts";
 import { determinePools, selectsNode } from "./pools.ts";
 import type { Room } from "./room.ts";
-import type { AssignedAddress, AutoAssignRequest } from "./types.ts";
+import type { AssignedAddress, AutoAssignRequest, ReadAhead } from "./types.ts";
 
 /** Calico's safeguard where no limit is set. */
 const DEFAULT_BLOCK_LIMIT = 20;
@@ -44,10 +44,57 @@ export async function autoAssign(
   progress: Progress,
 ): Promise<void> {
   for (let i = 0; i < RETRIES; i++) {
-    const assigner = await Assigner.prepare(room, request, family, wanted, progress);
+    const inputs = i === 0 ? request.ahead?.get(family) : undefined;
+    const assigner = Assigner.prepare(
+      room,
+      request,
+      family,
+      wanted,
+      progress,
+      await (inputs ?? readInputs(room, request, family)),
+    );
     if (await assigner.run()) return;
   }
   throw tooManyRetries(`blocks of ${request.host}`);
+}
+
+type About = Pick<AutoAssignRequest, "host" | "namespace" | "use">;
+
+/** What one family of a request follows from, as the store has it now. */
+export interface Inputs {
+  readonly facts: Facts;
+  /** undefined: there is no such node. */
+  readonly nodeLabels: Labels | undefined;
+  readonly namespaceLabels: Labels;
+  readonly affinities: readonly AffinityRecord[];
+}
+
+function ownerOf({ host, use }: About): AffinityOwner {
+  return use === "LoadBalancer" ? LOAD_BALANCER : { type: "host", name: host };
+}
+
+async function readInputs(room: Room, about: About, family: Family): Promise<Inputs> {
+  const { host, namespace } = about;
+  const owner = ownerOf(about);
+  const [facts, nodeLabels, namespaceLabels, affinities] = await Promise.all([
+    room.facts.read(),
+    owner === LOAD_BALANCER ? {} : room.facts.nodeLabels(host),
+    namespace === undefined ? {} : room.facts.namespaceLabels(namespace),
+    room.reads.read(
+      `affinities ${formatAffinity(owner)} ${family}`,
+      () => room.affinities.list(owner, family),
+    ),
+  ]);
+  return { facts, nodeLabels, namespaceLabels, affinities };
+}
+
+/** The same ahead of the request. What cannot be read is told to whoever uses it. */
+export function readAhead(room: Room, about: About, families: readonly Family[]): ReadAhead {
+  return new Map(families.map((family) => {
+    const inputs = readInputs(room, about, family);
+    inputs.catch(() => {});
+    return [family, inputs];
+  }));
 }
 
 class Assigner {
@@ -68,25 +115,16 @@ class Assigner {
     }
   }
 
-  static async prepare(
+  static prepare(
     room: Room,
     request: AutoAssignRequest,
     family: Family,
     wanted: number,
     progress: Progress,
-  ): Promise<Assigner> {
-    const { host, namespace } = request;
-    const virtual = request.use === "LoadBalancer";
-    const owner: AffinityOwner = virtual ? LOAD_BALANCER : { type: "host", name: host };
-    const [facts, nodeLabels, namespaceLabels, affinities] = await Promise.all([
-      room.facts.read(),
-      virtual ? {} : room.facts.nodeLabels(host),
-      namespace === undefined ? {} : room.facts.namespaceLabels(namespace),
-      room.reads.read(
-        `affinities ${formatAffinity(owner)} ${family}`,
-        () => room.affinities.list(owner, family),
-      ),
-    ]);
+    { facts, nodeLabels, namespaceLabels, affinities }: Inputs,
+  ): Assigner {
+    const { host } = request;
+    const owner = ownerOf(request);
     if (facts.configDamage) throw facts.configDamage;
     if (!nodeLabels) {
       throw new IpamError(

@@ -22,7 +22,7 @@
  *
  * One `Ipam` serves a whole process. Any number of processes may work on one store.
  */
-import { type Ip, ipAt, ordinalOf, parsePrefix, type Prefix } from "../net/mod.ts";
+import { type Family, type Ip, ipAt, ordinalOf, parsePrefix, type Prefix } from "../net/mod.ts";
 import {
   type IpamConfig,
   readIpamConfig,
@@ -43,7 +43,7 @@ import {
   removeHost,
 } from "./affinity_calls.ts";
 import { addressOf, assignIp } from "./assign_ip.ts";
-import { autoAssign, type Progress } from "./auto_assign.ts";
+import { autoAssign, type Progress, readAhead } from "./auto_assign.ts";
 import { attributeOf, holderOf, isEmpty, ordinalsOf, sequenceOf } from "./block.ts";
 import { isBroken, readRaw, unlessDamaged } from "./damage.ts";
 import { collectCooled, coolingUntil } from "./block_changes.ts";
@@ -70,6 +70,7 @@ import type {
   HostBlock,
   IpamClient,
   LeaseClient,
+  ReadAhead,
   RelabelRequest,
   ReleaseRequest,
   ReleaseResult,
@@ -97,6 +98,13 @@ export class Ipam implements IpamClient, LeaseClient {
       error = thrown;
     }
     return { v4: resultOf(num4, v4), v6: resultOf(num6, v6), error };
+  }
+
+  readAhead(
+    about: Pick<AutoAssignRequest, "host" | "namespace" | "use">,
+    families: readonly Family[],
+  ): ReadAhead {
+    return readAhead(this.#room, about, families);
   }
 
   async assign(request: AutoAssignRequest): Promise<AssignedAddress[]> {

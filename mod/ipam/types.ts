@@ -1,8 +1,9 @@
 /** What callers say to IPAM and what they hear: requests, results and the interface `Ipam` fulfils. */
-import type { Ip, Prefix } from "../net/mod.ts";
+import type { Family, Ip, Prefix } from "../net/mod.ts";
 import type { IpamConfig } from "../model/ipam_config.ts";
 import type { AffinityState } from "../model/block_affinity.ts";
 import type { StoreError } from "../store/store.ts";
+import type { Inputs } from "./auto_assign.ts";
 import type { Holder, IpamError } from "./errors.ts";
 
 /** What an address is for; a pool's `allowedUses` must name it. */
@@ -26,7 +27,12 @@ export interface AutoAssignRequest {
   readonly namespace?: string;
   /** As IPAMConfiguration's; the smaller one that is set counts. */
   readonly maxBlocksPerHost?: number;
+  /** What `readAhead` has begun to read for it. */
+  readonly ahead?: ReadAhead;
 }
+
+/** By family, what an assignment follows from. */
+export type ReadAhead = ReadonlyMap<Family, Promise<Inputs>>;
 
 export interface AssignedAddress {
   readonly ip: Ip;
@@ -149,6 +155,14 @@ export interface LeaseClient {
 /** IPAM as its callers see it; errors are IpamError, or StoreError where the store fails. */
 export interface IpamClient {
   autoAssign(request: AutoAssignRequest): Promise<AutoAssignResult>;
+  /**
+   * Begins to read what an assignment follows from, for a caller who has other things to read before he
+   * asks for it: it is good for the `ahead` of one request that comes at once.
+   */
+  readAhead(
+    about: Pick<AutoAssignRequest, "host" | "namespace" | "use">,
+    families: readonly Family[],
+  ): ReadAhead;
   /** All that is asked for, or nothing: where something lacks, the rest is released and this throws. */
   assign(request: AutoAssignRequest): Promise<AssignedAddress[]>;
   /** A certain address. Reservations and selectors do not count. */

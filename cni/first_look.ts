@@ -1,0 +1,73 @@
+/**
+ * All that an ADD asks of the records before it does anything, asked in one turn: each answer would cost
+ * a round trip of its own otherwise, and they cost more than all that ADD does in the kernel. The caller
+ * holds the attachment's locks, so nobody of this node writes meanwhile what is asked here; what others
+ * write is found out by compare-and-swap, or was asked too early whenever it was asked.
+ *
+ * The answers are judged in the order in which `attach.ts` awaits them, whichever came first or failed.
+ */
+
+import type { Family, Ip } from "../mod/net/mod.ts";
+import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
+import type { ReadAhead } from "../mod/ipam/types.ts";
+import type { CniDeps } from "./deps.ts";
+import {
+  type EndpointEntry,
+  plainEndpoints,
+  podEndpoints,
+  readSubject,
+  type Subject,
+} from "./endpoint.ts";
+import type { Attachment } from "./environment.ts";
+import type { EndpointIdentity } from "./identity.ts";
+import type { NetConf } from "./netconf.ts";
+import { checkDatastoreReady } from "./status.ts";
+
+export interface FirstLook {
+  /** Rejects while the datastore is locked. */
+  readonly ready: Promise<void>;
+  readonly subject: Promise<Subject>;
+  /** What stands under the attachment's own key. */
+  readonly found: Promise<EndpointEntry | undefined>;
+  /** Endpoints whose host sides may have the names that this one's could get. */
+  readonly others: Promise<EndpointEntry[]>;
+  /** What the attachment's handle has in IPAM; undefined: there is no such handle. */
+  readonly held: Promise<readonly Ip[] | undefined>;
+  /** What an automatic assignment follows from. */
+  readonly ahead: ReadAhead | undefined;
+}
+
+export function lookFirst(
+  deps: CniDeps,
+  conf: NetConf,
+  attachment: Attachment,
+  identity: EndpointIdentity,
+): FirstLook {
+  const { store, ipam } = deps;
+  const families: Family[] = [];
+  if (conf.ipam.assignIpv4) families.push(4);
+  if (conf.ipam.assignIpv6) families.push(6);
+  const look: FirstLook = {
+    ready: checkDatastoreReady(store, deps.locked),
+    subject: readSubject(
+      deps.kubernetes ?? store,
+      identity,
+      conf.policyFromKubernetes,
+      attachment.args.podUid,
+    ),
+    found: store.get<WorkloadEndpoint>(identity.key),
+    others: identity.pod === undefined
+      ? plainEndpoints(store, identity.node)
+      : podEndpoints(store, identity),
+    held: ipam.ipsByHandle(identity.handle),
+    ahead: ipam.readAhead?.({
+      host: identity.node,
+      use: "Workload",
+      namespace: identity.pod === undefined ? undefined : identity.namespace,
+    }, families),
+  };
+  // Who failed before is told, and then nobody awaits the others.
+  const { ready, subject, found, others, held } = look;
+  for (const answer of [ready, subject, found, others, held]) answer.catch(() => {});
+  return look;
+}
