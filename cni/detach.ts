@@ -13,6 +13,7 @@
  * its interface; only the handle of the container that goes is released.
  */
 
+import type { Ip } from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { CniDeps, CniIpam } from "./deps.ts";
 import { deleteEndpoint } from "./endpoint.ts";
@@ -25,7 +26,7 @@ import {
   otherHostInterfaceName,
 } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
-import { parkLease } from "./pin_leases.ts";
+import { leasedTo, parkLease } from "./pin_leases.ts";
 import { isMarkOf, parseMark } from "./mark.ts";
 
 export type DetachDeps = Pick<
@@ -33,27 +34,42 @@ export type DetachDeps = Pick<
   "store" | "ipam" | "leases" | "kernel" | "endpointRemoved" | "interfacePrefix" | "now"
 >;
 
-/** Removes all that there is of the attachment; repeating it does no harm. */
+/**
+ * Removes all that there is of the attachment; repeating it does no harm. Nothing is touched unless
+ * `ready` resolves. What is asked of the records is asked in one turn: the caller holds the attachment's
+ * locks, so nobody of this node writes it meanwhile.
+ */
 export async function detach(
   deps: DetachDeps,
   identity: EndpointIdentity,
   netns: string | undefined,
+  ready: Promise<void> = Promise.resolve(),
 ): Promise<void> {
   const { store, ipam, kernel } = deps;
   const prefix = deps.interfacePrefix ?? "cali";
   const ours = (endpoint: WorkloadEndpoint) => isOf(endpoint, identity.containerId);
 
-  const found = (await store.get<WorkloadEndpoint>(identity.key))?.value;
+  const oldHandle = oldHandleId(identity);
+  const look = {
+    entry: store.get<WorkloadEndpoint>(identity.key),
+    leased: leasedTo(deps, identity),
+    old: oldHandle === undefined ? undefined : ipam.ipsByHandle(oldHandle),
+  };
+  // Who failed before is told, and then nobody awaits the others.
+  for (const answer of Object.values(look)) answer?.catch(() => {});
+  await ready;
+  const entry = await look.entry;
+  const found = entry?.value;
   const hostName = found?.spec.interfaceName;
   if (found && ours(found) && hostName) await removeOwnLink(kernel, identity, hostName);
   await removeMarkedLinks(kernel, identity, prefix);
   const foreign = found && !ours(found) ? hostName : undefined;
   if (netns !== undefined) await removePodLink(kernel, netns, identity.ifname, prefix, foreign);
 
-  const deleted = await deleteEndpoint(store, identity.key, ours);
+  const deleted = await deleteEndpoint(store, identity.key, ours, entry);
   await ipam.releaseByHandle(identity.handle);
-  await parkLease(deps, identity, deps.now?.() ?? new Date());
-  await releaseOldHandle(ipam, identity);
+  await parkLease(deps, identity, await look.leased, deps.now?.() ?? new Date());
+  await releaseOldHandle(ipam, identity, oldHandle, await look.old);
   if (deleted) deps.endpointRemoved?.(deleted);
 }
 
@@ -61,9 +77,12 @@ export async function detach(
  * The handle `<namespace>.<pod>` of very old plugins. A container of a network that has the
  * namespace's name could have the same; its attributes say that it is none of the pod's.
  */
-async function releaseOldHandle(ipam: CniIpam, identity: EndpointIdentity): Promise<void> {
-  const handle = oldHandleId(identity);
-  const [first] = handle === undefined ? [] : await ipam.ipsByHandle(handle) ?? [];
+async function releaseOldHandle(
+  ipam: CniIpam,
+  identity: EndpointIdentity,
+  handle: string | undefined,
+  [first]: readonly Ip[] = [],
+): Promise<void> {
   if (handle === undefined || !first) return;
   const attributes = (await ipam.assignment(first))?.attributes ?? {};
   const isPods = attributes.pod === identity.pod && attributes.namespace === identity.namespace;

@@ -195,14 +195,18 @@ export async function writeEndpoint(
   );
 }
 
-/** Deletes the endpoint unless it belongs to another container by now. Returns what was deleted. */
+/**
+ * Deletes the endpoint, as the caller has seen it, unless it belongs to another container by now.
+ * Returns what was deleted.
+ */
 export async function deleteEndpoint(
   store: Store,
   key: string,
   belongs: (endpoint: WorkloadEndpoint) => boolean,
+  seen: EndpointEntry | undefined,
 ): Promise<WorkloadEndpoint | undefined> {
   for (let attempt = 0; attempt < 20; attempt++) {
-    const entry = await store.get<WorkloadEndpoint>(key);
+    const entry = attempt === 0 ? seen : await store.get<WorkloadEndpoint>(key);
     if (!entry || !belongs(entry.value)) return undefined;
     try {
       await store.delete(key, entry.revision);

@@ -277,29 +277,33 @@ async function isGone(store: Store, node: string): Promise<boolean> {
   return object === undefined && status === undefined;
 }
 
-/** After the attachment is gone: what it had leased is kept for its ordinal. */
-export async function parkLease(
-  parts: PinParts,
-  identity: EndpointIdentity,
-  now: Date,
-): Promise<void> {
-  const { leases } = parts;
-  const name = identity.pod === undefined ? undefined : /^(.+)-(\d+)$/.exec(identity.pod);
-  if (!leases || !name) return;
-  const handle = leaseHandle(identity.namespace, name[1], name[2], identity.ifname);
-  await park({ ...parts, leases }, handle, identity, now);
+/** What an attachment may have leased. */
+export interface Leased {
+  readonly handle: string;
+  readonly addresses: readonly Ip[];
 }
 
-async function park(
-  { ipam, leases }: LeaseParts,
-  handle: string,
+export async function leasedTo(
+  { ipam, leases }: PinParts,
+  identity: EndpointIdentity,
+): Promise<Leased | undefined> {
+  const name = identity.pod === undefined ? undefined : /^(.+)-(\d+)$/.exec(identity.pod);
+  if (!leases || !name) return undefined;
+  const handle = leaseHandle(identity.namespace, name[1], name[2], identity.ifname);
+  return { handle, addresses: await ipam.ipsByHandle(handle) ?? [] };
+}
+
+/** After the attachment is gone: what it had leased is kept for its ordinal. */
+export async function parkLease(
+  { leases }: PinParts,
   by: { readonly handle: string },
+  leased: Leased | undefined,
   now: Date,
 ): Promise<void> {
-  for (const ip of await ipam.ipsByHandle(handle) ?? []) {
-    await leases.relabel({
-      address: ip,
-      handle,
+  for (const address of leased?.addresses ?? []) {
+    await leases!.relabel({
+      address,
+      handle: leased!.handle,
       change: (attributes) =>
         attributes.container === by.handle ? parked(attributes, now.getTime()) : undefined,
     });

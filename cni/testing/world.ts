@@ -37,7 +37,10 @@ export class FaultPoints {
   #dead = false;
 
   /** `pause` is waited for before each call: others come in between. */
-  constructor(readonly fault?: Fault, readonly pause?: () => Promise<void> | undefined) {}
+  constructor(
+    readonly fault?: Fault,
+    readonly pause?: (what: string) => Promise<void> | undefined,
+  ) {}
 
   /** The process has died: nobody hears its answers. */
   get died(): boolean {
@@ -46,7 +49,7 @@ export class FaultPoints {
 
   async run<T>(what: string, error: () => Error, call: () => Promise<T>): Promise<T> {
     if (this.#dead) throw error();
-    await this.pause?.();
+    await this.pause?.(what);
     if (this.#dead) throw error();
     const here = this.calls++ === this.fault?.at;
     this.names.push(what);
@@ -210,8 +213,8 @@ export class World {
   }
 
   /** The node service starts anew over what is there, with or without a fault to come. */
-  restart(fault?: Fault): FaultPoints {
-    this.#points = new FaultPoints(fault);
+  restart(fault?: Fault, pause?: FaultPoints["pause"]): FaultPoints {
+    this.#points = new FaultPoints(fault, pause);
     this.#server = this.#newServer();
     return this.#points;
   }
