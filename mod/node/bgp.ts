@@ -38,8 +38,8 @@ import { exportPolicy } from "./export_policy.ts";
 import { advertisements, peerConfigs, type Peering, peering } from "./peering.ts";
 import type { ClusterState, Topic } from "./state.ts";
 
-/** Topics from which peers and announcements follow. */
-const CONCERNING: readonly Topic[] = ["nodes", "bgp", "blocks", "pools", "endpoints"];
+/** Topics from which peers and policy follow; from endpoints, only what is announced. */
+const CONCERNING: readonly Topic[] = ["nodes", "bgp", "blocks", "pools"];
 
 /** Seconds after a cold start in which peers may still come before the table counts as whole. */
 const COLD_DEFERRAL = 2;
@@ -88,10 +88,12 @@ export class BgpPart implements BgpService {
 
   update(state: ClusterState, topics?: ReadonlySet<Topic>): void {
     if (!this.#started) return;
-    // In a large cluster this takes milliseconds: not for a changed label.
-    if (this.#told && topics && !CONCERNING.some((topic) => topics.has(topic))) return;
-    this.#told = true;
-    this.#take(state, false);
+    // In a large cluster this takes milliseconds: not for a changed label, nor for one more pod.
+    const concerned = !topics || !this.#told || CONCERNING.some((topic) => topics.has(topic));
+    if (concerned) {
+      this.#told = true;
+      this.#take(state, false);
+    } else if (topics.has("endpoints")) this.#speaker?.announce(localRoutes(state));
   }
 
   #take(state: ClusterState, provisional: boolean): void {

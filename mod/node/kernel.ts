@@ -92,8 +92,14 @@ export class Kernel implements NodeKernel {
   #strangers: string[] = [];
   /** The plan no longer fits: links, addresses or paths have changed. */
   #stale = true;
-  /** Only what this node itself has in the plan no longer fits: its pods' links, or a tunnel. */
+  /** Only what this node itself has in the plan no longer fits: a tunnel. */
   #ownStale = false;
+  /** Only what the endpoints have in it: their links. */
+  #endpointsStale = false;
+  /** Host sides of which there is news: looked at once a turn, since each look asks the kernel. */
+  readonly #heardOf = new Set<string>();
+  /** Of the widest packet to another node; undefined: links that have a say in it have changed. */
+  #wireMtu: number | undefined;
   /** Something has changed that was not our doing: a turn is wanted. */
   onChange: () => void = () => {};
   /** Next hops may resolve otherwise now. */
@@ -210,9 +216,10 @@ export class Kernel implements NodeKernel {
     const tunnel = isTunnelName(link.name);
     if (gone) this.#links.forget(link.index);
     else this.#links.saw(link);
-    if (endpoint) {
-      this.#endpointLinks.observed(link.name, gone ? undefined : linkState(this.#links, link));
-    }
+    if (endpoint && gone) this.#endpointLinks.observed(link.name, undefined);
+    else if (endpoint) this.#heardOf.add(link.name);
+    const { mtuInterfacePattern: uplinks } = this.felix;
+    if (uplinks.test(link.name) || before && uplinks.test(before.name)) this.#wireMtu = undefined;
     if (tunnel) this.#tunnelLinks.observed(link, gone);
     // Somebody has given it another name: under its own there is nothing now.
     if (before && before.name !== link.name) this.#tunnelLinks.observed(before, true);
@@ -241,7 +248,8 @@ export class Kernel implements NodeKernel {
         this.#forwarding.forget(onLink);
       }
     }
-    if (endpoint || tunnel) this.#ownStale = true;
+    if (endpoint) this.#endpointsStale = true;
+    else if (tunnel) this.#ownStale = true;
     // One under a tunnel is told of when the tunnel comes or goes, though nothing of it changes.
     else if (before && !gone && sameLink(before, link)) return;
     else {
@@ -256,6 +264,8 @@ export class Kernel implements NodeKernel {
     if (concernsAddresses(this.#links, address)) {
       this.#addresses.observed(addressKey(address), gone ? undefined : true);
     }
+    // The kernel gives one to every pod's interface, and nothing is reached by it.
+    if (isLinkLocal6(address.ip) && this.#links.isEndpoint(address.index)) return;
     // With an interface's last IPv4 address go its IPv4 routes, and the kernel tells nobody.
     if (gone && address.ip.family === 4) {
       this.#routes.forget((route) =>
@@ -270,6 +280,7 @@ export class Kernel implements NodeKernel {
 
   #routeEvent({ route, gone, place }: RouteEvent & { kind: "route" }, own: boolean): void {
     if ((route.table ?? RT_TABLE_MAIN) !== RT_TABLE_MAIN) return;
+    if (this.#routes.isPodLinksOwn(route)) return;
     const ours = route.protocol === PROTOCOL_OWN || route.protocol === PROTOCOL_BGP;
     if (!ours) {
       // Also where it is nobody's rival, a next hop may be reached through it.
@@ -312,7 +323,9 @@ export class Kernel implements NodeKernel {
 
   resync(): void {
     this.#stale = true;
+    this.#wireMtu = undefined;
     this.#links.read();
+    this.#heardOf.clear();
     this.#endpointLinks.resync();
     this.#sysctls.resync();
     this.#tunnelLinks.resync();
@@ -331,11 +344,15 @@ export class Kernel implements NodeKernel {
     try {
       if (planned) this.#planDevices(state);
       failures.push(...await this.#tunnelLinks.apply());
+      const had6 = this.#endpointParts.hasIpv6;
+      if (planned || this.#endpointsStale || topics.has("endpoints")) this.#planEndpoints(state);
       // A device that was made just now has its index only now.
-      if (planned || this.#stale || this.#ownStale) {
-        this.#planAll(state, this.#stale || topics.has("pools"));
+      if (
+        planned || this.#stale || this.#ownStale || this.#endpointParts.hasIpv6 !== had6
+      ) {
+        this.#planCommon(state, this.#stale || topics.has("pools"));
       }
-      this.#stale = this.#ownStale = false;
+      this.#stale = this.#ownStale = this.#endpointsStale = false;
     } catch (error) {
       // The topics will not come again.
       this.#stale = true;
@@ -382,10 +399,14 @@ export class Kernel implements NodeKernel {
     this.#tunnelLinks.setDesired(plan.devices);
   }
 
-  /** `whole` false: what others and BGP have to do with the routes is as it was. */
-  #planAll(state: ClusterState, whole: boolean): void {
-    const linkOf = (name: string) => this.#links.byName(name);
+  /** What the endpoints want; nothing of the rest follows from it, but whether there is IPv6. */
+  #planEndpoints(state: ClusterState): void {
     const { reconciler } = this.#routes;
+    for (const name of this.#heardOf) {
+      const link = this.#links.byName(name);
+      this.#endpointLinks.observed(name, link && linkState(this.#links, link));
+    }
+    this.#heardOf.clear();
     this.#strangers = [];
     state.endpoints.forEach(({ spec: { interfaceName = "" } }, key) => {
       if (interfaceName === "" || this.#links.isEndpointName(interfaceName)) return;
@@ -393,7 +414,7 @@ export class Kernel implements NodeKernel {
     });
     const wishes = this.#endpointParts.update({
       endpoints: state.endpoints,
-      linkOf: (name) => this.#links.isEndpointName(name) ? linkOf(name) : undefined,
+      linkOf: (name) => this.#links.isEndpointName(name) ? this.#links.byName(name) : undefined,
     });
     wishes.links.forEach((link, name) => this.#endpointLinks.want(name, link));
     wishes.sysctls.forEach((value, name) => this.#sysctls.want(name, value));
@@ -402,13 +423,18 @@ export class Kernel implements NodeKernel {
       this.#plan.changeEndpoint(key, route);
       reconciler.want(key, this.#plan.at(key));
     });
+  }
+
+  /** `whole` false: what others and BGP have to do with the routes is as it was. */
+  #planCommon(state: ClusterState, whole: boolean): void {
+    const { reconciler } = this.#routes;
     const plan = planKernel({
       state,
       felix: this.felix,
       paths: this.#routes.paths(),
       devices: this.#devices.devices,
       ipv6Endpoints: this.#endpointParts.hasIpv6,
-      linkOf,
+      linkOf: (name) => this.#links.byName(name),
     });
     replaceWishes(this.#sysctls, this.#common.sysctls, plan.sysctls);
     replaceWishes(this.#neighbours, this.#common.neighbours, plan.neighbours);
@@ -494,7 +520,7 @@ export class Kernel implements NodeKernel {
 
   /** Bytes of the widest packet to another node: those of the narrowest interface that leads there. */
   wireMtu(): number {
-    return hostMtu(this.#links.all(), this.felix.mtuInterfacePattern);
+    return this.#wireMtu ??= hostMtu(this.#links.all(), this.felix.mtuInterfacePattern);
   }
 
   /** Bytes of a pod's packets: what the wire takes, less tunnels. */
@@ -508,10 +534,12 @@ const sameLink = (a: Link, b: Link): boolean =>
   a.name === b.name && a.flags === b.flags && a.operState === b.operState && a.mtu === b.mtu &&
   a.mac === b.mac && a.masterIndex === b.masterIndex && a.linkIndex === b.linkIndex;
 
+const isLinkLocal6 = (ip: Ip) => ip.family === 6 && isLinkLocal(ip);
+
 const isTunnelName = (name: string) => FAMILIES.some((family) => VXLAN_DEVICES[family] === name);
 
-/** Topics from which links, sysctls, neighbours and routes follow. */
-const PLANNED_FROM: readonly Topic[] = ["endpoints", "blocks", "pools", "nodes"];
+/** Topics from which devices, sysctls, neighbours and routes follow, endpoints' own aside. */
+const PLANNED_FROM: readonly Topic[] = ["blocks", "pools", "nodes"];
 
 /** Wishes in place of former ones, beside those of others in the same reconciler. */
 function replaceWishes<V>(

@@ -224,9 +224,19 @@ export class NodeService {
     this.#renew = resolve;
   }
 
+  #parameters: { felix: FelixParameters; from: readonly unknown[] } | undefined;
+
+  /** Made anew when one of the two objects that they come from is another one. */
   #felix(): FelixParameters {
-    const { config } = this;
-    return felixParameters(config.nodeName, config.felix, this.#state.felixConfigurations);
+    const { nodeName, felix: environment } = this.config;
+    const configurations = this.#state.felixConfigurations;
+    const from = [configurations.get("default"), configurations.get(`node.${nodeName}`)];
+    if (this.#parameters?.from.every((object, i) => object === from[i])) {
+      return this.#parameters.felix;
+    }
+    const felix = felixParameters(nodeName, environment, configurations);
+    this.#parameters = { felix, from };
+    return felix;
   }
 
   /** Settings that have no effect, each once: `node status` tells of them all the time. */

@@ -69,6 +69,11 @@ export interface PodFacts {
   readonly account: string;
 }
 
+interface PoolPrefix {
+  readonly prefix: Prefix;
+  readonly pool: IPPool;
+}
+
 export class ClusterState {
   readonly nodes = new Map<string, Node>();
   readonly pools = new Map<string, IPPool>();
@@ -92,6 +97,7 @@ export class ClusterState {
   /** Everything up to here has been seen. */
   revision: Revision = "0";
 
+  #poolPrefixes: readonly PoolPrefix[] | undefined;
   /** With `usePodCidr`, networks of nodes in the form of blocks, by node. */
   readonly #podNetworks = new Map<string, readonly AllocationBlock[]>();
 
@@ -125,6 +131,7 @@ export class ClusterState {
     if (map) {
       if (value === undefined) map.delete(at.name);
       else map.set(at.name, stored(at.plural, value, (text) => this.#doubt(key, at, text)));
+      if (at.plural === "ippools") this.#poolPrefixes = undefined;
     }
     if (at.plural === "nodes" && this.usePodCidr) {
       this.#podNetworks.set(at.name, podNetworks(this.nodes.get(at.name)));
@@ -229,8 +236,8 @@ export class ClusterState {
    * first that holds an address decides about it, on every node alike: the narrowest; of those with the
    * same range the one that is enabled, then the older one.
    */
-  poolPrefixes(): { prefix: Prefix; pool: IPPool }[] {
-    return [...this.pools.values()].flatMap((pool) => {
+  poolPrefixes(): readonly PoolPrefix[] {
+    return this.#poolPrefixes ??= [...this.pools.values()].flatMap((pool) => {
       const { cidr } = pool.spec ?? {};
       const prefix = typeof cidr === "string" ? parseCidr(cidr)?.prefix : undefined;
       return prefix ? [{ prefix, pool }] : [];

@@ -819,6 +819,54 @@ Deno.test("the host's side of a pod's pair is kept as CNI made it", options, asy
 });
 
 Deno.test(
+  "a pod's interface that comes and goes is no news of the ways to others",
+  options,
+  async () => {
+    await onBench(async (bench) => {
+      using pod = new Scratch();
+      const { scratch } = bench;
+      await bench.become(world(usual));
+      const news = () => {
+        let asked = 0;
+        bench.kernel.onPaths = () => asked++;
+        return async (command: string) => {
+          // The kernel tells of everything in its order: what came before this has been heard with it.
+          await scratch.run("sh", "-ec", command);
+          for (const end = performance.now() + 10_000; asked === 0;) {
+            assert(performance.now() < end, "nobody was told of a route of others");
+            await pause(5);
+          }
+          return asked;
+        };
+      };
+      const until = async (command: string, what: RegExp) => {
+        for (const end = performance.now() + 10_000;;) {
+          if (what.test(await scratch.run("sh", "-c", command))) return;
+          assert(performance.now() < end, `${command} does not show ${what}`);
+          await pause(20);
+        }
+      };
+      // Other interfaces have got theirs by then.
+      await until("ip -6 -o addr show tentative; echo end", /^end/);
+      await news()("ip route add 203.0.113.0/24 dev eth0");
+      let told = news();
+      await scratch.run(
+        "sh",
+        "-ec",
+        `ip link add cali1 type veth peer name eth0 netns ${pod.name}; ip link set cali1 up`,
+      );
+      await pod.run("ip", "link", "set", "eth0", "up");
+      await until("ip -6 route show dev cali1", /fe80::\/64/);
+      await until("ip -6 -o addr show dev cali1 -tentative", /fe80::/);
+      assert.equal(await told("ip route add 198.51.100.0/24 dev eth0"), 1);
+      told = news();
+      await scratch.run("ip", "link", "del", "cali1");
+      assert.equal(await told("ip route del 198.51.100.0/24 dev eth0"), 1);
+    });
+  },
+);
+
+Deno.test(
   "an endpoint that names an interface of the machine's changes nothing of it, and is named",
   options,
   async () => {

@@ -11,7 +11,7 @@
 import { isKernelError } from "../../../ffi/errors.ts";
 import type { RoutePlace } from "../../../ffi/route/events.ts";
 import { type Route, RT_TABLE_MAIN, RTPROT_KERNEL } from "../../../ffi/route/route.ts";
-import { formatPrefix, type Ip } from "../../net/mod.ts";
+import { formatPrefix, type Ip, isLinkLocal } from "../../net/mod.ts";
 import { Reconciler } from "../reconciler.ts";
 import type { KernelPath } from "../next_hops.ts";
 import { fromRoute, goesBefore, type Overtaking, toPath, toRoute } from "../route_forms.ts";
@@ -124,7 +124,22 @@ export class RoutePart {
   }
 
   #othersRoutes(): OthersRoutes {
-    return this.#others ??= othersRoutes(this.#links.socket.routes({ table: RT_TABLE_MAIN }));
+    return this.#others ??= othersRoutes(this.#table());
+  }
+
+  #table(): Route[] {
+    return this.#links.socket.routes({ table: RT_TABLE_MAIN })
+      .filter((route) => !this.isPodLinksOwn(route));
+  }
+
+  /**
+   * The link-local subnet that the kernel itself gives to every interface with IPv6, if it is a pod's: no
+   * next hop is reached by it, and nothing of ours stands in its place. It comes with each pod, who is
+   * not to cost a new plan of everything.
+   */
+  isPodLinksOwn({ protocol, destination: { ip }, hops = [] }: Route): boolean {
+    return protocol === RTPROT_KERNEL && ip.family === 6 && isLinkLocal(ip) && hops.length > 0 &&
+      hops.every(({ oif = 0 }) => this.#links.isEndpoint(oif));
   }
 
   /** Somebody else's routes have changed. */
@@ -134,7 +149,7 @@ export class RoutePart {
 
   #read(): Map<string, PlannedRoute> {
     const routes = new Map<string, PlannedRoute>();
-    const table = this.#links.socket.routes({ table: RT_TABLE_MAIN });
+    const table = this.#table();
     for (const route of table) {
       const planned = fromRoute(route);
       if (planned) {
