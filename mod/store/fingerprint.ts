@@ -7,16 +7,7 @@ import { printJson } from "./json.ts";
 
 /** Of a value that is JSON; the order of members counts. */
 export function fingerprint(value: unknown): number {
-  return fingerprintOfText(textOf(value));
-}
-
-function textOf(value: unknown): string {
-  try {
-    return JSON.stringify(value);
-  } catch {
-    // It holds an integer beyond 2^53, which only the slower printer knows.
-    return printJson(value);
-  }
+  return fingerprintOfText(printJson(value));
 }
 
 /** 52 bits: 26 of FNV-1a, and 26 of a hash with another multiplier that also mixes in the position. */

@@ -48,23 +48,38 @@ type ParseWithSource = (
   reviver: (key: string, value: Json, context: { source?: string }) => Json,
 ) => Json;
 
-function print(value: unknown): string | undefined {
+/** How deep an integer beyond 2^53 is looked for. */
+const DEPTH = 4;
+
+/** `depth`: from here on, JSON.stringify is tried first, which is ten times as fast. */
+function print(value: unknown, depth = DEPTH): string | undefined {
   if (typeof value === "bigint") return value.toString();
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  if (Array.isArray(value)) {
-    const plain = value.every((v) => v === null || typeof v === "number");
-    return plain ? JSON.stringify(value) : `[${value.map((v) => print(v) ?? "null").join()}]`;
-  }
-  if ("toJSON" in value && typeof value.toJSON === "function") return print(value.toJSON());
+  const plain = depth > 0 ? printPlain(value) : undefined;
+  if (plain !== undefined) return plain;
+  const inner = (v: unknown) => print(v, depth - 1);
+  if (Array.isArray(value)) return `[${value.map((v) => inner(v) ?? "null").join()}]`;
+  if ("toJSON" in value && typeof value.toJSON === "function") return inner(value.toJSON());
   const keys = Object.keys(value);
   // Index-like keys come first in Object.keys, so the first tells.
   if (keys.length > 1 && /^(0|[1-9][0-9]*)$/.test(keys[0])) keys.sort();
   const members: string[] = [];
   for (const key of keys) {
-    const text = print((value as Record<string, unknown>)[key]);
+    const text = inner((value as Record<string, unknown>)[key]);
     if (text !== undefined) members.push(`${JSON.stringify(key)}:${text}`);
   }
   return `{${members.join()}}`;
+}
+
+/** By JSON.stringify; undefined where it would not write what Go does. */
+function printPlain(value: object): string | undefined {
+  for (const member of Object.values(value)) if (typeof member === "bigint") return undefined;
+  try {
+    const text = JSON.stringify(value);
+    return /"(?:0|[1-9][0-9]*)":/.test(text) ? undefined : text;
+  } catch {
+    return undefined; // it holds a bigint, or itself
+  }
 }
 
 /** Whether a JSON value has members; whoever wrote it may have written anything. */

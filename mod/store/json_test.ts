@@ -17,6 +17,17 @@ Deno.test("index-like members are in the order of their text, others as written"
   assert.equal(printJson({ z: 1, a: [{ y: null, b: undefined }] }), '{"z":1,"a":[{"y":null}]}');
 });
 
+Deno.test("integers and names like indices are written alike however deep they are", () => {
+  let value: unknown = { 2: [1795355067781922939n, null], 10: "x", a: [{ 1: 1 }, { 20: 2, 3: 1 }] };
+  let text = '{"10":"x","2":[1795355067781922939,null],"a":[{"1":1},{"20":2,"3":1}]}';
+  for (let depth = 0; depth < 8; depth++) {
+    assert.equal(printJson(value), text);
+    [value, text] = depth % 2
+      ? [[value, "b"], `[${text},"b"]`]
+      : [{ c: undefined, d: value }, `{"d":${text}}`];
+  }
+});
+
 Deno.test("Go's escapes", () => {
   assert.equal(printJson({ s: "a && b < c" }), '{"s":"a \\u0026\\u0026 b \\u003c c"}');
   assert.deepEqual(parseJson(printJson({ s: "\u2028<>&" })), { s: "\u2028<>&" });

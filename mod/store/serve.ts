@@ -7,10 +7,10 @@
 import { JsonText } from "../rpc/message.ts";
 import { call, type CallContext, type Method, type Methods, stream } from "../rpc/method.ts";
 import type { ChangeRecord, PutRecord } from "./change_log.ts";
-import { checkKey, encodeValue, ttlMs } from "./limits.ts";
+import { checkKey, ttlMs } from "./limits.ts";
 import type { LocalStore } from "./local.ts";
 import { StoreError } from "./store.ts";
-import { memberValue, toRpcError, valueMember } from "./wire.ts";
+import { memberText, toRpcError, valueMember } from "./wire.ts";
 import type { Write } from "./write.ts";
 
 /** JSON text in one batch of a list or a watch, about. */
@@ -170,7 +170,7 @@ function value(params: Params) {
   return {
     key,
     ...rest,
-    text: encodeValue(key, memberValue(params)),
+    text: memberText(key, params),
     ttlMs: ttlMs(key, params.ttlSeconds as number | undefined),
   };
 }

@@ -33,6 +33,7 @@
 
 import { RpcError } from "../rpc/method.ts";
 import { parseJson, printJson } from "./json.ts";
+import { checkText, encodeValue } from "./limits.ts";
 import {
   type Entry,
   type Revision,
@@ -57,9 +58,25 @@ export function valueMember(text: string): string {
 
 /** Reads such a member; StoreError "invalid" where the text is no JSON. */
 export function memberValue(object: { value?: unknown; text?: unknown }): unknown {
-  if (typeof object.text !== "string") return object.value;
+  return typeof object.text === "string" ? parsed(object.text, parseJson) : object.value;
+}
+
+/** The same as text to be stored; StoreError "invalid" for what is no JSON, or too large. */
+export function memberText(key: string, object: { value?: unknown; text?: unknown }): string {
+  const { text } = object;
+  // A line break would end the line of whoever is told of it.
+  if (typeof text !== "string" || /[\r\n]/.test(text)) {
+    return encodeValue(key, memberValue(object));
+  }
+  // It was written as values are; whether it is JSON is told without the reader that is careful.
+  parsed(text, JSON.parse);
+  checkText(key, text);
+  return text;
+}
+
+function parsed(text: string, parse: (text: string) => unknown): unknown {
   try {
-    return parseJson(object.text);
+    return parse(text);
   } catch (error) {
     throw new StoreError("invalid", `the text of a value is not JSON: ${(error as Error).message}`);
   }
