@@ -18,6 +18,8 @@ export interface CallOptions {
 export interface StreamOptions extends CallOptions {
   /** Events that may be on their way unread. Default 16. */
   readonly window?: number;
+  /** Tells the event behind which the server ends the stream: who reads no further then cancels nothing. */
+  readonly isLast?: (event: unknown) => boolean;
 }
 
 /** What waits for responses under one id. */
@@ -97,11 +99,12 @@ export class RpcClient {
   async *stream(
     method: string,
     params: unknown = {},
-    { signal, window = 16 }: StreamOptions = {},
+    { signal, window = 16, isLast }: StreamOptions = {},
   ): AsyncGenerator<unknown, void> {
     if (signal?.aborted) return;
     const events: unknown[] = [];
     let over: { error?: Error } | undefined;
+    let ending = false;
     let wake = () => {};
     const id = this.#send({ method, params, window }, {
       sent: false,
@@ -122,7 +125,9 @@ export class RpcClient {
       let unacknowledged = 0;
       while (!signal?.aborted) {
         if (events.length > 0) {
-          yield events.shift();
+          const event = events.shift();
+          ending = isLast?.(event) ?? false;
+          yield event;
           if (++unacknowledged * 2 >= window && !over) {
             this.#outbox.push(encodeRequest({ id, credit: unacknowledged }));
             unacknowledged = 0;
@@ -137,7 +142,7 @@ export class RpcClient {
     } finally {
       signal?.removeEventListener("abort", onAbort);
       this.#waiting.delete(id);
-      if (!over) this.#outbox.push(encodeRequest({ id, cancel: true }));
+      if (!over && !ending) this.#outbox.push(encodeRequest({ id, cancel: true }));
     }
   }
 

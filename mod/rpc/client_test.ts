@@ -105,6 +105,37 @@ Deno.test("what is given up ends on the server too", async () => {
   });
 });
 
+Deno.test("who stops at the last event of a stream has nothing to cancel", async () => {
+  const [mine, server] = pipe();
+  const client = new RpcClient(mine);
+  const sent: string[] = [];
+  const next = async () => {
+    const text = new TextDecoder().decode(await server.read());
+    sent.push(...text.split("\n").filter((line) => line.startsWith("{")));
+  };
+  const first = async (isLast?: (event: unknown) => boolean) => {
+    const events = client.stream("count", {}, { isLast });
+    const event = events.next();
+    while (!sent.at(-1)?.includes("count")) await next();
+    const { id } = JSON.parse(sent.at(-1)!);
+    await server.write(bytes(`{"id":${id},"event":"end"}\n`));
+    assert.equal((await event).value, "end");
+    await events.return();
+    const answer = client.call("add");
+    sent.length = 0;
+    while (!sent.at(-1)?.includes("add")) await next();
+    // An end that comes then is nobody's.
+    await server.write(bytes(`{"id":${id},"end":true}\n{"id":${id + 1},"result":1}\n`));
+    assert.equal(await answer, 1);
+    return sent.splice(0).map((line) => "cancel" in JSON.parse(line));
+  };
+  assert.deepEqual(await first(), [true, false]);
+  assert.deepEqual(await first((event) => event === "more"), [true, false]);
+  assert.deepEqual(await first((event) => event === "end"), [false]);
+  await client.close();
+  server.close();
+});
+
 Deno.test("a reader that is slow does not make the server send more than its window", async () => {
   await withClient(async (client) => {
     const slow = client.stream("count", { to: 100 }, { window: 4 });

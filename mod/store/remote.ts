@@ -233,7 +233,10 @@ export class RemoteStore implements Store {
     try {
       const entries: Entry<T>[] = [];
       for await (
-        const batch of link.rpc.stream("store.list", { prefix }, { signal: late.signal })
+        const batch of link.rpc.stream("store.list", { prefix }, {
+          signal: late.signal,
+          isLast: (batch) => "revision" in (batch as object),
+        })
       ) {
         const part = batch as { entries: unknown[] } | { revision: Revision };
         if ("revision" in part) {
