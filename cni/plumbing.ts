@@ -118,9 +118,10 @@ class NetlinkKernel implements CniKernel {
     const has4 = plan.addresses.some((ip) => ip.family === 4);
     const has6 = plan.addresses.some((ip) => ip.family === 6);
     if (has4) {
-      set(`net/ipv4/conf/${hostName}/route_localnet`, "1");
-      set(`net/ipv4/neigh/${hostName}/proxy_delay`, "0");
-      set(`net/ipv4/conf/${hostName}/proxy_arp`, "1");
+      // These differ from what a new interface has: there is no use in reading them first.
+      writeSysctl(`net/ipv4/conf/${hostName}/route_localnet`, "1");
+      writeSysctl(`net/ipv4/neigh/${hostName}/proxy_delay`, "0");
+      writeSysctl(`net/ipv4/conf/${hostName}/proxy_arp`, "1");
       set(`net/ipv4/conf/${hostName}/forwarding`, "1");
     }
     if (has6) {
@@ -131,7 +132,7 @@ class NetlinkKernel implements CniKernel {
     }
     // What a pod advertises must not become the host's route. Without IPv6 there is no such setting.
     try {
-      set(`net/ipv6/conf/${hostName}/accept_ra`, "0");
+      writeSysctl(`net/ipv6/conf/${hostName}/accept_ra`, "0");
     } catch (error) {
       if (!isKernelError(error, "ENOENT")) throw error;
     }

@@ -176,6 +176,9 @@ export class FlowCutter {
       .filter(({ names }) => names.chains.size + names.sets.size > 0);
     if (named.length === 0) return true;
     if (!engine.isWhole) return false;
+    // Nothing is tracked, and what begins now meets the new rules.
+    const tracked = reading.count();
+    if (tracked === 0) return true;
     const host = [...hostAddresses()];
     let judge = this.#judgeOf(host);
     const addresses = named.flatMap(({ family, names }) => judge.addressesBehind(family, names));
@@ -199,7 +202,7 @@ export class FlowCutter {
       pass.restored += writing.setMarks(restored, 0, cutMark);
     };
     const pause = inTurns(SLICE);
-    for (const wish of wishesOf(addresses, reading)) {
+    for (const wish of wishesOf(addresses, tracked)) {
       await reading.visitFlows(wish, visit, pause);
     }
     return complete;
@@ -210,10 +213,8 @@ export class FlowCutter {
  * How to list the connections of these addresses. The kernel's own choice is of use in IPv4 alone, and
  * goes through the whole table each time.
  */
-export function wishesOf(addresses: readonly Ip[], table: Pick<FlowTable, "count">): FlowWish[] {
-  if (addresses.length === 0) return [];
-  const tracked = table.count();
-  if (tracked === 0) return [];
+export function wishesOf(addresses: readonly Ip[], tracked: number): FlowWish[] {
+  if (addresses.length === 0 || tracked === 0) return [];
   if (tracked <= MANY) return [{ among: new Set(addresses.map(ipKey)) }];
   return ([4, 6] as const).flatMap((family): FlowWish[] => {
     const mine = addresses.filter((ip) => ip.family === family);
