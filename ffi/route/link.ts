@@ -19,7 +19,11 @@ import { ipOf, macBytes, macText } from "./values.ts";
 
 const IFLA_ADDRESS = 1, IFLA_IFNAME = 3, IFLA_MTU = 4, IFLA_LINK = 5, IFLA_MASTER = 10;
 const IFLA_TXQLEN = 13, IFLA_OPERSTATE = 16, IFLA_LINKINFO = 18, IFLA_IFALIAS = 20;
-const IFLA_AF_SPEC = 26, IFLA_NET_NS_FD = 28, IFLA_EXT_MASK = 29, IFLA_NUM_TX_QUEUES = 31;
+const IFLA_AF_SPEC = 26,
+  IFLA_GROUP = 27,
+  IFLA_NET_NS_FD = 28,
+  IFLA_EXT_MASK = 29,
+  IFLA_NUM_TX_QUEUES = 31;
 const IFLA_LINK_NETNSID = 37, IFLA_TARGET_NETNSID = 46;
 const IFLA_INFO_KIND = 1, IFLA_INFO_DATA = 2, VETH_INFO_PEER = 1;
 const INET6_ADDR_GEN_MODE = 8, AF_INET6 = 10;
@@ -149,6 +153,8 @@ export interface LinkChanges {
   /** Whether it asks for and answers with addresses of its link: not IFF_NOARP. */
   readonly arp?: boolean;
   readonly addrGenMode?: AddrGenMode;
+  /** A number that links have in common; 0 is everybody's. */
+  readonly group?: number;
   /** Moves it: it goes down, loses addresses and routes, and may get another index. */
   readonly netns?: Netns;
 }
@@ -196,6 +202,7 @@ export function setLink(link: LinkRef, changes: LinkChanges): Command {
         message.attrU32(IFLA_TXQLEN, changes.txQueueLength);
       }
       if (changes.masterIndex !== undefined) message.attrU32(IFLA_MASTER, changes.masterIndex);
+      if (changes.group !== undefined) message.attrU32(IFLA_GROUP, changes.group);
       if (changes.netns) message.attrU32(IFLA_NET_NS_FD, changes.netns.fd);
       if (changes.alias !== undefined) message.attrText(IFLA_IFALIAS, changes.alias);
       if (changes.addrGenMode) {
@@ -214,6 +221,19 @@ export function deleteLink(link: LinkRef): Command {
     flags: 0,
     operation: () => `delete ${refText(link)}`,
     encode: (message) => putRef(message, link, 0, 0),
+  };
+}
+
+/** Removes all interfaces of a group. ENODEV if it has none. */
+export function deleteLinkGroup(group: number): Command {
+  return {
+    type: RTM_DELLINK,
+    flags: 0,
+    operation: () => `delete the links of group ${group}`,
+    encode(message) {
+      putHeader(message, 0, 0, 0);
+      message.attrU32(IFLA_GROUP, group);
+    },
   };
 }
 

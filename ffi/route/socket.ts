@@ -1,8 +1,7 @@
 /**
  * A conversation with rtnetlink in one network namespace: read links, addresses, routes, rules and
  * neighbours, and change them by commands. All of it is synchronous and takes microseconds, but for
- * deleting a link, for which the kernel waits for its readers (10 to 30 ms): that runs on another
- * thread, through a second socket, one after another.
+ * deleting links (`link_deletions.ts`), which runs on another thread, through a second socket.
  *
  * Many commands go in one datagram (`run`, `attempt`), routes by the thousand (`putRoutes`,
  * `deleteRoutes`). rtnetlink knows no transactions: each message stands for itself, what was refused
@@ -42,7 +41,6 @@ import {
 import {
   addLink,
   decodeLink,
-  deleteLink,
   encodeDumpLinks,
   encodeGetLink,
   type Link,
@@ -51,6 +49,7 @@ import {
   type LinkSpec,
   setLink,
 } from "./link.ts";
+import { LinkDeletions } from "./link_deletions.ts";
 import {
   addNeighbour,
   decodeNeighbour,
@@ -89,11 +88,8 @@ export interface Refusal<T> {
 
 export class RouteSocket {
   readonly #connection: Connection;
-  readonly #openAnother: () => Connection;
   readonly #encoder = new MessageEncoder(1 << 16);
-  #slow?: Connection;
-  #slowQueue: Promise<void> = Promise.resolve();
-  #closed = false;
+  readonly #deletions: LinkDeletions;
 
   /**
    * @param connection for everything but deleting links
@@ -101,7 +97,10 @@ export class RouteSocket {
    */
   constructor(connection: Connection, openAnother: () => Connection) {
     this.#connection = connection;
-    this.#openAnother = openAnother;
+    this.#deletions = new LinkDeletions(
+      openAnother,
+      (commands) => new Set(this.attempt(commands).map(({ item }) => item)),
+    );
   }
 
   /** Opens one to the calling thread's namespace, or to the one named, which need not stay open. */
@@ -118,9 +117,8 @@ export class RouteSocket {
   }
 
   close(): void {
-    this.#closed = true;
     this.#connection.close();
-    this.#slow?.close();
+    this.#deletions.close();
   }
 
   [Symbol.dispose](): void {
@@ -286,19 +284,7 @@ export class RouteSocket {
 
   /** Deletes a link on another thread, after those whose deletion was asked for before. */
   deleteLink(link: LinkRef): Promise<void> {
-    const command = deleteLink(link);
-    const deletion = this.#slowQueue.then(() => {
-      if (this.#closed) throw new KernelError(9, command.operation());
-      this.#slow ??= this.#openAnother();
-      return this.#slow.requestAsync(
-        command.operation(),
-        command.type,
-        command.flags,
-        (m) => command.encode(m),
-      );
-    });
-    this.#slowQueue = deletion.catch(() => {}); // told to its own caller
-    return deletion;
+    return this.#deletions.delete(link);
   }
 
   /** Sends commands in one datagram, served in their order; throws the first refusal. */

@@ -7,7 +7,7 @@ import { Connection } from "../netlink/connection.ts";
 import { MessageEncoder } from "../netlink/encoder.ts";
 import { type FakeKernel, fakeKernel, type FakeReply, type FakeRequest } from "../netlink/fake.ts";
 import { addAddress } from "./address.ts";
-import { RTM_DELLINK, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWROUTE } from "./command.ts";
+import { RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE } from "./command.ts";
 import { drainEvents, type RouteEvent } from "./events.ts";
 import { encodeRoute, type Route, routeKey, sameRoute } from "./route.ts";
 import { RouteSocket } from "./socket.ts";
@@ -83,19 +83,46 @@ Deno.test("lost answers are not taken for silence", () => {
   );
 });
 
-Deno.test("links are deleted one after the other, beside everything else", async () => {
-  const slow: string[] = [];
-  const other = fakeKernel((request) => {
-    slow.push(`${request.type}`);
-    return slow.length === 1 ? [{ error: 19 }] : [];
+Deno.test("links are deleted beside everything else, those of one moment together", async () => {
+  /** What each request names: an index, or a group. */
+  const ask = ({ type, payload }: FakeRequest) => {
+    const view = new DataView(payload.buffer, payload.byteOffset);
+    return { type, index: view.getInt32(4, true), grouped: payload.length > 16 };
+  };
+  const marked: number[] = [], deleted: (number | "group")[] = [];
+  let refuse = (_asked: number | "group") => false;
+  const main = fakeKernel((request) => {
+    const { type, index } = ask(request);
+    if (type !== RTM_NEWLINK) return [];
+    marked.push(index);
+    return index === 7 ? [{ error: 19 }] : [];
   });
-  const socket = socketOn(fakeKernel(() => []), other);
-  const first = socket.deleteLink(4), second = socket.deleteLink(5);
+  const other = fakeKernel((request) => {
+    const { index, grouped } = ask(request);
+    deleted.push(grouped ? "group" : index);
+    return refuse(deleted.at(-1)!) ? [{ error: 19 }] : [];
+  });
+  const socket = socketOn(main, other);
+  const gone = (error: unknown) => isKernelError(error, "ENODEV");
+
+  const alone = socket.deleteLink(3);
   socket.addRoute(route(1)); // does not wait
-  assert.deepEqual(slow, []);
-  await assert.rejects(first, (error) => isKernelError(error, "ENODEV"));
-  await second;
-  assert.deepEqual(slow, [`${RTM_DELLINK}`, `${RTM_DELLINK}`]);
+  assert.deepEqual([deleted, marked], [[], []]);
+  await alone;
+  assert.deepEqual([deleted.splice(0), marked], [[3], []]);
+
+  // One that is not there any more hears of it, and keeps nobody.
+  refuse = (asked) => asked === 7;
+  const some = [4, 7, 5].map((index) => socket.deleteLink(index));
+  await Promise.all([some[0], assert.rejects(some[1], gone), some[2]]);
+  assert.deepEqual([deleted.splice(0), marked.splice(0)], [["group", 7], [4, 7, 5]]);
+
+  // Where the group is refused, each is deleted by himself.
+  refuse = (asked) => asked === "group" || asked === 8;
+  const others = [8, 9].map((index) => socket.deleteLink(index));
+  await Promise.all([assert.rejects(others[0], gone), others[1]]);
+  assert.deepEqual(deleted, ["group", 8, 9]);
+
   socket.close();
   await assert.rejects(socket.deleteLink(6), (error) => isKernelError(error, "EBADF"));
 });

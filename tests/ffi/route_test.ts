@@ -102,6 +102,31 @@ Deno.test("a veth with its peer straight in another namespace, as ip sees it", a
   );
 });
 
+Deno.test("links that are deleted at one time go together, and no others", async () => {
+  using host = new Scratch();
+  using pod = new Scratch();
+  using socket = RouteSocket.open(host.netns);
+  using podSocket = RouteSocket.open(pod.netns);
+  const count = 100;
+  for (let i = 0; i < count; i++) {
+    socket.addLink({ kind: "veth", name: `cali${i}`, peer: { name: `p${i}`, netns: pod.netns } });
+  }
+  socket.addLink({ kind: "veth", name: "kept", peer: { name: "kept0" } });
+  // Both sides of one pair; a tunnel; one that does not exist; one that is named twice.
+  socket.addLink({ kind: "veth", name: "a", peer: { name: "b" } });
+  socket.addLink({ kind: "vxlan", name: "v", vni: 7, port: 4789 });
+  const names = Array.from({ length: count }, (_, i) => `cali${i}`).concat("a", "b", "v");
+  const refs = [...names.map((name) => socket.link(name)!.index), "nobody", "cali5"];
+  const ends = await Promise.allSettled(refs.map((ref) => socket.deleteLink(ref)));
+  const refused = ends.flatMap((end, i) => end.status === "rejected" ? [refs[i]] : []);
+  for (const end of ends) {
+    if (end.status === "rejected") assert(isKernelError(end.reason, "ENODEV"), end.reason);
+  }
+  assert.deepEqual(refused, ["nobody", "cali5"]);
+  assert.deepEqual(socket.links().map(({ name }) => name).sort(), ["kept", "kept0", "lo"]);
+  assert.deepEqual(podSocket.links().map(({ name }) => name), ["lo"]);
+});
+
 Deno.test("links are renamed, moved, taken up and down, and told apart by what they are", async () => {
   using host = new Scratch();
   using pod = new Scratch();
