@@ -22,8 +22,11 @@ interface Picture {
 }
 
 export class Snapshot {
-  /** Each as it stands in the file: writing a thousand anew must not hold up a turn of the agent. */
-  readonly #entries = new Map<string, string>();
+  /**
+   * Each as it stands in the file: writing a thousand anew must not hold up a turn of the agent. Those
+   * that have changed since are written out with the next picture: some come and go before.
+   */
+  readonly #entries = new Map<string, string | Entry>();
   #timer: number | undefined;
   #complete = false;
 
@@ -50,7 +53,7 @@ export class Snapshot {
   note(key: string, entry: Entry | undefined): void {
     const value = entry?.value;
     if (entry && isJsonObject(value) && this.#concerns(key, value)) {
-      this.#entries.set(key, entryText(entry));
+      this.#entries.set(key, this.#complete ? entry : printJson(entry));
     } else if (!this.#entries.delete(key)) return;
     if (this.#complete) this.#schedule();
   }
@@ -77,6 +80,9 @@ export class Snapshot {
   }
 
   save(): void {
+    for (const [key, entry] of this.#entries) {
+      if (typeof entry !== "string") this.#entries.set(key, printJson(entry));
+    }
     const entries = [...this.#entries.values()].join(",");
     const text = `{"node":${JSON.stringify(this.nodeName)},"entries":[${entries}]}`;
     try {
@@ -86,10 +92,6 @@ export class Snapshot {
       this.onError(error as Error);
     }
   }
-}
-
-function entryText(entry: Entry): string {
-  return printJson(entry);
 }
 
 /** The picture of a former process of this node; undefined where there is none that can be used. */
