@@ -67,10 +67,20 @@ export function netlinkKernel(): CniKernel {
 
 class NetlinkKernel implements CniKernel {
   #socket: RouteSocket | undefined;
+  #own: string | undefined;
 
   /** Opened at the first use; a socket of rtnetlink is good for the life of the process. */
   get #host(): RouteSocket {
     return this.#socket ??= RouteSocket.open();
+  }
+
+  /** The host's namespace; for life too. */
+  get #identity(): string {
+    if (this.#own === undefined) {
+      using own = Netns.current();
+      this.#own = own.identity;
+    }
+    return this.#own;
   }
 
   openNamespace(path: string): Promise<PodNamespace>;
@@ -84,8 +94,7 @@ class NetlinkKernel implements CniKernel {
       throw wrongNamespace(path, error);
     }
     try {
-      using own = Netns.current();
-      if (netns.identity === own.identity) {
+      if (netns.identity === this.#identity) {
         throw wrongNamespace(path, new Error("it is the host's own"));
       }
       return new OpenNamespace(path, netns, RouteSocket.open(netns), this.#host);

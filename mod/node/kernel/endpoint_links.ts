@@ -30,7 +30,11 @@ export function endpointLinks(links: LinkTable): Reconciler<LinkState> {
     name: "link",
     read: () => new Map(links.endpoints().map((link) => [link.name, linkState(links, link)])),
     same: (a, b) => a.up === b.up && a.mac === b.mac && a.astray === b.astray,
-    put(name, { up, mac }) {
+    put(name, { up, mac }, actual) {
+      // Most are down and nothing else: how they are has just been seen.
+      if (actual && !actual.astray) {
+        return socket.setLink(name, { up, mac: actual.mac === mac ? undefined : mac });
+      }
       const link = socket.link(name);
       const inner = link && socket.otherSide(link);
       socket.setLink(name, {
