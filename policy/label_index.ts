@@ -105,7 +105,9 @@ export class LabelIndex<Item> {
     if (!entry.filed) this.#unfiled.delete(id);
     else if (!entry.filed.values) deleteFrom(this.#byLabel, entry.filed.label, id);
     else {
-      const values = this.#byValue.get(entry.filed.label)!;
+      // None where the selector asks for a value of none, and another of that kind went before it.
+      const values = this.#byValue.get(entry.filed.label);
+      if (!values) return;
       for (const value of entry.filed.values) deleteFrom(values, value, id);
       if (values.size === 0) this.#byValue.delete(entry.filed.label);
     }

@@ -19,6 +19,17 @@ const selectors = [
   "a in {}",
 ].map((text) => parseSelector(text));
 
+Deno.test("selectors that no value can meet come and go in any order", () => {
+  const [first, second] = ["a == 'x' && a == 'y'", "a in {}"].map((text) => parseSelector(text));
+  for (const [one, other] of [[first, second], [second, first]]) {
+    const index = new LabelIndex<number>(() => assert.fail("it matches"));
+    index.setItem(1, new Map([["a", "x"]]));
+    for (const selector of [one, other]) index.addSelector(selector);
+    for (const { id } of [one, other]) index.removeSelector(id);
+    assert.deepEqual(index.selectorsOf(1), new Set());
+  }
+});
+
 Deno.test("the index matches as asking everyone about everything would", () => {
   const labels = fc.dictionary(
     fc.constantFrom("a", "b", "projectcalico.org/namespace", "projectcalico.org/orchestrator"),
