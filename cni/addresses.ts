@@ -5,13 +5,11 @@
  *
  * A fixed address that somebody holds is refused with code 11 and the holder's name: a Deployment's
  * replacement waits so for the pod that it replaces. Only the same pod's earlier sandbox gives way at
- * once, as in Calico.
+ * once, as in Calico (`take_over.ts`).
  */
 
-import { type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
 import { goTimestamp } from "../mod/ipam/time.ts";
-import type { AssignedAddress, ReadAhead, ReleaseRequest } from "../mod/ipam/types.ts";
-import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
+import type { AssignedAddress, ReadAhead } from "../mod/ipam/types.ts";
 import type { AddressPlan } from "./annotations.ts";
 import type { CniIpam } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
@@ -108,36 +106,6 @@ export function attributesOf(claimant: Claimant, now: Date): Record<string, stri
     ...(pod && { pod: pod.name }),
     timestamp: goTimestamp(now.getTime()),
   };
-}
-
-/**
- * Those of the fixed or pinned addresses that an earlier sandbox of the same pod still holds, to be released
- * before they are asked for. Addresses of anybody else are left alone.
- */
-export async function heldByOlder(
-  ipam: CniIpam,
-  plan: AddressPlan,
-  claimant: Claimant,
-  older: WorkloadEndpoint,
-): Promise<(ReleaseRequest & { readonly address: Ip })[]> {
-  if (!claimant.pod) return [];
-  const wished = plan.kind === "fixed"
-    ? plan.addresses
-    : plan.kind === "pinned"
-    ? [...plan.pins.addresses, ...plan.pins.spare]
-    : [];
-  const found: (ReleaseRequest & { readonly address: Ip })[] = [];
-  for (const net of older.spec.ipNetworks ?? []) {
-    const address = parseCidr(net)?.ip;
-    if (!address || !wished.some((ip) => sameIp(ip, address))) continue;
-    const held = await ipam.assignment(address);
-    if (
-      held?.attributes.pod !== claimant.pod.name ||
-      held.attributes.namespace !== claimant.pod.namespace
-    ) continue;
-    found.push({ address, handle: held.handle, sequenceNumber: held.sequenceNumber });
-  }
-  return found;
 }
 
 /** The IPAM types that we answer for, in the role that was called. */

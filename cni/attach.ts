@@ -4,8 +4,8 @@
  *
  *     1. look (`first_look.ts`): is this attachment there (an error), a remainder of an ADD that was
  *        cut off (removed), or the pod's earlier sandbox (taken over)?
- *     2. addresses on record in IPAM under the attachment's handle; then the earlier sandbox's
- *        interface goes, or before, where the address is its own
+ *     2. addresses on record in IPAM under the attachment's handle, but for those that the earlier
+ *        sandbox has; then that one's interface goes, and its addresses change hands (`take_over.ts`)
  *     3. WorkloadEndpoint written: from here on the agent computes and programs its policy
  *     4. the pair is made, both sides down, the host's marked "adding"
  *     5. wait until the agent says that the rules are in the kernel
@@ -26,7 +26,7 @@ import {
   samePrefix,
 } from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
-import { claimantOf, heldByOlder } from "./addresses.ts";
+import { claimantOf } from "./addresses.ts";
 import { type AddressPlan, type PodRequest, readRequest } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
@@ -105,9 +105,8 @@ export async function attach(
 }
 
 /**
- * Steps 2 to 7. Whatever can be refused is refused before an earlier sandbox loses its interface, so
- * that a take-over that fails leaves the pod as it was. Only where the address wished for is the
- * earlier sandbox's own it has to go first.
+ * Steps 2 to 7. Whatever can be refused is refused before an earlier sandbox loses its interface or an
+ * address, so that a take-over that fails leaves the pod as it was.
  */
 async function build(
   deps: CniDeps,
@@ -124,18 +123,12 @@ async function build(
   const mtu = conf.mtu || await deps.mtu() || 1500;
   if (mtu < IPV6_LEAST_MTU && wantsIpv6(request.plan)) throw tooNarrow(mtu, conf.mtu !== 0);
   const claimant = claimantOf(identity);
-  const held = older ? await heldByOlder(deps.ipam, request.plan, claimant, older) : [];
-  if (older && held.length > 0) {
-    await removeEarlier(deps, identity, netns, older);
-    await deps.ipam.releaseIps(held);
-  }
-  const preferred = held.map(({ address }) => address);
-  const addresses = await freeAddresses(
+  const { addresses, takeOver } = await freeAddresses(
     deps,
     conf,
     request.plan,
     claimant,
-    { ...subject, preferred, gives: older?.spec.interfaceName, ahead: look.ahead },
+    { ...subject, older, ahead: look.ahead },
     now,
   );
   const podMac = request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6)));
@@ -150,7 +143,8 @@ async function build(
     allowedSourcePrefixes: request.allowedSourcePrefixes,
     qos: request.qos,
   });
-  if (older && held.length === 0) await removeEarlier(deps, identity, netns, older);
+  if (older) await removeEarlier(deps, identity, netns, older);
+  await takeOver();
   const plan: WiringPlan = {
     hostName: await chooseHostName(deps, identity, await look.others),
     podName: identity.ifname,

@@ -14,32 +14,37 @@ import { CniCode, CniError } from "./errors.ts";
 import { liveHolders, recordHolder, whoHas } from "./live_holders.ts";
 import type { NetConf } from "./netconf.ts";
 import { obtainPinned } from "./pin_leases.ts";
+import { heldByOlder, type Obtained, takeOver } from "./take_over.ts";
 
 /** More than any node has pods; the next ADD goes on from there. */
 const MOST_PASSED_OVER = 512;
 
 type For = Parameters<typeof obtainPinned>[3];
 
-/** CniError; what the handle has got by then, the caller gives back. */
+/**
+ * CniError; what the handle has got by then, the caller gives back. Nothing of the pod's earlier sandbox
+ * is changed before `takeOver`.
+ */
 export async function freeAddresses(
   deps: CniDeps,
   conf: NetConf,
   plan: AddressPlan,
   claimant: Claimant,
-  subject: For & {
-    /** The interface of the pod's earlier sandbox, which gives way. */
-    readonly gives: string | undefined;
-    readonly ahead?: ReadAhead;
-  },
+  { pod, older, ahead }: Pick<For, "pod" | "older"> & { readonly ahead?: ReadAhead },
   now: Date,
-): Promise<Ip[]> {
+): Promise<Obtained> {
+  const inherited = older ? await heldByOlder(deps.ipam, plan, claimant, older) : [];
+  const subject = { pod, older, inherited };
   const kept: Ip[] = [];
   for (let i = 0; i < MOST_PASSED_OVER; i++) {
-    const ahead = i === 0 ? subject.ahead : undefined;
-    const given = await ask(deps, without(plan, kept), claimant, subject, now, ahead);
-    const holders = await liveHolders(deps, given, subject.gives);
+    const first = i === 0 ? ahead : undefined;
+    const asked = await ask(deps, without(plan, kept), claimant, subject, now, first);
+    const given = asked.addresses;
+    const holders = await liveHolders(deps, given, older?.spec.interfaceName);
     if (holders.length === 0) {
-      return kept.length === 0 ? given : [...kept, ...given].sort((a, b) => a.family - b.family);
+      if (kept.length === 0) return asked;
+      const addresses = [...kept, ...given].sort((a, b) => a.family - b.family);
+      return { ...asked, addresses };
     }
     if (plan.kind === "unmanaged") {
       throw inUse(claimant, holders[0].ip, await whoHas(deps, conf.name, holders[0]));
@@ -67,12 +72,21 @@ async function ask(
   subject: For,
   now: Date,
   ahead: ReadAhead | undefined,
-): Promise<Ip[]> {
-  if (plan.kind === "unmanaged") return plan.addresses;
-  const given = plan.kind === "pinned"
-    ? await obtainPinned(deps, plan.pins, claimant, subject, now)
-    : await obtainAddresses(deps.ipam, plan, claimant, now, ahead);
-  return given.map((a) => a.ip);
+): Promise<Obtained> {
+  if (plan.kind === "pinned") return await obtainPinned(deps, plan.pins, claimant, subject, now);
+  const nothing = () => Promise.resolve();
+  if (plan.kind === "unmanaged") return { addresses: [...plan.addresses], takeOver: nothing };
+  if (plan.kind === "automatic") {
+    const given = await obtainAddresses(deps.ipam, plan, claimant, now, ahead);
+    return { addresses: given.map((a) => a.ip), takeOver: nothing };
+  }
+  const { inherited } = subject;
+  const others = plan.addresses.filter((ip) => !inherited.some((one) => sameIp(one.ip, ip)));
+  await obtainAddresses(deps.ipam, { ...plan, addresses: others }, claimant, now);
+  return {
+    addresses: [...plan.addresses],
+    takeOver: () => takeOver(deps.ipam, inherited, claimant, now),
+  };
 }
 
 /** The plan, but for families of which there is an address. */

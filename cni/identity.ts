@@ -80,7 +80,10 @@ export function oldHandleId(identity: EndpointIdentity): string | undefined {
 }
 
 /** The name that Calico would give to the host side. */
-export function hostInterfaceName(identity: EndpointIdentity, prefix: string): string {
+export function hostInterfaceName(
+  identity: Pick<EndpointIdentity, "namespace" | "pod" | "containerId">,
+  prefix: string,
+): string {
   return prefix +
     (identity.pod === undefined
       ? identity.containerId.slice(0, 11)
@@ -88,7 +91,10 @@ export function hostInterfaceName(identity: EndpointIdentity, prefix: string): s
 }
 
 /** The name for when that one belongs to somebody else. */
-export function otherHostInterfaceName(identity: EndpointIdentity, prefix: string): string {
+export function otherHostInterfaceName(
+  identity: Pick<EndpointIdentity, "namespace" | "pod" | "containerId" | "ifname">,
+  prefix: string,
+): string {
   return prefix +
     hex11(`${identity.namespace}.${identity.pod ?? identity.containerId}.${identity.ifname}`);
 }

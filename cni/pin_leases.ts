@@ -4,13 +4,13 @@
  * whatever nodes, and who has it is what `ipam show` says.
  *
  * A replica of a Deployment has its address under its container's handle, as any pod; the DEL frees it.
- * The ordinal of a StatefulSet has a lease (`mod/ipam/leases.ts`) which stays when its pod goes:
+ * The ordinal of a StatefulSet has a lease (`mod/ipam/lease_record.ts`) which stays when its pod goes:
  *
  *     no lease        -> one is made: the ordinal's own place in the list, else the first free one
- *     kept            -> used again, on whatever node
- *     in use          -> by an earlier sandbox on this node: taken over; by one on another node: the pod
- *                        waits until that one's endpoint is gone and its node says that no container has
- *                        the address, or the node itself is gone: two must not have it
+ *     kept            -> used again, on whatever node that a fresh pin would be given on
+ *     in use          -> by the pod's earlier sandbox: taken over, when all else that the new one needs
+ *                        is there and the earlier one has lost its interface; by another container of the
+ *                        ordinal: the pod waits until that one is gone (`former_container.ts`)
  *     DEL             -> kept, for the time that the annotation says; then whoever lists it may have it
  *
  * So an ordinal that is scaled away, or whose StatefulSet is deleted, gives its address back to the
@@ -18,37 +18,22 @@
  * with code 11, which the runtime tries again, and told who has what.
  */
 
-import { formatIp, type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
-import { describeHolder } from "../mod/ipam/errors.ts";
-import { nodesOf } from "../mod/ipam/ask_nodes.ts";
-import { leaseHandle, parked } from "../mod/ipam/leases.ts";
-import type { AskedAddress } from "../mod/ipam/questions.ts";
-import { goTimestamp, isWithin, parseGoTimestamp } from "../mod/ipam/time.ts";
-import type { AssignedAddress, LeaseClient } from "../mod/ipam/types.ts";
-import { felixStatusKey, resourceKey } from "../mod/model/keys.ts";
-import { nodeKind } from "../mod/model/node.ts";
+import { formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
+import { describeHolder, IpamError } from "../mod/ipam/errors.ts";
+import { leaseHandle, parked } from "../mod/ipam/lease_record.ts";
+import { goTimestamp } from "../mod/ipam/time.ts";
+import type { Assignment, LeaseClient } from "../mod/ipam/types.ts";
 import type { Pod } from "../mod/model/pod.ts";
-import {
-  type WorkloadEndpoint,
-  workloadEndpointKind,
-  workloadEndpointName,
-} from "../mod/model/workload_endpoint.ts";
-import type { Store } from "../mod/store/store.ts";
+import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import { attributesOf, type Claimant, refusal } from "./addresses.ts";
 import type { CniIpam } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
+import { type FormerParts, mustBeIdle, usedBy } from "./former_container.ts";
 import type { EndpointIdentity } from "./identity.ts";
 import { familiesOf, PIN_NAMES, type Pins } from "./pins.ts";
+import { type Inherited, type Obtained, takeOver } from "./take_over.ts";
 
-/** Milliseconds that the former node has to say whether its container still has the address. */
-const WORD_MS = 5000;
-/** As long as a runtime waits for an ADD, and a little: a claim without an endpoint may be one's own. */
-const CLAIM_SECONDS = 150;
-const RETRIES = 20;
-
-export interface PinParts {
-  readonly store: Store;
-  readonly podsKnown?: boolean;
+export interface PinParts extends FormerParts {
   readonly ipam: CniIpam;
   readonly leases?: LeaseClient;
 }
@@ -69,8 +54,10 @@ export function ordinalOfPod(pod: Pod | undefined): Ordinal | undefined {
 }
 
 /**
- * One address of each family that the list names, IPv4 first. CniError: the caller detaches then, which
- * gives back, or keeps for its ordinal, what there is.
+ * One address of each family that the list names, IPv4 first. What the pod's earlier sandbox has, or its
+ * ordinal's lease, is left as it is until `takeOver`: a container that still runs loses nothing to an ADD
+ * that comes to nothing. CniError: the caller detaches then, which gives back, or keeps for its ordinal,
+ * what there is.
  */
 export async function obtainPinned(
   parts: PinParts,
@@ -78,11 +65,12 @@ export async function obtainPinned(
   claimant: Claimant,
   subject: {
     readonly pod: Pod | undefined;
-    /** What the pod's earlier sandbox has had: asked for first. */
-    readonly preferred: readonly Ip[];
+    /** The pod's earlier sandbox, and what it has of the addresses. */
+    readonly older: WorkloadEndpoint | undefined;
+    readonly inherited: readonly Inherited[];
   },
   now: Date,
-): Promise<AssignedAddress[]> {
+): Promise<Obtained> {
   const { leases } = parts;
   if (!leases) {
     throw new CniError(
@@ -91,54 +79,142 @@ export async function obtainPinned(
     );
   }
   const ordinal = ordinalOfPod(subject.pod);
-  const { pod } = claimant;
   try {
-    const given: AssignedAddress[] = [];
-    const held = ordinal && pod
-      ? await takeUp({ ...parts, leases }, pins, claimant, ordinal, now)
-      : [];
-    const handle = ordinal && pod ? handleOf(claimant, ordinal) : claimant.handle;
-    for (const family of familiesOf(pins)) {
-      const kept = held.find((a) => a.ip.family === family);
-      if (kept) {
-        given.push(kept);
-        continue;
-      }
-      const ofFamily = (ips: readonly Ip[]) => ips.filter((ip) => ip.family === family);
-      const listed = ofFamily(pins.addresses);
-      const place = ordinal === undefined ? 0 : Number(ordinal.ordinal) % listed.length;
-      const order = [
-        ...ofFamily(subject.preferred),
-        ...listed.slice(place, place + 1),
-        ...listed.filter((_, i) => i !== place),
-        ...ofFamily(pins.spare),
-      ];
-      const candidates = order.filter((ip, i) => order.findIndex((o) => sameIp(o, ip)) === i);
-      const done = await leases.assignFirst({
-        candidates,
-        host: claimant.node,
-        handle,
-        attributes: ordinal && pod
-          ? leaseAttributes(claimant, ordinal, pins, now)
-          : attributesOf(claimant, now),
-        use: "Workload",
-        namespace: pod?.namespace,
-      });
-      if (!("given" in done)) throw nothingFree(claimant, candidates.length, done);
-      given.push(done.given);
-    }
-    return given;
+    return ordinal && claimant.pod
+      ? await obtainForOrdinal({ ...parts, leases }, pins, claimant, ordinal, subject, now)
+      : await obtainForReplica({ ...parts, leases }, pins, claimant, subject, now);
   } catch (error) {
     throw refusal(`${podName(claimant)}: annotation ${PIN_NAMES[0]}`, error);
   }
 }
 
-function podName({ pod }: Claimant): string {
-  return pod ? `Pod ${pod.namespace}/${pod.name}` : "Pod";
+type LeaseParts = PinParts & { readonly leases: LeaseClient };
+
+async function obtainForReplica(
+  parts: LeaseParts,
+  pins: Pins,
+  claimant: Claimant,
+  { inherited }: { readonly inherited: readonly Inherited[] },
+  now: Date,
+): Promise<Obtained> {
+  const has: Inherited[] = [];
+  for (const one of inherited) {
+    if (await whyNot(parts, claimant, one.ip) === undefined) has.push(one);
+  }
+  const attributes = attributesOf(claimant, now);
+  const addresses: Ip[] = [];
+  for (const family of familiesOf(pins)) {
+    const own = has.find(({ ip }) => ip.family === family);
+    addresses.push(
+      own?.ip ?? await assignOne(parts, pins, claimant, family, 0, claimant.handle, attributes),
+    );
+  }
+  const used = has.filter(({ ip }) => addresses.includes(ip));
+  return { addresses, takeOver: () => takeOver(parts.ipam, used, claimant, now) };
 }
 
-function handleOf({ pod, ifname }: Claimant, { statefulSet, ordinal }: Ordinal): string {
-  return leaseHandle(pod!.namespace, statefulSet, ordinal, ifname);
+async function obtainForOrdinal(
+  parts: LeaseParts,
+  pins: Pins,
+  claimant: Claimant,
+  ordinal: Ordinal,
+  { older }: { readonly older: WorkloadEndpoint | undefined },
+  now: Date,
+): Promise<Obtained> {
+  const { pod, ifname } = claimant;
+  const handle = leaseHandle(pod!.namespace, ordinal.statefulSet, ordinal.ordinal, ifname);
+  const attributes = leaseAttributes(claimant, ordinal, pins, now);
+  const { kept, leaving } = await readLease(parts, handle, pins, claimant, older, now);
+  const addresses: Ip[] = [], fresh: Ip[] = [];
+  try {
+    for (const family of familiesOf(pins)) {
+      const own = kept.find(({ ip }) => ip.family === family);
+      if (own) {
+        addresses.push(own.ip);
+        continue;
+      }
+      const place = Number(ordinal.ordinal);
+      const ip = await assignOne(parts, pins, claimant, family, place, handle, attributes);
+      fresh.push(ip);
+      addresses.push(ip);
+    }
+  } catch (error) {
+    // The ordinal has another still: it is not to have two of one family.
+    const second = fresh.filter(({ family }) => leaving.some(({ ip }) => ip.family === family));
+    // What cannot be given back now is kept, as after a DEL.
+    await giveBack(parts, handle, claimant, second).catch(() => {});
+    throw error;
+  }
+  return {
+    addresses,
+    takeOver: async () => {
+      for (const { ip, attributes: seen } of kept) {
+        const done = await parts.leases.relabel({
+          address: ip,
+          handle,
+          change: (found) =>
+            JSON.stringify(found) === JSON.stringify(seen) ? attributes : undefined,
+        });
+        if (!done) throw changed(claimant, ip);
+      }
+      for (const one of leaving) await release(parts, one);
+    },
+  };
+}
+
+function changed(claimant: Claimant, ip: Ip): CniError {
+  return new CniError(
+    CniCode.tryAgain,
+    `The lease of ${formatIp(ip)} for ${podName(claimant)} has changed meanwhile; try again.`,
+  );
+}
+
+/** CniError, or IpamError, where none of the family can be had now. */
+async function assignOne(
+  { leases }: LeaseParts,
+  pins: Pins,
+  claimant: Claimant,
+  family: 4 | 6,
+  place: number,
+  handle: string,
+  attributes: Readonly<Record<string, string>>,
+): Promise<Ip> {
+  const ofFamily = (ips: readonly Ip[]) => ips.filter((ip) => ip.family === family);
+  const listed = ofFamily(pins.addresses);
+  const own = place % listed.length;
+  const candidates = [
+    listed[own],
+    ...listed.filter((_, i) => i !== own),
+    ...ofFamily(pins.spare),
+  ];
+  const { node: host, pod } = claimant;
+  const done = await leases.assignFirst({
+    candidates,
+    host,
+    handle,
+    attributes,
+    use: "Workload",
+    namespace: pod?.namespace,
+  });
+  if (!("given" in done)) throw nothingFree(claimant, candidates.length, done);
+  return done.given.ip;
+}
+
+function whyNot(
+  { leases }: LeaseParts,
+  { node, pod }: Claimant,
+  ip: Ip,
+): Promise<string | undefined> {
+  return leases.whyNotPinned({
+    address: ip,
+    host: node,
+    use: "Workload",
+    namespace: pod?.namespace,
+  });
+}
+
+function podName({ pod }: Claimant): string {
+  return pod ? `Pod ${pod.namespace}/${pod.name}` : "Pod";
 }
 
 function leaseAttributes(
@@ -157,124 +233,74 @@ function leaseAttributes(
   };
 }
 
-type LeaseParts = PinParts & { readonly leases: LeaseClient };
-
-/** The addresses that the ordinal has leased and may go on using; others of its lease are freed. */
-async function takeUp(
+/**
+ * The addresses that the ordinal has leased: those that it goes on using, at most one of a family, and
+ * those that leave the lease. Nothing is changed. CniError where a container may still use one, or where
+ * one may not be used here.
+ */
+async function readLease(
   parts: LeaseParts,
+  handle: string,
   pins: Pins,
   claimant: Claimant,
-  ordinal: Ordinal,
+  older: WorkloadEndpoint | undefined,
   now: Date,
-): Promise<AssignedAddress[]> {
-  const handle = handleOf(claimant, ordinal);
+): Promise<{ kept: Assignment[]; leaving: Assignment[] }> {
   const all = [...pins.addresses, ...pins.spare];
-  const given: AssignedAddress[] = [];
+  const leased: Assignment[] = [];
   for (const ip of await parts.ipam.ipsByHandle(handle) ?? []) {
-    const listed = all.some((a) => sameIp(a, ip));
-    const double = given.some((g) => g.ip.family === ip.family);
-    for (let i = 0;; i++) {
-      const held = await parts.ipam.assignment(ip);
-      if (held?.handle !== handle) break; // taken away meanwhile
-      await mustBeIdle(parts, claimant, held.attributes, ip, now);
-      if (!listed || double) {
-        await parts.ipam.releaseIps([
-          { address: ip, handle, sequenceNumber: held.sequenceNumber },
-        ]);
-        break;
-      }
-      const seen = JSON.stringify(held.attributes);
-      const done = await parts.leases.relabel({
-        address: ip,
-        handle,
-        change: (attributes) =>
-          JSON.stringify(attributes) === seen
-            ? leaseAttributes(claimant, ordinal, pins, now)
-            : undefined,
-      });
-      if (done) {
-        given.push({ ip, block: held.block, pool: "" });
-        break;
-      }
-      if (i === RETRIES) {
-        throw new CniError(
-          CniCode.tryAgain,
-          `The lease of ${formatIp(ip)} for ${podName(claimant)} changes faster than it can be ` +
-            "taken up; try again.",
-        );
-      }
-    }
+    const held = await parts.ipam.assignment(ip);
+    if (held?.handle !== handle) continue; // taken away meanwhile
+    await mustBeIdle(parts, claimant, held, older, now);
+    leased.push(held);
   }
-  return given;
+  // Of two of a family, the one that the earlier sandbox has: the other is of an ADD that was cut off.
+  const first = leased.filter((held) => usedBy(older, held));
+  const kept: Assignment[] = [], leaving: Assignment[] = [];
+  for (const held of [...first, ...leased.filter((one) => !first.includes(one))]) {
+    const { ip } = held;
+    const goesOn = all.some((a) => sameIp(a, ip)) && !kept.some((k) => k.ip.family === ip.family);
+    (goesOn ? kept : leaving).push(held);
+  }
+  for (const { ip } of kept) {
+    const why = await whyNot(parts, claimant, ip);
+    if (why === undefined) continue;
+    throw new CniError(
+      CniCode.tryAgain,
+      `${podName(claimant)}: its pinned address ${
+        formatIp(ip)
+      }, which is kept for it, may not be ` +
+        `used on node ${claimant.node} now: ${why}. It stays kept; this pod waits until it may be ` +
+        `used again, or is no longer in annotation ${PIN_NAMES[0]}.`,
+    );
+  }
+  return { kept, leaving };
 }
 
-/** CniError `tryAgain` while another attachment of the ordinal, on another node, may have the address. */
-async function mustBeIdle(
-  { store, podsKnown = false }: LeaseParts,
+/** What this attachment has just got, and no other by now. */
+async function giveBack(
+  parts: LeaseParts,
+  handle: string,
   claimant: Claimant,
-  attributes: Readonly<Record<string, string>>,
-  ip: Ip,
-  now: Date,
+  addresses: readonly Ip[],
 ): Promise<void> {
-  const { container, node, timestamp } = attributes;
-  // On this node the lock of the pod says that no other call works on it.
-  if (container === undefined || node === undefined || node === claimant.node) return;
-  const { namespace, name } = claimant.pod!;
-  const endpoint = workloadEndpointName({
-    node,
-    orchestrator: "k8s",
-    id: name,
-    endpoint: claimant.ifname,
-  });
-  const found = endpoint &&
-    await store.get<WorkloadEndpoint>(resourceKey(workloadEndpointKind, endpoint, namespace));
-  const has = found &&
-    (found.value.spec.ipNetworks ?? []).some((net) => {
-      const cidr = parseCidr(net);
-      return cidr && sameIp(cidr.ip, ip);
-    });
-  const fresh = isWithin(CLAIM_SECONDS * 1000, parseGoTimestamp(timestamp), now.getTime());
-  // Nothing of a node that is gone runs any more; what the controllers go by (`check/evidence.ts`).
-  if (await isGone(store, node)) return;
-  const why = has
-    ? `WorkloadEndpoint ${namespace}/${endpoint} has it`
-    : fresh
-    ? "its ADD may be under way"
-    : await nodesWord({ store, podsKnown }, node, { ip: formatIp(ip), handle: container });
-  if (why === undefined) return;
-  throw new CniError(
-    CniCode.tryAgain,
-    `${podName(claimant)}: its pinned address ${formatIp(ip)} may still be in use by its former ` +
-      `container on node ${node} (${why}); this pod waits until that one is gone. If the node is lost ` +
-      `for good, delete its Node: tortie delete node ${node}, or kubectl delete node ${node} where ` +
-      "Nodes are Kubernetes'.",
-  );
+  for (const ip of addresses) {
+    const held = await parts.ipam.assignment(ip);
+    const isOwn = held?.handle === handle && held.attributes.container === claimant.handle;
+    if (isOwn) await release(parts, held);
+  }
 }
 
-/**
- * Why it is not known that the container is gone, by the rules of the controllers for an address that no
- * record speaks for (`controllers/collector.ts`); undefined: it is.
- */
-async function nodesWord(
-  { store, podsKnown }: { readonly store: Store; readonly podsKnown: boolean },
-  node: string,
-  asked: AskedAddress,
-): Promise<string | undefined> {
-  const words = await nodesOf(store, { limit: WORD_MS })(new Map([[node, [asked]]]));
-  const word = words.get(node)!;
-  if ("silent" in word) return word.never && podsKnown ? undefined : word.silent;
-  if (word.held.has(asked.ip)) return "the node says so";
-  return word.unseen === undefined || podsKnown
-    ? undefined
-    : `node ${node} cannot tell: ${word.unseen}`;
-}
-
-async function isGone(store: Store, node: string): Promise<boolean> {
-  const [object, status] = await Promise.all([
-    store.get(resourceKey(nodeKind, node)),
-    store.get(felixStatusKey(node)),
-  ]);
-  return object === undefined && status === undefined;
+/** Unless it has changed since it was looked at. */
+async function release(
+  { ipam }: LeaseParts,
+  { ip, handle, sequenceNumber }: Assignment,
+): Promise<void> {
+  try {
+    await ipam.releaseIps([{ address: ip, handle, sequenceNumber }]);
+  } catch (error) {
+    if (!(error instanceof IpamError && error.kind === "conflict")) throw error;
+  }
 }
 
 /** What an attachment may have leased. */

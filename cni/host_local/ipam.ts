@@ -162,7 +162,9 @@ export class HostLocalIpam implements CniIpam {
     const containerId = to.handle.slice(start.length, to.handle.length - end.length);
     return await this.#files.changeIfThere(async (folder) => {
       const all = await folder.reservations();
-      if (!this.#of(handle, all).some((held) => sameIp(held.ip, ip))) return false;
+      if (handle === undefined || !this.#of(handle, all).some((held) => sameIp(held.ip, ip))) {
+        return false;
+      }
       await folder.release(ip);
       return await folder.reserve(ip, containerId, ifname);
     }) ?? false;

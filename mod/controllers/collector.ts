@@ -13,7 +13,8 @@
  * A node that cannot be asked (one of Calico's, or where the datastore cannot hold the question), or that
  * does not see all of itself (a service in a container without the machine's PID namespace), is judged by
  * its pods alone, as in Calico, and only where the datastore knows every pod (`podsKnown`: the Kubernetes
- * API). Everywhere else an address whose node does not answer, or cannot tell, is left alone.
+ * API), or by its lease, which is over. Everywhere else an address whose node does not answer, or cannot
+ * tell, is left alone.
  *
  * Every action says what it has seen (handle, number, revision), so that doing it late, twice, or beside
  * another controller takes nothing from anybody.
@@ -38,7 +39,7 @@ import type { ClusterView } from "./view.ts";
 export type CollectorAction =
   /**
    * All of one handle's that are listed, or none. `nodeGone`: its node is, so pods' records suffice.
-   * A lease that a container has used is kept for its ordinal instead (`ipam/leases.ts`).
+   * A lease that a container has used is kept for its ordinal instead (`ipam/lease_record.ts`).
    */
   | {
     readonly do: "release";
@@ -206,10 +207,10 @@ class Collector {
   #nodesWord({ allocation, evidence }: Judged): string | undefined {
     const { node, address } = allocation;
     const asked = askedOf(allocation);
-    if (evidence.is === "gone" && evidence.certain) return undefined;
     const answer = this.view.answers.get(node);
-    const byPod = evidence.is === "gone" && evidence.pod && this.options.podsKnown;
-    if (!answer) return byPod ? undefined : `node ${node} cannot be asked`;
+    const recorded = evidence.is === "gone" &&
+      (evidence.over || (evidence.pod && this.options.podsKnown));
+    if (!answer) return recorded ? undefined : `node ${node} cannot be asked`;
     const list = this.#questions.get(node);
     if (list) list.push(asked);
     else this.#questions.set(node, [asked]);
@@ -219,7 +220,7 @@ class Collector {
     }
     if (answer.asked !== question.revision) return `node ${node} has not answered yet`;
     if (answer.held.includes(address)) return `a container on node ${node} has it`;
-    if (answer.unseen === undefined || byPod) return undefined;
+    if (answer.unseen === undefined || recorded) return undefined;
     return `node ${node} cannot tell: ${answer.unseen}`;
   }
 

@@ -292,6 +292,70 @@ simulated(
   },
 );
 
+/** The record of an ordinal that runs, as it looks when its lease is over. */
+async function spoil(cluster: Simulation, { handle, addresses: [address] }: Container) {
+  const done = await cluster.ipam.relabel({
+    address,
+    handle,
+    change: ({ container: _, ...rest }) => ({ ...rest, keptUntil: "2020-01-01T00:00:00Z" }),
+  });
+  assert(done);
+}
+
+simulated(
+  "a lease that says it is over is not believed while an endpoint has the address, or the node says so",
+  async (cluster) => {
+    const container = await cluster.runOrdinal("n1", "0");
+    await spoil(cluster, container);
+    await cluster.settle();
+    assert.deepEqual(await cluster.given(), [...container.addresses]);
+    await cluster.remove(cluster.endpointKey(container));
+    await cluster.settle();
+    assert.match((await cluster.look()).held[0].why, /a container on node n1 has it/);
+    assert.deepEqual(await cluster.given(), [...container.addresses]);
+    await cluster.safe();
+    cluster.vanish(container);
+    await cluster.settle();
+    assert.deepEqual(await cluster.given(), []);
+  },
+);
+
+simulated(
+  "a lease that is over, whose node has not answered yet, is not released",
+  async (cluster) => {
+    const container = await cluster.runOrdinal("n1", "0");
+    await spoil(cluster, container);
+    await lose(cluster, container);
+    for (let i = 0; i < 3; i++) {
+      await cluster.turn();
+      cluster.wait(GRACE);
+    }
+    assert.match((await cluster.look()).held[0].why, /node n1 has not answered yet/);
+    // One that cannot be asked, as Calico's, leaves it to the lease.
+    await cluster.remove(answerKey("n1"));
+    await cluster.settle();
+    assert.deepEqual(await cluster.given(), []);
+  },
+);
+
+simulated(
+  "a lease that says it is over is not believed while the ordinal's Pod has the address",
+  async (cluster) => {
+    const container = await cluster.runOrdinal("n1", "0");
+    await spoil(cluster, container);
+    await cluster.remove(cluster.endpointKey(container));
+    await cluster.remove(answerKey("n1"));
+    await cluster.store.put(cluster.podKey(container), {
+      metadata: { name: container.pod, namespace: "blue" },
+      spec: { nodeName: "n1" },
+      status: { podIPs: container.addresses.map((ip) => ({ ip })) },
+    });
+    await cluster.settle();
+    assert.deepEqual(await cluster.given(), [...container.addresses]);
+  },
+  true,
+);
+
 simulated(
   "an address that has lost its handle is released when its pod is gone, and not before",
   async (cluster) => {

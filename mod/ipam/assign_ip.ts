@@ -54,7 +54,8 @@ export async function assignIp(room: Room, request: AssignIpRequest): Promise<As
   throw tooManyRetries(`the block of ${formatIp(ip)}`);
 }
 
-function outsideOfPools(facts: Facts, ip: Ip): IpamError {
+/** Of an address that no enabled pool has. */
+export function outsideOfPools(facts: Facts, ip: Ip): IpamError {
   const closed = facts.pools.homeOf(ip);
   if (!closed) return notInPool(ip);
   return new IpamError(

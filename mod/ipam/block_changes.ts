@@ -211,7 +211,10 @@ function free(
   if (ordinals.length === 0) return block;
   const allocations = block.allocations.slice();
   if (cooldown.seconds > 0) {
-    const cooling: AllocationAttribute = { releasedAt: rfc3339(cooldown.now) };
+    // In whole seconds, as Calico's: rounded up, so that none cools down for less than was asked.
+    const cooling: AllocationAttribute = {
+      releasedAt: rfc3339(Math.ceil(cooldown.now / 1000) * 1000),
+    };
     for (const ordinal of ordinals) allocations[ordinal] = block.attributes.length;
     return packed({ ...block, allocations, attributes: [...block.attributes, cooling] });
   }
@@ -248,8 +251,9 @@ export function coolingUntil(
 /** Frees what has cooled down, in the order of ordinals; the same block where there is nothing. */
 export function collectCooled(block: AllocationBlock, cooldown: Cooldown): AllocationBlock {
   // A time that cannot be read, or has not come yet, counts as long ago.
-  const cooled = block.attributes.map((a) =>
-    !!a.releasedAt && !isWithin(cooldown.seconds * 1000, Date.parse(a.releasedAt), cooldown.now)
+  const { seconds, now } = cooldown;
+  const cooled = block.attributes.map(({ releasedAt }) =>
+    !!releasedAt && !(seconds > 0 && isWithin(seconds * 1000, Date.parse(releasedAt), now))
   );
   if (!cooled.includes(true)) return block;
   const freed = block.allocations.flatMap((index, o) => index !== null && cooled[index] ? [o] : []);

@@ -1,6 +1,7 @@
 /**
- * An allocation goes from one handle to another without ever being free: for an address that was given
- * because the record of who has it was lost, and of which it turns out then that somebody has it
+ * An allocation goes from one handle to another without ever being free, and without cooling down: from a
+ * pod's earlier sandbox to its next (`cni/take_over.ts`), and for an address that was given because the
+ * record of who has it was lost, and of which it turns out then that somebody has it
  * (`cni/live_holders.ts`). Counts follow the rule of `handles.ts`: up in the new one's before the block
  * is written, down in the old one's after it.
  */
@@ -18,24 +19,26 @@ export async function handOver(
   { address, handle: from, to }: HandOverRequest,
 ): Promise<boolean> {
   const ip = addressOf(address);
-  const handle = cleanHandle(from);
+  const handle = from === undefined ? undefined : cleanHandle(from);
   const record = await new BlockFinder(room, await room.facts.read()).find(ip);
   if (!record) return false;
   const { prefix } = record;
   const ordinal = Number(ordinalOf(prefix, ip));
   // Read before the block is written, see handles.ts.
-  const counted = await room.handles.recent(handle);
+  const counted = handle === undefined ? undefined : await room.handles.recent(handle);
   const left = await room.blocks.change<number | undefined>(prefix, (before) => {
-    if (holderOf(before, ordinal)?.handle !== handle) return { block: before, result: undefined };
+    const holder = holderOf(before, ordinal);
+    if (!holder || holder.handle !== handle) return { block: before, result: undefined };
     const block = reattribute(before, ordinal, to);
     return {
       block,
-      result: ordinalsOf(block, handle).length,
+      result: handle === undefined ? 0 : ordinalsOf(block, handle).length,
       reserve: { handle: to.handle, count: 1 },
     };
   }, { life: record });
   if (left === undefined) return false;
-  const settled = counted && await room.handles.settle(counted, { [formatPrefix(prefix)]: left });
+  const settled = handle === undefined ||
+    counted && await room.handles.settle(counted, { [formatPrefix(prefix)]: left });
   if (!settled) await recount(room, handle, prefix);
   // The new one's own record may have outlived the block that it counts in, and counts it twice now.
   await recount(room, to.handle, prefix);

@@ -9,7 +9,7 @@
  *             handles.ts        owners of addresses   facts.ts           what the store says now
  *     calls   auto_assign.ts    any address           block_search.ts    which block to claim
  *             assign_ip.ts      a certain address     release.ts         giving back
- *             leases.ts         one of a list, kept for its owner
+ *             leases.ts         one of a list, kept for its owner (lease_record.ts, leases_over.ts)
  *             hand_over.ts      from one owner to another
  *             node_release.ts   all that is a node's
  *             affinity_calls.ts whole ranges          utilization.ts     how full it all is
@@ -51,7 +51,7 @@ import { IpamError, tooManyRetries } from "./errors.ts";
 import { readSettings } from "./facts.ts";
 import { handOver } from "./hand_over.ts";
 import { isRaced, RETRIES } from "./handles.ts";
-import { assignFirst, relabel } from "./leases.ts";
+import { assignFirst, relabel, whyNotPinned } from "./leases.ts";
 import { BlockFinder, releaseByHandle, releaseIps } from "./release.ts";
 import { type IpamOptions, Room } from "./room.ts";
 import { releaseNode } from "./node_release.ts";
@@ -70,6 +70,7 @@ import type {
   HostBlock,
   IpamClient,
   LeaseClient,
+  PinQuestion,
   ReadAhead,
   RelabelRequest,
   ReleaseRequest,
@@ -126,6 +127,10 @@ export class Ipam implements IpamClient, LeaseClient {
 
   assignFirst(request: AssignFirstRequest): Promise<AssignFirstResult> {
     return assignFirst(this.#room, request);
+  }
+
+  whyNotPinned(question: PinQuestion): Promise<string | undefined> {
+    return whyNotPinned(this.#room, question);
   }
 
   relabel(request: RelabelRequest): Promise<boolean> {

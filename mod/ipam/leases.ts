@@ -1,77 +1,33 @@
 /**
  * Addresses for the replicas of a workload, which share a list of them: `assignFirst` gives one of
- * several candidates, and a lease is an allocation that outlives the pod that uses it.
- *
- * A lease is an ordinary allocation in the block, under the handle of an ordinal of a StatefulSet:
- *
- *     tortie-pin.<namespace>.<statefulset>.<ordinal>
- *
- * and what changes during its life are its attributes, by compare-and-swap on the block (`relabel`):
- * `container` says which attachment uses it, `keptUntil` that none does and how long it is kept. It has
- * no attributes `pod` and `namespace`, so a collector that looks for addresses of vanished pods (ours,
- * Calico's) leaves it alone. Once its time is over whoever has the address on his own list may take it,
- * whether or not the collector has come by meanwhile (`check/kept.ts`).
+ * several candidates, `relabel` changes whose a lease is (`lease_record.ts`). Once its time is over
+ * whoever has the address on his own list may take it, whether or not the collector has come by
+ * meanwhile, if nobody is seen to use it (`leases_over.ts`).
  *
  * Candidates must lie in pools that let the node and the namespace have them: unlike Calico's ipAddrs,
  * selectors count, so an administrator decides with namespaceSelector who may pin what.
  */
-import { formatIp, type Ip, ordinalOf } from "../net/mod.ts";
-import { addressOf, assignIp } from "./assign_ip.ts";
-import { attributeOf, handleOf, holderOf, sequenceOf } from "./block.ts";
+import { formatIp, formatPrefix, type Ip, ordinalOf, sameIp } from "../net/mod.ts";
+import { addressOf, assignIp, outsideOfPools } from "./assign_ip.ts";
+import { attributeOf, handleOf, holderOf, isOwnedBy } from "./block.ts";
 import { reattribute } from "./block_changes.ts";
+import { type Allocation, allocationsOf } from "./check/allocations.ts";
 import { unlessDamaged } from "./damage.ts";
-import { type Holder, IpamError, notInPool } from "./errors.ts";
+import { type Holder, IpamError } from "./errors.ts";
+import { isExpiredLease } from "./lease_record.ts";
+import { usersOfOver } from "./leases_over.ts";
 import { blockOf, type Pool, selectsNamespace, selectsNode } from "./pools.ts";
 import { BlockFinder, releaseIps } from "./release.ts";
 import type { Room } from "./room.ts";
-import { rfc3339 } from "./time.ts";
-import type { AssignFirstRequest, AssignFirstResult, RelabelRequest } from "./types.ts";
+import type {
+  AssignFirstRequest,
+  AssignFirstResult,
+  PinQuestion,
+  RelabelRequest,
+} from "./types.ts";
 
-export const LEASE_PREFIX = "tortie-pin.";
-
-/** The handle of an ordinal; interfaces other than eth0 are named. */
-export function leaseHandle(
-  namespace: string,
-  statefulSet: string,
-  ordinal: string,
-  ifname: string,
-): string {
-  // A namespace and a number have no dots, so no two ordinals make the same handle.
-  const handle = `${LEASE_PREFIX}${namespace}.${statefulSet}.${ordinal}`;
-  return ifname === "eth0" ? handle : `${handle}.${ifname}`;
-}
-
-/** A lease that nobody uses and whose time is over. `now` in milliseconds. */
-export function isExpiredLease({ handle, attributes }: Holder, now: number): boolean {
-  if (!handle?.startsWith(LEASE_PREFIX) || attributes.container !== undefined) return false;
-  // A time that cannot be read counts as over: nobody uses the address.
-  return attributes.keptUntil !== undefined && !(Date.parse(attributes.keptUntil) > now);
-}
-
-/**
- * A lease's attributes when the container that used it is gone: kept for its ordinal, for as long as it
- * says. `now` in milliseconds.
- */
-export function parked(
-  { container: _, ...rest }: Readonly<Record<string, string>>,
-  now: number,
-): Record<string, string> {
-  return { ...rest, keptUntil: rfc3339(now + (Number(rest.keepSeconds) || 0) * 1000) };
-}
-
-/**
- * What `relabel` makes of a lease that was seen with these attributes, now that its container is gone:
- * parked, unless it is already or another attachment of the ordinal was first.
- */
-export function parking(
-  seen: Readonly<Record<string, string>>,
-  now: number,
-): RelabelRequest["change"] {
-  const isSame = (found: Readonly<Record<string, string>>) =>
-    (["container", "node", "timestamp"] as const).every((name) => found[name] === seen[name]);
-  return ({ node, ...found }) =>
-    seen.container !== undefined && isSame({ node, ...found }) ? parked(found, now) : undefined;
-}
+/** Leases that are over, of which nodes are asked in one go. */
+const AT_ONCE = 32;
 
 /** Gives the first candidate that is free; else says who has them. IpamError where one is forbidden. */
 export async function assignFirst(
@@ -82,7 +38,7 @@ export async function assignFirst(
   const usable = await usableCandidates(room, request);
   const taken: { ip: Ip; holder: Holder }[] = [];
   const refused: IpamError[] = [];
-  const expired: { ip: Ip; holder: Holder; sequenceNumber: bigint }[] = [];
+  const over: Allocation[] = [];
   const likely: Ip[] = [];
   for (const { ip, pool } of usable.here) {
     const record = await unlessDamaged(
@@ -94,7 +50,7 @@ export async function assignFirst(
     const holder = record && holderOf(record.block, ordinal!);
     if (!holder) likely.push(ip);
     else if (isExpiredLease(holder, room.now())) {
-      expired.push({ ip, holder, sequenceNumber: sequenceOf(record.block, ordinal!) });
+      over.push(...allocationsOf(record).filter((one) => sameIp(one.ip, ip)));
     } else taken.push({ ip, holder });
   }
   const attempt = async (ip: Ip) => {
@@ -114,25 +70,71 @@ export async function assignFirst(
     const given = await attempt(ip);
     if (given) return { given };
   }
-  for (const { ip, holder, sequenceNumber } of expired) {
-    try {
-      await releaseIps(room, [{ address: ip, handle: holder.handle, sequenceNumber }]);
-    } catch (error) {
-      // Its ordinal, or another taker, was first.
-      if (!(error instanceof IpamError && error.kind === "conflict")) throw error;
-      taken.push({ ip, holder });
-      continue;
+  for (let i = 0; i < over.length; i += AT_ONCE) {
+    const leases = over.slice(i, i + AT_ONCE);
+    const users = await usersOfOver(room, leases);
+    for (const lease of leases) {
+      const { ip, address, handle, sequenceNumber } = lease;
+      const user = users.get(address);
+      if (user !== undefined) {
+        refused.push(stillUsed(lease, user));
+        continue;
+      }
+      try {
+        await releaseIps(room, [{ address: ip, handle, sequenceNumber }]);
+      } catch (error) {
+        // Its ordinal, or another taker, was first.
+        if (!(error instanceof IpamError && error.kind === "conflict")) throw error;
+        taken.push({ ip, holder: lease });
+        continue;
+      }
+      const given = await attempt(ip);
+      if (given) return { given };
     }
-    const given = await attempt(ip);
-    if (given) return { given };
   }
   return { taken, refused, elsewhere: usable.elsewhere };
+}
+
+function stillUsed({ address, handle, attributes }: Allocation, why: string): IpamError {
+  const { statefulset, ordinal } = attributes;
+  return new IpamError(
+    "addressTaken",
+    `${address}: its lease for ordinal ${ordinal} of StatefulSet ${statefulset} is over, but ${why}`,
+    { handle, attributes },
+  );
+}
+
+/**
+ * Why an ordinal may not go on with an address of its lease, by what a fresh pin is asked for;
+ * undefined: it may.
+ */
+export async function whyNotPinned(room: Room, request: PinQuestion): Promise<string | undefined> {
+  const { address, host } = request;
+  try {
+    const { elsewhere } = await usableCandidates(room, { ...request, candidates: [address] });
+    const facts = await room.facts.read();
+    if (elsewhere.length > 0) {
+      const pool = facts.pools.ownerOfAddress(address);
+      return `IP pool "${pool?.name}" is not for this node (nodeSelector: ${pool?.nodeSelector})`;
+    }
+    if (!facts.config.strictAffinity) return undefined;
+    const record = await new BlockFinder(room, facts).find(address);
+    if (!record || isOwnedBy(record.block, { type: "host", name: host })) return undefined;
+    return `strictAffinity keeps node ${host} out of block ${formatPrefix(record.prefix)} of ` +
+      (record.block.affinity ?? "nobody");
+  } catch (error) {
+    if (!(error instanceof IpamError)) throw error;
+    return error.message;
+  }
 }
 
 /** Candidates whose pools are for this node, and those for other nodes. */
 async function usableCandidates(
   room: Room,
-  { candidates, host, use, namespace }: AssignFirstRequest,
+  { candidates, host, use, namespace }: Pick<
+    AssignFirstRequest,
+    "candidates" | "host" | "use" | "namespace"
+  >,
 ): Promise<{ here: { ip: Ip; pool: Pool }[]; elsewhere: Ip[] }> {
   const [facts, node, labels] = await Promise.all([
     room.facts.read(),
@@ -143,7 +145,7 @@ async function usableCandidates(
   const here: { ip: Ip; pool: Pool }[] = [], elsewhere: Ip[] = [];
   for (const ip of candidates) {
     const pool = facts.pools.ownerOfAddress(ip);
-    if (!pool) throw notInPool(ip);
+    if (!pool) throw outsideOfPools(facts, ip);
     if (!pool.uses.includes(use)) {
       throw new IpamError(
         "notForUse",

@@ -2,13 +2,14 @@
  * What IPAM gives back when a node is deleted: the addresses of its endpoints and tunnels, then its
  * blocks. Whose an address is, the allocation says, not the endpoint: one of another node that somebody
  * names by ipAddrsNoIpam stays that node's. The lease of an ordinal that ran there is kept for it, as
- * when its pod is deleted (`leases.ts`); one that is kept already is no node's.
+ * when its pod is deleted (`lease_record.ts`); one that is kept already is no node's.
  */
 import { type Family, formatIp, parseIp } from "../net/mod.ts";
 import { hostOwner, removeHost } from "./affinity_calls.ts";
 import { type Allocation, allocationsOf } from "./check/allocations.ts";
 import { IpamError } from "./errors.ts";
-import { LEASE_PREFIX, parking, relabel } from "./leases.ts";
+import { LEASE_PREFIX, parking } from "./lease_record.ts";
+import { relabel } from "./leases.ts";
 import { releaseIps } from "./release.ts";
 import type { Room } from "./room.ts";
 

@@ -126,6 +126,11 @@ export type AssignFirstResult =
     readonly elsewhere: readonly Ip[];
   };
 
+/** Whether an address may be pinned, as `assignFirst` decides it. */
+export interface PinQuestion extends Pick<AssignFirstRequest, "host" | "use" | "namespace"> {
+  readonly address: Ip;
+}
+
 export interface RelabelRequest {
   readonly address: Ip | string;
   /** The allocation must be this handle's. */
@@ -138,8 +143,8 @@ export interface RelabelRequest {
 
 export interface HandOverRequest {
   readonly address: Ip | string;
-  /** The allocation must be this handle's. */
-  readonly handle: string;
+  /** The allocation must be this handle's; undefined: that of none. */
+  readonly handle: string | undefined;
   readonly to: {
     readonly handle: string;
     readonly attributes: Readonly<Record<string, string>>;
@@ -149,6 +154,8 @@ export interface HandOverRequest {
 /** Addresses that the replicas of a workload share (`leases.ts`). */
 export interface LeaseClient {
   assignFirst(request: AssignFirstRequest): Promise<AssignFirstResult>;
+  /** Why an address would not be given as a fresh pin, in words; undefined: it would. */
+  whyNotPinned(question: PinQuestion): Promise<string | undefined>;
   relabel(request: RelabelRequest): Promise<boolean>;
 }
 

@@ -8,7 +8,7 @@ import { formatIp } from "../../net/mod.ts";
 import { Ipam } from "../../ipam/ipam.ts";
 import { SoundCluster } from "../../ipam/check/testing/clusters.ts";
 import { allocationsOf } from "../../ipam/check/allocations.ts";
-import { leaseHandle } from "../../ipam/leases.ts";
+import { leaseHandle } from "../../ipam/lease_record.ts";
 import { goTimestamp } from "../../ipam/time.ts";
 import { answerKey, questionKey, readQuestion } from "../../ipam/questions.ts";
 import { felixStatusKey, resourceKey } from "../../model/keys.ts";

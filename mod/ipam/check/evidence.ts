@@ -10,7 +10,7 @@
 import { formatIp, parseCidr, parseIp } from "../../net/mod.ts";
 import { parseResourceKey } from "../../model/keys.ts";
 import { parseWorkloadEndpointName } from "../../model/workload_endpoint.ts";
-import { LEASE_PREFIX } from "../leases.ts";
+import { LEASE_PREFIX } from "../lease_record.ts";
 import { type AskedAddress, containerOf } from "../questions.ts";
 import { type Allocation, GATEWAY_TYPE, TUNNEL_TYPES, WINDOWS_RESERVED } from "./allocations.ts";
 import { podAddresses } from "./users.ts";
@@ -44,8 +44,8 @@ export type Evidence =
     readonly why: string;
     /** By the word of a pod's record, where pods are known; a plain container has none. */
     readonly pod: boolean;
-    /** IPAM itself says that nobody has it: a lease whose time is over. */
-    readonly certain?: boolean;
+    /** IPAM itself says that nobody has it, a lease whose time is over: a node that cannot be asked need not. */
+    readonly over?: boolean;
   };
 
 /** Whether the node of an allocation is no more: nobody that ran there has anything. */
@@ -63,15 +63,17 @@ export function evidenceFor(facts: Facts, allocation: Allocation, wall: number):
   }
   if (handle === WINDOWS_RESERVED) return alive("Windows keeps it", "Reserved for Windows");
   const lease = leaseOf(allocation);
-  if (lease && lease.container === undefined) return keptEvidence(lease, wall);
   const { pod, namespace, type } = lease ? { ...lease, type: undefined } : attributes;
   if (TUNNEL_TYPES.includes(type ?? "") || type === GATEWAY_TYPE) {
     return { is: "nodes", why: `the ${type} of node ${node}` };
   }
   const endpoint = facts.endpointsOf(address).find((one) => counts(facts, one));
   if (endpoint) return alive(`endpoint ${endpoint.metadata?.name ?? ""} has it`);
+  const kept = lease && lease.container === undefined && stillKept(lease, wall);
+  if (kept) return kept;
   const silent = silentEndpoint(facts, allocation, { pod, namespace });
   if (silent) return unknown(`${silent} cannot be read, and may have it`);
+  if (lease && lease.container === undefined) return overEvidence(facts, allocation, lease);
   if (pod && namespace) return podEvidence(facts, allocation, namespace, pod, lease !== undefined);
   // Without a pod: a plain container, by the form of its handle. Its node must say that it is gone.
   if (type || !attributes.node || !handle?.includes(".")) {
@@ -89,7 +91,7 @@ export interface LeaseFacts {
   readonly namespace?: string;
 }
 
-/** The lease of an ordinal of a StatefulSet (`leases.ts`), with the pod that has the ordinal. */
+/** The lease of an ordinal of a StatefulSet (`lease_record.ts`), with the pod that has the ordinal. */
 export function leaseOf(
   { handle, attributes }: Pick<Allocation, "handle" | "attributes">,
 ): LeaseFacts | undefined {
@@ -104,11 +106,28 @@ export function leaseOf(
   };
 }
 
-function keptEvidence({ name, keptUntil }: LeaseFacts, wall: number): Evidence {
+/** undefined: it is over. */
+function stillKept({ name, keptUntil }: LeaseFacts, wall: number): Evidence | undefined {
   if (keptUntil === undefined) return { is: "unknown", why: `the lease of ${name} has no end` };
   // A time that cannot be read counts as over: nobody uses the address.
-  if (Date.parse(keptUntil) > wall) return { is: "kept", why: `Lease(${name})` };
-  return { is: "gone", why: `the lease of ${name} is over`, pod: false, certain: true };
+  return Date.parse(keptUntil) > wall ? { is: "kept", why: `Lease(${name})` } : undefined;
+}
+
+/** The lease says that nobody has the address: its ordinal's pod may know better. */
+function overEvidence(
+  facts: Facts,
+  { address }: Allocation,
+  { name, namespace, pod }: LeaseFacts,
+): Evidence {
+  const found = namespace && pod ? facts.pod(namespace, pod) : undefined;
+  if (found !== undefined && (found === null || typeof found !== "object")) {
+    return { is: "unknown", why: `pod ${namespace}/${pod} cannot be read, and may have it` };
+  }
+  if (found && has(rawAddresses(found), address)) {
+    const whom = `${namespace}/${pod}`;
+    return { is: "alive", why: `pod ${whom} has it`, who: `Pod(${whom})` };
+  }
+  return { is: "gone", why: `the lease of ${name} is over`, pod: false, over: true };
 }
 
 /** An endpoint of a node that is gone speaks for nobody, unless its pod is still there. */
@@ -167,11 +186,15 @@ function podEvidence(
   if (!podIP && !podIPs?.length) return alive(`${whom} has no address on record yet`);
   // A finished pod has none for policy; its sandbox may still be there, and Calico waits for its end.
   const finished = phase === "Failed" || phase === "Succeeded";
-  const has = (finished ? rawAddresses(pod) : podAddresses(pod)).map((text) => parseIp(text))
-    .some((ip) => ip && formatIp(ip) === address);
-  if (has) return alive(`${whom} has it`);
+  if (has(finished ? rawAddresses(pod) : podAddresses(pod), address)) {
+    return alive(`${whom} has it`);
+  }
   if (attributes.interface || leased) return alive(`${whom} may have it on another interface`);
   return gone(`${whom} has another address`);
+}
+
+function has(texts: readonly string[], address: string): boolean {
+  return texts.map((text) => parseIp(text)).some((ip) => ip && formatIp(ip) === address);
 }
 
 function rawAddresses({ status }: Loose): string[] {
@@ -180,9 +203,15 @@ function rawAddresses({ status }: Loose): string[] {
     .filter((ip) => typeof ip === "string" && ip !== "");
 }
 
-/** What a node is asked about an allocation: a lease is known there by the container that uses it. */
-export function askedOf({ address, handle, attributes }: Allocation): AskedAddress {
-  return { ip: address, handle: attributes.container ?? handle ?? "" };
+/**
+ * What a node is asked about an allocation. A lease is known there by the container that uses it, and one
+ * that none uses by its address alone: the parts of its own handle are no containers' names.
+ */
+export function askedOf(
+  { address, handle = "", attributes }: Pick<Allocation, "address" | "handle" | "attributes">,
+): AskedAddress {
+  const own = handle.startsWith(LEASE_PREFIX) ? "" : handle;
+  return { ip: address, handle: attributes.container ?? own };
 }
 
 /** Whether an endpoint says which addresses it has. */

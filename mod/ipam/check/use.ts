@@ -6,8 +6,9 @@
  *     a user names it, or the evidence says so                              -> used
  *     no evidence, assigned a short while ago (an ADD may be under way)     -> used
  *     no evidence, its node is gone, or says that no container has it       -> unused
- *     no evidence, by the records of a cluster that knows every pod, and
- *     its node cannot be asked (Calico's) or does not see all of itself     -> unused
+ *     no evidence, by the records of a cluster that knows every pod, or a
+ *     lease that is over, and its node cannot be asked (Calico's) or does
+ *     not see all of itself                                                 -> unused
  *     anything else                                                         -> unproven
  */
 import type { NodeWords } from "../ask_nodes.ts";
@@ -44,14 +45,18 @@ export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: 
   if (evidence.is === "alive") return { is: "used", by: evidence.who ?? evidence.why };
   if (evidence.is === "kept") return { is: "used", by: evidence.why };
   if (evidence.is === "unknown") return { is: "unproven", why: evidence.why };
-  if (evidence.is === "gone" && evidence.certain) return { is: "unused", why: evidence.why };
   if (isNodeGone(facts, node)) return { is: "unused", why: `node ${node} is gone` };
-  if (isWithin(FRESH_MS, parseGoTimestamp(attributes.timestamp), now)) {
+  const over = evidence.is === "gone" && evidence.over === true;
+  if (!over && isWithin(FRESH_MS, parseGoTimestamp(attributes.timestamp), now)) {
     return { is: "used", by: "an ADD that may be under way" };
   }
-  if (node === "") return { is: "unproven", why: "it is not known on which node it is" };
+  if (node === "") {
+    if (over) return { is: "unused", why: evidence.why };
+    return { is: "unproven", why: "it is not known on which node it is" };
+  }
   const word = words.get(node);
-  const byPod = evidence.is === "gone" && evidence.pod && podsKnown;
+  // By the records alone, where the node cannot say more.
+  const recorded = over || (evidence.is === "gone" && evidence.pod && podsKnown);
   if (word && "held" in word) {
     // Of another allocation of the address, which has ended since, it says nothing.
     if (!word.asked.has(askedId(askedOf(allocation)))) {
@@ -61,9 +66,9 @@ export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: 
     if (word.unseen === undefined) {
       return { is: "unused", why: `node ${node} says that no container has it` };
     }
-    if (!byPod) return { is: "unproven", why: `node ${node} cannot tell: ${word.unseen}` };
+    if (!recorded) return { is: "unproven", why: `node ${node} cannot tell: ${word.unseen}` };
   }
-  if (byPod && !(word && "never" in word && !word.never)) {
+  if (recorded && !(word && "never" in word && !word.never)) {
     return { is: "unused", why: evidence.why };
   }
   const silent = word && "silent" in word ? word.silent : `node ${node} was not asked`;

@@ -1,0 +1,70 @@
+/**
+ * The facts of `evidence.ts` from the store itself, for a few allocations: what is asked just before their
+ * addresses go to another.
+ */
+import { felixStatusKey, resourceKey, resourcePrefix } from "../../model/keys.ts";
+import { type Store, StoreError } from "../../store/store.ts";
+import type { Allocation } from "./allocations.ts";
+import { addressesOf, type Facts, isReadable, leaseOf, type Loose } from "./evidence.ts";
+import { ENDPOINT_KIND, NODE_KIND, POD_KIND } from "./records.ts";
+
+/** What the store says now of everything that the evidence for these allocations hangs on. */
+export async function freshFacts(
+  { store, pods }: { readonly store: Store; readonly pods: Store },
+  allocations: readonly Pick<Allocation, "address" | "node" | "handle" | "attributes">[],
+): Promise<Facts> {
+  const wanted = new Set(allocations.map(({ address }) => address));
+  const { entries, broken = [] } = await store.list<Loose>(resourcePrefix(ENDPOINT_KIND));
+  const unreadable = broken.map(({ key }) => key);
+  const byAddress = new Map<string, Loose[]>();
+  for (const { key, value } of entries) {
+    if (!isReadable(value)) unreadable.push(key);
+    for (const address of addressesOf(value)) {
+      if (wanted.has(address)) byAddress.set(address, [...byAddress.get(address) ?? [], value]);
+    }
+  }
+  const holders = [...byAddress.values()].flat();
+  const podKeys = new Set([
+    ...allocations.map((one) => {
+      const { namespace, pod } = leaseOf(one) ?? one.attributes;
+      return podKey(namespace, pod);
+    }),
+    ...holders.map(({ metadata, spec }) => podKey(metadata?.namespace, spec?.pod)),
+  ]);
+  const nodes = new Set([
+    ...allocations.map(({ node }) => node),
+    ...holders.map(({ spec }) => spec?.node ?? ""),
+  ]);
+  nodes.delete("");
+  const get = async (from: Store, keys: Iterable<string>) => {
+    const values = new Map<string, Loose>();
+    for (const key of keys) if (key !== "") values.set(key, await valueOf(from, key));
+    return values;
+  };
+  const [found, objects, statuses] = await Promise.all([
+    get(pods, podKeys),
+    get(store, [...nodes].map((node) => resourceKey(NODE_KIND, node))),
+    get(store, [...nodes].map((node) => felixStatusKey(node))),
+  ]);
+  return {
+    endpointsOf: (address) => byAddress.get(address) ?? [],
+    unreadable,
+    pod: (namespace, name) => found.get(podKey(namespace, name)),
+    hasNode: (name) => objects.get(resourceKey(NODE_KIND, name)) !== undefined,
+    isLive: (node) => statuses.get(felixStatusKey(node)) !== undefined,
+  };
+}
+
+/** null where there is something that is no JSON. */
+async function valueOf(store: Store, key: string): Promise<Loose> {
+  try {
+    return (await store.get<Loose>(key))?.value;
+  } catch (error) {
+    if (error instanceof StoreError && error.kind === "invalid") return null;
+    throw error;
+  }
+}
+
+function podKey(namespace: string | undefined, name: string | undefined): string {
+  return namespace && name ? resourceKey(POD_KIND, name, namespace) : "";
+}
