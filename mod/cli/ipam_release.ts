@@ -8,7 +8,9 @@
  */
 import { formatIp, parseIp } from "../net/mod.ts";
 import { type CheckOptions, checkStore, readCluster } from "../ipam/check/check.ts";
-import { leaseOf } from "../ipam/check/evidence.ts";
+import type { UsedAllocation } from "../ipam/check/address_faults.ts";
+import { askedOf, isNodeGone, leaseOf } from "../ipam/check/evidence.ts";
+import { freshFacts } from "../ipam/check/fresh_facts.ts";
 import {
   commonLeaks,
   readReport,
@@ -95,9 +97,9 @@ async function hindranceOf(
 ): Promise<{ what: string; remedy: string } | undefined> {
   const { allocations, users } = await checkStore(store, { ...how, about: new Set([address]) });
   const records = allocations.filter((one) => one.address === address);
-  // A lease that is only kept for its ordinal is there to be given back by hand.
+  // A lease that is only kept for its ordinal is there to be given back by hand, where nobody has it.
   const isKept = records.every((one) => leaseOf(one) && leaseOf(one)!.container === undefined);
-  if (isKept && !users.has(address)) return undefined;
+  if (isKept && !users.has(address)) return await keptHindrance(store, records, how);
   const owners = [...new Set(records.flatMap((one) => one.owners))];
   if (owners.length > 0) {
     return { what: `is in use by ${owners.join(" and ")}`, remedy: "delete that first" };
@@ -108,6 +110,30 @@ async function hindranceOf(
     what: `may be in use (${unproven.join("; ")})`,
     remedy: "where its node cannot be asked, start the service there and try again",
   };
+}
+
+/** Why an address that is kept is not to be released: the word of the node that had it last. */
+async function keptHindrance(
+  store: Store,
+  records: readonly UsedAllocation[],
+  how: CheckOptions,
+): Promise<{ what: string; remedy: string } | undefined> {
+  const facts = await freshFacts({ store, pods: how.kubernetes ?? store }, records);
+  for (const one of records) {
+    const { node, address } = one;
+    if (node === "" || isNodeGone(facts, node)) continue;
+    const word = (await how.ask?.(new Map([[node, [askedOf(one)]]])))?.get(node);
+    if (!word) continue;
+    if ("held" in word && word.held.has(address)) {
+      return { what: `is in use by Container(${node})`, remedy: "delete that first" };
+    }
+    if ("silent" in word && !word.never) {
+      return {
+        what: `may be in use (${word.silent})`,
+        remedy: "where its node cannot be asked, start the service there and try again",
+      };
+    }
+  }
 }
 
 async function readFile(file: string, io: Io): Promise<Report> {

@@ -358,6 +358,26 @@ test("ipam show --ip: what cools down, and what is kept, is in nobody's use", as
   assert.equal((await cluster.run(`ipam release --ip ${kept}`)).exit, 0);
 });
 
+test("ipam release --ip: a kept address, unless a container of its node has it", async (cluster) => {
+  const { ipam, held } = await furnish(cluster);
+  const attributes = {
+    keptUntil: "2999-01-01T00:00:00Z",
+    node: "n1",
+    ordinal: "0",
+    statefulset: "default/db",
+  };
+  const handle = "tortie-pin.default.db.0";
+  const given = await ipam.assign({ num4: 1, host: "n1", handle, attributes, use: "Workload" });
+  const address = formatIp(given[0].ip);
+  held.push(address);
+  const refused = await cluster.run(`ipam release --ip ${address}`);
+  assert.equal(refused.exit, 1);
+  assert.match(refused.err, /is in use by Container\(n1\); delete that first/);
+  assert.notEqual(await ipam.assignment(address), undefined);
+  held.pop();
+  assert.equal((await cluster.run(`ipam release --ip ${address}`)).exit, 0);
+});
+
 test("ipam configure: says what it set; Calico's rules", async (cluster) => {
   const set = (options: string) => cluster.run(`ipam configure ${options}`);
   const { exit, out } = await set("--strictaffinity=true --max-blocks-per-host=3");

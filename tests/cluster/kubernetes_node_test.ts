@@ -181,6 +181,64 @@ Deno.test(
       });
 
       await step(
+        "an ordinal keeps what its running sandbox has, and waits for that one",
+        async () => {
+          const merge = { "content-type": "application/merge-patch+json" };
+          const PINS = "tortie.io/ip-pins";
+          const makeOrdinal = (list: string) =>
+            must("POST", PODS, {
+              apiVersion: "v1",
+              kind: "Pod",
+              metadata: {
+                name: "web-0",
+                annotations: { [PINS]: list },
+                ownerReferences: [
+                  {
+                    apiVersion: "apps/v1",
+                    kind: "StatefulSet",
+                    name: "web",
+                    uid: "u",
+                    controller: true,
+                  },
+                ],
+              },
+              spec: { nodeName: "node1", containers: [{ name: "c", image: "i" }] },
+            });
+          const call = (command: string, sandbox: string) =>
+            world.cni(command, sandbox, conf(socket, kubernetes), args("web-0"));
+          const shown = async (ip: string) => (await world.tortie(`ipam show --ip ${ip}`)).out;
+          for (const sandbox of ["w1", "w2"]) await world.namespace(`${world.id}${sandbox}`);
+          await makeOrdinal("10.244.0.70");
+          assert.equal((await call("ADD", "w1")).exit, 0);
+          // Its new list is full: the ADD of the next sandbox takes nothing from the one that runs.
+          await must("PATCH", `${PODS}/web-0`, {
+            metadata: { annotations: { [PINS]: addresses.b } },
+          }, merge);
+          const full = await call("ADD", "w2");
+          assert.match(JSON.parse(full.out).msg, /none of the 1 addresses/, full.out);
+          assert.equal((await call("DEL", "w2")).exit, 0);
+          assert.match(await shown("10.244.0.70"), /container: .*container-w1/);
+          assert(await pings(`${world.id}b`, "10.244.0.70"));
+          // Deleted by force, it comes back on its node before kubelet has removed the sandbox.
+          await must("DELETE", `${PODS}/web-0?gracePeriodSeconds=0`);
+          await makeOrdinal("10.244.0.70-10.244.0.71");
+          const early = await call("ADD", "w2");
+          assert.equal(JSON.parse(early.out).code, 11, early.out);
+          assert.match(JSON.parse(early.out).msg, /by its former container on this node, node1/);
+          assert.equal((await call("DEL", "w2")).exit, 0);
+          assert.match(await shown("10.244.0.70"), /container: .*container-w1/);
+          assert.equal((await call("DEL", "w1")).exit, 0);
+          const late = await call("ADD", "w2");
+          assert.equal(late.exit, 0, late.out);
+          assert.equal(JSON.parse(late.out).ips[0].address, "10.244.0.70/32");
+          assert(await pings(`${world.id}b`, "10.244.0.70"));
+          assert.equal((await call("DEL", "w2")).exit, 0);
+          await must("DELETE", `${PODS}/web-0?gracePeriodSeconds=0`);
+          assert.equal((await world.tortie("ipam release --ip 10.244.0.70")).exit, 0);
+        },
+      );
+
+      await step(
         "controllers lead and ask nodes, with the rights that the README lists",
         async () => {
           const child = new Deno.Command("ip", {
