@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { formatIp, formatPrefix, mustIp, mustPrefix, prefixContains } from "../net/mod.ts";
-import { affinityKey, handleKey, ipamConfigKey, resourceKey } from "../model/keys.ts";
+import { affinityKey, handleKey, ipamConfigKey } from "../model/keys.ts";
 import { describeHolder } from "./errors.ts";
 import { leaseHandle } from "./lease_record.ts";
-import { answerKey, questionKey } from "./questions.ts";
 import { checkRecords } from "./testing/checks.ts";
 import { fails, inWorld, texts, World } from "./testing/world.ts";
 
@@ -566,64 +565,4 @@ inWorld("a node that is deleted takes its addresses, and those of nobody else", 
   assert.equal(Date.parse(keptUntil), Math.floor(world.now / 1000) * 1000 + 60_000);
   assert.deepEqual(await world.owned("n2"), []);
   await checkRecords(world.store);
-});
-
-inWorld("a lease that says it is over is not taken from who has the address", async (world) => {
-  await world.pool("p", "10.0.0.0/24");
-  for (const node of ["n1", "n2"]) await world.node(node);
-  const [address] = await world.assign("n1", {
-    handle: leaseHandle("blue", "db", "0", "eth0"),
-    attributes: {
-      ordinal: "0",
-      statefulset: "blue/db",
-      node: "n1",
-      keptUntil: "2026-11-22T11:00:00Z",
-    },
-  });
-  const take = () =>
-    world.ipam.assignFirst({
-      candidates: [mustIp(address)],
-      host: "n2",
-      handle: "net.heir",
-      attributes: { node: "n2" },
-      use: "Workload",
-    });
-  const refused = async (why: RegExp) => {
-    const done = await take();
-    assert("refused" in done);
-    assert.match(done.refused[0].message, why);
-    assert.equal((await world.ipam.assignment(address))!.attributes.ordinal, "0");
-  };
-  const endpoint = resourceKey(
-    { plural: "workloadendpoints", home: "calico", namespaced: true },
-    "n1-k8s-db--0-eth0",
-    "blue",
-  );
-  const spec = { node: "n1", pod: "db-0", ipNetworks: [`${address}/32`] };
-  await world.store.put(endpoint, { metadata: { name: "e", namespace: "blue" }, spec });
-  await refused(/its lease for ordinal 0 of StatefulSet blue\/db is over, but endpoint e has it/);
-  await world.store.put(endpoint, { metadata: { name: "e" }, spec: { ...spec, ipNetworks: null } });
-  await refused(/cannot be read, and may have it/);
-  await world.store.delete(endpoint);
-  // n1 is one that can be asked.
-  let held: string[] = [address];
-  await world.store.put(answerKey("n1"), { asked: "", held: [] });
-  let over = false;
-  const answering = (async () => {
-    while (!over) {
-      const asked = await world.store.get(questionKey("n1"));
-      if (asked) await world.store.put(answerKey("n1"), { asked: asked.revision, held });
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  })();
-  try {
-    await refused(/is over, but node n1 says that a container of it has the address/);
-    held = [];
-    const done = await take();
-    assert("given" in done);
-    assert.equal((await world.ipam.assignment(address))!.handle, "net.heir");
-  } finally {
-    over = true;
-    await answering;
-  }
 });

@@ -216,38 +216,3 @@ Deno.test("what a node says of one allocation says nothing of the next one of th
     await cluster.store.close();
   }
 });
-
-const OVER: readonly [says: string, ask: AskNodes | undefined, is: "leak" | "unproven" | "used"][] =
-  [
-    ["says that a container has the address", held, "used"],
-    ["says that none has it", free, "leak"],
-    ["does not see all of itself", blind, "leak"],
-    ["cannot be asked", silent(true), "leak"],
-    ["does not answer", silent(false), "unproven"],
-  ];
-
-for (const [says, ask, is] of OVER) {
-  Deno.test(`a lease is over, its node ${says}: ${is}`, async () => {
-    const cluster = new SoundCluster();
-    try {
-      await cluster.begin();
-      await cluster.take({ do: "keep", node: 1 });
-      cluster.now += 3_600_000;
-      const asked: string[] = [];
-      const options: CheckOptions = {
-        now: () => cluster.now,
-        ask: (questions) => {
-          for (const one of [...questions.values()].flat()) asked.push(one.handle);
-          return ask!(questions);
-        },
-      };
-      const { findings, allocations } = await checkStore(cluster.store, options);
-      assert.deepEqual(findings.map(({ kind }) => kind), is === "used" ? [] : [is]);
-      if (is === "used") assert.deepEqual(allocations[0].owners, ["Container(n1)"]);
-      // By the address alone: "0", or the namespace's name, is no container.
-      assert.deepEqual(asked, [""]);
-    } finally {
-      await cluster.store.close();
-    }
-  });
-}
