@@ -27,6 +27,8 @@ export interface BrokenEntry {
   readonly key: string;
   readonly revision: Revision;
   readonly reason: string;
+  /** An object of Kubernetes whose name is not that of what it says: the key of that. */
+  readonly speaksOf?: string;
 }
 
 export interface Listing<T = unknown> {

@@ -194,6 +194,112 @@ Deno.test("a half-written record is told, and in nobody's way", () =>
     }
   }));
 
+Deno.test("what others have put on a record of IPAM stays there, whoever writes it", () =>
+  on(async (kube, store) => {
+    const AFFINITY = `${IPAM}host/n1/ipv4/block/192.0.2.4-30`, HANDLE = `${IPAM}handle/net.ctr`;
+    const crd = "/apis/crd.projectcalico.org/v1";
+    const affinity = (state: string) => ({ state, deleted: false });
+    const handle = (n: number) => ({ block: { "192.0.2.4/30": n }, deleted: false });
+    const records: [string, string, unknown, unknown][] = [
+      [BLOCK, "ipamblocks/192-0-2-4-30", block(N), block(N + 1n)],
+      [AFFINITY, "blockaffinities/n1-192-0-2-4-30", affinity("pending"), affinity("confirmed")],
+      [HANDLE, "ipamhandles/net.ctr", handle(1), handle(2)],
+      [`${IPAM}config`, "ipamconfigs/default", { strict_affinity: false }, {
+        strict_affinity: true,
+      }],
+    ];
+    const owner = { apiVersion: "v1", kind: "ConfigMap", name: "owner", uid: "u-1" };
+    const marks = {
+      labels: { team: "net" },
+      annotations: { "example.org/note": "mine" },
+      finalizers: ["example.org/hold"],
+      ownerReferences: [owner],
+    };
+    for (const [key, path, first, second] of records) {
+      await store.create(key, first);
+      const made = await must(kube, "GET", `${crd}/${path}`);
+      await patch(kube, `${crd}/${path}`, { metadata: marks });
+      const { revision } = (await store.get(key))!;
+      const written = await store.update(key, second, revision);
+      // Straight after a write of one's own, and by a process that has never read it.
+      const other = await openStore(kube);
+      try {
+        await other.update(key, first, written);
+        await store.put(key, second);
+      } finally {
+        await other.close();
+      }
+      const { metadata } = await must(kube, "GET", `${crd}/${path}`);
+      assert.deepEqual(metadata.labels, { ...made.metadata.labels, ...marks.labels }, key);
+      assert.deepEqual(metadata.annotations, {
+        ...made.metadata.annotations,
+        ...marks.annotations,
+      });
+      assert.deepEqual(metadata.finalizers, marks.finalizers);
+      assert.deepEqual(metadata.ownerReferences, [owner]);
+      // Deleted by hand it stays while it is held, and through the next write.
+      await must(kube, "DELETE", `${crd}/${path}`);
+      const held = (await store.get(key))!;
+      await store.update(key, first, held.revision);
+      assert((await store.get(key)) !== undefined, key);
+      // A label that was taken away meanwhile does not come back.
+      await patch(kube, `${crd}/${path}`, { metadata: { labels: { team: null } } });
+      await store.put(key, second);
+      const later = await must(kube, "GET", `${crd}/${path}`);
+      assert.equal(later.metadata.labels?.team, undefined);
+      assert.deepEqual(later.metadata.finalizers, marks.finalizers);
+    }
+  }));
+
+Deno.test("a deleted record whose object is held cannot be made anew, and says by whom", () =>
+  on(async (kube, store) => {
+    const path = "/apis/crd.projectcalico.org/v1/ipamblocks/192-0-2-4-30";
+    await store.create(BLOCK, block(N));
+    await patch(kube, path, { metadata: { finalizers: ["example.org/hold"] } });
+    await store.delete(BLOCK);
+    assert.equal(await store.get(BLOCK), undefined);
+    const { message } = await refusal("unavailable", store.create(BLOCK, block(N)));
+    assert.match(message, /IPAMBlock 192-0-2-4-30 .* held by the finalizers example.org\/hold; /);
+    await patch(kube, path, { metadata: { finalizers: null } });
+    await store.create(BLOCK, block(N));
+  }));
+
+Deno.test("a second object of one record is told under its name, and is in nobody's way", () =>
+  on(async (kube, store) => {
+    const AFFINITY = `${IPAM}host/n1/ipv4/block/192.0.2.4-30`, HANDLE = `${IPAM}handle/net.ctr`;
+    await store.create(BLOCK, block(N));
+    await store.create(AFFINITY, { state: "confirmed", deleted: false });
+    await store.create(HANDLE, { block: { "192.0.2.4/30": 1 }, deleted: false });
+    const { revision } = await store.list(IPAM);
+    const watch = follow(store, IPAM, revision);
+    const crd = "/apis/crd.projectcalico.org/v1";
+    for (
+      const [plural, name] of [
+        ["ipamblocks", "192-0-2-4-30"],
+        ["blockaffinities", "n1-192-0-2-4-30"],
+        ["ipamhandles", "net.ctr"],
+      ]
+    ) {
+      const { apiVersion, kind, spec } = await must(kube, "GET", `${crd}/${plural}/${name}`);
+      await must(kube, "POST", `${crd}/${plural}`, {
+        apiVersion,
+        kind,
+        metadata: { name: "zzz" },
+        spec,
+      });
+    }
+    const { entries, broken = [] } = await store.list(IPAM);
+    assert.deepEqual(entries.map(({ key }) => key), [BLOCK, HANDLE, AFFINITY].sort());
+    assert.deepEqual(
+      broken.map(({ speaksOf }) => speaksOf).sort(),
+      [BLOCK, HANDLE, AFFINITY].sort(),
+    );
+    const next = await store.put(BLOCK, block(N + 1n));
+    const events = await watch.first(1);
+    await watch.end();
+    assert.deepEqual(events.map(({ key, revision }) => [key, revision]), [[BLOCK, next]]);
+  }));
+
 Deno.test("IPAM's configuration is one resource", () =>
   on(async (kube, store) => {
     const key = `${IPAM}config`;

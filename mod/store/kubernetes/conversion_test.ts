@@ -9,18 +9,16 @@ import { parseJson } from "../json.ts";
 import type { Json } from "../store.ts";
 import type { KubeObject, KubernetesApi } from "./api.ts";
 import { crdSource } from "./crd.ts";
-import { affinitySource, blockSource, handleSource, ipamConfigSource } from "./ipam.ts";
+import { ipamSources } from "./ipam.ts";
 import { readMetadata, writeMetadata } from "./metadata.ts";
 import { affinityName, cidrName, convertUid } from "./names.ts";
 import type { Source } from "./source.ts";
 import { GOLDENS } from "./testing/goldens.ts";
 
-const IPAM: Record<string, Source> = {
-  IPAMBlock: blockSource,
-  BlockAffinity: affinitySource,
-  IPAMHandle: handleSource,
-  IPAMConfig: ipamConfigSource,
-};
+const IPAM: Record<string, Source> = Object.fromEntries(
+  ipamSources().map((source) => [source.resource.kind, source]),
+);
+const { IPAMBlock: blockSource, BlockAffinity: affinitySource, IPAMHandle: handleSource } = IPAM;
 
 function sourceFor(kind: string): Source {
   return IPAM[kind] ?? crdSource(KINDS.find((one) => one.kind === kind && one.home === "calico")!);
@@ -135,8 +133,25 @@ Deno.test("records that are half written are passed over", () => {
   assert.equal(handleSource.read({ metadata: { name: "h" } })[0].key, "/calico/ipam/v2/handle/h");
 });
 
+Deno.test("an object of another name than its spec's is nothing, and said to be so", () => {
+  for (const name of ["block", "affinity", "handle"] as const) {
+    const object = parseJson(GOLDENS[name]) as unknown as KubeObject;
+    const source = sourceFor(object.kind!);
+    const [{ key }] = source.read(object);
+    const twin = { ...object, metadata: { ...object.metadata, name: "zzz" } };
+    assert.deepEqual(source.read(twin), []);
+    assert.deepEqual(source.strange!(twin), {
+      reason: `${object.kind} zzz says that it is what ${object.metadata.name} is the name of`,
+      speaksOf: key,
+    });
+  }
+});
+
 Deno.test("an affinity of no type is a host's; the virtual owner has keys of its own", () => {
-  const read = (spec: object) => affinitySource.read({ metadata: { name: "x" }, spec })[0].key;
+  const read = (spec: { node: string; [field: string]: string }) => {
+    const metadata = { name: `${spec.node}-192-0-2-0-26` };
+    return affinitySource.read({ metadata, spec })[0].key;
+  };
   const spec = { cidr: "192.0.2.0/26", node: "n1", state: "confirmed", deleted: "false" };
   assert.equal(read(spec), "/calico/ipam/v2/host/n1/ipv4/block/192.0.2.0-26");
   assert.equal(

@@ -3,6 +3,9 @@
  * camelCase. Deletion takes two steps, since readers hold revisions and not only names: the record is
  * marked (`deleted`, a compare-and-swap: from here on it is gone), then the object is deleted. Whoever
  * meets a marked one clears it away. In this version of the CRDs an affinity's mark is the text "true".
+ *
+ * An object is found by its name, which follows from what it is of. One of another name, whatever its spec
+ * says, stands for nothing: it would be listed and never read or written.
  */
 import { formatPrefix, parsePrefix, type Prefix } from "../../net/mod.ts";
 import {
@@ -33,6 +36,7 @@ import type { Fields, KubeObject, KubeResource, KubernetesApi } from "./api.ts";
 import { ApiError } from "./failure.ts";
 import { METADATA_ANNOTATION } from "./metadata.ts";
 import { affinityName, cidrName, hostnameHash } from "./names.ts";
+import { type Marks, Others } from "./others.ts";
 import { removeObject } from "./removal.ts";
 import { type Place, type Reading, revisionOf, type Source } from "./source.ts";
 
@@ -50,17 +54,20 @@ function body(
   { kind }: KubeResource,
   name: string,
   spec: Fields,
-  resourceVersion?: string,
   labels?: Record<string, string>,
+  replaced?: { readonly resourceVersion: string; readonly marks: Marks },
 ): KubeObject {
+  const { resourceVersion, marks = {} } = replaced ?? {};
   return {
     apiVersion: "crd.projectcalico.org/v1",
     kind,
     metadata: {
+      ...marks,
       name,
       ...(resourceVersion && { resourceVersion }),
-      ...(labels && { labels }),
+      ...(labels && { labels: { ...marks.labels, ...labels } }),
       annotations: {
+        ...marks.annotations,
         [METADATA_ANNOTATION]: JSON.stringify({
           creationTimestamp: null,
           ...(labels && { labels }),
@@ -84,6 +91,7 @@ interface Form {
 
 function ipamSource(form: Form): Source {
   const { resource, mark } = form;
+  const others = new Others(resource);
   const isMarked = (object: KubeObject) =>
     object.spec?.deleted === true || object.spec?.deleted === "true";
   const clear = async (api: KubernetesApi, object: KubeObject) => {
@@ -97,12 +105,26 @@ function ipamSource(form: Form): Source {
       }
     }
   };
-  const toBody = (key: string, at: Place, value: unknown, revision?: string) => {
+  const toBody = (
+    key: string,
+    at: Place,
+    value: unknown,
+    replaced?: { readonly resourceVersion: string; readonly marks: Marks },
+  ) => {
     if (typeof value !== "object" || value === null) {
       throw new StoreError("invalid", `${key}: the Kubernetes datastore holds objects`, key);
     }
     const { spec, labels } = form.write(key, value);
-    return body(resource, at.name, spec, revision, labels);
+    return body(resource, at.name, spec, labels, replaced);
+  };
+  const noted = (object: KubeObject) => {
+    others.note(object);
+    return revisionOf(object);
+  };
+  /** The name that the object should have by its spec, where that is another. */
+  const otherName = (object: KubeObject, { key }: Reading) => {
+    const name = form.locate(key)?.name;
+    return name === object.metadata.name ? undefined : name;
   };
   return {
     resource,
@@ -111,15 +133,35 @@ function ipamSource(form: Form): Source {
     locate: form.locate,
     read(object) {
       const reading = form.read(object.spec ?? {}, object);
-      if (!reading) return [];
+      if (!reading || otherName(object, reading) !== undefined) return [];
+      others.note(object);
       return [mark && isMarked(object) ? { key: reading.key, value: undefined } : reading];
     },
-    ...(mark && { isMarked, clear }),
+    ...(mark && {
+      isMarked,
+      clear,
+      strange(object: KubeObject) {
+        const { name } = object.metadata;
+        const reading = form.read(object.spec ?? {}, object);
+        const other = reading && otherName(object, reading);
+        return other === undefined
+          ? {
+            reason: `${resource.kind} ${name} is half-written: its spec does not say of what it is`,
+          }
+          : {
+            reason: `${resource.kind} ${name} says that it is what ${other} is the name of`,
+            speaksOf: reading!.key,
+          };
+      },
+    }),
     write: {
       create: async (api, key, at, value) =>
-        revisionOf(await api.create(resource, toBody(key, at, value))),
-      update: async (api, key, at, value, revision) =>
-        revisionOf(await api.replace(resource, toBody(key, at, value, revision))),
+        noted(await api.create(resource, toBody(key, at, value))),
+      async update(api, key, at, value, resourceVersion) {
+        const marks = await others.at(api, at.name, resourceVersion);
+        const written = toBody(key, at, value, { resourceVersion, marks });
+        return noted(await api.replace(resource, written));
+      },
       async remove(api, _key, object) {
         if (!mark) return await removeObject(api, resource, object);
         const { name, resourceVersion } = object.metadata;
@@ -134,7 +176,7 @@ function ipamSource(form: Form): Source {
   };
 }
 
-export const blockSource = ipamSource({
+const BLOCKS: Form = {
   resource: { ...resource("ipamblocks", "IPAMBlock", true), page: 250 },
   prefixes: [blockPrefix(4), blockPrefix(6)],
   locate(key) {
@@ -147,7 +189,7 @@ export const blockSource = ipamSource({
   },
   write: (_key, block) => ({ spec: writeBlock(block) }),
   mark: true,
-});
+};
 
 /** As etcd holds it, members in Calico's order. */
 export function readBlock(spec: Fields): AllocationBlock {
@@ -191,7 +233,7 @@ export function writeBlock(block: AllocationBlock): Fields {
   };
 }
 
-export const affinitySource = ipamSource({
+const AFFINITIES: Form = {
   resource: resource("blockaffinities", "BlockAffinity"),
   prefixes: [affinitiesPrefix, virtualPrefix],
   narrow: narrowAffinities,
@@ -226,7 +268,7 @@ export const affinitySource = ipamSource({
     };
   },
   mark: "true",
-});
+};
 
 /**
  * One owner's affinities bear its hash as a label; those that versions before v3.31 wrote bear none,
@@ -243,7 +285,7 @@ function narrowAffinities(prefix: string) {
   ];
 }
 
-export const handleSource = ipamSource({
+const HANDLES: Form = {
   resource: resource("ipamhandles", "IPAMHandle"),
   prefixes: [handlePrefix],
   locate(key) {
@@ -263,9 +305,9 @@ export const handleSource = ipamSource({
     },
   }),
   mark: true,
-});
+};
 
-export const ipamConfigSource = ipamSource({
+const CONFIG: Form = {
   resource: resource("ipamconfigs", "IPAMConfig"),
   prefixes: [ipamConfigKey],
   locate: (key) => key === ipamConfigKey ? { name: "default" } : undefined,
@@ -274,7 +316,12 @@ export const ipamConfigSource = ipamSource({
     return { key: ipamConfigKey, value: readConfig(spec) };
   },
   write: (_key, value: StoredIpamConfig) => ({ spec: writeConfig(value) }),
-});
+};
+
+/** Of one opened store: they remember what its objects bear beside what we write. */
+export function ipamSources(): readonly Source[] {
+  return [CONFIG, BLOCKS, AFFINITIES, HANDLES].map(ipamSource);
+}
 
 export function readConfig(spec: Fields): StoredIpamConfig {
   const known = storedIpamConfig({

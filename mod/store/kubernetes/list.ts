@@ -33,12 +33,8 @@ interface Found {
 
 /** A record that does not say what it is of; its key cannot be known, so it stands under its name. */
 function brokenEntry(source: Source, object: KubeObject): BrokenEntry {
-  const { name } = object.metadata;
-  return {
-    key: source.prefixes[0] + name,
-    revision: revisionOf(object),
-    reason: `${source.resource.kind} ${name} is half-written: its spec does not say of what it is`,
-  };
+  const key = source.prefixes[0] + object.metadata.name;
+  return { key, revision: revisionOf(object), ...source.strange!(object) };
 }
 
 export async function listParts<T>(
@@ -109,7 +105,7 @@ async function readPart(
         revision ??= page.resourceVersion;
         for (const object of page.items) {
           const readings = source.read(object);
-          if (readings.length === 0 && source.isMarked) {
+          if (readings.length === 0 && source.strange) {
             found.broken.push(brokenEntry(source, object));
           }
           for (const { key, value } of readings) {

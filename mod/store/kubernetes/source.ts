@@ -41,6 +41,8 @@ export interface Source {
   readonly partial?: boolean;
   /** Somebody has begun to delete it: it is gone, and to be cleared away. */
   isMarked?(object: KubeObject): boolean;
+  /** Why an object of no reading has none, and the key that it speaks of under a name that is not its own. */
+  strange?(object: KubeObject): { readonly reason: string; readonly speaksOf?: string };
   /** Ends a deletion that somebody began. */
   clear?(api: KubernetesApi, object: KubeObject): Promise<void>;
   readonly write: Writer;

@@ -4,7 +4,7 @@ import { affinitiesPrefix } from "../../model/keys.ts";
 import { KINDS } from "../../model/kinds.ts";
 import type { Narrowing } from "./api.ts";
 import { crdSource } from "./crd.ts";
-import { affinitySource, blockSource, handleSource, ipamConfigSource } from "./ipam.ts";
+import { ipamSources } from "./ipam.ts";
 import { leaseSource } from "./lease.ts";
 import { nativeSources } from "./native.ts";
 import { nodeSource } from "./node.ts";
@@ -34,10 +34,7 @@ export function makeSources(options: SourceOptions = {}): Sources {
     all: [
       cheapest,
       ...crds.filter((kind) => kind !== clusterInformationKind).map(crdSource),
-      ipamConfigSource,
-      blockSource,
-      affinitySource,
-      handleSource,
+      ...ipamSources(),
       nodeSource({ usePodCidr: options.usePodCidr }),
       ...nativeSources,
       podSource(options.interfacePrefix ?? "cali"),

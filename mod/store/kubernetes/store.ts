@@ -104,6 +104,7 @@ export class KubernetesStore implements Store {
             throw new StoreError("exists", `${key} is there already`, key, current);
           }
           // It is on its way out (marked, or its pod was written to meanwhile): try again.
+          await this.#mustNotBeHeld(target, key);
           await this.#breathe(attempt);
         }
       }
@@ -214,6 +215,19 @@ export class KubernetesStore implements Store {
     if (!object || !source.isMarked?.(object)) return object;
     await source.clear?.(this.api, object);
     return undefined;
+  }
+
+  /** A record that is gone, and whose object somebody keeps from going, is in the way for good. */
+  async #mustNotBeHeld({ source, at }: Target, key: string): Promise<void> {
+    const object = source.isMarked && await this.api.get(source.resource, at.name, at.namespace);
+    const finalizers = object && object.metadata.finalizers;
+    if (!object || !finalizers?.length || !source.isMarked!(object)) return;
+    throw new StoreError(
+      "unavailable",
+      `${key} cannot be made anew: ${source.resource.kind} ${at.name} was deleted, and is held by the ` +
+        `finalizers ${finalizers.join(", ")}; end what they wait for, or take them off the object`,
+      key,
+    );
   }
 
   async #current(target: Target, key: string): Promise<Entry | undefined> {
