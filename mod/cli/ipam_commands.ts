@@ -86,7 +86,8 @@ export const IPAM_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] => [
     summary: "split a pool into smaller ones of equal size",
     description:
       "Splits a pool into smaller ones. Addresses in use stay as they are. The datastore " +
-      "must be locked. Given again, it ends a split that was cut off.",
+      "must be locked. Given again, it ends a split that was cut off. With both --name and --cidr, the " +
+      "pool of that name must have that CIDR.",
     options: [
       { flags: "--cidr <cidr>", description: "the pool's CIDR" },
       { flags: "--name <pool>", description: "the pool's name" },

@@ -6,7 +6,7 @@
 import { SplitError, splitPool, undoSplit } from "../ipam/split.ts";
 import { clusterInformationKind } from "../model/cluster_information.ts";
 import { ippoolKind } from "../model/ippool.ts";
-import { formatPrefix, parsePrefix } from "../net/mod.ts";
+import { parsePrefix, samePrefix } from "../net/mod.ts";
 import { Resources } from "../store/resources.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { withStore } from "./context.ts";
@@ -20,6 +20,9 @@ export async function run(call: Call): Promise<number> {
     throw usageError(
       "no name or CIDR provided. Provide a name or CIDR to denote the IP pool to split",
     );
+  }
+  if (undo && call.args.length > 0) {
+    throw usageError("--undo takes a split back whatever its number was: give no number with it");
   }
   const parts = undo ? 0 : numberOf(call.args[0]);
   return await withStore(call, async (store) => {
@@ -67,15 +70,27 @@ async function findPool(
   name: string | undefined,
   cidr: string | undefined,
 ): Promise<string> {
-  if (name !== undefined) {
-    if (await resources.get(ippoolKind, name)) return name;
-    throw failure(`unable to find IP pool with name ${name}: IPPool ${name} does not exist`);
+  const wanted = cidr === undefined ? undefined : parsePrefix(cidr);
+  if (cidr !== undefined && !wanted) {
+    throw usageError(`--cidr ${cidr} is no CIDR; want one such as 10.244.0.0/16`);
   }
-  const wanted = parsePrefix(cidr!);
-  if (!wanted) throw usageError(`--cidr ${cidr} is no CIDR; want one such as 10.244.0.0/16`);
+  if (name !== undefined) {
+    const pool = await resources.get(ippoolKind, name);
+    if (!pool) {
+      throw failure(`unable to find IP pool with name ${name}: IPPool ${name} does not exist`);
+    }
+    const own = parsePrefix(pool.spec.cidr);
+    if (wanted && !(own && samePrefix(own, wanted))) {
+      throw failure(
+        `IP pool ${name} has the CIDR ${pool.spec.cidr}, and --cidr says ${cidr}: two pools are not ` +
+          "split at once; give one of --name and --cidr",
+      );
+    }
+    return name;
+  }
   for (const { metadata, spec } of (await resources.list(ippoolKind)).items) {
     const prefix = parsePrefix(spec.cidr);
-    if (prefix && formatPrefix(prefix) === formatPrefix(wanted)) return metadata.name;
+    if (prefix && samePrefix(prefix, wanted!)) return metadata.name;
   }
   throw failure(`unable to find IP pool covering the specified CIDR ${cidr}`);
 }

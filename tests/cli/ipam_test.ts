@@ -428,6 +428,15 @@ test("ipam split: the datastore locked, addresses as they were", async (cluster)
     /unable to find IP pool covering the specified CIDR 10\.0\.2\.0\/24/,
   );
   assert.match((await split("--name=q 4")).err, /unable to find IP pool with name q/);
+  const other = await split("--name=p --cidr=10.0.2.0/24 4");
+  assert.equal(other.exit, 1);
+  assert.match(
+    other.err,
+    /IP pool p has the CIDR 10\.0\.0\.0\/28, and --cidr says 10\.0\.2\.0\/24: /,
+  );
+  assert.equal((await split("--name=p --cidr=nothing 4")).exit, 2);
+  assert.equal((await split("--name=p --undo 4")).exit, 2);
+  assert.match((await split("--name=p --cidr=10.0.0.0/28 3")).err, /is not a valid power of 2: 3/);
   assert.match((await split("--name=p 3")).err, /is not a valid power of 2: 3/);
   assert.match((await split("--name=p 512")).err, /is not large enough to be split into 512 parts/);
   assert.match((await split("--name=p 8")).err, /into 8 parts: each must hold a block of \/30/);
