@@ -75,16 +75,36 @@ const schema = objectSchema("Node", "projectcalico.org/v3", {
 export type Node = v.InferOutput<typeof schema>;
 export type NodeInput = v.InferInput<typeof schema>;
 
-/** The ends of its tunnels, whatever their kind; also of a stored Node that nobody has checked. */
-export function tunnelAddressesOf(node: unknown): string[] {
+/** As Calico names them in IPAM's records. */
+export type TunnelType =
+  | "ipipTunnelAddress"
+  | "vxlanTunnelAddress"
+  | "vxlanV6TunnelAddress"
+  | "wireguardTunnelAddress"
+  | "wireguardV6TunnelAddress";
+
+export interface TunnelEnd {
+  readonly type: TunnelType;
+  readonly address: string;
+}
+
+/** The ends of its tunnels; also of a stored Node that nobody has checked. */
+export function tunnelsOf(node: unknown): TunnelEnd[] {
   const spec = (node as Node | null)?.spec;
-  return [
-    spec?.bgp?.ipv4IPIPTunnelAddr,
-    spec?.ipv4VXLANTunnelAddr,
-    spec?.ipv6VXLANTunnelAddr,
-    spec?.wireguard?.interfaceIPv4Address,
-    spec?.wireguard?.interfaceIPv6Address,
-  ].filter((address): address is string => typeof address === "string" && address !== "");
+  const ends: [TunnelType, unknown][] = [
+    ["ipipTunnelAddress", spec?.bgp?.ipv4IPIPTunnelAddr],
+    ["vxlanTunnelAddress", spec?.ipv4VXLANTunnelAddr],
+    ["vxlanV6TunnelAddress", spec?.ipv6VXLANTunnelAddr],
+    ["wireguardTunnelAddress", spec?.wireguard?.interfaceIPv4Address],
+    ["wireguardV6TunnelAddress", spec?.wireguard?.interfaceIPv6Address],
+  ];
+  return ends.flatMap(([type, address]) =>
+    typeof address === "string" && address !== "" ? [{ type, address }] : []
+  );
+}
+
+export function tunnelAddressesOf(node: unknown): string[] {
+  return tunnelsOf(node).map(({ address }) => address);
 }
 
 /**

@@ -13,14 +13,17 @@ import type { Entry } from "../../store/store.ts";
 import type { Pool } from "../pools.ts";
 import { type Allocation, blockName, GATEWAY_TYPE, WINDOWS_RESERVED } from "./allocations.ts";
 import type { Finding, FindingKind, Passing } from "./finding.ts";
-import { type UseFacts, useOf } from "./use.ts";
-import { type AddressUser, isPod, type Users } from "./users.ts";
+import { type Idle, type UseFacts, useOf } from "./use.ts";
+import { agrees, describe, holderOf } from "./holders.ts";
+import type { AddressUser, Users } from "./users.ts";
 
 /** An allocation, with who uses the address. */
 export interface UsedAllocation extends Allocation {
   readonly owners: readonly string[];
   /** Without owners: why it cannot be shown that nobody uses it; undefined where it can. */
   readonly unproven?: string;
+  /** A lease of which it is not seen that the container that should use it is there: see `use.ts`. */
+  readonly idle?: Idle;
 }
 
 /** Whether it is shown that nobody uses the address. */
@@ -46,6 +49,7 @@ export function withUsers(
     return {
       ...allocation,
       owners: use.is === "used" ? [use.by] : [],
+      ...(use.is === "used" && use.idle && { idle: use.idle }),
       ...(use.is === "unproven" && { unproven: use.why }),
     };
   });
@@ -127,6 +131,11 @@ export function examineAddresses(
   for (const one of leaked) {
     say("leak", one.address, `is given to ${whomOf(one)}, and nobody uses it`);
   }
+  for (const { address, idle, ...one } of allocations) {
+    if (idle?.is !== "unused") continue;
+    const holder = describe(holderOf(one));
+    say("leaseIdle", address, `is given to ${holder}, whose container is gone (${idle.why})`);
+  }
   for (const one of allocations) {
     if (one.unproven === undefined) continue;
     say(
@@ -147,11 +156,11 @@ export function examineAddresses(
       if (ofContainer && records.every(({ handle }) => !handle)) {
         say("noHandle", address, `is used by ${ofContainer.name}, and its record has no handle`);
       }
+      const holders = records.map(holderOf);
       for (const user of list) {
-        const wrong = records.every((record) => isAnothers(record, user));
-        if (wrong) {
-          say("wrongUser", address, `is used by ${user.name}, and given to ${nameOf(records[0])}`);
-        }
+        if (holders.some((holder) => agrees(holder, user))) continue;
+        const what = `is used by ${user.name}${asWhat(user)}, and given to ${describe(holders[0])}`;
+        say(WRONG[user.is], address, what);
       }
       continue;
     }
@@ -190,28 +199,24 @@ export function foreignAddresses(addresses: readonly string[]): Passing[] {
   return [{ kind: "outsidePools", subject, message }];
 }
 
-function whomOf({ attributes, handle, node }: Allocation): string {
-  const { pod, namespace, type } = attributes;
-  const whom = pod
-    ? `pod ${namespace}/${pod}`
-    : type ?? (handle ? `handle ${handle}` : "nobody known");
-  return node ? `${whom} of node ${node}` : whom;
+/** What it is called that the record names another than who uses the address. */
+const WRONG: Readonly<Record<AddressUser["is"], FindingKind>> = {
+  tunnel: "wrongTunnel",
+  endpoint: "wrongUser",
+  pod: "wrongUser",
+  service: "wrongService",
+};
+
+function asWhat({ type }: AddressUser): string {
+  return type === undefined ? "" : ` as its ${type}`;
 }
 
-/** Whether the record names another pod, node or container than the user is. */
-function isAnothers({ attributes, handle }: Allocation, user: AddressUser): boolean {
-  const { pod, namespace = "", node } = attributes;
-  if (pod && user.pod && !isPod(user, { namespace, name: pod })) return true;
-  if (pod && user.name.startsWith("Node(")) return true;
-  if (node && user.node && node !== user.node) return true;
-  // Only a handle that ends with a whole container ID says whose it is.
-  const container = /\.([0-9a-f]{64})(\.[^.]+)?$/.exec(handle ?? "")?.[1];
-  return container !== undefined && user.containerId !== undefined &&
-    /^[0-9a-f]{64}$/.test(user.containerId) && container !== user.containerId;
-}
-
-function nameOf({ attributes, handle, node }: Allocation): string {
-  const { pod, namespace, type } = attributes;
-  const what = pod ? `pod ${namespace}/${pod}` : type ?? `handle ${handle ?? "none"}`;
-  return node ? `${what} of node ${node}` : what;
+function whomOf(record: Allocation): string {
+  const holder = holderOf(record);
+  const { node, attributes } = record;
+  const whom = describe(holder);
+  // Where the record does not say it, the block's owner stands for it.
+  return node && !attributes.node && !whom.endsWith(` of node ${node}`)
+    ? `${whom} of node ${node}`
+    : whom;
 }

@@ -1,6 +1,7 @@
 /** Every address that is given, with what the block says of it. Both the check and the collector read it so. */
 import { formatIp, formatPrefix, type Ip, ipAt, type Prefix } from "../../net/mod.ts";
 import type { AllocationBlock } from "../../model/ipam_block.ts";
+import type { TunnelType } from "../../model/node.ts";
 import { attributeOf, handleOf, ownerOf, sequenceOf } from "../block.ts";
 import type { BlockRecord } from "../block_table.ts";
 
@@ -20,14 +21,16 @@ export interface Allocation {
 /** The handle of addresses that Windows nodes keep for themselves. */
 export const WINDOWS_RESERVED = "windows-reserved-ipam-handle";
 
-/** Types of Calico's tunnel addresses. */
-export const TUNNEL_TYPES: readonly string[] = [
-  "ipipTunnelAddress",
-  "vxlanTunnelAddress",
-  "vxlanV6TunnelAddress",
-  "wireguardTunnelAddress",
-  "wireguardV6TunnelAddress",
-];
+/** What stands before the node's name in the handles of Calico's tunnel addresses, by their types. */
+export const TUNNEL_HANDLES: Readonly<Record<TunnelType, string>> = {
+  ipipTunnelAddress: "ipip-tunnel-addr-",
+  vxlanTunnelAddress: "vxlan-tunnel-addr-",
+  vxlanV6TunnelAddress: "vxlan-v6-tunnel-addr-",
+  wireguardTunnelAddress: "wireguard-tunnel-addr-",
+  wireguardV6TunnelAddress: "wireguard-v6-tunnel-addr-",
+};
+
+export const TUNNEL_TYPES: readonly string[] = Object.keys(TUNNEL_HANDLES);
 
 /** Type of an address that is the gateway of a block under another interface plugin (`cni/gateways.ts`). */
 export const GATEWAY_TYPE = "cniGateway";

@@ -6,6 +6,7 @@
  *
  *     block_faults    one block by itself            owner_faults     blocks, affinities, nodes, pools
  *     handle_faults   handles and blocks             address_faults   addresses and their users
+ *     record_faults   one record of an address       object_faults    objects beside IPAM's records
  */
 import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import { lockReason } from "../../model/cluster_information.ts";
@@ -29,7 +30,9 @@ import { brokenBlock, examineBlock } from "./block_faults.ts";
 import { type Finding, findingId, type Passing } from "./finding.ts";
 import { examineHandles, type LeakedHandle } from "./handle_faults.ts";
 import { affinityFaults, examinePools, nodeFaults, placeFaults } from "./owner_faults.ts";
-import { objectFaults } from "./object_faults.ts";
+import { limitNotes } from "./limit_notes.ts";
+import { misnamedOf, objectFaults, twinFaults } from "./object_faults.ts";
+import { recordFaults } from "./record_faults.ts";
 import {
   CLUSTER_KEY,
   factsOf,
@@ -103,11 +106,11 @@ export async function checkStore(store: Store, options: CheckOptions): Promise<C
   const records = await readRecords(store, kubernetes);
   const silence: NodeWords = new Map();
   const first = check(records, now(), { podsKnown });
-  if (first.findings.length === 0) return first;
-  const how = { facts: factsOf(records), podsKnown, words: silence, now: now() };
-  const doubtful = first.allocations.filter(({ owners, address }) =>
-    owners.length === 0 && (about?.has(address) ?? true)
+  const doubtful = first.allocations.filter(({ owners, idle, address }) =>
+    (owners.length === 0 || idle !== undefined) && (about?.has(address) ?? true)
   );
+  if (first.findings.length === 0 && doubtful.length === 0) return first;
+  const how = { facts: factsOf(records), podsKnown, words: silence, now: now() };
   const words = await ask?.(questionsAbout(doubtful, how)) ?? silence;
   const second = check(await readRecords(store, kubernetes), now(), { podsKnown, words });
   return confirmed(first, second);
@@ -120,6 +123,9 @@ export function confirmed(first: Check, second: Check): Check {
   for (const { kind, subject } of first.findings) {
     if (kind === "unproven") seen.add(findingId({ kind: "leak", subject }));
     if (kind === "leak") seen.add(findingId({ kind: "unproven", subject }));
+  }
+  for (const { address, idle } of first.allocations) {
+    if (idle) seen.add(findingId({ kind: "leaseIdle", subject: address }));
   }
   const findings = second.findings.filter((finding) => seen.has(findingId(finding)));
   const left = new Set(findings.map(findingId));
@@ -156,7 +162,9 @@ export function check(
     const { key, revision } = entry;
     const prefix = parseBlockKey(key);
     if (!prefix) {
-      findings.push({ kind: "strangeRecord", subject: key, message: `${key} names no block` });
+      if (!misnamedOf(entry)) {
+        findings.push({ kind: "strangeRecord", subject: key, message: `${key} names no block` });
+      }
       continue;
     }
     const examined = isBroken(entry)
@@ -174,8 +182,9 @@ export function check(
   const facts = factsOf(records);
   const how = { facts, podsKnown, words, now };
   const allocations = withUsers(blocks.flatMap(allocationsOf), users, how);
+  const sound = (entry: Entry | BrokenEntry) => !misnamedOf(entry);
   const handles = examineHandles(
-    [...records.handles, ...broken.handles]
+    [...records.handles, ...broken.handles.filter(sound)]
       .filter(({ key }) => parseHandleKey(key) !== undefined),
     allocations,
     new Set(blocks.map(({ prefix }) => formatPrefix(prefix))),
@@ -183,12 +192,18 @@ export function check(
   );
   const addresses = examineAddresses(allocations, users, pools, lost);
   findings.push(
-    ...affinityFaults([...records.affinities, ...broken.affinities], blocks, lost),
+    ...affinityFaults(
+      [...records.affinities, ...broken.affinities.filter(sound)],
+      blocks,
+      lost,
+    ),
+    ...twinFaults(records),
     ...poolCheck.findings,
     ...places.findings,
     ...nodeFaults(facts, records.affinities, blocks, allocations),
     ...handles.findings,
     ...addresses.findings,
+    ...recordFaults(allocations, users),
     ...machineFaults(allocations, records.nodes),
     ...objectFaults(records, pools),
     ...configFaults({
@@ -207,6 +222,7 @@ export function check(
       ...poolCheck.passing,
       ...places.passing,
       ...foreignAddresses(addresses.elsewhere),
+      ...limitNotes(records.config?.value, blocks, allocations),
     ],
     cluster: clusterOf(records),
     blocks,

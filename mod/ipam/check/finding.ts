@@ -45,6 +45,8 @@ export const FINDINGS = {
   // Pools.
   poolBroken: "IPAM passes over the pool; correct its CIDR and block size",
   selectorBroken: "it selects nobody; correct it",
+  usesBroken:
+    "it gives nothing for a use of that name; name Workload, Tunnel or LoadBalancer, or leave the field out",
   reservationBroken: "what it should reserve is given to anybody; correct it",
   poolsOverlap:
     "the longer prefix gives the addresses of both; disable one of them, its pods keep their addresses",
@@ -80,7 +82,29 @@ export const FINDINGS = {
   notAllocated: "it could be given to another; delete its user and let it begin anew",
   notInPool: "no pool gives it, so nothing keeps others from using it",
   usedTwice: "only one of them is reached; delete the other",
-  wrongUser: "the record names another than who uses it; delete the user and let it begin anew",
+  wrongUser:
+    "what ends the one may free it for a third while the other has it; release nothing, delete the user and " +
+    "let it begin anew: it gets an address of its own, and the record is checked for itself then",
+  wrongTunnel:
+    "the end of the record's holder would free the tunnel's address for a third; release nothing: the node's " +
+    "service takes another address for its tunnel, start it where it does not run",
+  wrongService:
+    "the end of the record's holder would free the service's address for a third; release nothing: delete the " +
+    "Service and make it anew, so that it gets an address of its own",
+
+  // One record of an address by itself.
+  recordContradicts:
+    "it is freed by the one and looked for by the other; delete its user, and release it with `ipam release " +
+    "--ip` when nobody has it",
+  nodeUnsaid:
+    "it counts as of the node that owns its block, and what that node says of it may be wrong; delete its " +
+    "user and let it begin anew",
+  leaseTwice:
+    "the ordinal's next pod takes one of them and frees the others; sooner, `ipam release --ip` frees one that " +
+    "nobody uses",
+  leaseIdle:
+    "it stays its ordinal's: the ordinal's next pod takes it, and `tortie controllers run` begins the time for " +
+    "which it is kept",
 
   nodeAddress:
     "what is meant for the machine goes to the pod; delete the pod, and keep the address out of the pool " +
@@ -96,6 +120,9 @@ export const FINDINGS = {
     "no address is given; write it anew with `ipam configure --strictaffinity=false`, and what else it " +
     "shall say",
   configContradicts: "IPAM follows it word for word; write the configuration anew",
+  misnamed:
+    "it counts for nothing here, and Calico's agents may go by it; where the right object is there too, delete " +
+    "this one with kubectl, else write it anew under the right name first",
   strangeRecord: "nobody reads it; delete the record if you do not know it",
 } as const;
 
@@ -103,6 +130,9 @@ export const FINDINGS = {
 const PASSING = {
   blockSize: "it gives nothing new, and goes when its addresses are released",
   poolReplaced: "delete it when you do not mean to go back",
+  borrowed:
+    "they were given before strict affinity was; they stay their users', and go when these end",
+  blocksOverLimit: "it has them from before the limit, and gets no more while it has them",
   outsidePools:
     "host-local has given them, or annotations named them; this IPAM has nothing to do with them",
 } as const;

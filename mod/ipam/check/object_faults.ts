@@ -1,14 +1,15 @@
 /**
  * Objects beside IPAM's own records, of a form that says less than it should: endpoints, pods and nodes
- * that do not tell which addresses they have, pools whose selectors select nobody, reservations that
- * reserve nothing.
+ * that do not tell which addresses they have, pools whose selectors select nobody or that are for no use,
+ * reservations that reserve nothing, second objects of one record.
  */
 import { parsePrefix } from "../../net/mod.ts";
 import { parseResourceKey } from "../../model/keys.ts";
 import { show } from "../../model/show.ts";
 import { isJsonObject } from "../../store/json.ts";
-import type { Entry } from "../../store/store.ts";
+import type { BrokenEntry, Entry } from "../../store/store.ts";
 import { type Pool, readSelector } from "../pools.ts";
+import type { PoolUse } from "../types.ts";
 import { isReadable, type Loose } from "./evidence.ts";
 import type { Finding } from "./finding.ts";
 import type { IpamRecords } from "./records.ts";
@@ -20,6 +21,7 @@ export function objectFaults(records: IpamRecords, pools: readonly Pool[]): Find
       objectFault,
     ),
     ...pools.flatMap(selectorFaults),
+    ...pools.flatMap(useFaults),
     ...(records.reservations ?? []).flatMap(reservationFaults),
   ];
 }
@@ -47,6 +49,35 @@ function selectorFaults(pool: Pool): Finding[] {
     if (pool[field] === "" || readSelector(pool[field])) return [];
     const message = `pool ${pool.name} has the ${field} ${show(pool[field])}, which is none`;
     return [{ kind: "selectorBroken" as const, subject: pool.name, message }];
+  });
+}
+
+/** All that IPAM gives addresses for. */
+const USES: readonly unknown[] = ["Workload", "Tunnel", "LoadBalancer"] satisfies PoolUse[];
+
+function useFaults({ name, uses }: Pool): Finding[] {
+  const wrong = uses.filter((use) => !USES.includes(use));
+  if (wrong.length === 0) return [];
+  const message = `pool ${name} has the allowedUses ${wrong.map(show).join(", ")}, which ` +
+    `${wrong.length === 1 ? "is none" : "are none"}`;
+  return [{ kind: "usesBroken", subject: name, message }];
+}
+
+/** Of a record of IPAM in an object of Kubernetes under another name than its own: the key of it. */
+export function misnamedOf(entry: Entry | BrokenEntry): string | undefined {
+  return (entry as BrokenEntry).speaksOf;
+}
+
+/** Objects of Kubernetes that say they are records whose objects have other names. */
+export function twinFaults({ blocks, affinities, handles, broken = [] }: IpamRecords): Finding[] {
+  const twins = broken.filter((entry) => misnamedOf(entry) !== undefined);
+  if (twins.length === 0) return [];
+  const known = new Set([...blocks, ...affinities, ...handles].map(({ key }) => key));
+  return twins.map((entry) => {
+    const there = known.has(misnamedOf(entry)!)
+      ? "which is there too"
+      : "and there is no object of that name";
+    return { kind: "misnamed", subject: entry.key, message: `${entry.reason}, ${there}` };
   });
 }
 

@@ -48,7 +48,9 @@ export function affinityFaults(
   for (const entry of entries) {
     const affinity = affinityOf(entry);
     if (!affinity) {
-      const host = /^\/calico\/ipam\/v2\/host\/([^/]+)$/.exec(entry.key)?.[1];
+      const host = isBroken(entry)
+        ? undefined
+        : /^\/calico\/ipam\/v2\/host\/([^/]+)$/.exec(entry.key)?.[1];
       if (host !== undefined && entry.key === hostMarkerKey(host)) continue;
       findings.push({
         kind: "strangeRecord",

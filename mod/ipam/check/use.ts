@@ -18,9 +18,12 @@ import type { Allocation } from "./allocations.ts";
 import { askedOf, evidenceFor, type Facts, isNodeGone, leaseOf } from "./evidence.ts";
 
 export type Use =
-  | { readonly is: "used"; readonly by: string }
+  | { readonly is: "used"; readonly by: string; readonly idle?: Idle }
   | { readonly is: "unused"; readonly why: string }
   | { readonly is: "unproven"; readonly why: string };
+
+/** What is known of the container of a lease that says that one uses it, where none is seen. */
+export type Idle = Exclude<Use, { is: "used" }>;
 
 export interface UseFacts {
   readonly facts: Facts;
@@ -36,11 +39,16 @@ export interface UseFacts {
 export const FRESH_MS = 300_000;
 
 /** Of an allocation that nobody names as his own. */
-export function useOf(allocation: Allocation, { facts, podsKnown, words, now }: UseFacts): Use {
-  const { node, attributes, address } = allocation;
+export function useOf(allocation: Allocation, how: UseFacts): Use {
   const lease = leaseOf(allocation);
+  const use = recordedUse(allocation, how);
+  if (lease?.container === undefined || use.is === "used") return use;
   // The controllers see to a lease whose container is gone; it is not to be lost for its ordinal.
-  if (lease?.container !== undefined) return { is: "used", by: `Lease(${lease.name})` };
+  return { is: "used", by: `Lease(${lease.name})`, idle: use };
+}
+
+function recordedUse(allocation: Allocation, { facts, podsKnown, words, now }: UseFacts): Use {
+  const { node, attributes, address } = allocation;
   const evidence = evidenceFor(facts, allocation, now);
   if (evidence.is === "alive") return { is: "used", by: evidence.who ?? evidence.why };
   if (evidence.is === "kept") return { is: "used", by: evidence.why };
@@ -84,8 +92,11 @@ export function questionsAbout(
   for (const allocation of allocations) {
     const { node } = allocation;
     if (node === "" || isNodeGone(how.facts, node)) continue;
-    const { is } = useOf(allocation, how);
-    if (is === "used" || evidenceFor(how.facts, allocation, how.now).is === "unknown") continue;
+    const use = useOf(allocation, how);
+    if (
+      (use.is === "used" && !use.idle) ||
+      evidenceFor(how.facts, allocation, how.now).is === "unknown"
+    ) continue;
     const list = questions.get(node);
     if (list) list.push(askedOf(allocation));
     else questions.set(node, [askedOf(allocation)]);

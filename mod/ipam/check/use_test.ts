@@ -10,9 +10,11 @@ import { askedId } from "../questions.ts";
 import { type CheckOptions, checkStore } from "./check.ts";
 import { commonLeaks, releaseLeaks, reportOf } from "./report.ts";
 import { SoundCluster, type TestPod } from "./testing/clusters.ts";
+import { MAKERS } from "./testing/holders.ts";
 import { FRESH_MS } from "./use.ts";
 
 const PODS = { plural: "pods", home: "kubernetes", namespaced: true } as const;
+const ENDPOINTS = { plural: "workloadendpoints", home: "calico", namespaced: true } as const;
 const NODES = { plural: "nodes", home: "calico", namespaced: false } as const;
 
 const held: AskNodes = (questions) =>
@@ -216,3 +218,35 @@ Deno.test("what a node says of one allocation says nothing of the next one of th
     await cluster.store.close();
   }
 });
+
+for (
+  const [name, ask, found] of [
+    ["its node says that no container has it", free, ["leaseIdle"]],
+    ["its node says that a container has it", held, []],
+    ["its node does not see all of itself", blind, []],
+    ["nobody asks its node", undefined, []],
+  ] as const
+) {
+  Deno.test(`of a lease no endpoint is seen, ${name}: it stays its ordinal's`, async () => {
+    const cluster = new SoundCluster();
+    try {
+      await cluster.begin();
+      const { address } = (await MAKERS["ordinal's pod"](cluster, "n0", 0))!;
+      await cluster.store.delete(resourceKey(ENDPOINTS, "n0-k8s-web-0-eth0", "blue"));
+      cluster.now += FRESH_MS;
+      const options: CheckOptions = { now: () => cluster.now, ask };
+      const result = await checkStore(cluster.store, options);
+      assert.deepEqual(result.findings.map(({ kind }) => kind), found);
+      const report = reportOf(result, "v1");
+      assert.equal(report.allocations[address][0].inUse, true);
+      assert.deepEqual(commonLeaks([report], true).addresses, []);
+      const leaks = [{ ...report.allocations[address][0], inUse: false }];
+      const forced = { ...options, force: true };
+      const done = await releaseLeaks(cluster.store, cluster.ipam, leaks, forced);
+      assert.deepEqual(done.released, []);
+      assert.deepEqual(done.inUse.map((one) => one.address), [address]);
+    } finally {
+      await cluster.store.close();
+    }
+  });
+}

@@ -5,15 +5,22 @@
 import { formatIp, parseCidr, parseIp } from "../../net/mod.ts";
 import type { Entry } from "../../store/store.ts";
 import { parseResourceKey } from "../../model/keys.ts";
-import { tunnelAddressesOf } from "../../model/node.ts";
+import { tunnelsOf, type TunnelType } from "../../model/node.ts";
 import type { IpamRecords } from "./records.ts";
 
 export interface AddressUser {
   /** `Node(n1)`, `Workload(ns/name)`, `Pod(ns/name)`, a service's name. */
   readonly name: string;
+  /** By what object: a Node, a WorkloadEndpoint, a Pod of which no endpoint says it, a Service. */
+  readonly is: "tunnel" | "endpoint" | "pod" | "service";
   readonly node?: string;
   readonly pod?: { readonly namespace: string; readonly name: string };
   readonly containerId?: string;
+  /** An endpoint of another orchestrator than Kubernetes. */
+  readonly plain?: boolean;
+  /** Of a tunnel. */
+  readonly type?: TunnelType;
+  readonly service?: { readonly namespace: string; readonly name: string };
 }
 
 /** By address. */
@@ -35,7 +42,9 @@ export function usersOf(
   };
   for (const { key, value } of records.nodes) {
     const node = parseResourceKey(key)?.name ?? "";
-    for (const address of tunnelAddressesOf(value)) add(address, { name: `Node(${node})`, node });
+    for (const { type, address } of tunnelsOf(value)) {
+      add(address, { name: `Node(${node})`, is: "tunnel", node, type });
+    }
   }
   for (const entry of records.endpoints) {
     const user = endpointUser(entry);
@@ -49,14 +58,15 @@ export function usersOf(
     for (const address of podAddresses(value)) {
       const ip = parseIp(address);
       const known = ip && users.get(formatIp(ip))?.some((user) => isPod(user, pod));
-      if (!known) add(address, { name: `Pod(${pod.namespace}/${pod.name})`, node, pod });
+      if (!known) add(address, { name: `Pod(${pod.namespace}/${pod.name})`, is: "pod", node, pod });
     }
   }
   for (const { key, value } of records.services) {
     const service = value as Loose;
     if (service?.spec?.type !== "LoadBalancer") continue;
     for (const ingress of list(service?.status?.loadBalancer?.ingress)) {
-      add((ingress as Loose)?.ip, { name: parseResourceKey(key)?.name ?? key });
+      const { namespace = "", name = key } = parseResourceKey(key) ?? {};
+      add((ingress as Loose)?.ip, { name, is: "service", service: { namespace, name } });
     }
   }
   return users;
@@ -77,9 +87,10 @@ function endpointUser({ key, value }: Entry): AddressUser {
   const { orchestrator, pod, node, containerID } = (value as Loose)?.spec ?? {};
   return {
     name: `Workload(${namespace}/${name})`,
+    is: "endpoint",
     node,
     containerId: containerID || undefined,
-    ...(orchestrator === "k8s" && pod && { pod: { namespace, name: pod } }),
+    ...(orchestrator === "k8s" ? pod && { pod: { namespace, name: pod } } : { plain: true }),
   };
 }
 

@@ -4,6 +4,7 @@ import { formatIp } from "../../../net/mod.ts";
 import { resourceKey } from "../../../model/keys.ts";
 import { goTimestamp, rfc3339 } from "../../time.ts";
 import { World } from "../../testing/world.ts";
+import { HELD, MAKERS } from "./holders.ts";
 
 const ENDPOINTS = { plural: "workloadendpoints", home: "calico", namespaced: true } as const;
 const PODS = { plural: "pods", home: "kubernetes", namespaced: true } as const;
@@ -21,6 +22,7 @@ export type Step =
   | { do: "fixed"; node: number; at: number }
   | { do: "keep"; node: number }
   | { do: "service" }
+  | { do: "hold"; what: string; node: number }
   | { do: "disable" };
 
 export const step: fc.Arbitrary<Step> = fc.oneof(
@@ -41,6 +43,14 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("keep" as const), node: fc.nat(2) }) },
   { weight: 1, arbitrary: fc.constant({ do: "service" as const }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant("hold" as const),
+      what: fc.nat(HELD.length - 1).map((at) => HELD[at]),
+      node: fc.nat(2),
+    }),
+  },
   { weight: 1, arbitrary: fc.constant({ do: "disable" as const }) },
 );
 
@@ -68,6 +78,11 @@ export class SoundCluster extends World {
     await this.pool("six", "fd00::/120", { blockSize: 124 });
     await this.pool("lb", "10.9.0.0/28", { blockSize: 30, allowedUses: ["LoadBalancer"] });
     await this.pool("old", "10.8.0.0/28", { blockSize: 30, assignmentMode: "Manual" });
+  }
+
+  /** Of whoever is new. */
+  nextNumber(): number {
+    return this.#count++;
   }
 
   async take(step: Step): Promise<void> {
@@ -110,6 +125,9 @@ export class SoundCluster extends World {
       }
       case "service":
         await this.service();
+        break;
+      case "hold":
+        await MAKERS[step.what](this, `n${step.node}`, this.nextNumber());
         break;
       case "disable":
         await this.addPod("n0", { pools4: ["old"] }).catch(full);
@@ -184,7 +202,8 @@ export class SoundCluster extends World {
     const given = await this.ipam.assign({ num4: 1, host: node, handle, attributes, use: "Tunnel" })
       .catch(full);
     if (!given) return;
-    await this.store.put(key, { ...value, spec: { ipv4VXLANTunnelAddr: formatIp(given[0].ip) } });
+    const ipv4VXLANTunnelAddr = formatIp(given[0].ip);
+    await this.store.put(key, { ...value, spec: { ...value.spec, ipv4VXLANTunnelAddr } });
   }
 
   async service(): Promise<void> {
@@ -205,6 +224,6 @@ export class SoundCluster extends World {
 }
 
 /** Pools that are full are no matter here. */
-function full(error: unknown): undefined {
+export function full(error: unknown): undefined {
   if ((error as { name?: string }).name !== "IpamError") throw error;
 }
