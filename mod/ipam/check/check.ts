@@ -191,7 +191,9 @@ export function check(
     new Set(lost.map(formatPrefix)),
   );
   const addresses = examineAddresses(allocations, users, pools, lost);
-  findings.push(
+  // As arguments of one call they would be too many in a large cluster.
+  const all: Finding[] = [
+    ...findings,
     ...affinityFaults(
       [...records.affinities, ...broken.affinities.filter(sound)],
       blocks,
@@ -211,13 +213,13 @@ export function check(
       strange: [...records.strange, ...broken.strange],
     }),
     ...(records.others ?? []).map(otherFault),
-  );
-  const named = new Set(findings.map(({ key }) => key));
+  ];
+  const named = new Set(all.map(({ key }) => key));
   const damaged = [records, broken]
     .flatMap((some) => [...some.blocks, ...some.affinities, ...some.handles])
     .filter(({ key }) => named.has(key)).map(({ key, revision }) => ({ key, revision }));
   return {
-    findings,
+    findings: all,
     passing: [
       ...poolCheck.passing,
       ...places.passing,

@@ -139,6 +139,17 @@ Deno.test("every kind of finding has its damage", () => {
   assert.deepEqual(Object.keys(FINDINGS).filter((kind) => !done.has(kind as FindingKind)), []);
 });
 
+Deno.test("a cluster may have more findings than a call has arguments", () => {
+  const strange = Array.from({ length: 200_000 }, (_, i) => ({
+    key: `${IPAM_PREFIX}x/${i}`,
+    value: {},
+    revision: "1",
+  }));
+  const none = { blocks: [], affinities: [], handles: [], pools: [], nodes: [], endpoints: [] };
+  const { findings } = check({ ...none, pods: [], services: [], strange }, 0);
+  assert.equal(findings.length, strange.length);
+});
+
 Deno.test("a fault that comes and goes is none", async () => {
   await inCluster(async (cluster) => {
     await furnish(cluster);

@@ -30,9 +30,11 @@ export function limitNotes(
   }
   if (maxBlocksPerHost > 0) {
     const owned = new Map<string, number>();
-    for (const { block } of blocks) {
+    for (const { prefix, block } of blocks) {
       const owner = ownerOf(block);
-      if (owner?.type === "host") owned.set(owner.name, (owned.get(owner.name) ?? 0) + 1);
+      if (owner?.type !== "host") continue;
+      const whose = `IPv${prefix.ip.family} blocks of node ${owner.name}`;
+      owned.set(whose, (owned.get(whose) ?? 0) + 1);
     }
     for (const [subject, count] of owned) {
       if (count <= maxBlocksPerHost) continue;
