@@ -9,7 +9,9 @@
  *     ipam.ipv4_pools, …       (configuration)         the same
  *     otherwise                                        from the pools that select node and namespace
  *
- * Whole lists replace each other. Annotations come from whoever may write a pod: each is followed, or
+ * Whole lists replace each other. What an earlier line decides is not asked of a later one, which is said in
+ * the log, and must be readable all the same; pins, which Calico does not know, exclude pools and other
+ * families on the same Pod. Annotations come from whoever may write a pod: each is followed, or
  * refused with a sentence that names the object and the annotation; none is passed over in silence: what
  * nobody knows, or says nothing for this pod, is told to the log (`unfollowed`), as Calico follows it no more.
  * What only an administrator may allow has its switch in the configuration (feature_control) or in
@@ -17,7 +19,14 @@
  * Calico's IPAM are refused. Pure.
  */
 
-import { formatIp, type Ip, parseIp, parsePrefix, type Prefix } from "../mod/net/mod.ts";
+import {
+  type Family,
+  formatIp,
+  type Ip,
+  parseIp,
+  parsePrefix,
+  type Prefix,
+} from "../mod/net/mod.ts";
 import { type Annotations, AnnotationSource, CNI_PREFIX, quote } from "./annotation_source.ts";
 import type { CniArgs } from "./args.ts";
 import type { EndpointFeatures } from "./deps.ts";
@@ -25,7 +34,7 @@ import { CniCode, CniError } from "./errors.ts";
 import { type Named, specialUse } from "./forbidden_addresses.ts";
 import { givesFamily } from "./host_local/conf.ts";
 import type { NetConf } from "./netconf.ts";
-import { PIN_NAMES, type Pins, readPins } from "./pins.ts";
+import { familiesOf, PIN_NAMES, type Pins, readPins } from "./pins.ts";
 import { QOS_NAMES, QOS_PREFIX, type QosControls, readQos } from "./qos.ts";
 
 export type { Annotations } from "./annotation_source.ts";
@@ -122,6 +131,8 @@ export function readRequest(context: AnnotationContext): PodRequest {
       ...unknownNames(pod, KNOWN_OF_POD),
       ...unknownNames(namespace, KNOWN_OF_NAMESPACE),
       ...idlePools(plan, pod, namespace),
+      ...passedOver(plan, pod, namespace, args),
+      ...doubledFloating(pod),
     ],
   };
 }
@@ -170,8 +181,61 @@ function idlePools(
   });
 }
 
+/** What asks for pools and families, where the addresses come from elsewhere. */
+function passedOver(
+  plan: AddressPlan,
+  pod: AnnotationSource,
+  namespace: AnnotationSource,
+  args: CniArgs,
+): string[] {
+  if (plan.kind === "automatic") return [];
+  const { by, families } = decision(plan, pod);
+  const over = [pod, namespace].flatMap((source) =>
+    CHOICES.flatMap((name) => {
+      if (source === namespace && pod.has(name)) return [];
+      // A list that cannot be read is refused, as in Calico, whatever comes of it.
+      const asked = name === FAMILIES ? ipFamilies(source) ?? [] : source.list(name);
+      const agrees = name === FAMILIES && asked.length === families.length &&
+        families.every((family) => (asked as number[]).includes(family));
+      if (asked.length === 0 || agrees) return [];
+      if (source === pod && plan.kind === "pinned") {
+        throw pod.refuse(
+          name,
+          name === FAMILIES
+            ? `names other families than the addresses of ${PIN_NAMES[0]}: remove it, or name those`
+            : `excludes ${
+              PIN_NAMES[0]
+            }, whose addresses are of the pools that they lie in: keep one of them`,
+        );
+      }
+      return [`${source.nameOf(name)} is not followed: ${by} goes before it`];
+    })
+  );
+  const isArgument = plan.kind === "fixed" && plan.by === IP_ARGUMENT;
+  if (args.addresses.length > 0 && !isArgument) {
+    over.push(`${IP_ARGUMENT} is not followed: ${by} goes before it`);
+  }
+  return over;
+}
+
+/** Who says which addresses the pod gets, and of which families. */
+function decision(
+  plan: Exclude<AddressPlan, { kind: "automatic" }>,
+  pod: AnnotationSource,
+): { by: string; families: Family[] } {
+  if (plan.kind === "pinned") {
+    return { by: pod.nameOf(PIN_NAMES[0]), families: familiesOf(plan.pins) };
+  }
+  const own = plan.kind === "fixed" ? plan.by : pod.nameOf(CNI_PREFIX + "ipAddrsNoIpam");
+  return { by: own ?? pod.object, families: plan.addresses.map(({ family }) => family) };
+}
+
 /** Who asks, where it is no annotation. */
 const IP_ARGUMENT = "CNI_ARGS: IP=";
+
+const FAMILIES = `${CNI_PREFIX}ipFamilies`;
+/** What chooses among pools. */
+const CHOICES = [FAMILIES, `${CNI_PREFIX}ipv4pools`, `${CNI_PREFIX}ipv6pools`];
 
 const PINS: ReadonlySet<string> = new Set(PIN_NAMES);
 
@@ -277,9 +341,8 @@ function poolsBy(
   pod: AnnotationSource,
   namespace: AnnotationSource,
 ): string | undefined {
-  const names = ["ipFamilies", "ipv4pools", "ipv6pools"].map((name) => CNI_PREFIX + name);
   const asked = [pod, namespace].flatMap((source, i) => {
-    const own = names.filter((name) => source.has(name) && !(i === 1 && pod.has(name)));
+    const own = CHOICES.filter((name) => source.has(name) && !(i === 1 && pod.has(name)));
     return own.map((name) => source.nameOf(name));
   });
   if (asked.length > 0) return asked.join(" and ");
@@ -316,7 +379,7 @@ function refuseSpecial(from: AnnotationSource, name: string, ip: Ip): void {
 }
 
 function ipFamilies(from: AnnotationSource): (4 | 6)[] | undefined {
-  const name = CNI_PREFIX + "ipFamilies";
+  const name = FAMILIES;
   if (!from.has(name)) return undefined;
   const texts = from.list(name);
   const families = texts.map((text) => text === "IPv4" ? 4 : text === "IPv6" ? 6 : undefined);
@@ -354,12 +417,23 @@ function floatingIps(
   if (!features?.floatingIps) {
     throw pod.refuse(name, "needs floatingIPs: Enabled in FelixConfiguration default");
   }
-  return pod.list(name).map((text) => {
+  const found = new Map<string, Ip>();
+  for (const text of pod.list(name)) {
     const ip = parseIp(text);
     if (!ip) throw pod.refuse(name, `${quote(text)} is not an IP address`);
     refuseSpecial(pod, name, ip);
-    return ip;
-  });
+    found.set(formatIp(ip), ip);
+  }
+  return [...found.values()];
+}
+
+function doubledFloating(pod: AnnotationSource): string[] {
+  const name = CNI_PREFIX + "floatingIPs";
+  const texts = pod.list(name).map((text) => formatIp(parseIp(text)!));
+  const doubled = new Set(texts.filter((text, i) => texts.indexOf(text) < i));
+  return [...doubled].map((text) =>
+    `${pod.nameOf(name)} names ${text} more than once, which is followed once`
+  );
 }
 
 function sourcePrefixes(

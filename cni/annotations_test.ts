@@ -177,3 +177,86 @@ Deno.test("annotations: addresses that can be no pod's are refused, whoever name
   const fine = ["223.255.255.254", "126.255.255.255", "169.253.1.1", "fd00::1", "2001:db8::1"];
   for (const ip of fine) request({ [P + "ipAddrsNoIpam"]: JSON.stringify([ip]) }, {}, "", on);
 });
+
+Deno.test("annotations: what is decided before pools and families is told, and garbage is refused", () => {
+  const on = conf({ feature_control: { ip_addrs_no_ipam: true } });
+  const choices: Annotations = {
+    [P + "ipv4pools"]: '["q"]',
+    [P + "ipv6pools"]: '["q"]',
+    [P + "ipFamilies"]: '["IPv6"]',
+  };
+  const told = (pod: Annotations, namespace: Annotations = {}, args = "") =>
+    request(pod, namespace, `K8S_POD_NAMESPACE=blue;K8S_POD_NAME=p;${args}`, on).unfollowed;
+  for (const name of ["ipAddrs", "ipAddrsNoIpam"]) {
+    const fixed = { [P + name]: '["10.0.0.9"]' };
+    const by = `is not followed: Pod blue/p: annotation ${P}${name} goes before it`;
+    assert.deepEqual(
+      told({ ...fixed, ...choices }),
+      [P + "ipFamilies", P + "ipv4pools", P + "ipv6pools"].map((one) =>
+        `Pod blue/p: annotation ${one} ${by}`
+      ),
+    );
+    assert.deepEqual(told({ ...fixed, [P + "ipFamilies"]: '["IPv4"]' }), []);
+    assert.deepEqual(told({ ...fixed, [P + "ipv4pools"]: "[]" }), []);
+    assert.deepEqual(told(fixed, { [P + "ipv4pools"]: '["q"]' }), [
+      `Namespace blue: annotation ${P}ipv4pools ${by}`,
+    ]);
+    // The Pod's own counts instead of it.
+    assert.equal(
+      told({ ...fixed, [P + "ipv4pools"]: '["q"]' }, { [P + "ipv4pools"]: "{" }).length,
+      1,
+    );
+    assert.deepEqual(told(fixed, {}, "IP=10.0.0.8"), [`CNI_ARGS: IP= ${by}`]);
+  }
+  assert.deepEqual(told({ [P + "ipv4pools"]: '["q"]' }, {}, "IP=10.0.0.8"), [
+    `Pod blue/p: annotation ${P}ipv4pools is not followed: CNI_ARGS: IP= goes before it`,
+  ]);
+
+  const pins = { "tortie.io/ip-pins": "10.0.0.10-10.0.0.12" };
+  const refused = (pod: Annotations, words: RegExp, namespace: Annotations = {}) =>
+    assert.throws(
+      () => told(pod, namespace),
+      (error) => error instanceof CniError && error.code === 102 && words.test(error.message),
+      `${words}`,
+    );
+  for (const name of ["ipv4pools", "ipv6pools"]) {
+    refused({ ...pins, [P + name]: '["nope"]' }, new RegExp(`${name} excludes tortie.io/ip-pins`));
+  }
+  refused({ ...pins, [P + "ipFamilies"]: '["IPv6"]' }, /ipFamilies names other families than/);
+  refused({ ...pins, [P + "ipFamilies"]: '["IPv4","IPv6"]' }, /ipFamilies names other families/);
+  assert.deepEqual(told({ ...pins, [P + "ipFamilies"]: '["IPv4"]' }), []);
+  assert.deepEqual(
+    told(pins, { [P + "ipv4pools"]: '["q"]', [P + "ipFamilies"]: '["IPv6"]' }),
+    [
+      P + "ipFamilies",
+      P + "ipv4pools",
+    ].map((one) =>
+      `Namespace blue: annotation ${one} is not followed: Pod blue/p: annotation tortie.io/ip-pins ` +
+      "goes before it"
+    ),
+  );
+  assert.deepEqual(told(pins, {}, "IP=10.0.0.8").length, 1);
+  for (const first of [pins, { [P + "ipAddrs"]: '["10.0.0.9"]' }] as Annotations[]) {
+    for (const name of ["ipv4pools", "ipv6pools", "ipFamilies"]) {
+      refused({ ...first, [P + name]: "garbage[" }, /is not a JSON list of texts/);
+      refused(first, /^Namespace blue: .* is not a JSON list of texts/, { [P + name]: "garbage[" });
+    }
+  }
+});
+
+Deno.test("annotations: a floating address that is named twice is followed once, and told", () => {
+  const on = conf({ feature_control: { floating_ips: true } });
+  const { floatingIps, unfollowed } = request(
+    { [P + "floatingIPs"]: '["192.0.2.9","fd00::9","192.0.2.9","fd00:0::9"]' },
+    {},
+    "K8S_POD_NAMESPACE=blue;K8S_POD_NAME=p",
+    on,
+  );
+  assert.deepEqual(floatingIps.addresses.map(formatIp), ["192.0.2.9", "fd00::9"]);
+  assert.deepEqual(
+    unfollowed,
+    ["192.0.2.9", "fd00::9"].map((ip) =>
+      `Pod blue/p: annotation ${P}floatingIPs names ${ip} more than once, which is followed once`
+    ),
+  );
+});

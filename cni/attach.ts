@@ -63,6 +63,7 @@ import { formatMark, parseMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
 import { clearTheWay, removeEarlier } from "./remains.ts";
 import type { CniResult } from "./result.ts";
+import { sharedFloating } from "./shared_floating.ts";
 
 /**
  * Attaches, or throws and leaves nothing; nothing either while the datastore is locked. The caller holds
@@ -90,6 +91,9 @@ export async function attach(
   }
   await refuseMachines(deps, request.named);
   await refuseGiven(deps, request.floatingIps, identity);
+  for (const reason of await sharedFloating(deps.store, request.floatingIps, identity)) {
+    deps.log?.("warn", "a floating address is shared", { reason });
+  }
   const netns = await deps.kernel.openNamespace(path);
   try {
     const older = await clearTheWay(deps, identity, netns, look);
