@@ -156,6 +156,17 @@ function unknownNames(source: AnnotationSource, known: ReadonlySet<string>): str
     .map((name) => `${source.nameOf(name)} is none that is known there, and is not followed`);
 }
 
+/** What only the interface plugin can follow, of which we are none: a sentence for each. */
+export function ofInterface({ pod, args, conf }: AnnotationContext): string[] {
+  const name = args.pod ? `${args.pod.namespace}/${args.pod.name}` : "";
+  const source = new AnnotationSource(pod, `Pod ${name}`);
+  return OF_INTERFACE.filter((one) => source.has(one)).map((one) =>
+    `${source.nameOf(one)} is not followed: the plugin ${
+      quote(conf.type)
+    } makes the pod's interface`
+  );
+}
+
 /**
  * Pools of a family of which the pod gets no address. A Pod that asks for just that is refused; a
  * Namespace may name both for pods of either.
@@ -238,6 +249,11 @@ const FAMILIES = `${CNI_PREFIX}ipFamilies`;
 const CHOICES = [FAMILIES, `${CNI_PREFIX}ipv4pools`, `${CNI_PREFIX}ipv6pools`];
 
 const PINS: ReadonlySet<string> = new Set(PIN_NAMES);
+
+const OF_INTERFACE = [
+  ...["hwAddr", "floatingIPs", "allowedSourcePrefixes"].map((name) => CNI_PREFIX + name),
+  ...QOS_NAMES,
+];
 
 /** Annotations that speak of Calico's IPAM. */
 const OF_IPAM = [

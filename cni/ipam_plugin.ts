@@ -15,7 +15,7 @@ import { formatIp, hostPrefix, type Ip, parseCidr, sameIp } from "../mod/net/mod
 import type { AssignedAddress } from "../mod/ipam/types.ts";
 import { type Claimant, obtainAddresses } from "./addresses.ts";
 import { handlesOnNode } from "./allocations.ts";
-import { readRequest } from "./annotations.ts";
+import { ofInterface, readRequest } from "./annotations.ts";
 import { requirePrevResult } from "./check.ts";
 import type { CniDeps } from "./deps.ts";
 import { readSubject } from "./endpoint.ts";
@@ -45,13 +45,18 @@ export async function ipamAdd(
   const identity = identify(attachment, conf.name, deps.nodeName);
   const { store, kubernetes = store } = deps;
   const subject = await readSubject(kubernetes, identity, false, attachment.args.podUid);
-  const { plan, named } = readRequest({
+  const context = {
     conf,
     args: attachment.args,
     pod: subject.pod?.metadata.annotations ?? {},
     namespace: subject.namespace?.metadata.annotations ?? {},
     features: deps.features?.(),
-  });
+  };
+  const { plan, named, unfollowed } = readRequest(context);
+  const bare = conf.type === "tortie" || conf.type === "calico";
+  for (const reason of [...unfollowed, ...bare ? [] : ofInterface(context)]) {
+    deps.log?.("warn", "an annotation is not followed", { reason });
+  }
   if (plan.kind === "unmanaged" || plan.kind === "pinned") {
     const name = plan.kind === "pinned" ? PIN_NAMES[0] : "cni.projectcalico.org/ipAddrsNoIpam";
     throw new CniError(
@@ -63,7 +68,6 @@ export async function ipamAdd(
   await refuseMachines(deps, named);
   const now = deps.now?.() ?? new Date();
   const obtain = () => obtainAddresses(deps.ipam, plan, claimant, now);
-  const bare = conf.type === "tortie" || conf.type === "calico";
   if (bare) return bareResult(await obtain());
   try {
     const pairs = await withGateways(deps, conf, obtain, claimant);

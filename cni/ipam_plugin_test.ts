@@ -176,3 +176,33 @@ Deno.test("IPAM plugin: gateways under their earlier names stay the blocks', and
     await w.call({ command: "DEL", argv0, conf: conf({ ipam }) });
     assert.deepEqual(await w.traces(), []);
   }));
+
+Deno.test("IPAM plugin: annotations that are not followed are told to the log", () =>
+  world({}, async (w) => {
+    const P = "cni.projectcalico.org/";
+    await w.addPod("p", {
+      annotations: {
+        [P + "hwAddr"]: "02:00:00:00:00:01",
+        [P + "ipAddrs"]: '["10.244.0.9"]',
+        [P + "ipv4pools"]: '["q"]',
+        "qos.projectcalico.org/ingressBandwidth": "1M",
+      },
+    });
+    const args = "K8S_POD_NAMESPACE=blue;K8S_POD_NAME=p";
+    const told = async (type: string, container: string) => {
+      w.log.length = 0;
+      const { exit, body } = await w.call({ argv0, conf: conf({ type }), args, container });
+      assert.equal(exit, 0, body);
+      await w.call({ command: "DEL", argv0, conf: conf({ type }), args, container });
+      return w.log.flatMap((line) =>
+        /^warn .*annotation (\S+) is not followed/.exec(line)?.[1] ?? []
+      );
+    };
+    assert.deepEqual(await told("bridge", "c1"), [
+      P + "ipv4pools",
+      P + "hwAddr",
+      "qos.projectcalico.org/ingressBandwidth",
+    ]);
+    // The interface plugin tells of the rest.
+    assert.deepEqual(await told("tortie", "c2"), [P + "ipv4pools"]);
+  }));
