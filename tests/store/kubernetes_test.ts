@@ -294,6 +294,18 @@ Deno.test("a second object of one record is told under its name, and is in nobod
       broken.map(({ speaksOf }) => speaksOf).sort(),
       [BLOCK, HANDLE, AFFINITY].sort(),
     );
+    // One that bears a block's own name and says another is that block, damaged.
+    await must(kube, "POST", `${crd}/ipamblocks`, {
+      apiVersion: "crd.projectcalico.org/v1",
+      kind: "IPAMBlock",
+      metadata: { name: "192-0-2-8-30" },
+      spec: (await must(kube, "GET", `${crd}/ipamblocks/192-0-2-4-30`)).spec,
+    });
+    const other = BLOCK.replace("192.0.2.4-30", "192.0.2.8-30");
+    assert((await store.list(IPAM)).broken?.some(({ key }) => key === other));
+    assert.equal(await store.get(other), undefined);
+    const { message } = await refusal("unavailable", store.create(other, block(N)));
+    assert.match(message, /IPAMBlock 192-0-2-8-30 says .* 192-0-2-4-30 is the name of; write that/);
     const next = await store.put(BLOCK, block(N + 1n));
     const events = await watch.first(1);
     await watch.end();

@@ -31,7 +31,7 @@ import { type Finding, findingId, type Passing } from "./finding.ts";
 import { examineHandles, type LeakedHandle } from "./handle_faults.ts";
 import { affinityFaults, examinePools, nodeFaults, placeFaults } from "./owner_faults.ts";
 import { limitNotes } from "./limit_notes.ts";
-import { misnamedOf, objectFaults, twinFaults } from "./object_faults.ts";
+import { objectFaults, twinFaults, twinsOf } from "./object_faults.ts";
 import { recordFaults } from "./record_faults.ts";
 import {
   CLUSTER_KEY,
@@ -157,12 +157,14 @@ export function check(
   const findings: Finding[] = [];
   const blocks: BlockRecord[] = [];
   const lost: Prefix[] = [];
+  const isTwin = twinsOf(records);
+  const sound = (entry: Entry | BrokenEntry) => !isTwin(entry);
   const broken = sortRecords(records.broken ?? []);
   for (const entry of [...records.blocks, ...broken.blocks]) {
     const { key, revision } = entry;
     const prefix = parseBlockKey(key);
     if (!prefix) {
-      if (!misnamedOf(entry)) {
+      if (!isTwin(entry)) {
         findings.push({ kind: "strangeRecord", subject: key, message: `${key} names no block` });
       }
       continue;
@@ -182,7 +184,6 @@ export function check(
   const facts = factsOf(records);
   const how = { facts, podsKnown, words, now };
   const allocations = withUsers(blocks.flatMap(allocationsOf), users, how);
-  const sound = (entry: Entry | BrokenEntry) => !misnamedOf(entry);
   const handles = examineHandles(
     [...records.handles, ...broken.handles.filter(sound)]
       .filter(({ key }) => parseHandleKey(key) !== undefined),
@@ -199,7 +200,7 @@ export function check(
       blocks,
       lost,
     ),
-    ...twinFaults(records),
+    ...twinFaults(records, isTwin),
     ...poolCheck.findings,
     ...places.findings,
     ...nodeFaults(facts, records.affinities, blocks, allocations),

@@ -4,7 +4,7 @@
  * reservations that reserve nothing, second objects of one record.
  */
 import { parsePrefix } from "../../net/mod.ts";
-import { parseResourceKey } from "../../model/keys.ts";
+import { parseBlockKey, parseHandleKey, parseResourceKey } from "../../model/keys.ts";
 import { show } from "../../model/show.ts";
 import { isJsonObject } from "../../store/json.ts";
 import type { BrokenEntry, Entry } from "../../store/store.ts";
@@ -63,21 +63,38 @@ function useFaults({ name, uses }: Pool): Finding[] {
   return [{ kind: "usesBroken", subject: name, message }];
 }
 
-/** Of a record of IPAM in an object of Kubernetes under another name than its own: the key of it. */
-export function misnamedOf(entry: Entry | BrokenEntry): string | undefined {
-  return (entry as BrokenEntry).speaksOf;
+/**
+ * Which entries are objects of Kubernetes that say, under another name, what an object of the right name is
+ * there to say. One that has the name of another record is that record, damaged: of a block always, for what
+ * it gave is lost; of a handle where it stands alone.
+ */
+export function twinsOf(
+  { handles, broken = [] }: IpamRecords,
+): (entry: Entry | BrokenEntry) => boolean {
+  const alone = new Set<string>();
+  if (broken.length > 0) {
+    const known = new Set(handles.map(({ key }) => key));
+    for (const { key, speaksOf } of broken) {
+      if (parseHandleKey(key) && speaksOf && !known.has(speaksOf)) alone.add(key);
+    }
+  }
+  return (entry) =>
+    (entry as BrokenEntry).speaksOf !== undefined && !parseBlockKey(entry.key) &&
+    !alone.has(entry.key);
 }
 
-/** Objects of Kubernetes that say they are records whose objects have other names. */
-export function twinFaults({ blocks, affinities, handles, broken = [] }: IpamRecords): Finding[] {
-  const twins = broken.filter((entry) => misnamedOf(entry) !== undefined);
+export function twinFaults(
+  { blocks, affinities, handles, broken = [] }: IpamRecords,
+  isTwin: (entry: BrokenEntry) => boolean,
+): Finding[] {
+  const twins = broken.filter(isTwin);
   if (twins.length === 0) return [];
   const known = new Set([...blocks, ...affinities, ...handles].map(({ key }) => key));
-  return twins.map((entry) => {
-    const there = known.has(misnamedOf(entry)!)
+  return twins.map(({ key, reason, speaksOf }) => {
+    const there = known.has(speaksOf!)
       ? "which is there too"
       : "and there is no object of that name";
-    return { kind: "misnamed", subject: entry.key, message: `${entry.reason}, ${there}` };
+    return { kind: "misnamed", subject: key, message: `${reason}, ${there}` };
   });
 }
 

@@ -11,7 +11,7 @@ import type { KubeObject, KubernetesApi } from "./api.ts";
 import { crdSource } from "./crd.ts";
 import { ipamSources } from "./ipam.ts";
 import { readMetadata, writeMetadata } from "./metadata.ts";
-import { affinityName, cidrName, convertUid } from "./names.ts";
+import { affinityName, cidrName, cidrOfName, convertUid } from "./names.ts";
 import type { Source } from "./source.ts";
 import { GOLDENS } from "./testing/goldens.ts";
 
@@ -141,6 +141,7 @@ Deno.test("an object of another name than its spec's is nothing, and said to be 
     const twin = { ...object, metadata: { ...object.metadata, name: "zzz" } };
     assert.deepEqual(source.read(twin), []);
     assert.deepEqual(source.strange!(twin), {
+      key: `${source.prefixes[0]}zzz`,
       reason: `${object.kind} zzz says that it is what ${object.metadata.name} is the name of`,
       speaksOf: key,
     });
@@ -161,6 +162,14 @@ Deno.test("an affinity of no type is a host's; the virtual owner has keys of its
 });
 
 Deno.test("names of blocks and affinities", () => {
+  for (
+    const cidr of ["10.244.1.0/26", "0.0.0.0/32", "fd00::1:0/122", "::/120", "1:2:3:4:5:6:7:0/116"]
+  ) {
+    assert.deepEqual(cidrOfName(cidrName(mustPrefix(cidr))), mustPrefix(cidr));
+  }
+  for (const name of ["zzz", "10-244-1-0", "10-244-1-1-26", "1-2-3-4-5-6-26", "--", "a-b"]) {
+    assert.equal(cidrOfName(name), undefined, name);
+  }
   assert.equal(cidrName(mustPrefix("10.244.1.0/26")), "10-244-1-0-26");
   assert.equal(cidrName(mustPrefix("fd00::1:0/122")), "fd00--1-0-122");
   assert.equal(affinityName("n1", mustPrefix("10.244.1.0/26")), "n1-10-244-1-0-26");

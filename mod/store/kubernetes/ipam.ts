@@ -35,7 +35,7 @@ import { StoreError } from "../store.ts";
 import type { Fields, KubeObject, KubeResource, KubernetesApi } from "./api.ts";
 import { ApiError } from "./failure.ts";
 import { METADATA_ANNOTATION } from "./metadata.ts";
-import { affinityName, cidrName, hostnameHash } from "./names.ts";
+import { affinityName, cidrName, cidrOfName, hostnameHash } from "./names.ts";
 import { type Marks, Others } from "./others.ts";
 import { removeObject } from "./removal.ts";
 import { type Place, type Reading, revisionOf, type Source } from "./source.ts";
@@ -85,6 +85,8 @@ interface Form {
   locate(key: string): Place | undefined;
   read(spec: Fields, object: KubeObject): Reading | undefined;
   write(key: string, value: any): { spec: Fields; labels?: Record<string, string> };
+  /** The key that an object of a name would have, where that can be told and is not the name itself. */
+  keyOf?(name: string): string | undefined;
   /** The mark's form; without it, deletion is in one step. */
   readonly mark?: true | "true";
 }
@@ -144,12 +146,13 @@ function ipamSource(form: Form): Source {
         const { name } = object.metadata;
         const reading = form.read(object.spec ?? {}, object);
         const other = reading && otherName(object, reading);
+        const what = `${resource.kind} ${name}`;
+        const key = form.keyOf?.(name) ?? form.prefixes[0] + name;
         return other === undefined
-          ? {
-            reason: `${resource.kind} ${name} is half-written: its spec does not say of what it is`,
-          }
+          ? { key, reason: `${what} is half-written: its spec does not say of what it is` }
           : {
-            reason: `${resource.kind} ${name} says that it is what ${other} is the name of`,
+            key,
+            reason: `${what} says that it is what ${other} is the name of`,
             speaksOf: reading!.key,
           };
       },
@@ -188,6 +191,10 @@ const BLOCKS: Form = {
     return cidr && { key: blockKey(cidr), value: readBlock(spec) };
   },
   write: (_key, block) => ({ spec: writeBlock(block) }),
+  keyOf(name) {
+    const block = cidrOfName(name);
+    return block && blockKey(block);
+  },
   mark: true,
 };
 

@@ -16,7 +16,7 @@ import {
   type Listing,
   StoreError,
 } from "../store.ts";
-import type { KubeObject, KubernetesApi } from "./api.ts";
+import type { KubernetesApi } from "./api.ts";
 import { ApiError, Unreachable } from "./failure.ts";
 import type { Missing } from "./missing.ts";
 import { revisionOf, type Source } from "./source.ts";
@@ -29,12 +29,6 @@ const SIDE_BY_SIDE = 4;
 interface Found {
   readonly entries: Entry[];
   readonly broken: BrokenEntry[];
-}
-
-/** A record that does not say what it is of; its key cannot be known, so it stands under its name. */
-function brokenEntry(source: Source, object: KubeObject): BrokenEntry {
-  const key = source.prefixes[0] + object.metadata.name;
-  return { key, revision: revisionOf(object), ...source.strange!(object) };
 }
 
 export async function listParts<T>(
@@ -106,7 +100,7 @@ async function readPart(
         for (const object of page.items) {
           const readings = source.read(object);
           if (readings.length === 0 && source.strange) {
-            found.broken.push(brokenEntry(source, object));
+            found.broken.push({ ...source.strange(object), revision: revisionOf(object) });
           }
           for (const { key, value } of readings) {
             if (value === undefined || !key.startsWith(prefix)) continue;

@@ -3,11 +3,20 @@
  * lib/names and backend/k8s/resources; the golden objects of the tests are Calico's own.
  */
 import { createHash } from "node:crypto";
-import { formatPrefix, type Prefix } from "../../net/mod.ts";
+import { formatPrefix, parsePrefix, type Prefix } from "../../net/mod.ts";
 
 /** `10.244.1.0/26` -> `10-244-1-0-26`, `fd00:0:1::/122` -> `fd00-0-1---122`. */
 export function cidrName(cidr: Prefix): string {
   return formatPrefix(cidr).replace(/[.:/]/g, "-");
+}
+
+/** The block that an object of a name is of; undefined for other names. */
+export function cidrOfName(name: string): Prefix | undefined {
+  const parts = name.split("-");
+  const length = parts.pop();
+  const v4 = parts.length === 4 ? parsePrefix(`${parts.join(".")}/${length}`) : undefined;
+  const cidr = v4 ?? parsePrefix(`${parts.join(":")}/${length}`);
+  return cidr && cidrName(cidr) === name ? cidr : undefined;
 }
 
 /** The longest name of an object is 253 characters; Calico cuts at one less. */

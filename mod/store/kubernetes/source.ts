@@ -4,7 +4,7 @@
  * for several keys (a Pod for itself and for its WorkloadEndpoint), which then share its revision.
  * `sources.ts` lists them all; lists, watches and writes know no kind by name.
  */
-import type { Revision } from "../store.ts";
+import type { BrokenEntry, Revision } from "../store.ts";
 import type { KubeObject, KubeResource, KubernetesApi, Narrowing } from "./api.ts";
 
 /** A key that an object stands for. undefined: it could, and there is nothing under it now. */
@@ -41,8 +41,8 @@ export interface Source {
   readonly partial?: boolean;
   /** Somebody has begun to delete it: it is gone, and to be cleared away. */
   isMarked?(object: KubeObject): boolean;
-  /** Why an object of no reading has none, and the key that it speaks of under a name that is not its own. */
-  strange?(object: KubeObject): { readonly reason: string; readonly speaksOf?: string };
+  /** What an object of no reading is listed as. */
+  strange?(object: KubeObject): Omit<BrokenEntry, "revision">;
   /** Ends a deletion that somebody began. */
   clear?(api: KubernetesApi, object: KubeObject): Promise<void>;
   readonly write: Writer;

@@ -104,7 +104,7 @@ export class KubernetesStore implements Store {
             throw new StoreError("exists", `${key} is there already`, key, current);
           }
           // It is on its way out (marked, or its pod was written to meanwhile): try again.
-          await this.#mustNotBeHeld(target, key);
+          await this.#mustNotBeInTheWay(target, key);
           await this.#breathe(attempt);
         }
       }
@@ -217,17 +217,23 @@ export class KubernetesStore implements Store {
     return undefined;
   }
 
-  /** A record that is gone, and whose object somebody keeps from going, is in the way for good. */
-  async #mustNotBeHeld({ source, at }: Target, key: string): Promise<void> {
-    const object = source.isMarked && await this.api.get(source.resource, at.name, at.namespace);
-    const finalizers = object && object.metadata.finalizers;
-    if (!object || !finalizers?.length || !source.isMarked!(object)) return;
-    throw new StoreError(
-      "unavailable",
-      `${key} cannot be made anew: ${source.resource.kind} ${at.name} was deleted, and is held by the ` +
-        `finalizers ${finalizers.join(", ")}; end what they wait for, or take them off the object`,
-      key,
-    );
+  /** An object that is no record, or no more, and that does not go, is in the way for good. */
+  async #mustNotBeInTheWay({ source, at }: Target, key: string): Promise<void> {
+    if (!source.isMarked) return;
+    const object = await this.api.get(source.resource, at.name, at.namespace);
+    if (!object) return;
+    const refuse = (what: string) =>
+      new StoreError("unavailable", `${key} cannot be made: ${what}`, key);
+    const { finalizers } = object.metadata;
+    if (source.isMarked(object) && finalizers?.length) {
+      throw refuse(
+        `${source.resource.kind} ${at.name} was deleted, and is held by the finalizers ` +
+          `${finalizers.join(", ")}; end what they wait for, or take them off the object`,
+      );
+    }
+    if (source.strange && source.read(object).length === 0) {
+      throw refuse(`${source.strange(object).reason}; write that object anew, or delete it`);
+    }
   }
 
   async #current(target: Target, key: string): Promise<Entry | undefined> {

@@ -293,20 +293,33 @@ export const HOLDER_DAMAGES: readonly Damage[] = [
       return "odd";
     },
   })),
-  ...["assignment/ipv4/block/", "host/", "handle/"].map((at): Damage => ({
-    name: `a second object for a record of ${at}`,
-    kind: "misnamed",
+  ...["assignment/ipv4/block/", "host/", "handle/"].map((at) => misnamed(at, "zzz", "misnamed")),
+  misnamed("assignment/ipv4/block/", "10.0.0.64-29", "blockBroken", () => "10.0.0.64/29"),
+  misnamed("handle/", "alone", "handleBroken", () => "alone", `${handlePrefix}nobody`),
+];
+
+/** An object of Kubernetes whose name is not that of what it says. */
+function misnamed(
+  at: string,
+  name: string,
+  kind: FindingKind,
+  subjectOf = (key: string) => key,
+  of?: string,
+): Damage {
+  return {
+    name: `an object of the name ${name} for another record of ${at}`,
+    kind,
     async do({ cluster, pick }) {
       const { store } = cluster;
       const list = store.list.bind(store);
       const own = (await list(at === "handle/" ? handlePrefix : IPAM_PREFIX + at)).entries;
-      const key = `${IPAM_PREFIX}${at}zzz`;
+      const key = IPAM_PREFIX + at + name;
       // As the driver of Kubernetes tells it.
       const twin = {
         key,
         revision: "1",
-        reason: "IPAM zzz says that it is what y is the name of",
-        speaksOf: pick(own).key,
+        reason: `IPAM ${name} says that it is what y is the name of`,
+        speaksOf: of ?? pick(own).key,
       };
       store.list = (async (prefix: string) => {
         const listing = await list(prefix);
@@ -314,10 +327,10 @@ export const HOLDER_DAMAGES: readonly Damage[] = [
           ? { ...listing, broken: [...listing.broken ?? [], twin] }
           : listing;
       }) as typeof store.list;
-      return key;
+      return subjectOf(key);
     },
-  })),
-];
+  };
+}
 
 /** A cluster with one of everybody, in a time when nobody is new any more. */
 export async function furnishAll(cluster: Scene["cluster"]): Promise<Held[]> {
