@@ -83,6 +83,9 @@ function saysNode({ attributes }: Allocation, holder: Holder, used: boolean): bo
     case "service":
     case "unsaid":
       return true;
+    case "lease":
+      // That of a node that is gone is kept without it.
+      return holder.container === undefined;
     case "container":
     case "stranger":
       return !used;

@@ -232,7 +232,7 @@ for (
     try {
       await cluster.begin();
       const { address } = (await MAKERS["ordinal's pod"](cluster, "n0", 0))!;
-      await cluster.store.delete(resourceKey(ENDPOINTS, "n0-k8s-web-0-eth0", "blue"));
+      await cluster.store.delete(resourceKey(ENDPOINTS, "n0-k8s-web--0-eth0", "blue"));
       cluster.now += FRESH_MS;
       const options: CheckOptions = { now: () => cluster.now, ask };
       const result = await checkStore(cluster.store, options);

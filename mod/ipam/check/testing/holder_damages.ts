@@ -244,13 +244,13 @@ export const HOLDER_DAMAGES: readonly Damage[] = [
   rewritten(
     "a record that has lost its node",
     "nodeUnsaid",
-    [...OF.workload, ...OF.tunnel, "kept lease", "gateway"],
+    [...OF.workload, ...OF.tunnel, "gateway"],
     (old) => ({ ...old, secondary: without(old.secondary, "node") }),
   ),
   rewritten(
     "a record that has lost all its attributes",
     "nodeUnsaid",
-    [...OF.workload, ...OF.tunnel, "kept lease"],
+    [...OF.workload, ...OF.tunnel],
     ({ secondary: _, ...old }) => old,
   ),
   {
@@ -279,8 +279,7 @@ export const HOLDER_DAMAGES: readonly Damage[] = [
     async do(scene) {
       const held = await newcomer(scene, ["ordinal's pod"]);
       if (!held) return undefined;
-      const pod = `web-${held.handle.split(".")[3]}`;
-      const name = `${held.node}-k8s-${pod}-eth0`;
+      const name = `${held.node}-k8s-web--${held.handle.split(".")[3]}-eth0`;
       await scene.cluster.store.delete(resourceKey(ENDPOINTS, name, "blue"));
       return held.address;
     },

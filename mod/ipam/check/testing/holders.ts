@@ -55,7 +55,8 @@ function workload(
     const address = await give(cluster, node, handle, attributes);
     if (address === undefined) return undefined;
     const { orchestrator = "k8s", pod, endpoint = "eth0", container } = spec(n);
-    const name = `${node}-${orchestrator}-${pod ?? container}-${endpoint}`;
+    const id = (pod ?? container!).replaceAll("-", "--");
+    const name = `${node}-${orchestrator}-${id}-${endpoint}`;
     await cluster.store.put(resourceKey(ENDPOINTS, name, "blue"), {
       metadata: { name, namespace: "blue" },
       spec: {
@@ -64,6 +65,7 @@ function workload(
         pod,
         endpoint,
         containerID: container,
+        interfaceName: `calih${n}`,
         ipNetworks: [`${address}/32`],
       },
     });
