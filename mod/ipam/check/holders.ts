@@ -12,7 +12,7 @@
  *     gateway, Windows'        nobody
  *     nothing                  anybody: `noHandle` tells that
  */
-import { LEASE_PREFIX } from "../leases.ts";
+import { LEASE_PREFIX } from "../lease_record.ts";
 import { containerOf } from "../questions.ts";
 import {
   type Allocation,

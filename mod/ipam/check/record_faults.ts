@@ -3,7 +3,7 @@
  * than the attributes, a node that is not said, two leases for one ordinal.
  */
 import type { Family } from "../../net/mod.ts";
-import { LEASE_PREFIX } from "../leases.ts";
+import { LEASE_PREFIX } from "../lease_record.ts";
 import { type Allocation, TUNNEL_TYPES } from "./allocations.ts";
 import type { Finding } from "./finding.ts";
 import { describe, type Holder, holderOf, tunnelHandle } from "./holders.ts";
