@@ -13,7 +13,8 @@
  * A connection may die without a word: a firewall that forgot it drops whatever comes. The runtime keeps
  * many and would try one dead one after the other, so an answer that did not come in time makes a new pool of
  * them; and the only member, of which nobody else can be asked, is asked for a sign of life before it is
- * given a request after a while of silence, so that what finds the dead connection is no write.
+ * given a request after a while of silence, so that what finds the dead connection is no write. What the
+ * new pool hears says nothing of streams in the old one: `standing` tells how far they are to be trusted.
  *
  * Where users are asked for, each member is logged in to by itself, so that one that hangs keeps nobody
  * from the next. A token carries the place in the log at which it was made, and a member that has not come
@@ -87,6 +88,27 @@ export interface Member {
   login?: { readonly done: Promise<string>; readonly sinceMs: number };
 }
 
+/** Connections that were made together. */
+interface Pool {
+  readonly http: Deno.HttpClient;
+  /** Members whose answers did not come by it in time, and when the last such was asked for. */
+  readonly late: Map<Member, number>;
+}
+
+/**
+ * How far a silent stream is to be trusted: "sound", what its member says elsewhere counts for it too;
+ * "apart", new requests go by other connections than its own; "doubtful", and by its own the member did
+ * not answer while it was silent.
+ */
+export type Standing = "sound" | "apart" | "doubtful";
+
+/** A stream as it was opened. */
+export interface Opened {
+  readonly reader: ReadableStreamDefaultReader<Uint8Array>;
+  /** `heardMs`: when it has said something last, on the monotonic clock. */
+  standing(heardMs: number): Standing;
+}
+
 /** JSON text; a stream is sent once. */
 type Body = string | ReadableStream<Uint8Array>;
 
@@ -113,7 +135,7 @@ export class EtcdClient {
   readonly #location: EtcdLocation;
   readonly #patienceMs: number;
   #at: number;
-  #http: Deno.HttpClient | undefined;
+  #pool: Pool | undefined;
   #tls: TlsTexts = {};
   #seen = 0n;
   #cluster: string | undefined;
@@ -430,17 +452,18 @@ export class EtcdClient {
     body: Body,
     headers: Record<string, string>,
     limitMs: number,
-    take: (response: Response) => Promise<T>,
+    take: (response: Response, pool: Pool) => Promise<T>,
   ): Promise<T> {
+    const began = this.clock.monotonicMs();
     const request = this.#begin(limitMs);
-    let client: Deno.HttpClient | undefined;
+    let pool: Pool | undefined;
     try {
-      client = await this.#client();
+      pool = await this.#current();
       const response = await fetch(member.url + path, {
         method: "POST",
         headers,
         body,
-        client,
+        client: pool.http,
         // Another place that we were not given may be another cluster.
         redirect: "manual",
         signal: request.signal,
@@ -451,10 +474,10 @@ export class EtcdClient {
         const told = `it points to ${to} (HTTP status ${response.status})`;
         throw new EtcdFailure("member", `${told}; name the endpoints of the etcd itself`);
       }
-      return await take(response);
+      return await take(response, pool);
     } catch (error) {
       if (request.late()) {
-        this.#drop(client);
+        if (pool) this.#wasLate(pool, member, began);
         if (member.token === headers.authorization) this.forgetToken(member);
       }
       const failure = this.#explained(error, request.late, limitMs);
@@ -473,7 +496,7 @@ export class EtcdClient {
   }
 
   /**
-   * Opens a stream of JSON lines; resolves with its first line. The caller cancels the reader. The
+   * Opens a stream of JSON lines. The caller cancels the reader. The
    * signal given to fetch is of use only until the answer begins: aborting a long stream by it has no
    * effect in this runtime, `reader.cancel()` always has.
    */
@@ -482,11 +505,14 @@ export class EtcdClient {
     path: string,
     body: unknown,
     limitMs: number,
-  ): Promise<ReadableStreamDefaultReader<Uint8Array>> {
+  ): Promise<Opened> {
     const headers = await this.#headers(member, limitMs);
     const text = JSON.stringify(body);
-    return await this.#exchange(member, path, text, headers, limitMs, async (response) => {
-      if (response.ok) return response.body!.getReader();
+    return await this.#exchange(member, path, text, headers, limitMs, async (response, pool) => {
+      if (response.ok) {
+        const standing = (heardMs: number) => this.#standing(pool, member, heardMs);
+        return { reader: response.body!.getReader(), standing };
+      }
       const text = await response.text();
       throw await this.#refusal(member, response.status, parsed(text), text);
     });
@@ -540,7 +566,7 @@ export class EtcdClient {
   async #version(member: Member): Promise<string> {
     const request = this.#begin(CHECK_MS);
     try {
-      const client = await this.#client();
+      const { http: client } = await this.#current();
       const response = await fetch(`${member.url}/version`, { client, signal: request.signal });
       const version = parsed(await response.text())?.etcdserver;
       return version ? `it is etcd ${version}` : "it is no etcd, as it seems";
@@ -597,19 +623,25 @@ export class EtcdClient {
     return this.members.some(({ url }) => url.startsWith("https:"));
   }
 
-  async #client(): Promise<Deno.HttpClient> {
-    if (this.#http) return this.#http;
+  async #current(): Promise<Pool> {
+    if (this.#pool) return this.#pool;
     const tls = await readTls(this.#location.tls);
     if (this.#closed) throw this.#closed;
     this.#tls = tls;
-    return this.#http ??= httpClient(tls, this.#isSecure);
+    return this.#pool ??= poolOf(httpClient(tls, this.#isSecure));
   }
 
   /** The next request makes a new pool; what is under way in this one goes on. */
-  #drop(client: Deno.HttpClient | undefined): void {
-    if (client === undefined || client !== this.#http) return;
-    client.close();
-    this.#http = undefined;
+  #wasLate(pool: Pool, member: Member, askedMs: number): void {
+    pool.late.set(member, Math.max(askedMs, pool.late.get(member) ?? askedMs));
+    if (pool !== this.#pool) return;
+    pool.http.close();
+    this.#pool = undefined;
+  }
+
+  #standing(pool: Pool, member: Member, heardMs: number): Standing {
+    if (heardMs < (pool.late.get(member) ?? -Infinity)) return "doubtful";
+    return pool === this.#pool ? "sound" : "apart";
   }
 
   /**
@@ -632,9 +664,9 @@ export class EtcdClient {
       http.close();
       throw this.#closed;
     }
-    this.#http?.close();
+    this.#pool?.http.close();
     this.#tls = tls;
-    this.#http = http;
+    this.#pool = poolOf(http);
     return true;
   }
 
@@ -666,12 +698,14 @@ export class EtcdClient {
     for (const request of this.#requests) request.abort();
     for (const cancel of this.#streams) cancel();
     for (const wake of this.#queue.splice(0)) wake();
-    this.#http?.close();
-    this.#http = undefined;
+    this.#pool?.http.close();
+    this.#pool = undefined;
   }
 }
 
 const RANGE = "/v3/kv/range";
+
+const poolOf = (http: Deno.HttpClient): Pool => ({ http, late: new Map() });
 
 /** A member that has lost its leader says so at once, instead of keeping us waiting. */
 const COMMON = { "content-type": "application/json", "grpc-metadata-hasleader": "true" };

@@ -10,6 +10,11 @@
  * the store has moved on and the stream still says nothing, it is opened anew now and then, which brings
  * whatever a dead connection has kept from us.
  *
+ * That sign of life goes by the connections that new requests take. Where these are others than those
+ * among which the stream was opened (`client.ts` makes new ones when an answer did not come in time, or
+ * for other certificates), it says nothing of the stream: one that is silent is opened anew among them,
+ * and counts as broken where it was its own member that did not answer.
+ *
  * The position moves with the events, and with each stream that was opened and proved alive: all that
  * was there at its opening has come by then. So a quiet watch in a busy store survives compactions.
  *
@@ -24,7 +29,7 @@
 import { sleep } from "../clock.ts";
 import { StoreError, type WatchEvent } from "../store.ts";
 import { watchStrangeness } from "./answer.ts";
-import type { EtcdClient, Member } from "./client.ts";
+import type { EtcdClient, Member, Opened } from "./client.ts";
 import { EtcdFailure, failureOfAnswer, toStoreError } from "./failure.ts";
 import {
   decodeKey,
@@ -44,6 +49,7 @@ const OPEN_MS = 3000;
 /** A silent stream of a store that moves on is opened anew after so long. */
 const REOPEN_MS = 30_000;
 const FIRST_PAUSE_MS = 50, LONGEST_PAUSE_MS = 1000;
+const UNANSWERED = "a request was not answered in time, and the watch beside it says nothing";
 
 export interface RangeWatchOptions {
   readonly from: bigint;
@@ -84,7 +90,7 @@ class RangeWatch<T> {
     const { client, options: { signal } } = this;
     while (!signal.aborted) {
       const member = client.choose(this.#tried);
-      let stream: LineStream<WatchLine> | undefined;
+      let stream: WatchStream | undefined;
       try {
         if (client.epoch !== this.#epoch) throw this.#restored("is another than it was");
         await client.check(member, Infinity, client.patient(SIGN_MS));
@@ -96,12 +102,12 @@ class RangeWatch<T> {
         if (!(error instanceof EtcdFailure)) throw error;
         await this.#failed(member, error);
       } finally {
-        await stream?.cancel();
+        await stream?.lines.cancel();
       }
     }
   }
 
-  async #open(member: Member): Promise<LineStream<WatchLine>> {
+  async #open(member: Member): Promise<WatchStream> {
     const { client, prefix } = this;
     const body = {
       create_request: {
@@ -112,22 +118,26 @@ class RangeWatch<T> {
         progress_notify: true,
       },
     };
-    const reader = await client.stream(member, "/v3/watch", body, client.patient(OPEN_MS));
-    return new LineStream<WatchLine>(reader, client, this.options.signal);
+    const opened = await client.stream(member, "/v3/watch", body, client.patient(OPEN_MS));
+    const { reader, standing } = opened;
+    return { lines: new LineStream<WatchLine>(reader, client, this.options.signal), standing };
   }
 
   /** Tells the events of one stream; returns where it is to be opened anew. */
-  async *#read(stream: LineStream<WatchLine>, member: Member): AsyncGenerator<WatchEvent<T>> {
+  async *#read({ lines, standing }: WatchStream, member: Member): AsyncGenerator<WatchEvent<T>> {
     const { client } = this;
     const { clock } = client;
     let heardMs = clock.monotonicMs();
     let opened: { revision: bigint; ms: number } | undefined;
     for (;;) {
-      const line = await stream.next(opened ? SILENCE_MS : client.patient(OPEN_MS));
+      const line = await lines.next(opened ? SILENCE_MS : client.patient(OPEN_MS));
       if (this.options.signal.aborted) return;
       if (line === undefined) throw new EtcdFailure("member", "it ended the watch");
       if (line === "silent") {
         if (!opened) throw new EtcdFailure("member", `no watch within ${OPEN_MS} ms`);
+        const trust = standing(heardMs);
+        if (trust === "doubtful") throw new EtcdFailure("member", UNANSWERED);
+        if (trust === "apart") return;
         const revision = await client.revisionOf(member, client.patient(SIGN_MS));
         this.#mustBeTheSame(revision);
         const now = clock.monotonicMs();
@@ -243,6 +253,10 @@ class RangeWatch<T> {
     await sleep(client.clock, this.#pause, signal);
     this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
   }
+}
+
+interface WatchStream extends Pick<Opened, "standing"> {
+  readonly lines: LineStream<WatchLine>;
 }
 
 interface WatchLine {
