@@ -216,23 +216,31 @@ async function withPolicy(
 ): Promise<void> {
   const limit = deps.programmedTimeout ?? 30_000;
   const abort = new AbortController();
-  const late = new CniError(
-    CniCode.tryAgain,
-    `The policy of ${endpoint.metadata.namespace}/${endpoint.metadata.name} did not reach the ` +
-      `kernel within ${limit} ms, so the pod stays without network; see \`tortie node status\`.`,
-  );
-  const timer = setTimeout(() => abort.abort(late), limit);
-  const aborted = new Promise<never>((_, reject) => {
-    abort.signal.addEventListener("abort", () => reject(abort.signal.reason), { once: true });
-  });
-  aborted.catch(() => {});
   const programmed = deps.endpointProgrammed(endpoint, abort.signal);
-  programmed.catch(() => {});
+  let why: string | undefined;
+  programmed.catch((error) => why = (error as Error).message);
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  late.catch(() => {});
+  const timer = setTimeout(async () => {
+    abort.abort();
+    // The agent knows the reason, and gives it at once.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    const { namespace, name } = endpoint.metadata;
+    why ??= `the policy of endpoint ${namespace}/${name} did not reach the kernel`;
+    reject(
+      new CniError(
+        CniCode.tryAgain,
+        `The pod stays without network after ${limit} ms: ${why}; see \`tortie node status\`.`,
+      ),
+    );
+  }, limit);
   try {
     await makePair();
-    await Promise.race([programmed, aborted]);
+    // That it gives up because it is called off is no word of its own.
+    const given = programmed.catch((error) => abort.signal.aborted ? late : Promise.reject(error));
+    await Promise.race([given, late]);
   } catch (error) {
-    abort.abort(error);
+    abort.abort();
     throw error;
   } finally {
     clearTimeout(timer);

@@ -156,6 +156,14 @@ Deno.test("ADD: policy that does not come is code 11 and leaves nothing", () =>
     const late = await w.call();
     assert.equal(late.json.code, 11);
     assert.match(late.json.msg, /policy/);
+    w.programmed = (_endpoint, signal) =>
+      new Promise((_, reject) => {
+        const why = "the policy of endpoint x is not in place: the datastore is away";
+        signal.addEventListener("abort", () => reject(new Error(why)));
+      });
+    const told = await w.call();
+    assert.equal(told.json.code, 11);
+    assert.match(told.json.msg, /without network after 50 ms: .*: the datastore is away; see/);
     w.programmed = () => Promise.reject(new Error("the agent refused"));
     const refused = await w.call();
     assert.equal(refused.json.code, 199);

@@ -15,6 +15,7 @@ import type { TableWatch } from "./nft/table_watch.ts";
 import type { PathVerdict } from "./path_mtu.ts";
 import type { PathProbe } from "./path_probe.ts";
 import { type EndpointState, peerType } from "./reporter.ts";
+import type { Registration } from "./startup.ts";
 import type { ClusterState } from "./state.ts";
 import { tunnels } from "./vxlan.ts";
 import { poolFinder } from "./vxlan_plan.ts";
@@ -31,8 +32,8 @@ export interface ApiParts {
   readonly paths: PathProbe;
   readonly tables: Pick<TableWatch, "fault" | "notes">;
   readonly felix: () => FelixParameters;
-  /** Why the node's own Node says nothing of it; empty where it does. */
-  readonly unregistered: () => string;
+  /** What has become of what others must know of this node. */
+  readonly registration: () => Registration;
 }
 
 /** What `node.status` answers. */
@@ -93,18 +94,19 @@ export function endpointFaults({ kernel, state }: Pick<ApiParts, "kernel" | "sta
 export function nodeStatusOf(parts: ApiParts): NodeStatus {
   const { agent, state, engine, kernel, config, felix, paths, tables } = parts;
   const report = agent.report();
-  const fault = tables.fault();
+  const { unregistered, unwritten } = parts.registration();
+  const faults = [tables.fault(), unregistered].filter((fault) => fault !== undefined);
   const { problems, unfollowed } = felix();
   return {
     node: config.nodeName,
     version: parts.info.version,
     pid: Deno.pid,
     started: parts.started.toISOString(),
-    ready: report.ready && fault === undefined,
+    ready: report.ready && faults.length === 0,
     datastore: report.store,
     errors: [
-      ...(fault === undefined ? [] : [fault]),
-      ...[parts.unregistered()].filter(Boolean),
+      ...faults,
+      ...unwritten,
       ...report.errors,
       ...kernel.unresolved.map((p) =>
         `route ${p}: no route leads to its next hop but what BGP has learned`

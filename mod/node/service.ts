@@ -27,7 +27,6 @@ import { endpointFaults, localApi } from "./api.ts";
 import { BgpPart } from "./bgp.ts";
 import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./config.ts";
 import { type FelixParameters, felixParameters, policyParameters } from "./felix.ts";
-import { tellFelixVariables } from "./felix_variables.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { openFlowParts } from "./flow_parts.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
@@ -45,13 +44,7 @@ import { PathProbe } from "./path_probe.ts";
 import { readiness } from "./readiness.ts";
 import { Reports } from "./reports.ts";
 import { type LocalSocket, serveSocket } from "./socket.ts";
-import {
-  ensureFelixConfiguration,
-  ensurePools,
-  isUnreadable,
-  ReadyCheck,
-  registerNode,
-} from "./startup.ts";
+import { ReadyCheck, register, type Registration } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
@@ -64,7 +57,7 @@ const STUCK = 90_000;
 
 /** Milliseconds until a tunnel address is asked for again that could not be had. */
 const ADDRESS_RETRY = 5000;
-/** Milliseconds until our Node is looked at again that could not be read. */
+/** Milliseconds until it is tried again to write what could not be written of this node. */
 const REGISTER_RETRY = 5000;
 /** Topics from which the node's tunnel addresses follow. */
 const TUNNEL_TOPICS: readonly Topic[] = ["pools", "nodes", "blocks", "endpoints"];
@@ -197,8 +190,8 @@ export class NodeService {
   /** Why the node lacks a tunnel address, or has one too many. */
   #addressFault = "";
   #addressRetry = new Later(() => {});
-  /** Why our Node in the datastore says nothing of us. */
-  #unregistered = "";
+  /** What has become of what others must know of us. */
+  #registration: Registration = { unwritten: [] };
   #registerAgain = new Later(() => {});
   /** What the file holds that tells CNI plugins the MTU. */
   #mtu = "";
@@ -435,7 +428,7 @@ export class NodeService {
           paths,
           tables,
           felix: () => this.#felix(),
-          unregistered: () => this.#unregistered,
+          registration: () => this.#registration,
         }),
       },
       cni,
@@ -465,17 +458,26 @@ export class NodeService {
     // Peers hear from us at once, from the last good state, however long the datastore is away.
     bgp?.start();
     if (last) bgp?.begin(last);
+    const check = new ReadyCheck();
+    await this.#waitForDatastore(check, resources, ended);
+    if (this.#stopping) return;
     const registering = coalesced(
-      () => this.#registerOnce(resources, kernel),
+      async () => {
+        await check.mustBeReady(resources);
+        await this.#register(resources, kernel);
+      },
       (error) => {
         if (this.#stopping) return;
         log.warn("cannot register yet", { error });
+        if (error instanceof ConfigError) {
+          const unregistered = `this node is not registered: ${error.message}`;
+          this.#registration = { ...this.#registration, unregistered };
+        }
         this.#registerAgain.in(REGISTER_RETRY);
       },
     );
     this.#registerAgain = new Later(registering);
-    await this.#register(resources, kernel, ended);
-    if (this.#stopping) return;
+    await this.#register(resources, kernel);
     this.#waiting = "";
     agent.start();
     this.#reports = new Reports({
@@ -525,24 +527,25 @@ export class NodeService {
     log.info("node service started", { node: config.nodeName, version: this.info.version });
   }
 
-  /** Writes what others must know of this node; waits for the datastore as long as it takes. */
-  async #register(resources: Resources, kernel: Kernel, ended: Promise<unknown>): Promise<void> {
+  /** Until it answers and is not locked, as long as it takes. */
+  async #waitForDatastore(
+    check: ReadyCheck,
+    resources: Resources,
+    ended: Promise<unknown>,
+  ): Promise<void> {
     const { log } = this;
     let over = false;
     ended.then(() => over = true);
     this.#waiting = "waiting for the datastore";
-    const check = new ReadyCheck();
     for (let pause = 250;; pause = Math.min(pause * 2, 5000)) {
       try {
         await check.mustBeReady(resources);
-        await this.#registerOnce(resources, kernel);
         return;
       } catch (error) {
         if (over) {
           this.#stopping = true;
           return;
         }
-        if (error instanceof ConfigError) throw error;
         this.#waiting = `waiting for the datastore: ${(error as Error).message}`;
         this.#agent?.waits((error as Error).message);
         log.warn("cannot register yet", { error });
@@ -556,35 +559,23 @@ export class NodeService {
   }
 
   /**
-   * Our Node may be there and not be readable. It is somebody's settings and is left as it is: it is
-   * named wherever somebody asks, and completed once it is mended, beside everything else.
+   * Writes what others must know of this node. What cannot be written (our Node is there and cannot be
+   * read, or the account lacks a right) is named wherever somebody asks, and tried again beside
+   * everything else.
    */
-  async #registerOnce(resources: Resources, kernel: Kernel): Promise<void> {
+  async #register(resources: Resources, kernel: Kernel): Promise<void> {
     const { config, log } = this;
-    const host = kernel.host();
-    const unreadable = (why: string) => this.#warnOnce(why);
-    await ensurePools(resources, config, host, unreadable);
-    await ensureFelixConfiguration(resources, unreadable);
-    try {
-      const addresses = await registerNode(
-        resources,
-        config,
-        host,
-        (why) => log.warn("the node's address is claimed by another Node", { why }),
-      );
-      for (const family of [4, 6] as const) {
-        const found = addresses[family];
-        if (found) log.info("node address", { ...found, ip: formatIp(found.ip) });
-      }
-      this.#unregistered = "";
-    } catch (error) {
-      if (!isUnreadable(error)) throw error;
-      this.#unregistered = `this node is not registered: ${error.message}`;
-      this.#warnOnce(this.#unregistered);
-      this.#registerAgain.in(REGISTER_RETRY);
+    const told = (why: string) => this.#warnOnce(why);
+    const registration = await register(resources, config, kernel.host(), told);
+    const { addresses, unregistered, unwritten } = this.#registration = registration;
+    for (const family of [4, 6] as const) {
+      const found = addresses?.[family];
+      if (found) log.info("node address", { ...found, ip: formatIp(found.ip) });
     }
-    await tellFelixVariables(resources.store, config.nodeName, config.felix);
     await Deno.writeTextFile(`${config.calicoDir}/nodename`, config.nodeName);
+    const faults = unregistered ? [unregistered, ...unwritten] : unwritten;
+    for (const fault of faults) this.#warnOnce(fault);
+    if (faults.length > 0) this.#registerAgain.in(REGISTER_RETRY);
   }
 
   /** Where the CNI plugin of Calico reads it too. */
@@ -615,10 +606,10 @@ export class NodeService {
     return readiness({
       waiting: this.#waiting,
       agent: this.#agent?.report(),
-      faults: tables ? [tables] : [],
+      faults: [tables, this.#registration.unregistered].filter((fault) => fault !== undefined),
       warnings: () => [
         ...this.#bgp?.warnings() ?? [],
-        ...this.#unregistered ? [this.#unregistered] : [],
+        ...this.#registration.unwritten,
         ...this.#addressFault ? [this.#addressFault] : [],
         ...this.#paths?.warnings() ?? [],
         ...this.#tables?.notes() ?? [],

@@ -3,7 +3,8 @@
  * the address by which others reach it, the default pools where a family has none, and
  * FelixConfiguration `default`. All of it may run on every node at the same moment and again at every
  * start: what is there already is left as people have set it. What stands there and cannot be read is
- * left as it is too, and named: somebody's settings may be in it, and nothing else waits for it.
+ * left as it is too, and named: somebody's settings may be in it. Nothing else waits for what could not be
+ * read or written: a node that others cannot find follows policy all the same.
  */
 import {
   addressBits,
@@ -27,6 +28,7 @@ import { printJson } from "../store/json.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
 import { type Host, listedInterfaces, type NodeAddress, nodeAddress } from "./autodetect.ts";
 import { ConfigError, type NodeConfig } from "./config.ts";
+import { tellFelixVariables } from "./felix_variables.ts";
 import { nodeAddressOf } from "./peering.ts";
 
 export interface NodeAddresses {
@@ -82,6 +84,52 @@ export class ReadyCheck {
 /** An object is there that is none: half-written, or of another shape than its kind's. */
 export function isUnreadable(error: unknown): error is ResourceError {
   return error instanceof ResourceError && error.kind === "malformed";
+}
+
+/** What a node has written about itself. */
+export interface Registration {
+  /** Of our Node; undefined where it could not be written. */
+  readonly addresses?: NodeAddresses;
+  /** Why our Node says nothing of us, or what it said before: others do not find the way to us. */
+  readonly unregistered?: string;
+  /** What else could not be written. */
+  readonly unwritten: readonly string[];
+}
+
+/**
+ * Writes all that others must know of this node, each thing for itself. ConfigError where the node must
+ * not run as it is configured. `warn` is told what stands in the way of nothing.
+ */
+export async function register(
+  resources: Resources,
+  config: NodeConfig,
+  host: Host,
+  warn: (text: string) => void = () => {},
+): Promise<Registration> {
+  const unwritten: string[] = [];
+  const attempt = async (what: string, write: () => Promise<void>) => {
+    try {
+      await write();
+    } catch (error) {
+      if (error instanceof ConfigError) throw error;
+      unwritten.push(`${what}: ${(error as Error).message}`);
+    }
+  };
+  await attempt("no default pool can be made", () => ensurePools(resources, config, host, warn));
+  await attempt(
+    "no FelixConfiguration is there to edit",
+    () => ensureFelixConfiguration(resources, warn),
+  );
+  await attempt(
+    "nobody is told of this node's FELIX_ variables",
+    () => tellFelixVariables(resources.store, config.nodeName, config.felix),
+  );
+  try {
+    return { addresses: await registerNode(resources, config, host, warn), unwritten };
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    return { unregistered: `this node is not registered: ${(error as Error).message}`, unwritten };
+  }
 }
 
 /**

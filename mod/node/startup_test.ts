@@ -8,6 +8,7 @@ import { mustIp } from "../net/mod.ts";
 import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
 import { memoryStore } from "../store/memory.ts";
 import { Resources } from "../store/resources.ts";
+import { StoreError } from "../store/store.ts";
 import type { Host } from "./autodetect.ts";
 import { ConfigError, nodeConfig } from "./config.ts";
 import { felixVariablesKey, tellFelixVariables } from "./felix_variables.ts";
@@ -16,6 +17,7 @@ import {
   ensurePools,
   isUnreadable,
   ReadyCheck,
+  register,
   registerNode,
 } from "./startup.ts";
 
@@ -70,6 +72,50 @@ Deno.test("a node is registered with its address, and keeps what people have set
     assert.equal((await spec()).bgp?.ipv4Address, "192.0.2.99/24");
     assert.deepEqual((await spec()).addresses, [other]);
   }));
+
+Deno.test("what a node may not write keeps it from nothing else, and is named", async () => {
+  const nodes = resourceKey(nodeKind, "node1"), pool = "/default-ipv4-ippool";
+  const felix = resourceKey(felixConfigurationKind, "default");
+  for (const kind of ["denied", "invalid", "unavailable"] as const) {
+    const store = memoryStore();
+    let refused = [nodes, pool, felix];
+    const refuse = (key: string) => {
+      if (refused.some((one) => key.endsWith(one))) throw new StoreError(kind, "not for us", key);
+    };
+    const resources = new Resources({
+      get: store.get.bind(store),
+      list: store.list.bind(store),
+      watch: store.watch.bind(store),
+      delete: store.delete.bind(store),
+      close: store.close.bind(store),
+      put: async (key, value) => (refuse(key), await store.put(key, value)),
+      create: async (key, value) => (refuse(key), await store.create(key, value)),
+      update: async (key, value, revision) => (
+        refuse(key), await store.update(key, value, revision)
+      ),
+    });
+    const begin = () => register(resources, config({ AS: "65001" }), host("192.0.2.11"));
+    const first = await begin();
+    assert.equal(first.addresses, undefined);
+    assert.match(first.unregistered!, /^this node is not registered: .*not for us/);
+    assert.match(first.unwritten.join("\n"), /no default pool can be made: .*not for us/);
+    assert.match(first.unwritten.join("\n"), /no FelixConfiguration is there.*not for us/);
+    assert.deepEqual((await store.get(felixVariablesKey("node1")))?.value, {}, "all else is done");
+    refused = [nodes];
+    assert.deepEqual((await begin()).unwritten, []);
+    assert.equal((await resources.list(ippoolKind)).items.length, 1);
+    refused = [];
+    const { addresses, ...rest } = await begin();
+    assert.deepEqual(addresses?.[4]?.ip, mustIp("192.0.2.11"));
+    assert.deepEqual(rest, { unwritten: [] });
+    // What is there need not be written.
+    refused = [nodes, pool, felix];
+    assert.equal((await begin()).unregistered, undefined);
+    await store.put(nodes, { ...(await store.get<any>(nodes))!.value, spec: {} });
+    assert.match((await begin()).unregistered!, /not for us/);
+    await store.close();
+  }
+});
 
 Deno.test("a new Node in etcd is as Calico's startup writes it", () =>
   inStore(async (resources) => {

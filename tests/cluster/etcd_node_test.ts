@@ -137,7 +137,7 @@ Deno.test(
           await world.end();
           await world.start();
           const errors = async (): Promise<string[]> => (await world.status()).errors ?? [];
-          await until("it runs", 30_000, async () => (await world.status()).ready === true);
+          await until("it runs", 30_000, async () => (await world.status()).datastore.ok === true);
           assert.match((await errors()).join(), /not registered: .*nodes\/node1 .*cannot be read/);
           const warnings = (await world.status()).warnings.join("\n");
           for (const key of keys) assert(warnings.includes(`${key}: it is not JSON`), warnings);

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { calicoDefinitions, clusterNetworkPolicyDefinition } from "../kube/calico_definitions.ts";
 import { startKube } from "../kube/kube.ts";
 import { rightsOfReadme } from "../kube/readme_rights.ts";
-import { binary, tool, until } from "./harness.ts";
+import { binary, httpGet, tool, until } from "./harness.ts";
 import { conf, World } from "./world.ts";
 
 const options = { sanitizeResources: false, sanitizeOps: false, ignore: Deno.uid() !== 0 };
@@ -148,6 +148,53 @@ Deno.test(
         await until("b is let in again", 10_000, () => pings(b, addresses.a));
       });
 
+      await step("a node that may not write its Node follows policy, and says so", async () => {
+        const merge = { "content-type": "application/merge-patch+json" };
+        const annotations = { "projectcalico.org/IPv4Address": "10.20.0.77/24" };
+        await world.end();
+        await must("PATCH", "/api/v1/nodes/node1", { metadata: { annotations } }, merge);
+        const own = kube.grants.find(({ to }) => to === "tortie")!, { rules } = own;
+        own.rules = rules.map((rule) => ({
+          ...rule,
+          resources: rule.resources.filter((resource) => resource !== "nodes/status"),
+        }));
+        await world.start({ CALICO_IPV4POOL_CIDR: "none" });
+        const reason = /this node is not registered: .*forbids us to patch nodes.*"nodes\/status"/;
+        const readiness = () => httpGet(world.node, 9099, "/readiness");
+        await until("it follows", 30_000, async () => (await world.status()).datastore.ok === true);
+        await until("it is not ready", 10_000, async () => {
+          const { status, body } = await readiness();
+          return status === 503 && reason.test(body);
+        });
+        const { ready, errors } = await world.status();
+        assert.equal(ready, false);
+        assert(errors.some((one: string) => reason.test(one)), errors.join("\n"));
+        const b = `${world.id}b`;
+        assert(await pings(b, addresses.a));
+        const policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+        await must("POST", policies, {
+          apiVersion: "networking.k8s.io/v1",
+          kind: "NetworkPolicy",
+          metadata: { name: "nobody" },
+          spec: { podSelector: { matchLabels: { app: "a" } }, policyTypes: ["Ingress"] },
+        });
+        await until("b is shut out", 10_000, async () => !await pings(b, addresses.a));
+        await must("DELETE", `${policies}/nobody`);
+        // A pod comes and goes as ever, with its route.
+        assert.equal((await cni("DEL", "a")).exit, 0);
+        const added = await cni("ADD", "a");
+        assert.equal(added.exit, 0, added.out);
+        addresses.a = JSON.parse(added.out).ips[0].address.split("/")[0];
+        assert(await pings(b, addresses.a));
+        own.rules = rules;
+        await until("it is registered", 30_000, async () => (await readiness()).status === 200);
+        const node = kube.get("", "nodes", "", "node1")!;
+        assert.equal(
+          node.metadata.annotations!["projectcalico.org/IPv4Address"],
+          "10.20.0.1/24",
+        );
+      });
+
       await step("whoever may change a Pod cannot give it another's address", async () => {
         const merge = { "content-type": "application/merge-patch+json" };
         const annotations = Object.fromEntries(
@@ -268,7 +315,9 @@ Deno.test(
             await child.status;
           }
           assert.doesNotMatch(await told, /"warning"|"error"|denied|forbid/);
-          assert.doesNotMatch(world.log(), /forbid|denied|may not answer/);
+          // The one right was taken away above.
+          const lines = world.log().split("\n").filter((line) => !/nodes\/status/.test(line));
+          assert.doesNotMatch(lines.join("\n"), /forbid|denied|may not answer/);
         },
       );
 
