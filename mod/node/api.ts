@@ -6,6 +6,8 @@ import { call, type Methods, RpcError } from "../rpc/method.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
 import { formatIp, formatPrefix, parsePrefix } from "../net/mod.ts";
 import type { PeerStatus, RefreshAnswer, RouteStatus } from "../../bgp/config.ts";
+import { damagedConfig } from "../ipam/damage.ts";
+import { ipamConfigKey } from "../model/keys.ts";
 import type { Agent } from "./agent.ts";
 import type { BgpPart } from "./bgp.ts";
 import type { NodeConfig } from "./config.ts";
@@ -91,6 +93,12 @@ export function endpointFaults({ kernel, state }: Pick<ApiParts, "kernel" | "sta
   });
 }
 
+/** Why no new pod is given an address, whatever it asks for. */
+export function addressFaults(state: ClusterState): string[] {
+  const why = state.usePodCidr ? undefined : state.broken.get(ipamConfigKey);
+  return why ? [`no new pod is given an address: ${damagedConfig(why).message}`] : [];
+}
+
 export function nodeStatusOf(parts: ApiParts): NodeStatus {
   const { agent, state, engine, kernel, config, felix, paths, tables } = parts;
   const report = agent.report();
@@ -112,6 +120,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
         `route ${p}: no route leads to its next hop but what BGP has learned`
       ),
       ...endpointFaults(parts),
+      ...addressFaults(state),
     ],
     warnings: [
       ...(report.locked

@@ -10,6 +10,7 @@
  * this one hands every change on.
  */
 import {
+  ipamConfigKey,
   parseAffinityKey,
   parseBlockKey,
   parseResourceKey,
@@ -22,6 +23,7 @@ import type { BGPPeer } from "../model/bgp_peer.ts";
 import type { CalicoNodeStatus } from "../model/calico_node_status.ts";
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
+import { ipamConfigFault } from "../model/ipam_config.ts";
 import type { IPPool } from "../model/ippool.ts";
 import type { Node } from "../model/node.ts";
 import type { Pod } from "../model/pod.ts";
@@ -29,6 +31,8 @@ import type { Resource } from "../model/resource.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import { formatIssues, readObject } from "../model/validate.ts";
 import { KINDS } from "../model/kinds.ts";
+import type { Issue } from "../model/kind.ts";
+import { annotationOfField } from "../model/node_annotations.ts";
 import type { Revision } from "../store/store.ts";
 import { labelsOf } from "../../policy/inputs.ts";
 import { withKnownNames } from "../../policy/stored_object.ts";
@@ -206,6 +210,8 @@ export class ClusterState {
       }
       return ["blocks"];
     }
+    const fault = key === ipamConfigKey && value !== undefined && ipamConfigFault(value);
+    if (fault) this.broken.set(key, fault);
     return [];
   }
 
@@ -284,5 +290,9 @@ const SPEAK_FOR_THEMSELVES: ReadonlySet<string> = new Set(["felixconfigurations"
 function stored(plural: string, value: unknown, doubt?: (text: string) => void): Resource {
   const kind = kindByPlural.get(plural);
   if (!kind) throw new TypeError(`no kind has the plural ${plural}`);
-  return readObject(kind, value, (issues) => doubt?.(formatIssues(issues))) as Resource;
+  const named = (issue: Issue): Issue => {
+    const annotation = plural === "nodes" && annotationOfField(value, issue.path);
+    return annotation ? { ...issue, path: `${issue.path} (${annotation})` } : issue;
+  };
+  return readObject(kind, value, (issues) => doubt?.(formatIssues(issues.map(named)))) as Resource;
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { formatPrefix } from "../net/mod.ts";
 import { localRoutes } from "./announce.ts";
+import { addressFaults } from "./api.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState } from "./state.ts";
 
@@ -116,6 +117,29 @@ Deno.test("an endpoint with its fields in another case is this node's; labels th
   assert.deepEqual(labels(["app"]), {});
 });
 
+Deno.test("what keeps every pod from an address is told, until it is mended", () => {
+  const config = "/calico/ipam/v2/config";
+  const state = new ClusterState("node1");
+  for (const bad of [5, [], { strict_affinity: "yes" }, { maxBlocksPerHost: -1 }]) {
+    state.apply(config, bad, "1");
+    const [fault, ...more] = addressFaults(state);
+    assert.match(
+      fault,
+      /^no new pod is given an address: .*\/config\) is damaged: .*tortie ipam configure/,
+    );
+    assert.deepEqual(more, []);
+    state.apply(config, { strict_affinity: true }, "2");
+    assert.deepEqual(addressFaults(state), []);
+  }
+  state.apply(config, 5, "3");
+  state.apply(config, undefined, "4");
+  assert.deepEqual(addressFaults(state), []);
+  // Addresses of the node's own network need none.
+  const apart = new ClusterState("node1", true);
+  apart.apply(config, 5, "1");
+  assert.deepEqual(addressFaults(apart), []);
+});
+
 Deno.test("a value that cannot be is named with its object until it is put right", () => {
   const state = new ClusterState("node1");
   const apply = (plural: string, name: string, spec: object | undefined) =>
@@ -134,6 +158,14 @@ Deno.test("a value that cannot be is named with its object until it is put right
   assert.match(texts[1], /^BGPPeer p: spec\.peerIP: .*99999.*; spec\.ttlSecurity: 999 is not/);
   assert.match(texts[2], /^BGPConfiguration default: spec\.listenPort: 99999 is not/);
   assert.equal(state.broken.size, 0);
+  // On Kubernetes it stands in an annotation.
+  const metadata = { name: "k", annotations: { "projectcalico.org/kube-labels": "{}" } };
+  state.apply(`${V3}nodes/k`, { metadata, spec: { bgp: { ipv4Address: "x/y" } } }, "1");
+  assert.match(
+    state.doubts.get(`${V3}nodes/k`)!,
+    /^Node k: spec\.bgp\.ipv4Address \(annotation projectcalico\.org\/IPv4Address\): "x\/y" is not/,
+  );
+  state.apply(`${V3}nodes/k`, undefined, "1");
   apply("nodes", "n", { bgp: { ipv4Address: "10.10.1.99/24" } });
   apply("bgppeers", "p", undefined);
   assert.deepEqual([...state.doubts.keys()], [`${V3}bgpconfigurations/default`]);

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { EtcdCluster, makeCertificates } from "../store/etcd_server.ts";
-import { binary, pause, tool, until } from "./harness.ts";
+import { binary, httpGet, pause, tool, until } from "./harness.ts";
 import { conf, World } from "./world.ts";
 
 const decoder = new TextDecoder();
@@ -166,6 +166,23 @@ Deno.test(
           assert.equal((await world.cni("ADD", "c", conf(socket))).exit, 0);
         },
       );
+
+      await step("a half-written IPAM configuration is told wherever one looks", async () => {
+        const reason = /no new pod is given an address: .*is damaged: .*tortie ipam configure/;
+        const readiness = () => httpGet(world.node, 9099, "/readiness");
+        await writeTexts(world, { "/calico/ipam/v2/config": '{"str' });
+        await until("it is told", 20_000, async () => reason.test((await readiness()).body));
+        assert.equal((await readiness()).status, 200, "pods that are there have what they need");
+        const { errors } = await world.status();
+        assert(errors.some((one: string) => reason.test(one)), errors.join("\n"));
+        assert.equal((await world.cni("DEL", "c", conf(socket))).exit, 0);
+        const refused = await world.cni("ADD", "c", conf(socket));
+        assert.equal(JSON.parse(refused.out).code, 104, refused.out);
+        const mended = await world.tortie("ipam configure --strictaffinity=false");
+        assert.equal(mended.exit, 0, mended.err);
+        await until("it is well", 20_000, async () => !reason.test((await readiness()).body));
+        assert.equal((await world.cni("ADD", "c", conf(socket))).exit, 0);
+      });
 
       await step("without a service DEL and the IPAM plugin work on etcd", async () => {
         await world.end();

@@ -10,7 +10,12 @@
 import type { Node } from "../../model/node.ts";
 import { nodeKind } from "../../model/node.ts";
 import { parseResourceKey, resourceKey, resourcePrefix } from "../../model/keys.ts";
-import { formatIp, ipAt, parseCidr } from "../../net/mod.ts";
+import {
+  KUBE_LABELS,
+  NODE_ANNOTATION_PREFIX,
+  NODE_ANNOTATIONS,
+} from "../../model/node_annotations.ts";
+import { formatIp, ipAt, parseCidr, parseIp } from "../../net/mod.ts";
 import { StoreError } from "../store.ts";
 import type { Fields, KubeObject, KubeResource } from "./api.ts";
 import {
@@ -32,27 +37,8 @@ const resource: KubeResource = {
   page: 250,
 };
 
-const PREFIX = "projectcalico.org/";
+const PREFIX = NODE_ANNOTATION_PREFIX;
 const LABELS = `${PREFIX}labels`, ANNOTATIONS = `${PREFIX}annotations`;
-/** Kubernetes' labels, in the value alone. */
-const KUBE_LABELS = `${PREFIX}kube-labels`;
-
-/** Annotation -> where the value stands in the Node. */
-const FIELDS: readonly (readonly [string, readonly string[]])[] = [
-  ["IPv4Address", ["spec", "bgp", "ipv4Address"]],
-  ["IPv6Address", ["spec", "bgp", "ipv6Address"]],
-  ["ASNumber", ["spec", "bgp", "asNumber"]],
-  ["RouteReflectorClusterID", ["spec", "bgp", "routeReflectorClusterID"]],
-  ["IPv4IPIPTunnelAddr", ["spec", "bgp", "ipv4IPIPTunnelAddr"]],
-  ["IPv4VXLANTunnelAddr", ["spec", "ipv4VXLANTunnelAddr"]],
-  ["VXLANTunnelMACAddr", ["spec", "vxlanTunnelMACAddr"]],
-  ["IPv6VXLANTunnelAddr", ["spec", "ipv6VXLANTunnelAddr"]],
-  ["VXLANTunnelMACAddrV6", ["spec", "vxlanTunnelMACAddrV6"]],
-  ["IPv4WireguardInterfaceAddr", ["spec", "wireguard", "interfaceIPv4Address"]],
-  ["IPv6WireguardInterfaceAddr", ["spec", "wireguard", "interfaceIPv6Address"]],
-  ["WireguardPublicKey", ["status", "wireguardPublicKey"]],
-  ["WireguardPublicKeyV6", ["status", "wireguardPublicKeyV6"]],
-];
 const INTERFACES = `${PREFIX}Interfaces`;
 
 export interface NodeOptions {
@@ -65,7 +51,7 @@ export function readNode(object: KubeObject, options: NodeOptions = {}): Node {
   const kubeSpec = object.spec ?? {}, kubeStatus = object.status ?? {};
   const notes = metadata.annotations ?? {};
   const node: Fields = { spec: {}, status: {} };
-  for (const [name, path] of FIELDS) {
+  for (const [name, path] of NODE_ANNOTATIONS) {
     const text = notes[PREFIX + name];
     if (text) set(node, path, name === "ASNumber" ? asNumber(text) : text);
   }
@@ -82,7 +68,8 @@ export function readNode(object: KubeObject, options: NodeOptions = {}): Node {
     ...objectsOf(kubeStatus.addresses)
       .filter(({ type }: Fields) => type === "InternalIP" || type === "ExternalIP")
       .map(({ address, type }: Fields) => ({ address, type })),
-  ];
+    // What is no address is told of where it stands, in `spec.bgp`.
+  ].filter(({ address }) => isAddress(address));
   const interfaces = interfacesOf(notes[INTERFACES]);
   const podCIDRs = Array.isArray(kubeSpec.podCIDRs)
     ? kubeSpec.podCIDRs
@@ -119,7 +106,7 @@ export function readNode(object: KubeObject, options: NodeOptions = {}): Node {
 /** The patch of a Node's annotations that a value asks for; null takes one away. */
 export function patchNode(value: Node, revision: string): Fields {
   const annotations: Record<string, string | null> = {};
-  for (const [name, path] of FIELDS) {
+  for (const [name, path] of NODE_ANNOTATIONS) {
     const found = path.reduce((at: any, member) => at?.[member], value);
     annotations[PREFIX + name] = found === undefined || found === "" ? null : String(found);
   }
@@ -219,8 +206,11 @@ function asNumber(text: string): number | undefined {
 function interfacesOf(text: string | undefined): unknown[] | undefined {
   if (!text) return undefined;
   try {
-    const list = JSON.parse(text);
-    return Array.isArray(list) && list.length > 0 ? list : undefined;
+    const isText = (value: unknown) => typeof value === "string";
+    const list = objectsOf(JSON.parse(text)).filter(({ name = "", addresses = [] }: Fields) =>
+      isText(name) && Array.isArray(addresses) && addresses.every(isText)
+    );
+    return list.length > 0 ? list : undefined;
   } catch {
     return undefined;
   }
@@ -229,4 +219,10 @@ function interfacesOf(text: string | undefined): unknown[] | undefined {
 function firstAddress(cidr: string): string | undefined {
   const { prefix } = parseCidr(cidr) ?? {};
   return prefix?.ip.family === 4 ? formatIp(ipAt(prefix, 1)) : undefined;
+}
+
+/** With or without a prefix length. */
+function isAddress(value: unknown): boolean {
+  return typeof value === "string" &&
+    (parseIp(value) !== undefined || parseCidr(value) !== undefined);
 }

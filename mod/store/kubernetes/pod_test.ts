@@ -1,5 +1,7 @@
 /** Pods and Nodes, and what Calico makes of them. */
 import assert from "node:assert/strict";
+import { nodeKind } from "../../model/node.ts";
+import { readObject } from "../../model/validate.ts";
 import { CLAIMED_ADDRESSES } from "../../model/workload_endpoint.ts";
 import type { KubeObject } from "./api.ts";
 import { AttachedPods } from "./attached.ts";
@@ -286,6 +288,23 @@ Deno.test("broken annotations of a Node are passed over", () => {
     },
   });
   assert.deepEqual(node.spec, { orchRefs: [{ nodeName: "n1", orchestrator: "k8s" }] });
+  const wrong = readNode({
+    metadata: {
+      name: "n1",
+      annotations: {
+        "projectcalico.org/IPv4Address": "x/y",
+        "projectcalico.org/Interfaces": '[3,{"name":7},{"name":"eth0","addresses":["10.0.0.1"]}]',
+      },
+    },
+    status: { addresses: [{ type: "InternalIP", address: "10.0.0.1" }] },
+  });
+  // Kept where it is told of; the object can be read, and what our own Node should say written.
+  assert.equal(wrong.spec.bgp?.ipv4Address, "x/y");
+  assert.deepEqual(wrong.spec.addresses, [{ address: "10.0.0.1", type: "InternalIP" }]);
+  assert.deepEqual(wrong.spec.interfaces, [{ name: "eth0", addresses: ["10.0.0.1"] }]);
+  const told: string[] = [];
+  readObject(nodeKind, wrong, (issues) => told.push(...issues.map(({ path }) => path)));
+  assert.deepEqual(told, ["spec.bgp.ipv4Address"]);
   const dotted = readNode({
     metadata: { name: "n1", annotations: { "projectcalico.org/ASNumber": "1.10" } },
   });
