@@ -34,6 +34,7 @@ import {
   buildEndpoint,
   type EndpointEntry,
   ensureNetworkProfile,
+  mustHavePod,
   type Subject,
   writeEndpoint,
 } from "./endpoint.ts";
@@ -79,6 +80,7 @@ export async function attach(
   const look = lookFirst(deps, conf, attachment, identity);
   await look.ready;
   const subject = await look.subject;
+  if (deps.podsKnown && !deps.kubernetes) mustHavePod(identity, subject);
   const request = readRequest({
     conf,
     args: attachment.args,

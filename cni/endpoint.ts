@@ -145,6 +145,24 @@ export async function readSubject(
   return { pod: pod?.value, namespace: namespace?.value };
 }
 
+/** Where endpoints stand on their Pods there is no place for one without. */
+export function mustHavePod(identity: EndpointIdentity, { pod }: Subject): void {
+  if (pod) return;
+  if (identity.pod === undefined) {
+    throw new CniError(
+      CniCode.environment,
+      `Container ${identity.containerId} is no pod (CNI_ARGS has no K8S_POD_NAME), and the Kubernetes ` +
+        "datastore keeps endpoints on Pods alone: attach it with another network, or keep the " +
+        "datastore in etcd.",
+    );
+  }
+  throw new CniError(
+    CniCode.tryAgain,
+    `There is no Pod ${identity.namespace}/${identity.pod} in the Kubernetes API, on which its ` +
+      "endpoint would stand: it was deleted, or is not there yet. Try again if it is to run.",
+  );
+}
+
 /** A static pod's mirror has a uid of its own; the runtime knows the one that the mirror notes. */
 function isOtherPod(pod: Pod, uid: string): boolean {
   const { uid: ours, annotations } = pod.metadata;

@@ -150,6 +150,22 @@ Deno.test("ADD: the host's side comes up only after policy is in the kernel", ()
     assert.deepEqual(seen, ["calic1", false, 0, false]);
   }));
 
+Deno.test("ADD: where Pods are known one without its Pod is refused by name, and leaves nothing", () =>
+  world(async (w) => {
+    w.podsKnown = true;
+    w.restart();
+    const args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=gone";
+    const gone = await w.call({ args });
+    assert.equal(gone.json.code, 11);
+    assert.match(gone.json.msg, /no Pod blue\/gone in the Kubernetes API.*it was deleted, or/);
+    const plain = await w.call();
+    assert.equal(plain.json.code, 4);
+    assert.match(plain.json.msg, /Container c1 is no pod .*K8S_POD_NAME/);
+    assert.deepEqual(await w.traces(), []);
+    await w.addPod("gone");
+    assert.equal((await w.call({ args })).exit, 0);
+  }));
+
 Deno.test("ADD: policy that does not come is code 11 and leaves nothing", () =>
   world(async (w) => {
     w.programmed = () => new Promise(() => {});

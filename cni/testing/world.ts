@@ -185,6 +185,8 @@ export class World {
 
   /** Where Pods and Namespaces are from the next restart on, if not in the store. */
   kubernetes: Store | undefined;
+  /** The store is the Kubernetes API, from the next restart on. */
+  podsKnown = false;
 
   async addPod(
     name: string,
@@ -226,6 +228,7 @@ export class World {
     return new CniServer({
       store,
       kubernetes: this.kubernetes,
+      podsKnown: this.podsKnown,
       ipam,
       leases: ipam,
       features: () => this.features,

@@ -104,6 +104,9 @@ Deno.test(
       await step("ADD of a pod that is a Pod records it there", async () => {
         const early = await cni("ADD", "a");
         assert.equal(JSON.parse(early.out).code, 11, early.out);
+        // Nor where nobody asks for Kubernetes' policies.
+        const plain = await world.cni("ADD", "a", conf(socket), args("a"));
+        assert.match(JSON.parse(plain.out).msg, /no Pod default\/a in the Kubernetes API/);
         for (const pod of ["a", "b"]) {
           await makePod(pod);
           const added = await cni("ADD", pod);
