@@ -565,3 +565,44 @@ Deno.test("a connection that is dead without a word is found by one question, an
     await kube.close();
   }
 });
+
+Deno.test("a late answer puts the watches of its pool in doubt: none is vouched for by new connections", async () => {
+  for (const http2 of [true, false]) {
+    const kube = await startCalico({ http2, bookmarks: 0 });
+    const { hostname, port } = new URL(kube.url);
+    const relay = new Relay(
+      { transport: "tcp", hostname: "127.0.0.1", port: 0 },
+      { transport: "tcp", hostname, port: Number(port) },
+    );
+    const kubeconfigInline = kube.kubeconfig().replaceAll(`:${port}`, `:${relay.port}`);
+    // No silence is long enough to ask a question by itself.
+    const timing = { ...UNHURRIED, answerMs: 1500, pulseMs: 60_000, silenceMs: 60_000 };
+    const store = await openStore(kube, { timing }, { kubeconfigInline });
+    const { revision } = await store.list("/");
+    const watch = new Collector(store, "/", revision);
+    const make = (name: string, n: number) =>
+      kube.call("POST", "/apis/crd.projectcalico.org/v1/ippools", {
+        apiVersion: "crd.projectcalico.org/v1",
+        kind: "IPPool",
+        metadata: { name },
+        ...pool(n),
+      });
+    try {
+      await until("it watches", () => kube.watches.length > 25);
+      await make("a", 1);
+      await until("a is told", () => watch.events.length > 0);
+      relay.forget();
+      await store.get(`${POOLS}a`);
+      await make("b", 2);
+      // Whoever answers the new connections, what it missed it cannot have: all is to be listed again.
+      let failure = "";
+      watch.failure().then((error) => failure = (error as Error).message);
+      await until(`the reader hears of it (HTTP/2: ${http2})`, () => failure !== "");
+      assert.match(failure, /nothing was heard for \d+ s|no answer within/);
+    } finally {
+      await store.close();
+      relay.close();
+      await kube.close();
+    }
+  }
+});

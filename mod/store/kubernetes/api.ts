@@ -237,7 +237,7 @@ export class KubernetesApi {
       fieldSelector,
     };
     const call = this.#call("GET", resource, "watch", { namespace, query });
-    const { reader, pulse } = await this.connection.stream({ ...call, signal })
+    const { reader, pulse, alone } = await this.connection.stream({ ...call, signal })
       .catch(async (error) => {
         throw await this.#meant(resource, call, error);
       });
@@ -246,7 +246,7 @@ export class KubernetesApi {
     const beat = pulse.join((error) => {
       deaf = error;
       end();
-    });
+    }, alone);
     signal.addEventListener("abort", end);
     const lines = new Lines();
     try {

@@ -42,11 +42,14 @@ export interface Stream {
   readonly reader: ReadableStreamDefaultReader<Uint8Array>;
   /** Of the pool that carries it: to be joined while it is read. */
   readonly pulse: Pulse;
+  /** It has a connection of its own: HTTP/1.1. */
+  readonly alone: boolean;
 }
 
 /** Of one call. */
 interface Limit {
   readonly abort: AbortController;
+  readonly beganMs: number;
   /** By which it goes, as soon as that is known. */
   pool?: Pool;
   /** It was aborted because no answer came in time. */
@@ -176,7 +179,9 @@ export class Connection {
         throw apiError(response, await this.#body(response, limit), call.request);
       }
       const reader = response.body!.getReader();
-      if (!limit.abort.signal.aborted) return { reader, pulse: limit.pool!.pulse };
+      // A field of HTTP/1.1, which HTTP/2 forbids (RFC 9113, section 8.2.2).
+      const alone = response.headers.has("transfer-encoding");
+      if (!limit.abort.signal.aborted) return { reader, pulse: limit.pool!.pulse, alone };
       await reader.cancel().catch(() => {});
       throw limit.late ? this.#tooLate(limit) : new Unreachable("it was called off", true);
     });
@@ -184,7 +189,8 @@ export class Connection {
 
   /** Gives the work a signal that is aborted when it takes too long, is called off, or we close. */
   async #inTime<T>(call: Call, work: (limit: Limit) => Promise<T>): Promise<T> {
-    const limit: Limit = { abort: new AbortController(), late: false };
+    const beganMs = this.clock.monotonicMs();
+    const limit: Limit = { abort: new AbortController(), beganMs, late: false };
     const stop = () => limit.abort.abort();
     const cancel = this.clock.after(this.timing.answerMs, () => {
       limit.late = true;
@@ -273,9 +279,9 @@ export class Connection {
   }
 
   /** Whether the watches of that pool still hear the server is another question. */
-  #tooLate({ pool }: Limit): Unreachable {
+  #tooLate({ pool, beganMs }: Limit): Unreachable {
     this.#drop(pool);
-    pool?.pulse.doubt();
+    pool?.pulse.doubt(beganMs);
     return new Unreachable(`no answer within ${this.timing.answerMs / 1000} s`, true);
   }
 

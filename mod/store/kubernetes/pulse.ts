@@ -9,11 +9,12 @@
  *
  * Over HTTP/2 the watches and the question share one connection, and this is what Go's clients do with a
  * ping of HTTP/2: a process asks once in half a minute of silence, however many watches it has. Where a
- * server, or a proxy before it, speaks HTTP/1.1 alone, each watch has a connection of its own and the
- * question has another: it tells of a path on which nothing passes any more, and not of a single watch
- * that was forgotten. That one is opened anew by its own silence (`config.ts`), which has to be longer
- * than the minute between two bookmarks: shorter, every idle watch of every node would be opened anew
- * all the time.
+ * server, or a proxy before it, speaks HTTP/1.1 alone, each watch has a connection of its own (`alone`)
+ * and the question has another: it tells of a path on which nothing passes any more, and not of a watch
+ * that was forgotten. So where a call was not answered in time, such a watch is deaf if it has said
+ * nothing since that was sent. One that nothing else casts doubt on is opened anew by its own silence
+ * (`config.ts`), which has to be longer than the minute between two bookmarks: shorter, every idle watch
+ * of every node would be opened anew all the time.
  */
 import type { Clock } from "../clock.ts";
 import { Unreachable } from "./failure.ts";
@@ -26,7 +27,7 @@ export interface Beat {
 }
 
 export class Pulse {
-  readonly #watches = new Set<(deaf: Unreachable) => void>();
+  readonly #watches = new Map<(deaf: Unreachable) => void, { alone: boolean; heardMs: number }>();
   #heardMs: number;
   #cancel = () => {};
   #asking = false;
@@ -46,15 +47,22 @@ export class Pulse {
     return this.#watches.size;
   }
 
-  /** `onDeaf` is called at most once, and means: leave, and open another watch. */
-  join(onDeaf: (deaf: Unreachable) => void): Beat {
+  /**
+   * `onDeaf` is called at most once, and means: leave, and open another watch. `alone`: it has a connection
+   * of its own.
+   */
+  join(onDeaf: (deaf: Unreachable) => void, alone = false): Beat {
     // A function of its own for each, whatever was given.
     const told = (deaf: Unreachable) => onDeaf(deaf);
-    this.#watches.add(told);
+    const watch = { alone, heardMs: this.clock.monotonicMs() };
+    this.#watches.set(told, watch);
     this.#heard();
     if (this.#watches.size === 1) this.#wait();
     return {
-      heard: () => this.#heard(),
+      heard: () => {
+        this.#heard();
+        watch.heardMs = this.#heardMs;
+      },
       leave: () => {
         if (!this.#watches.delete(told) || this.#watches.size > 0) return;
         this.#cancel();
@@ -63,8 +71,13 @@ export class Pulse {
     };
   }
 
-  /** Something else suggests that the server is lost: asks at once. */
-  doubt(): void {
+  /** What was sent then was not answered in time: asks at once, for those for whom an answer can speak. */
+  doubt(sinceMs: number): void {
+    for (const [told, { alone, heardMs }] of [...this.#watches]) {
+      if (!alone || heardMs >= sinceMs) continue;
+      const now = this.clock.monotonicMs(), why = "a call was not answered in time";
+      told(deafness(now - heardMs, why, now - sinceMs));
+    }
     if (this.#watches.size > 0) this.#question();
   }
 
@@ -91,7 +104,9 @@ export class Pulse {
       this.#heard();
     } catch (error) {
       // Who said something meanwhile is heard.
-      if (this.#heardMs === heard) this.#tell((error as Error).message);
+      if (this.#heardMs === heard) {
+        this.#tell((error as Error).message);
+      }
     } finally {
       this.#asking = false;
     }
@@ -100,9 +115,12 @@ export class Pulse {
 
   #tell(why: string): void {
     const awayMs = this.clock.monotonicMs() - this.#heardMs;
-    const seconds = Math.round(awayMs / 1000);
-    for (const told of [...this.#watches]) {
-      told(new Unreachable(`nothing was heard for ${seconds} s: ${why}`, true, awayMs));
-    }
+    for (const told of [...this.#watches.keys()]) told(deafness(awayMs, why, awayMs));
   }
+}
+
+/** `awayMs`: for how long the server, and not this watch alone, has been silent. */
+function deafness(silentMs: number, why: string, awayMs: number): Unreachable {
+  const seconds = Math.round(silentMs / 1000);
+  return new Unreachable(`nothing was heard for ${seconds} s: ${why}`, true, awayMs);
 }

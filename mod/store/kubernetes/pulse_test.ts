@@ -13,11 +13,11 @@ function scene() {
     clock,
     pulse,
     deaf,
-    join: () => {
+    join: (alone = false) => {
       const beat = pulse.join((error) => {
         deaf.push(error);
         beat.leave();
-      });
+      }, alone);
       return beat;
     },
     answers: (how: () => Promise<void>) => answer = how,
@@ -73,8 +73,8 @@ Deno.test("a watch that speaks while the question is out is not deaf; a doubt as
   const no = Promise.withResolvers<void>();
   s.answers(() => no.promise);
   const beat = s.join();
-  s.pulse.doubt();
-  s.pulse.doubt();
+  s.pulse.doubt(0);
+  s.pulse.doubt(0);
   assert.equal(s.questions, 1);
   await s.clock.advance(1000);
   beat.heard();
@@ -82,6 +82,24 @@ Deno.test("a watch that speaks while the question is out is not deaf; a doubt as
   await settle();
   assert.deepEqual(s.deaf, []);
   beat.leave();
-  s.pulse.doubt();
+  s.pulse.doubt(0);
   assert.equal(s.questions, 1, "nobody watches");
+});
+
+Deno.test("whose connection is its own has no other to speak for it: after a late call it is deaf, or has spoken", async () => {
+  const s = scene();
+  const silent = s.join(true), speaks = s.join(true), shares = s.join();
+  await s.clock.advance(1000);
+  const sent = s.clock.monotonicMs();
+  await s.clock.advance(5000);
+  speaks.heard();
+  s.pulse.doubt(sent);
+  await settle();
+  assert.equal(s.questions, 1, "for the one that shares its connection");
+  assert.equal(s.deaf.length, 1);
+  assert.equal(s.deaf[0].message, "nothing was heard for 6 s: a call was not answered in time");
+  assert.equal(s.deaf[0].awayMs, 5000, "the server's silence is that to the call");
+  assert.equal(s.pulse.watches, 2);
+  for (const beat of [silent, speaks, shares]) beat.leave();
+  assert.equal(s.clock.pending, 0);
 });
