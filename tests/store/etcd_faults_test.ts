@@ -400,6 +400,32 @@ Deno.test("connections to the only endpoint that die without a word are replaced
   }
 });
 
+Deno.test("a watch that died without a word is found by what we write, though nothing else is late", async () => {
+  const cluster = await EtcdCluster.start();
+  const { hostname, port } = new URL(cluster.endpoints[0]);
+  const relay = new Relay(
+    { transport: "tcp", hostname: "127.0.0.1", port: 0 },
+    { transport: "tcp", hostname, port: Number(port) },
+  );
+  const store = await openEtcd(cluster.location({ endpoints: [`http://127.0.0.1:${relay.port}`] }));
+  // One request after the other: the watch takes the one connection, and others find none that is dead.
+  const seen = picture(store, "/calico/");
+  try {
+    await until("it follows", () => seen.seen.lists === 1);
+    await pause(500);
+    assert.equal(relay.forget(), 1);
+    await store.put("/calico/a", 1);
+    // Well before a silent stream of a store that moves on is opened anew anyway.
+    await until("it is told", () => seen.entries.get("/calico/a") === 1, 15_000);
+    assert.equal(seen.seen.lists, 2, "what it missed is listed");
+  } finally {
+    await seen.end();
+    await store.close();
+    relay.close();
+    await cluster.stop();
+  }
+});
+
 Deno.test("an etcd whose answers take long is of use, with several endpoints as with one", async () => {
   const cluster = await EtcdCluster.start({ members: 3 });
   let delayMs = 0;

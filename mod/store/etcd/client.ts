@@ -145,6 +145,8 @@ export class EtcdClient {
   #waking: Promise<void> | undefined;
   readonly #requests = new Set<AbortController>();
   readonly #streams = new Set<() => void>();
+  /** Hear of what this process has written. */
+  readonly witnesses = new Set<(key: string, revision: bigint) => void>();
   /** How long answers took lately: the longest, halved with each that was quicker. */
   #slowMs = 0;
   #free = SLOTS;
@@ -689,6 +691,11 @@ export class EtcdClient {
     if (this.#closed) cancel();
     this.#streams.add(cancel);
     return () => this.#streams.delete(cancel);
+  }
+
+  /** It was written, and is to be told by every watch of it. */
+  wrote(key: string, revision: bigint): void {
+    for (const hear of this.witnesses) hear(key, revision);
   }
 
   /** Breaks off what is under way. */

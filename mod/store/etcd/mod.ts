@@ -273,7 +273,10 @@ export class EtcdStore implements Store {
       try {
         const options = { what, write: true, ...(compare && { onDoubt }) };
         const answer = await this.#txn(request, options);
-        if (answer.succeeded) return answer;
+        if (answer.succeeded) {
+          this.#client.wrote(decodeKey(key), BigInt(answer.header.revision ?? 0));
+          return answer;
+        }
         if (doubt) throw doubtful(what, decodeKey(key));
         if (lease) this.#revoke(lease);
         return answer;

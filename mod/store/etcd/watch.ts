@@ -13,7 +13,8 @@
  * That sign of life goes by the connections that new requests take. Where these are others than those
  * among which the stream was opened (`client.ts` makes new ones when an answer did not come in time, or
  * for other certificates), it says nothing of the stream: one that is silent is opened anew among them,
- * and counts as broken where it was its own member that did not answer.
+ * and counts as broken where it was its own member that did not answer. A stream also counts as broken that
+ * is silent about what this process itself has written: that it must tell, and a caller may wait for it.
  *
  * The position moves with the events, and with each stream that was opened and proved alive: all that
  * was there at its opening has come by then. So a quiet watch in a busy store survives compactions.
@@ -72,6 +73,8 @@ class RangeWatch<T> {
   #position: bigint;
   /** Why a stream broke: the next one that opens says that it is time to list again. */
   #lost: EtcdFailure | undefined;
+  /** What we have written first of all that was not told yet. */
+  #written: { readonly revision: bigint; readonly ms: number } | undefined;
   /** When a stream first failed since one served, and what each member said. */
   #failingSince: number | undefined;
   readonly #tried = new Map<Member, EtcdFailure>();
@@ -87,6 +90,22 @@ class RangeWatch<T> {
   }
 
   async *events(): AsyncGenerator<WatchEvent<T>> {
+    const { witnesses } = this.client;
+    witnesses.add(this.#wrote);
+    try {
+      yield* this.#events();
+    } finally {
+      witnesses.delete(this.#wrote);
+    }
+  }
+
+  #wrote = (key: string, revision: bigint): void => {
+    if (!key.startsWith(this.prefix) || revision <= this.#position) return;
+    if (this.#written && this.#written.revision > this.#position) return;
+    this.#written = { revision, ms: this.client.clock.monotonicMs() };
+  };
+
+  async *#events(): AsyncGenerator<WatchEvent<T>> {
     const { client, options: { signal } } = this;
     while (!signal.aborted) {
       const member = client.choose(this.#tried);
@@ -138,6 +157,7 @@ class RangeWatch<T> {
         const trust = standing(heardMs);
         if (trust === "doubtful") throw new EtcdFailure("member", UNANSWERED);
         if (trust === "apart") return;
+        this.#mustTellOurs();
         const revision = await client.revisionOf(member, client.patient(SIGN_MS));
         this.#mustBeTheSame(revision);
         const now = clock.monotonicMs();
@@ -169,6 +189,13 @@ class RangeWatch<T> {
       const last = response.events?.at(-1)?.kv.mod_revision;
       if (last !== undefined && BigInt(last) > this.#position) this.#position = BigInt(last);
     }
+  }
+
+  #mustTellOurs(): void {
+    const { revision, ms } = this.#written ?? { revision: 0n, ms: 0 };
+    if (revision <= this.#position || this.client.clock.monotonicMs() - ms < SILENCE_MS) return;
+    this.#written = undefined;
+    throw new EtcdFailure("member", `it is silent about what we wrote at revision ${revision}`);
   }
 
   #responseOf(line: WatchLine): WatchResponse {
