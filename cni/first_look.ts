@@ -31,8 +31,11 @@ export interface FirstLook {
   readonly found: Promise<EndpointEntry | undefined>;
   /** Endpoints whose host sides may have the names that this one's could get. */
   readonly others: Promise<EndpointEntry[]>;
-  /** What the attachment's handle has in IPAM; undefined: there is no such handle. */
-  readonly held: Promise<readonly Ip[] | undefined>;
+  /**
+   * What the attachment's handle has in IPAM; undefined: there is no such handle. Asked when it is called,
+   * where that is a look into files.
+   */
+  readonly held: () => Promise<readonly Ip[] | undefined>;
   /** What an automatic assignment follows from. */
   readonly ahead: ReadAhead | undefined;
 }
@@ -47,6 +50,8 @@ export function lookFirst(
   const families: Family[] = [];
   if (conf.ipam.assignIpv4) families.push(4);
   if (conf.ipam.assignIpv6) families.push(6);
+  const held = () => ipam.ipsByHandle(identity.handle);
+  const asked = ipam.readAhead && held();
   const look: FirstLook = {
     ready: checkDatastoreReady(store, deps.locked),
     subject: readSubject(
@@ -59,7 +64,7 @@ export function lookFirst(
     others: identity.pod === undefined
       ? plainEndpoints(store, identity.node)
       : podEndpoints(store, identity),
-    held: ipam.ipsByHandle(identity.handle),
+    held: () => asked ?? held(),
     ahead: ipam.readAhead?.({
       host: identity.node,
       use: "Workload",
@@ -67,7 +72,7 @@ export function lookFirst(
     }, families),
   };
   // Who failed before is told, and then nobody awaits the others.
-  const { ready, subject, found, others, held } = look;
-  for (const answer of [ready, subject, found, others, held]) answer.catch(() => {});
+  const { ready, subject, found, others } = look;
+  for (const answer of [ready, subject, found, others, asked]) answer?.catch(() => {});
   return look;
 }

@@ -50,7 +50,7 @@ export async function clearTheWay(
   if (mine || marked) {
     await detach(deps, identity, netns.path);
     if (!earlierSandbox) await mustBeFree(identity, netns);
-  } else if (await look.held) {
+  } else if (await look.held()) {
     // An ADD was cut off between the address's record and the endpoint's.
     await ipam.releaseByHandle(identity.handle);
   }
