@@ -5,7 +5,8 @@
 
 import type { Store } from "../mod/store/store.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
-import type { CniKernel } from "./kernel.ts";
+import type { Ip } from "../mod/net/mod.ts";
+import type { CniKernel, HostLink } from "./kernel.ts";
 import type { IpamClient, LeaseClient } from "../mod/ipam/types.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
@@ -55,6 +56,8 @@ export interface CniDeps {
   locked?(): string | undefined;
   /** Told after an endpoint is gone from kernel and store; nothing waits for it. */
   endpointRemoved?(endpoint: WorkloadEndpoint): void;
+  /** The host side of a container that has the address, though no route to just this address says so. */
+  unroutedHolder?(ip: Ip): HostLink | undefined;
   /** How long ADD waits for `endpointProgrammed`, in milliseconds; 30,000 without it. */
   readonly programmedTimeout?: number;
   /** Both off without it. */

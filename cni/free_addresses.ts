@@ -17,7 +17,7 @@ import { obtainPinned } from "./pin_leases.ts";
 import { heldByOlder, type Obtained, takeOver } from "./take_over.ts";
 
 /** More than any node has pods; the next ADD goes on from there. */
-const MOST_PASSED_OVER = 512;
+export const MOST_PASSED_OVER = 512;
 
 type For = Parameters<typeof obtainPinned>[3];
 
@@ -58,7 +58,11 @@ export async function freeAddresses(
     if (plan.kind === "automatic" && !conf.ipam.hostLocal) kept.push(...free);
     else for (const ip of free) await giveBackOwn(deps, ip, claimant);
   }
-  throw new CniError(
+  throw amiss();
+}
+
+export function amiss(): CniError {
+  return new CniError(
     CniCode.tryAgain,
     `${MOST_PASSED_OVER} addresses that IPAM gave are those of other workloads on this node; it is ` +
       "their records that are amiss: see `tortie ipam check`.",
@@ -102,7 +106,7 @@ async function giveBackOwn({ ipam }: CniDeps, ip: Ip, { handle }: Claimant): Pro
   await ipam.releaseIps([{ address: ip, handle }]);
 }
 
-function inUse({ pod, handle }: Claimant, ip: Ip, whose: string): CniError {
+export function inUse({ pod, handle }: Claimant, ip: Ip, whose: string): CniError {
   return new CniError(
     CniCode.tryAgain,
     `${pod ? `Pod ${pod.namespace}/${pod.name}` : handle} asks for ${formatIp(ip)}, which ` +

@@ -37,7 +37,7 @@ import { attributesOf } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
 
-export type GatewayDeps = Pick<CniDeps, "store" | "ipam" | "nodeName" | "now">;
+export type GatewayDeps = Pick<CniDeps, "store" | "ipam" | "nodeName" | "unroutedHolder" | "now">;
 
 /** Addresses of a network of this length that no interface should have. */
 export function specialAddresses(block: Prefix): Ip[] {
@@ -81,6 +81,7 @@ export async function ensureGateway(
   for (let ordinal = special.length > 0 ? 1 : 0; ordinal < size; ordinal++) {
     const ip = ipAt(block, ordinal);
     if (sameIp(ip, address.ip) || special.some((s) => sameIp(s, ip))) continue;
+    if (deps.unroutedHolder?.(ip)) continue;
     if (await take(deps, ip, handle)) return ip;
   }
   return undefined;

@@ -15,23 +15,34 @@ import { formatIp, hostPrefix, type Ip, parseCidr, sameIp } from "../mod/net/mod
 import type { AssignedAddress } from "../mod/ipam/types.ts";
 import { type Claimant, obtainAddresses } from "./addresses.ts";
 import { handlesOnNode } from "./allocations.ts";
-import { ofInterface, readRequest } from "./annotations.ts";
+import { type AddressPlan, ofInterface, readRequest } from "./annotations.ts";
 import { requirePrevResult } from "./check.ts";
 import type { CniDeps } from "./deps.ts";
 import { readSubject } from "./endpoint.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { refuseMachines } from "./forbidden_addresses.ts";
+import { amiss, inUse, MOST_PASSED_OVER } from "./free_addresses.ts";
 import { dropIdleGateways, ensureGateway, isSpecial } from "./gateways.ts";
 import { requireValidAttachments } from "./gc.ts";
 import { handleId, identify } from "./identity.ts";
+import { liveHolders, recordHolder } from "./live_holders.ts";
 import type { NetConf } from "./netconf.ts";
 import { PIN_NAMES } from "./pins.ts";
 import type { CniResult } from "./result.ts";
 
 export type IpamDeps = Pick<
   CniDeps,
-  "store" | "kubernetes" | "ipam" | "kernel" | "nodeName" | "features" | "now" | "log"
+  | "store"
+  | "kubernetes"
+  | "ipam"
+  | "kernel"
+  | "nodeName"
+  | "interfacePrefix"
+  | "unroutedHolder"
+  | "features"
+  | "now"
+  | "log"
 >;
 
 /** The caller holds the handle's lock and the lock of this network's gateways. */
@@ -67,7 +78,7 @@ export async function ipamAdd(
   }
   await refuseMachines(deps, named);
   const now = deps.now?.() ?? new Date();
-  const obtain = () => obtainAddresses(deps.ipam, plan, claimant, now);
+  const obtain = () => obtainFree(deps, conf.name, plan, claimant, now);
   if (bare) return bareResult(await obtain());
   try {
     const pairs = await withGateways(deps, conf, obtain, claimant);
@@ -88,6 +99,28 @@ export async function ipamAdd(
     await releaseAll(deps, conf, claimant.handle);
     throw error;
   }
+}
+
+/** Those that no container on this node has; what a container has goes on record as its own. */
+async function obtainFree(
+  deps: IpamDeps,
+  network: string,
+  plan: Exclude<AddressPlan, { kind: "unmanaged" | "pinned" }>,
+  claimant: Claimant,
+  now: Date,
+): Promise<AssignedAddress[]> {
+  for (let i = 0; i < MOST_PASSED_OVER; i++) {
+    const given = await obtainAddresses(deps.ipam, plan, claimant, now);
+    // The machine's own are gateways of networks like this one, which have a look of their own.
+    const holders = (await liveHolders(deps, given.map(({ ip }) => ip), undefined))
+      .filter(({ link }) => link !== "host");
+    if (holders.length === 0) return given;
+    const whose: string[] = [];
+    for (const holder of holders) whose.push(await recordHolder(deps, network, holder, now));
+    await deps.ipam.releaseByHandle(claimant.handle);
+    if (plan.kind === "fixed") throw inUse(claimant, holders[0].ip, whose[0]);
+  }
+  throw amiss();
 }
 
 /** Addresses that are none of their blocks' special ones, each with its block's gateway. */

@@ -206,3 +206,23 @@ Deno.test("IPAM plugin: annotations that are not followed are told to the log", 
     // The interface plugin tells of the rest.
     assert.deepEqual(await told("tortie", "c2"), [P + "ipv4pools"]);
   }));
+
+Deno.test("IPAM plugin: what a container on the node has is neither given nor made a gateway", () =>
+  world({ cidr: "10.9.0.0/29", blockSize: 29 }, async (w) => {
+    const link = w.kernel.addLink("", "veth1");
+    for (const ip of ["10.9.0.1", "10.9.0.2"]) w.unrouted.set(ip, link);
+    const { json } = await w.call({ argv0, conf: conf() });
+    assert.deepEqual([json.ips[0].address, json.ips[0].gateway], ["10.9.0.4/29", "10.9.0.3"]);
+    const calico = await w.call({ argv0, conf: World.conf({ type: "calico" }), container: "c2" });
+    assert.equal(calico.json.ips[0].address, "10.9.0.5/32");
+    const held = (await w.allocations()).filter(({ handle }) => handle === "net.veth1");
+    assert.deepEqual(held.map(({ ip }) => ip), [1, 2]);
+    await w.addPod("fixed", {
+      annotations: { "cni.projectcalico.org/ipAddrs": '["10.9.0.6"]' },
+    });
+    w.unrouted.set("10.9.0.6", link);
+    const args = "K8S_POD_NAMESPACE=blue;K8S_POD_NAME=fixed";
+    const refused = await w.call({ argv0, conf: conf(), container: "c3", args });
+    assert.equal(refused.json.code, 11, refused.body);
+    assert.deepEqual((await w.handles()).filter((handle) => handle.includes("c3")), []);
+  }));

@@ -3,7 +3,10 @@
  * whatever the records say? A block that was deleted by hand, or put back from an old backup, has
  * forgotten its pods, and IPAM gives their addresses anew; the kernel has not forgotten. An address is
  * somebody's where a route to just this address leads over a workload interface, or where it is this
- * machine's own: one look into the kernel for each address, and nothing in the store.
+ * machine's own: one look into the kernel for each address, and nothing in the store. Where the endpoint
+ * is lost too, its route has gone, or goes any moment: then the node knows the interface, and what the
+ * container has beyond it (`mod/node/unrouted_holders.ts`); it is asked second, since it knows from the
+ * moment on from which the route may go.
  *
  * Such an address is put on record for who has it, under the handle by which his own DEL gives it back,
  * so that it is not tried again with every pod. Where that is not known, it is under a handle that
@@ -26,23 +29,33 @@ export interface LiveHolder {
   readonly link: HostLink | "host";
 }
 
-type Deps = Pick<CniDeps, "kernel" | "ipam" | "store" | "nodeName" | "interfacePrefix" | "log">;
+export type HolderDeps = Pick<
+  CniDeps,
+  "kernel" | "ipam" | "store" | "nodeName" | "interfacePrefix" | "unroutedHolder" | "log"
+>;
 
 /** Those of the addresses that others have. `own`: an interface that gives way to the caller's. */
 export async function liveHolders(
-  { kernel, interfacePrefix: prefix = "cali" }: Deps,
+  deps: HolderDeps,
   addresses: readonly Ip[],
   own: string | undefined,
 ): Promise<LiveHolder[]> {
   const found: LiveHolder[] = [];
   for (const ip of addresses) {
-    const link = await kernel.linkOf(ip);
-    if (link === undefined) continue;
-    const isOthers = link === "host" ||
-      (link.name !== own && (link.name.startsWith(prefix) || parseMark(link.alias) !== undefined));
-    if (isOthers) found.push({ ip, link });
+    const link = await linkWith(deps, ip);
+    if (link !== undefined && (link === "host" || link.name !== own)) found.push({ ip, link });
   }
   return found;
+}
+
+async function linkWith(
+  { kernel, unroutedHolder, interfacePrefix: prefix = "cali" }: HolderDeps,
+  ip: Ip,
+): Promise<HostLink | "host" | undefined> {
+  const link = await kernel.linkOf(ip);
+  if (link === "host") return link;
+  const isWorkloads = link?.name.startsWith(prefix) || parseMark(link?.alias) !== undefined;
+  return isWorkloads ? link : unroutedHolder?.(ip);
 }
 
 /**
@@ -50,12 +63,12 @@ export async function liveHolders(
  * is changed where it is the handle's no more.
  */
 export async function recordHolder(
-  deps: Deps,
+  deps: HolderDeps,
   network: string,
   { ip, link }: LiveHolder,
   now: Date,
 ): Promise<string> {
-  const { ipam, kernel, log } = deps;
+  const { ipam, log } = deps;
   const claimant = await claimantOf(deps, network, link);
   const whose = nameOf(claimant, link);
   const given = await ipam.assignment(ip);
@@ -68,19 +81,23 @@ export async function recordHolder(
     handle: claimant.handle,
   });
   // His DEL may have come by before there was anything on record that it could give back.
-  if (await kernel.linkOf(ip) === undefined) {
+  if (await linkWith(deps, ip) === undefined) {
     await ipam.releaseIps([{ address: ip, handle: claimant.handle }]);
   }
   return whose;
 }
 
 /** In words. */
-export async function whoHas(deps: Deps, network: string, { link }: LiveHolder): Promise<string> {
+export async function whoHas(
+  deps: HolderDeps,
+  network: string,
+  { link }: LiveHolder,
+): Promise<string> {
   return nameOf(await claimantOf(deps, network, link), link);
 }
 
 async function claimantOf(
-  { store, nodeName: node }: Deps,
+  { store, nodeName: node }: HolderDeps,
   network: string,
   link: HostLink | "host",
 ): Promise<Claimant> {

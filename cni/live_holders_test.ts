@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { blockPrefix, handlePrefix, IPAM_PREFIX, resourceKey } from "../mod/model/keys.ts";
 import { podKind } from "../mod/model/pod.ts";
 import { workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
-import { mustIp } from "../mod/net/mod.ts";
+import { formatIp, mustIp } from "../mod/net/mod.ts";
 import { HostLocalFiles } from "./host_local/files.ts";
 import { World } from "./testing/world.ts";
 
@@ -172,6 +172,57 @@ Deno.test("a pod whose endpoint is lost is known by its interface's mark", () =>
     const [other] = await add(w, "c2");
     assert.notEqual(other, ip);
     assert.deepEqual(Object.keys(await holders(w)).sort(), ["net.c1", "net.c2"]);
+  }));
+
+/** Its endpoint, with which the node takes its routes away; what its container has stays. */
+async function loseEndpoint(w: World, container: string): Promise<void> {
+  const endpoint = (await w.endpoints()).find(({ spec }) => spec.containerID === container)!;
+  const { name, namespace } = endpoint.metadata;
+  await w.store.delete(resourceKey(workloadEndpointKind, name, namespace));
+  const link = w.kernel.in("").find(({ name }) => name === endpoint.spec.interfaceName)!;
+  for (const ip of link.hostRoutes) w.unrouted.set(formatIp(ip), link);
+  link.hostRoutes = [];
+}
+
+Deno.test("a pod without endpoint and route keeps its addresses, and its DEL gives them back", () =>
+  world(async (w) => {
+    await w.addPool("six", { cidr: "fd00:10:244::/48" });
+    const conf = World.conf({ ipam: { type: "tortie-ipam", assign_ipv6: "true" } });
+    const live = await add(w, "c1", { conf });
+    await loseEndpoint(w, "c1");
+    await loseRecords(w);
+    const fresh = await add(w, "c2", { conf });
+    assert.equal(new Set([...live, ...fresh]).size, 4, `${live} ${fresh}`);
+    assert.deepEqual(Object.keys(await holders(w)).sort(), ["net.c1", "net.c2"]);
+    await w.addPod("wisher", { annotations: { [`${P}ipAddrs`]: JSON.stringify(live) } });
+    const refused = await w.call({ container: "c3", args: k8s("wisher"), conf });
+    assert.equal(refused.json.code, 11, JSON.stringify(refused.json));
+    await w.addPod("pinned", { annotations: { "tortie.io/ip-pins": live[0] } });
+    await loseRecords(w);
+    const pinned = await w.call({ container: "c4", args: k8s("pinned") });
+    assert.equal(pinned.json.code, 11, JSON.stringify(pinned.json));
+    for (const container of ["c1", "c2"]) {
+      const args = k8s(`pod-${container}`);
+      assert.equal((await w.call({ command: "DEL", container, args, conf })).exit, 0);
+    }
+    w.unrouted.clear();
+    assert.deepEqual(await w.traces(), []);
+    assert.deepEqual(await add(w, "c3", { args: k8s("wisher"), conf }), live);
+  }));
+
+Deno.test("host-local: an address of a pod without endpoint is not given either", () =>
+  world(async (w) => {
+    const dataDir = await Deno.makeTempDir();
+    try {
+      const conf = World.conf({ ipam: { type: "host-local", subnet: "10.9.0.0/29", dataDir } });
+      const [ip] = await add(w, "c1", { conf });
+      await loseEndpoint(w, "c1");
+      await Deno.remove(`${dataDir}/net`, { recursive: true });
+      const [other] = await add(w, "c2", { conf });
+      assert.notEqual(other, ip);
+    } finally {
+      await Deno.remove(dataDir, { recursive: true });
+    }
   }));
 
 Deno.test("host-local: a file that was deleted comes back with its container", () =>

@@ -12,11 +12,12 @@ import { ippoolKind } from "../../mod/model/ippool.ts";
 import { namespaceKind } from "../../mod/model/namespace.ts";
 import { nodeKind } from "../../mod/model/node.ts";
 import { podKind } from "../../mod/model/pod.ts";
+import { formatIp } from "../../mod/net/mod.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
 import { type Store, StoreError } from "../../mod/store/store.ts";
 import { KernelError } from "../../ffi/errors.ts";
 import type { CniDeps } from "../deps.ts";
-import type { CniKernel, PodNamespace } from "../kernel.ts";
+import type { CniKernel, HostLink, PodNamespace } from "../kernel.ts";
 import type { CniReply } from "../request.ts";
 import { CniServer, type Deliver } from "../server.ts";
 import { FakeKernel } from "./fake_kernel.ts";
@@ -139,6 +140,8 @@ export class World {
   programmed: CniDeps["endpointProgrammed"] = () => Promise.resolve();
   /** As FelixConfiguration says. */
   features = { floatingIps: true, sourceSpoofing: true };
+  /** Who has an address without a route to it, as the node knows: host sides, by address. */
+  readonly unrouted = new Map<string, HostLink>();
   /** How the links of the host looked whenever policy was asked for. */
   #server: CniServer;
   #points = new FaultPoints();
@@ -237,6 +240,7 @@ export class World {
       now: () => new Date(now()),
       mtu: () => 1450,
       endpointProgrammed: (endpoint, signal) => this.programmed(endpoint, signal),
+      unroutedHolder: (ip) => this.unrouted.get(formatIp(ip)),
       programmedTimeout: 50,
       log: (level, message, fields) =>
         this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`),

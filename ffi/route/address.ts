@@ -7,6 +7,7 @@ import { type Command, CREATE_NEW, RTM_DELADDR, RTM_NEWADDR } from "./command.ts
 import { familyNumber, ipOf } from "./values.ts";
 
 const IFA_ADDRESS = 1, IFA_LOCAL = 2, IFA_LABEL = 3, IFA_BROADCAST = 4, IFA_FLAGS = 8;
+const IFA_TARGET_NETNSID = 10;
 const IFADDRMSG = 8;
 
 /** IPv6: skip duplicate address detection, the address is usable at once. */
@@ -68,9 +69,18 @@ function command(verb: string, type: number, flags: number, address: Address): C
   };
 }
 
-/** The body of RTM_GETADDR: all addresses, or one interface's (the kernel filters). */
-export function encodeDumpAddresses(message: MessageEncoder, family = 0, index = 0): void {
+/**
+ * The body of RTM_GETADDR: all addresses, or one interface's (the kernel filters). `netnsId`: in the
+ * namespace that has this number here.
+ */
+export function encodeDumpAddresses(
+  message: MessageEncoder,
+  family = 0,
+  index = 0,
+  netnsId?: number,
+): void {
   message.putU8(family).putU8(0).putU8(0).putU8(0).putU32(index);
+  if (netnsId !== undefined) message.attrU32(IFA_TARGET_NETNSID, netnsId);
 }
 
 const cursor = new AttributeCursor();

@@ -142,8 +142,7 @@ export class RouteSocket {
     try {
       return this.#linkIn(link.linkNetnsId, link.linkIndex);
     } catch (error) {
-      // The namespace has gone, or its number has.
-      if (isKernelError(error, "EINVAL", "EPERM", "ESRCH", "ENOENT")) return undefined;
+      if (isOutOfSight(error)) return undefined;
       throw error;
     }
   }
@@ -168,12 +167,24 @@ export class RouteSocket {
     return link;
   }
 
-  addresses(filter: { family?: Family; index?: number } = {}): Address[] {
+  /** Those on the other side of a veth, also in another namespace; none where it is out of sight. */
+  addressesBeyond(link: Link): Address[] {
+    if (link.kind !== "veth" || link.linkIndex === undefined) return [];
+    try {
+      return this.addresses({ index: link.linkIndex, netnsId: link.linkNetnsId });
+    } catch (error) {
+      if (isOutOfSight(error)) return [];
+      throw error;
+    }
+  }
+
+  /** `netnsId`: in the namespace that has this number here. */
+  addresses(filter: { family?: Family; index?: number; netnsId?: number } = {}): Address[] {
     const family = filter.family ? familyNumber(filter.family) : 0;
     return this.#dump(
       "list addresses",
       RTM_GETADDR,
-      (m) => encodeDumpAddresses(m, family, filter.index),
+      (m) => encodeDumpAddresses(m, family, filter.index, filter.netnsId),
       (m) => {
         const address = decodeAddress(m);
         return !address || (filter.index && address.index !== filter.index) ? undefined : address;
@@ -383,6 +394,9 @@ export class RouteSocket {
     }
   }
 }
+
+/** Another namespace has gone, or its number has. */
+const isOutOfSight = (error: unknown) => isKernelError(error, "EINVAL", "EPERM", "ESRCH", "ENOENT");
 
 type WriteItem<T> = (message: MessageEncoder, item: T, sequence: number, flags: number) => void;
 

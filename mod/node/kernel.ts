@@ -50,6 +50,7 @@ import { hostMtu, podMtu } from "./mtu.ts";
 import type { Failure, Reconciler } from "./reconciler.ts";
 import { PROTOCOL_BGP, PROTOCOL_OWN, RoutePlan } from "./route_plan.ts";
 import type { ClusterState, Topic } from "./state.ts";
+import type { UnroutedHoldersParts } from "./unrouted_holders.ts";
 import { FAMILIES, LEAST_MTU, VXLAN_DEVICES } from "./vxlan.ts";
 
 export interface KernelOptions {
@@ -476,6 +477,15 @@ export class Kernel implements NodeKernel {
   /** Whether an interface is up; undefined: it is not there. */
   isUp(name: string): boolean | undefined {
     return this.#links.byName(name)?.up;
+  }
+
+  /** This host's interfaces, what is beyond their pairs, and an interface as it is now. */
+  get pairs(): Pick<UnroutedHoldersParts, "links" | "now" | "beyond"> {
+    return {
+      links: () => this.#links.all(),
+      now: (index) => this.#socket.link(index),
+      beyond: (link) => this.#socket.addressesBeyond(link).map(({ ip }) => ip),
+    };
   }
 
   /** This host's own addresses. */

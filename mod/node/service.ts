@@ -47,6 +47,7 @@ import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ReadyCheck, register, type Registration } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
+import { UnroutedHolders } from "./unrouted_holders.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
 
 /** As the command line has it for a wrong setting. */
@@ -59,6 +60,8 @@ const STUCK = 90_000;
 const ADDRESS_RETRY = 5000;
 /** Milliseconds until it is tried again to write what could not be written of this node. */
 const REGISTER_RETRY = 5000;
+/** Milliseconds for which a pod that has ended, and whose endpoint has gone with it, may be in use. */
+const ENDING = 60_000;
 /** Topics from which the node's tunnel addresses follow. */
 const TUNNEL_TOPICS: readonly Topic[] = ["pools", "nodes", "blocks", "endpoints"];
 
@@ -342,6 +345,14 @@ export class NodeService {
       config.nodeName,
       (error) => log.warn("cannot keep the last state on disk", { error }),
     );
+    const { endpoints } = this.#state;
+    const unrouted = new UnroutedHolders({
+      ...kernel.pairs,
+      endpoints,
+      log: logger("endpoints"),
+      clock: systemClock,
+      patience: config.store.kind === "kubernetes" ? ENDING : 0,
+    });
     const agent = new Agent({
       snapshot: this.#snapshot,
       store,
@@ -364,6 +375,7 @@ export class NodeService {
           log.info("settings have changed that want a new start");
           this.#renew(this.#state.felixConfigurations);
         }
+        unrouted.tell();
         if (report.topics.has("pods") || report.topics.has("endpoints")) labels();
         if (TUNNEL_TOPICS.some((topic) => report.topics.has(topic))) addresses();
       },
@@ -408,6 +420,7 @@ export class NodeService {
       interfacePrefix: felix.interfacePrefixes[0],
       mtu: () => kernel.podMtu(this.#state),
       endpointProgrammed: (endpoint, signal) => agent.programmed(endpoint, signal),
+      unroutedHolder: (ip) => unrouted.holderOf(ip),
       locked: () => agent.report().locked,
       log: (level, message, fields) => log[level](message, fields),
     });

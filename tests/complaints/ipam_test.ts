@@ -4,7 +4,7 @@
  * threads are the users' own.
  */
 import assert from "node:assert/strict";
-import { endProcess, startProcess } from "../../mod/lab/cluster.ts";
+import { endProcess, startNode, startProcess, waitReady } from "../../mod/lab/cluster.ts";
 import type { RunningPod } from "../../mod/lab/lab.ts";
 import type { PodRecord } from "../../mod/lab/record.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
@@ -135,29 +135,50 @@ Deno.test(
   options,
   async () => {
     // What users ask for: a look at who has an address before it is handed out.
-    await withLab({ subnets: "1" }, async (lab) => {
-      const live = [
-        ...await lab.run(pod("live1"), { node: "node1" }),
-        ...await lab.run(pod("live2"), { node: "node1" }),
-      ];
+    await withLab({ subnets: "1", families: "IPv4,IPv6" }, async (lab) => {
+      const { namespace } = lab.node("node1");
+      const run = async (name: string) => (await lab.run(pod(name), { node: "node1" }))[0];
+      const [known, lost] = [await run("known"), await run("lost")];
       const store = remoteStore(lab.record.layout.storeSocket);
-      try {
-        // As after a restoration from a backup that knows the block and none of its pods.
+      // As after a restoration from a backup that knows the blocks and none of their pods.
+      const forget = async () => {
         for (const { key } of (await store.list(handlePrefix)).entries) await store.delete(key);
-        for (const { key, value } of (await store.list<AllocationBlock>(blockPrefix(4))).entries) {
-          const allocations = value.allocations.map(() => null);
-          const unallocated = [...allocations.keys()];
-          await store.put(key, { ...value, allocations, unallocated, attributes: [] });
+        for (const family of [4, 6] as const) {
+          const { entries } = await store.list<AllocationBlock>(blockPrefix(family));
+          for (const { key, value } of entries) {
+            const allocations = value.allocations.map(() => null);
+            const unallocated = [...allocations.keys()];
+            await store.put(key, { ...value, allocations, unallocated, attributes: [] });
+          }
         }
-        const fresh: RunningPod[] = [];
-        for (const name of ["new1", "new2", "new3"]) {
-          fresh.push(...await lab.run(pod(name), { node: "node1" }));
+      };
+      const routes = async () =>
+        await tool(namespace, "ip", "route") + await tool(namespace, "ip", "-6", "route");
+      try {
+        await forget();
+        // Of one of them the endpoint is lost too: the node takes its routes away, and it keeps running.
+        await new Resources(store).delete(workloadEndpointKind, "node1-k8s-lost-eth0", "default");
+        const all = [known, lost, await run("at-once")];
+        await until("the routes of the lost pod are gone", 20_000, async () => {
+          const there = await routes();
+          return lost.addresses.every((ip) => !there.includes(`${ip} `));
+        });
+        all.push(await run("later"));
+        await endProcess(lab.record.processes.node1);
+        await forget();
+        startNode(lab.record, lab.node("node1"));
+        await waitReady(lab.record);
+        all.push(await run("after-a-start"));
+        const given = all.flatMap(({ addresses }) => addresses);
+        assert.equal(new Set(given).size, 2 * all.length, given.join());
+        for (const one of all.slice(2)) {
+          await until("it is reached", 5000, () => podPings(one, known.addresses[0]));
         }
-        const given = [...live, ...fresh].map(({ addresses }) => addresses[0]);
-        assert.equal(new Set(given).size, 5, given.join());
-        for (const one of fresh) await until("it is reached", 5000, () => podPings(one, given[0]));
-        const { attributes } = (await new Ipam(store).assignment(given[0]))!;
-        assert.equal(attributes.pod, "live1");
+        for (const ip of lost.addresses) {
+          const { handle } = (await new Ipam(store).assignment(ip))!;
+          assert.match(handle!, /\S+\.\S+/);
+          assert.equal((await new Ipam(store).ipsByHandle(handle!))?.length, 2);
+        }
       } finally {
         await store.close();
       }

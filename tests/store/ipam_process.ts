@@ -22,7 +22,6 @@
  *
  *     deno run -A ipam_process.ts --work '{"endpoints": [...], "node": "n1", "count": 100, "hold": 20}'
  */
-import { encodeRequest, parseHead } from "../../cni/request.ts";
 import { RouteSocket } from "../../ffi/mod.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { IpamError } from "../../mod/ipam/errors.ts";
@@ -34,6 +33,7 @@ import { openEtcd } from "../../mod/store/etcd/mod.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { StoreError } from "../../mod/store/store.ts";
 import { type Held, networkOf, type Standing } from "./ipam_log.ts";
+import { CallError, callService } from "./service_call.ts";
 
 export interface ProcessOptions {
   /** Of an etcd; or the socket of a served store; or that of a node's service, and pods' namespace. */
@@ -78,64 +78,19 @@ function passes(error: unknown): boolean {
   return error instanceof IpamError && (error.kind === "conflict" || error.kind === "draining");
 }
 
-/** A CNI call that failed: with a code, or without an answer. */
-class CallError extends Error {
-  constructor(readonly code: number | undefined, message: string) {
-    super(message);
-  }
-}
-
-/** As much as was announced: who goes on listening has not yet taken the answer. */
-async function readAnswer(socket: Deno.UnixConn) {
-  let bytes = new Uint8Array(0);
-  const chunk = new Uint8Array(4096);
-  for (;;) {
-    const end = bytes.indexOf(10);
-    const head = end < 0 ? undefined : parseHead(bytes.subarray(0, end));
-    if (end >= 0 && !head) throw new Error("no answer of a node service");
-    if (head && bytes.length === end + 1 + head.length) {
-      return { head, body: bytes.subarray(end + 1) };
-    }
-    const n = await socket.read(chunk);
-    if (n === null) throw new Error("no whole answer");
-    bytes = new Uint8Array([...bytes, ...chunk.subarray(0, n)]);
-  }
-}
-
-/** What a runtime would run `tortie-ipam` for, without a process for each call. */
-async function callService(
-  { socket: path, netns }: NonNullable<ProcessOptions["service"]>,
+/** What a runtime would run `tortie-ipam` for. */
+const call = (
+  { socket, netns }: NonNullable<ProcessOptions["service"]>,
   command: string,
   handle: string,
-): Promise<any> {
-  const env = {
-    CNI_COMMAND: command,
-    CNI_CONTAINERID: handle,
-    CNI_NETNS: netns,
-    CNI_IFNAME: "eth0",
-    CNI_PATH: "/nowhere",
-  };
-  const conf = {
-    cniVersion: "1.0.0",
-    name: networkOf(handle),
-    type: "tortie",
-    ipam: { type: "tortie-ipam" },
-  };
-  const stdin = encoder.encode(JSON.stringify(conf));
-  let head: { exit: number }, body: Uint8Array;
-  try {
-    using socket = await Deno.connect({ transport: "unix", path });
-    const request = encodeRequest({ argv0: "tortie-ipam", env, stdin });
-    for (let at = 0; at < request.length;) at += await socket.write(request.subarray(at));
-    await socket.closeWrite();
-    ({ head, body } = await readAnswer(socket));
-  } catch (error) {
-    throw new CallError(undefined, (error as Error).message);
-  }
-  const said = body.length > 0 ? JSON.parse(new TextDecoder().decode(body)) : undefined;
-  if (head.exit !== 0) throw new CallError(said?.code, said?.msg);
-  return said;
-}
+) =>
+  callService(socket, {
+    plugin: "tortie-ipam",
+    command,
+    container: handle,
+    netns,
+    conf: { name: networkOf(handle), type: "tortie", ipam: { type: "tortie-ipam" } },
+  });
 
 async function insist<T>(run: () => Promise<T>): Promise<T> {
   for (;;) {
@@ -191,8 +146,8 @@ function byService(service: NonNullable<ProcessOptions["service"]>) {
   const routes = RouteSocket.open();
   return {
     assign: async (handle: string): Promise<string> =>
-      (await callService(service, "ADD", handle)).ips[0].address.split("/")[0],
-    release: (handle: string) => callService(service, "DEL", handle),
+      (await call(service, "ADD", handle)).ips[0].address.split("/")[0],
+    release: (handle: string) => call(service, "DEL", handle),
     wire: (address: string, there: boolean) => {
       const one = { index: LOOPBACK, ip: mustIp(address), length: 32 };
       if (there) routes.addAddress(one);

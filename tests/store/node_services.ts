@@ -21,6 +21,10 @@ export class NodeServices {
     return `${this.#folder}/${i}/run/tortie.sock`;
   }
 
+  async log(i: number): Promise<string> {
+    return await Deno.readTextFile(`${this.#folder}/${i}/log`);
+  }
+
   async start(): Promise<void> {
     await Promise.all(this.places.map(async (_, i) => {
       await Deno.mkdir(`${this.#folder}/${i}`);

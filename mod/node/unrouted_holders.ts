@@ -1,0 +1,121 @@
+/**
+ * Containers of this node that have addresses to which no route of their own leads: what ADD asks before
+ * it gives an address, beside the routes (`cni/live_holders.ts`). There are none of the first sort, as
+ * long as the datastore forgets nobody:
+ *
+ *   - pods whose WorkloadEndpoint is lost (deleted by hand, or put back from an older backup): with it the
+ *     route goes, and the pod keeps its address. Their interfaces are there, in use by mark or by name,
+ *     and no endpoint speaks of them;
+ *   - containers under other interface plugins (bridge, macvlan's veth kin): never an endpoint of ours.
+ *
+ * What such a container has on its side of the pair, the kernel says by the pair itself, without a path to
+ * the namespace. It is read once for each interface, and again as long as there is nothing: so the question
+ * costs nothing but the comparison of names. Before the datastore has been read, no endpoint is known and
+ * every pod is asked for, which is as true and a little slower.
+ *
+ * A route goes after the endpoint has gone from the node's state. Who looks at the routes first, and then
+ * asks here, finds the address in one of the two at any time.
+ */
+import type { HostLink } from "../../cni/kernel.ts";
+import { parseMark } from "../../cni/mark.ts";
+import type { Link } from "../../ffi/route/link.ts";
+import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
+import type { Clock } from "../store/clock.ts";
+import { formatIp, type Ip, isLinkLocal } from "../net/mod.ts";
+import type { Log } from "./log.ts";
+
+export interface UnroutedHoldersParts {
+  /** The host's interfaces, as they were last seen. */
+  readonly links: () => Iterable<Link>;
+  /** An interface as it is now. */
+  readonly now: (index: number) => Link | undefined;
+  /** Addresses on the other side of a pair. */
+  readonly beyond: (link: Link) => readonly Ip[];
+  /** This node's, by key, as the agent has them. */
+  readonly endpoints: ReadonlyMap<string, WorkloadEndpoint>;
+  readonly log: Log;
+  readonly clock: Pick<Clock, "monotonicMs">;
+  /** Milliseconds after which a pod without an endpoint is told of: Kubernetes has such that are ending. */
+  readonly patience: number;
+}
+
+export class UnroutedHolders {
+  /** By interface: what was found beyond it. */
+  #found = new Map<string, readonly string[]>();
+  /** Interfaces in use without an endpoint: since when, and whether that was told. */
+  #lost = new Map<string, { readonly since: number; told: boolean }>();
+
+  constructor(readonly parts: UnroutedHoldersParts) {}
+
+  holderOf(ip: Ip): HostLink | undefined {
+    const { parts } = this, text = formatIp(ip);
+    const before = this.#found;
+    this.#found = new Map();
+    let holder: Link | undefined;
+    for (const link of this.#unrecorded()) {
+      const key = keyOf(link);
+      const addresses = before.get(key) ?? this.#beyond(link);
+      if (addresses.length > 0) this.#found.set(key, addresses);
+      // What has gone since the kernel last told of it holds nothing.
+      if (!holder && addresses.includes(text) && isThere(parts.now(link.index), link)) {
+        holder = link;
+      }
+    }
+    return holder && hostLink(holder);
+  }
+
+  /** Says of each pod that lost its endpoint, once, what has become of it. For a time when all are known. */
+  tell(): void {
+    const { now, log, clock, patience } = this.parts;
+    const before = this.#lost;
+    this.#lost = new Map();
+    for (const link of this.#unrecorded()) {
+      const mark = parseMark(link.alias);
+      if (!mark || !isThere(now(link.index), link)) continue;
+      const key = keyOf(link);
+      const lost = before.get(key) ?? { since: clock.monotonicMs(), told: false };
+      this.#lost.set(key, lost);
+      if (lost.told || clock.monotonicMs() - lost.since < patience) continue;
+      lost.told = true;
+      log.warn(
+        "a container is in use, and the datastore has no endpoint of it: it has no route and no policy, " +
+          "and its addresses go to no other until it is deleted",
+        { interface: link.name, container: mark.containerId, addresses: this.#beyond(link) },
+      );
+    }
+  }
+
+  /** Those with somebody in another namespace beyond them, of whom no endpoint speaks. */
+  *#unrecorded(): Iterable<Link> {
+    const { links, endpoints } = this.parts;
+    const containers = new Map<string, string | undefined>();
+    for (const { spec } of endpoints.values()) {
+      // One that was denied its addresses has no route to them.
+      if (!spec.interfaceName || !spec.ipNetworks?.length) continue;
+      containers.set(spec.interfaceName, spec.containerID);
+    }
+    for (const link of links()) {
+      if (link.kind !== "veth" || link.linkNetnsId === undefined) continue;
+      const mark = parseMark(link.alias);
+      // Its ADD has not come to the end, and knows its addresses itself.
+      if (mark?.state === "adding") continue;
+      const isRecorded = containers.has(link.name) &&
+        (!mark || containers.get(link.name) === mark.containerId);
+      if (!isRecorded) yield link;
+    }
+  }
+
+  #beyond(link: Link): readonly string[] {
+    return this.parts.beyond(link).filter((ip) => !isLinkLocal(ip)).map(formatIp);
+  }
+}
+
+/** An index is not given twice while a service runs, but for one that was asked for. */
+const keyOf = ({ index, name, alias = "" }: Link) => `${index} ${name} ${alias}`;
+
+const isThere = (now: Link | undefined, then: Link) =>
+  now !== undefined && keyOf(now) === keyOf(then);
+
+function hostLink({ name, index, mac = "", up, alias, linkIndex }: Link): HostLink {
+  return { name, index, mac, up, alias, peerIndex: linkIndex };
+}

@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { formatMark } from "../../cni/mark.ts";
+import type { Link } from "../../ffi/route/link.ts";
+import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
+import { mustIp } from "../net/mod.ts";
+import { ManualClock } from "../store/testing.ts";
+import { UnroutedHolders } from "./unrouted_holders.ts";
+
+interface Fake {
+  name: string;
+  /** Of the mark "in use", or the whole alias. */
+  container?: string;
+  alias?: string;
+  beyond: string[];
+  more?: Partial<Link>;
+}
+
+class Host {
+  links: Link[] = [];
+  readonly beyond = new Map<string, string[]>();
+  readonly endpoints = new Map<string, WorkloadEndpoint>();
+  readonly said: string[] = [];
+  readonly clock = new ManualClock();
+  /** Names of interfaces beyond which was looked. */
+  looks: string[] = [];
+  /** Interfaces that have gone, and nobody has said it yet. */
+  readonly gone = new Set<number>();
+  readonly holders: UnroutedHolders;
+
+  constructor(patience = 0) {
+    this.holders = new UnroutedHolders({
+      links: () => this.links,
+      now: (index) => this.gone.has(index) ? undefined : this.links.find((l) => l.index === index),
+      beyond: (link) => {
+        this.looks.push(link.name);
+        return this.beyond.get(link.name)!.map(mustIp);
+      },
+      endpoints: this.endpoints,
+      clock: this.clock,
+      patience,
+      log: { warn: (_: string, f: unknown) => this.said.push(JSON.stringify(f)) } as any,
+    });
+  }
+
+  link({ name, container, alias, beyond, more }: Fake): Link {
+    const link = {
+      index: 10 + this.links.length,
+      name,
+      kind: "veth",
+      linkIndex: 2,
+      linkNetnsId: this.links.length,
+      up: true,
+      alias: container
+        ? formatMark({ state: "in use", containerId: container, ifname: "eth0" })
+        : alias,
+      ...more,
+    } as Link;
+    this.links.push(link);
+    this.beyond.set(name, beyond);
+    return link;
+  }
+
+  endpoint(interfaceName: string, containerID: string | undefined, ipNetworks = ["10.0.0.1/32"]) {
+    const spec = { interfaceName, containerID, ipNetworks };
+    this.endpoints.set(interfaceName, { metadata: { name: interfaceName }, spec } as any);
+  }
+
+  who = (ip: string) => this.holders.holderOf(mustIp(ip))?.name;
+}
+
+Deno.test("as long as every pod has its endpoint nothing is looked at, and nothing said", () => {
+  const host = new Host();
+  host.link({ name: "cali1", container: "c1", beyond: ["10.0.0.1"] });
+  host.endpoint("cali1", "c1");
+  // Made by Calico, without a mark; an uplink; what stands on no pair; what is being made.
+  host.link({ name: "cali2", beyond: ["10.0.0.2"] });
+  host.endpoint("cali2", "c2");
+  host.link({
+    name: "eth0",
+    beyond: ["10.0.0.3"],
+    more: { kind: undefined, linkNetnsId: undefined },
+  });
+  host.link({ name: "wire", beyond: ["10.0.0.4"], more: { linkNetnsId: undefined } });
+  host.link({ name: "cali3", alias: "tortie adding c3/eth0", beyond: ["10.0.0.5"] });
+  host.holders.tell();
+  for (let i = 1; i < 6; i++) assert.equal(host.who(`10.0.0.${i}`), undefined);
+  assert.deepEqual([host.looks, host.said], [[], []]);
+});
+
+Deno.test("a pod that has lost its endpoint holds what is beyond its interface, until that goes", () => {
+  const host = new Host();
+  const link = host.link({
+    name: "cali1",
+    container: "c1",
+    beyond: ["fe80::1", "10.0.0.1", "fd00::1"],
+  });
+  assert.equal(host.who("10.0.0.1"), "cali1");
+  assert.equal(host.who("fd00::1"), "cali1");
+  assert.equal(host.who("fe80::1"), undefined);
+  assert.equal(host.who("10.0.0.2"), undefined);
+  assert.deepEqual(host.looks, ["cali1"], "one look");
+  assert.equal(host.holders.holderOf(mustIp("10.0.0.1"))?.alias, link.alias);
+  host.gone.add(link.index);
+  assert.equal(host.who("10.0.0.1"), undefined, "gone, though nobody has said it yet");
+});
+
+Deno.test("an endpoint that speaks of another container, or was denied its addresses, is none of a pod's", () => {
+  const host = new Host();
+  host.link({ name: "cali1", container: "new", beyond: ["10.0.0.1"] });
+  host.endpoint("cali1", "old", ["10.0.0.9/32"]);
+  host.link({ name: "cali2", container: "c2", beyond: ["10.0.0.2"] });
+  host.endpoint("cali2", "c2", []);
+  assert.equal(host.who("10.0.0.1"), "cali1");
+  assert.equal(host.who("10.0.0.2"), "cali2");
+});
+
+Deno.test("a container under another interface plugin counts as soon as it has its address", () => {
+  const host = new Host();
+  const addresses: string[] = [];
+  host.link({ name: "veth1", beyond: addresses });
+  assert.equal(host.who("10.0.0.1"), undefined);
+  addresses.push("10.0.0.1");
+  assert.equal(host.who("10.0.0.1"), "veth1");
+  assert.equal(host.who("10.0.0.1"), "veth1");
+  assert.equal(host.looks.length, 2);
+  host.holders.tell();
+  assert.deepEqual(host.said, [], "it never had an endpoint");
+});
+
+Deno.test("each loss is told once; where pods' endpoints go with their end, when it lasts", async () => {
+  const host = new Host(60_000);
+  const link = host.link({ name: "cali1", container: "c1", beyond: ["10.0.0.1"] });
+  host.link({ name: "cali2", container: "c2", beyond: ["10.0.0.2"] });
+  host.endpoint("cali2", "c2");
+  host.holders.tell();
+  assert.deepEqual(host.said, []);
+  await host.clock.advance(60_000);
+  for (let i = 0; i < 3; i++) host.holders.tell();
+  assert.deepEqual(host.said, ['{"interface":"cali1","container":"c1","addresses":["10.0.0.1"]}']);
+  host.gone.add(link.index);
+  host.endpoints.clear();
+  host.holders.tell();
+  await host.clock.advance(60_000);
+  host.holders.tell();
+  assert.equal(host.said.length, 2);
+});
