@@ -1,12 +1,12 @@
 /**
  * Containers of this node that have addresses to which no route of their own leads: what ADD asks before
- * it gives an address, beside the routes (`cni/live_holders.ts`). There are none of the first sort, as
- * long as the datastore forgets nobody:
+ * it gives an address, beside the routes (`cni/live_holders.ts`):
  *
  *   - pods whose WorkloadEndpoint is lost (deleted by hand, or put back from an older backup): with it the
- *     route goes, and the pod keeps its address. Their interfaces are there, in use by mark or by name,
- *     and no endpoint speaks of them;
- *   - containers under other interface plugins (bridge, macvlan's veth kin): never an endpoint of ours.
+ *     route goes, and the pod keeps its address. Their interfaces are there, and no endpoint speaks of
+ *     them;
+ *   - containers under other interface plugins, as far as they hang on a pair (bridge, ptp): they never
+ *     have an endpoint of ours.
  *
  * What such a container has on its side of the pair, the kernel says by the pair itself, without a path to
  * the namespace. It is read once for each interface, and again as long as there is nothing: so the question
@@ -17,7 +17,7 @@
  * asks here, finds the address in one of the two at any time.
  */
 import type { HostLink } from "../../cni/kernel.ts";
-import { parseMark } from "../../cni/mark.ts";
+import { type Mark, parseMark } from "../../cni/mark.ts";
 import type { Link } from "../../ffi/route/link.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import type { Clock } from "../store/clock.ts";
@@ -42,13 +42,15 @@ export interface UnroutedHoldersParts {
 export class UnroutedHolders {
   /** By interface: what was found beyond it. */
   #found = new Map<string, readonly string[]>();
+  /** Of an interface as it was seen. */
+  readonly #marks = new WeakMap<Link, Mark | undefined>();
   /** Interfaces in use without an endpoint: since when, and whether that was told. */
   #lost = new Map<string, { readonly since: number; told: boolean }>();
 
   constructor(readonly parts: UnroutedHoldersParts) {}
 
   holderOf(ip: Ip): HostLink | undefined {
-    const { parts } = this, text = formatIp(ip);
+    const text = formatIp(ip);
     const before = this.#found;
     this.#found = new Map();
     let holder: Link | undefined;
@@ -56,12 +58,18 @@ export class UnroutedHolders {
       const key = keyOf(link);
       const addresses = before.get(key) ?? this.#beyond(link);
       if (addresses.length > 0) this.#found.set(key, addresses);
-      // What has gone since the kernel last told of it holds nothing.
-      if (!holder && addresses.includes(text) && isThere(parts.now(link.index), link)) {
-        holder = link;
-      }
+      if (!holder && addresses.includes(text) && this.#holds(link, text)) holder = link;
     }
     return holder && hostLink(holder);
+  }
+
+  /** Now: what has gone since the kernel last told of it holds nothing. */
+  #holds(link: Link, address: string): boolean {
+    if (!isThere(this.parts.now(link.index), link)) return false;
+    const addresses = this.#beyond(link);
+    if (addresses.length > 0) this.#found.set(keyOf(link), addresses);
+    else this.#found.delete(keyOf(link));
+    return addresses.includes(address);
   }
 
   /** Says of each pod that lost its endpoint, once, what has become of it. For a time when all are known. */
@@ -70,7 +78,7 @@ export class UnroutedHolders {
     const before = this.#lost;
     this.#lost = new Map();
     for (const link of this.#unrecorded()) {
-      const mark = parseMark(link.alias);
+      const mark = this.#markOf(link);
       if (!mark || !isThere(now(link.index), link)) continue;
       const key = keyOf(link);
       const lost = before.get(key) ?? { since: clock.monotonicMs(), told: false };
@@ -96,13 +104,18 @@ export class UnroutedHolders {
     }
     for (const link of links()) {
       if (link.kind !== "veth" || link.linkNetnsId === undefined) continue;
-      const mark = parseMark(link.alias);
+      const mark = this.#markOf(link);
       // Its ADD has not come to the end, and knows its addresses itself.
       if (mark?.state === "adding") continue;
       const isRecorded = containers.has(link.name) &&
         (!mark || containers.get(link.name) === mark.containerId);
       if (!isRecorded) yield link;
     }
+  }
+
+  #markOf(link: Link): Mark | undefined {
+    if (!this.#marks.has(link)) this.#marks.set(link, parseMark(link.alias));
+    return this.#marks.get(link);
   }
 
   #beyond(link: Link): readonly string[] {

@@ -97,8 +97,9 @@ Deno.test("a pod that has lost its endpoint holds what is beyond its interface, 
   assert.equal(host.who("10.0.0.1"), "cali1");
   assert.equal(host.who("fd00::1"), "cali1");
   assert.equal(host.who("fe80::1"), undefined);
-  assert.equal(host.who("10.0.0.2"), undefined);
-  assert.deepEqual(host.looks, ["cali1"], "one look");
+  const { length } = host.looks;
+  for (let i = 2; i < 9; i++) assert.equal(host.who(`10.0.0.${i}`), undefined);
+  assert.equal(host.looks.length, length, "what was found is kept");
   assert.equal(host.holders.holderOf(mustIp("10.0.0.1"))?.alias, link.alias);
   host.gone.add(link.index);
   assert.equal(host.who("10.0.0.1"), undefined, "gone, though nobody has said it yet");
@@ -121,8 +122,9 @@ Deno.test("a container under another interface plugin counts as soon as it has i
   assert.equal(host.who("10.0.0.1"), undefined);
   addresses.push("10.0.0.1");
   assert.equal(host.who("10.0.0.1"), "veth1");
-  assert.equal(host.who("10.0.0.1"), "veth1");
-  assert.equal(host.looks.length, 2);
+  addresses[0] = "10.0.0.2";
+  assert.equal(host.who("10.0.0.1"), undefined, "it has another now");
+  assert.equal(host.who("10.0.0.2"), "veth1");
   host.holders.tell();
   assert.deepEqual(host.said, [], "it never had an endpoint");
 });
