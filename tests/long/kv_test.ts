@@ -12,7 +12,8 @@ for (const services of [false, true]) {
       const pauseMs = services ? 4000 : 2000;
       const v = await assignUnderKills({ total: 20_000, kills: 20, pauseMs, services });
       console.log(
-        `${v.assigned} addresses, ${v.unsure} without an answer, ${v.storeKills} kills of the ` +
+        `${v.assigned} addresses, ${v.narrow} of them of blocks that nodes share, ${v.unsure} ` +
+          `without an answer, ${v.storeKills} kills of the ` +
           `store, ${v.processKills} of others, ${v.controllersKills} of the controllers, ` +
           `${v.seconds.toFixed(0)} s`,
       );

@@ -18,6 +18,8 @@ const decoder = new TextDecoder();
 
 export interface Verdict {
   readonly assigned: number;
+  /** Those of the pool in which nodes meet. */
+  readonly narrow: number;
   readonly unsure: number;
   readonly faults: number;
   /** Faults that left no majority of members. */
@@ -43,11 +45,11 @@ class Wires {
   readonly id = `p${Deno.pid}`;
   readonly hub = `${this.id}h`;
   readonly places = [1, 2, 3].map((i) => ({ netns: `${this.id}m${i}`, ip: `10.99.0.${i}` }));
-  readonly nodes: readonly Place[];
+  readonly nodes: readonly Required<Place>[];
 
   constructor(services: boolean) {
     this.nodes = Array.from({ length: services ? NODES : 0 }, (_, i) => (
-      { netns: `${this.id}n${i}`, ip: `10.99.0.${i + 10}` }
+      { netns: `${this.id}n${i}`, ip: `10.99.0.${i + 10}`, pods: `${this.id}q${i}` }
     ));
   }
 
@@ -57,6 +59,7 @@ class Wires {
     await tool(this.hub, "ip", "link", "add", "br0", "type", "bridge");
     await tool(this.hub, "ip", "address", "add", "10.99.0.100/24", "dev", "br0");
     await tool(this.hub, "ip", "link", "set", "br0", "up");
+    for (const { pods } of this.nodes) await tool(undefined, "ip", "netns", "add", pods);
     for (const { netns, ip } of [...this.places, ...this.nodes]) {
       await tool(undefined, "ip", "netns", "add", netns);
       await tool(netns, "ip", "link", "set", "lo", "up");
@@ -99,7 +102,8 @@ class Wires {
   }
 
   async takeDown(): Promise<void> {
-    for (const { netns } of [{ netns: this.hub }, ...this.places, ...this.nodes]) {
+    const pods = this.nodes.map((node) => ({ netns: node.pods }));
+    for (const { netns } of [{ netns: this.hub }, ...this.places, ...this.nodes, ...pods]) {
       await tool(undefined, "ip", "netns", "del", netns);
     }
   }
@@ -146,8 +150,9 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
     await controllers?.grace(GRACE);
     controllers?.start();
     for (let i = 0; i < NODES; i++) {
-      const service = { socket: services.socket(i), netns: `/run/netns/${wires.hub}` };
-      const way = byServices ? { service } : { endpoints };
+      const way = byServices
+        ? { service: { socket: services.socket(i), netns: `/run/netns/${wires.nodes[i].pods}` } }
+        : { endpoints };
       const options = { ...way, node: `n${i}`, count, hold };
       speakers.push(new Speaker(spawnIpam("--work", options, wires.hub)));
     }
@@ -157,7 +162,7 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
     const disturbance = new Disturbance(cluster, wires, controllers, options);
     await Promise.race([disturbance.run(speakers), failed]);
 
-    const { assigned, unsure, held } = judge(speakers.map(({ lines }) => lines));
+    const { assigned, narrow, unsure, held } = judge(speakers.map(({ lines }) => lines));
     assert(assigned >= total, `${assigned} of ${total} assigned`);
     const then = await records(wires.hub, endpoints);
     assertRecorded(then.allocated, held, byServices);
@@ -175,7 +180,7 @@ export async function assignUnderFaults(options: FaultOptions): Promise<Verdict>
     await controllers?.clean(180_000);
     const controllersKills = controllers?.kills ?? 0;
     const seconds = (performance.now() - began) / 1000;
-    return { assigned, unsure, faults, losses, controllersKills, left, seconds };
+    return { assigned, narrow, unsure, faults, losses, controllersKills, left, seconds };
   } finally {
     for (const { child } of speakers) {
       try {

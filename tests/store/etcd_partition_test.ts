@@ -12,7 +12,8 @@ for (const services of [false, true]) {
       const total = services ? 240 : 800;
       const v = await assignUnderFaults({ total, faultSeconds: 2, pauseSeconds: 1, services });
       console.log(
-        `${v.assigned} addresses, ${v.unsure} without an answer, ${v.faults} faults, ` +
+        `${v.assigned} addresses, ${v.narrow} of them of blocks that nodes share, ${v.unsure} ` +
+          `without an answer, ${v.faults} faults, ` +
           `${v.losses} of them of the majority, ${v.controllersKills} kills of the controllers, ` +
           `${v.left} empty handles left to them, ${v.seconds.toFixed(0)} s`,
       );

@@ -3,6 +3,7 @@
  * time, and what is held at the end is what they were given and did not give back.
  */
 import assert from "node:assert/strict";
+import { poolOf } from "./ipam_pools.ts";
 
 const HERE = new URL(".", import.meta.url).pathname;
 
@@ -143,13 +144,14 @@ export function standing(lines: readonly string[]): Standing {
 export function judge(logs: readonly (readonly string[])[]) {
   const events: { at: bigint; got: boolean; handle: string; address: string }[] = [];
   const held = new Map<string, string>();
-  let assigned = 0, unsure = 0;
+  let assigned = 0, narrow = 0, unsure = 0;
   for (const line of logs.flat()) {
     const [word, ...rest] = line.split(" ");
     if (word === "got" || word === "free") {
       const [at, handle, address] = rest;
       events.push({ at: BigInt(at), got: word === "got", handle, address });
       if (word === "got") assigned++;
+      if (word === "got" && poolOf(address) === "narrow") narrow++;
     } else if (word === "held") held.set(rest[1], rest[0]);
     else if (word === "unsure") unsure++;
   }
@@ -169,5 +171,7 @@ export function judge(logs: readonly (readonly string[])[]) {
     }
   }
   assertSame(owner, held, "their log", "the processes at the end");
-  return { assigned, unsure, held };
+  // The others have met nobody.
+  assert(narrow > assigned / 5, `${narrow} of ${assigned} addresses are of the narrow pool`);
+  return { assigned, narrow, unsure, held };
 }

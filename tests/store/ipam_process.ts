@@ -11,8 +11,10 @@
  *     held <handle> <address>            at the end: still this handle's
  *     done <assigned> <unsure>
  *
- * Addresses that a service gave are put on the loopback interface of the process's network namespace, and
- * taken away before they are given back: a node that is asked for them finds them in use.
+ * Half of its lanes work in each pool (`ipam_pools.ts`).
+ *
+ * Addresses that a service gave are put on the loopback interface of the pods' network namespace, and taken
+ * away before they are given back: a node that is asked for them, and sees that namespace, finds them in use.
  *
  * After `done` it waits for a line on standard input, releases what it holds, and ends. With `--check`
  * it reads all records instead, and prints what is allocated as JSON.
@@ -22,17 +24,18 @@
  *
  *     deno run -A ipam_process.ts --work '{"endpoints": [...], "node": "n1", "count": 100, "hold": 20}'
  */
-import { RouteSocket } from "../../ffi/mod.ts";
+import { Netns, RouteSocket } from "../../ffi/mod.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { IpamError } from "../../mod/ipam/errors.ts";
 import { checkRecords } from "../../mod/ipam/testing/checks.ts";
-import { NODES, POOLS, texts } from "../../mod/ipam/testing/world.ts";
+import { NODES, texts } from "../../mod/ipam/testing/world.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
 import { mustIp } from "../../mod/net/mod.ts";
 import { openEtcd } from "../../mod/store/etcd/mod.ts";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { StoreError } from "../../mod/store/store.ts";
 import { type Held, networkOf, type Standing } from "./ipam_log.ts";
+import { NARROW_HOLD, type PoolName, poolOf, putPools } from "./ipam_pools.ts";
 import { CallError, callService } from "./service_call.ts";
 
 export interface ProcessOptions {
@@ -41,14 +44,15 @@ export interface ProcessOptions {
   socket?: string;
   service?: { socket: string; netns: string };
   node: string;
-  /** Addresses to assign in all, and to hold at a time. */
+  /** Addresses to assign in all, and to hold at a time of the wide pool. */
   count: number;
   hold: number;
   /** Of its forerunner. */
   before?: Standing;
 }
 
-const LANES = 4;
+/** What is done at a time, each in its pool. */
+const LANES: readonly PoolName[] = ["wide", "narrow", "wide", "narrow"];
 /** Index of `lo` in every network namespace. */
 const LOOPBACK = 1;
 const encoder = new TextEncoder();
@@ -78,19 +82,22 @@ function passes(error: unknown): boolean {
   return error instanceof IpamError && (error.kind === "conflict" || error.kind === "draining");
 }
 
-/** What a runtime would run `tortie-ipam` for. */
-const call = (
+/** What a runtime would run `tortie-ipam` for; of this pool, where one is named. */
+function call(
   { socket, netns }: NonNullable<ProcessOptions["service"]>,
   command: string,
   handle: string,
-) =>
-  callService(socket, {
+  pool?: PoolName,
+) {
+  const ipam = { type: "tortie-ipam", ...(pool && { ipv4_pools: [pool] }) };
+  return callService(socket, {
     plugin: "tortie-ipam",
     command,
     container: handle,
     netns,
-    conf: { name: networkOf(handle), type: "tortie", ipam: { type: "tortie-ipam" } },
+    conf: { name: networkOf(handle), type: "tortie", ipam },
   });
+}
 
 async function insist<T>(run: () => Promise<T>): Promise<T> {
   for (;;) {
@@ -113,12 +120,7 @@ const store = endpoints
 
 if (store && mode === "--check") {
   if (count > 0) {
-    await insist(() =>
-      store.put(resourceKey(POOLS, "p"), {
-        metadata: { name: "p" },
-        spec: { cidr: "10.0.0.0/12", blockSize: 26 },
-      })
-    );
+    await insist(() => putPools(store));
     for (let i = 0; i < count; i++) {
       const name = `n${i}`;
       await insist(() => store.put(resourceKey(NODES, name), { metadata: { name } }));
@@ -135,18 +137,21 @@ const addresses = store ? byIpam(new Ipam(store)) : byService(service!);
 
 function byIpam(ipam: Ipam) {
   return {
-    assign: async (handle: string) =>
-      texts(await ipam.assign({ num4: 1, host: node, handle, use: "Workload" }))[0],
+    assign: async (handle: string, pool: PoolName) =>
+      texts(
+        await ipam.assign({ num4: 1, host: node, handle, use: "Workload", pools4: [pool] }),
+      )[0],
     release: (handle: string) => ipam.releaseByHandle(handle),
     wire: (_address: string, _there: boolean) => {},
   };
 }
 
 function byService(service: NonNullable<ProcessOptions["service"]>) {
-  const routes = RouteSocket.open();
+  using pods = Netns.open(service.netns);
+  const routes = RouteSocket.open(pods);
   return {
-    assign: async (handle: string): Promise<string> =>
-      (await call(service, "ADD", handle)).ips[0].address.split("/")[0],
+    assign: async (handle: string, pool: PoolName): Promise<string> =>
+      (await call(service, "ADD", handle, pool)).ips[0].address.split("/")[0],
     release: (handle: string) => call(service, "DEL", handle),
     wire: (address: string, there: boolean) => {
       const one = { index: LOOPBACK, ip: mustIp(address), length: 32 };
@@ -156,17 +161,19 @@ function byService(service: NonNullable<ProcessOptions["service"]>) {
   };
 }
 
-const held: Held[] = [...before?.held ?? []];
+const held: Record<PoolName, Held[]> = { wide: [], narrow: [] };
+for (const one of before?.held ?? []) held[poolOf(one.address)].push(one);
+const least: Record<PoolName, number> = { wide: hold, narrow: NARROW_HOLD };
 let started = before?.started ?? 0, assigned = before?.assigned ?? 0, unsure = 0;
 
-async function assign(): Promise<void> {
+async function assign(pool: PoolName): Promise<void> {
   const handle = `${node}.${++started}`;
   say(`try ${handle}`);
   try {
-    const address = await addresses.assign(handle);
+    const address = await addresses.assign(handle, pool);
     say(`got ${now()} ${handle} ${address}`);
     addresses.wire(address, true);
-    held.push({ handle, address });
+    held[pool].push({ handle, address });
     assigned++;
   } catch (error) {
     if (!passes(error)) throw error;
@@ -182,23 +189,25 @@ async function giveBack(handle: string): Promise<void> {
   say(`gone ${handle}`);
 }
 
-async function release(): Promise<void> {
-  const [{ handle, address }] = held.splice(Math.floor(Math.random() * held.length), 1);
+async function release(pool: PoolName): Promise<void> {
+  const of = held[pool];
+  const [{ handle, address }] = of.splice(Math.floor(Math.random() * of.length), 1);
   addresses.wire(address, false);
   say(`free ${now()} ${handle} ${address}`);
   await giveBack(handle);
 }
 
 for (const handle of before?.loose ?? []) await giveBack(handle);
-await Promise.all(Array.from({ length: LANES }, async () => {
+await Promise.all(LANES.map(async (pool) => {
   while (assigned < count) {
-    if (held.length >= hold && Math.random() < 0.6) await release();
-    else if (held.length < 2 * hold) await assign();
-    else await release();
+    const { length } = held[pool];
+    if (length >= least[pool] && Math.random() < 0.6) await release(pool);
+    else if (length < 2 * least[pool]) await assign(pool);
+    else await release(pool);
   }
 }));
-for (const { handle, address } of held) say(`held ${handle} ${address}`);
+for (const { handle, address } of [...held.wide, ...held.narrow]) say(`held ${handle} ${address}`);
 say(`done ${assigned} ${unsure}`);
 await Deno.stdin.read(new Uint8Array(16));
-while (held.length > 0) await release();
+for (const pool of LANES) while (held[pool].length > 0) await release(pool);
 await store?.close();

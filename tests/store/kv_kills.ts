@@ -8,12 +8,13 @@
 import assert from "node:assert/strict";
 import { remoteStore } from "../../mod/store/remote.ts";
 import { checkRecords } from "../../mod/ipam/testing/checks.ts";
-import { NODES, POOLS } from "../../mod/ipam/testing/world.ts";
+import { NODES } from "../../mod/ipam/testing/world.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
 import type { Store } from "../../mod/store/store.ts";
 import { binary, tool } from "../cluster/harness.ts";
 import { ControllersProcess, tortie } from "./controllers_process.ts";
 import { assertRecorded, judge, spawnIpam, Speaker, standing } from "./ipam_log.ts";
+import { putPools } from "./ipam_pools.ts";
 import { NodeServices } from "./node_services.ts";
 
 const NODE_COUNT = 8;
@@ -33,6 +34,8 @@ export interface KillOptions {
 
 export interface KillVerdict {
   readonly assigned: number;
+  /** Those of the pool in which nodes meet. */
+  readonly narrow: number;
   readonly unsure: number;
   readonly storeKills: number;
   readonly processKills: number;
@@ -59,21 +62,16 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
     return child;
   };
   const made: string[] = [];
-  const pods = `k${Deno.pid}p`;
   const places = Array.from({ length: byServices ? NODE_COUNT : 0 }, (_, i) => (
-    { netns: `k${Deno.pid}n${i}`, ip: `10.20.0.${i + 1}` }
+    { netns: `k${Deno.pid}n${i}`, ip: `10.20.0.${i + 1}`, pods: `k${Deno.pid}p${i}` }
   ));
   const services = new NodeServices(places, { TORTIE_STORE: socket });
   const work = (i: number) => {
-    const service = { socket: services.socket(i), netns: `/run/netns/${pods}` };
-    const way = byServices ? { service } : { socket };
-    return new Speaker(
-      spawnIpam(
-        "--work",
-        { ...way, node: `n${i}`, count, hold, before: standing(heard[i]) },
-        byServices ? pods : undefined,
-      ),
-    );
+    const way = byServices
+      ? { service: { socket: services.socket(i), netns: `/run/netns/${places[i].pods}` } }
+      : { socket };
+    const before = standing(heard[i]);
+    return new Speaker(spawnIpam("--work", { ...way, node: `n${i}`, count, hold, before }));
   };
   const killOne = async (i: number) => {
     if (byServices) return await services.kill(i);
@@ -93,7 +91,7 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
   try {
     await prepare(store);
     if (byServices) {
-      for (const netns of [pods, ...places.map((place) => place.netns)]) {
+      for (const netns of places.flatMap((place) => [place.netns, place.pods])) {
         await tool(undefined, "ip", "netns", "add", netns);
         made.push(netns);
       }
@@ -124,7 +122,7 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
       }
     }
     const logs = speakers.map(({ lines }, i) => [...heard[i], ...lines]);
-    const { assigned, unsure, held } = judge(logs);
+    const { assigned, narrow, unsure, held } = judge(logs);
     assert(assigned >= total, `${assigned} of ${total} assigned`);
     const { allocated } = await checkRecords(store);
     assertRecorded(allocated, held, byServices);
@@ -141,7 +139,7 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
     }
     const seconds = (performance.now() - began) / 1000;
     const controllersKills = controllers?.kills ?? 0;
-    return { assigned, unsure, storeKills, processKills, controllersKills, seconds };
+    return { assigned, narrow, unsure, storeKills, processKills, controllersKills, seconds };
   } finally {
     await store.close();
     for (const speaker of speakers) await speaker.kill().catch(() => {});
@@ -154,10 +152,7 @@ export async function assignUnderKills(options: KillOptions): Promise<KillVerdic
 }
 
 async function prepare(store: Store): Promise<void> {
-  await store.put(resourceKey(POOLS, "p"), {
-    metadata: { name: "p" },
-    spec: { cidr: "10.0.0.0/12", blockSize: 26 },
-  });
+  await putPools(store);
   for (let i = 0; i < NODE_COUNT; i++) {
     await store.put(resourceKey(NODES, `n${i}`), { metadata: { name: `n${i}` } });
   }

@@ -11,7 +11,8 @@ for (const services of [false, true]) {
       const pauseMs = services ? 2000 : 600;
       const v = await assignUnderKills({ total: 600, kills: 3, pauseMs, services });
       console.log(
-        `${v.assigned} addresses, ${v.unsure} without an answer, ${v.storeKills} kills of the ` +
+        `${v.assigned} addresses, ${v.narrow} of them of blocks that nodes share, ${v.unsure} ` +
+          `without an answer, ${v.storeKills} kills of the ` +
           `store, ${v.processKills} of others, ${v.controllersKills} of the controllers, ` +
           `${v.seconds.toFixed(0)} s`,
       );

@@ -8,7 +8,19 @@ export interface Place {
   /** Name of a network namespace, in which this address is. */
   readonly netns: string;
   readonly ip: string;
+  /** Name of the network namespace of its pods: beside those that processes are in the only one it sees. */
+  readonly pods?: string;
 }
+
+/**
+ * Run in a mount namespace of its own, which `ip netns exec` makes: the mounts of others' network namespaces
+ * go there, and those of the first process are out of sight.
+ */
+const SECLUDE = `
+mount --make-rprivate /
+for f in /run/netns/*; do [ "$f" = "/run/netns/$PODS" ] || umount "$f"; done 2>/dev/null
+mount --bind /dev/null /proc/1/mountinfo
+`;
 
 export class NodeServices {
   readonly #folder = Deno.makeTempDirSync({ prefix: "tortie-services-" });
@@ -47,9 +59,10 @@ export class NodeServices {
   }
 
   #spawn(i: number): void {
-    const { netns, ip } = this.places[i], folder = `${this.#folder}/${i}`;
-    this.#children[i] = new Deno.Command("/bin/sh", {
-      args: ["-c", `exec ip netns exec ${netns} "$0" node run >>${folder}/log 2>&1`, binary()],
+    const { netns, ip, pods } = this.places[i], folder = `${this.#folder}/${i}`;
+    const script = `${pods ? SECLUDE : ""}exec "$0" node run >>${folder}/log 2>&1`;
+    this.#children[i] = new Deno.Command("ip", {
+      args: ["netns", "exec", netns, "/bin/sh", "-c", script, binary()],
       env: {
         PATH: Deno.env.get("PATH") ?? "",
         TORTIE_RUN_DIR: `${folder}/run`,
@@ -57,6 +70,7 @@ export class NodeServices {
         TORTIE_CALICO_DIR: `${folder}/calico`,
         WAIT_FOR_DATASTORE: "true",
         CALICO_IPV4POOL_CIDR: "none",
+        ...(pods && { PODS: pods }),
         NODENAME: `n${i}`,
         IP: ip,
         ...this.env,
