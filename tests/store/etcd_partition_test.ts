@@ -9,7 +9,7 @@ for (const services of [false, true]) {
     sanitizeOps: false,
     sanitizeResources: false,
     async fn() {
-      const total = services ? 240 : 800;
+      const total = services ? 200 : 600;
       const v = await assignUnderFaults({ total, faultSeconds: 2, pauseSeconds: 1, services });
       console.log(
         `${v.assigned} addresses, ${v.narrow} of them of blocks that nodes share, ${v.unsure} ` +

@@ -9,7 +9,8 @@ for (const services of [false, true]) {
     sanitizeResources: false,
     async fn() {
       const pauseMs = services ? 2000 : 600;
-      const v = await assignUnderKills({ total: 600, kills: 3, pauseMs, services });
+      const total = services ? 400 : 500;
+      const v = await assignUnderKills({ total, kills: 3, pauseMs, services });
       console.log(
         `${v.assigned} addresses, ${v.narrow} of them of blocks that nodes share, ${v.unsure} ` +
           `without an answer, ${v.storeKills} kills of the ` +
