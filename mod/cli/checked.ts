@@ -4,7 +4,9 @@
  */
 import type { AnyKind } from "../model/kinds.ts";
 import { type Manifest, parseManifest } from "../model/manifest.ts";
-import { formatIssues, ModelError, unknownFields } from "../model/validate.ts";
+import type { Issue } from "../model/kind.ts";
+import type { Resource } from "../model/resource.ts";
+import { formatIssues, ModelError, standingFaults, unknownFields } from "../model/validate.ts";
 import { ResourceError, resourceName } from "../store/resource_error.ts";
 import type { Resources } from "../store/resources.ts";
 import { CliError, EXIT, type Io } from "./io.ts";
@@ -19,10 +21,12 @@ export interface CheckedObject extends Manifest {
 export function checkAll(
   sources: readonly SourceObject[],
   io: Io,
-  options: { namespace?: string; keepUnknown?: boolean } = {},
+  options: { namespace?: string; keepUnknown?: boolean; stored?: boolean } = {},
 ): CheckedObject[] {
   const checked: CheckedObject[] = [];
   const faults: string[] = [];
+  // Those that the stored object may have too (refuseStrangeFields).
+  const doubtful: string[] = [];
   for (const source of sources) {
     try {
       const manifest = parseManifest(source.value, { ...options, write: true });
@@ -31,13 +35,14 @@ export function checkAll(
       if (readOnly) {
         faults.push(`${source.where}: a ${kind} cannot be written by users: ${readOnly}`);
       }
+      doubtful.push(...manifest.faults.map((issue) => describeIssue(manifest, source, issue)));
       checked.push({ ...manifest, source });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       faults.push(describeFault(error, source));
     }
   }
-  if (faults.length > 0) throw new CliError(EXIT.failed, faults.join("\n"));
+  if (faults.length > 0) throw new CliError(EXIT.failed, [...faults, ...doubtful].join("\n"));
   for (const { source, warnings } of checked) {
     for (const warning of warnings) io.stderr(`warning: ${source.where}: ${warning}\n`);
   }
@@ -45,25 +50,42 @@ export function checkAll(
 }
 
 /**
- * Refuses fields that nobody knows, but for those that the stored object has: a newer version wrote
- * them, and what get printed must go through apply unharmed. Nothing is asked of the datastore where no
- * object has such a field.
+ * Refuses fields that nobody knows and rules that are broken, but for those of the stored object: a newer
+ * version wrote them, or a program that checks less, and what get printed must go through apply unharmed.
+ * Nothing is asked of the datastore where no object has such.
  */
 export async function refuseStrangeFields(
   objects: readonly CheckedObject[],
   resources: Resources,
 ): Promise<void> {
   const faults: string[] = [];
-  for (const { kind, object, unknown, source } of objects) {
-    if (unknown.length === 0) continue;
-    const { name, namespace } = object.metadata;
-    const known = await strangeFieldsOf(resources, kind, name, namespace);
-    const id = resourceName(kind.kind, name, namespace);
-    for (const issue of unknown.filter(({ path }) => !known.has(path))) {
-      faults.push(`${source.at(issue.path)}: ${id}: ${formatIssues([issue])}`);
+  for (const checked of objects) {
+    for (const issue of await newFaults(resources, checked)) {
+      faults.push(describeIssue(checked, checked.source, issue));
     }
   }
   if (faults.length > 0) throw new CliError(EXIT.failed, faults.join("\n"));
+}
+
+/** Which of the unknown fields and broken rules of an object the stored one has not. */
+export async function newFaults(
+  resources: Resources,
+  { kind, object, unknown, faults }: Manifest,
+): Promise<Issue[]> {
+  if (unknown.length + faults.length === 0) return [];
+  const { name, namespace } = object.metadata;
+  const known = await strangeFieldsOf(resources, kind, name, namespace);
+  const strange = unknown.filter(({ path }) => !known.has(path));
+  if (faults.length === 0) return strange;
+  const stored = await storedOrNone(resources, kind, name, namespace);
+  const standing = stored ? standingFaults(kind, stored) : new Set<string>();
+  return [...strange, ...faults.filter((issue) => !standing.has(formatIssues([issue])))];
+}
+
+function describeIssue({ kind, object }: Manifest, source: SourceObject, issue: Issue): string {
+  const { name, namespace } = object.metadata;
+  const id = resourceName(kind.kind, name, namespace);
+  return `${source.at(issue.path)}: ${id}: ${formatIssues([issue])}`;
 }
 
 /** Paths of the fields of the stored object that its kind does not know. */
@@ -73,12 +95,21 @@ export async function strangeFieldsOf(
   name: string,
   namespace: string | undefined,
 ): Promise<Set<string>> {
+  const stored = await storedOrNone(resources, kind, name, namespace);
+  return new Set(stored ? unknownFields(kind, stored).map(({ path }) => path) : []);
+}
+
+async function storedOrNone(
+  resources: Resources,
+  kind: AnyKind,
+  name: string,
+  namespace: string | undefined,
+): Promise<Resource | undefined> {
   try {
-    const stored = await resources.get(kind, name, namespace);
-    return new Set(stored ? unknownFields(kind, stored).map(({ path }) => path) : []);
+    return await resources.get<Resource>(kind, name, namespace);
   } catch (error) {
     // What cannot be read is written anew as a whole.
-    if (error instanceof ResourceError && error.kind === "malformed") return new Set();
+    if (error instanceof ResourceError && error.kind === "malformed") return undefined;
     throw error;
   }
 }

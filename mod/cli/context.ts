@@ -19,6 +19,7 @@
 import type { Prefix } from "../net/mod.ts";
 import {
   type DatastoreLocation,
+  datastoreTypeOf,
   defaultKubernetes,
   describeLocation,
   LocationError,
@@ -78,7 +79,7 @@ export async function locateStore(call: Call): Promise<Candidate[]> {
 
 /** The cluster that kubectl would ask without KUBECONFIG. */
 async function defaultCluster(io: Io): Promise<DatastoreLocation | undefined> {
-  if (io.env("DATASTORE_TYPE")) return undefined;
+  if (datastoreTypeOf((name) => io.env(name))) return undefined;
   const location = defaultKubernetes((name) => io.env(name));
   const { defaultKubeconfig: file } = location;
   if (file && await isThere(file)) return { ...location, kubeconfig: file };

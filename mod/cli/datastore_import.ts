@@ -23,7 +23,7 @@ export async function run(call: Call): Promise<number> {
     throw usageError("import needs -f with the file of an export, or - for standard input");
   }
   const text = await textOf(file, io);
-  const wanted = parseArchive(text, describeFile(file));
+  const wanted = parseArchive(text, describeFile(file), (w) => io.stderr(`warning: ${w}\n`));
   const opened = await openStore(call, { make: true });
   try {
     return await importInto(call, opened, wanted, await digestOf(text));

@@ -57,6 +57,11 @@ export async function run(call: Call): Promise<number> {
           break;
         }
         const absent = error instanceof ResourceError && error.kind === "notFound";
+        // As calicoctl, which takes away what is of a node before it looks for the Node.
+        if (absent && kind === nodeKind && call.program === "calicoctl") {
+          const node = { metadata: { name }, spec: {} } as Resource;
+          await STORE_RULES.get(kind)?.beforeDelete?.(resources, node, {});
+        }
         if (absent && flagOption(call, "skipNotExists")) done.push(kind.kind);
         else failures.push(error);
       }

@@ -45,7 +45,7 @@ export async function readObjects(
         continue;
       }
       const own = objectsOf(text, describeFile(file));
-      if (own.length === 0 && files.length === 1 && !options.skipEmpty) {
+      if (own.length === 0 && !options.skipEmpty) {
         throw failure(
           `${describeFile(file)} holds no object; want YAML or JSON with kind and metadata`,
         );

@@ -40,6 +40,7 @@ export async function run(call: Call): Promise<number> {
             (together || files.length === 0 && wanted.every(({ name }) => name !== undefined)),
           keepNamespace: flagOption(call, "allNamespaces"),
           context,
+          bare: !together,
         }),
       );
     }

@@ -1,7 +1,7 @@
 /** Which objects a file names, without asking whether they are well made: for `get -f`, `delete -f`. */
 import type { AnyKind } from "../model/kinds.ts";
 import { resolveKind } from "../model/manifest.ts";
-import { ModelError } from "../model/validate.ts";
+import { ModelError, unknownFields } from "../model/validate.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT } from "./io.ts";
@@ -27,6 +27,16 @@ export async function identify(call: Call, files: readonly string[]): Promise<Id
   for (const source of sources) {
     try {
       const { kind } = resolveKind(source.value);
+      // calicoctl reads the whole document first.
+      const strange = call.program === "calicoctl" && !kind.open
+        ? unknownFields(kind, source.value)
+        : [];
+      faults.push(
+        ...strange.map(({ path }) =>
+          `failed to execute command: ${source.at(path)}: field in document is not recognized ` +
+          `or is in the wrong location: ${path}`
+        ),
+      );
       const { name, namespace, resourceVersion } =
         (source.value as { metadata?: Record<string, unknown> }).metadata ?? {};
       if (typeof name !== "string" || name === "") {

@@ -125,7 +125,7 @@ async function showUsage(
     "IPS FREE",
     ...(columns.cooling ? ["IPS COOLING"] : []),
   ];
-  return boxed([headings, ...rows], { right: headings.map((_, i) => i).slice(2) });
+  return boxed([headings, ...rows]);
 }
 
 function usageRow(

@@ -7,7 +7,7 @@ import { DEFAULT_AS_NUMBER } from "../model/bgp_configuration.ts";
 import type { Column, ColumnContext } from "../model/kind.ts";
 import type { AnyKind } from "../model/kinds.ts";
 import { nearest } from "../model/nearest.ts";
-import type { Resource } from "../model/resource.ts";
+import type { Metadata, Resource } from "../model/resource.ts";
 import { encodeObject } from "../model/validate.ts";
 import { formatJson } from "../store/json.ts";
 import { usageError } from "./io.ts";
@@ -73,6 +73,8 @@ export interface PrintOptions {
   readonly exported?: boolean;
   readonly keepNamespace?: boolean;
   readonly context?: ColumnContext;
+  /** JSON without the line end behind it, as calicoctl's. */
+  readonly bare?: boolean;
 }
 
 /** Whether the format needs the cluster's AS number (nodes without one of their own show it). */
@@ -97,7 +99,7 @@ export async function print(
         objects.map((object) => `${kind.names[0]}/${visible(object.metadata.name)}\n`)
       ).join("");
     case "json":
-      return `${formatJson(document(groups, options))}\n`;
+      return `${formatJson(document(groups, options))}${options.bare ? "" : "\n"}`;
     case "yaml": {
       const { formatYaml } = await import("./yaml.ts");
       return formatYaml(document(groups, options));
@@ -154,12 +156,55 @@ function document(groups: readonly Group[], options: PrintOptions): unknown {
   return all.length === 1 ? all[0] : all;
 }
 
+/**
+ * Of Calico's kinds calicoctl shows no side of a rule that says nothing, though it is stored, and nothing
+ * of how often Kubernetes has counted a change.
+ */
+function asCalicoShows(value: Resource): Resource {
+  const { generation: _, ...metadata } = value.metadata;
+  const spec = value.spec as Record<string, unknown> | undefined;
+  const shown = { ...spec };
+  for (const direction of ["ingress", "egress"]) {
+    const rules = spec?.[direction];
+    if (Array.isArray(rules)) shown[direction] = rules.map(withoutEmptySides);
+  }
+  return { ...value, metadata, ...spec && { spec: shown } };
+}
+
+function withoutEmptySides(rule: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(rule).filter(([key, side]) =>
+      !(["source", "destination"].includes(key) && isEmpty(side))
+    ),
+  );
+}
+
+function isEmpty(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
+}
+
+/** With the revision in its place among Kubernetes' members of metadata. */
+function withRevision(metadata: Metadata, resourceVersion: string | undefined): Metadata {
+  if (!resourceVersion) return metadata;
+  const { name, generateName, namespace, uid, ...rest } = metadata as Metadata & {
+    selfLink?: string;
+  };
+  return {
+    name,
+    ...generateName !== undefined && { generateName },
+    ...namespace !== undefined && { namespace },
+    ...uid !== undefined && { uid },
+    resourceVersion,
+    ...rest,
+  };
+}
+
 function printed(kind: AnyKind, object: Resource, options: PrintOptions): unknown {
-  const value = encodeObject(kind, object) as Resource;
+  const encoded = encodeObject(kind, object) as Resource;
+  const value = kind.home === "calico" ? asCalicoShows(encoded) : encoded;
   const { resourceVersion } = object.metadata;
   if (!options.exported) {
-    const metadata = resourceVersion ? { ...value.metadata, resourceVersion } : value.metadata;
-    return { ...value, metadata };
+    return { ...value, metadata: withRevision(value.metadata, resourceVersion) };
   }
   const {
     uid: _1,

@@ -14,24 +14,30 @@ export function tabbed(rows: readonly (readonly string[])[]): string {
   return clean.map((row) => row.map((cell, i) => pad(cell, widths[i])).join("") + "\n").join("");
 }
 
-/** A table in a box of +, - and |; the columns listed in `right` are aligned to the right. */
-export function boxed(
-  cells: readonly (readonly string[])[],
-  options: { right?: readonly number[] } = {},
-): string {
+const NUMBER = /^-?([0-9]{1,3}(,[0-9]{3})*|[0-9]+)(\.[0-9]+)?$|^-?[0-9]+\.?[0-9]*%$/;
+
+/**
+ * A table in a box of +, - and |, as the library of calicoctl aligns it: headings in the middle, numbers to
+ * the right, all else to the left.
+ */
+export function boxed(cells: readonly (readonly string[])[]): string {
   const rows = cells.map((row) => row.map(visible));
   const widths = columnWidths(rows);
   const rule = `+${widths.map((width) => "-".repeat(width + 2)).join("+")}+\n`;
-  const line = (row: readonly string[]) =>
+  const line = (row: readonly string[], before: (gap: number, cell: string) => number) =>
     `|${
       widths.map((width, i) => {
         const cell = row[i] ?? "";
-        const gap = " ".repeat(width - stringWidth(cell));
-        return options.right?.includes(i) ? ` ${gap}${cell} ` : ` ${cell}${gap} `;
+        const gap = width - stringWidth(cell);
+        const left = before(gap, cell);
+        return ` ${" ".repeat(left)}${cell}${" ".repeat(gap - left)} `;
       }).join("|")
     }|\n`;
   const [headings, ...body] = rows;
-  return rule + line(headings) + rule + body.map(line).join("") + rule;
+  const middle = (gap: number) => Math.floor(gap / 2);
+  const byKind = (gap: number, cell: string) => NUMBER.test(cell) ? gap : 0;
+  return rule + line(headings, middle) + rule + body.map((row) => line(row, byKind)).join("") +
+    rule;
 }
 
 function columnWidths(rows: readonly (readonly string[])[]): number[] {

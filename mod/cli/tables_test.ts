@@ -22,9 +22,23 @@ Deno.test("a cell cannot steer the terminal", () => {
   }
 });
 
-Deno.test("a boxed table aligns, to the right where it is asked to", () => {
+Deno.test("a boxed table is aligned as calicoctl's: headings in the middle, numbers to the right", () => {
   assert.equal(
-    boxed([["A", "N"], ["x", "10"]], { right: [1] }),
-    "+---+----+\n| A |  N |\n+---+----+\n| x | 10 |\n+---+----+\n",
+    boxed([
+      ["CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"],
+      ["10.9.0.0/24", "256", "4 (2%)", "252 (98%)"],
+    ]),
+    [
+      "+-------------+-----------+------------+-----------+",
+      "|    CIDR     | IPS TOTAL | IPS IN USE | IPS FREE  |",
+      "+-------------+-----------+------------+-----------+",
+      "| 10.9.0.0/24 |       256 | 4 (2%)     | 252 (98%) |",
+      "+-------------+-----------+------------+-----------+",
+      "",
+    ].join("\n"),
+  );
+  assert.equal(
+    boxed([["N"], ["1,000.5"], ["50%"], ["1e+06"]]).split("\n").slice(3, 6).join(""),
+    "| 1,000.5 ||     50% || 1e+06   |",
   );
 });

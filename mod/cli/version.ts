@@ -2,7 +2,7 @@
 import { clusterInformationKind } from "../model/cluster_information.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
-import { withResources } from "./context.ts";
+import { locateStore, withResources } from "./context.ts";
 import { CliError, EXIT, usageError } from "./io.ts";
 
 /** Texts beside the bundle, which the build puts there. */
@@ -27,7 +27,9 @@ export async function run(call: Call): Promise<number> {
     throw usageError(`-o ${format}: want text, json or yaml`);
   }
   const client = buildInfo();
-  const cluster = flagOption(call, "client") ? undefined : await clusterOf(call);
+  const found = flagOption(call, "client") ? undefined : await clusterOf(call);
+  const lost = found instanceof CliError ? found : undefined;
+  const cluster = found instanceof CliError ? undefined : found;
   if (format === "json") {
     call.io.stdout(`${JSON.stringify({ ...client, ...cluster && { cluster } }, null, 2)}\n`);
   } else if (format === "yaml") {
@@ -48,10 +50,15 @@ export async function run(call: Call): Promise<number> {
     ];
     call.io.stdout(lines.map(([name, value]) => `${name.padEnd(18)}${value}\n`).join(""));
   }
+  // The version of the executable is told all the same.
+  if (lost) throw lost;
   return EXIT.ok;
 }
 
-/** undefined where there is no datastore: the version of the executable is asked for all the same. */
+/**
+ * undefined where no datastore is named and there is none; that one is named and cannot be had is
+ * returned, to be told once the executable's version is.
+ */
 async function clusterOf(call: Call) {
   try {
     return await withResources(
@@ -59,7 +66,7 @@ async function clusterOf(call: Call) {
       async (resources) => (await resources.get(clusterInformationKind, "default"))?.spec,
     );
   } catch (error) {
-    if (error instanceof CliError && error.exit === EXIT.unreachable) return undefined;
-    throw error;
+    if (!(error instanceof CliError && error.exit === EXIT.unreachable)) throw error;
+    return (await locateStore(call)).some(({ named }) => named) ? error : undefined;
   }
 }

@@ -29,7 +29,7 @@ export function calicoctlText(error: Error): string {
     case "exists":
       return `resource already exists: ${id}`;
     case "notFound":
-      return `resource does not exist: ${id}`;
+      return `resource does not exist: ${id}${error.detail ? ` with error: ${error.detail}` : ""}`;
     case "conflict":
       return `update conflict: ${id} (${remedy(error)})`;
     case "refused":

@@ -65,6 +65,11 @@ function withUsersMetadata(kind: AnyKind, object: Resource): Resource {
   };
 }
 
+/** How an object is written of which newFaults has found nothing. */
+export function modeOf({ crd, unknown, faults, object }: Manifest): WriteMode {
+  return { crd, keepUnknown: unknown.length > 0, ...faults.length > 0 && { changed: object } };
+}
+
 export function verb(word: Verb["word"]): (call: Call) => Promise<number> {
   return (call) => writeFiles(call, VERBS[word]);
 }
@@ -90,7 +95,7 @@ async function writeFiles(call: Call, { word, past, write }: Verb): Promise<numb
     const line = progress(io, past, checked.length);
     for (const object of checked) {
       try {
-        await write(resources, object, { crd: object.crd, keepUnknown: object.unknown.length > 0 });
+        await write(resources, object, modeOf(object));
       } catch (error) {
         const exists = error instanceof ResourceError && error.kind === "exists";
         if (!(exists && flagOption(call, "skipExists"))) {
@@ -138,6 +143,7 @@ export async function readChecked(call: Call, word: string): Promise<CheckedObje
     namespace: textOption(call, "namespace"),
     // What is stored may have fields that only a newer version knows (refuseStrangeFields).
     keepUnknown: word === "apply" || word === "replace",
+    stored: word === "apply" || word === "replace",
   });
 }
 

@@ -18,6 +18,7 @@ import {
   oneOf,
   oneOfAnyCase,
   text,
+  zeroIsNothing,
 } from "./fields.ts";
 import { column, nameColumn } from "./columns.ts";
 import { parseCommunity, WANT_COMMUNITY } from "./community.ts";
@@ -27,7 +28,7 @@ const cidrs = v.optional(v.array(v.object({ cidr: v.optional(netText) })));
 export const secretKeyRef = v.object({
   secretKeyRef: v.optional(v.object({
     name: v.optional(text),
-    key: text,
+    key: v.optional(text, ""),
     optional: v.optional(bool),
   })),
 });
@@ -57,11 +58,14 @@ const schema = objectSchema("BGPConfiguration", "projectcalico.org/v3", {
         v.object({
           cidr: netText,
           /** Values, or names of `communities`. */
-          communities: v.pipe(v.array(text), v.check((list) => list.length > 0, "at least one")),
+          communities: v.optional(
+            v.pipe(v.array(text), v.check((list) => list.length > 0, "at least one")),
+            () => [],
+          ),
         }),
       )),
       /** Absent: 179. */
-      listenPort: v.optional(integer(1, 65535)),
+      listenPort: v.optional(zeroIsNothing(integer(0, 65535))),
       nodeMeshPassword: v.optional(secretKeyRef),
       nodeMeshMaxRestartTime: v.optional(durationText),
       bindMode: v.optional(oneOf("None", "NodeIP")),

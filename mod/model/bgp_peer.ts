@@ -13,6 +13,7 @@ import {
   oneOf,
   selectorOfAtMost,
   zeroBool,
+  zeroIsNothing,
 } from "./fields.ts";
 import { column, nameColumn } from "./columns.ts";
 import { secretKeyRef } from "./bgp_configuration.ts";
@@ -27,7 +28,7 @@ const schema = objectSchema("BGPPeer", "projectcalico.org/v3", {
         (s) => parsePeerAddress(s) !== undefined,
         "an address, with or without port, such as 192.0.2.1, 192.0.2.1:1179 or [2001:db8::1]:1179",
       )),
-      asNumber: v.optional(asNumberValue),
+      asNumber: v.optional(zeroIsNothing(asNumberValue)),
       localASNumber: v.optional(asNumberValue),
       peerSelector: v.optional(selectorOfAtMost(4096)),
       keepOriginalNextHop: zeroBool,
@@ -36,7 +37,8 @@ const schema = objectSchema("BGPPeer", "projectcalico.org/v3", {
       sourceAddress: v.optional(oneOf("UseNodeIP", "None")),
       maxRestartTime: v.optional(durationText),
       keepaliveTime: v.optional(durationText),
-      numAllowedLocalASNumbers: v.optional(integer(0, 2147483647)),
+      /** Calico has no limit here; what is below 0 is read as 0. */
+      numAllowedLocalASNumbers: v.optional(integer(-2147483648, 2147483647)),
       ttlSecurity: v.optional(integer(0, 255)),
       reachableBy: v.optional(ipText),
       filters: v.optional(v.array(nameText)),

@@ -23,6 +23,11 @@ export function pointer<const S extends v.GenericSchema>(schema: S) {
   return v.pipe(schema, v.metadata({ pointer: true }));
 }
 
+/** Marks a number of which 0 is the same as nothing, and left out of storage (Go has no pointer there). */
+export function zeroIsNothing<const S extends v.GenericSchema>(schema: S) {
+  return v.pipe(schema, v.metadata({ omitZero: true }));
+}
+
 export const text = v.string();
 export const bool = v.boolean();
 export const stringMap = mapOf(v.string(), v.string());
@@ -281,8 +286,10 @@ export const zeroSelector = v.optional(
 
 // Ports and protocols
 
-/** A port number, a range `"a:b"` or the name of a port; `"80"` and `"80:80"` read as 80. */
-export const portValue = canonical<string | number, string | number>(
+const WANT_PORT = `a port from 1 to 65535, a range such as 8000:8080, or ${WANT_PORT_NAME}`;
+
+/** As Calico's reader of JSON takes it; its validator then wants a port's name as Kubernetes'. */
+const readablePort = canonical<string | number, string | number>(
   v.union([v.number(), v.string()]),
   (port) => {
     if (typeof port === "number") return isPort(port) ? port : undefined;
@@ -298,7 +305,13 @@ export const portValue = canonical<string | number, string | number>(
     }
     return /^[a-zA-Z0-9_.-]{1,128}$/.test(port) ? port : undefined;
   },
-  "a port from 1 to 65535, a range such as 8000:8080, or a port's name",
+  WANT_PORT,
+);
+
+/** A port number, a range `"a:b"` or the name of a port; `"80"` and `"80:80"` read as 80. */
+export const portValue = v.pipe(
+  readablePort,
+  v.check((port) => !isNamedPort(port) || isPortName(String(port)), WANT_PORT),
 );
 
 function isPort(n: number): boolean {
@@ -357,6 +370,8 @@ export const asNumberValue = canonical<string | number, number>(
   "an AS number from 0 to 4294967295, or two halves such as 1.10",
 );
 
+const WANT_DURATION = "a duration such as 30s, 1m30s or 500ms";
+
 /** A duration in Go's notation, canonical after reading (`90s` is `1m30s`). */
 export const durationText = canonical<string, string>(
   v.string(),
@@ -364,16 +379,17 @@ export const durationText = canonical<string, string>(
     const nanoseconds = parseDuration(s);
     return nanoseconds === undefined ? undefined : formatDuration(nanoseconds);
   },
-  "a duration such as 30s, 1m30s or 500ms",
+  WANT_DURATION,
 );
-/** As durationText, but not negative and no unit below ms (the pattern of FelixConfiguration). */
-export const plainDurationText = canonical<string, string>(
+/**
+ * As durationText, but not negative and no unit below ms (the pattern of FelixConfiguration). One that
+ * somebody stored otherwise is read as it stands there.
+ */
+export const plainDurationText = v.pipe(
   v.string(),
-  (s) => {
-    const nanoseconds = parseDuration(s);
-    return nanoseconds === undefined || !/^(([0-9]+(\.[0-9]+)?(ms|s|m|h))+|0)$/.test(s)
-      ? undefined
-      : formatDuration(nanoseconds);
-  },
-  "a duration such as 30s, 1m30s or 500ms",
+  v.check(
+    (s) => parseDuration(s) !== undefined && /^(([0-9]+(\.[0-9]+)?(ms|s|m|h))+|0)$/.test(s),
+    WANT_DURATION,
+  ),
+  v.transform((s) => formatDuration(parseDuration(s)!)),
 );

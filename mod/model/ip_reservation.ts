@@ -5,8 +5,15 @@ import { objectSchema } from "./resource.ts";
 import { slashText } from "./fields.ts";
 import { column, joinedShort, nameColumn } from "./columns.ts";
 
+/**
+ * Calico's definition of the custom resource wants prefix lengths, calicoctl on etcd does not: a bare
+ * address that is stored is reserved like any other, and stays.
+ */
 const schema = objectSchema("IPReservation", "projectcalico.org/v3", {
-  spec: v.object({ reservedCIDRs: v.optional(v.array(slashText), () => []) }),
+  spec: v.optional(
+    v.object({ reservedCIDRs: v.optional(v.array(slashText), () => []) }),
+    () => ({ reservedCIDRs: [] }),
+  ),
 });
 
 export type IPReservation = v.InferOutput<typeof schema>;

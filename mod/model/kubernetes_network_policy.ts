@@ -23,11 +23,19 @@ import {
 import { column, nameColumn } from "./columns.ts";
 import { show } from "./show.ts";
 
+/**
+ * A text of Go's that is always there: "" where it was not written. Nobody may write that, but a staged
+ * policy, which Calico does not check, can be read and carried over with it.
+ */
+function orEmpty<const S extends v.GenericSchema<string>>(schema: S) {
+  return v.optional(schema, "" as v.InferInput<S> & string);
+}
+
 export const labelSelectorSchema = v.object({
   matchLabels: v.optional(labelMap),
   matchExpressions: v.optional(v.array(v.object({
-    key: checkedText(isLabelKey, `a label key: ${WANT_LABEL_KEY}`),
-    operator: oneOf("In", "NotIn", "Exists", "DoesNotExist"),
+    key: v.optional(checkedText(isLabelKey, `a label key: ${WANT_LABEL_KEY}`), ""),
+    operator: orEmpty(oneOf("In", "NotIn", "Exists", "DoesNotExist")),
     values: v.optional(v.array(text)),
   }))),
 });
@@ -45,7 +53,7 @@ const peer = v.object({
   podSelector: v.optional(labelSelectorSchema),
   namespaceSelector: v.optional(labelSelectorSchema),
   ipBlock: v.optional(v.object({
-    cidr: slashText,
+    cidr: v.optional(slashText, ""),
     except: v.optional(v.array(slashText)),
   })),
 });

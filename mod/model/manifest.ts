@@ -9,7 +9,13 @@ import { type AnyKind, KINDS } from "./kinds.ts";
 import { nearest } from "./nearest.ts";
 import type { Resource } from "./resource.ts";
 import { show } from "./show.ts";
-import { formatIssues, ModelError, parseObject, unknownFields } from "./validate.ts";
+import {
+  formatIssues,
+  ModelError,
+  parseObject,
+  standingIssues,
+  unknownFields,
+} from "./validate.ts";
 import type { Issue } from "./kind.ts";
 
 export const CALICO_API = "projectcalico.org/v3";
@@ -68,6 +74,8 @@ export interface Manifest {
   readonly warnings: readonly string[];
   /** Fields that the kind does not know, each as a fault (only with `keepUnknown`). */
   readonly unknown: readonly Issue[];
+  /** Broken rules in spite of which the object can be read (only with `stored`). */
+  readonly faults: readonly Issue[];
 }
 
 export interface ManifestOptions {
@@ -80,6 +88,11 @@ export interface ManifestOptions {
    * in any case fields of Kubernetes' kinds that are known ones in another case.
    */
   readonly keepUnknown?: boolean;
+  /**
+   * It stands in a datastore, or did: rules that it breaks and can be read in spite of are told in `faults`;
+   * else it is refused for them.
+   */
+  readonly stored?: boolean;
 }
 
 /** Checks one object of a manifest, wholly but for what is stored beside it. Throws ModelError. */
@@ -87,19 +100,32 @@ export function parseManifest(value: unknown, options: ManifestOptions = {}): Ma
   const { kind, crd } = resolveKind(value);
   const input = crd ? unfoldMetadata(value as Resource) : value as Resource;
   const warnings: string[] = [];
-  const object = parseObject(kind, withNamespace(input, kind, options), {
-    crd,
-    write: options.write,
-    unknownFields: options.keepUnknown ? "keep" : "refuse",
-    exactCase: true,
-    warn: (warning) => warnings.push(`${warning} (read as such)`),
-  });
+  const placed = withNamespace(input, kind, options);
+  const parse = (standing?: ReadonlySet<string>) =>
+    parseObject(kind, placed, {
+      crd,
+      write: options.write,
+      unknownFields: options.keepUnknown ? "keep" : "refuse",
+      exactCase: true,
+      standing,
+      warn: (warning) => warnings.push(`${warning} (read as such)`),
+    });
+  let object: Resource;
+  let faults: readonly Issue[] = [];
+  try {
+    object = parse();
+  } catch (error) {
+    if (!options.stored || !(error instanceof ModelError)) throw error;
+    const standing = standingIssues(kind, placed);
+    object = parse(new Set(standing.keys()));
+    faults = [...standing.values()];
+  }
   const remarks = kind.remarks?.(object) ?? [];
   if (remarks.length > 0) {
     warnings.push(`${kind.kind} "${object.metadata.name}": ${formatIssues(remarks)}`);
   }
   const unknown = options.keepUnknown && !kind.open ? unknownFields(kind, input) : [];
-  return { kind, crd, object, warnings, unknown };
+  return { kind, crd, object, warnings, unknown, faults };
 }
 
 function withNamespace(input: Resource, kind: AnyKind, options: ManifestOptions): unknown {

@@ -127,7 +127,7 @@ testRules({
     ["a severity that is none", { logSeverityScreen: "Loud" }, "spec.logSeverityScreen"],
     ["AS 2^32", { asNumber: 4294967296 }, "spec.asNumber"],
     ["halves too large", { asNumber: "1.65536" }, "spec.asNumber"],
-    ["port 0", { listenPort: 0 }, "spec.listenPort"],
+    ["port 0 is the default", { listenPort: 0 }],
     ["port 65536", { listenPort: 65536 }, "spec.listenPort"],
     ["another bind mode", { bindMode: "Any" }, "spec.bindMode"],
     [
@@ -267,7 +267,7 @@ testRules({
     ["operations of Reject", {
       exportV4: [{ action: "Reject", operations: [{ setPriority: { value: 1 } }] }],
     }, /operations/],
-    ["no operation", exportV4({ operations: [] }), /operations/],
+    ["no operation is none", exportV4({ operations: [], asPathPrefix: [] })],
     [
       "11 operations",
       exportV4({ operations: many(11, { setPriority: { value: 1 } }) }),

@@ -10,18 +10,17 @@ import {
   ipv4Text,
   ipv6Text,
   macText,
-  netText,
   oneOf,
   text,
 } from "./fields.ts";
-import { parseCidr } from "../net/mod.ts";
+import { parseCidr, parseIp } from "../net/mod.ts";
 import { column, nameColumn } from "./columns.ts";
 
 /** An address as a node has it: with or without prefix length, host bits and all. */
-const nodeAddress = v.union([
-  netText,
-  checkedText((s) => parseCidr(s) !== undefined, "an address, or one with its prefix length"),
-]);
+const nodeAddress = checkedText(
+  (s) => (s.includes("/") ? parseCidr(s) : parseIp(s)) !== undefined,
+  "an address, with or without its prefix length, such as 192.0.2.1 or 192.0.2.1/24",
+);
 const wireguardKey = checkedText(
   (s) => /^[A-Za-z0-9+/]{43}=$/.test(s),
   "a WireGuard public key: 32 bytes in base64",
@@ -45,14 +44,14 @@ const schema = objectSchema("Node", "projectcalico.org/v3", {
       vxlanTunnelMACAddrV6: v.optional(macText),
       orchRefs: v.optional(v.array(v.object({
         nodeName: v.optional(text),
-        orchestrator: text,
+        orchestrator: v.optional(text, ""),
       }))),
       wireguard: v.optional(v.object({
         interfaceIPv4Address: v.optional(ipv4Text),
         interfaceIPv6Address: v.optional(ipv6Text),
       })),
       addresses: v.optional(v.array(v.object({
-        address: nodeAddress,
+        address: v.optional(nodeAddress, ""),
         type: v.optional(oneOf("CalicoNodeIP", "InternalIP", "ExternalIP")),
       }))),
       interfaces: v.optional(v.array(v.object({

@@ -5,7 +5,6 @@
 import * as v from "valibot";
 import {
   annotationMap,
-  atMost,
   integer,
   nameText,
   netText,
@@ -47,10 +46,8 @@ export const ruleSchema = v.object({
   source: v.optional(entitySchema, {}),
   destination: v.optional(entitySchema, {}),
   http: v.optional(v.object({
-    methods: v.optional(atMost(20, text)),
-    paths: v.optional(
-      atMost(20, v.object({ exact: v.optional(text), prefix: v.optional(text) })),
-    ),
+    methods: v.optional(v.array(text)),
+    paths: v.optional(v.array(v.object({ exact: v.optional(text), prefix: v.optional(text) }))),
   })),
   metadata: v.optional(v.object({ annotations: v.optional(annotationMap) })),
 });

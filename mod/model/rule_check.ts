@@ -12,7 +12,10 @@ export interface RuleContext {
   readonly direction: "ingress" | "egress";
   /** In a GlobalNetworkPolicy a service's namespace must be given. */
   readonly global?: boolean;
-  /** Calico checks a profile's rules alone, not how they stand in their direction. */
+  /**
+   * Calico checks a profile's rules alone, not how they stand in their direction; nor has it the limits
+   * and rules for it that stand in the definitions of custom resources, of which a profile is none.
+   */
   readonly profile?: boolean;
 }
 
@@ -35,7 +38,7 @@ function oneRule(rule: Rule, path: string, context: RuleContext): Issue[] {
   checkIcmp(rule, say);
   checkFamilies(rule, say);
   for (const side of ["source", "destination"] as const) {
-    checkEntity(rule[side], (at, message) => say(`${side}${at && `.${at}`}`, message));
+    checkEntity(rule[side], context, (at, message) => say(`${side}${at && `.${at}`}`, message));
   }
   checkServices(rule, context, say);
   if (rule.http) {
@@ -46,7 +49,7 @@ function oneRule(rule: Rule, path: string, context: RuleContext): Issue[] {
     if (context.direction === "egress" && !context.profile) {
       say("http", "is not allowed in egress rules");
     }
-    checkHttp(rule.http, say);
+    checkHttp(rule.http, context, say);
   }
   return issues;
 }
@@ -83,7 +86,10 @@ function checkIcmp(rule: Rule, say: Say): void {
   for (const field of ["protocol", "notProtocol"] as const) {
     const value = rule[field];
     if (value === undefined || rule.ipVersion === undefined) continue;
-    const version = { [ICMP]: 4, [ICMPV6]: 6 }[protocolNumber(value)];
+    // Calico's rule is of the names: the numbers may stand beside either version.
+    const version = typeof value === "string"
+      ? { [ICMP]: 4, [ICMPV6]: 6 }[protocolNumber(value)]
+      : undefined;
     if (version !== undefined && version !== rule.ipVersion) {
       say(field, `${value} needs ipVersion ${version}, not ${rule.ipVersion}`);
     }
@@ -117,8 +123,8 @@ function checkFamilies(rule: Rule, say: Say): void {
   }
 }
 
-function checkEntity(entity: EntityRule, say: Say): void {
-  if (entity.selector?.includes("global(")) {
+function checkEntity(entity: EntityRule, { profile }: RuleContext, say: Say): void {
+  if (entity.selector?.includes("global(") && !profile) {
     say("selector", "may not use global(): it is for namespaceSelector alone");
   }
   const namespaces = entity.namespaceSelector;
@@ -166,8 +172,17 @@ function checkServices(rule: Rule, context: RuleContext, say: Say): void {
   }
 }
 
-function checkHttp(http: NonNullable<Rule["http"]>, say: Say): void {
+/** As many methods, and paths, a rule of a policy may have. */
+const MOST_HTTP = 20;
+
+function checkHttp(http: NonNullable<Rule["http"]>, { profile }: RuleContext, say: Say): void {
   const methods = http.methods ?? [];
+  for (const field of ["methods", "paths"] as const) {
+    const { length } = http[field] ?? [];
+    if (length > MOST_HTTP && !profile) {
+      say(`http.${field}`, `has ${length} items; want at most ${MOST_HTTP}`);
+    }
+  }
   if (new Set(methods).size !== methods.length) say("http.methods", `${show(methods)} repeats one`);
   (http.paths ?? []).forEach((match, i) => {
     const path = match.exact ?? match.prefix;

@@ -69,7 +69,10 @@ export function listIssues(
 }
 
 /**
- * A copy without optional members that are null, or texts that are "". A number that the schema knows
+ * A copy without optional members that are null, texts that are "", and what Go leaves out of storage (a
+ * zero that is marked so, an empty list that is no pointer): to Go all of it is the same as nothing. What is
+ * null in a list or map of texts or objects is the empty one, as Go's reader has it; an unknown field stays
+ * null, to be told like any other. A number that the schema knows
  * is a double, as it is to Calico, also where the datastore's reader gave an integer beyond 2^53 (1e16
  * is written with all its digits); in a field that nobody knows it stays exact. `anyCase`: names of
  * fields are read in any case.
@@ -79,18 +82,38 @@ export function prune(schema: any, value: unknown, anyCase: boolean): unknown {
   if (schema.entries && isPlain(value)) {
     const copy: Record<string, unknown> = {};
     for (const [written, member] of Object.entries(value)) {
-      if (member === null) continue;
       const key = anyCase ? fieldName(schema.entries, written, value) : written;
       const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
-      if (entry?.type === "optional" && member === "" && mayBeText(entry)) continue;
+      if (entry && (member === null || isNothing(entry, member, anyCase))) continue;
       put(copy, key, entry ? prune(entry, member, anyCase) : member);
     }
     return copy;
   }
   if (schema.item && Array.isArray(value)) {
-    return value.map((item) => prune(schema.item, item, anyCase));
+    return value.map((item) => prune(schema.item, item ?? zeroOf(schema.item), anyCase));
+  }
+  if (schema.type === "record" && isPlain(value)) {
+    const members = Object.entries(value);
+    return Object.fromEntries(
+      members.map(([key, m]) => [key, prune(schema.value, m ?? zeroOf(schema.value), anyCase)]),
+    );
   }
   return typeof value === "bigint" && takesNumber(schema) ? Number(value) : value;
+}
+
+/** Whether a known member says no more than its absence. `calicos`: of one of Calico's kinds. */
+function isNothing(entry: any, member: unknown, calicos: boolean): boolean {
+  if (entry.type !== "optional") return false;
+  if (member === "" && mayBeText(entry)) return true;
+  if (isZero(member) && isMarked(entry, "omitZero")) return true;
+  return calicos && isEmptyList(member) && unwrap(entry).item && !isMarked(entry, "pointer");
+}
+
+/** What Go makes of null where a list or map has an element; null where that has no use. */
+function zeroOf(schema: any): unknown {
+  schema = unwrap(schema);
+  if (schema.entries || schema.type === "record") return {};
+  return schema.type === "string" || schema.type === "picklist" ? "" : null;
 }
 
 function takesNumber(schema: any): boolean {

@@ -125,18 +125,28 @@ export function readObject<T extends Resource>(
 }
 
 /** All faults of a stored object that can be read in spite of them, in words as parseObject's. */
-export function standingFaults(kind: Kind<any, any>, stored: Resource): ReadonlySet<string> {
-  const found = new Set<string>();
+export function standingFaults(kind: Kind<any, any>, stored: unknown): ReadonlySet<string> {
+  return new Set(standingIssues(kind, stored).keys());
+}
+
+/** As standingFaults, each with where it is. */
+export function standingIssues(
+  kind: Kind<any, any>,
+  stored: unknown,
+): ReadonlyMap<string, Issue> {
+  const found = new Map<string, Issue>();
   for (let more = true; more;) {
     more = false;
     try {
-      parseObject(kind, stored, { unknownFields: "keep", write: true, standing: found });
+      const standing = new Set(found.keys());
+      parseObject(kind, stored, { unknownFields: "keep", write: true, standing });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
       // The later checks are reached once the earlier ones let it pass.
-      for (const issue of error.issues.map((one) => formatIssues([one]))) {
-        more ||= !found.has(issue);
-        found.add(issue);
+      for (const issue of error.issues) {
+        const text = formatIssues([issue]);
+        more ||= !found.has(text);
+        found.set(text, issue);
       }
     }
   }

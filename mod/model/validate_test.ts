@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { parseManifest } from "./manifest.ts";
+import { felixConfigurationKind } from "./felix_configuration.ts";
 import { namespaceKind } from "./namespace.ts";
 import { networkPolicyKind } from "./network_policy.ts";
 import { nodeKind } from "./node.ts";
@@ -60,7 +61,49 @@ Deno.test("fields of a newer version survive reading, changing and writing", () 
   assert.deepEqual(written.future, {});
   assert.ok(issuesOf(() => parseObject(nodeKind, stored)).length >= 4);
   assert.deepEqual(issuesOf(() => parseObject(nodeKind, stored, { unknownFields: "keep" })), []);
-  assert.equal(unknownFields(nodeKind, stored).length, 4);
+  assert.equal(written.spec.futureSpec, null);
+  assert.equal(unknownFields(nodeKind, stored).length, 5);
+});
+
+Deno.test("an unknown field is told also where it is null, as Go's strict reader tells it", () => {
+  const faults = (kind: any, spec: unknown) =>
+    issuesOf(() => parseObject(kind, { metadata: { name: "n", namespace: "n" }, spec }));
+  const policy = {
+    selectr: null,
+    ingress: [{ action: "Deny", sourc: null, source: { serviceAccounts: { a: null } } }],
+  };
+  const paths = faults(networkPolicyKind, policy).map((issue) => issue.split(": ")[0]);
+  assert.deepEqual(paths.sort(), [
+    "spec.ingress[0].sourc",
+    "spec.ingress[0].source.serviceAccounts.a",
+    "spec.selectr",
+  ]);
+});
+
+Deno.test("null in a list or map of texts or objects is the empty one, as in Go", () => {
+  const node = parseObject(nodeKind, {
+    metadata: { name: "n", labels: { a: null } },
+    spec: { orchRefs: [null], interfaces: [{ addresses: [null] }] },
+  });
+  assert.deepEqual({ ...node.metadata.labels }, { a: "" });
+  assert.deepEqual(node.spec.orchRefs, [{ orchestrator: "" }]);
+  assert.deepEqual(node.spec.interfaces, [{ addresses: [""] }]);
+});
+
+Deno.test("what Calico stores without a check can be read, and says what is wrong with it", () => {
+  const node = { metadata: { name: "n" }, spec: { addresses: [{ address: "x" }, {}] } };
+  assert.equal(readObject(nodeKind, node).spec.addresses![1].address, "");
+  const [first] = issuesOf(() => parseObject(nodeKind, node));
+  assert.match(
+    first,
+    /^spec\.addresses\[0\]\.address: "x" is not allowed: want an address, with or without/,
+  );
+  for (const spec of [{ dataplaneWatchdogTimeout: "-5s" }, { nftablesRefreshInterval: "10us" }]) {
+    const felix = { metadata: { name: "default" }, spec };
+    const read = readObject(felixConfigurationKind, felix).spec;
+    assert.deepEqual({ ...read, ...spec }, { ...read });
+    assert.equal(issuesOf(() => parseObject(felixConfigurationKind, felix)).length, 1);
+  }
 });
 
 Deno.test('null and "" of an optional field are the same as nothing, as in Go', () => {

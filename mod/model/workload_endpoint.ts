@@ -20,6 +20,7 @@ import {
   netText,
   portNameOrEmpty,
   protocolValue,
+  zeroIsNothing,
 } from "./fields.ts";
 import { addressBits, parseIp, parsePrefix, prefixContains } from "../net/mod.ts";
 import { column, joined, nameColumn } from "./columns.ts";
@@ -39,13 +40,13 @@ const containerId = matching(
 
 /** Of a limit; 0 is none. Values in Calico's ranges; IPAM's plugin takes narrower ones (cni/qos.ts). */
 function limit(least: number, most: number) {
-  return v.optional(v.pipe(
+  return v.optional(zeroIsNothing(v.pipe(
     v.number(),
     v.check(
       (n) => n === 0 || Number.isInteger(n) && n >= least && n <= most,
       `a whole number from ${least} to ${most}, or 0 for no limit`,
     ),
-  ));
+  )));
 }
 const bandwidth = limit(1e3, 1e15), burst = limit(1e3, 34_359_738_360);
 const peakrate = limit(1010, 1.01e15), minburst = limit(1e3, 1e8);

@@ -7,6 +7,7 @@
 import { parseCidr, parseIp, type Prefix } from "../net/mod.ts";
 import {
   type DatastoreLocation,
+  datastoreTypeOf,
   locationBeside,
   LocationError,
   locationFromEnvironment,
@@ -166,7 +167,7 @@ function storeLocation(flags: NodeFlags, env: Environment, stateDir: string): Da
     const name = env("TORTIE_STORE");
     if (name) return parseStoreName(name, "TORTIE_STORE", env);
     const own: DatastoreLocation = { kind: "kv", path: `${stateDir}/store.kv` };
-    if (env("DATASTORE_TYPE") === "kv") return own;
+    if (datastoreTypeOf(env) === "kv") return own;
     return locationFromEnvironment(env) ?? flags.configured ?? flags.kubeconfig ?? own;
   });
 }

@@ -383,7 +383,7 @@ class PeeringMaker {
       ...(restart === undefined ? {} : { gracefulRestart: Math.min(4095, Math.round(restart)) }),
       routeReflectorClient: cluster !== undefined && internal && this.#clusterId(node) !== cluster,
       nextHop: ({ Auto: "auto", Self: "self", Keep: "keep" } as const)[mode],
-      allowLocalAs: spec?.numAllowedLocalASNumbers ?? 0,
+      allowLocalAs: Math.max(0, spec?.numAllowedLocalASNumbers ?? 0),
       importFilter: filters.importFilter,
       exportFilter: filters.exportFilter,
     };

@@ -1,7 +1,7 @@
 /**
  * Where a datastore is, as a value, and how it is read from the many places where Calico's users write
- * it down: calicoctl.cfg, environment variables (also with CALICO_ in front, and Felix's FELIX_ forms,
- * which win), the CNI network configuration, and our own `--store`. One table says how each setting is
+ * it down: calicoctl.cfg, environment variables (also with CALICO_ in front, which win over the bare ones,
+ * as in Calico, and Felix's FELIX_ forms, which win over both), the CNI network configuration, and our own `--store`. One table says how each setting is
  * called where; `open.ts` opens what comes out. Nothing is read from disk here but by name.
  *
  *     calicoctl.cfg --\
@@ -138,6 +138,11 @@ export function locationFromEnvironment(env: Environment): DatastoreLocation | u
   return locationOf(environmentSettings(env), env);
 }
 
+/** DATASTORE_TYPE, under whichever of its names. */
+export function datastoreTypeOf(env: Environment): string | undefined {
+  return environmentSettings(env).datastoreType?.text;
+}
+
 /** The Kubernetes API of KUBECONFIG, where the environment says nothing else of the datastore. */
 export function locationOfKubeconfig(env: Environment): KubernetesLocation | undefined {
   const settings = environmentSettings(env);
@@ -265,8 +270,8 @@ export function locationBeside(
   env: Environment,
 ): DatastoreLocation | undefined {
   if (datastore.kind !== "etcd") return undefined;
-  const kubeconfig = env("KUBECONFIG");
-  if (kubeconfig) return parseStoreName(`kubernetes:${kubeconfig}`, "KUBECONFIG", env);
+  const { kubeconfig } = environmentSettings(env);
+  if (kubeconfig) return parseStoreName(`kubernetes:${kubeconfig.text}`, kubeconfig.name, env);
   return env("KUBERNETES_SERVICE_HOST")
     ? parseStoreName("kubernetes:", "KUBERNETES_SERVICE_HOST", env)
     : undefined;
@@ -292,7 +297,7 @@ function environmentSettings(env: Environment): Settings {
   const settings: Settings = {};
   for (const { key, ...names } of SETTINGS) {
     const { env: name, felix } = names as Omit<Setting, "key">;
-    const candidates = name ? [name, name.startsWith("CALICO_") ? name : `CALICO_${name}`] : [];
+    const candidates = name ? [`CALICO_${name}`, name] : [];
     if (felix) candidates.unshift(`FELIX_${felix}`);
     const said = candidates.find((candidate) => env(candidate));
     if (said) add(settings, key, env(said), said);
@@ -360,9 +365,13 @@ function etcdOf(settings: Settings): EtcdLocation {
     );
   }
   const secure = tls.ca !== undefined || tls.cert !== undefined;
+  // Calico passes over what is empty beside others: a comma at the end.
+  const endpoints = said.text.split(",").map((text) => text.trim());
+  const written = endpoints.filter((text) => text !== "");
   return {
     kind: "etcd",
-    endpoints: said.text.split(",").map((text) => endpoint(text.trim(), said.name, secure)),
+    endpoints: (written.length > 0 ? written : endpoints)
+      .map((text) => endpoint(text, said.name, secure)),
     username: settings.etcdUsername?.text,
     password: settings.etcdPassword?.text,
     tls,

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import {
+  datastoreTypeOf,
   describeLocation,
+  locationBeside,
   LocationError,
   locationFromConfig,
   locationFromEnvironment,
@@ -11,6 +13,7 @@ import {
 
 const env = (values: Record<string, string>) => (name: string) => values[name];
 const none = env({});
+const base = { ETCD_ENDPOINTS: "https://e:2379" };
 
 Deno.test("nothing that names a datastore is no answer", () => {
   assert.equal(locationFromEnvironment(none), undefined);
@@ -53,6 +56,70 @@ Deno.test("Calico's variables name an etcd, also with CALICO_ in front and as Fe
     FELIX_ETCDCAFILE: "/ca",
   };
   assert.deepEqual(locationFromEnvironment(env(felix)), expected);
+});
+
+Deno.test("a variable with CALICO_ in front wins over the bare one, Felix's over both", () => {
+  const bare: Record<string, string> = {
+    DATASTORE_TYPE: "kubernetes",
+    KUBECONFIG: "/bare",
+    K8S_API_ENDPOINT: "http://bare:1",
+    K8S_CURRENT_CONTEXT: "bare",
+    K8S_API_TOKEN: "bare",
+    K8S_KEY_FILE: "/bare",
+    K8S_CERT_FILE: "/bare",
+    K8S_CA_FILE: "/bare",
+    K8S_INSECURE_SKIP_TLS_VERIFY: "false",
+    USE_POD_CIDR: "false",
+    CALICO_API_GROUP: "projectcalico.org/v3",
+    ETCD_ENDPOINTS: "http://bare:1",
+    ETCD_USERNAME: "bare",
+    ETCD_PASSWORD: "bare",
+    ETCD_CA_CERT_FILE: "/bare",
+    ETCD_CERT_FILE: "/bare",
+    ETCD_KEY_FILE: "/bare",
+  };
+  const other = (value: string) =>
+    value === "false"
+      ? "true"
+      : value === "projectcalico.org/v3"
+      ? "crd.projectcalico.org/v1"
+      : value.replace("bare", "front");
+  const front = Object.fromEntries(
+    Object.entries(bare).map(([name, value]) => [`CALICO_${name}`, other(value)]),
+  );
+  const alone = Object.fromEntries(Object.entries(bare).map(([k, value]) => [k, other(value)]));
+  for (const type of ["kubernetes", "etcdv3"]) {
+    const mixed = { ...bare, DATASTORE_TYPE: "consul", ...front, CALICO_DATASTORE_TYPE: type };
+    assert.deepEqual(
+      locationFromEnvironment(env(mixed)),
+      locationFromEnvironment(env({ ...alone, DATASTORE_TYPE: type })),
+    );
+  }
+  const etcd = { CALICO_DATASTORE_TYPE: "etcdv3", DATASTORE_TYPE: "kv", ...base };
+  assert.equal(locationFromEnvironment(env(etcd))?.kind, "etcd");
+  assert.equal(
+    datastoreTypeOf(env({ DATASTORE_TYPE: "kv", CALICO_DATASTORE_TYPE: "etcdv3" })),
+    "etcdv3",
+  );
+  assert.deepEqual(
+    locationFromEnvironment(env({
+      ETCD_ENDPOINTS: "http://a:1",
+      CALICO_ETCD_ENDPOINTS: "http://b:1",
+      FELIX_ETCDENDPOINTS: "http://c:1",
+    })),
+    { ...locationFromEnvironment(env({ ETCD_ENDPOINTS: "http://c:1" })) },
+  );
+  const beside = locationBeside(
+    locationFromEnvironment(env(base))!,
+    env({ ...base, KUBECONFIG: "/bare", CALICO_KUBECONFIG: "/front" }),
+  );
+  assert(beside?.kind === "kubernetes" && beside.kubeconfig === "/front");
+});
+
+Deno.test("an empty endpoint beside others is passed over, as a comma at the end", () => {
+  const location = locationFromEnvironment(env({ ETCD_ENDPOINTS: "http://a:1,,http://b:2," }));
+  assert(location?.kind === "etcd");
+  assert.deepEqual(location.endpoints, ["http://a:1", "http://b:2"]);
 });
 
 Deno.test("calicoctl.cfg names an etcd or a Kubernetes, and its certificates inline", () => {
@@ -155,14 +222,13 @@ Deno.test("a store's name takes its credentials from the environment", () => {
 });
 
 Deno.test("what is wrong is told by the name under which it was given", () => {
-  const base = { ETCD_ENDPOINTS: "https://e:2379" };
   const cases: [values: Record<string, string>, message: RegExp][] = [
     [{ DATASTORE_TYPE: "consul" }, /"consul" of DATASTORE_TYPE is not known/],
     [{ CALICO_DATASTORE_TYPE: "consul" }, /"consul" of CALICO_DATASTORE_TYPE/],
     [{ FELIX_DATASTORETYPE: "consul" }, /"consul" of FELIX_DATASTORETYPE/],
     [{ DATASTORE_TYPE: "etcdv3" }, /DATASTORE_TYPE says etcdv3, but no endpoint/],
     [{ ETCD_DISCOVERY_SRV: "example.com" }, /ETCD_DISCOVERY_SRV asks .* SRV .* ETCD_ENDPOINTS/],
-    [{ ETCD_ENDPOINTS: "a:1,,b:2" }, /endpoint "" of ETCD_ENDPOINTS is empty/],
+    [{ ETCD_ENDPOINTS: " , " }, /endpoint "" of ETCD_ENDPOINTS is empty/],
     [{ ETCD_ENDPOINTS: "unix:///x" }, /"unix:\/\/\/x" of ETCD_ENDPOINTS is not understood/],
     [{ ETCD_ENDPOINTS: "ftp://e:1" }, /has the scheme ftp/],
     [{ ETCD_ENDPOINTS: "http://u:p@e:2379" }, /"http:\/\/…@e:2379" of ETCD_ENDPOINTS holds a user/],

@@ -18,6 +18,8 @@ export class ResourceError extends Error {
     /** `IPPool "default"`. */
     readonly resource: string,
     message: string,
+    /** notFound: what else was missing, as the namespace of an object that was to be made. */
+    readonly detail?: string,
   ) {
     super(message);
   }

@@ -181,15 +181,21 @@ export class Resources {
     }
     await this.#check(kind, object, undefined, mode);
     this.#giveBirth(kind, metadata);
-    metadata.resourceVersion = await this.#do(
-      resource,
-      () =>
-        this.store.create(
+    metadata.resourceVersion = await this.#do(resource, async () => {
+      try {
+        return await this.store.create(
           storeKey(kind, metadata.name, metadata.namespace),
           this.#encode(kind, object),
           mode,
-        ),
-    );
+        );
+      } catch (error) {
+        if (!(error instanceof StoreError && error.kind === "notFound")) throw error;
+        // Not it, which was to be made: what it was to be in.
+        const { message } = error;
+        const told = `${resource} cannot be created: ${message}; create that first`;
+        throw new ResourceError("notFound", resource, told, message);
+      }
+    });
     return finish(kind, object);
   }
 
@@ -296,7 +302,8 @@ export class Resources {
         return { object: await this.create(kind, fresh as unknown as I, mode), created: true };
       } catch (error) {
         const raced = error instanceof ResourceError &&
-          (error.kind === "exists" || error.kind === "notFound") && attempt < RETRIES;
+          (error.kind === "exists" || error.kind === "notFound") && !error.detail &&
+            attempt < RETRIES;
         if (!raced) throw error;
       }
     }

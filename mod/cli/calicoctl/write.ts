@@ -7,10 +7,10 @@
 import { type Manifest, parseManifest, resolveKind } from "../../model/manifest.ts";
 import type { AnyKind } from "../../model/kinds.ts";
 import type { Resource } from "../../model/resource.ts";
-import { ModelError, unknownFields } from "../../model/validate.ts";
+import { formatIssues, ModelError, unknownFields } from "../../model/validate.ts";
 import { ResourceError, resourceName } from "../../store/resource_error.ts";
 import type { Resources } from "../../store/resources.ts";
-import { strangeFieldsOf } from "../checked.ts";
+import { newFaults, strangeFieldsOf } from "../checked.ts";
 import { type Action, type Call, flagOption, listOption, textOption } from "../command.ts";
 import { withResources } from "../context.ts";
 import { readObjects, type SourceObject } from "../documents.ts";
@@ -20,7 +20,7 @@ import { refuseManaged } from "../managed.ts";
 import { exitOf, isLost, lostMidway, partialSuccess, success } from "../report.ts";
 import { progress } from "../terminal.ts";
 import { calicoctlText } from "../voice.ts";
-import { VERBS } from "../write.ts";
+import { modeOf, VERBS } from "../write.ts";
 
 type Word = "create" | "apply" | "replace" | "validate";
 
@@ -50,8 +50,9 @@ async function run(call: Call, word: Word): Promise<number> {
         const manifest = check(call, word, object);
         if (resources && word !== "validate") {
           refuseManaged(manifest.kind, manifest.object.metadata);
-          const keepUnknown = manifest.unknown.length > 0;
-          await VERBS[word].write(resources, manifest, { crd: manifest.crd, keepUnknown });
+          const faults = await newFaults(resources, manifest);
+          if (faults.length > 0) throw failure(`${kindAndName(manifest)}: ${formatIssues(faults)}`);
+          await VERBS[word].write(resources, manifest, modeOf(manifest));
         }
       } catch (error) {
         const exists = error instanceof ResourceError && error.kind === "exists";
@@ -128,7 +129,11 @@ async function refuseStrangeFields(
 function check(call: Call, word: Word, { source, kind }: Decoded): Manifest {
   const wished = textOption(call, "namespace");
   if (wished && !kind.namespaced) throw failure(`${kind.kind} is not namespaced`);
-  const manifest = parseManifest(source.value, { namespace: wished, keepUnknown: true });
+  const manifest = parseManifest(source.value, {
+    namespace: wished,
+    keepUnknown: true,
+    stored: word === "apply" || word === "replace",
+  });
   const { name, namespace } = manifest.object.metadata;
   if (wished && namespace !== wished) throw failure(otherNamespace(namespace ?? "", wished));
   if (kind.readOnly && word !== "validate") {
@@ -139,6 +144,10 @@ function check(call: Call, word: Word, { source, kind }: Decoded): Manifest {
   }
   for (const warning of manifest.warnings) call.io.stderr(`warning: ${source.where}: ${warning}\n`);
   return manifest;
+}
+
+function kindAndName({ kind, object: { metadata } }: Manifest): string {
+  return resourceName(kind.kind, metadata.name, metadata.namespace);
 }
 
 const PAST = { create: "created", apply: "applied", replace: "replaced", validate: "validated" };

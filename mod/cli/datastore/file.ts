@@ -18,7 +18,8 @@ import {
 } from "../../model/cluster_information.ts";
 import { type AnyKind, KINDS } from "../../model/kinds.ts";
 import { parseManifest } from "../../model/manifest.ts";
-import { encodeObject, ModelError, readObject } from "../../model/validate.ts";
+import { resourceId } from "../../model/resource.ts";
+import { encodeObject, formatIssues, ModelError, readObject } from "../../model/validate.ts";
 import { formatJson, parseJson, printJson } from "../../store/json.ts";
 import { failure } from "../io.ts";
 import { objectsOf, type SourceObject } from "../documents.ts";
@@ -140,8 +141,16 @@ function recordText({ key, value }: StoredRecord): string {
   return `{"Key": ${JSON.stringify(key)}, "Value": ${printJson(value)}, "TTL": 0}`;
 }
 
-/** Reads an export of ours or of calicoctl; every fault of it is told at once, by CliError. */
-export function parseArchive(text: string, name: string): Content {
+/**
+ * Reads an export of ours or of calicoctl; every fault of it is told at once, by CliError. An object that
+ * breaks a rule and can be read was taken by the datastore that it comes from: it is carried over, and
+ * `warn` is told.
+ */
+export function parseArchive(
+  text: string,
+  name: string,
+  warn: (warning: string) => void = () => {},
+): Content {
   const parts = partsOf(text);
   if (parts.length !== 3) {
     throw failure(
@@ -152,7 +161,7 @@ export function parseArchive(text: string, name: string): Content {
   const faults: string[] = [];
   const items = parts[0].trim() === ""
     ? []
-    : readItems(objectsOf(parts[0], name, MAX_BYTES), faults);
+    : readItems(objectsOf(parts[0], name, MAX_BYTES), faults, warn);
   const lines = parts[0].split("\n").length;
   const cluster = readCluster(readJson(parts[1], `${name}: the part of ClusterInformation`), name);
   const last = readJson(
@@ -160,7 +169,7 @@ export function parseArchive(text: string, name: string): Content {
     `${name}: the part of IPAM (from line ${lines + parts[1].split("\n").length})`,
   );
   const { records, more } = readRecords(last, name, faults);
-  items.push(...readItems(more, faults));
+  items.push(...readItems(more, faults, warn));
   const seen = new Set<string>();
   for (const item of items) {
     const key = itemKey(item);
@@ -171,11 +180,20 @@ export function parseArchive(text: string, name: string): Content {
   return { items, records, cluster, leftOut: [], broken: [] };
 }
 
-function readItems(sources: readonly SourceObject[], faults: string[]): Item[] {
+function readItems(
+  sources: readonly SourceObject[],
+  faults: string[],
+  warn: (warning: string) => void,
+): Item[] {
   const items: Item[] = [];
   for (const { value, where } of sources) {
     try {
-      const { kind, object } = parseManifest(repaired(value), { keepUnknown: true });
+      const manifest = parseManifest(repaired(value), { keepUnknown: true, stored: true });
+      const { kind, object } = manifest;
+      if (manifest.faults.length > 0) {
+        const id = `${kind.kind} "${resourceId(object)}"`;
+        warn(`${where}: ${id}: ${formatIssues(manifest.faults)} (carried over as it stands)`);
+      }
       if (kind.readOnly || kind.home !== "calico") {
         faults.push(`${where}: a ${kind.kind} has no place in this part`);
       } else items.push(itemOf(kind, object));

@@ -70,7 +70,11 @@ export function rename(content: Content, names: ReadonlyMap<string, string>): Co
       affinities: affinities.map((record) => affinity(record, to)),
       handles: handles.map(({ key, value }) => {
         const id = handle(key.slice(handlePrefix.length), to);
-        return { key: handlePrefix + id, value };
+        // Older versions of Calico wrote its name into it too.
+        const named = typeof value.HandleID === "string"
+          ? { HandleID: handle(value.HandleID, to) }
+          : {};
+        return { key: handlePrefix + id, value: { ...value, ...named } };
       }),
       blocks: blocks.map((record) => block(record, to)),
     },

@@ -20,6 +20,9 @@ import type { Plan } from "./plan.ts";
 /** Writes that are under way at a time. */
 const WIDTH = 16;
 
+/** With `changed`: what its own datastore took of it, fields and faults, is no reason to refuse it. */
+const AS_IT_STOOD = { keepUnknown: true } as const;
+
 interface Written {
   readonly key: string;
   readonly revision: Revision;
@@ -99,15 +102,19 @@ async function writeAll(performing: Performing, written: Written[]): Promise<voi
   for (const items of byKind(plan.create)) {
     await inParallel(items, async ({ kind, object }) => {
       const made = await resources.create(kind, structuredClone(object), {
+        ...AS_IT_STOOD,
         unsafe: true,
-        keepUnknown: true,
+        changed: object,
       });
       note(itemKey({ kind, object }), made.metadata.resourceVersion!);
     });
   }
   for (const { kind, object } of plan.replace) {
     const key = itemKey({ kind, object });
-    const made = await resources.replace(kind, structuredClone(object), { keepUnknown: true });
+    const made = await resources.replace(kind, structuredClone(object), {
+      ...AS_IT_STOOD,
+      changed: object,
+    });
     note(key, made.metadata.resourceVersion!, entries.get(key));
   }
   await inParallel(plan.records, async ({ key, value }) => {

@@ -128,7 +128,9 @@ export function storeError(error: unknown, server: string, key?: string): unknow
     );
   }
   if (status === 404) {
-    return new StoreError("notFound", `there is no ${objectOf(request)}`, key);
+    // What is missing where something was to be made is not that, but its namespace: the server says so.
+    const missing = request.verb === "create" ? message : `there is no ${objectOf(request)}`;
+    return new StoreError("notFound", missing, key);
   }
   if (status === 409) {
     return error.reason === "AlreadyExists"
