@@ -7,7 +7,8 @@ import { type Manifest, parseManifest } from "../model/manifest.ts";
 import type { Issue } from "../model/kind.ts";
 import type { Resource } from "../model/resource.ts";
 import { formatIssues, ModelError, standingFaults, unknownFields } from "../model/validate.ts";
-import { ResourceError, resourceName } from "../store/resource_error.ts";
+import { ResourceError } from "../store/resource_error.ts";
+import { STORE_RULES } from "../store/resource_rules.ts";
 import type { Resources } from "../store/resources.ts";
 import { CliError, EXIT, type Io } from "./io.ts";
 import { noNamespace, otherNamespace } from "./kind_argument.ts";
@@ -77,15 +78,15 @@ export async function newFaults(
   const known = await strangeFieldsOf(resources, kind, name, namespace);
   const strange = unknown.filter(({ path }) => !known.has(path));
   if (faults.length === 0) return strange;
-  const stored = await storedOrNone(resources, kind, name, namespace);
+  // What is built in stands nowhere.
+  const builtIn = STORE_RULES.get(kind)?.builtIn?.some((one) => one.metadata.name === name);
+  const stored = builtIn ? undefined : await storedOrNone(resources, kind, name, namespace);
   const standing = stored ? standingFaults(kind, stored) : new Set<string>();
   return [...strange, ...faults.filter((issue) => !standing.has(formatIssues([issue])))];
 }
 
-function describeIssue({ kind, object }: Manifest, source: SourceObject, issue: Issue): string {
-  const { name, namespace } = object.metadata;
-  const id = resourceName(kind.kind, name, namespace);
-  return `${source.at(issue.path)}: ${id}: ${formatIssues([issue])}`;
+function describeIssue({ subject }: Manifest, source: SourceObject, issue: Issue): string {
+  return `${source.at(issue.path)}: ${subject}: ${formatIssues([issue])}`;
 }
 
 /** Paths of the fields of the stored object that its kind does not know. */

@@ -16,6 +16,10 @@ export type Completes =
   | "name"
   | "namespace"
   | "node"
+  /** Several, between commas. */
+  | "nodes"
+  | "pool"
+  | "cidr"
   | "file"
   | "nothing";
 

@@ -89,8 +89,8 @@ export const IPAM_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] => [
       "must be locked. Given again, it ends a split that was cut off. With both --name and --cidr, the " +
       "pool of that name must have that CIDR.",
     options: [
-      { flags: "--cidr <cidr>", description: "the pool's CIDR" },
-      { flags: "--name <pool>", description: "the pool's name" },
+      { flags: "--cidr <cidr>", description: "the pool's CIDR", completes: "cidr" },
+      { flags: "--name <pool>", description: "the pool's name", completes: "pool" },
       { flags: "--undo", description: "take back a split that was cut off" },
       ...store,
     ],

@@ -40,6 +40,7 @@ async function runLine(argv: readonly string[], io: Io, options: RunOptions): Pr
   }
   const program = "tortie";
   try {
+    if (argv[0] === "help") argv = helpOf(argv.slice(1));
     let exit: number = EXIT.ok;
     const root = await build(program, io, argv, (code) => exit = code);
     if (argv.length === 0) {
@@ -61,6 +62,35 @@ function withoutEquals(argv: readonly string[]): string[] {
     if (flag === undefined) return [word];
     return value === "" ? [flag, ""] : [flag + value];
   });
+}
+
+/**
+ * `help WORDS` as `WORDS --help`. (commander takes the first word alone, and has no word on one that is no
+ * command.)
+ */
+function helpOf(words: readonly string[]): string[] {
+  const named = words.filter((word) => word !== "help");
+  refuseUnknown(named);
+  return [...named, "--help"];
+}
+
+function refuseUnknown(words: readonly string[]): void {
+  let above = "";
+  for (const word of words) {
+    if (word.startsWith("-")) return;
+    const below = COMMANDS.map(({ name }) => name).filter((name) => name.startsWith(above)).map((
+      name,
+    ) => name.slice(above.length).split(" ")[0]);
+    if (below.length === 0) return;
+    if (!below.includes(word)) {
+      const near = nearest(word, below);
+      throw usageError(
+        `unknown command '${above}${word}'${near ? ` (did you mean ${above}${near}?)` : ""}; ` +
+          `\`tortie ${above}--help\` lists those that there are`,
+      );
+    }
+    above += `${word} `;
+  }
 }
 
 /** What is said of an error, and the exit code that it means. */

@@ -48,7 +48,7 @@ export const DIAGNOSIS_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] 
       {
         flags: "--focus-nodes <names>",
         description: "nodes whose part comes first, a comma list",
-        completes: "node",
+        completes: "nodes",
       },
       { flags: "--since <duration>", description: "of logs; refused", hidden: true },
       { flags: "--max-logs <number>", description: "of logs; refused", hidden: true },

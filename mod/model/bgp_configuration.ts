@@ -14,9 +14,9 @@ import {
   ipv4Text,
   ipv6Text,
   nameText,
-  netText,
   oneOf,
   oneOfAnyCase,
+  strictCidrText,
   text,
   zeroIsNothing,
 } from "./fields.ts";
@@ -24,7 +24,7 @@ import { column, nameColumn } from "./columns.ts";
 import { parseCommunity, WANT_COMMUNITY } from "./community.ts";
 import { show } from "./show.ts";
 
-const cidrs = v.optional(v.array(v.object({ cidr: v.optional(netText) })));
+const cidrs = v.optional(v.array(v.object({ cidr: v.optional(strictCidrText) })));
 export const secretKeyRef = v.object({
   secretKeyRef: v.optional(v.object({
     name: v.optional(text),
@@ -56,7 +56,7 @@ const schema = objectSchema("BGPConfiguration", "projectcalico.org/v3", {
       )),
       prefixAdvertisements: v.optional(v.array(
         v.object({
-          cidr: netText,
+          cidr: strictCidrText,
           /** Values, or names of `communities`. */
           communities: v.optional(
             v.pipe(v.array(text), v.check((list) => list.length > 0, "at least one")),

@@ -51,10 +51,13 @@ const mark = v.optional(integer(0, 0xffff_ffff));
 const priority = v.optional(integer(1, 2147483646));
 const allowAction = v.optional(oneOfAnyCase("Accept", "Return"));
 const denyAction = v.optional(oneOfAnyCase("Drop", "Reject"));
-const keyValues = v.optional(checkedText(
-  (s) => s.split(",").every((item) => item.trim() === "" || /^\s*\w+=/.test(item)),
-  "a comma list of key=value",
-));
+/** Of the custom resource's definition; what Calico's validator asks beside it goes as far at most. */
+function keyValues(value: RegExp, want: string) {
+  return v.optional(checkedText(
+    (s) => s.replace(/,$/, "").split(",").every((item) => value.test(item)),
+    `a comma list such as Key=${want}`,
+  ));
+}
 
 /** What the CRD's pattern takes, in a form that is decided letter by letter. */
 const timeout = v.optional(matching(
@@ -98,8 +101,8 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       iptablesRefreshInterval: duration,
       iptablesPostWriteCheckInterval: duration,
       iptablesLockProbeInterval: duration,
-      featureDetectOverride: keyValues,
-      featureGates: keyValues,
+      featureDetectOverride: keyValues(/^\w+=(true|false|)$/, "true"),
+      featureGates: keyValues(/^\w+=[^=]+$/, "value"),
       ipsetsRefreshInterval: duration,
       maxIpsetSize: number,
       iptablesBackend: v.optional(oneOfAnyCase("Legacy", "NFT", "Auto")),

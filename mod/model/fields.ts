@@ -9,7 +9,7 @@
  */
 import { goRegExp } from "./go_regexp.ts";
 import * as v from "valibot";
-import { parseCidr, parseIp, parseStrictPrefix } from "../net/mod.ts";
+import { formatIp, parseCidr, parseIp, parseStrictPrefix } from "../net/mod.ts";
 import { parseSelector, SelectorError } from "../selector/selector.ts";
 import { mapOf } from "./map_schema.ts";
 import { nearest } from "./nearest.ts";
@@ -133,7 +133,11 @@ export const ipOrEmpty = checkedText(
   "an IPv4 or IPv6 address",
 );
 export const ipv4Text = checkedText((s) => parseIp(s)?.family === 4, "an IPv4 address");
-export const ipv6Text = checkedText((s) => parseIp(s)?.family === 6, "an IPv6 address");
+/** To Go, ::ffff:192.0.2.1 is 192.0.2.1. */
+export const ipv6Text = checkedText(
+  (s) => parseIp(s)?.family === 6 && !/^[0:]*:ffff:[0-9.]+$/i.test(formatIp(parseIp(s)!)),
+  "an IPv6 address",
+);
 
 const cidrOrIp = (s: string) => s.includes("/") ? parseCidr(s)?.ip : parseIp(s);
 

@@ -10,6 +10,7 @@ import { nearest } from "./nearest.ts";
 import type { Resource } from "./resource.ts";
 import { show } from "./show.ts";
 import {
+  describe,
   formatIssues,
   ModelError,
   parseObject,
@@ -76,6 +77,8 @@ export interface Manifest {
   readonly unknown: readonly Issue[];
   /** Broken rules in spite of which the object can be read (only with `stored`). */
   readonly faults: readonly Issue[];
+  /** What it is called in messages: `IPPool "p"`. */
+  readonly subject: string;
 }
 
 export interface ManifestOptions {
@@ -125,7 +128,7 @@ export function parseManifest(value: unknown, options: ManifestOptions = {}): Ma
     warnings.push(`${kind.kind} "${object.metadata.name}": ${formatIssues(remarks)}`);
   }
   const unknown = options.keepUnknown && !kind.open ? unknownFields(kind, input) : [];
-  return { kind, crd, object, warnings, unknown, faults };
+  return { kind, crd, object, warnings, unknown, faults, subject: describe(kind, placed) };
 }
 
 function withNamespace(input: Resource, kind: AnyKind, options: ManifestOptions): unknown {

@@ -174,7 +174,8 @@ function invalid<T extends Resource>(kind: Kind<T, any>, input: unknown, issues:
   return new ModelError("invalid", `${describe(kind, input)}: ${formatIssues(issues)}`, issues);
 }
 
-function describe(kind: Kind<any, any>, value: unknown, otherwise = ""): string {
+/** `IPPool "p"`; the kind alone where the value has no name. */
+export function describe(kind: Kind<any, any>, value: unknown, otherwise = ""): string {
   const metadata = (value as Partial<Resource> | null | undefined)?.metadata;
   const id = typeof metadata?.name === "string" && metadata.name !== ""
     ? resourceId(value as Resource)

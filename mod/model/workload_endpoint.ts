@@ -96,7 +96,13 @@ const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
       egressPacketBurst: packets,
       ingressMaxConnections: connections,
       egressMaxConnections: connections,
-      dscp: v.optional(v.union([v.number(), v.string()])),
+      dscp: v.optional(v.pipe(
+        v.union([v.number(), v.string()]),
+        v.check(
+          (n) => typeof n === "string" || Number.isInteger(n) && n >= 0 && n <= 255,
+          "a number from 0 to 255, or the name of a class such as AF11",
+        ),
+      )),
     })),
   }),
 });

@@ -303,7 +303,7 @@ export class Resources {
       } catch (error) {
         const raced = error instanceof ResourceError &&
           (error.kind === "exists" || error.kind === "notFound") && !error.detail &&
-            attempt < RETRIES;
+          attempt < RETRIES;
         if (!raced) throw error;
       }
     }

@@ -1,6 +1,7 @@
 /** The command line under the name calicoctl: its words, its outputs, its exit codes. */
 import assert from "node:assert/strict";
 import { clusterInformationKind } from "../../mod/model/cluster_information.ts";
+import { ippoolKind } from "../../mod/model/ippool.ts";
 import { type Cluster, command, test as withCluster } from "./harness.ts";
 import { CALICOCTL_COMMANDS } from "../../mod/cli/calicoctl/commands.ts";
 
@@ -249,6 +250,87 @@ test("a list without items holds nothing; what stands there instead is named", a
   );
   assert.match(named, /kind "AllowList" of "x\/v1" is not known/);
 });
+
+test("get shows rules without empty sides, the revision behind uid, and no line end behind JSON", async (run) => {
+  const rules = {
+    ingress: [{ action: "Allow" }, { action: "Deny", source: { nets: ["10.0.0.0/8"] } }],
+    egress: [{ action: "Deny", destination: { selector: "all()" } }],
+  };
+  await run("create -f -", [v3("GlobalNetworkPolicy", "p", rules), v3("Profile", "p", rules)]);
+  for (const kind of ["gnp", "profile"]) {
+    const json = (await run(`get ${kind} p -o json`))[1];
+    const { metadata, spec } = JSON.parse(json);
+    assert.deepEqual([spec.ingress, spec.egress], [rules.ingress, rules.egress]);
+    assert.deepEqual(Object.keys(metadata).slice(0, 3), ["name", "uid", "resourceVersion"]);
+    assert.equal(json.at(-1), "}");
+    assert.equal((await run(`get ${kind} -o json`))[1].at(-1), "}");
+    assert.doesNotMatch((await run(`get ${kind} p -o yaml`))[1], /(source|destination): \{\}/);
+  }
+});
+
+test("delete and get of a document with an unknown field are refused", async (run, cluster) => {
+  await run("create -f -", POOLS);
+  const strange = v3("IPPool", "pool-a", { cidr: "10.1.0.0/16", blokSize: 26 });
+  for (const word of ["delete", "get"]) {
+    const [exit, out, err] = await run(`${word} -f -`, strange);
+    assert.deepEqual([exit, out], [1, ""]);
+    assert.match(
+      err,
+      /field in document is not recognized or is in the wrong location: spec\.blokSize/,
+    );
+  }
+  assert.ok(await cluster.resources.get(ippoolKind, "pool-a"));
+});
+
+test("delete of a Node that is not there takes away what is of it, as of one that is", async (run) => {
+  await run("create -f -", [
+    v3("BGPPeer", "b", { node: "n1", peerIP: "192.0.2.1", asNumber: 1 }),
+    v3("BGPPeer", "c", { node: "n2", peerIP: "192.0.2.1", asNumber: 1 }),
+    v3("HostEndpoint", "h", { node: "n1", interfaceName: "eth0" }),
+  ]);
+  const [exit, , err] = await run("delete node n1");
+  assert.equal(exit, 1);
+  assert.match(err, /resource does not exist: Node\(n1\)/);
+  assert.match((await run("get bgppeer"))[1], /^NAME.*\nc /);
+  assert.doesNotMatch((await run("get hep"))[1], /\bh\b/);
+});
+
+test("numbers that are 0 and no pointer to Calico are not stored", async (run, cluster) => {
+  const metadata = { name: "n1-k8s-p-eth0", namespace: "default" };
+  const endpoint = {
+    ...v3("WorkloadEndpoint", "", {}),
+    metadata,
+    spec: {
+      node: "n1",
+      orchestrator: "k8s",
+      pod: "p",
+      endpoint: "eth0",
+      interfaceName: "cali1",
+      ipNetworks: ["10.1.0.1/32"],
+      qosControls: { ingressMaxConnections: 0, egressMaxConnections: 5 },
+    },
+  };
+  const peer = v3("BGPPeer", "z", { peerIP: "192.0.2.1", asNumber: 0 });
+  assert.equal((await run("create -f -", [endpoint, peer]))[0], 0);
+  const spec = async (place: string) =>
+    (await cluster.store.get<any>(`/calico/resources/v3/projectcalico.org/${place}`))?.value.spec;
+  assert.deepEqual(await spec("bgppeers/z"), { peerIP: "192.0.2.1" });
+  assert.deepEqual((await spec("workloadendpoints/default/n1-k8s-p-eth0")).qosControls, {
+    egressMaxConnections: 5,
+  });
+});
+
+test(
+  "an empty file in a directory is refused, unless it is to be passed over",
+  async (run, cluster) => {
+    await cluster.file("a.yaml", JSON.stringify(POOLS[0]));
+    await cluster.file("e.yaml", "");
+    const [exit, , err] = await run(`validate -f ${cluster.folder}`);
+    assert.equal(exit, 1);
+    assert.match(err, /e\.yaml holds no object/);
+    assert.equal((await run(`validate --skip-empty -f ${cluster.folder}`))[0], 0);
+  },
+);
 
 test("version tells the cluster's", async (run) => {
   await run("create -f -", POOLS);

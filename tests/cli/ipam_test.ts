@@ -388,7 +388,7 @@ test("ipam configure: says what it set; Calico's rules", async (cluster) => {
   );
   assert.match(
     (await cluster.run("ipam show --show-configuration")).out,
-    /MaxBlocksPerHost +\| 3 /,
+    /MaxBlocksPerHost +\| +3 /,
   );
   const refused = await set("--strictaffinity=false");
   assert.equal(refused.exit, 1);

@@ -62,6 +62,43 @@ Deno.test("version says what it is, for people and programs, without a datastore
   assert.match((await command(["--version"])).out, /^\d+\.\d+\.\d+/);
 });
 
+Deno.test("version tells of a named datastore that cannot be had, behind the executable's own", async () => {
+  const env = { TORTIE_RUN_DIR: "/nowhere", TORTIE_STATE_DIR: "/nowhere" };
+  const places = [["--store", "etcd:http://127.0.0.1:1"], ["--store", "/nowhere/x.sock"]];
+  for (const place of places) {
+    for (const format of ["text", "json", "yaml"]) {
+      const { exit, out, err } = await command(["version", "-o", format, ...place], { env });
+      assert.equal(exit, 3, format);
+      assert.match(out, /\d+\.\d+\.\d+/);
+      assert.match(err, /^error: the datastore cannot be/);
+    }
+    assert.equal((await command(["version", "--client", ...place], { env })).exit, 0);
+  }
+});
+
+Deno.test("help for what is no command is a usage error with the nearest word", async () => {
+  const cases: [words: string, says: RegExp][] = [
+    ["foo", /^error: unknown command 'foo'; `tortie --help` lists/],
+    ["gte", /^error: unknown command 'gte' \(did you mean get\?\)/],
+    [
+      "ipam sho",
+      /^error: unknown command 'ipam sho' \(did you mean ipam show\?\); `tortie ipam --help`/,
+    ],
+    ["datastore migrate exprt", /did you mean datastore migrate export\?/],
+  ];
+  for (const [words, says] of cases) {
+    const { exit, out, err } = await command(["help", ...words.split(" ")]);
+    assert.deepEqual([exit, out], [2, ""], words);
+    assert.match(err, says);
+  }
+  for (const words of ["", "get", "ipam", "ipam show", "datastore migrate export", "help"]) {
+    const { exit, err } = await command(["help", ...words.split(" ").filter(Boolean)]);
+    assert.deepEqual([exit, err], [0, ""], words);
+  }
+  const [asked, flagged] = [["help", "ipam", "show"], ["ipam", "show", "--help"]];
+  assert.equal((await command(asked)).out, (await command(flagged)).out);
+});
+
 Deno.test("a datastore out of reach is exit code 3 and says what was tried", async () => {
   const env = { TORTIE_RUN_DIR: "/nowhere/run", TORTIE_STATE_DIR: "/nowhere/lib" };
   const nothing = await command(["get", "ippool"], { env });

@@ -300,8 +300,8 @@ const IPAM: readonly CalicoctlCommand[] = [
     count: [1, 1],
     flags: [
       CONFIG,
-      { name: "cidr", type: "string", usage: "The pool's CIDR" },
-      { name: "name", type: "string", usage: "The pool's name" },
+      { name: "cidr", type: "string", usage: "The pool's CIDR", completes: "cidr" },
+      { name: "name", type: "string", usage: "The pool's name", completes: "pool" },
     ],
   },
 ];
@@ -420,7 +420,12 @@ const NODES: readonly CalicoctlCommand[] = [
     examples: [["The cluster", "cluster diags"]],
     flags: [
       CONFIG,
-      { name: "focus-nodes", type: "string", usage: "Nodes to begin with, a comma list" },
+      {
+        name: "focus-nodes",
+        type: "string",
+        usage: "Nodes to begin with, a comma list",
+        completes: "nodes",
+      },
       {
         name: "max-logs",
         type: "int",

@@ -51,7 +51,7 @@ async function run(call: Call, word: Word): Promise<number> {
         if (resources && word !== "validate") {
           refuseManaged(manifest.kind, manifest.object.metadata);
           const faults = await newFaults(resources, manifest);
-          if (faults.length > 0) throw failure(`${kindAndName(manifest)}: ${formatIssues(faults)}`);
+          if (faults.length > 0) throw failure(`${manifest.subject}: ${formatIssues(faults)}`);
           await VERBS[word].write(resources, manifest, modeOf(manifest));
         }
       } catch (error) {
@@ -144,10 +144,6 @@ function check(call: Call, word: Word, { source, kind }: Decoded): Manifest {
   }
   for (const warning of manifest.warnings) call.io.stderr(`warning: ${source.where}: ${warning}\n`);
   return manifest;
-}
-
-function kindAndName({ kind, object: { metadata } }: Manifest): string {
-  return resourceName(kind.kind, metadata.name, metadata.namespace);
 }
 
 const PAST = { create: "created", apply: "applied", replace: "replaced", validate: "validated" };

@@ -20,7 +20,7 @@ export interface Completion {
 }
 
 export interface Question {
-  readonly what: "names" | "namespaces" | "nodes";
+  readonly what: "names" | "namespaces" | "nodes" | "cidrs";
   /** As it was typed. */
   readonly kind?: string;
   /** Names that are there already. */
@@ -129,6 +129,20 @@ function answer(
       return ask("namespaces", operands[0]);
     case "node":
       return ask("nodes");
+    case "nodes": {
+      const [, before, last] = /^(.*,)?([^,]*)$/s.exec(partial)!;
+      return answer(
+        "node",
+        prefix + (before ?? ""),
+        last,
+        ["", ...(before ?? "").split(",")],
+        options,
+      );
+    }
+    case "pool":
+      return answer("name", prefix, partial, ["ippool"], options);
+    case "cidr":
+      return ask("cidrs");
     case "file":
       return { candidates: [], files: true };
     case "nothing":

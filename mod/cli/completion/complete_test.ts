@@ -53,6 +53,19 @@ Deno.test("kinds by their shortest fitting name, then their names out of the dat
   assert.equal(ask("get -- np ")!.what, "names");
 });
 
+Deno.test("pools, their CIDRs and nodes are asked for where a flag names them", () => {
+  for (const root of [tortie, calicoctl]) {
+    const asked = (line: string) => complete(root, line.split(" ")).ask;
+    const { what, kind } = asked("ipam split 2 --name ")!;
+    assert.deepEqual([what, kind], ["names", "ippool"]);
+    assert.equal(asked("ipam split 2 --cidr 10.")!.what, "cidrs");
+    const nodes = asked("cluster diags --focus-nodes a,b")!;
+    assert.deepEqual([nodes.what, nodes.prefix, nodes.partial], ["nodes", "a,", "b"]);
+    assert.ok(nodes.without.includes("a"));
+    assert.equal(asked("cluster diags --focus-nodes=a,b")!.prefix, "--focus-nodes=a,");
+  }
+});
+
 Deno.test("every command of both command lines is found word by word", () => {
   for (const [root, list] of [[tortie, COMMANDS], [calicoctl, CALICOCTL_COMMANDS]] as const) {
     for (const { name, ...rest } of list) {

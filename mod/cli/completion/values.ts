@@ -3,6 +3,7 @@
  * whenever the datastore cannot be read, there are none, and nothing is said.
  */
 import { kindByName } from "../../model/kinds.ts";
+import { ippoolKind } from "../../model/ippool.ts";
 import { namespaceKind } from "../../model/namespace.ts";
 import { nodeKind } from "../../model/node.ts";
 import type { Resources } from "../../store/resources.ts";
@@ -14,7 +15,7 @@ const PATIENCE_MS = 1000;
 /** More than anybody reads. */
 const MOST = 1000;
 /** What a shell may be given without quotes; no other name exists in a sound datastore. */
-const SAFE = /^[A-Za-z0-9][A-Za-z0-9._:@-]*$/;
+const SAFE = /^[A-Za-z0-9][A-Za-z0-9._:@/-]*$/;
 
 /** The candidates that answer the question; none where the datastore does not answer in time. */
 export async function valuesFor(
@@ -39,6 +40,9 @@ async function namesOf(
   resources: Resources,
 ): Promise<string[]> {
   if (what === "nodes") return names(await resources.list(nodeKind));
+  if (what === "cidrs") {
+    return (await resources.list(ippoolKind)).items.map(({ spec }) => spec.cidr);
+  }
   const kind = kindByName((typed ?? "").split("/")[0]);
   if (what === "namespaces") {
     const known = ["default", ...names(await resources.list(namespaceKind))];
