@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { checkStore } from "../../ipam/check/check.ts";
 import { SoundCluster, step } from "../../ipam/check/testing/clusters.ts";
+import { handlePrefix } from "../../model/keys.ts";
 import { parseManifest } from "../../model/manifest.ts";
 import { memoryStore } from "../../store/memory.ts";
 import { Resources } from "../../store/resources.ts";
@@ -335,6 +336,19 @@ Deno.test("nodes get their Kubernetes names wherever they are mentioned", async 
   );
   const { names, faults } = nodeNames(items);
   assert.deepEqual(faults, []);
+  const { handles } = content.records;
+  const named = handles.map(({ key, value }) => ({
+    key,
+    value: { ...value, HandleID: key.slice(handlePrefix.length) },
+  }));
+  const renamed = rename(
+    { ...content, items, records: { ...content.records, handles: named } },
+    names,
+  );
+  assert.ok(renamed.records.handles.some(({ key }) => key.endsWith("-n0.example")));
+  for (const { key, value } of renamed.records.handles) {
+    assert.equal(value.HandleID, key.slice(handlePrefix.length));
+  }
   const text = [...printArchive(rename({ ...content, items }, names), false)].join("");
   // Names of endpoints hold the node's name, but they are not exported.
   assert.doesNotMatch(text.replaceAll(/n[012]\.example/g, ""), /\bn[012]\b(?!\.example)/);
