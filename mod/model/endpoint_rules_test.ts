@@ -141,6 +141,18 @@ testRules({
     ["a name", { nets: ["example.com"] }, "spec.nets[0]"],
   ],
   Profile: [
+    [
+      "as many methods as anybody wants",
+      rule({ http: { methods: many(21, "").map((_, i) => `M${i}`) } }),
+    ],
+    ["global() as a rule's selector", rule({ source: { selector: "global()" } })],
+    ["ICMP by its name", rule({ protocol: "ICMP", icmp: { type: 8 } })],
+    ["ICMP by its number", rule({ protocol: 1, icmp: { type: 8 } }), "spec.ingress[0].icmp"],
+    [
+      "HTTP over protocol 6",
+      rule({ protocol: 6, http: { methods: ["GET"] } }),
+      "spec.ingress[0].http",
+    ],
     ["rules and labels", { ...rule({}), ...out({ action: "Deny" }), labelsToApply: { a: "b" } }],
     ["a bad label", { labelsToApply: { "a b": "c" } }, /labelsToApply/],
     ["a bad rule", rule({ source: { nets: ["x"] } }), "spec.ingress[0].source.nets[0]"],
@@ -211,6 +223,11 @@ testRules({
     ["no node", { classes: ["BGP"], updatePeriodSeconds: 1 }, "spec.node"],
   ],
   FelixConfiguration: [
+    ["marks", { istioDSCPMark: 23, featureGates: "A=b,C=d", featureDetectOverride: "X=true,Y=" }],
+    ["a mark of more than eight bits", { istioDSCPMark: 256 }, "spec.istioDSCPMark"],
+    ["a broken mark", { istioDSCPMark: 1.5 }, "spec.istioDSCPMark"],
+    ["a gate without value", { featureGates: "a==" }, "spec.featureGates"],
+    ["a feature that is neither", { featureDetectOverride: "X=yes" }, "spec.featureDetectOverride"],
     [
       "a selector of 1024 characters",
       { nodeSelector: "all()".padEnd(1024) },

@@ -21,6 +21,7 @@ import {
   interfaceNameText,
   ipv4Text,
   ipv6Text,
+  isDscp,
   LABEL,
   matching,
   oneOf,
@@ -31,6 +32,7 @@ import {
   regexpText,
   selectorOfAtMost,
   text,
+  WANT_DSCP,
 } from "./fields.ts";
 import { nameColumn } from "./columns.ts";
 import { mapOf } from "./map_schema.ts";
@@ -235,7 +237,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
         icmpTimeout: timeout,
       })),
       bpfIPFragTimeout: duration,
-      bpfLogFilters: v.optional(mapOf(logFilterKey, text)),
+      bpfLogFilters: v.optional(pointer(mapOf(logFilterKey, text))),
       bpfCTLBLogFilter: word,
       bpfDataIfacePattern: pattern,
       bpfL3IfacePattern: pattern,
@@ -268,14 +270,14 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       bpfExcludeCIDRsFromNAT: list(cidrText),
       bpfExportBufferSizeMB: number,
       istioAmbientMode: enabled,
-      istioDSCPMark: v.optional(canonical<string | number, string | number>(
-        v.union([v.number(), v.string()]),
-        // A number of eight bits is one, as a text too.
-        (mark) =>
-          typeof mark === "string" && /^\d+$/.test(mark) && Number(mark) < 256
-            ? Number(mark)
-            : mark,
-        "a number or a name such as AF11",
+      istioDSCPMark: v.optional(v.pipe(
+        canonical<string | number, string | number>(
+          v.union([v.number(), v.string()]),
+          // A number of eight bits is one, as a text too.
+          (mark) => typeof mark === "string" && /^\d+$/.test(mark) && isDscp(+mark) ? +mark : mark,
+          WANT_DSCP,
+        ),
+        v.check(isDscp, WANT_DSCP),
       )),
       cgroupV2Path: word,
       flowLogsPolicyEvaluationMode: v.optional(oneOf("None", "Continuous")),

@@ -359,6 +359,13 @@ export function hasPorts(protocol: string | number): boolean {
 
 // Numbers and times
 
+export const WANT_DSCP = "a number from 0 to 255, or the name of a class such as AF11";
+
+/** A mark of differentiated services: eight bits to Calico's reader, or the name of a class. */
+export function isDscp(mark: number | string): boolean {
+  return typeof mark === "string" || Number.isInteger(mark) && mark >= 0 && mark <= 255;
+}
+
 /** AS number: 32 bits, as a number or `hi.lo`; a number after reading. */
 export const asNumberValue = canonical<string | number, number>(
   v.union([v.number(), v.string()]),

@@ -127,6 +127,14 @@ testRules({
     ["a severity that is none", { logSeverityScreen: "Loud" }, "spec.logSeverityScreen"],
     ["AS 2^32", { asNumber: 4294967296 }, "spec.asNumber"],
     ["halves too large", { asNumber: "1.65536" }, "spec.asNumber"],
+    [
+      "a service's address without length",
+      { serviceExternalIPs: [{ cidr: "10.0.0.1" }] },
+      /serviceExternalIPs\[0\]\.cidr/,
+    ],
+    ["communities of an address", {
+      prefixAdvertisements: [{ cidr: "10.0.0.1", communities: ["1:2"] }],
+    }, /prefixAdvertisements\[0\]\.cidr/],
     ["port 0 is the default", { listenPort: 0 }],
     ["port 65536", { listenPort: 65536 }, "spec.listenPort"],
     ["another bind mode", { bindMode: "Any" }, "spec.bindMode"],

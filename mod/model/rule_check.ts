@@ -35,7 +35,7 @@ function oneRule(rule: Rule, path: string, context: RuleContext): Issue[] {
     issues.push({ path: at === "" ? path : `${path}.${at}`, message });
 
   checkPorts(rule, say);
-  checkIcmp(rule, say);
+  checkIcmp(rule, context, say);
   checkFamilies(rule, say);
   for (const side of ["source", "destination"] as const) {
     checkEntity(rule[side], context, (at, message) => say(`${side}${at && `.${at}`}`, message));
@@ -43,7 +43,8 @@ function oneRule(rule: Rule, path: string, context: RuleContext): Issue[] {
   checkServices(rule, context, say);
   if (rule.http) {
     if (rule.action !== "Allow") say("http", "is only allowed in rules with action Allow");
-    if (rule.protocol !== undefined && protocolNumber(rule.protocol) !== 6) {
+    const named = !context.profile || typeof rule.protocol === "string";
+    if (rule.protocol !== undefined && !(protocolNumber(rule.protocol) === 6 && named)) {
       say("http", `is only allowed with protocol TCP or none, not ${rule.protocol}`);
     }
     if (context.direction === "egress" && !context.profile) {
@@ -72,8 +73,11 @@ function checkPorts(rule: Rule, say: Say): void {
   }
 }
 
-function checkIcmp(rule: Rule, say: Say): void {
-  const number = rule.protocol === undefined ? undefined : protocolNumber(rule.protocol);
+function checkIcmp(rule: Rule, { profile }: RuleContext, say: Say): void {
+  // Of a profile's rule Calico's validator takes the names alone.
+  const number = rule.protocol === undefined || profile && typeof rule.protocol === "number"
+    ? undefined
+    : protocolNumber(rule.protocol);
   if (rule.icmp && number !== ICMP && number !== ICMPV6) {
     say("icmp", "needs protocol ICMP or ICMPv6 in the rule");
   }

@@ -212,7 +212,10 @@ export function dropZero(schema: any, value: unknown, lists: boolean): unknown {
       const entry = Object.hasOwn(schema.entries, key) ? schema.entries[key] : undefined;
       if (entry && isZero(member) && isMarked(entry, "omitZero")) continue;
       // A map without entries is no map, to Go.
-      if (entry && unwrap(entry).type === "record" && isEmptyMap(member)) continue;
+      if (
+        entry && unwrap(entry).type === "record" && isEmptyMap(member) &&
+        !isMarked(entry, "pointer")
+      ) continue;
       if (lists && entry && isEmptyList(member) && unwrap(entry).item) {
         if (!isMarked(entry, "pointer")) continue;
       }

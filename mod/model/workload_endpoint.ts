@@ -13,6 +13,7 @@ import {
   ipText,
   ipv4Text,
   ipv6Text,
+  isDscp,
   macText,
   matching,
   nameText,
@@ -20,6 +21,7 @@ import {
   netText,
   portNameOrEmpty,
   protocolValue,
+  WANT_DSCP,
   zeroIsNothing,
 } from "./fields.ts";
 import { addressBits, parseIp, parsePrefix, prefixContains } from "../net/mod.ts";
@@ -96,13 +98,7 @@ const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
       egressPacketBurst: packets,
       ingressMaxConnections: connections,
       egressMaxConnections: connections,
-      dscp: v.optional(v.pipe(
-        v.union([v.number(), v.string()]),
-        v.check(
-          (n) => typeof n === "string" || Number.isInteger(n) && n >= 0 && n <= 255,
-          "a number from 0 to 255, or the name of a class such as AF11",
-        ),
-      )),
+      dscp: v.optional(v.pipe(v.union([v.number(), v.string()]), v.check(isDscp, WANT_DSCP))),
     })),
   }),
 });
