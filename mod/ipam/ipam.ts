@@ -305,7 +305,7 @@ export class Ipam implements IpamClient, LeaseClient {
         if (entry) {
           await store.update(
             ipamConfigKey,
-            { ...kept, ...unset, ...stored },
+            { ...unset, ...kept, ...unset, ...stored },
             entry.revision,
           );
         } else await store.create(ipamConfigKey, stored);
@@ -318,7 +318,7 @@ export class Ipam implements IpamClient, LeaseClient {
   }
 }
 
-/** Zero values are left out; what a newer version wrote stays. */
+/** Zero values are left out; what a newer version wrote stays, behind ours in Calico's order. */
 const unset: Record<keyof StoredIpamConfig, undefined> = {
   strict_affinity: undefined,
   auto_allocate_blocks: undefined,

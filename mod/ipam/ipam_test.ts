@@ -424,6 +424,14 @@ inWorld("the configuration: defaults, absent members, Calico's rules", async (wo
     kubeVirtVMAddressPersistence: "Enabled",
   });
   assert.equal((await world.ipam.getIpamConfig()).autoAllocateBlocks, false);
+  // In Calico's order, whatever was set first.
+  await world.configure({ strictAffinity: true, maxBlocksPerHost: 5 });
+  const stored = (await world.store.get(ipamConfigKey))?.value as object;
+  assert.deepEqual(Object.keys(JSON.parse(JSON.stringify(stored))), [
+    "strict_affinity",
+    "maxBlocksPerHost",
+    "kubeVirtVMAddressPersistence",
+  ]);
 });
 
 inWorld("a cooldown keeps released addresses back", async (world) => {
