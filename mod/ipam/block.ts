@@ -139,7 +139,7 @@ export function isTexts(value: unknown): boolean {
 function soundQueue(queue: unknown, allocations: (number | null)[]): number[] {
   const seen = new Set<number>();
   for (const ordinal of Array.isArray(queue) ? queue : []) {
-    if (allocations[ordinal] === null) seen.add(ordinal);
+    if (Number.isInteger(ordinal) && allocations[ordinal] === null) seen.add(ordinal);
   }
   allocations.forEach((index, ordinal) => index === null && seen.add(ordinal));
   return [...seen];

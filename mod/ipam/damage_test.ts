@@ -313,7 +313,11 @@ Deno.test("whatever a block's members are: it is read, or it is damaged, never a
       const blocks = [{ key: blockKey(prefix), value: raw, revision: "1" }];
       check({ ...NOTHING, blocks }, 0);
     }),
-    { numRuns: 400 },
+    {
+      numRuns: 400,
+      // No number, and nothing that could be asked for as a member either.
+      examples: [["unallocated", [[{ toString: null }], "1", 7, -1, 0.5]]],
+    },
   );
 });
 

@@ -53,9 +53,11 @@ export function examineBlock(
 function queueFault({ allocations, unallocated }: AllocationBlock): string | undefined {
   if (!Array.isArray(unallocated)) return "has no queue of free addresses";
   const counts = new Map<number, number>();
+  // As it stands in the record, whatever whoever wrote it has put there.
+  const isOrdinal = (o: unknown) => Number.isInteger(o) && (o as number) in allocations;
   for (const ordinal of unallocated) counts.set(ordinal, (counts.get(ordinal) ?? 0) + 1);
-  const strange = [...counts.keys()].filter((o) => !(o in allocations));
-  const taken = [...counts.keys()].filter((o) => o in allocations && allocations[o] !== null);
+  const strange = [...counts.keys()].filter((o) => !isOrdinal(o));
+  const taken = [...counts.keys()].filter((o) => isOrdinal(o) && allocations[o] !== null);
   const double = [...counts].filter(([, n]) => n > 1).map(([o]) => o);
   const lost = [...allocations.keys()].filter((o) => allocations[o] === null && !counts.has(o));
   const faults = [
@@ -154,7 +156,7 @@ function claimFault(
 }
 
 function ordinals(list: readonly number[]): string {
-  const shown = list.slice(0, 8).join(", ");
+  const shown = list.slice(0, 8).map((o) => show(o)).join(", ");
   const more = list.length > 8 ? ` and ${list.length - 8} more` : "";
   return `ordinal${list.length === 1 ? "" : "s"} ${shown}${more}`;
 }
