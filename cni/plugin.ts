@@ -23,6 +23,7 @@ export interface Input {
 export const RUN_DIR = "/run/tortie", SOCKET_NAME = "tortie.sock";
 /** While the service's queue of connections is full, in milliseconds. */
 export const CONNECT_TIMEOUT = 5_000;
+export const TOO_LARGE = `The configuration on standard input is larger than ${MAX_BYTES} bytes.`;
 /** As long as a runtime waits for a plugin, in milliseconds. */
 export const ANSWER_TIMEOUT = 120_000;
 
@@ -43,7 +44,7 @@ export async function run(
     return await fail(5, `Standard input cannot be read: ${(error as Error).message}.`);
   }
   if (input.length > MAX_BYTES) {
-    return await fail(6, `The configuration on standard input is larger than ${MAX_BYTES} bytes.`);
+    return await fail(6, TOO_LARGE);
   }
   const request = { argv0, env, stdin: input };
   const bytes = encodeRequest(request);

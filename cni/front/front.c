@@ -444,6 +444,7 @@ static void cni_call(char **argv, char **environment, const char *command) {
   if (failed(input)) return;
   i64 size = read_input(input);
   if (size < 0) return;
+  if (size > MAX_BYTES) error_object("6", TOO_LARGE, "", "", 0, "");
   if (size + head_size <= MAX_BYTES && !may_name_socket(input, size)) {
     struct conversation c = { connect_to(path), path, 0 };
     if (c.socket >= 0) {

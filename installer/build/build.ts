@@ -205,11 +205,18 @@ if (import.meta.main) {
   if (!Object.hasOwn(DENORT_SOURCES, arch)) {
     throw new Error(`--arch ${arch}: known are ${Object.keys(DENORT_SOURCES).join(", ")}`);
   }
-  const suffix = arch === Deno.build.arch ? "" : `-${arch}`;
+  const native = arch === Deno.build.arch;
+  const suffix = native ? "" : `-${arch}`;
   const output = resolve(positionals[0] ?? `${ROOT}dist/tortie${suffix}`);
   const front = direct ? "direct" : without ? "none" : "loaded";
-  await setup(front === "none" ? ["build"] : ["build", "front"], crossNeeds(arch));
-  await build({ output, arch, front });
+  try {
+    if (front === "none") await setup(["build"]);
+    else await setup(native ? ["build", "front"] : ["build"], crossNeeds(arch));
+    await build({ output, arch, front });
+  } catch (error) {
+    console.error(`error: ${(error as Error).message}`);
+    Deno.exit(1);
+  }
   const { size } = await Deno.stat(output);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`${output.replace(ROOT, "")}: ${(size / 1e6).toFixed(1)} MB in ${seconds} s`);

@@ -10,7 +10,13 @@
  * the file in another way would lose or displace the code), a product whose front door does not answer.
  */
 import { Buffer } from "node:buffer";
-import { ANSWER_TIMEOUT, CONNECT_TIMEOUT, RUN_DIR, SOCKET_NAME } from "../../cni/plugin.ts";
+import {
+  ANSWER_TIMEOUT,
+  CONNECT_TIMEOUT,
+  RUN_DIR,
+  SOCKET_NAME,
+  TOO_LARGE,
+} from "../../cni/plugin.ts";
 import { KIND, MAGIC, MAX_BYTES } from "../../cni/request.ts";
 import { LATEST_VERSION, VERSION_ANSWER } from "../../cni/versions.ts";
 import { elfEnd, MACHINES, PT_INTERP, PT_NOTE, readImage, spaceBehind, withCode } from "./elf.ts";
@@ -38,6 +44,7 @@ export function constants(): string {
     RUN_DIR: text(RUN_DIR),
     SOCKET_NAME: text(`/${SOCKET_NAME}`),
     MAX_BYTES,
+    TOO_LARGE: text(TOO_LARGE),
     CONNECT_SECONDS: CONNECT_TIMEOUT / 1000,
     ANSWER_SECONDS: text(String(ANSWER_TIMEOUT / 1000)),
     ANSWER_MILLISECONDS: ANSWER_TIMEOUT,

@@ -15,14 +15,14 @@ export interface Need {
 
 const ARCH = `${Deno.build.arch}-linux-gnu`;
 
-/** For the native front door of another architecture than this machine's. */
+/** For the native front door of another architecture than this machine's, which needs none of its own. */
 export function crossNeeds(arch: string): Need[] {
   if (arch === Deno.build.arch) return [];
   const triplet = `${arch}-linux-gnu`;
   const name = triplet.replace("_", "-"); // Debian's packages have no underscore: gcc-x86-64-linux-gnu
   return [
-    { package: `gcc-${name}`, files: [`/usr/bin/${triplet}-gcc`], purpose: "front" },
-    { package: `binutils-${name}`, files: [`/usr/bin/${triplet}-objcopy`], purpose: "front" },
+    { package: `gcc-${name}`, files: [`/usr/bin/${triplet}-gcc`], purpose: "build" },
+    { package: `binutils-${name}`, files: [`/usr/bin/${triplet}-objcopy`], purpose: "build" },
   ];
 }
 

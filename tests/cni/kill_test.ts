@@ -17,6 +17,8 @@ function test(name: string, fn: () => Promise<void>): void {
   });
 }
 
+const QUICK = Deno.env.get("TORTIE_CNI_WAY") === "front";
+
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Starts a plugin and kills it after so many milliseconds, unless it ended before. */
@@ -79,14 +81,21 @@ test("the plugin is killed at any moment: the next ADD succeeds, the next DEL le
 test("the plugin is killed in DEL: the next DEL leaves nothing", async () => {
   await using h = await CniHarness.start();
   const netns = await h.addNamespace();
-  for (let i = 0; i < 15; i++) {
+  // As above; by the front door a call takes a tenth of what it takes by Deno.
+  let usual = 200, killed = 0;
+  for (let i = 0; i < 25; i++) {
     const container = `d${i}`;
     await h.add({ container, netns });
-    await killedCall(h, { command: "DEL", container, netns }, 50 + 20 * i);
+    const started = performance.now();
+    const after = usual * Math.random();
+    const whole = await killedCall(h, { command: "DEL", container, netns }, after);
+    if (whole) usual = (usual + performance.now() - started) / 2;
+    else killed++, usual *= 1.02;
     const { code, stdout } = await h.call({ command: "DEL", container, netns });
     assert.equal(code, 0, stdout);
     assert.deepEqual(await h.traces(), []);
   }
+  assert.ok(killed >= 5, `${killed} of 25 were killed in time`);
 });
 
 test("the service is killed at any moment of ADDs and DELs: afterwards all is whole", async () => {
@@ -99,7 +108,8 @@ test("the service is killed at any moment of ADDs and DELs: afterwards all is wh
       if (i % 2) await h.call({ command: "DEL", container, netns, once: true });
       return { container, netns, added: add.code === 0 && i % 2 === 0, code: add.json?.code };
     });
-    await sleep(60 + Math.random() * 250);
+    // By the front door four ADDs are over in a few tens of milliseconds.
+    await sleep(QUICK ? Math.random() * 60 : 60 + Math.random() * 250);
     await h.killService();
     const outcomes = await Promise.all(calls);
     for (const { added, code } of outcomes) {

@@ -255,7 +255,7 @@ test("little room for files, and standard input that does not block or comes lat
   await same(world, { shell: "ulimit -f 512; " });
   await same(world, { shell: "ulimit -f 1; ", stdin: CONF + " ".repeat(100_000) });
   const named = JSON.stringify({ tortie: { socket: world.socket } });
-  for (const size of [5_000, 100_000, 1_000_000]) {
+  for (const size of [5_000, 100_000, 1_000_000, 2_000_000]) {
     await same(world, { shell: "ulimit -f 4; ", stdin: named + " ".repeat(size) });
   }
   const unblocked = `import os,sys;os.set_blocking(0,False);os.execv(sys.argv[1],["tortie"])`;

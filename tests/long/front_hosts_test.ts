@@ -80,9 +80,9 @@ Deno.test("front door: in a container of runc's", async () => {
 Deno.test("front door: for arm64, under emulation", async () => {
   const arch = Deno.build.arch === "aarch64" ? "x86_64" : "aarch64";
   assert.equal(arch, "aarch64", "this test emulates arm64 on x86-64");
-  await setup(["build", "front"], [
+  await setup(["build"], [
     ...crossNeeds(arch),
-    { package: "qemu-user-static", files: [QEMU], purpose: "front" },
+    { package: "qemu-user-static", files: [QEMU], purpose: "build" },
   ]);
   const folder = await Deno.makeTempDir({ prefix: "tortie-front-" });
   try {
