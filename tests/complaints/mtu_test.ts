@@ -41,7 +41,7 @@ Deno.test(
         "but this node may send 1500";
       assert.match(await ready(), new RegExp(`^ready\\n(.*\\n)*warning: ${said}`));
       const text = statusText(await status(), Date.now());
-      assert.match(text, /node3 +\| 10\.10\.2\.11 +\| 1500 +\| 1300 +\| too narrow/);
+      assert.match(text, /node3 +\| 10\.10\.2\.11 +\| +1500 \| +1300 \| too narrow/);
       assert.match(text, new RegExp(`Warnings:\n(.*\n)*  ${said}`));
       const metrics = (await httpGet(node1.namespace, 9091, "/metrics")).body;
       assert.match(metrics, /tortie_path_mtu_bytes\{address="10\.10\.2\.11",node="node3"\} 1300/);
