@@ -32,12 +32,12 @@ import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
 import {
   buildEndpoint,
-  type EndpointEntry,
   ensureNetworkProfile,
   mustHavePod,
   type Subject,
   writeEndpoint,
 } from "./endpoint.ts";
+import type { EndpointEntry, SoundEntry } from "./endpoint_record.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
@@ -121,7 +121,7 @@ async function build(
   subject: Subject,
   request: PodRequest,
   netns: PodNamespace,
-  entry: EndpointEntry | undefined,
+  entry: SoundEntry | undefined,
   look: Pick<FirstLook, "others" | "ahead">,
 ): Promise<CniResult> {
   const older = entry?.value;
@@ -256,9 +256,9 @@ async function chooseHostName(
   others: readonly EndpointEntry[],
 ): Promise<string> {
   const prefix = deps.interfacePrefix ?? "cali";
-  const taken = new Set(
-    others.filter((e) => e.key !== identity.key).map((e) => e.value.spec.interfaceName),
-  );
+  const siblings = others.filter(({ key }) => key !== identity.key);
+  const taken = new Set(siblings.map(({ value }) => value?.spec.interfaceName));
+  const unknown = siblings.some(({ value }) => value === undefined);
   for (
     const name of [
       hostInterfaceName(identity, prefix),
@@ -268,7 +268,9 @@ async function chooseHostName(
     if (taken.has(name)) continue;
     const link = await deps.kernel.hostLink(name);
     if (!link) return name;
-    if (parseMark(link.alias)?.state === "in use") continue;
+    const mark = parseMark(link.alias);
+    // One without a mark is Calico's, and may be that of which the record cannot be read.
+    if (mark ? mark.state === "in use" : unknown) continue;
     // Nobody's any more: what an ADD of another program or of another container left.
     await deps.kernel.removeHostLink(name);
     return name;

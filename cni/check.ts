@@ -6,10 +6,10 @@
  */
 
 import { formatIp, formatPrefix, type Ip, parseCidr, parseIp, sameIp } from "../mod/net/mod.ts";
-import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { Store } from "../mod/store/store.ts";
 import type { Attachment } from "./environment.ts";
 import type { CniIpam } from "./deps.ts";
+import { readEndpoint } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { type EndpointIdentity, isOf } from "./identity.ts";
 import type { CniKernel, PodLink } from "./kernel.ts";
@@ -117,8 +117,12 @@ async function recordDifferences(
   attachment: Attachment,
   result: CniResult,
 ): Promise<string[]> {
-  const found = (await store.get<WorkloadEndpoint>(identity.key))?.value;
-  if (!found) return [`WorkloadEndpoint ${identity.namespace}/${identity.name} is missing`];
+  const entry = await readEndpoint(store, identity.key);
+  const found = entry?.value;
+  if (!found) {
+    const state = entry ? `cannot be read: ${entry.damage}` : "is missing";
+    return [`WorkloadEndpoint ${identity.namespace}/${identity.name} ${state}`];
+  }
   if (!isOf(found, attachment.containerId)) {
     return [`its WorkloadEndpoint belongs to container ${found.spec.containerID} by now`];
   }

@@ -10,24 +10,22 @@
  * answer nothing is touched and the runtime tries again, as in Calico.
  *
  * An endpoint that belongs to another container by now (a newer sandbox of the same pod) stays, with
- * its interface; only the handle of the container that goes is released.
+ * its interface; only the handle of the container that goes is released. What stands under the
+ * attachment's key and is no endpoint goes with the attachment (`endpoint_record.ts`).
  */
 
 import type { Ip } from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
+import type { Store } from "../mod/store/store.ts";
 import type { CniDeps, CniIpam } from "./deps.ts";
-import { deleteEndpoint } from "./endpoint.ts";
+import { deleteEndpoint, siblingEndpoints } from "./endpoint.ts";
+import { type EndpointEntry, readEndpoint } from "./endpoint_record.ts";
 import { CniError } from "./errors.ts";
-import {
-  type EndpointIdentity,
-  hostInterfaceName,
-  isOf,
-  oldHandleId,
-  otherHostInterfaceName,
-} from "./identity.ts";
+import { type EndpointIdentity, isOf, oldHandleId } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
 import { leasedTo, parkLease } from "./pin_leases.ts";
-import { isMarkOf, parseMark } from "./mark.ts";
+import { parseMark } from "./mark.ts";
+import { hostNames, isLinkOf } from "./own_links.ts";
 
 export type DetachDeps = Pick<
   CniDeps,
@@ -47,11 +45,9 @@ export async function detach(
 ): Promise<void> {
   const { store, ipam, kernel } = deps;
   const prefix = deps.interfacePrefix ?? "cali";
-  const ours = (endpoint: WorkloadEndpoint) => isOf(endpoint, identity.containerId);
-
   const oldHandle = oldHandleId(identity);
   const look = {
-    entry: store.get<WorkloadEndpoint>(identity.key),
+    entry: readEndpoint(store, identity.key),
     leased: leasedTo(deps, identity),
     old: oldHandle === undefined ? undefined : ipam.ipsByHandle(oldHandle),
   };
@@ -59,14 +55,19 @@ export async function detach(
   for (const answer of Object.values(look)) answer?.catch(() => {});
   await ready;
   const entry = await look.entry;
-  const found = entry?.value;
-  const hostName = found?.spec.interfaceName;
-  if (found && ours(found) && hostName) await removeOwnLink(kernel, identity, hostName);
-  await removeMarkedLinks(kernel, identity, prefix);
-  const foreign = found && !ours(found) ? hostName : undefined;
-  if (netns !== undefined) await removePodLink(kernel, netns, identity.ifname, prefix, foreign);
+  const names = hostNames(identity, prefix);
+  const hostName = entry?.value?.spec.interfaceName;
+  const heir = entry?.value
+    ? !isOf(entry.value, identity.containerId)
+    : entry !== undefined && await hasLaterSandbox(kernel, identity, names);
+  await removeHostLinks(deps, identity, names, entry, heir);
+  if (netns !== undefined) {
+    await removePodLink(kernel, netns, identity, names, heir ? hostName : undefined);
+  }
 
-  const deleted = await deleteEndpoint(store, identity.key, ours, entry);
+  const belongs = (endpoint: WorkloadEndpoint | undefined) =>
+    endpoint ? isOf(endpoint, identity.containerId) : !heir;
+  const deleted = await deleteEndpoint(store, identity.key, belongs, entry);
   await ipam.releaseByHandle(identity.handle);
   await parkLease(deps, identity, await look.leased, deps.now?.() ?? new Date());
   await releaseOldHandle(ipam, identity, oldHandle, await look.old);
@@ -89,56 +90,75 @@ async function releaseOldHandle(
   if (isPods || Object.keys(attributes).length === 0) await ipam.releaseByHandle(handle);
 }
 
-/** The endpoint's interface, unless its mark says that the name went to another attachment. */
-async function removeOwnLink(
+/**
+ * Whose a record is that does not say it: a newer sandbox's of the same pod, where there is an interface
+ * of that one.
+ */
+async function hasLaterSandbox(
   kernel: CniKernel,
-  identity: EndpointIdentity,
-  name: string,
-): Promise<void> {
-  const link = await kernel.hostLink(name);
-  const mark = parseMark(link?.alias);
-  if (link && (!mark || isMarkOf(mark, identity))) await kernel.removeHostLink(name);
+  { pod, containerId, ifname }: EndpointIdentity,
+  names: readonly string[],
+): Promise<boolean> {
+  if (pod === undefined) return false;
+  for (const name of names) {
+    const mark = parseMark((await kernel.hostLink(name))?.alias);
+    if (mark?.ifname === ifname && mark.containerId !== containerId) return true;
+  }
+  return false;
 }
 
-/** Pairs whose endpoint is gone already, if they bear this attachment's mark. */
-async function removeMarkedLinks(
-  kernel: CniKernel,
+/** Pairs that bear the attachment's mark, and the one without a mark that the record speaks for. */
+async function removeHostLinks(
+  { kernel, store }: DetachDeps,
   identity: EndpointIdentity,
-  prefix: string,
+  names: readonly string[],
+  entry: EndpointEntry | undefined,
+  heir: boolean,
 ): Promise<void> {
-  for (
-    const name of [
-      hostInterfaceName(identity, prefix),
-      otherHostInterfaceName(identity, prefix),
-    ]
-  ) {
-    const mark = parseMark((await kernel.hostLink(name))?.alias);
-    if (mark && isMarkOf(mark, identity)) {
-      await kernel.removeHostLink(name);
-    }
+  const recorded = heir ? undefined : entry?.value?.spec.interfaceName;
+  for (const name of new Set(recorded ? [...names, recorded] : names)) {
+    const link = await kernel.hostLink(name);
+    if (!link) continue;
+    const spokenFor = entry !== undefined && !heir && (!entry.value || name === recorded);
+    if (!isLinkOf(link, identity, names, spokenFor)) continue;
+    const isMarked = parseMark(link.alias) !== undefined;
+    if (isMarked || !await isAnothers(store, identity, name)) await kernel.removeHostLink(name);
   }
 }
 
+/** Whether the record of another attachment, which could have the name, has it, or cannot be read. */
+async function isAnothers(
+  store: Store,
+  identity: EndpointIdentity,
+  name: string,
+): Promise<boolean> {
+  const others = await siblingEndpoints(store, identity);
+  return others.some(({ key, value }) =>
+    key !== identity.key && (!value || value.spec.interfaceName === name)
+  );
+}
+
 /**
- * The interface inside the pod, where its other side is a workload interface of this host: so a pair
- * that somebody renamed goes too, and an interface of another plugin stays. A namespace that is gone
- * or never was one is no error: there is nothing to remove in it.
+ * The interface inside the pod, where its other side is this attachment's: so a pair that somebody renamed
+ * goes too, and an interface of another plugin stays. A namespace that is gone or never was one is no
+ * error: there is nothing to remove in it.
  */
 async function removePodLink(
   kernel: CniKernel,
   path: string,
-  ifname: string,
-  prefix: string,
+  identity: EndpointIdentity,
+  names: readonly string[],
   keepHostName: string | undefined,
 ): Promise<void> {
+  const { ifname } = identity;
   const netns = await kernel.openNamespace(path, "undefined").catch((error: unknown) => {
     if (error instanceof CniError) return undefined;
     throw error;
   });
   if (!netns) return;
   try {
-    const link = await netns.link(ifname);
-    if (link?.host?.name.startsWith(prefix) && link.host.name !== keepHostName) {
+    const host = (await netns.link(ifname))?.host;
+    if (host && isLinkOf(host, identity, names, host.name !== keepHostName)) {
       await netns.removeLink(ifname);
     }
   } finally {

@@ -20,7 +20,15 @@ import {
   workloadEndpointKind,
   workloadEndpointNamePrefix,
 } from "../mod/model/workload_endpoint.ts";
-import { type Entry, type Store, StoreError } from "../mod/store/store.ts";
+import { type Store, StoreError } from "../mod/store/store.ts";
+import {
+  type EndpointEntry,
+  isSound,
+  listEndpoints,
+  placeOf,
+  readEndpoint,
+  type SoundEntry,
+} from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
 import type { EndpointIdentity } from "./identity.ts";
 import type { QosControls } from "./qos.ts";
@@ -169,12 +177,10 @@ function isOtherPod(pod: Pod, uid: string): boolean {
   return Boolean(ours) && ours !== uid && !annotations?.["kubernetes.io/config.mirror"];
 }
 
-export type EndpointEntry = Entry<WorkloadEndpoint>;
-
 /**
  * Writes the endpoint over what stands there, whatever it is: the caller holds the lock of the pod,
- * and only this node writes this name. uid and creation time of an older endpoint are kept. `seen`:
- * what the caller found there; undefined: nothing.
+ * and only this node writes this name. uid and creation time of an older endpoint are kept, those of
+ * what is no endpoint are not believed. `seen`: what the caller found there; undefined: nothing.
  */
 export async function writeEndpoint(
   store: Store,
@@ -184,7 +190,7 @@ export async function writeEndpoint(
   seen: EndpointEntry | undefined,
 ): Promise<WorkloadEndpoint> {
   for (let attempt = 0; attempt < 20; attempt++) {
-    const before = attempt === 0 ? seen : await store.get<WorkloadEndpoint>(key);
+    const before = attempt === 0 ? seen : await readEndpoint(store, key);
     const { name, generateName, namespace, labels } = endpoint.metadata;
     const whole: WorkloadEndpoint = {
       ...endpoint,
@@ -192,8 +198,8 @@ export async function writeEndpoint(
         name,
         ...(generateName && { generateName }),
         namespace,
-        uid: before?.value.metadata.uid ?? crypto.randomUUID(),
-        creationTimestamp: before?.value.metadata.creationTimestamp ??
+        uid: before?.value?.metadata.uid ?? crypto.randomUUID(),
+        creationTimestamp: before?.value?.metadata.creationTimestamp ??
           now.toISOString().replace(/\.\d+Z$/, "Z"),
         labels,
       },
@@ -215,16 +221,16 @@ export async function writeEndpoint(
 
 /**
  * Deletes the endpoint, as the caller has seen it, unless it belongs to another container by now.
- * Returns what was deleted.
+ * Returns what was deleted; what was no endpoint goes too (`belongs` of undefined), and is not returned.
  */
 export async function deleteEndpoint(
   store: Store,
   key: string,
-  belongs: (endpoint: WorkloadEndpoint) => boolean,
+  belongs: (endpoint: WorkloadEndpoint | undefined) => boolean,
   seen: EndpointEntry | undefined,
 ): Promise<WorkloadEndpoint | undefined> {
   for (let attempt = 0; attempt < 20; attempt++) {
-    const entry = attempt === 0 ? seen : await store.get<WorkloadEndpoint>(key);
+    const entry = attempt === 0 ? seen : await readEndpoint(store, key);
     if (!entry || !belongs(entry.value)) return undefined;
     try {
       await store.delete(key, entry.revision);
@@ -245,34 +251,56 @@ export function isLostRace(error: unknown): boolean {
     (error.kind === "exists" || error.kind === "conflict" || error.kind === "notFound");
 }
 
-/** All endpoints of this node whose names begin as those of plain containers do. */
+/** All of this node's plain containers, damaged ones among them. */
 export async function plainEndpoints(store: Store, node: string): Promise<EndpointEntry[]> {
   const start = workloadEndpointNamePrefix({ node, orchestrator: "cni", id: "" }).slice(0, -1);
-  const listing = await store.list<WorkloadEndpoint>(
+  const entries = await listEndpoints(
+    store,
     resourcePrefix(workloadEndpointKind, "default") + start,
   );
-  return listing.entries.filter((e) =>
-    e.value.spec?.node === node && e.value.spec.orchestrator === "cni"
-  );
+  return entries.filter((entry) => {
+    const { node: on, orchestrator } = entry.value?.spec ?? placeOf(entry.key) ?? {};
+    return on === node && orchestrator === "cni";
+  });
 }
 
-/** All endpoints of one pod on this node: one for each of its interfaces. */
+/** All of one pod on this node, one for each of its interfaces; damaged ones are among them. */
 export async function podEndpoints(
   store: Store,
   identity: EndpointIdentity,
 ): Promise<EndpointEntry[]> {
   const { node, namespace, pod } = identity;
   const start = workloadEndpointNamePrefix({ node, orchestrator: "k8s", id: pod ?? "" });
-  const listing = await store.list<WorkloadEndpoint>(
+  const entries = await listEndpoints(
+    store,
     resourcePrefix(workloadEndpointKind, namespace) + start,
   );
-  return listing.entries.filter((e) => e.value.spec?.node === node && e.value.spec.pod === pod);
+  return entries.filter(({ key, value }) => {
+    if (value) return value.spec.node === node && value.spec.pod === pod;
+    const place = placeOf(key);
+    return place?.node === node && place.id === pod;
+  });
+}
+
+/** What stands where the attachment's host side could have its name from, by other attachments. */
+export function siblingEndpoints(
+  store: Store,
+  identity: EndpointIdentity,
+): Promise<EndpointEntry[]> {
+  return identity.pod === undefined
+    ? plainEndpoints(store, identity.node)
+    : podEndpoints(store, identity);
+}
+
+/** Everything of this node, damaged ones by what their keys say. */
+export async function nodeRecords(store: Store, node: string): Promise<EndpointEntry[]> {
+  const entries = await listEndpoints(store, resourcePrefix(workloadEndpointKind));
+  return entries.filter(({ key, value }) => (value?.spec ?? placeOf(key))?.node === node);
 }
 
 /** All endpoints of this node. */
-export async function nodeEndpoints(store: Store, node: string): Promise<EndpointEntry[]> {
-  const listing = await store.list<WorkloadEndpoint>(resourcePrefix(workloadEndpointKind));
-  return listing.entries.filter((e) => e.value.spec?.node === node);
+export async function nodeEndpoints(store: Store, node: string): Promise<SoundEntry[]> {
+  return (await nodeRecords(store, node)).filter(isSound);
 }
 
 /** Makes the network's profile for plain containers, where it is missing. */

@@ -8,16 +8,10 @@
  */
 
 import type { Family, Ip } from "../mod/net/mod.ts";
-import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { ReadAhead } from "../mod/ipam/types.ts";
 import type { CniDeps } from "./deps.ts";
-import {
-  type EndpointEntry,
-  plainEndpoints,
-  podEndpoints,
-  readSubject,
-  type Subject,
-} from "./endpoint.ts";
+import { readSubject, siblingEndpoints, type Subject } from "./endpoint.ts";
+import { type EndpointEntry, readEndpoint } from "./endpoint_record.ts";
 import type { Attachment } from "./environment.ts";
 import type { EndpointIdentity } from "./identity.ts";
 import type { NetConf } from "./netconf.ts";
@@ -60,10 +54,8 @@ export function lookFirst(
       conf.policyFromKubernetes,
       attachment.args.podUid,
     ),
-    found: store.get<WorkloadEndpoint>(identity.key),
-    others: identity.pod === undefined
-      ? plainEndpoints(store, identity.node)
-      : podEndpoints(store, identity),
+    found: readEndpoint(store, identity.key),
+    others: siblingEndpoints(store, identity),
     held: () => asked ?? held(),
     ahead: ipam.readAhead?.({
       host: identity.node,

@@ -25,6 +25,7 @@ import {
 } from "../mod/model/workload_endpoint.ts";
 import type { Store } from "../mod/store/store.ts";
 import type { Claimant } from "./addresses.ts";
+import { readEndpoint } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { hostInterfaceName, otherHostInterfaceName } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
@@ -78,9 +79,11 @@ export async function mustBeIdle(
     id: name,
     endpoint: claimant.ifname,
   });
-  const found = endpoint &&
-    await store.get<WorkloadEndpoint>(resourceKey(workloadEndpointKind, endpoint, namespace));
-  const has = found &&
+  const found = endpoint
+    ? await readEndpoint(store, resourceKey(workloadEndpointKind, endpoint, namespace))
+    : undefined;
+  // What cannot be read says nothing: then the node is asked, as where there is none.
+  const has = found?.value &&
     (found.value.spec.ipNetworks ?? []).some((net) => {
       const cidr = parseCidr(net);
       return cidr && sameIp(cidr.ip, ip);

@@ -11,11 +11,14 @@
 import { handlesOnNode } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
-import { nodeEndpoints } from "./endpoint.ts";
+import { nodeRecords } from "./endpoint.ts";
+import { type EndpointEntry, placeOf } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
 import { type EndpointIdentity, handleId } from "./identity.ts";
+import { parseMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
+import { hostNames } from "./own_links.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 
 export type GcDeps = Pick<
@@ -63,11 +66,14 @@ export async function collectGarbage(
     }
   };
 
-  for (const { key, value } of await nodeEndpoints(deps.store, deps.nodeName)) {
-    const identity = identityOf(value, key, conf.name);
+  for (const entry of await nodeRecords(deps.store, deps.nodeName)) {
+    const { key, value } = entry;
+    const identity = value
+      ? identityOf(value, key, conf.name)
+      : await identityOfDamaged(deps, entry, conf.name);
     if (!identity || validHandles.has(identity.handle)) continue;
     const ofThisNetwork = handles.has(identity.handle) || await holdsAddresses(deps, identity) ||
-      (identity.orchestrator === "cni" && value.spec.profiles?.includes(conf.name));
+      (identity.orchestrator === "cni" && value?.spec.profiles?.includes(conf.name));
     if (!ofThisNetwork) continue;
     handles.delete(identity.handle);
     await whenFree(
@@ -132,4 +138,29 @@ function identityOf(
     key,
     handle: handleId(network, containerID, ifname),
   };
+}
+
+/**
+ * Whose a record is that cannot be read: its key says it, but for a pod's container. That is known by the
+ * mark of the interface; where there is none, the record is left to the pod's next ADD or DEL.
+ */
+async function identityOfDamaged(
+  { kernel, interfacePrefix: prefix = "cali" }: GcDeps,
+  { key }: EndpointEntry,
+  network: string,
+): Promise<EndpointIdentity | undefined> {
+  const place = placeOf(key);
+  if (!place) return undefined;
+  const { orchestrator, namespace, id, ifname, node, name } = place;
+  if (orchestrator !== "k8s" && orchestrator !== "cni") return undefined;
+  const pod = orchestrator === "k8s" ? id : undefined;
+  const of = (containerId: string): EndpointIdentity => ({
+    ...{ orchestrator, namespace, pod, containerId, ifname, node, name, key },
+    handle: handleId(network, containerId, ifname),
+  });
+  if (pod === undefined) return of(id);
+  for (const host of hostNames({ namespace, pod, containerId: "", ifname }, prefix)) {
+    const mark = parseMark((await kernel.hostLink(host))?.alias);
+    if (mark?.ifname === ifname) return of(mark.containerId);
+  }
 }

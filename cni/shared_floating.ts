@@ -6,8 +6,9 @@
  */
 import { formatIp, parseIp } from "../mod/net/mod.ts";
 import { resourcePrefix } from "../mod/model/keys.ts";
-import { type WorkloadEndpoint, workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
+import { workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
 import type { Store } from "../mod/store/store.ts";
+import { isSound, listEndpoints } from "./endpoint_record.ts";
 import type { Named } from "./forbidden_addresses.ts";
 import type { EndpointIdentity } from "./identity.ts";
 
@@ -20,12 +21,11 @@ export async function sharedFloating(
   if (addresses.length === 0) return [];
   const wanted = new Set(addresses.map(formatIp));
   const others = new Map<string, string[]>();
-  const { entries } = await store.list<WorkloadEndpoint>(resourcePrefix(workloadEndpointKind));
-  for (const { value } of entries) {
-    const { metadata, spec } = value ?? {};
+  const entries = await listEndpoints(store, resourcePrefix(workloadEndpointKind));
+  for (const { value: { metadata, spec } } of entries.filter(isSound)) {
     // Its own, of an earlier sandbox.
-    if (spec?.pod === pod && metadata?.namespace === namespace) continue;
-    for (const { externalIP } of Array.isArray(spec?.ipNATs) ? spec.ipNATs : []) {
+    if (spec.pod === pod && metadata.namespace === namespace) continue;
+    for (const { externalIP } of spec.ipNATs ?? []) {
       const ip = typeof externalIP === "string" ? parseIp(externalIP) : undefined;
       if (!ip || !wanted.has(formatIp(ip))) continue;
       const list = others.get(formatIp(ip)) ?? [];
