@@ -19,6 +19,7 @@ import { KernelError } from "../../ffi/errors.ts";
 import type { CniDeps } from "../deps.ts";
 import type { CniKernel, HostLink, PodNamespace } from "../kernel.ts";
 import type { CniReply } from "../request.ts";
+import { listEndpoints, placeOf } from "../endpoint_record.ts";
 import { CniServer, type Deliver } from "../server.ts";
 import { FakeKernel } from "./fake_kernel.ts";
 
@@ -165,8 +166,8 @@ export class World {
   }
 
   /** A node with one pool of /26 blocks. */
-  static async make(pool: Record<string, unknown> = {}): Promise<World> {
-    const world = new World();
+  static async make(pool: Record<string, unknown> = {}, store?: Store): Promise<World> {
+    const world = new World(store);
     await world.store.create(resourceKey(nodeKind, NODE), {
       kind: "Node",
       apiVersion: "projectcalico.org/v3",
@@ -318,7 +319,8 @@ export class World {
   async traces(): Promise<string[]> {
     return [
       ...[...this.kernel.links].map((link) => `link ${link.where}:${link.name}`),
-      ...(await this.endpoints()).map((e) => `endpoint ${e.metadata.name}`),
+      ...(await listEndpoints(this.store, resourcePrefix(workloadEndpointKind)))
+        .map(({ key }) => `endpoint ${placeOf(key)?.name ?? key}`),
       ...(await this.allocations()).map((a) => `address ${a.block}#${a.ip} ${a.handle}`),
       ...(await this.handles()).map((h) => `handle ${h}`),
     ];
