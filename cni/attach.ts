@@ -30,13 +30,7 @@ import { claimantOf } from "./addresses.ts";
 import { type AddressPlan, type PodRequest, readRequest } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
-import {
-  buildEndpoint,
-  ensureNetworkProfile,
-  mustHavePod,
-  type Subject,
-  writeEndpoint,
-} from "./endpoint.ts";
+import { buildEndpoint, ensureNetworkProfile, writeEndpoint } from "./endpoint.ts";
 import type { EndpointEntry, SoundEntry } from "./endpoint_record.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
@@ -65,6 +59,7 @@ import type { NetConf } from "./netconf.ts";
 import { clearTheWay, removeEarlier } from "./remains.ts";
 import type { CniResult } from "./result.ts";
 import { sharedFloating } from "./shared_floating.ts";
+import { mustHavePod, type Subject } from "./subject.ts";
 
 /**
  * Attaches, or throws and leaves nothing; nothing either while the datastore is locked. The caller holds

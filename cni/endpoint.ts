@@ -10,9 +10,7 @@
 
 import { formatIp, formatPrefix, hostPrefix, type Ip, type Prefix } from "../mod/net/mod.ts";
 import { resourceKey, resourcePrefix } from "../mod/model/keys.ts";
-import type { Namespace } from "../mod/model/namespace.ts";
-import { namespaceKind } from "../mod/model/namespace.ts";
-import { type Pod, podKind } from "../mod/model/pod.ts";
+import type { Pod } from "../mod/model/pod.ts";
 import { profileKind } from "../mod/model/profile.ts";
 import {
   endpointLabels,
@@ -20,6 +18,7 @@ import {
   workloadEndpointKind,
   workloadEndpointNamePrefix,
 } from "../mod/model/workload_endpoint.ts";
+import { readRaw } from "../mod/store/raw.ts";
 import { type Store, StoreError } from "../mod/store/store.ts";
 import {
   type EndpointEntry,
@@ -32,12 +31,7 @@ import {
 import { CniCode, CniError } from "./errors.ts";
 import type { EndpointIdentity } from "./identity.ts";
 import type { QosControls } from "./qos.ts";
-
-/** What is known of a pod when its endpoint is made; all undefined for a plain container. */
-export interface Subject {
-  readonly pod: Pod | undefined;
-  readonly namespace: Namespace | undefined;
-}
+import type { Subject } from "./subject.ts";
 
 export interface EndpointPlan {
   readonly identity: EndpointIdentity;
@@ -122,59 +116,6 @@ function containerPorts(pod: Pod) {
 function protocolOf(text: string | undefined): "TCP" | "UDP" | "SCTP" | undefined {
   const upper = (text || "TCP").toUpperCase();
   return upper === "TCP" || upper === "UDP" || upper === "SCTP" ? upper : undefined;
-}
-
-/** The pod and namespace of an attachment, as far as the datastore has them. */
-export async function readSubject(
-  store: Store,
-  identity: EndpointIdentity,
-  required: boolean,
-  podUid?: string,
-): Promise<Subject> {
-  if (identity.pod === undefined) return { pod: undefined, namespace: undefined };
-  const [pod, namespace] = await Promise.all([
-    store.get<Pod>(resourceKey(podKind, identity.pod, identity.namespace)),
-    store.get<Namespace>(resourceKey(namespaceKind, identity.namespace)),
-  ]);
-  if (!pod && required) {
-    throw new CniError(
-      CniCode.tryAgain,
-      `Pod ${identity.namespace}/${identity.pod} is not in the datastore yet; its labels and ports ` +
-        "are needed (policy.type is k8s). Try again when it is.",
-    );
-  }
-  if (pod && podUid && isOtherPod(pod.value, podUid)) {
-    throw new CniError(
-      CniCode.tryAgain,
-      `The datastore still has an older pod ${identity.namespace}/${identity.pod} (uid ` +
-        `${pod.value.metadata.uid}, not ${podUid}). Try again when it has the new one.`,
-    );
-  }
-  return { pod: pod?.value, namespace: namespace?.value };
-}
-
-/** Where endpoints stand on their Pods there is no place for one without. */
-export function mustHavePod(identity: EndpointIdentity, { pod }: Subject): void {
-  if (pod) return;
-  if (identity.pod === undefined) {
-    throw new CniError(
-      CniCode.environment,
-      `Container ${identity.containerId} is no pod (CNI_ARGS has no K8S_POD_NAME), and the Kubernetes ` +
-        "datastore keeps endpoints on Pods alone: attach it with another network, or keep the " +
-        "datastore in etcd.",
-    );
-  }
-  throw new CniError(
-    CniCode.tryAgain,
-    `There is no Pod ${identity.namespace}/${identity.pod} in the Kubernetes API, on which its ` +
-      "endpoint would stand: it was deleted, or is not there yet. Try again if it is to run.",
-  );
-}
-
-/** A static pod's mirror has a uid of its own; the runtime knows the one that the mirror notes. */
-function isOtherPod(pod: Pod, uid: string): boolean {
-  const { uid: ours, annotations } = pod.metadata;
-  return Boolean(ours) && ours !== uid && !annotations?.["kubernetes.io/config.mirror"];
 }
 
 /**
@@ -303,14 +244,14 @@ export async function nodeEndpoints(store: Store, node: string): Promise<SoundEn
   return (await nodeRecords(store, node)).filter(isSound);
 }
 
-/** Makes the network's profile for plain containers, where it is missing. */
+/** Makes the network's profile for plain containers, where nothing stands in its place, be it damaged. */
 export async function ensureNetworkProfile(
   store: Store,
   network: string,
   now: Date,
 ): Promise<void> {
   const key = resourceKey(profileKind, network);
-  if (await store.get(key)) return;
+  if (await readRaw(store, key)) return;
   const profile = {
     kind: "Profile",
     apiVersion: "projectcalico.org/v3",

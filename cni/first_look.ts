@@ -10,12 +10,13 @@
 import type { Family, Ip } from "../mod/net/mod.ts";
 import type { ReadAhead } from "../mod/ipam/types.ts";
 import type { CniDeps } from "./deps.ts";
-import { readSubject, siblingEndpoints, type Subject } from "./endpoint.ts";
+import { siblingEndpoints } from "./endpoint.ts";
 import { type EndpointEntry, readEndpoint } from "./endpoint_record.ts";
 import type { Attachment } from "./environment.ts";
 import type { EndpointIdentity } from "./identity.ts";
 import type { NetConf } from "./netconf.ts";
 import { checkDatastoreReady } from "./status.ts";
+import { readSubject, type Subject } from "./subject.ts";
 
 export interface FirstLook {
   /** Rejects while the datastore is locked. */

@@ -23,6 +23,7 @@ import {
   workloadEndpointKind,
   workloadEndpointName,
 } from "../mod/model/workload_endpoint.ts";
+import { readRaw } from "../mod/store/raw.ts";
 import type { Store } from "../mod/store/store.ts";
 import type { Claimant } from "./addresses.ts";
 import { readEndpoint } from "./endpoint_record.ts";
@@ -128,8 +129,8 @@ async function nodesWord(
 
 async function isGone(store: Store, node: string): Promise<boolean> {
   const [object, status] = await Promise.all([
-    store.get(resourceKey(nodeKind, node)),
-    store.get(felixStatusKey(node)),
+    readRaw(store, resourceKey(nodeKind, node)),
+    readRaw(store, felixStatusKey(node)),
   ]);
   return object === undefined && status === undefined;
 }

@@ -18,7 +18,7 @@ import { handlesOnNode } from "./allocations.ts";
 import { type AddressPlan, ofInterface, readRequest } from "./annotations.ts";
 import { requirePrevResult } from "./check.ts";
 import type { CniDeps } from "./deps.ts";
-import { readSubject } from "./endpoint.ts";
+import { readSubject } from "./subject.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { refuseMachines } from "./forbidden_addresses.ts";

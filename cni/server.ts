@@ -161,7 +161,7 @@ export class CniServer {
       conf.ipam.hostLocal,
       attachment,
       async () =>
-        (await store.get<Node>(resourceKey(nodeKind, nodeName)))?.value.status?.podCIDRs ?? [],
+        (await store.get<Node>(resourceKey(nodeKind, nodeName)))?.value?.status?.podCIDRs ?? [],
       () => kernel.hostAddresses(),
     );
   }
