@@ -198,6 +198,40 @@ test("a newer sandbox takes the pod's endpoint over; the old one's DEL leaves it
   assert.equal(left.length, 4);
 });
 
+test("an endpoint that is none, or names the machine's interface, costs neither pod nor machine anything", async () => {
+  await using h = await CniHarness.start();
+  const key = "/calico/resources/v3/projectcalico.org/workloadendpoints/blue/" +
+    "harness--1-k8s-web--0-eth0";
+  const uplink = ["uplink0", "type", "veth", "peer", "name", "uplink1"];
+  assert.equal((await run(["ip", "-n", h.host, "link", "add", ...uplink])).code, 0);
+  const links = await h.traces();
+  assert.equal(links.length, 2);
+  const args = await addPod(h, "web-0");
+  const named = {
+    kind: "WorkloadEndpoint",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "harness--1-k8s-web--0-eth0", namespace: "blue" },
+    spec: {
+      ...{ orchestrator: "k8s", node: NODE, pod: "web-0", endpoint: "eth0" },
+      interfaceName: "uplink0",
+    },
+  };
+  const spec = (containerID: string) => ({ ...named, spec: { ...named.spec, containerID } });
+  for (const value of [null, {}, { spec: null }, spec("old"), spec("w1")]) {
+    await h.store.put(key, value);
+    const { netns, json } = await h.add({ args, container: "w1" });
+    const conf = h.conf({ prevResult: json });
+    const check = await h.call({ command: "CHECK", args, container: "w1", netns, conf });
+    assert.equal(check.code, 0, check.stdout);
+    // With the namespace and without.
+    await h.store.put(key, (value as any)?.spec ? spec("w1") : value);
+    const more = value === null ? {} : { netns };
+    const gone = await h.call({ command: "DEL", args, container: "w1", ...more });
+    assert.equal(gone.code, 0, gone.stdout);
+    assert.deepEqual(await h.traces(), links, JSON.stringify(value));
+  }
+});
+
 test("no packet reaches a pod before its policy is in place, however early the sender began", async () => {
   await using h = await CniHarness.start({ policyDelay: 400 });
   const sender = await h.add({ container: "sender" });
