@@ -91,8 +91,8 @@ async function releaseOldHandle(
 }
 
 /**
- * Whose a record is that does not say it: a newer sandbox's of the same pod, where there is an interface
- * of that one.
+ * Whose a record is that does not say it: a newer sandbox's of the same pod, where an interface of that
+ * one is in use.
  */
 async function hasLaterSandbox(
   kernel: CniKernel,
@@ -102,7 +102,8 @@ async function hasLaterSandbox(
   if (pod === undefined) return false;
   for (const name of names) {
     const mark = parseMark((await kernel.hostLink(name))?.alias);
-    if (mark?.ifname === ifname && mark.containerId !== containerId) return true;
+    const isOthers = mark?.ifname === ifname && mark.containerId !== containerId;
+    if (isOthers && mark.state === "in use") return true;
   }
   return false;
 }

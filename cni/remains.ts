@@ -18,7 +18,8 @@ import { findLinkOf, hostNames, isLinkOf } from "./own_links.ts";
 
 /**
  * Step 1. Returns the endpoint of the pod's earlier sandbox, if there is one, with its interface only
- * where that is its own (`own_links.ts`); nothing of it is touched yet. CniError `exists` where this attachment, or another interface of the name, is there.
+ * where that is its own (`own_links.ts`); nothing of it is touched yet. CniError `exists` where this
+ * attachment, or another interface of the name, is there.
  */
 export async function clearTheWay(
   deps: CniDeps,
