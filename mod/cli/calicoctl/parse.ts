@@ -2,7 +2,11 @@
  * Reads a command line as calicoctl does: the command is found first, whatever flags stand before or
  * between its words, then all flags are read, in any order with the operands, until `--`:
  *
- *     --output yaml   --output=yaml   -o yaml   -oyaml   -o=yaml   -Ao yaml   --export=false
+ *     --output yaml   --output=yaml   -o yaml   -oyaml   -o=yaml   -Ao yaml   --export=false   --out yaml
+ *
+ * A long name may be shortened to a beginning that no other has. A flag is given once (but for those that
+ * make a list), and a word that the command has no use for is refused: the shell made it of `*.yaml`, and what
+ * it names would be passed over.
  *
  * Pure. What is wrong with a command line is thrown as a ParseError in calicoctl's words, with the nearest
  * word that would have been right.
@@ -17,7 +21,7 @@ export class ParseError extends Error {
 export interface Parsed {
   readonly command: CalicoctlCommand;
   readonly operands: readonly string[];
-  /** By the flag's name; only those that were given. The last one counts, but for stringArray. */
+  /** By the flag's name; only those that were given. */
   readonly flags: ReadonlyMap<string, string | boolean | number | readonly string[]>;
 }
 
@@ -28,7 +32,12 @@ export function parse(
 ): Parsed {
   const { command, rest } = findCommand(words, all, program);
   const { flags, operands } = readFlags(rest, flagsOf(command));
-  if (flags.get("help") !== true && command.count) checkCount(operands, command.count);
+  if (flags.get("help") !== true) {
+    if (command.operands === undefined && operands.length > 0) {
+      throw surplus(operands[0], command, program);
+    }
+    if (command.count) checkCount(operands, command.count);
+  }
   return { command, operands, flags };
 }
 
@@ -66,7 +75,7 @@ function firstOperand(words: readonly string[], flags: readonly Flag[]): number 
     if (!word.startsWith("-") || word === "-") return i;
     if (word.includes("=")) continue;
     const flag = word.startsWith("--")
-      ? flags.find(({ name }) => name === word.slice(2))
+      ? longFlags(word.slice(2), flags)[0]
       : flags.find(({ short }) => short === word.at(-1));
     if (flag && flag.type !== "bool") i++;
   }
@@ -84,6 +93,9 @@ function readFlags(
   const set = (flag: Flag, text: string, as: string) => {
     const value = valueOf(flag, text, as);
     const before = flags.get(flag.name);
+    if (before !== undefined && flag.type !== "stringArray") {
+      throw new ParseError(`--${flag.name} is given twice; give it once`);
+    }
     flags.set(
       flag.name,
       flag.type === "stringArray" ? [...(before as string[] ?? []), text] : value,
@@ -99,8 +111,12 @@ function readFlags(
       operands.push(word);
     } else if (word.startsWith("--")) {
       const [name, ...value] = word.slice(2).split("=");
-      const flag = known.find((one) => one.name === name);
+      const [flag, ...others] = longFlags(name, known);
       if (!flag) throw unknownFlag(name, known);
+      if (others.length > 0) {
+        const names = [flag, ...others].map((one) => `--${one.name}`).join(", ");
+        throw new ParseError(`--${name} is not a unique prefix: ${names}`);
+      }
       if (value.length > 0) set(flag, value.join("="), `--${name}`);
       else if (flag.type === "bool") set(flag, "true", `--${name}`);
       else if (++i < words.length) set(flag, words[i], `--${name}`);
@@ -162,6 +178,20 @@ function valueOf(flag: Flag, text: string, as: string): string | boolean | numbe
     default:
       return text;
   }
+}
+
+/** The flag of that name; else those that are shown and begin so. */
+function longFlags(name: string, known: readonly Flag[]): readonly Flag[] {
+  const flag = known.find((one) => one.name === name);
+  if (flag) return [flag];
+  return name === "" ? [] : known.filter((one) => !one.hidden && one.name.startsWith(name));
+}
+
+function surplus(word: string, { name, flags }: CalicoctlCommand, program: string): ParseError {
+  const several = flags?.some((flag) => flag.name === "filename")
+    ? "; -f takes one file or folder, or - for standard input"
+    : "";
+  return new ParseError(`${program} ${name} takes no "${word}"${several}`);
 }
 
 function unknownFlag(name: string, known: readonly Flag[]): ParseError {
