@@ -3,7 +3,7 @@
  * each check says what is allowed; `validate.ts` puts path and value in front.
  *
  * A schema describes the object as Calico's Go types do: an optional field that is absent, null or
- * "" is the same thing. `zero…` fields are absent in storage while they hold Go's zero value, but
+ * "" is the same thing (but for those marked `neverEmpty`). `zero…` fields are absent in storage while they hold Go's zero value, but
  * always there, with that value, in an object that was read. Some leaves read more than one notation
  * (`asNumber: "1.10"`, `protocol: tcp`, `ports: ["80"]`) and give the canonical one, as Calico does.
  */
@@ -21,6 +21,11 @@ type OmitZero = { omitZero: true };
 /** Marks a field of which "" is a value, and not the same as nothing (Go has a pointer there). */
 export function pointer<const S extends v.GenericSchema>(schema: S) {
   return v.pipe(schema, v.metadata({ pointer: true }));
+}
+
+/** Marks a field that a text is read into by a reader of its own, which "" is nothing to: it may be absent, not "". */
+export function neverEmpty<const S extends v.GenericSchema>(schema: S) {
+  return v.pipe(schema, v.metadata({ neverEmpty: true }));
 }
 
 /** Marks a number of which 0 is the same as nothing, and left out of storage (Go has no pointer there). */
@@ -367,7 +372,7 @@ export function isDscp(mark: number | string): boolean {
 }
 
 /** AS number: 32 bits, as a number or `hi.lo`; a number after reading. */
-export const asNumberValue = canonical<string | number, number>(
+export const asNumberValue = neverEmpty(canonical<string | number, number>(
   v.union([v.number(), v.string()]),
   (value) => {
     if (typeof value === "string") {
@@ -379,25 +384,25 @@ export const asNumberValue = canonical<string | number, number>(
     return Number.isInteger(number) && number >= 0 && number <= 0xffff_ffff ? number : undefined;
   },
   "an AS number from 0 to 4294967295, or two halves such as 1.10",
-);
+));
 
 const WANT_DURATION = "a duration such as 30s, 1m30s or 500ms";
 
 /** A duration in Go's notation, canonical after reading (`90s` is `1m30s`). */
-export const durationText = canonical<string, string>(
+export const durationText = neverEmpty(canonical<string, string>(
   v.string(),
   (s) => {
     const nanoseconds = parseDuration(s);
     return nanoseconds === undefined ? undefined : formatDuration(nanoseconds);
   },
   WANT_DURATION,
-);
+));
 /**
  * As durationText, but not negative and no unit below ms (the pattern of FelixConfiguration). One that
  * somebody stored otherwise is read as it stands there.
  */
 export const plainDurationText = v.pipe(
-  v.string(),
+  neverEmpty(v.string()),
   v.check(
     (s) => parseDuration(s) !== undefined && /^(([0-9]+(\.[0-9]+)?(ms|s|m|h))+|0)$/.test(s),
     WANT_DURATION,

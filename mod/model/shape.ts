@@ -69,6 +69,33 @@ export function listIssues(
 }
 
 /**
+ * Texts that are "" where Calico's reader knows no such: of a new file they are refused; of what is stored they
+ * are the same as nothing.
+ */
+export function emptyIssues(
+  schema: any,
+  value: unknown,
+  path: string,
+  anyCase: boolean,
+): (Issue & { tolerable: boolean })[] {
+  schema = unwrap(schema);
+  if (schema.item && Array.isArray(value)) {
+    return value.flatMap((item, i) => emptyIssues(schema.item, item, `${path}[${i}]`, anyCase));
+  }
+  if (!schema.entries || !isPlain(value)) return [];
+  return Object.entries(value).flatMap(([written, member]) => {
+    const key = anyCase ? fieldName(schema.entries, written, value) : written;
+    if (!Object.hasOwn(schema.entries, key)) return [];
+    const at = path === "" ? key : `${path}.${key}`;
+    const entry = schema.entries[key];
+    if (member !== "") return emptyIssues(entry, member, at, anyCase);
+    return entry.type === "optional" && isMarked(entry, "neverEmpty")
+      ? [{ path: at, message: '"" is not allowed: leave the field away', tolerable: true }]
+      : [];
+  });
+}
+
+/**
  * A copy without optional members that are null, texts that are "", and what Go leaves out of storage (a
  * zero that is marked so, an empty list that is no pointer): to Go all of it is the same as nothing. What is
  * null in a list or map of texts or objects is the empty one, as Go's reader has it; an unknown field stays
@@ -105,7 +132,7 @@ export function prune(schema: any, value: unknown, anyCase: boolean): unknown {
 function isNothing(entry: any, member: unknown, calicos: boolean): boolean {
   if (entry.type !== "optional") return false;
   if (member === "" && mayBeText(entry)) return true;
-  if (isZero(member) && isMarked(entry, "omitZero")) return true;
+  if (member !== "" && isZero(member) && isMarked(entry, "omitZero")) return true;
   return calicos && isEmptyList(member) && unwrap(entry).item && !isMarked(entry, "pointer");
 }
 
@@ -244,7 +271,10 @@ function isZero(value: unknown): boolean {
   return value === false || value === 0 || value === "";
 }
 
-function isMarked(schema: any, mark: "omitZero" | "pointer"): boolean {
-  const pipe: any[] = unwrap(schema).pipe ?? [];
-  return pipe.some((item) => item.type === "metadata" && item.metadata[mark]);
+function isMarked(schema: any, mark: "omitZero" | "pointer" | "neverEmpty"): boolean {
+  // A pipe that was put into another is its first member.
+  for (let pipe: any[] | undefined = unwrap(schema).pipe; pipe; pipe = pipe[0].pipe) {
+    if (pipe.some((item) => item.type === "metadata" && item.metadata[mark])) return true;
+  }
+  return false;
 }

@@ -6,7 +6,8 @@
  *                 written it; rules that are broken are left to the reader, unknown fields are kept
  *   encodeObject  for the store: Calico's member order, zero values left out, unknown fields kept
  *
- * As in Go, a field that is null, or "" where it is an optional text, is absent. Names of fields of Calico's
+ * As in Go, a field that is null, or "" where it is an optional text, is absent (but for the few texts that
+ * Calico reads further: AS numbers, durations). Names of fields of Calico's
  * kinds are read in any case, as Go's reader does; those of Kubernetes' own kinds with their case, as the
  * API server's does (sigs.k8s.io/json): in another case they are unknown. What we return is a copy in
  * the order of the schema, unknown fields behind the known ones, so that an object that was read,
@@ -26,6 +27,7 @@ import { type Resource, resourceId } from "./resource.ts";
 import {
   attachUnknown,
   dropZero,
+  emptyIssues,
   endlessIssues,
   isInOtherCase,
   listIssues,
@@ -280,7 +282,11 @@ function apply<T extends Resource>(kind: Kind<T, any>, input: unknown): Applied<
   });
   const unknown: UnknownField[] = [];
   attachUnknown(kind.schema, pruned, result.output, "", unknown);
-  const issues = [...listIssues(kind.schema, pruned, ""), ...(result.issues ?? []).map(toIssue)];
+  const issues = [
+    ...listIssues(kind.schema, pruned, ""),
+    ...emptyIssues(kind.schema, input, "", kind.home === "calico"),
+    ...(result.issues ?? []).map(toIssue),
+  ];
   return { object: result.output as T, issues, unknown };
 }
 

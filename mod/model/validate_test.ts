@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { bgpConfigurationKind } from "./bgp_configuration.ts";
+import { bgpPeerKind } from "./bgp_peer.ts";
 import { parseManifest } from "./manifest.ts";
 import { felixConfigurationKind } from "./felix_configuration.ts";
 import { namespaceKind } from "./namespace.ts";
@@ -193,6 +195,54 @@ Deno.test("names, namespaces, labels and annotations are checked", () => {
 Deno.test("a namespace has its name for a label", () => {
   const namespace = parseObject(namespaceKind, { metadata: { name: "shop", labels: { a: "b" } } });
   assert.deepEqual(namespace.metadata.labels, { a: "b", "kubernetes.io/metadata.name": "shop" });
+});
+
+Deno.test('"" where Calico reads a number or time out of a text is refused of a new file, and read as nothing', () => {
+  const cases: [kind: any, name: string, spec: any, path: string][] = [
+    [bgpPeerKind, "p", { peerIP: "192.0.2.1", asNumber: "" }, "spec.asNumber"],
+    [bgpPeerKind, "p", { peerIP: "192.0.2.1", localASNumber: "" }, "spec.localASNumber"],
+    [bgpPeerKind, "p", { peerIP: "192.0.2.1", MaxRestartTime: "" }, "spec.maxRestartTime"],
+    [bgpPeerKind, "p", { peerIP: "192.0.2.1", keepaliveTime: "" }, "spec.keepaliveTime"],
+    [bgpConfigurationKind, "default", { asNumber: "" }, "spec.asNumber"],
+    [
+      bgpConfigurationKind,
+      "default",
+      { nodeMeshMaxRestartTime: "" },
+      "spec.nodeMeshMaxRestartTime",
+    ],
+    [nodeKind, "n", { bgp: { asNumber: "" } }, "spec.bgp.asNumber"],
+    ...["natPortRange", "bpfPSNATPorts", "netlinkTimeout", "natOutgoingExclusions", "bpfAttachType"]
+      .map((field): [any, string, any, string] => [
+        felixConfigurationKind,
+        "default",
+        { [field]: "" },
+        `spec.${field}`,
+      ]),
+  ];
+  for (const [kind, name, spec, path] of cases) {
+    const object = { metadata: { name }, spec };
+    assert.deepEqual(issuesOf(() => parseObject(kind, object)), [
+      `${path}: "" is not allowed: leave the field away`,
+    ]);
+    const doubts: string[] = [];
+    const read = readObject(kind, object, (issues) => doubts.push(...issues.map((i) => i.path)));
+    assert.deepEqual(doubts, [path]);
+    const field = path.split(".").at(-1)!;
+    assert.doesNotMatch(JSON.stringify(read.spec), new RegExp(`"${field}":""`));
+  }
+});
+
+Deno.test('"" is no number and no truth value, also where 0 and false are the same as nothing', () => {
+  for (
+    const [kind, field] of [[bgpConfigurationKind, "listenPort"], [
+      bgpPeerKind,
+      "keepOriginalNextHop",
+    ]]
+  ) {
+    const object = { metadata: { name: "default" }, spec: { [field as string]: "" } };
+    const [issue] = issuesOf(() => parseObject(kind as any, object));
+    assert.match(issue, new RegExp(`^spec\\.${field}: "" is not`));
+  }
 });
 
 Deno.test("what is empty is stored where Calico stores it", () => {
