@@ -62,6 +62,7 @@ export const IPAM_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] => [
       {
         flags: "--strictaffinity <bool>",
         description: "true: no node borrows from another's block",
+        completes: ["true", "false"],
       },
       {
         flags: "--max-blocks-per-host <number>",
@@ -70,6 +71,7 @@ export const IPAM_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] => [
       {
         flags: "--kubevirt-ip-persistence <mode>",
         description: "whether KubeVirt's machines keep their addresses: Enabled or Disabled",
+        completes: ["Enabled", "Disabled"],
       },
       {
         flags: "--ip-cooldown-seconds <number>",

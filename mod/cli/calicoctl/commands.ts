@@ -36,6 +36,7 @@ const LOG_DIR: Flag = {
   type: "string",
   default: "/var/log/calico",
   usage: "Folder of the logs",
+  completes: "file",
 };
 
 /** Instead of flags about logs of the cluster. */
@@ -218,8 +219,19 @@ const IPAM: readonly CalicoctlCommand[] = [
     examples: [["Write a report of what is wrong", "ipam check --show-problem-ips -o report.json"]],
     flags: [
       CONFIG,
-      { name: "kubeconfig", type: "string", usage: "File of the Kubernetes API's address" },
-      { name: "output", short: "o", type: "string", usage: "File for the report" },
+      {
+        name: "kubeconfig",
+        type: "string",
+        usage: "File of the Kubernetes API's address",
+        completes: "file",
+      },
+      {
+        name: "output",
+        short: "o",
+        type: "string",
+        usage: "File for the report",
+        completes: "file",
+      },
       { name: "show-all-ips", type: "bool", usage: "Tell every address that is looked at" },
       { name: "show-problem-ips", type: "bool", usage: "Tell the addresses that are wrong" },
     ],
@@ -241,6 +253,7 @@ const IPAM: readonly CalicoctlCommand[] = [
         name: "kubevirt-ip-persistence",
         type: "string",
         usage: "Whether KubeVirt's machines keep their addresses (Enabled|Disabled)",
+        completes: ["Enabled", "Disabled"],
       },
       {
         name: "max-blocks-per-host",
@@ -251,6 +264,7 @@ const IPAM: readonly CalicoctlCommand[] = [
         name: "strictaffinity",
         type: "string",
         usage: "Whether nodes take addresses of their own blocks alone, true or false",
+        completes: ["true", "false"],
       },
     ],
   },
@@ -269,7 +283,12 @@ const IPAM: readonly CalicoctlCommand[] = [
         type: "bool",
         usage: "Also where the report may be out of date, or the address in use",
       },
-      { name: "from-report", type: "stringArray", usage: "Report of ipam check" },
+      {
+        name: "from-report",
+        type: "stringArray",
+        usage: "Report of ipam check",
+        completes: "file",
+      },
       { name: "ip", type: "string", usage: "The address" },
     ],
   },
@@ -323,6 +342,7 @@ const NODES: readonly CalicoctlCommand[] = [
       short: "f",
       type: "string",
       usage: "File of the kernel's configuration",
+      completes: "file",
     }],
   },
   {
@@ -362,6 +382,7 @@ const NODES: readonly CalicoctlCommand[] = [
         name: "felix-config",
         type: "string",
         usage: "File of the agent's configuration",
+        completes: "file",
         instead: "set variables FELIX_…, or apply a FelixConfiguration",
       },
       {
@@ -483,7 +504,13 @@ const DATASTORE: readonly CalicoctlCommand[] = [
     examples: [["From a file", "datastore migrate import -f datastore.yaml"]],
     flags: [
       CONFIG,
-      { name: "filename", short: "f", type: "string", usage: "File of the export" },
+      {
+        name: "filename",
+        short: "f",
+        type: "string",
+        usage: "File of the export",
+        completes: "file",
+      },
     ],
   },
   {

@@ -35,6 +35,10 @@ export interface Question {
 /** The candidates for the last word, which may be empty. Flags are offered once a `-` is typed. */
 export function complete(root: CompletedCommand, words: readonly string[]): Completion {
   const current = words.at(-1) ?? "";
+  if (words[0] === "help" && words.length > 1) {
+    const { command, operands } = read(root, words.slice(1, -1));
+    return { candidates: operands.length === 0 ? below(command, current) : [] };
+  }
   const { command, operands, options, open, dashes } = read(root, words.slice(0, -1));
   const say = (what: Completes, prefix: string, partial: string) =>
     answer(what, prefix, partial, operands, options);
@@ -46,11 +50,17 @@ export function complete(root: CompletedCommand, words: readonly string[]): Comp
     return { candidates: flagWords(command, current) };
   }
   if (command.children.length > 0 && operands.length === 0) {
-    const below = [...command.children].map(({ word, about }) => ({ word, about }));
-    return { candidates: below.filter(({ word }) => word.startsWith(current)) };
+    return { candidates: below(command, current) };
   }
   const operand = command.operands[Math.min(operands.length, command.operands.length - 1)];
   return operand === undefined ? { candidates: [] } : say(operand, "", current);
+}
+
+function below({ children }: CompletedCommand, current: string): Candidate[] {
+  return children.filter(({ word }) => word.startsWith(current)).map(({ word, about }) => ({
+    word,
+    about,
+  }));
 }
 
 interface Read {
@@ -99,7 +109,7 @@ function findFlag({ flags }: CompletedCommand, word: string): CompletedFlag | un
 }
 
 function flagWords({ flags }: CompletedCommand, current: string): Candidate[] {
-  return flags.flatMap(({ long, short, about }) => {
+  return flags.filter(({ hidden }) => !hidden).flatMap(({ long, short, about }) => {
     const word = long !== undefined ? `--${long}` : `-${short}`;
     return word.startsWith(current) ? [{ word, about }] : [];
   });

@@ -39,6 +39,53 @@ Deno.test("values of flags, behind a blank, an = and a letter", () => {
   assert.deepEqual(words("version -o "), ["text", "json", "yaml"]);
   assert.equal(complete(tortie, ["apply", "-f", ""]).files, true);
   assert.equal(complete(tortie, ["apply", "--filename=a"]).files, true);
+  for (const root of [tortie, calicoctl]) {
+    assert.deepEqual(words("ipam configure --strictaffinity ", root), ["true", "false"]);
+    assert.deepEqual(words("ipam configure --kubevirt-ip-persistence=E", root), [
+      "--kubevirt-ip-persistence=Enabled",
+    ]);
+  }
+});
+
+Deno.test("every flag that takes a file or folder offers files", () => {
+  for (
+    const line of [
+      "ipam release --from-report ",
+      "ipam check -o ",
+      "ipam check --kubeconfig=",
+      "datastore migrate import -f ",
+      "node diags --log-dir ",
+      "node checksystem -f ",
+    ]
+  ) {
+    assert.equal(complete(calicoctl, line.split(" ")).files, true, line);
+    if (line.startsWith("datastore")) continue;
+    assert.equal(complete(tortie, line.split(" ")).files, true, line);
+  }
+  // By their notation in the table, none left out.
+  for (const { name, options = [] } of COMMANDS.filter(({ hidden }) => !hidden)) {
+    for (const { flags } of options) {
+      if (!/<(file|folder|path)>/.test(flags)) continue;
+      const flag = /--[\w-]+/.exec(flags)![0];
+      assert.equal(complete(tortie, [...name.split(" "), flag, ""]).files, true, `${name} ${flag}`);
+    }
+  }
+});
+
+Deno.test("behind help stand commands, and what is below groups", () => {
+  for (const root of [tortie, calicoctl]) {
+    assert.deepEqual(words("hel", root), ["help"]);
+    assert.ok(words("help ", root).includes("ipam"));
+    assert.deepEqual(words("help ipam sh", root), ["show"]);
+    assert.deepEqual(words("help get ", root), []);
+    assert.deepEqual(words("help nothing ", root), []);
+  }
+});
+
+Deno.test("a flag that is not offered is understood: its value is none of the operands", () => {
+  assert.deepEqual(words("get --context x ippo"), ["ippool"]);
+  assert.deepEqual(complete(tortie, ["get", "ippool", "--context", ""]), { candidates: [] });
+  assert.deepEqual(ask("get --context x ippool p")!.kind, "ippool");
 });
 
 Deno.test("kinds by their shortest fitting name, then their names out of the datastore", () => {

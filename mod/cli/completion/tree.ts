@@ -4,7 +4,7 @@
  */
 import type { CalicoctlCommand } from "../calicoctl/command.ts";
 import { childrenOf, flagsOf, lastWord } from "../calicoctl/command.ts";
-import type { CommandSpec, Completes } from "../command.ts";
+import type { CommandSpec, Completes, OptionSpec } from "../command.ts";
 
 export interface CompletedFlag {
   readonly long?: string;
@@ -12,6 +12,8 @@ export interface CompletedFlag {
   /** What its value is; absent for a flag without one. */
   readonly value?: Completes;
   readonly about: string;
+  /** Understood, and not offered. */
+  readonly hidden?: boolean;
 }
 
 export interface CompletedCommand {
@@ -32,7 +34,7 @@ export function tortieTree(
   const leaf = (spec: CommandSpec): CompletedCommand => ({
     word: lastWord(spec.name),
     about: spec.summary,
-    flags: [...(spec.options ?? []).filter(({ hidden }) => !hidden).map(flagOf), HELP],
+    flags: [...(spec.options ?? []).map(flagOf), HELP],
     children: [],
     operands: (spec.args ?? []).map(({ completes }) => completes ?? "nothing"),
   });
@@ -56,22 +58,31 @@ export function tortieTree(
     return children;
   };
   const version = { long: "version", short: "v", about: "version of this executable" };
-  return { word: "tortie", about: "", flags: [HELP, version], children: below(""), operands: [] };
+  const help = {
+    word: "help",
+    about: "help about a command",
+    flags: [],
+    children: [],
+    operands: [],
+  };
+  return {
+    word: "tortie",
+    about: "",
+    flags: [HELP, version],
+    children: [...below(""), help],
+    operands: [],
+  };
 }
 
 const HELP: CompletedFlag = { long: "help", short: "h", about: "help" };
 
-function flagOf({ flags, description, values, completes }: {
-  flags: string;
-  description: string;
-  values?: readonly string[];
-  completes?: Completes;
-}): CompletedFlag {
+function flagOf({ flags, description, values, completes, hidden }: OptionSpec): CompletedFlag {
   const long = /--([\w-]+)/.exec(flags)?.[1];
   const short = /(?:^|[\s,])-(\w)\b/.exec(flags)?.[1];
   const takesValue = /[<[]/.test(flags);
-  const value = takesValue ? completes ?? values ?? "nothing" : undefined;
-  return { long, short, about: description, ...value !== undefined && { value } };
+  const otherwise = /<(file|folder|path)>/.test(flags) ? "file" : "nothing";
+  const value = takesValue ? completes ?? values ?? otherwise : undefined;
+  return { long, short, about: description, hidden, ...value !== undefined && { value } };
 }
 
 /** calicoctl's commands, from one on down. */
@@ -82,7 +93,8 @@ export function calicoctlTree(
   return {
     word: lastWord(command.name) || "calicoctl",
     about: command.short,
-    flags: flagsOf(command).filter(({ hidden }) => !hidden).map((flag) => ({
+    flags: flagsOf(command).map((flag) => ({
+      hidden: flag.hidden,
       long: flag.name,
       short: flag.short,
       about: flag.usage,
