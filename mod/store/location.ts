@@ -123,12 +123,16 @@ const SETTINGS = [
 /** Keys of a Calico client configuration that say how hard it works, not where the datastore is. */
 const IGNORED_KEYS = new Set(["k8sDisableNodePoll", "k8sClientQPS"]);
 
+const NETCONF = "the network configuration";
+
 type Key = typeof SETTINGS[number]["key"];
 
 /** What was said, and how whoever said it calls the setting. */
 interface Said {
   readonly text: string;
   readonly name: string;
+  /** A file, or the network configuration: no variable counts beside it. */
+  readonly within?: string;
 }
 
 type Settings = Partial<Record<Key, Said>>;
@@ -167,7 +171,8 @@ export function locationFromConfig(
 ): DatastoreLocation | undefined {
   if (value === null || value === undefined) return undefined;
   if (!isJsonObject(value)) throw new LocationError(`the configuration ${path} is not an object`);
-  const { kind, apiVersion } = value;
+  const { kind, apiVersion, ...rest } = inKnownCase(value, ["kind", "apiVersion", "spec"]);
+  const spec = rest.spec ?? value;
   if (kind !== undefined && kind !== "CalicoAPIConfig") {
     throw new LocationError(`the configuration ${path} is of kind "${kind}", not CalicoAPIConfig`);
   }
@@ -176,23 +181,35 @@ export function locationFromConfig(
       `the configuration ${path} has apiVersion "${apiVersion}", not projectcalico.org/v3`,
     );
   }
-  const spec = value.spec ?? value;
   if (!isJsonObject(spec)) {
     throw new LocationError(`spec of the configuration ${path} is no object`);
   }
   const settings: Settings = {};
-  for (const [key, member] of Object.entries(spec)) {
+  const keys = [...SETTINGS.map(({ key }) => key), ...IGNORED_KEYS];
+  for (const [key, member] of Object.entries(inKnownCase(spec, keys))) {
     const setting = SETTINGS.find((s) => s.key === key);
     if (!setting) {
       // An envelope says that every key is Calico's: a misspelt one is told, as calicoctl does.
-      if (value.spec === undefined || IGNORED_KEYS.has(key)) continue;
+      if (spec === value || IGNORED_KEYS.has(key)) continue;
       throw new LocationError(`the configuration ${path} has the unknown key spec.${key}`);
     }
-    add(settings, setting.key, member, `${key} of ${path}`);
+    add(settings, setting.key, member, `${key} of ${path}`, path);
   }
   const location = locationOf(settings, env);
   if (location || settings.datastoreType) return location;
   return settings.kubeconfig ?? settings.kubeconfigInline ? kubernetesOf(settings, env) : undefined;
+}
+
+/** With keys that differ from a known one by case alone under that one, as Go's JSON reader has them. */
+function inKnownCase(
+  object: Record<string, unknown>,
+  known: readonly string[],
+): Record<string, unknown> {
+  const entries = Object.entries(object).map(([key, member]) => {
+    const name = known.find((one) => one.toLowerCase() === key.toLowerCase());
+    return [name !== undefined && !Object.hasOwn(object, name) ? name : key, member];
+  });
+  return Object.fromEntries(entries);
 }
 
 /** As a CNI network configuration has it; undefined where it names no datastore. */
@@ -206,7 +223,7 @@ export function locationFromNetConf(
     if (!cni) continue;
     let value: unknown = fields;
     for (const part of cni.split(".")) value = isJsonObject(value) ? value[part] : undefined;
-    add(settings, key, value, `${cni} of the network configuration`);
+    add(settings, key, value, `${cni} of ${NETCONF}`, NETCONF);
   }
   const { datastoreType, etcdEndpoints, etcdAuthority } = settings;
   // `kubernetes.kubeconfig` alone tells the plugin where Pods are, not where Calico's data is.
@@ -305,12 +322,28 @@ function environmentSettings(env: Environment): Settings {
   return settings;
 }
 
-function add(settings: Settings, key: Key, value: unknown, name: string): void {
+function add(
+  settings: Settings,
+  key: Key,
+  value: unknown,
+  name: string,
+  within?: string,
+): void {
   if (value === undefined || value === null || value === "") return;
   if (typeof value !== "string" && typeof value !== "boolean") {
     throw new LocationError(`${name} must be a text, not ${JSON.stringify(value)}`);
   }
-  settings[key] = { text: String(value), name };
+  settings[key] = { text: String(value), name, within };
+}
+
+/** How a setting is to be called beside another, for advice. */
+function beside({ within }: Said, key: Key): string {
+  const { env, cni }: Setting = SETTINGS.find((setting) => setting.key === key)!;
+  if (within === undefined) return `set ${env}`;
+  const name = within === NETCONF ? cni : key;
+  return name === undefined
+    ? `set ${env}`
+    : `set ${name} in ${within}, beside which no variable counts`;
 }
 
 function locationOf(settings: Settings, env: Environment): DatastoreLocation | undefined {
@@ -340,7 +373,7 @@ function etcdOf(settings: Settings): EtcdLocation {
   if (etcdDiscoverySrv && !etcdEndpoints) {
     throw new LocationError(
       `${etcdDiscoverySrv.name} asks for the members by DNS SRV records, which this build does not ` +
-        "do; list them with ETCD_ENDPOINTS",
+        `do; ${beside(etcdDiscoverySrv, "etcdEndpoints")}`,
     );
   }
   const tls: TlsFiles = {
@@ -355,13 +388,17 @@ function etcdOf(settings: Settings): EtcdLocation {
     "certificate",
     "key",
   );
-  refuseHalf(settings.etcdUsername, settings.etcdPassword, "user", "password");
+  // As in etcd's client: a user without a password, or the reverse, is nobody.
+  const { etcdUsername, etcdPassword } = settings;
+  const user = etcdUsername && etcdPassword;
   const authority: Said | undefined = etcdAuthority &&
     { text: `${etcdScheme?.text || "http"}://${etcdAuthority.text}`, name: etcdAuthority.name };
   const said = etcdEndpoints ?? authority;
   if (!said) {
+    const { datastoreType } = settings;
     throw new LocationError(
-      `${settings.datastoreType?.name} says etcdv3, but no endpoint is named; set ETCD_ENDPOINTS`,
+      `${datastoreType!.name} says etcdv3, but no endpoint is named; ` +
+        beside(datastoreType!, "etcdEndpoints"),
     );
   }
   const secure = tls.ca !== undefined || tls.cert !== undefined;
@@ -371,18 +408,18 @@ function etcdOf(settings: Settings): EtcdLocation {
   return {
     kind: "etcd",
     endpoints: (written.length > 0 ? written : endpoints)
-      .map((text) => endpoint(text, said.name, secure)),
-    username: settings.etcdUsername?.text,
-    password: settings.etcdPassword?.text,
+      .map((text) => endpoint(text, said, secure)),
+    username: user && etcdUsername.text,
+    password: user && etcdPassword.text,
     tls,
   };
 }
 
 /** One endpoint as an origin; without a scheme, certificates say which one is meant. */
-function endpoint(text: string, name: string, secure: boolean): string {
+function endpoint(text: string, said: Said, secure: boolean): string {
   const bad = (why: string) =>
     new LocationError(
-      `the endpoint "${text.replace(/\/\/.*@/, "//…@")}" of ${name} ${why}; ` +
+      `the endpoint "${text.replace(/\/\/.*@/, "//…@")}" of ${said.name} ${why}; ` +
         "write http://HOST:PORT or https://HOST:PORT, separated by commas",
     );
   if (text === "") throw bad("is empty");
@@ -391,7 +428,9 @@ function endpoint(text: string, name: string, secure: boolean): string {
   if (url.protocol !== "http:" && url.protocol !== "https:") {
     throw bad(`has the scheme ${url.protocol.slice(0, -1)}`);
   }
-  if (url.username || url.password) throw bad("holds a user; set ETCD_USERNAME and ETCD_PASSWORD");
+  if (url.username || url.password) {
+    throw bad(`holds a user; ${beside(said, "etcdUsername")}, and the password likewise`);
+  }
   if ((url.pathname !== "/" && url.pathname !== "") || url.search || url.hash) {
     throw bad("has a path behind the port");
   }

@@ -221,12 +221,57 @@ Deno.test("a store's name takes its credentials from the environment", () => {
   assert.equal(describeLocation(context), "the Kubernetes API at /k (context prod)");
 });
 
+Deno.test("a configuration file's keys are read in any case, as Calico's reader has them", () => {
+  const spec = { DatastoreType: "etcdv3", ETCDEndpoints: "http://e:1", k8sclientqps: 5 };
+  const file = { APIVersion: "projectcalico.org/v3", Kind: "CalicoAPIConfig", Spec: spec };
+  for (const value of [file, spec]) {
+    const location = locationFromConfig(value, "c", env({}));
+    assert(location?.kind === "etcd");
+    assert.deepEqual(location.endpoints, ["http://e:1"]);
+  }
+  assert.throws(() => locationFromConfig({ ...file, kind: "Pod" }, "c", env({})), /kind "Pod"/);
+  assert.throws(
+    () => locationFromConfig({ ...file, Spec: { ...spec, bogus: null } }, "c", env({})),
+    /unknown key spec\.bogus/,
+  );
+});
+
+Deno.test("a user without a password is nobody, to etcd's own client and so to us", () => {
+  const halves: Record<string, string>[] = [{ ETCD_USERNAME: "u" }, { ETCD_PASSWORD: "p" }];
+  for (const half of halves) {
+    const location = locationFromEnvironment(
+      env({ ETCD_ENDPOINTS: "http://e:1", ...half }),
+    );
+    assert(location?.kind === "etcd");
+    assert.deepEqual([location.username, location.password], [undefined, undefined]);
+  }
+});
+
+Deno.test("advice is for the place where the rest was said: beside a file no variable counts", () => {
+  const values = env({ ETCD_ENDPOINTS: "http://e:1" });
+  const advice = (spec: Record<string, string>) => () =>
+    locationFromConfig({ kind: "CalicoAPIConfig", spec }, "/c.cfg", values);
+  assert.throws(
+    advice({ datastoreType: "etcdv3" }),
+    /but no endpoint is named; set etcdEndpoints in \/c\.cfg, beside which no variable counts$/,
+  );
+  assert.throws(advice({ etcdDiscoverySrv: "x" }), /SRV .*; set etcdEndpoints in \/c\.cfg,/);
+  assert.throws(advice({ etcdEndpoints: "http://u:p@e" }), /a user; set etcdUsername in \/c\.cfg,/);
+  assert.throws(
+    () => locationFromNetConf({ datastore_type: "etcdv3" }, values),
+    /no endpoint is named; set etcd_endpoints in the network configuration,/,
+  );
+});
+
 Deno.test("what is wrong is told by the name under which it was given", () => {
   const cases: [values: Record<string, string>, message: RegExp][] = [
     [{ DATASTORE_TYPE: "consul" }, /"consul" of DATASTORE_TYPE is not known/],
     [{ CALICO_DATASTORE_TYPE: "consul" }, /"consul" of CALICO_DATASTORE_TYPE/],
     [{ FELIX_DATASTORETYPE: "consul" }, /"consul" of FELIX_DATASTORETYPE/],
-    [{ DATASTORE_TYPE: "etcdv3" }, /DATASTORE_TYPE says etcdv3, but no endpoint/],
+    [
+      { DATASTORE_TYPE: "etcdv3" },
+      /DATASTORE_TYPE says etcdv3, but no endpoint is named; set ETCD_ENDPOINTS$/,
+    ],
     [{ ETCD_DISCOVERY_SRV: "example.com" }, /ETCD_DISCOVERY_SRV asks .* SRV .* ETCD_ENDPOINTS/],
     [{ ETCD_ENDPOINTS: " , " }, /endpoint "" of ETCD_ENDPOINTS is empty/],
     [{ ETCD_ENDPOINTS: "unix:///x" }, /"unix:\/\/\/x" of ETCD_ENDPOINTS is not understood/],
@@ -234,7 +279,6 @@ Deno.test("what is wrong is told by the name under which it was given", () => {
     [{ ETCD_ENDPOINTS: "http://u:p@e:2379" }, /"http:\/\/…@e:2379" of ETCD_ENDPOINTS holds a user/],
     [{ ...base, ETCD_KEY_FILE: "/k" }, /ETCD_KEY_FILE is set but no certificate/],
     [{ ...base, ETCD_CERT_FILE: "/c" }, /ETCD_CERT_FILE is set but no key/],
-    [{ ...base, ETCD_USERNAME: "u" }, /ETCD_USERNAME is set but no password/],
     [{ ...base, ETCD_CA_CERT: "x", ETCD_CERT: "y" }, /ETCD_CA_CERT is no PEM text/],
     [
       {
