@@ -21,10 +21,13 @@ export async function run(call: Call): Promise<number> {
   if (args.length > 0 && files.length > 0) {
     throw usageError("get takes a kind or -f, not both");
   }
-  const wanted = files.length > 0 ? await identify(call, files) : named(call);
+  const together = call.program !== "calicoctl";
+  const failures: unknown[] = [];
+  // calicoctl prints those to which -n has something to say, and fails for the others.
+  const wanted = files.length > 0
+    ? await identify(call, files, together ? undefined : failures)
+    : named(call);
   return await withResources(call, async (resources) => {
-    const failures: unknown[] = [];
-    const together = call.program !== "calicoctl";
     const groups = await fetchAll(resources, wanted, failures, io.stderr, together);
     const context = needsContext(output, groups)
       ? { asNumber: await clusterAsNumber(resources) }

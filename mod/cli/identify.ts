@@ -15,8 +15,15 @@ export interface Identity {
   readonly resourceVersion?: string;
 }
 
-/** All objects of the files; CliError that names those without kind or name. */
-export async function identify(call: Call, files: readonly string[]): Promise<Identity[]> {
+/**
+ * All objects of the files; CliError that names those without kind or name. What does not go together with
+ * -n is put into `failures` where that is given, and else ends it likewise.
+ */
+export async function identify(
+  call: Call,
+  files: readonly string[],
+  failures?: unknown[],
+): Promise<Identity[]> {
   const sources = await readObjects(files, call.io, {
     recursive: flagOption(call, "recursive"),
     skipEmpty: flagOption(call, "skipEmpty"),
@@ -44,14 +51,17 @@ export async function identify(call: Call, files: readonly string[]): Promise<Id
         continue;
       }
       const own = typeof namespace === "string" && namespace !== "" ? namespace : undefined;
-      if (wished && !kind.namespaced) {
-        faults.push(`${source.where}: ${noNamespace(kind, wished)}`);
-      } else if (wished && own && wished !== own) {
-        faults.push(
-          `${source.at("metadata.namespace")}: ${kind.kind} "${name}": metadata.namespace: ${
-            otherNamespace(own, wished)
-          }`,
-        );
+      const elsewhere = wished && !kind.namespaced
+        ? `${source.where}: ${noNamespace(kind, wished)}`
+        : wished && own && wished !== own
+        ? `${source.at("metadata.namespace")}: ${kind.kind} "${name}": metadata.namespace: ${
+          otherNamespace(own, wished)
+        }`
+        : undefined;
+      if (elsewhere !== undefined) {
+        if (!failures) faults.push(elsewhere);
+        failures?.push(new CliError(EXIT.failed, elsewhere));
+        continue;
       }
       identities.push({
         kind,

@@ -9,7 +9,7 @@ import type { AnyKind } from "../model/kinds.ts";
 import { nearest } from "../model/nearest.ts";
 import type { Metadata, Resource } from "../model/resource.ts";
 import { encodeObject } from "../model/validate.ts";
-import { formatJson } from "../store/json.ts";
+import { formatJson, withEscapes } from "../store/json.ts";
 import { usageError } from "./io.ts";
 import { tabbed } from "./tables.ts";
 import { visible } from "./visible.ts";
@@ -73,7 +73,7 @@ export interface PrintOptions {
   readonly exported?: boolean;
   readonly keepNamespace?: boolean;
   readonly context?: ColumnContext;
-  /** JSON without the line end behind it, as calicoctl's. */
+  /** JSON as calicoctl's: without the line end behind it, with Go's escapes. */
   readonly bare?: boolean;
 }
 
@@ -98,8 +98,10 @@ export async function print(
       return groups.flatMap(({ kind, objects }) =>
         objects.map((object) => `${kind.names[0]}/${visible(object.metadata.name)}\n`)
       ).join("");
-    case "json":
-      return `${formatJson(document(groups, options))}${options.bare ? "" : "\n"}`;
+    case "json": {
+      const text = formatJson(document(groups, options));
+      return options.bare ? withEscapes(text) : `${text}\n`;
+    }
     case "yaml": {
       const { formatYaml } = await import("./yaml.ts");
       return formatYaml(document(groups, options));

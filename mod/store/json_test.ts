@@ -28,6 +28,14 @@ Deno.test("integers and names like indices are written alike however deep they a
   }
 });
 
+Deno.test("an exponent has two digits, as Calico stores it", () => {
+  const value = { spec: { order: 1e-7 }, list: [-1.5e-9, 1e-10, 1e21, 0.000001], text: "1e-7," };
+  const text = '{"spec":{"order":1e-07},"list":[-1.5e-09,1e-10,1e+21,0.000001],"text":"1e-7,"}';
+  assert.equal(printJson(value), text);
+  assert.deepEqual(parseJson(text), value);
+  assert.equal(printJson(1e-7), "1e-07");
+});
+
 Deno.test("Go's escapes", () => {
   assert.equal(printJson({ s: "a && b < c" }), '{"s":"a \\u0026\\u0026 b \\u003c c"}');
   assert.deepEqual(parseJson(printJson({ s: "\u2028<>&" })), { s: "\u2028<>&" });

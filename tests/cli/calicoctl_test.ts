@@ -268,6 +268,52 @@ test("get shows rules without empty sides, the revision behind uid, and no line 
   }
 });
 
+test("what *.yaml became behind -f is refused, and nothing of it written", async (run, cluster) => {
+  for (const file of ["1.yaml", "2.yaml"]) {
+    await Deno.writeTextFile(`${cluster.folder}/${file}`, JSON.stringify(POOLS[0]));
+  }
+  const files = `-f ${cluster.folder}/1.yaml ${cluster.folder}/2.yaml`;
+  for (const verb of ["validate", "create", "apply"]) {
+    const [exit, out, err] = await run(`${verb} ${files}`);
+    assert.deepEqual([exit, out], [1, ""], verb);
+    assert.match(err, /takes no ".*2\.yaml"; -f takes one file or folder/);
+  }
+  assert.equal((await cluster.resources.list(ippoolKind)).items.length, 0);
+});
+
+test("JSON has Go's escapes, that of tortie the characters", async (run, cluster) => {
+  const policy = v3("GlobalNetworkPolicy", "p", { selector: "a == 'b' && c == 'd'" });
+  assert.equal((await run("create -f -", policy))[0], 0);
+  const [, out] = await run("get gnp p -o json");
+  assert.match(out, /"selector": "a == 'b' \\u0026\\u0026 c == 'd'"/);
+  assert.equal(JSON.parse(out).spec.selector, "a == 'b' && c == 'd'");
+  assert.match((await cluster.run("get gnp p -o json")).out, /a == 'b' && c == 'd'/);
+});
+
+test(
+  "get -f with -n shows those of that namespace, and fails for the others",
+  async (run, cluster) => {
+    const policy = { ...v3("NetworkPolicy", "q", {}), metadata: { name: "q", namespace: "shop" } };
+    const objects = [POOLS[0], policy];
+    assert.equal((await run("create -f -", objects))[0], 0);
+    for (const format of ["yaml", "json", "ps"]) {
+      const [exit, out, err] = await run(`get -f - -n shop -o ${format}`, objects);
+      assert.equal(exit, 1);
+      assert.match(out, /shop/);
+      assert.doesNotMatch(out, /pool-a/);
+      assert.match(
+        err,
+        /^standard input:1: document 1: IPPool is not namespaced: -n shop has no mean/,
+      );
+    }
+    const [exit, out, err] = await run("get -f - -n other", objects);
+    assert.deepEqual([exit, out, err.split("\n").length], [1, "", 3]);
+    // tortie's own command line says what is wrong before it shows anything.
+    const own = await cluster.run("get -f - -n shop", { stdin: JSON.stringify(objects) });
+    assert.deepEqual([own.exit, own.out], [1, ""]);
+  },
+);
+
 test("delete and get of a document with an unknown field are refused", async (run, cluster) => {
   await run("create -f -", POOLS);
   const strange = v3("IPPool", "pool-a", { cidr: "10.1.0.0/16", blokSize: 26 });
