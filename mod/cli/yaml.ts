@@ -55,6 +55,10 @@ const READ = {
     ...tags.filter((tag) => !replaced(tag)),
   ],
 };
+/** As Go prints it: an exponent of two digits. */
+const withExponent = ({ value }: { value: number }) =>
+  value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
+
 // The whole list when writing: what a stricter reader would take for a date is quoted.
 const WRITE = {
   schema: "yaml-1.1" as const,
@@ -62,7 +66,8 @@ const WRITE = {
   customTags: (tags: Tags) => [
     INTEGER_TAG,
     FLOAT_TAG,
-    ...tags.filter((tag: any) => !String(tag.tag ?? "").endsWith(":merge")),
+    ...tags.filter((tag: any) => !String(tag.tag ?? "").endsWith(":merge"))
+      .map((tag: any) => tag.format === "EXP" ? { ...tag, stringify: withExponent } : tag),
   ],
   // As Go writes it: a list is not indented below its key.
   indentSeq: false,
@@ -196,6 +201,8 @@ export function formatYaml(value: unknown): string {
   visit(document, {
     Scalar(_, node) {
       if (READERS_OWN.includes(node.value)) node.type = "QUOTE_DOUBLE";
+      const { value } = node;
+      if (typeof value === "number" && value !== 0 && Math.abs(value) < 1e-4) node.format = "EXP";
     },
   });
   return document.toString(WRITE);

@@ -202,6 +202,15 @@ Deno.test("texts that mean something to readers of YAML 1.1 are quoted, as keys 
   assert.deepEqual(one(formatYaml(value)), value);
 });
 
+Deno.test("small numbers have an exponent of two digits, as Go prints them", () => {
+  const value = { a: 1e-7, b: -0.0000123, c: 0.0001, d: 1e-10, e: 1e21, f: [0, 1.5] };
+  assert.equal(
+    formatYaml(value),
+    "a: 1e-07\nb: -1.23e-05\nc: 0.0001\nd: 1e-10\ne: 1e+21\nf:\n- 0\n- 1.5\n",
+  );
+  assert.deepEqual(one(formatYaml(value)), value);
+});
+
 Deno.test("integers are exact, whatever their size", () => {
   const text = "a: 9007199254740993\nb: 9007199254740992\nc: [-9223372036854775808, 7, .inf]\n" +
     "h: 0x7fffffffffffffff\nx: &x {i: 5}\nz: *x\n";
