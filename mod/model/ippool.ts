@@ -13,6 +13,7 @@ import {
   atMost,
   cidrText,
   integer,
+  neverEmpty,
   oneOf,
   selectorText,
   zeroBool,
@@ -41,7 +42,7 @@ const schema = objectSchema("IPPool", "projectcalico.org/v3", {
     /** Workload and Tunnel where nothing is said; Workload alone for a pool of some namespaces. */
     allowedUses: v.optional(atMost(10, oneOf("Workload", "Tunnel", "LoadBalancer")), () => []),
     /** Manual: gives addresses only where it is named. */
-    assignmentMode: v.optional(oneOf("Automatic", "Manual"), "Automatic"),
+    assignmentMode: v.optional(neverEmpty(oneOf("Automatic", "Manual")), "Automatic"),
   }),
   status: v.optional(v.object({ conditions: v.optional(v.array(conditionSchema)) })),
 });

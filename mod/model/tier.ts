@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
 import { conditionSchema, objectSchema } from "./resource.ts";
-import { LABEL, oneOf } from "./fields.ts";
+import { LABEL, neverEmpty, oneOf } from "./fields.ts";
 import { column, goPointer, nameColumn } from "./columns.ts";
 import { show } from "./show.ts";
 
@@ -17,7 +17,7 @@ const schema = objectSchema("Tier", "projectcalico.org/v3", {
       /** Absent in what is stored by other means: after all that have one. */
       order: v.optional(v.number()),
       /** For an endpoint to which a policy of the tier applies and none decided. */
-      defaultAction: v.optional(oneOf("Deny", "Pass"), "Deny"),
+      defaultAction: v.optional(neverEmpty(oneOf("Deny", "Pass")), "Deny"),
     }),
     {},
   ),

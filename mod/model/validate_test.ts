@@ -3,6 +3,7 @@ import { bgpConfigurationKind } from "./bgp_configuration.ts";
 import { bgpPeerKind } from "./bgp_peer.ts";
 import { parseManifest } from "./manifest.ts";
 import { felixConfigurationKind } from "./felix_configuration.ts";
+import { ippoolKind } from "./ippool.ts";
 import { namespaceKind } from "./namespace.ts";
 import { networkPolicyKind } from "./network_policy.ts";
 import { nodeKind } from "./node.ts";
@@ -211,6 +212,8 @@ Deno.test('"" where Calico reads a number or time out of a text is refused of a 
       "spec.nodeMeshMaxRestartTime",
     ],
     [nodeKind, "n", { bgp: { asNumber: "" } }, "spec.bgp.asNumber"],
+    [tierKind, "t", { order: 1, defaultAction: "" }, "spec.defaultAction"],
+    [ippoolKind, "p", { cidr: "10.0.0.0/16", assignmentMode: "" }, "spec.assignmentMode"],
     ...["natPortRange", "bpfPSNATPorts", "netlinkTimeout", "natOutgoingExclusions", "bpfAttachType"]
       .map((field): [any, string, any, string] => [
         felixConfigurationKind,
@@ -234,14 +237,17 @@ Deno.test('"" where Calico reads a number or time out of a text is refused of a 
 
 Deno.test('"" is no number and no truth value, also where 0 and false are the same as nothing', () => {
   for (
-    const [kind, field] of [[bgpConfigurationKind, "listenPort"], [
+    const [kind, field] of [[bgpConfigurationKind, "listenPort"], [ippoolKind, "disabled"], [
       bgpPeerKind,
       "keepOriginalNextHop",
     ]]
   ) {
-    const object = { metadata: { name: "default" }, spec: { [field as string]: "" } };
-    const [issue] = issuesOf(() => parseObject(kind as any, object));
-    assert.match(issue, new RegExp(`^spec\\.${field}: "" is not`));
+    const object = {
+      metadata: { name: "default" },
+      spec: { cidr: "10.0.0.0/16", [field as string]: "" },
+    };
+    const issue = issuesOf(() => parseObject(kind as any, object));
+    assert.match(issue.join("\n"), new RegExp(`^spec\\.${field}: "" is not`, "m"));
   }
 });
 
