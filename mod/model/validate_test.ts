@@ -214,7 +214,15 @@ Deno.test('"" where Calico reads a number or time out of a text is refused of a 
     [nodeKind, "n", { bgp: { asNumber: "" } }, "spec.bgp.asNumber"],
     [tierKind, "t", { order: 1, defaultAction: "" }, "spec.defaultAction"],
     [ippoolKind, "p", { cidr: "10.0.0.0/16", assignmentMode: "" }, "spec.assignmentMode"],
-    ...["natPortRange", "bpfPSNATPorts", "netlinkTimeout", "natOutgoingExclusions", "bpfAttachType"]
+    ...[
+      "natPortRange",
+      "bpfPSNATPorts",
+      "netlinkTimeout",
+      "natOutgoingExclusions",
+      "bpfAttachType",
+      "bpfConnectTimeLoadBalancing",
+      "awsSrcDstCheck",
+    ]
       .map((field): [any, string, any, string] => [
         felixConfigurationKind,
         "default",
