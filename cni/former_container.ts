@@ -91,12 +91,13 @@ export async function mustBeIdle(
     });
   const fresh = isWithin(CLAIM_SECONDS * 1000, parseGoTimestamp(timestamp), now.getTime());
   // Nothing of a node that is gone runs any more; what the controllers go by (`check/evidence.ts`).
-  if (await isGone(store, node)) return;
+  const asked = { ip: formatIp(ip), handle: container };
+  if (await isGone(store, node, asked)) return;
   const why = has
     ? `WorkloadEndpoint ${namespace}/${endpoint} has it`
     : fresh
     ? "its ADD may be under way"
-    : await nodesWord({ store, podsKnown }, node, { ip: formatIp(ip), handle: container });
+    : await nodesWord({ store, podsKnown }, node, asked);
   if (why === undefined) return;
   throw new CniError(
     CniCode.tryAgain,
@@ -127,12 +128,15 @@ async function nodesWord(
     : `node ${node} cannot tell: ${word.unseen}`;
 }
 
-async function isGone(store: Store, node: string): Promise<boolean> {
+/** A node whose Node is gone, and that has no status, may be there still: then it answers. */
+async function isGone(store: Store, node: string, asked: AskedAddress): Promise<boolean> {
   const [object, status] = await Promise.all([
     readRaw(store, resourceKey(nodeKind, node)),
     readRaw(store, felixStatusKey(node)),
   ]);
-  return object === undefined && status === undefined;
+  if (object !== undefined || status !== undefined) return false;
+  const words = await nodesOf(store, { limit: WORD_MS })(new Map([[node, [asked]]]));
+  return "silent" in words.get(node)!;
 }
 
 /**

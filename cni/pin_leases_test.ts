@@ -235,6 +235,28 @@ Deno.test("pins: an ordinal does not wait for a container of a node that is gone
     assert.equal(address(late.json), "10.244.0.20");
   }));
 
+Deno.test("pins: an ordinal waits for a container of a node that answers without a Node", () =>
+  world(async (w) => {
+    await addPod(w, "web-0", { [PINS]: "10.244.0.20" }, { statefulSet: "web" });
+    assert.equal((await w.call({ args: k8s("web-0"), container: "a" })).exit, 0);
+    const other = await w.otherNode("n2");
+    other.tick = 200_000;
+    await w.store.delete(resourceKey(workloadEndpointKind, "n1-k8s-web--0-eth0", "blue"));
+    await w.store.delete(resourceKey(nodeKind, "n1"));
+    await w.store.put(answerKey("n1"), { asked: "", held: [] });
+    let held = ["10.244.0.20"];
+    const stop = answering(w, () => ({ held }));
+    try {
+      const early = (await other.call({ args: k8s("web-0"), container: "b" })).json;
+      assert.match(early.msg, /container on node n1 \(the node says so\); this pod waits/);
+      held = [];
+      const late = (await other.call({ args: k8s("web-0"), container: "c" })).json;
+      assert.equal(address(late), "10.244.0.20");
+    } finally {
+      await stop();
+    }
+  }));
+
 /** What n1 answers whenever it is asked, until it is stopped. */
 function answering(
   w: World,

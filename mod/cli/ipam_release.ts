@@ -121,13 +121,13 @@ async function keptHindrance(
   const facts = await freshFacts({ store, pods: how.kubernetes ?? store }, records);
   for (const one of records) {
     const { node, address } = one;
-    if (node === "" || isNodeGone(facts, node)) continue;
+    if (node === "") continue;
     const word = (await how.ask?.(new Map([[node, [askedOf(one)]]])))?.get(node);
     if (!word) continue;
     if ("held" in word && word.held.has(address)) {
       return { what: `is in use by Container(${node})`, remedy: "delete that first" };
     }
-    if ("silent" in word && !word.never) {
+    if ("silent" in word && !word.never && !isNodeGone(facts, node)) {
       return {
         what: `may be in use (${word.silent})`,
         remedy: "where its node cannot be asked, start the service there and try again",

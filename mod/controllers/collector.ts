@@ -4,7 +4,7 @@
  *
  *     address   nobody has it, for the grace period, and all others of its handle are so too
  *               -> its node is asked (`ipam/questions.ts`) -> it says that no container has it -> released
- *     node      no Node object, no agent that reports, and nobody alive on it
+ *     node      no Node object, no agent that reports or answers, and nobody alive on it
  *               -> its addresses, tunnels' too, then its blocks, then what was said to and by it
  *     block     empty for the grace period, and not its node's last or nobody's -> released
  *     handle    without an address for the grace period -> mended
@@ -32,7 +32,7 @@ import {
   type Loose,
 } from "../ipam/check/evidence.ts";
 import { type AffinityOwner, formatAffinity } from "../model/keys.ts";
-import { type AskedAddress, askedId, type Question } from "../ipam/questions.ts";
+import { type AskedAddress, askedId, isAnswered, type Question } from "../ipam/questions.ts";
 import type { Revision } from "../store/store.ts";
 import type { ClusterView } from "./view.ts";
 
@@ -105,6 +105,9 @@ interface Judged {
 /** Labels under which a node is moved from flannel; its empty blocks are needed in a moment. */
 const MIGRATION_LABEL = "projectcalico.org/node-network-during-migration";
 
+/** Milliseconds that a node has at least for its answer before it is taken for gone. */
+const SILENCE = 30_000;
+
 class Collector {
   readonly #actions: CollectorAction[] = [];
   readonly #memory = new Map<string, number>();
@@ -112,6 +115,8 @@ class Collector {
   readonly #held: { allocation: Allocation; why: string }[] = [];
   readonly #questions = new Map<string, AskedAddress[]>();
   readonly #asked = new Map<string, ReadonlySet<string>>();
+  /** When nodes without a Node were asked whether they are there. */
+  readonly #calls = new Map<string, number>();
   #next = Infinity;
 
   constructor(
@@ -173,7 +178,45 @@ class Collector {
       if (allocation.node !== "" && evidence.is !== "kept") named.add(allocation.node);
     }
     for (const node of this.view.remains.nodes()) named.add(node);
-    return new Set([...named].filter((node) => isNodeGone(this.view, node)));
+    for (const node of named) this.#call(node);
+    return new Set(
+      [...named].filter((node) =>
+        isNodeGone(this.view, node) && !(this.view.answers.has(node) && !this.#isSilent(node))
+      ),
+    );
+  }
+
+  /**
+   * A node whose Node is gone may run still, with containers, as after a deletion by mistake. Where it
+   * has no status, as on the Kubernetes API, its answer is its sign of life, for a grace period.
+   */
+  #call(node: string): void {
+    const { view } = this;
+    if (node === "" || view.hasNode(node) || view.hasStatus(node)) return;
+    const answer = view.answers.get(node);
+    if (!answer) return;
+    const question = view.questions.get(node);
+    const at = question?.value.at;
+    const isOld = question !== undefined && isAnswered(question, answer) &&
+      this.#lasts(`answer of ${node} to ${question.revision}`, this.#patience);
+    this.#calls.set(node, at === undefined || isOld ? Math.floor(this.options.wall) : at);
+  }
+
+  /** Milliseconds after which a node that can be asked, and does not answer, is gone. */
+  get #patience(): number {
+    return Math.max(this.options.grace, SILENCE);
+  }
+
+  /** Whether a node that can be asked has not answered for so long that it is gone. */
+  #isSilent(node: string): boolean {
+    const what = `silence of ${node}`;
+    if (this.view.questions.get(node)?.value.at !== undefined) {
+      return this.#lasts(what, this.#patience);
+    }
+    // Before the question stands, that there is no answer says nothing.
+    this.#memory.set(what, this.options.now);
+    this.#next = Math.min(this.#next, this.options.now + this.#patience);
+    return false;
   }
 
   /** Addresses of nodes that are there. */
@@ -241,8 +284,9 @@ class Collector {
     its: readonly (readonly [key: string, endpoint: Loose])[],
   ): void {
     // Who waits for a Node to come back after a mistake has the grace period, but where the API has
-    // the last word on nodes.
-    if (!this.#lasts(`node ${node}`, this.options.podsKnown ? 0 : this.options.grace)) return;
+    // the last word on nodes. One that can be asked has had it.
+    const grace = this.options.podsKnown || this.view.answers.has(node) ? 0 : this.options.grace;
+    if (!this.#lasts(`node ${node}`, grace)) return;
     const { unreadableUser } = this.view;
     if (unreadableUser !== undefined) {
       if (judged.length > 0) {
@@ -356,14 +400,20 @@ class Collector {
 
   /** The questions that should stand, beside those that do. What others ask stays for its time. */
   #ask(): void {
-    for (const node of new Set([...this.#questions.keys(), ...this.view.questions.keys()])) {
+    const nodes = [this.#questions, this.view.questions, this.#calls].flatMap((m) => [...m.keys()]);
+    for (const node of new Set(nodes)) {
       const stands = this.view.questions.get(node);
       const standing = stands?.value.addresses ?? [];
       const theirs = standing.filter(({ until }) => until !== undefined && this.#isAsked(until));
       const addresses = [...this.#questions.get(node) ?? [], ...theirs]
         .sort((a, b) => a.ip < b.ip ? -1 : a.ip > b.ip ? 1 : 0);
-      if (stands && JSON.stringify(standing) === JSON.stringify(addresses)) continue;
-      const question = addresses.length > 0 ? { addresses } : undefined;
+      const at = this.#calls.get(node);
+      const same = stands?.value.at === at &&
+        JSON.stringify(standing) === JSON.stringify(addresses);
+      if (stands && same) continue;
+      const question = addresses.length > 0 || at !== undefined
+        ? { addresses, ...(at !== undefined && { at }) }
+        : undefined;
       this.#actions.push({ do: "ask", node, question, revision: stands?.revision });
     }
   }

@@ -19,9 +19,10 @@ function simulated(
   name: string,
   test: (cluster: Simulation) => Promise<void>,
   podsKnown = false,
+  statuses = true,
 ): void {
   Deno.test(name, async () => {
-    const cluster = new Simulation(podsKnown);
+    const cluster = new Simulation(podsKnown, statuses);
     try {
       await cluster.begin();
       await test(cluster);
@@ -187,6 +188,104 @@ simulated(
     await cluster.safe();
     assert((await cluster.owned("n2")).length > 0);
   },
+);
+
+simulated(
+  "a Node deleted under a node that runs and has no status: it is asked, and keeps what it has",
+  async (cluster) => {
+    const [forced, stays] = [(await cluster.run("n2"))!, (await cluster.run("n2"))!];
+    await cluster.tunnel("n2");
+    const before = await cluster.given();
+    // By force: the API has forgotten it, and its container runs.
+    await cluster.remove(cluster.podKey(forced));
+    await cluster.remove(cluster.endpointKey(forced));
+    await cluster.deleteNode("n2");
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), ["ask"]);
+    for (let i = 0; i < 6; i++) {
+      await cluster.answer();
+      await cluster.turn();
+      cluster.wait(GRACE);
+      await cluster.turn();
+      await cluster.safe();
+    }
+    await cluster.answer();
+    assert.deepEqual(await cluster.given(), before);
+    assert.match((await cluster.look()).held[0].why, /a container on node n2 has it/);
+    assert.notEqual(await cluster.store.get(answerKey("n2")), undefined);
+    // It ends there, and the node says so: this one goes and no other.
+    cluster.vanish(forced);
+    await cluster.answer();
+    await cluster.turn();
+    assert.deepEqual(await cluster.given(), before.filter((ip) => !forced.addresses.includes(ip)));
+    // The machine goes too, without having said anything.
+    await cluster.killMachine("n2");
+    await cluster.remove(cluster.podKey(stays));
+    await cluster.remove(cluster.endpointKey(stays));
+    for (let i = 0; i < 3; i++) {
+      await cluster.turn();
+      cluster.wait(GRACE);
+    }
+    await cluster.turn();
+    assert.deepEqual(await cluster.given(), []);
+    assert.deepEqual(await cluster.owned("n2"), []);
+    assert.equal(await cluster.store.get(answerKey("n2")), undefined);
+  },
+  true,
+  false,
+);
+
+simulated(
+  "a node that does not answer and has no Node is gone after the grace period, one that cannot be asked at once",
+  async (cluster) => {
+    for (const node of ["n1", "n2"]) {
+      const container = (await cluster.run(node))!;
+      await cluster.killMachine(node);
+      await cluster.remove(cluster.podKey(container));
+      await cluster.remove(cluster.endpointKey(container));
+      await cluster.deleteNode(node);
+    }
+    await cluster.remove(answerKey("n1"));
+    const done = async () =>
+      (await cluster.turn()).map((a) => [a.do, "node" in a ? a.node : undefined].join(" "));
+    assert.deepEqual(await done(), ["release ", "removeNode n1", "ask n2"]);
+    cluster.wait(GRACE - 1);
+    assert.deepEqual(await done(), []);
+    cluster.wait(1);
+    assert.deepEqual(await done(), ["release ", "removeNode n2"]);
+    assert.deepEqual(await cluster.given(), []);
+    for (const word of [answerKey, questionKey]) {
+      assert.equal(await cluster.store.get(word("n2")), undefined);
+    }
+    assert.deepEqual((await cluster.look()).actions.filter((a) => a.do !== "ask"), []);
+  },
+  true,
+  false,
+);
+
+simulated(
+  "a node whose question could not be written is not gone for its silence",
+  async (cluster) => {
+    const container = (await cluster.run("n2"))!;
+    await cluster.remove(cluster.podKey(container));
+    await cluster.remove(cluster.endpointKey(container));
+    await cluster.deleteNode("n2");
+    for (let i = 0; i < 3; i++) {
+      const { actions, memory } = await cluster.look();
+      assert.deepEqual(actions.map((a) => a.do), ["ask"]);
+      cluster.memory = memory;
+      cluster.wait(GRACE);
+    }
+    await cluster.turn();
+    cluster.wait(GRACE - 1);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), []);
+    await cluster.answer();
+    await cluster.turn();
+    cluster.wait(1);
+    await cluster.turn();
+    await cluster.safe();
+  },
+  true,
+  false,
 );
 
 simulated(

@@ -8,10 +8,10 @@ import type { Ipam } from "../ipam/ipam.ts";
 import { parking } from "../ipam/lease_record.ts";
 import type { Allocation } from "../ipam/check/allocations.ts";
 import { evidenceFor, isNodeGone, leaseOf, type Loose } from "../ipam/check/evidence.ts";
-import { freshFacts } from "../ipam/check/fresh_facts.ts";
+import { freshFacts, isNodeLive } from "../ipam/check/fresh_facts.ts";
 import { NODE_KIND } from "../ipam/check/records.ts";
 import { questionKey } from "../ipam/questions.ts";
-import { felixStatusKey, resourceKey } from "../model/keys.ts";
+import { resourceKey } from "../model/keys.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import type { CollectorAction } from "./collector.ts";
 
@@ -120,11 +120,8 @@ async function removeEndpoints(
 }
 
 async function isThere(store: Store, node: string): Promise<boolean> {
-  const [object, live] = await Promise.all([
-    store.get(resourceKey(NODE_KIND, node)),
-    store.get(felixStatusKey(node)),
-  ]);
-  return object !== undefined || live !== undefined;
+  const object = await store.get(resourceKey(NODE_KIND, node));
+  return object !== undefined || await isNodeLive(store, node);
 }
 
 async function deleteEndpoints(

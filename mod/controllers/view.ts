@@ -12,6 +12,7 @@ import { readSettings } from "../ipam/facts.ts";
 import { type Pool, readPool } from "../ipam/pools.ts";
 import {
   type Answer,
+  isAnswered,
   parseNodeKey,
   type Question,
   readAnswer,
@@ -246,8 +247,13 @@ export class ClusterView implements Facts {
     return this.nodes.has(name) || this.broken.has(resourceKey(nodeKind, name));
   }
 
-  isLive(node: string): boolean {
+  /** The agent's status stands, where the datastore keeps one. */
+  hasStatus(node: string): boolean {
     return this.#live.has(node);
+  }
+
+  isLive(node: string): boolean {
+    return this.hasStatus(node) || isAnswered(this.questions.get(node), this.answers.get(node));
   }
 
   /** How many pods it knows of. */

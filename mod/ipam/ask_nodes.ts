@@ -120,8 +120,10 @@ async function write(
 ): Promise<Revision | undefined> {
   const key = questionKey(node);
   const stands = await store.get<Question>(key);
-  const others = readQuestion(stands?.value).addresses.filter((one) => one.until !== until);
-  const question = { addresses: [...others, ...addresses.map((one) => ({ ...one, until }))] };
+  const before = readQuestion(stands?.value);
+  const others = before.addresses.filter((one) => one.until !== until);
+  const ours = addresses.map((one) => ({ ...one, until }));
+  const question = { ...before, addresses: [...others, ...ours] };
   return await unlessRaced(() =>
     stands ? store.update(key, question, stands.revision) : store.create(key, question)
   );
@@ -131,13 +133,13 @@ async function takeBack(store: Store, node: string, until: number): Promise<void
   const key = questionKey(node);
   for (let i = 0; i < 10; i++) {
     const stands = await store.get<Question>(key);
-    const all = readQuestion(stands?.value).addresses;
-    const others = all.filter((one) => one.until !== until);
-    if (!stands || others.length === all.length) return;
+    const before = readQuestion(stands?.value);
+    const others = before.addresses.filter((one) => one.until !== until);
+    if (!stands || others.length === before.addresses.length) return;
     const { revision } = stands;
     const done = await unlessRaced(async () => {
-      if (others.length === 0) await store.delete(key, revision);
-      else await store.update(key, { addresses: others }, revision);
+      if (others.length === 0 && before.at === undefined) await store.delete(key, revision);
+      else await store.update(key, { ...before, addresses: others }, revision);
       return true;
     });
     if (done) return;

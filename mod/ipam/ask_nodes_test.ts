@@ -78,6 +78,14 @@ Deno.test("the controllers' question stays beside, and theirs coming in between 
     assert.notEqual(after.revision, revision);
   }));
 
+Deno.test("a call of the controllers stays where others' questions come and go", () =>
+  inStore(async (store) => {
+    await store.put(answerKey("n1"), { asked: "", held: [] });
+    await store.create(questionKey("n1"), { addresses: [], at: 7 });
+    await nodesOf(store, { clock: new Others(() => answer(store)) })(asked);
+    assert.deepEqual((await store.get(questionKey("n1")))?.value, { addresses: [], at: 7 });
+  }));
+
 Deno.test("two who ask at once get their answers both, whoever wrote last", () =>
   inStore(async (store) => {
     await store.put(answerKey("n1"), { asked: "", held: [] });

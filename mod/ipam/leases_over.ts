@@ -26,7 +26,7 @@ export async function usersOfOver(
     const { address, node } = lease;
     const evidence = evidenceFor(facts, lease, room.now());
     if (evidence.is !== "gone") users.set(address, evidence.why);
-    else if (node !== "" && !isNodeGone(facts, node)) {
+    else if (node !== "") {
       questions.set(node, [...questions.get(node) ?? [], askedOf(lease)]);
     }
   }
@@ -36,7 +36,9 @@ export async function usersOfOver(
     for (const { ip } of asked) {
       if ("held" in word && word.held.has(ip)) {
         users.set(ip, `node ${node} says that a container of it has the address`);
-      } else if ("silent" in word && !word.never) users.set(ip, word.silent);
+      } else if ("silent" in word && !word.never && !isNodeGone(facts, node)) {
+        users.set(ip, word.silent);
+      }
     }
   }
   return users;

@@ -1,6 +1,7 @@
 /** A lease that says it is over is the word of one record: the others are asked before it is believed. */
 import assert from "node:assert/strict";
 import { resourceKey } from "../model/keys.ts";
+import { nodeKind } from "../model/node.ts";
 import { mustIp } from "../net/mod.ts";
 import type { AskNodes, NodeWord } from "./ask_nodes.ts";
 import { type CheckOptions, checkStore } from "./check/check.ts";
@@ -105,6 +106,9 @@ inWorld("a lease that says it is over is not taken from who has the address", as
     }
   })();
   try {
+    await refused(/is over, but node n1 says that a container of it has the address/);
+    // The Node is deleted under it, and it has no status: its word is heard all the same.
+    await world.store.delete(resourceKey(nodeKind, "n1"));
     await refused(/is over, but node n1 says that a container of it has the address/);
     held = [];
     const done = await take();

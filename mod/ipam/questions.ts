@@ -4,12 +4,15 @@
  * lost, and containers under other interface plugins have none. So the node looks: at its interfaces,
  * routes and namespaces.
  *
- *     /tortie/nodes/<node>/asked    { "addresses": [{ "ip", "handle", "until"? }] }
+ *     /tortie/nodes/<node>/asked    { "addresses": [{ "ip", "handle", "until"? }], "at"? }
  *     /tortie/nodes/<node>/held     of the node: { "asked": "<revision of the question>", "held": ["…"],
  *                                               "unseen"?: "…" }
  *
  * The answer is of the question with that revision. A node of ours writes one when it starts, to no
  * question: so it is known that it can be asked. Calico's own nodes cannot.
+ *
+ * A node whose Node was deleted may run still, and on the Kubernetes API nothing but its answer shows
+ * that: the controllers ask it again and again, with the time (`at`), which makes each a new question.
  *
  * The controllers take their questions back when they need no answer any more. Others (`ask_nodes.ts`:
  * the check, a release by hand) write theirs beside them with a time until which they stand.
@@ -32,6 +35,8 @@ export function askedId({ ip, handle }: AskedAddress): string {
 
 export interface Question {
   readonly addresses: readonly AskedAddress[];
+  /** When the controllers asked whether it is there at all; milliseconds since 1970. */
+  readonly at?: number;
 }
 
 export interface Answer {
@@ -54,11 +59,14 @@ export function parseNodeKey(
 }
 
 export function readQuestion(value: unknown): Question {
-  const addresses = (value as Partial<Question> | null)?.addresses;
+  const { addresses, at } = (value ?? {}) as Partial<Question>;
   const sound = (one: any) =>
     typeof one?.ip === "string" && typeof one.handle === "string" &&
     (one.until === undefined || Number.isFinite(one.until));
-  return { addresses: Array.isArray(addresses) ? addresses.filter(sound) : [] };
+  return {
+    addresses: Array.isArray(addresses) ? addresses.filter(sound) : [],
+    ...(Number.isFinite(at) && { at }),
+  };
 }
 
 export function readAnswer(value: unknown): Answer {
@@ -68,6 +76,14 @@ export function readAnswer(value: unknown): Answer {
     held: Array.isArray(held) ? held.filter((ip) => typeof ip === "string") : [],
     ...(unseen !== undefined && { unseen: String(unseen) }),
   };
+}
+
+/** Whether the node has answered the question that stands: a sign of life, if no other is known. */
+export function isAnswered(
+  question: { readonly revision: Revision } | undefined,
+  answer: Answer | undefined,
+): boolean {
+  return question !== undefined && answer?.asked === question.revision;
 }
 
 /** The container that a handle of an interface names, and the interface; undefined for other handles. */

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { Controllers } from "../../mod/controllers/controllers.ts";
 import { Lease, LEASE_KEY } from "../../mod/controllers/lease.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
-import { answerKey, questionKey } from "../../mod/ipam/questions.ts";
+import { answerKey, questionKey, readQuestion } from "../../mod/ipam/questions.ts";
 import { kubeControllersConfigurationKind } from "../../mod/model/kube_controllers_configuration.ts";
 import { networkPolicyKind } from "../../mod/model/network_policy.ts";
 import { nodeKind } from "../../mod/model/node.ts";
@@ -245,6 +245,19 @@ Deno.test("a node is asked by ConfigMaps before an address is taken, though its 
     const looks = asked;
     await until("it has looked again", () => asked >= looks + 5);
     assert.notEqual(await ipam.assignment(ip), undefined, "its container still has it");
+    // Its Node is deleted under it: nothing but its answer says that it is there.
+    assert.equal((await kube.call("DELETE", "/api/v1/nodes/n1")).status, 200);
+    const called = async () => readQuestion((await store.get(questionKey("n1")))?.value).at;
+    await until("it is asked whether it is there", async () => await called() !== undefined);
+    const before = asked;
+    await until("it has looked again", () => asked >= before + 15);
+    assert.notEqual(
+      await ipam.assignment(ip),
+      undefined,
+      "its container has it without a Node too",
+    );
+    await make(kube, "/api/v1/nodes", node("n1"));
+    await until("its Node is its sign of life again", async () => await called() === undefined);
     held = [];
     await until("released", async () => await ipam.assignment(ip) === undefined);
     await until("nothing is asked any more", async () => !await store.get(questionKey("n1")));

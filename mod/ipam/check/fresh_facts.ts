@@ -4,6 +4,7 @@
  */
 import { felixStatusKey, resourceKey, resourcePrefix } from "../../model/keys.ts";
 import { type Store, StoreError } from "../../store/store.ts";
+import { answerKey, isAnswered, questionKey, readAnswer } from "../questions.ts";
 import type { Allocation } from "./allocations.ts";
 import { addressesOf, type Facts, isReadable, leaseOf, type Loose } from "./evidence.ts";
 import { ENDPOINT_KIND, NODE_KIND, POD_KIND } from "./records.ts";
@@ -41,18 +42,33 @@ export async function freshFacts(
     for (const key of keys) if (key !== "") values.set(key, await valueOf(from, key));
     return values;
   };
-  const [found, objects, statuses] = await Promise.all([
+  const [found, objects] = await Promise.all([
     get(pods, podKeys),
     get(store, [...nodes].map((node) => resourceKey(NODE_KIND, node))),
-    get(store, [...nodes].map((node) => felixStatusKey(node))),
   ]);
+  const live = new Set<string>();
+  for (const node of nodes) if (await isNodeLive(store, node)) live.add(node);
   return {
     endpointsOf: (address) => byAddress.get(address) ?? [],
     unreadable,
     pod: (namespace, name) => found.get(podKey(namespace, name)),
     hasNode: (name) => objects.get(resourceKey(NODE_KIND, name)) !== undefined,
-    isLive: (node) => statuses.get(felixStatusKey(node)) !== undefined,
+    isLive: (node) => live.has(node),
   };
+}
+
+/** Whether a node gives a sign of life: its agent's status, or its answer to the question that stands. */
+export async function isNodeLive(store: Store, node: string): Promise<boolean> {
+  if (await valueOf(store, felixStatusKey(node)) !== undefined) return true;
+  try {
+    const question = await store.get(questionKey(node));
+    return question !== undefined &&
+      isAnswered(question, readAnswer((await store.get(answerKey(node)))?.value));
+  } catch (error) {
+    // A datastore without a place for such words, or that does not let us read them.
+    if (!(error instanceof StoreError) || error.kind === "unavailable") throw error;
+    return false;
+  }
 }
 
 /** null where there is something that is no JSON. */

@@ -5,7 +5,8 @@
  *
  *     a user names it, or the evidence says so                              -> used
  *     no evidence, assigned a short while ago (an ADD may be under way)     -> used
- *     no evidence, its node is gone, or says that no container has it       -> unused
+ *     no evidence, its node is gone and does not answer, or says that no
+ *     container has it                                                      -> unused
  *     no evidence, by the records of a cluster that knows every pod, or a
  *     lease that is over, and its node cannot be asked (Calico's) or does
  *     not see all of itself                                                 -> unused
@@ -53,7 +54,11 @@ function recordedUse(allocation: Allocation, { facts, podsKnown, words, now }: U
   if (evidence.is === "alive") return { is: "used", by: evidence.who ?? evidence.why };
   if (evidence.is === "kept") return { is: "used", by: evidence.why };
   if (evidence.is === "unknown") return { is: "unproven", why: evidence.why };
-  if (isNodeGone(facts, node)) return { is: "unused", why: `node ${node} is gone` };
+  const word = words.get(node);
+  // Its Node may have been deleted under it.
+  if (isNodeGone(facts, node) && !(word && "held" in word)) {
+    return { is: "unused", why: `node ${node} is gone` };
+  }
   const over = evidence.is === "gone" && evidence.over === true;
   if (!over && isWithin(FRESH_MS, parseGoTimestamp(attributes.timestamp), now)) {
     return { is: "used", by: "an ADD that may be under way" };
@@ -62,7 +67,6 @@ function recordedUse(allocation: Allocation, { facts, podsKnown, words, now }: U
     if (over) return { is: "unused", why: evidence.why };
     return { is: "unproven", why: "it is not known on which node it is" };
   }
-  const word = words.get(node);
   // By the records alone, where the node cannot say more.
   const recorded = over || (evidence.is === "gone" && evidence.pod && podsKnown);
   if (word && "held" in word) {
@@ -91,7 +95,7 @@ export function questionsAbout(
   const questions = new Map<string, AskedAddress[]>();
   for (const allocation of allocations) {
     const { node } = allocation;
-    if (node === "" || isNodeGone(how.facts, node)) continue;
+    if (node === "") continue;
     const use = useOf(allocation, how);
     if (
       (use.is === "used" && !use.idle) ||

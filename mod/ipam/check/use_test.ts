@@ -143,6 +143,18 @@ const CASES: readonly Case[] = [
     damage: (cluster, { node }) => cluster.store.delete(resourceKey(NODES, node)),
     is: "leak",
   },
+  ...([
+    ["says that a container has it", held, "used"],
+    ["says that no container has it", free, "leak"],
+    ["does not answer", silent(false), "leak"],
+    ["cannot be asked", silent(true), "leak"],
+  ] as const).map(([what, ask, is]): Case => ({
+    name: `the Node object is gone, and the node ${what}`,
+    ask,
+    podsKnown: true,
+    damage: (cluster, { node }) => cluster.store.delete(resourceKey(NODES, node)),
+    is,
+  })),
   {
     name: "the Node object is gone, and the machine still reports",
     damage: async (cluster, { node }) => {
