@@ -22,7 +22,10 @@ const INITIAL_PID_NAMESPACE = "pid:[4026531836]";
 /** Processes that are looked at before others have their turn. */
 const BATCH = 256;
 
-/** Our own namespace is not among them. `proc` is where procfs is mounted. */
+/**
+ * Our own namespace is not among them. One that cannot be opened is told (`unseen`), and keeps nobody from
+ * knowing the others. `proc` is where procfs is mounted.
+ */
 export async function listAllNetns(proc = "/proc"): Promise<NetnsList> {
   const paths = new Map<string, string>();
   let unseen: string | undefined;
@@ -47,8 +50,12 @@ export async function listAllNetns(proc = "/proc"): Promise<NetnsList> {
   // Files whose mount is not in the tables above: another's, or a link.
   for (const name of listNetns()) {
     const path = `${netnsDirectory}/${name}`;
-    const inode = inodeOf(path);
-    if (inode && !paths.has(inode)) paths.set(inode, path);
+    try {
+      const inode = inodeOf(path);
+      if (!paths.has(inode)) paths.set(inode, path);
+    } catch (error) {
+      if (!isNoNetns(error)) unseen = unseenNetns(path, error);
+    }
   }
   paths.delete(Deno.readLinkSync(`${proc}/thread-self/ns/net`));
   return { paths: [...paths.values()], unseen: unseen ?? foreignProcesses(proc) };
@@ -87,14 +94,14 @@ export function nsfsMounts(mountinfo: string): [inode: string, path: string][] {
   });
 }
 
-function inodeOf(path: string): string | undefined {
-  try {
-    using netns = Netns.open(path);
-    return `net:[${netns.identity.split(":")[1]}]`;
-  } catch (error) {
-    if (!isNoNetns(error)) throw error;
-    return undefined;
-  }
+function inodeOf(path: string): string {
+  using netns = Netns.open(path);
+  return `net:[${netns.identity.split(":")[1]}]`;
+}
+
+/** Of a namespace that is there, and into which we may not look. */
+export function unseenNetns(path: string, error: unknown): string {
+  return `the network namespace ${path} cannot be looked into: ${(error as Error).message}`;
 }
 
 /** Whether an attempt to open a path failed since there is no network namespace (any more). */

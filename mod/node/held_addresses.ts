@@ -9,12 +9,12 @@
  *   - the machine itself has it: tunnels, and gateways of blocks under other interface plugins;
  *   - the runtime remembers an attachment of the container (libcni's cache, which DEL clears).
  *
- * One of them is enough. What cannot be looked at makes no answer at all, or is named in it (`unseen`):
- * then that an address is not held says nothing.
+ * One of them is enough. A namespace that cannot be looked at is named in the answer (`unseen`): then that
+ * an address is not held says nothing. Without the machine's own links and routes there is no answer.
  */
 import { parseMark } from "../../cni/mark.ts";
 import { Netns } from "../../ffi/netns.ts";
-import { isNoNetns, listAllNetns } from "../../ffi/netns_list.ts";
+import { isNoNetns, listAllNetns, unseenNetns } from "../../ffi/netns_list.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { type AskedAddress, containerOf } from "../ipam/questions.ts";
 import { addressBits, formatIp } from "../net/mod.ts";
@@ -55,6 +55,7 @@ export const CNI_CACHE = "/var/lib/cni/results";
 export async function readMachine(
   interfacePrefixes: readonly string[],
   cache: string = CNI_CACHE,
+  listNetns = listAllNetns,
 ): Promise<MachineFacts> {
   const containers = new Set<string>();
   const addresses = new Set<string>();
@@ -73,21 +74,22 @@ export async function readMachine(
     }
   }
   for (const { ip } of socket.addresses()) addresses.add(formatIp(ip));
-  const { paths, unseen } = await listAllNetns();
-  for (const path of paths) for (const ip of addressesIn(path)) addresses.add(ip);
+  let { paths, unseen } = await listNetns();
+  for (const path of paths) {
+    try {
+      for (const ip of addressesIn(path)) addresses.add(ip);
+    } catch (error) {
+      // Else it is gone since it was listed.
+      if (!isNoNetns(error)) unseen ??= unseenNetns(path, error);
+    }
+  }
   return { containers, addresses, cached: await names(cache), unseen };
 }
 
 function addressesIn(path: string): string[] {
-  try {
-    using netns = Netns.open(path);
-    using socket = RouteSocket.open(netns);
-    return socket.addresses().map(({ ip }) => formatIp(ip));
-  } catch (error) {
-    // Gone since it was listed.
-    if (!isNoNetns(error)) throw error;
-    return [];
-  }
+  using netns = Netns.open(path);
+  using socket = RouteSocket.open(netns);
+  return socket.addresses().map(({ ip }) => formatIp(ip));
 }
 
 async function names(folder: string): Promise<string[]> {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { formatMark } from "../../cni/mark.ts";
 import { createNetns, deleteNetns, Netns, netnsDirectory } from "../../ffi/netns.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
-import { nsfsMounts } from "../../ffi/netns_list.ts";
+import { listAllNetns, nsfsMounts } from "../../ffi/netns_list.ts";
 import { heldAddresses, readMachine } from "../../mod/node/held_addresses.ts";
 import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
 
@@ -104,6 +104,47 @@ for (const [keeper, make] of Object.entries(HIDDEN)) {
     await Deno.remove(folder, { recursive: true });
   });
 }
+
+Deno.test(
+  "a namespace that cannot be opened is told, and all others are looked into",
+  options,
+  async () => {
+    const name = `seen-${crypto.randomUUID().slice(0, 8)}`;
+    const loop = `${netnsDirectory}/loop-${name}`;
+    createNetns(name);
+    // A name that leads nowhere for us: open(2) says ELOOP.
+    Deno.symlinkSync(loop, loop);
+    try {
+      {
+        using netns = Netns.open(name);
+        using inside = RouteSocket.open(netns);
+        inside.addAddress({ index: 1, ip: mustIp("10.77.2.1"), length: 32 });
+      }
+      const asked = [{ ip: "10.77.2.1", handle: "net.a" }, { ip: "10.77.2.2", handle: "net.b" }];
+      const look = async (list?: typeof listAllNetns) => {
+        const machine = await readMachine(["cali"], "/nowhere", list);
+        return [heldAddresses(asked, machine), machine.unseen] as const;
+      };
+      const [held, unseen] = await look();
+      assert.deepEqual(held, ["10.77.2.1"]);
+      assert.match(
+        unseen!,
+        /the network namespace \/run\/netns\/loop-.* cannot be looked into: .*ELOOP/,
+      );
+      // So too where it could be listed.
+      const [too, why] = await look(() =>
+        Promise.resolve({ paths: [loop, `${netnsDirectory}/${name}`], unseen: undefined })
+      );
+      assert.deepEqual(too, ["10.77.2.1"]);
+      assert.match(why!, /loop-.*ELOOP/);
+    } finally {
+      Deno.removeSync(loop);
+      deleteNetns(name);
+    }
+    const { unseen = "" } = await readMachine(["cali"], "/nowhere");
+    assert.doesNotMatch(unseen, /loop-/);
+  },
+);
 
 Deno.test("mounted namespaces are read from a mount table", () => {
   const table = "22 27 0:21 / /proc rw,relatime - proc proc rw\n" +
