@@ -26,7 +26,7 @@ import {
   parseAffinityKey,
 } from "../model/keys.ts";
 import type { BrokenEntry, Entry, Listing, Revision, Store } from "../store/store.ts";
-import { isEmpty, isOwnedBy, newBlock, ownerOf, withoutOwner } from "./block.ts";
+import { deletionMark, isEmpty, isOwnedBy, newBlock, ownerOf, withoutOwner } from "./block.ts";
 import { type BlockRecord, type BlockTable, isSameLife } from "./block_table.ts";
 import { isBroken, readRaw } from "./damage.ts";
 import { tooManyRetries } from "./errors.ts";
@@ -291,13 +291,13 @@ const STATES: readonly unknown[] = ["", "confirmed", "pending", "pendingDeletion
 
 /**
  * undefined where the record is damaged. The oldest form has an empty value, and is confirmed. One that is
- * marked as deleted counts as pending, so that the next who needs it writes it anew, without the mark.
+ * marked as deleted, or with a mark that is none, counts as pending, so that the next who needs it writes it anew, without the mark.
  */
 export function affinityState(value: unknown): AffinityState | undefined {
   if (value === "" || value === null || value === undefined) return "";
   if (typeof value !== "object" || Array.isArray(value)) return undefined;
   const { state = "", deleted } = value as { state?: AffinityState; deleted?: unknown };
   if (!STATES.includes(state)) return undefined;
-  const isMarked = deleted === true || deleted === "true";
+  const isMarked = deletionMark(deleted) !== "none";
   return isMarked && isConfirmed(state) ? "pending" : state;
 }

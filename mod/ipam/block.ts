@@ -98,14 +98,26 @@ export function isWhole(value: unknown): value is number | bigint {
   return typeof value === "bigint" || Number.isInteger(value);
 }
 
+/** The number of a block or an allocation: a uint64 at Calico's. */
+export function isNumber(value: unknown): value is number | bigint {
+  return isWhole(value) && value >= 0;
+}
+
+/** What is under `deleted` of a block, handle or affinity; a text in some old records. */
+export function deletionMark(deleted: unknown): "none" | "deleted" | "strange" {
+  if (deleted === undefined || deleted === null) return "none";
+  if (deleted === false || deleted === "false") return "none";
+  return deleted === true || deleted === "true" ? "deleted" : "strange";
+}
+
 /** What is no number says nothing of its allocation. */
 function readNumbers(value: unknown): AllocationBlock["sequenceNumberForAllocation"] {
   if (!isJsonObject(value)) return {};
   const numbers = Object.entries(value);
-  if (numbers.every(([, number]) => isWhole(number))) {
+  if (numbers.every(([, number]) => isNumber(number))) {
     return value as AllocationBlock["sequenceNumberForAllocation"];
   }
-  return Object.fromEntries(numbers.filter(([, number]) => isWhole(number))) as AllocationBlock[
+  return Object.fromEntries(numbers.filter(([, number]) => isNumber(number))) as AllocationBlock[
     "sequenceNumberForAllocation"
   ];
 }

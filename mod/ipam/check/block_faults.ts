@@ -2,7 +2,8 @@
 import { show } from "../../model/show.ts";
 import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import type { AllocationAttribute, AllocationBlock } from "../../model/ipam_block.ts";
-import { isEmpty, isTexts, isWhole, readBlock } from "../block.ts";
+import { deletionMark, isEmpty, isNumber, isTexts, readBlock } from "../block.ts";
+import { isJsonObject } from "../../store/json.ts";
 import { isDamage } from "../damage.ts";
 import type { IpamError } from "../errors.ts";
 import type { Finding, FindingKind } from "./finding.ts";
@@ -44,7 +45,8 @@ export function examineBlock(
   if (cooling) say("coolingTime", cooling);
   const claimed = claimFault(raw, now);
   if (claimed) say("claimTime", claimed);
-  if (isMarked(raw)) say("halfDeleted", "is marked as deleted");
+  const marked = markFault(raw);
+  if (marked) say("halfDeleted", marked);
   if (!block.affinity && isEmpty(block)) say("blockOrphan", "has no owner and no addresses in use");
   return { block, findings };
 }
@@ -128,8 +130,11 @@ function isAttribute(value: unknown): boolean {
 /** An allocation cannot be younger than the block. Blocks of old versions have no numbers at all. */
 function sequenceFault(block: AllocationBlock): string | undefined {
   const { allocations, sequenceNumber, sequenceNumberForAllocation: numbers = {} } = block;
+  if (numbers !== null && !isJsonObject(numbers)) {
+    return `has ${show(numbers)} for the numbers of its allocations`;
+  }
   const wrong = Object.entries(numbers ?? {}).filter(([ordinal, number]) =>
-    !(Number(ordinal) in allocations) || !isWhole(number) ||
+    !(Number(ordinal) in allocations) || !isNumber(number) ||
     BigInt(number) > BigInt(sequenceNumber ?? 0)
   );
   if (wrong.length === 0) return undefined;
@@ -161,8 +166,15 @@ function ordinals(list: readonly number[]): string {
   return `ordinal${list.length === 1 ? "" : "s"} ${shown}${more}`;
 }
 
-/** Calico's mark of a deletion under way; a text in some old records. */
-export function isMarked(value: unknown): boolean {
-  const deleted = (value as { deleted?: unknown } | null)?.deleted;
-  return deleted === true || deleted === "true";
+/** Of Calico's mark of a deletion under way, which some old records have as a text. */
+export function markFault(value: unknown): string | undefined {
+  const { deleted } = (value ?? {}) as { deleted?: unknown };
+  switch (deletionMark(deleted)) {
+    case "none":
+      return undefined;
+    case "deleted":
+      return "is marked as deleted";
+    case "strange":
+      return `has ${show(deleted)} for the mark of a deletion, which is none`;
+  }
 }

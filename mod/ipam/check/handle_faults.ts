@@ -5,7 +5,7 @@ import { show } from "../../model/show.ts";
 import type { BrokenEntry, Entry, Revision } from "../../store/store.ts";
 import { cleanHandle } from "../block.ts";
 import { isBroken } from "../damage.ts";
-import { isMarked } from "./block_faults.ts";
+import { markFault } from "./block_faults.ts";
 import { type Allocation, WINDOWS_RESERVED } from "./allocations.ts";
 import type { Finding, FindingKind } from "./finding.ts";
 
@@ -50,7 +50,8 @@ export function examineHandles(
       continue;
     }
     const { handleID } = (entry as Entry).value as { handleID?: unknown };
-    if (isMarked((entry as Entry).value)) say("handleMarked", "is marked as deleted");
+    const marked = markFault((entry as Entry).value);
+    if (marked) say("handleMarked", marked);
     if (handleID !== undefined && handleID !== id) {
       say("handleOther", `says that it is handle ${show(handleID)}`);
     }

@@ -105,7 +105,15 @@ function reservationFaults({ key, value }: Entry): Finding[] {
     subject: name,
     message: `IPReservation ${name} ${what}`,
   });
-  const cidrs = (value as Loose)?.spec?.reservedCIDRs;
+  const { spec, metadata } = (value ?? {}) as Loose;
+  if (isJsonObject(value)) {
+    // One that was written to reserve nothing has a name at least.
+    if (spec === undefined && !isJsonObject(metadata)) return [say("cannot be read: it is empty")];
+    if (spec !== undefined && !isJsonObject(spec)) {
+      return [say(`cannot be read: its spec is ${show(spec)}`)];
+    }
+  }
+  const cidrs = spec?.reservedCIDRs;
   if (cidrs === undefined && isJsonObject(value)) return [];
   if (!Array.isArray(cidrs)) return [say(`cannot be read: its reservedCIDRs are ${show(cidrs)}`)];
   const wrong = cidrs.filter((cidr) => typeof cidr !== "string" || !parsePrefix(cidr.trim()));

@@ -21,6 +21,7 @@ import type { BlockRecord } from "../block_table.ts";
 import { isBroken } from "../damage.ts";
 import { type Pool, readPool } from "../pools.ts";
 import type { Allocation } from "./allocations.ts";
+import { markFault } from "./block_faults.ts";
 import { type Facts, leaseOf } from "./evidence.ts";
 import type { Finding, Passing } from "./finding.ts";
 
@@ -30,7 +31,8 @@ interface Affinity {
   readonly owner: AffinityOwner;
   readonly block: Prefix;
   readonly state: string;
-  readonly deleted: boolean;
+  /** What is wrong with its mark of a deletion. */
+  readonly marked?: string;
   /** Why it cannot be read. */
   readonly damage?: string;
 }
@@ -96,20 +98,20 @@ function affinityOf(entry: Entry | BrokenEntry): Affinity | undefined {
   const parsed = parseAffinityKey(entry.key);
   if (!parsed) return undefined;
   const value = isBroken(entry) ? undefined : entry.value;
-  const { deleted } = (value ?? {}) as { deleted?: boolean | string };
+  const marked = isBroken(entry) ? undefined : markFault(value);
   const state = isBroken(entry) ? undefined : affinityState(value);
   const damage = isBroken(entry) ? entry.reason : "it says no state that we know";
   return {
     ...parsed,
     ...(state === undefined && { damage }),
     state: state || "confirmed",
-    deleted: deleted === true || deleted === "true",
+    ...(marked !== undefined && { marked }),
   };
 }
 
 /** The state first: an affinity that is on its way need not agree with the block yet. */
 function faultsOf(
-  { state, deleted }: Affinity,
+  { state, marked }: Affinity,
   owner: string,
   cidr: string,
   record: Block | undefined,
@@ -117,8 +119,8 @@ function faultsOf(
   const subject = `${owner} ${cidr}`;
   const affinity = `the affinity of ${owner} for ${cidr}`;
   const held = record?.block.affinity;
-  if (deleted) {
-    return [{ kind: "halfDeleted", subject, message: `${affinity} is marked as deleted` }];
+  if (marked !== undefined) {
+    return [{ kind: "halfDeleted", subject, message: `${affinity} ${marked}` }];
   }
   if (record && held !== owner) {
     const whose = held ? `${held}'s` : "nobody's";

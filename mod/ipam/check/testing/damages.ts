@@ -122,6 +122,16 @@ export const DAMAGES: readonly Damage[] = [
       [pick(taken(b))]: BigInt(b.sequenceNumber) + 1n,
     },
   })),
+  ...[[], "x", 5].map((numbers) =>
+    ofBlock(`numbers of allocations that are ${JSON.stringify(numbers)}`, "sequence", (b) => ({
+      ...b,
+      sequenceNumberForAllocation: numbers,
+    }))
+  ),
+  ofBlock("a number below zero", "sequence", (b, pick) => ({
+    ...b,
+    sequenceNumberForAllocation: { [pick(taken(b))]: -1 },
+  })),
   ofBlock("cooling since tomorrow", "coolingTime", (b, pick) => {
     const allocations = [...b.allocations];
     allocations[pick(taken(b))] = b.attributes.length;
@@ -133,6 +143,7 @@ export const DAMAGES: readonly Damage[] = [
   }),
   ofBlock("marked as deleted", "halfDeleted", (b) => ({ ...b, deleted: true })),
   ofBlock("marked as deleted by a text", "halfDeleted", (b) => ({ ...b, deleted: "true" })),
+  ofBlock("a mark that is none", "halfDeleted", (b) => ({ ...b, deleted: "x" })),
   ofBlock("an owner of an unknown kind", "ownerUnknown", (b) => ({ ...b, affinity: "robot:r2" })),
   {
     name: "nobody's, its affinity left behind",
@@ -210,15 +221,15 @@ export const DAMAGES: readonly Damage[] = [
       return `${value.affinity} ${cidrOf(key)}`;
     },
   })),
-  {
-    name: "an affinity marked as deleted",
+  ...[true, "x", []].map((deleted): Damage => ({
+    name: `an affinity marked as deleted by ${JSON.stringify(deleted)}`,
     kind: "halfDeleted",
     async do({ cluster, pick, used }) {
       const { key, value } = pick(await used());
-      await cluster.store.put(ownAffinity(key, value), { state: "confirmed", deleted: true });
+      await cluster.store.put(ownAffinity(key, value), { state: "confirmed", deleted });
       return `${value.affinity} ${cidrOf(key)}`;
     },
-  },
+  })),
   {
     name: "a pool deleted under its blocks",
     kind: "blockOutsidePools",
@@ -305,7 +316,9 @@ export const DAMAGES: readonly Damage[] = [
       return "four";
     },
   })),
-  ...[null, "x", { spec: { reservedCIDRs: "10.0.0.0/30" } }, {
+  ...[null, "x", {}, { metadata: { name: "r" }, spec: "x" }, {
+    spec: { reservedCIDRs: "10.0.0.0/30" },
+  }, {
     spec: { reservedCIDRs: ["10.0.0.0/30", "zz", 5] },
   }].map((value): Damage => ({
     name: `a reservation that is ${JSON.stringify(value)}`,
@@ -374,9 +387,11 @@ export const DAMAGES: readonly Damage[] = [
     delete counts[cidr];
     return { ...counts, "10.0.0.192/29": 1 };
   }),
-  ...([["handleMarked", { deleted: true }], ["handleOther", { handleID: "other" }]] as const).map((
-    [kind, more],
-  ): Damage => ({
+  ...([
+    ["handleMarked", { deleted: true }],
+    ["handleMarked", { deleted: "x" }],
+    ["handleOther", { handleID: "other" }],
+  ] as const).map(([kind, more]): Damage => ({
     name: `a handle with ${JSON.stringify(more)}`,
     kind,
     async do({ cluster, pick, change }) {
