@@ -19,6 +19,7 @@ import type { PathProbe } from "./path_probe.ts";
 import { type EndpointState, peerType } from "./reporter.ts";
 import type { Registration } from "./startup.ts";
 import type { ClusterState } from "./state.ts";
+import type { UnroutedHolders } from "./unrouted_holders.ts";
 import { tunnels } from "./vxlan.ts";
 import { poolFinder } from "./vxlan_plan.ts";
 
@@ -33,6 +34,7 @@ export interface ApiParts {
   readonly engine: PolicyEngine;
   readonly paths: PathProbe;
   readonly tables: Pick<TableWatch, "fault" | "notes">;
+  readonly unrouted: Pick<UnroutedHolders, "warnings">;
   readonly felix: () => FelixParameters;
   /** What has become of what others must know of this node. */
   readonly registration: () => Registration;
@@ -137,6 +139,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
       ...kernel.warnings,
       ...paths.warnings(),
       ...tables.notes(),
+      ...parts.unrouted.warnings(),
       ...parts.bgp?.problems() ?? [],
     ],
     peers: (parts.bgp?.peers() ?? []).map((p) => ({

@@ -12,7 +12,7 @@ import {
 } from "./reporter.ts";
 
 export interface ReportsParts
-  extends Omit<ApiParts, "engine" | "paths" | "tables" | "registration"> {
+  extends Omit<ApiParts, "engine" | "paths" | "tables" | "unrouted" | "registration"> {
   readonly store: Store;
   readonly resources: Resources;
   readonly log: Log;

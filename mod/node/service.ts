@@ -47,6 +47,7 @@ import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ReadyCheck, register, type Registration } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
+import { networkOf, recordLost } from "./lost_addresses.ts";
 import { UnroutedHolders } from "./unrouted_holders.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
 
@@ -180,6 +181,7 @@ export class NodeService {
   #agent: Agent | undefined;
   #bgp: BgpPart | undefined;
   #reports: Reports | undefined;
+  #unrouted: UnroutedHolders | undefined;
   #paths: PathProbe | undefined;
   #questions: AddressQuestions | undefined;
   #deadEndpoints: DeadEndpoints | undefined;
@@ -352,7 +354,19 @@ export class NodeService {
       log: logger("endpoints"),
       clock: systemClock,
       patience: config.store.kind === "kubernetes" ? ENDING : 0,
+      record: (lost) =>
+        // Host-local's addresses are none of IPAM's.
+        this.#state.usePodCidr ? Promise.resolve(new Map()) : recordLost(
+          ipam,
+          {
+            node: config.nodeName,
+            network: networkOf(config.nodeName, this.#state.blocks.values()),
+          },
+          lost,
+          new Date(),
+        ),
     });
+    this.#unrouted = unrouted;
     const agent = new Agent({
       snapshot: this.#snapshot,
       store,
@@ -440,6 +454,7 @@ export class NodeService {
           engine,
           paths,
           tables,
+          unrouted,
           felix: () => this.#felix(),
           registration: () => this.#registration,
         }),
@@ -627,6 +642,7 @@ export class NodeService {
         ...addressFaults(this.#state),
         ...this.#paths?.warnings() ?? [],
         ...this.#tables?.notes() ?? [],
+        ...this.#unrouted?.warnings() ?? [],
         ...this.#kernel ? endpointFaults({ kernel: this.#kernel, state: this.#state }) : [],
       ],
     });

@@ -23,6 +23,7 @@ import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import type { Clock } from "../store/clock.ts";
 import { formatIp, type Ip, isLinkLocal } from "../net/mod.ts";
 import type { Log } from "./log.ts";
+import type { LostContainer, Unrecorded } from "./lost_addresses.ts";
 
 export interface UnroutedHoldersParts {
   /** The host's interfaces, as they were last seen. */
@@ -37,15 +38,32 @@ export interface UnroutedHoldersParts {
   readonly clock: Pick<Clock, "monotonicMs">;
   /** Milliseconds after which a pod without an endpoint is told of: Kubernetes has such that are ending. */
   readonly patience: number;
+  /** Puts a pod's addresses on record for it (`lost_addresses.ts`). */
+  readonly record?: (lost: LostContainer) => Promise<Unrecorded>;
 }
+
+interface Lost {
+  readonly link: Link;
+  readonly mark: Mark;
+  readonly addresses: readonly string[];
+  readonly since: number;
+  told: boolean;
+  /** What has become of its addresses in IPAM; undefined: that is not known yet. */
+  unrecorded?: Unrecorded;
+  /** When they are put on record (again). */
+  due: number;
+}
+
+/** Milliseconds after which addresses that could not be put on record are tried again. */
+const AGAIN = 60_000;
 
 export class UnroutedHolders {
   /** By interface: what was found beyond it. */
   #found = new Map<string, readonly string[]>();
   /** Of an interface as it was seen. */
   readonly #marks = new WeakMap<Link, Mark | undefined>();
-  /** Interfaces in use without an endpoint: since when, and whether that was told. */
-  #lost = new Map<string, { readonly since: number; told: boolean }>();
+  /** Interfaces in use without an endpoint. */
+  #lost = new Map<string, Lost>();
 
   constructor(readonly parts: UnroutedHoldersParts) {}
 
@@ -72,7 +90,10 @@ export class UnroutedHolders {
     return addresses.includes(address);
   }
 
-  /** Says of each pod that lost its endpoint, once, what has become of it. For a time when all are known. */
+  /**
+   * Says of each pod that lost its endpoint, once, what has become of it, and puts its addresses on record,
+   * so that no other node gives them. For a time when all endpoints are known.
+   */
   tell(): void {
     const { now, log, clock, patience } = this.parts;
     const before = this.#lost;
@@ -81,16 +102,60 @@ export class UnroutedHolders {
       const mark = this.#markOf(link);
       if (!mark || !isThere(now(link.index), link)) continue;
       const key = keyOf(link);
-      const lost = before.get(key) ?? { since: clock.monotonicMs(), told: false };
+      const time = clock.monotonicMs();
+      const lost = before.get(key) ??
+        { link, mark, addresses: this.#beyond(link), since: time, told: false, due: time };
       this.#lost.set(key, lost);
-      if (lost.told || clock.monotonicMs() - lost.since < patience) continue;
+      if (time - lost.since < patience) continue;
+      if (!lost.told) {
+        log.warn(
+          "a container is in use, and the datastore has no endpoint of it: it has no route and no policy " +
+            "until it is deleted and begins anew, and this node gives its addresses to no other",
+          { interface: link.name, container: mark.containerId, addresses: lost.addresses },
+        );
+      }
       lost.told = true;
-      log.warn(
-        "a container is in use, and the datastore has no endpoint of it: it has no route and no policy, " +
-          "and its addresses go to no other until it is deleted",
-        { interface: link.name, container: mark.containerId, addresses: this.#beyond(link) },
-      );
+      if (time < lost.due) continue;
+      lost.due = time + AGAIN;
+      this.#record(lost);
     }
+  }
+
+  async #record(lost: Lost): Promise<void> {
+    const { record, now, log } = this.parts;
+    const { link, mark: { containerId, ifname }, addresses } = lost;
+    if (!record) return;
+    try {
+      const is = () => isThere(now(link.index), link);
+      const unrecorded = await record({ containerId, ifname, addresses, isThere: is });
+      const whys = [...unrecorded].map(([address, why]) => `${address}: ${why}`);
+      if (lost.unrecorded === undefined && whys.length > 0) {
+        log.warn(
+          "addresses of a container without an endpoint are not on record: other nodes may give them",
+          { container: containerId, reasons: whys },
+        );
+      }
+      lost.unrecorded = unrecorded;
+      // All is on record, for as long as the container is there.
+      if (whys.length === 0) lost.due = Infinity;
+    } catch (error) {
+      log.error("putting a container's addresses on record failed", { error });
+    }
+  }
+
+  /** The pods that lost their endpoints, in words. */
+  warnings(): string[] {
+    return [...this.#lost.values()].filter(({ told }) => told).map((lost) => {
+      const { link, mark: { containerId }, addresses, unrecorded } = lost;
+      const others = unrecorded === undefined
+        ? []
+        : [...unrecorded].map(([address, why]) => `${address} may go to others (${why})`);
+      return `container ${containerId} (interface ${link.name}, ${
+        addresses.join(", ")
+      }) is in use, and the ` +
+        "datastore has no endpoint of it: it has no route and no policy; delete it, so that it begins " +
+        `anew${others.map((other) => `; ${other}`).join("")}`;
+    });
   }
 
   /** Those with somebody in another namespace beyond them, of whom no endpoint speaks. */

@@ -4,7 +4,7 @@ import type { Link } from "../../ffi/route/link.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import { mustIp } from "../net/mod.ts";
 import { ManualClock } from "../store/testing.ts";
-import { UnroutedHolders } from "./unrouted_holders.ts";
+import { UnroutedHolders, type UnroutedHoldersParts } from "./unrouted_holders.ts";
 
 interface Fake {
   name: string;
@@ -27,7 +27,7 @@ class Host {
   readonly gone = new Set<number>();
   readonly holders: UnroutedHolders;
 
-  constructor(patience = 0) {
+  constructor(patience = 0, record?: UnroutedHoldersParts["record"]) {
     this.holders = new UnroutedHolders({
       links: () => this.links,
       now: (index) => this.gone.has(index) ? undefined : this.links.find((l) => l.index === index),
@@ -38,6 +38,7 @@ class Host {
       endpoints: this.endpoints,
       clock: this.clock,
       patience,
+      record,
       log: { warn: (_: string, f: unknown) => this.said.push(JSON.stringify(f)) } as any,
     });
   }
@@ -145,4 +146,44 @@ Deno.test("each loss is told once; where pods' endpoints go with their end, when
   await host.clock.advance(60_000);
   host.holders.tell();
   assert.equal(host.said.length, 2);
+});
+
+Deno.test("a loss stands among the warnings, and its addresses are put on record until they are", async () => {
+  const asked: string[] = [];
+  let others = new Map([["10.0.0.1", "IPAM has given it to handle net.x"]]);
+  const host = new Host(0, ({ containerId, ifname, addresses, isThere }) => {
+    asked.push(`${containerId} ${ifname} ${addresses} ${isThere()}`);
+    return Promise.resolve(others);
+  });
+  host.link({ name: "cali1", container: "c1", beyond: ["10.0.0.1", "fe80::1"] });
+  host.link({ name: "cali2", container: "c2", beyond: ["10.0.0.2"] });
+  host.endpoint("cali2", "c2");
+  assert.deepEqual(host.holders.warnings(), []);
+  const turn = async () => {
+    host.holders.tell();
+    await new Promise((resolve) => setTimeout(resolve));
+  };
+  await turn();
+  assert.deepEqual(asked, ["c1 eth0 10.0.0.1 true"]);
+  const [warning, ...more] = host.holders.warnings();
+  assert.deepEqual(more, []);
+  assert.match(
+    warning,
+    /^container c1 \(interface cali1, 10\.0\.0\.1\) is in use, and the datastore/,
+  );
+  assert.match(warning, /; 10\.0\.0\.1 may go to others \(IPAM has given it to handle net\.x\)$/);
+  assert.equal(host.said.length, 2, "the loss, and that others may give the address");
+  await turn();
+  assert.equal(asked.length, 1, "not at once again");
+  others = new Map();
+  await host.clock.advance(60_000);
+  await turn();
+  await host.clock.advance(3_600_000);
+  await turn();
+  assert.equal(asked.length, 2, "all is on record now");
+  assert.doesNotMatch(host.holders.warnings()[0], /others/);
+  assert.equal(host.said.length, 2);
+  host.endpoint("cali1", "c1");
+  await turn();
+  assert.deepEqual(host.holders.warnings(), []);
 });
