@@ -7,7 +7,8 @@ import type { PolicyEngine } from "../../policy/engine.ts";
 import { formatIp, formatPrefix, parsePrefix } from "../net/mod.ts";
 import type { PeerStatus, RefreshAnswer, RouteStatus } from "../../bgp/config.ts";
 import { damagedConfig } from "../ipam/damage.ts";
-import { ipamConfigKey } from "../model/keys.ts";
+import { ipamConfigKey, parseResourceKey } from "../model/keys.ts";
+import { nodeKind } from "../model/node.ts";
 import type { Agent } from "./agent.ts";
 import type { BgpPart } from "./bgp.ts";
 import type { NodeConfig } from "./config.ts";
@@ -95,10 +96,18 @@ export function endpointFaults({ kernel, state }: Pick<ApiParts, "kernel" | "sta
   });
 }
 
-/** Why no new pod is given an address, whatever it asks for. */
-export function addressFaults(state: ClusterState): string[] {
-  const why = state.usePodCidr ? undefined : state.broken.get(ipamConfigKey);
-  return why ? [`no new pod is given an address: ${damagedConfig(why).message}`] : [];
+/** Why new pods are not attached, whatever they ask for: records that every ADD reads. */
+export function attachFaults({ broken, usePodCidr, nodeName }: ClusterState): string[] {
+  return [...broken].flatMap(([key, why]) => {
+    if (key === ipamConfigKey) {
+      return usePodCidr ? [] : `no new pod is given an address: ${damagedConfig(why).message}`;
+    }
+    const at = parseResourceKey(key);
+    const isOwn = at?.home === "calico" && at.plural === nodeKind.plural && at.name === nodeName;
+    return isOwn
+      ? `no new pod is given an address: Node ${nodeName} (${key}) cannot be read: ${why}; write it anew`
+      : [];
+  });
 }
 
 export function nodeStatusOf(parts: ApiParts): NodeStatus {
@@ -122,7 +131,7 @@ export function nodeStatusOf(parts: ApiParts): NodeStatus {
         `route ${p}: no route leads to its next hop but what BGP has learned`
       ),
       ...endpointFaults(parts),
-      ...addressFaults(state),
+      ...attachFaults(state),
     ],
     warnings: [
       ...(report.locked

@@ -23,7 +23,7 @@ import { type Store, StoreError } from "../store/store.ts";
 import { holdName, sendDatagram } from "../../ffi/unix.ts";
 import { AddressQuestions } from "./address_questions.ts";
 import { Agent } from "./agent.ts";
-import { addressFaults, endpointFaults, localApi } from "./api.ts";
+import { attachFaults, endpointFaults, localApi } from "./api.ts";
 import { BgpPart } from "./bgp.ts";
 import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./config.ts";
 import { type FelixParameters, felixParameters, policyParameters } from "./felix.ts";
@@ -639,7 +639,7 @@ export class NodeService {
         ...this.#bgp?.warnings() ?? [],
         ...this.#registration.unwritten,
         ...this.#addressFault ? [this.#addressFault] : [],
-        ...addressFaults(this.#state),
+        ...attachFaults(this.#state),
         ...this.#paths?.warnings() ?? [],
         ...this.#tables?.notes() ?? [],
         ...this.#unrouted?.warnings() ?? [],

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { formatPrefix } from "../net/mod.ts";
 import { localRoutes } from "./announce.ts";
-import { addressFaults } from "./api.ts";
+import { attachFaults } from "./api.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState } from "./state.ts";
 
@@ -122,22 +122,22 @@ Deno.test("what keeps every pod from an address is told, until it is mended", ()
   const state = new ClusterState("node1");
   for (const bad of [5, [], { strict_affinity: "yes" }, { maxBlocksPerHost: -1 }]) {
     state.apply(config, bad, "1");
-    const [fault, ...more] = addressFaults(state);
+    const [fault, ...more] = attachFaults(state);
     assert.match(
       fault,
       /^no new pod is given an address: .*\/config\) is damaged: .*tortie ipam configure/,
     );
     assert.deepEqual(more, []);
     state.apply(config, { strict_affinity: true }, "2");
-    assert.deepEqual(addressFaults(state), []);
+    assert.deepEqual(attachFaults(state), []);
   }
   state.apply(config, 5, "3");
   state.apply(config, undefined, "4");
-  assert.deepEqual(addressFaults(state), []);
+  assert.deepEqual(attachFaults(state), []);
   // Addresses of the node's own network need none.
   const apart = new ClusterState("node1", true);
   apart.apply(config, 5, "1");
-  assert.deepEqual(addressFaults(apart), []);
+  assert.deepEqual(attachFaults(apart), []);
 });
 
 Deno.test("a value that cannot be is named with its object until it is put right", () => {
@@ -251,4 +251,26 @@ Deno.test("with USE_POD_CIDR nodes' networks count as their blocks, and follow t
     state.apply(key("node2"), undefined, "3");
     assert.ok(!located().includes("10.244.2.0/24 host:node2"));
   }
+});
+
+Deno.test("records that every ADD reads are named where they cannot be read, and no others", () => {
+  const state = new ClusterState("n1");
+  const key = (plural: string, name: string) =>
+    `/calico/resources/v3/projectcalico.org/${plural}/${name}`;
+  const broken = [
+    key("nodes", "n1"),
+    key("nodes", "n2"),
+    key("profiles", "k8s-pod-network"),
+    key("profiles", "kns.blue"),
+    key("ippools", "k8s-pod-network"),
+  ];
+  for (const one of broken) state.broken.set(one, "no JSON");
+  const faults = attachFaults(state);
+  assert.equal(faults.length, 1, faults.join("\n"));
+  assert.match(
+    faults[0],
+    /^no new pod is given an address: Node n1 \(.*\/nodes\/n1\) cannot be read: no JSON;/,
+  );
+  for (const one of broken) state.broken.delete(one);
+  assert.deepEqual(attachFaults(state), []);
 });
