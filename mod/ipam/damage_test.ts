@@ -258,6 +258,29 @@ Deno.test("a release from the report mends handles and affinities, and a block w
   });
 });
 
+Deno.test("who has an address elsewhere, and is counted in a damaged block, is not to be ended for it", async () => {
+  await inWorld(async (w) => {
+    const [ip] = await w.assign("n1", { handle: "net.gone" });
+    const block = mustPrefixOf(ip);
+    await w.store.put(blockKey(mustPrefix(block)), HALF_WRITTEN);
+    const [live] = await w.assign("n1", { handle: "net.live" });
+    assert.notEqual(mustPrefixOf(live), block);
+    const counted = { block: { [block]: 1, [mustPrefixOf(live)]: 1 }, deleted: false };
+    await w.store.put(handleKey("net.live"), counted);
+    const kept = async () => {
+      const { damaged } = await checkStore(w.store, { now: () => w.now });
+      return (await mendDamaged(w.store, fresh(w), damaged, { now: () => w.now })).kept[0].why;
+    };
+    assert.match(await kept(), /^handle net\.gone has addresses of it; end its container first/);
+    await fresh(w).releaseByHandle("net.gone");
+    assert.match(
+      await kept(),
+      /^handle net\.live counts addresses of it, and has \S+ of another block: .* end no container for it/,
+    );
+    assert((await kept()).includes(`has ${live} of another block`));
+  });
+});
+
 Deno.test("nothing is released from a report while it is not known who uses addresses", async () => {
   await inWorld(async (w) => {
     const { releaseLeaks } = await import("./check/report.ts");

@@ -7,6 +7,7 @@
 import { formatPrefix, parseIp, type Prefix, prefixContains, samePrefix } from "../../net/mod.ts";
 import { parseAffinityKey, parseBlockKey, parseHandleKey } from "../../model/keys.ts";
 import { type Store, StoreError } from "../../store/store.ts";
+import { cleanHandle } from "../block.ts";
 import { IpamError } from "../errors.ts";
 import type { Ipam } from "../ipam.ts";
 import { type Check, check, type DamagedRecord } from "./check.ts";
@@ -86,7 +87,7 @@ async function mendOne(
 
 function whoUses(
   block: Prefix,
-  { users, unreadable }: Check,
+  { users, unreadable, allocations }: Check,
   handles: IpamRecords["handles"],
 ): string | undefined {
   if (unreadable.length > 0) {
@@ -99,13 +100,23 @@ function whoUses(
     }
   }
   const cidr = formatPrefix(block);
-  for (const { key, value } of handles) {
-    if ((countsOf(value)?.get(cidr) ?? 0) > 0) {
-      return `handle ${
-        parseHandleKey(key)
-      } has addresses of it; end its container first, or give ` +
-        "--force where that is gone";
-    }
+  const counting = handles.filter(({ value }) => (countsOf(value)?.get(cidr) ?? 0) > 0)
+    .map(({ key }) => parseHandleKey(key) ?? key);
+  if (counting.length === 0) return undefined;
+  // An attempt that failed at this block leaves a count there, and its container has an address elsewhere.
+  const elsewhere = new Map(
+    allocations.flatMap(({ handle, address, ip: { family } }) =>
+      handle !== undefined && family === block.ip.family ? [[handle, address]] : []
+    ),
+  );
+  const sole = counting.find((id) => !elsewhere.has(cleanHandle(id)));
+  if (sole !== undefined) {
+    return `handle ${sole} has addresses of it; end its container first, or give --force where that is gone`;
   }
-  return undefined;
+  const [id] = counting;
+  return `handle ${id} counts addresses of it, and has ${
+    elsewhere.get(cleanHandle(id))
+  } of another block: ` +
+    "what it counts here may be left of an attempt that failed; end no container for it, and give --force " +
+    `where nobody has an address of ${cidr}`;
 }
