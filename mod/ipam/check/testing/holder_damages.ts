@@ -250,7 +250,13 @@ export const HOLDER_DAMAGES: readonly Damage[] = [
   rewritten(
     "a record that has lost all its attributes",
     "nodeUnsaid",
-    [...OF.workload, ...OF.tunnel],
+    [...OF.workload.filter((name) => !LEASES.includes(name)), ...OF.tunnel],
+    ({ secondary: _, ...old }) => old,
+  ),
+  rewritten(
+    "a lease that has lost all its attributes",
+    "recordContradicts",
+    LEASES,
     ({ secondary: _, ...old }) => old,
   ),
   {
