@@ -12,7 +12,7 @@
  */
 
 import { formatIp, parseCidr, sameIp } from "../mod/net/mod.ts";
-import { nodesOf } from "../mod/ipam/ask_nodes.ts";
+import { nodesOf, type NodeWord } from "../mod/ipam/ask_nodes.ts";
 import { type AskedAddress, containerOf } from "../mod/ipam/questions.ts";
 import { isWithin, parseGoTimestamp } from "../mod/ipam/time.ts";
 import type { Assignment } from "../mod/ipam/types.ts";
@@ -28,9 +28,9 @@ import type { Store } from "../mod/store/store.ts";
 import type { Claimant } from "./addresses.ts";
 import { readEndpoint } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
-import { hostInterfaceName, otherHostInterfaceName } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
 import { parseMark } from "./mark.ts";
+import { hostNames } from "./own_links.ts";
 
 /** Milliseconds that the former node has to say whether its container still has the address. */
 const WORD_MS = 5000;
@@ -90,14 +90,18 @@ export async function mustBeIdle(
       return cidr && sameIp(cidr.ip, ip);
     });
   const fresh = isWithin(CLAIM_SECONDS * 1000, parseGoTimestamp(timestamp), now.getTime());
-  // Nothing of a node that is gone runs any more; what the controllers go by (`check/evidence.ts`).
   const asked = { ip: formatIp(ip), handle: container };
-  if (await isGone(store, node, asked)) return;
+  const ask = async () =>
+    (await nodesOf(store, { limit: WORD_MS })(new Map([[node, [asked]]]))).get(node)!;
+  // Nothing of a node that is gone runs any more; what the controllers go by (`check/evidence.ts`). One
+  // without a Node and without a status may be there still: then it answers.
+  const word = await isOnRecord(store, node) ? undefined : await ask();
+  if (word && "silent" in word) return;
   const why = has
     ? `WorkloadEndpoint ${namespace}/${endpoint} has it`
     : fresh
     ? "its ADD may be under way"
-    : await nodesWord({ store, podsKnown }, node, asked);
+    : doubtOf(word ?? await ask(), node, asked, podsKnown);
   if (why === undefined) return;
   throw new CniError(
     CniCode.tryAgain,
@@ -114,13 +118,12 @@ export async function mustBeIdle(
  * Why it is not known that the container is gone, by the rules of the controllers for an address that no
  * record speaks for (`controllers/collector.ts`); undefined: it is.
  */
-async function nodesWord(
-  { store, podsKnown }: { readonly store: Store; readonly podsKnown: boolean },
+function doubtOf(
+  word: NodeWord,
   node: string,
   asked: AskedAddress,
-): Promise<string | undefined> {
-  const words = await nodesOf(store, { limit: WORD_MS })(new Map([[node, [asked]]]));
-  const word = words.get(node)!;
+  podsKnown: boolean,
+): string | undefined {
   if ("silent" in word) return word.never && podsKnown ? undefined : word.silent;
   if (word.held.has(asked.ip)) return "the node says so";
   return word.unseen === undefined || podsKnown
@@ -128,15 +131,12 @@ async function nodesWord(
     : `node ${node} cannot tell: ${word.unseen}`;
 }
 
-/** A node whose Node is gone, and that has no status, may be there still: then it answers. */
-async function isGone(store: Store, node: string, asked: AskedAddress): Promise<boolean> {
+async function isOnRecord(store: Store, node: string): Promise<boolean> {
   const [object, status] = await Promise.all([
     readRaw(store, resourceKey(nodeKind, node)),
     readRaw(store, felixStatusKey(node)),
   ]);
-  if (object !== undefined || status !== undefined) return false;
-  const words = await nodesOf(store, { limit: WORD_MS })(new Map([[node, [asked]]]));
-  return "silent" in words.get(node)!;
+  return object !== undefined || status !== undefined;
 }
 
 /**
@@ -151,7 +151,7 @@ async function linkHere(
   gives: string | undefined,
 ): Promise<string | undefined> {
   const of = { namespace: pod!.namespace, pod: pod!.name, containerId: "", ifname };
-  const names = [hostInterfaceName(of, prefix), otherHostInterfaceName(of, prefix)];
+  const names = hostNames(of, prefix);
   const route = await kernel.linkOf(ip);
   if (route !== undefined && route !== "host" && route.name !== gives) {
     const isOrdinals = names.includes(route.name) ||

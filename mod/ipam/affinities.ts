@@ -291,7 +291,8 @@ const STATES: readonly unknown[] = ["", "confirmed", "pending", "pendingDeletion
 
 /**
  * undefined where the record is damaged. The oldest form has an empty value, and is confirmed. One that is
- * marked as deleted, or with a mark that is none, counts as pending, so that the next who needs it writes it anew, without the mark.
+ * marked as deleted, or with a mark that is none, counts as pending, so that the next who needs it writes
+ * it anew, without the mark.
  */
 export function affinityState(value: unknown): AffinityState | undefined {
   if (value === "" || value === null || value === undefined) return "";

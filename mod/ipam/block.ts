@@ -99,7 +99,7 @@ export function isWhole(value: unknown): value is number | bigint {
 }
 
 /** The number of a block or an allocation: a uint64 at Calico's. */
-export function isNumber(value: unknown): value is number | bigint {
+export function isSequenceNumber(value: unknown): value is number | bigint {
   return isWhole(value) && value >= 0;
 }
 
@@ -114,10 +114,12 @@ export function deletionMark(deleted: unknown): "none" | "deleted" | "strange" {
 function readNumbers(value: unknown): AllocationBlock["sequenceNumberForAllocation"] {
   if (!isJsonObject(value)) return {};
   const numbers = Object.entries(value);
-  if (numbers.every(([, number]) => isNumber(number))) {
+  if (numbers.every(([, number]) => isSequenceNumber(number))) {
     return value as AllocationBlock["sequenceNumberForAllocation"];
   }
-  return Object.fromEntries(numbers.filter(([, number]) => isNumber(number))) as AllocationBlock[
+  return Object.fromEntries(
+    numbers.filter(([, number]) => isSequenceNumber(number)),
+  ) as AllocationBlock[
     "sequenceNumberForAllocation"
   ];
 }

@@ -44,10 +44,6 @@ export const zeroText = v.optional(
   v.pipe(v.string(), v.metadata<string, OmitZero>({ omitZero: true })),
   "",
 );
-export const zeroNumber = v.optional(
-  v.pipe(v.number(), v.metadata<number, OmitZero>({ omitZero: true })),
-  0,
-);
 
 /** A list of at most so many items. */
 export function atMost<S extends v.GenericSchema>(max: number, item: S) {

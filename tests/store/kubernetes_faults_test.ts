@@ -59,6 +59,27 @@ async function until(what: string, isSo: () => boolean | Promise<boolean>): Prom
   assert.fail(`not so within 15 s: ${what}`);
 }
 
+/** By the API itself, as kubectl would. */
+function makePool(kube: Kube, name: string, n: number) {
+  return kube.call("POST", "/apis/crd.projectcalico.org/v1/ippools", {
+    apiVersion: "crd.projectcalico.org/v1",
+    kind: "IPPool",
+    metadata: { name },
+    ...pool(n),
+  });
+}
+
+/** What forgets connections on the way to the API. */
+function relayed(kube: Kube) {
+  const { hostname, port } = new URL(kube.url);
+  const relay = new Relay(
+    { transport: "tcp", hostname: "127.0.0.1", port: 0 },
+    { transport: "tcp", hostname, port: Number(port) },
+  );
+  const kubeconfigInline = kube.kubeconfig().replaceAll(`:${port}`, `:${relay.port}`);
+  return { relay, kubeconfigInline };
+}
+
 Deno.test("without Calico's CRDs everything is empty, and they are found when they come", () =>
   on({ start: startKube, options: { timing: UNHURRIED } }, async (kube, store) => {
     const { entries } = await store.list("/");
@@ -71,12 +92,7 @@ Deno.test("without Calico's CRDs everything is empty, and they are found when th
     const told = (key: string) => picture.until(key, () => picture.entries.has(key));
     await picture.until("the first list", () => picture.lists > 0);
     await kube.crds(calicoDefinitions().filter((d: any) => d.spec.names.plural === "ippools"));
-    await kube.call("POST", "/apis/crd.projectcalico.org/v1/ippools", {
-      apiVersion: "crd.projectcalico.org/v1",
-      kind: "IPPool",
-      metadata: { name: "a" },
-      ...pool(1),
-    });
+    await makePool(kube, "a", 1);
     await told(`${POOLS}a`);
     await kube.crds([clusterNetworkPolicyDefinition()]);
     const policies = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
@@ -525,12 +541,7 @@ Deno.test("a closed store leaves nothing behind at the server", () =>
 
 Deno.test("a connection that is dead without a word is found by one question, and the reader hears of it", async () => {
   const kube = await startCalico({ http2: true, bookmarks: 0 });
-  const { hostname, port } = new URL(kube.url);
-  const relay = new Relay(
-    { transport: "tcp", hostname: "127.0.0.1", port: 0 },
-    { transport: "tcp", hostname, port: Number(port) },
-  );
-  const kubeconfigInline = kube.kubeconfig().replaceAll(`:${port}`, `:${relay.port}`);
+  const { relay, kubeconfigInline } = relayed(kube);
   const timing = { ...UNHURRIED, pulseMs: 500, answerMs: 1500, silenceMs: 60_000, outageMs: 1000 };
   const store = await openStore(kube, { timing }, { kubeconfigInline });
   const seen = new Set<string>(), lost: string[] = [];
@@ -542,19 +553,12 @@ Deno.test("a connection that is dead without a word is found by one question, an
     synced: () => void lists++,
     unavailable: ({ message }) => void lost.push(message),
   }, { signal: abort.signal });
-  const make = (name: string, n: number) =>
-    kube.call("POST", "/apis/crd.projectcalico.org/v1/ippools", {
-      apiVersion: "crd.projectcalico.org/v1",
-      kind: "IPPool",
-      metadata: { name },
-      ...pool(n),
-    });
   try {
     await until("it follows", () => lists > 0);
-    await make("a", 1);
+    await makePool(kube, "a", 1);
     await until("a is seen", () => seen.has(`${POOLS}a`));
     assert(relay.forget() > 0);
-    await make("b", 2);
+    await makePool(kube, "b", 2);
     await until("b is seen", () => seen.has(`${POOLS}b`));
     assert.match(lost.join("\n"), /nothing was heard for \d+ s: no answer within 1\.5 s/);
   } finally {
@@ -569,31 +573,19 @@ Deno.test("a connection that is dead without a word is found by one question, an
 Deno.test("a late answer puts the watches of its pool in doubt: none is vouched for by new connections", async () => {
   for (const http2 of [true, false]) {
     const kube = await startCalico({ http2, bookmarks: 0 });
-    const { hostname, port } = new URL(kube.url);
-    const relay = new Relay(
-      { transport: "tcp", hostname: "127.0.0.1", port: 0 },
-      { transport: "tcp", hostname, port: Number(port) },
-    );
-    const kubeconfigInline = kube.kubeconfig().replaceAll(`:${port}`, `:${relay.port}`);
+    const { relay, kubeconfigInline } = relayed(kube);
     // No silence is long enough to ask a question by itself.
     const timing = { ...UNHURRIED, answerMs: 1500, pulseMs: 60_000, silenceMs: 60_000 };
     const store = await openStore(kube, { timing }, { kubeconfigInline });
     const { revision } = await store.list("/");
     const watch = new Collector(store, "/", revision);
-    const make = (name: string, n: number) =>
-      kube.call("POST", "/apis/crd.projectcalico.org/v1/ippools", {
-        apiVersion: "crd.projectcalico.org/v1",
-        kind: "IPPool",
-        metadata: { name },
-        ...pool(n),
-      });
     try {
       await until("it watches", () => kube.watches.length > 25);
-      await make("a", 1);
+      await makePool(kube, "a", 1);
       await until("a is told", () => watch.events.length > 0);
       relay.forget();
       await store.get(`${POOLS}a`);
-      await make("b", 2);
+      await makePool(kube, "b", 2);
       // Whoever answers the new connections, what it missed it cannot have: all is to be listed again.
       let failure = "";
       watch.failure().then((error) => failure = (error as Error).message);

@@ -2,7 +2,7 @@
 import { show } from "../../model/show.ts";
 import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import type { AllocationAttribute, AllocationBlock } from "../../model/ipam_block.ts";
-import { deletionMark, isEmpty, isNumber, isTexts, readBlock } from "../block.ts";
+import { deletionMark, isEmpty, isSequenceNumber, isTexts, readBlock } from "../block.ts";
 import { isJsonObject } from "../../store/json.ts";
 import { isDamage } from "../damage.ts";
 import type { IpamError } from "../errors.ts";
@@ -134,7 +134,7 @@ function sequenceFault(block: AllocationBlock): string | undefined {
     return `has ${show(numbers)} for the numbers of its allocations`;
   }
   const wrong = Object.entries(numbers ?? {}).filter(([ordinal, number]) =>
-    !(Number(ordinal) in allocations) || !isNumber(number) ||
+    !(Number(ordinal) in allocations) || !isSequenceNumber(number) ||
     BigInt(number) > BigInt(sequenceNumber ?? 0)
   );
   if (wrong.length === 0) return undefined;

@@ -104,9 +104,7 @@ export class Pulse {
       this.#heard();
     } catch (error) {
       // Who said something meanwhile is heard.
-      if (this.#heardMs === heard) {
-        this.#tell((error as Error).message);
-      }
+      if (this.#heardMs === heard) this.#tell((error as Error).message);
     } finally {
       this.#asking = false;
     }
