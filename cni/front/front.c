@@ -16,12 +16,17 @@
 #include "constants.h"
 #include "machine.h"
 
-/* What the build fills in when it knows the program: addresses as distances from this struct. */
+/* What the build fills in when it knows the program: addresses in its image, as in the file's headers. */
 struct place {
   char magic[8];
-  i64 entry;         /* the program's own entry */
-  i64 interpreter;   /* its PT_INTERP: the path of ld.so. 0: the kernel loads that, as ever */
+  i64 image;         /* where the image begins, as the distance from this struct */
+  u64 entry;         /* the program's own entry */
+  u64 interpreter;   /* with loader.h: its PT_INTERP, the path of ld.so */
   u64 interpreter_size;
+  u64 relocations;   /* with relocate.h: those that ld.so does not see */
+  u64 relocation_count;
+  u64 sealed;        /* what ld.so has made read-only: PT_GNU_RELRO */
+  u64 sealed_size;
 };
 __attribute__((section(".place"), used)) static const struct place PLACE = { .magic = "TORTIEFD" };
 
@@ -31,6 +36,8 @@ static const struct place *place(void) {
   __asm__("" : "+r"(p));
   return p;
 }
+
+static u64 in_memory(const struct place *p, u64 address) { return (u64)p + p->image + address; }
 
 /* ---- texts ---- */
 
@@ -437,7 +444,9 @@ static void cni_call(char **argv, char **environment, const char *command) {
   ignore(SIGPIPE, 0);
   if (begins(command, "VERSION") && !command[7]) quit(print(VERSION_ANSWER, sizeof VERSION_ANSWER - 1) ? 1 : 0);
   if (!folder || !*folder) folder = RUN_DIR;
-  if (length_of(folder) > sizeof path - sizeof SOCKET_NAME || !is_plain(folder)) return;
+  u64 n = length_of(folder);
+  /* Deno takes ".." away with the name before it, which the kernel does not where that is a link. */
+  if (n > sizeof path - sizeof SOCKET_NAME || !is_plain(folder) || find(folder, 0, n, "..")) return;
   *put_text(put_text(path, folder), SOCKET_NAME) = 0;
 
   char *input = (char *)sys_mmap(0, SPACE, PROT_R | PROT_W, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -458,8 +467,25 @@ static void cni_call(char **argv, char **environment, const char *command) {
   put_back(input, size);
 }
 
+/* A value of the auxiliary vector, which stands behind the environment; 0 where there is none. */
+static u64 *auxiliary(char **environment, u64 name) {
+  while (*environment) environment++;
+  for (u64 *aux = (u64 *)(environment + 1); aux[0]; aux += 2)
+    if (aux[0] == name) return aux + 1;
+  return 0;
+}
+
+enum { AT_PHDR = 3, AT_PHNUM = 5, AT_PAGESZ = 6, AT_BASE = 7, AT_ENTRY = 9 };
+
+static u64 page_size(char **environment) {
+  u64 *size = auxiliary(environment, AT_PAGESZ);
+  return size ? *size : 4096;
+}
+
 #ifdef DIRECT
 #include "loader.h"
+#else
+#include "relocate.h"
 #endif
 
 /*
@@ -476,6 +502,7 @@ __attribute__((used)) u64 front(u64 *stack, u64 fini) {
   if (!fini && p->interpreter) return load_interpreter(p, environment);
 #else
   (void)fini;
+  relocate(p, page_size(environment));
 #endif
-  return (u64)p + p->entry;
+  return in_memory(p, p->entry);
 }

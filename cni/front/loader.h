@@ -8,7 +8,6 @@
  */
 
 enum { PT_LOAD = 1, PT_INTERP = 3, PT_PHDR = 6, ET_DYN = 3 };
-enum { AT_PHDR = 3, AT_PHNUM = 5, AT_PAGESZ = 6, AT_BASE = 7, AT_ENTRY = 9 };
 enum { AT_FDCWD = -100 };
 
 struct elf_header {
@@ -82,17 +81,11 @@ static u64 map_loader(const char *path, u64 page, u64 *base) {
 }
 
 static u64 load_interpreter(const struct place *p, char **environment) {
-  u64 *headers = 0, *count = 0, *base = 0, *entry = 0, page = 4096;
-  while (*environment) environment++;
-  for (u64 *aux = (u64 *)(environment + 1); aux[0]; aux += 2) {
-    if (aux[0] == AT_PHDR) headers = aux + 1;
-    if (aux[0] == AT_PHNUM) count = aux + 1;
-    if (aux[0] == AT_PAGESZ) page = aux[1];
-    if (aux[0] == AT_BASE) base = aux + 1;
-    if (aux[0] == AT_ENTRY) entry = aux + 1;
-  }
-  if (!headers || !count || !base || !entry || *base) return (u64)p + p->entry;
-  const char *path = (const char *)p + p->interpreter;
+  u64 *headers = auxiliary(environment, AT_PHDR), *count = auxiliary(environment, AT_PHNUM),
+      *base = auxiliary(environment, AT_BASE), *entry = auxiliary(environment, AT_ENTRY),
+      page = page_size(environment);
+  if (!headers || !count || !base || !entry || *base) return in_memory(p, p->entry);
+  const char *path = (const char *)in_memory(p, p->interpreter);
   /*
    * ld.so insists on a PT_INTERP: it is shown a copy of the program headers that has one. The real ones
    * stay as they are in the file, by which debuggers recognise the program.
@@ -121,6 +114,6 @@ static u64 load_interpreter(const struct place *p, char **environment) {
   sys(SYS_mprotect, copy, page, PROT_R);
   *headers = (u64)copy;
   ++*count;
-  *entry = (u64)p + p->entry;
+  *entry = in_memory(p, p->entry);
   return map_loader(path, page, base);
 }

@@ -3,7 +3,11 @@
  * its image ends, and its program headers, to put one more piece of code into it.
  */
 
-export const PT_LOAD = 1, PT_INTERP = 3, PT_NOTE = 4;
+export const PT_LOAD = 1, PT_DYNAMIC = 2, PT_INTERP = 3, PT_NOTE = 4, PT_TLS = 7;
+export const PT_GNU_RELRO = 0x6474e552;
+/** Tags of the dynamic section. */
+const DT_RELA = 7, DT_RELASZ = 8, DT_RELAENT = 9, DT_RELR = 36, DT_RELACOUNT = 0x6ffffff9;
+const RELA = 24;
 const SHT_PROGBITS = 1, SHF_ALLOC = 2, SHF_EXECINSTR = 4;
 const ET_DYN = 3, PF_X = 1, PF_R = 4;
 const HEADER = 64, PROGRAM_HEADER = 56, SECTION_HEADER = 64;
@@ -13,6 +17,8 @@ const E_PHNUM = 56, E_SHENTSIZE = 58, E_SHNUM = 60;
 
 /** e_machine. */
 export const MACHINES: Record<string, number> = { x86_64: 62, aarch64: 183 };
+/** R_X86_64_RELATIVE, R_AARCH64_RELATIVE: to the word at an offset goes base + addend. */
+const RELATIVE: Record<number, bigint> = { 62: 8n, 183: 1027n };
 
 export interface ProgramHeader {
   readonly type: number;
@@ -75,6 +81,76 @@ export function readImage(file: Uint8Array): Image {
     };
   });
   return { machine: view.getUint16(E_MACHINE, true), entry: u64(view, E_ENTRY), headers };
+}
+
+/** What ld.so leaves to the program itself. All are addresses of the image, before it is loaded. */
+export interface Deferred {
+  /** Elf64_Rela, all of them relative. */
+  readonly relocations: number;
+  readonly count: number;
+  /** PT_GNU_RELRO: what ld.so has made read-only when the program starts. */
+  readonly sealed: number;
+  readonly sealedSize: number;
+}
+
+/**
+ * The program whose relative relocations ld.so does not see: its table begins behind them. Who starts in
+ * it has to apply them before anything else of the program runs. Throws where that could not be: where the
+ * table is not as linkers write it, or ld.so itself reads what is to be relocated (the first values of
+ * thread-local variables, which it copies).
+ */
+export function deferRelocations(
+  file: Uint8Array,
+): { file: Uint8Array<ArrayBuffer>; deferred: Deferred } {
+  const { machine, headers } = readImage(file);
+  const one = (type: number, name: string) => {
+    const found = headers.filter((header) => header.type === type);
+    if (found.length !== 1) throw new Error(`the program has ${found.length} segments ${name}`);
+    return found[0];
+  };
+  const offsetOf = (address: number) => {
+    const segment = headers.find((h) =>
+      h.type === PT_LOAD && address >= h.address && address < h.address + h.fileSize
+    );
+    if (!segment) throw new Error("the program's relocations are not in the file");
+    return address - segment.address + segment.offset;
+  };
+  const dynamic = one(PT_DYNAMIC, "PT_DYNAMIC"), relro = one(PT_GNU_RELRO, "PT_GNU_RELRO");
+  const result = file.slice();
+  const view = viewOf(result);
+  const tags = new Map<number, number>();
+  for (let at = dynamic.offset; at < dynamic.offset + dynamic.fileSize; at += 16) {
+    tags.set(u64(view, at), at + 8);
+  }
+  const valueAt = (tag: number) => {
+    const at = tags.get(tag);
+    if (at === undefined) throw new Error(`the program's dynamic section has no tag ${tag}`);
+    return at;
+  };
+  const relocations = u64(view, valueAt(DT_RELA)), count = u64(view, valueAt(DT_RELACOUNT));
+  const size = u64(view, valueAt(DT_RELASZ));
+  if (u64(view, valueAt(DT_RELAENT)) !== RELA || count * RELA > size || tags.has(DT_RELR)) {
+    throw new Error("the program's relocations are not of the known form");
+  }
+  const tls = headers.filter(({ type }) => type === PT_TLS);
+  const first = offsetOf(relocations);
+  if (first + size > file.length) throw new Error("the ELF file is cut off");
+  for (let at = first; at < first + count * RELA; at += RELA) {
+    const target = u64(view, at);
+    if (view.getBigUint64(at + 8, true) !== RELATIVE[machine]) {
+      throw new Error("the program's first relocations are not all relative");
+    }
+    if (tls.some((t) => target + 8 > t.address && target < t.address + t.fileSize)) {
+      throw new Error("the program's thread-local variables have relocations");
+    }
+  }
+  view.setBigUint64(valueAt(DT_RELA), BigInt(relocations + count * RELA), true);
+  view.setBigUint64(valueAt(DT_RELASZ), BigInt(size - count * RELA), true);
+  view.setBigUint64(valueAt(DT_RELACOUNT), 0n, true);
+  return {
+    file: result,
+    deferred: { relocations, count, sealed: relro.address, sealedSize: relro.memorySize },
+  };
 }
 
 /** Where one more segment of code can stand: behind all others, in the file and in memory. */

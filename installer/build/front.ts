@@ -19,18 +19,39 @@ import {
 } from "../../cni/plugin.ts";
 import { KIND, MAGIC, MAX_BYTES } from "../../cni/request.ts";
 import { LATEST_VERSION, VERSION_ANSWER } from "../../cni/versions.ts";
-import { elfEnd, MACHINES, PT_INTERP, PT_NOTE, readImage, spaceBehind, withCode } from "./elf.ts";
+import {
+  deferRelocations,
+  elfEnd,
+  MACHINES,
+  PT_INTERP,
+  PT_NOTE,
+  readImage,
+  spaceBehind,
+  withCode,
+} from "./elf.ts";
 
 const SOURCES = new URL("../../cni/front", import.meta.url).pathname;
 
 /**
  * How the program starts. `loaded`: the kernel loads ld.so first, as for every program, and the front door
- * runs after it. `direct`: the kernel starts the front door, which loads ld.so itself where it is needed.
+ * runs after it, with the bulk of the relocations left to itself. `direct`: the kernel starts the front door,
+ * which loads ld.so itself where it is needed.
  */
 export type FrontVariant = "loaded" | "direct";
 
-/** struct place of front.c: magic, entry, interpreter, its size. */
-const PLACE = 32, ENTRY_AT = 8, INTERPRETER_AT = 16, INTERPRETER_SIZE_AT = 24;
+/** struct place of front.c: its magic, its fields of eight bytes each, and where the code begins. */
+const PLACE = 80;
+const PLACE_FIELDS = [
+  "image",
+  "entry",
+  "interpreter",
+  "interpreterSize",
+  "relocations",
+  "count",
+  "sealed",
+  "sealedSize",
+] as const;
+type Place = Partial<Record<typeof PLACE_FIELDS[number], number>>;
 const PLACE_MAGIC = "TORTIEFD";
 
 /** What the C source takes from TypeScript. */
@@ -140,15 +161,29 @@ export function placeFront(
     throw new Error("the code of the front door does not begin with its struct place");
   }
   const { address } = spaceBehind(denort);
-  const placed = code.slice();
-  const view = new DataView(placed.buffer);
-  view.setBigInt64(ENTRY_AT, BigInt(entry - address), true);
+  const known: Place = { image: -address, entry };
   if (variant === "direct") {
-    view.setBigInt64(INTERPRETER_AT, BigInt(interpreter.address - address), true);
-    view.setBigUint64(INTERPRETER_SIZE_AT, BigInt(interpreter.fileSize), true);
+    return withCode(
+      denort,
+      fillPlace(code, {
+        ...known,
+        interpreter: interpreter.address,
+        interpreterSize: interpreter.fileSize,
+      }),
+      PLACE,
+      PT_INTERP,
+    );
   }
+  const { file, deferred } = deferRelocations(denort);
   // The notes (ABI, build id) are for tools, which find them by their sections.
-  return withCode(denort, placed, PLACE, variant === "direct" ? PT_INTERP : PT_NOTE);
+  return withCode(file, fillPlace(code, { ...known, ...deferred }), PLACE, PT_NOTE);
+}
+
+function fillPlace(code: Uint8Array, values: Place): Uint8Array<ArrayBuffer> {
+  const filled = code.slice();
+  const view = new DataView(filled.buffer);
+  PLACE_FIELDS.forEach((name, i) => view.setBigInt64(8 + 8 * i, BigInt(values[name] ?? 0), true));
+  return filled;
 }
 
 /** Throws where the product is not this denort with something behind it. */

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { VERSION_ANSWER } from "../../cni/versions.ts";
-import { elfEnd, PT_INTERP, PT_LOAD, PT_NOTE, readImage } from "./elf.ts";
+import {
+  deferRelocations,
+  elfEnd,
+  PT_DYNAMIC,
+  PT_GNU_RELRO,
+  PT_INTERP,
+  PT_LOAD,
+  PT_NOTE,
+  PT_TLS,
+  readImage,
+} from "./elf.ts";
 import { checkProduct, constants, placeFront } from "./front.ts";
 
 const PAGE = 4096;
@@ -12,9 +22,21 @@ interface Header {
   size: number;
 }
 
-/** A position-independent program: header, program headers, two pages, one section header. */
+/** Of the program below: its dynamic section, its relocations, and what is read-only after them. */
+const DYNAMIC = 0x380, RELOCATIONS = 0x400, RELRO = 0x500;
+const USUAL: Header[] = [
+  { type: PT_NOTE, offset: 0x200, size: 16 },
+  { type: PT_DYNAMIC, offset: DYNAMIC, size: 5 * 16 },
+  { type: PT_GNU_RELRO, offset: RELRO, size: 64 },
+  { type: PT_TLS, offset: RELRO + 64, size: 8 },
+];
+
+/**
+ * A position-independent program: header, program headers, two pages, one section header; two relative
+ * relocations and one that names a symbol.
+ */
 function program(
-  more: Header[] = [{ type: PT_NOTE, offset: 0x200, size: 16 }],
+  more = USUAL,
   interpreter = true,
 ): Uint8Array<ArrayBuffer> {
   const rows: (Header & { address?: number })[] = [
@@ -45,12 +67,16 @@ function program(
     }
   });
   file.set(new TextEncoder().encode("/lib/ld.so\0"), 0x300);
+  [[7, RELOCATIONS], [8, 72], [9, 24], [0x6ffffff9, 2], [0, 0]].flat()
+    .forEach((word, i) => view.setBigUint64(DYNAMIC + 8 * i, BigInt(word), true));
+  [[RELRO, 8, 0x40], [RELRO + 8, 8, 0x50], [RELRO + 16, 6, 0]].flat()
+    .forEach((word, i) => view.setBigUint64(RELOCATIONS + 8 * i, BigInt(word), true));
   return file;
 }
 
 function code(): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(100).fill(0x90);
-  bytes.fill(0, 0, 32);
+  bytes.fill(0, 0, 80);
   bytes.set(new TextEncoder().encode("TORTIEFD"));
   return bytes;
 }
@@ -69,17 +95,60 @@ Deno.test("the front door is one more segment, in which the program starts", () 
       loads.map((l) => l.address),
       loads.map((l) => l.address).sort((a, b) => a - b),
     );
-    assert.equal(entry, address + 32);
+    assert.equal(entry, address + 80);
     assert.equal(headers.some(({ type }) => type === PT_INTERP), variant === "loaded");
     assert.equal(headers.some(({ type }) => type === PT_NOTE), variant === "direct");
-    // What stood there stands there, but for the entry and the program headers.
-    assert.deepEqual(after.slice(0x200, before.length), before.slice(0x200));
+    // What stood there stands there, but for the entry, the program headers and the hidden relocations.
+    const dynamic = (at: number) => variant === "loaded" && at >= DYNAMIC && at < DYNAMIC + 80;
+    for (let at = 0x200; at < before.length; at++) {
+      if (!dynamic(at)) assert.equal(after[at], before[at], String(at));
+    }
     const place = new DataView(after.buffer, offset);
-    assert.equal(Number(place.getBigInt64(8, true)), 0x1234 - address);
-    const interpreter = Number(place.getBigInt64(16, true));
-    assert.equal(interpreter, variant === "direct" ? 0x300 - address : 0);
-    assert.equal(Number(place.getBigUint64(24, true)), variant === "direct" ? 11 : 0);
+    const fields = Array.from({ length: 8 }, (_, i) => Number(place.getBigInt64(8 + 8 * i, true)));
+    assert.deepEqual(
+      fields,
+      variant === "direct"
+        ? [-address, 0x1234, 0x300, 11, 0, 0, 0, 0]
+        : [-address, 0x1234, 0, 0, RELOCATIONS, 2, RELRO, 64],
+    );
   }
+});
+
+Deno.test("ld.so sees the relocations that name symbols, and no other", () => {
+  const before = program();
+  const { file, deferred } = deferRelocations(before);
+  assert.deepEqual(deferred, {
+    relocations: RELOCATIONS,
+    count: 2,
+    sealed: RELRO,
+    sealedSize: 64,
+  });
+  const view = new DataView(file.buffer, DYNAMIC);
+  const words = Array.from({ length: 10 }, (_, i) => Number(view.getBigUint64(8 * i, true)));
+  assert.deepEqual(words, [7, RELOCATIONS + 48, 8, 24, 9, 24, 0x6ffffff9, 0, 0, 0]);
+  assert.deepEqual(file.slice(RELOCATIONS), before.slice(RELOCATIONS), "the table stays");
+
+  const refused = (change: (view: DataView) => void, why: RegExp, of = program()) => {
+    change(new DataView(of.buffer));
+    assert.throws(() => deferRelocations(of), why);
+  };
+  const without = (type: number) => program(USUAL.filter((header) => header.type !== type));
+  refused(() => {}, /0 segments PT_DYNAMIC/, without(PT_DYNAMIC));
+  refused(() => {}, /0 segments PT_GNU_RELRO/, without(PT_GNU_RELRO));
+  refused((v) => v.setUint32(DYNAMIC + 48, 5, true), /no tag 1879048185/);
+  refused((v) => v.setUint32(DYNAMIC + 40, 16, true), /not of the known form/);
+  refused((v) => v.setUint32(DYNAMIC + 56, 4, true), /not of the known form/);
+  refused((v) => v.setUint32(DYNAMIC + 64, 36, true), /not of the known form/);
+  refused((v) => v.setUint32(DYNAMIC + 56, 3, true), /not all relative/);
+  refused((v) => v.setUint32(DYNAMIC + 8, 0x100000, true), /not in the file/);
+  refused((v) => v.setUint32(DYNAMIC + 24, 0x10000, true), /cut off/);
+  // Of a word that reaches into the thread-local variables too.
+  for (const at of [RELRO + 57, RELRO + 64, RELRO + 71]) {
+    refused((v) => v.setUint32(RELOCATIONS + 24, at, true), /thread-local variables/);
+  }
+  const beside = program();
+  new DataView(beside.buffer).setUint32(RELOCATIONS + 24, RELRO + 56, true);
+  deferRelocations(beside);
 });
 
 Deno.test("what is no denort stops the build", () => {
@@ -100,7 +169,7 @@ Deno.test("what is no denort stops the build", () => {
   assert.throws(place(program().slice(0, 70)), /cut off/);
   assert.throws(place(new Uint8Array(10)), /not an ELF file/);
   assert.throws(place(program(), code(), "aarch64"), /not for aarch64/);
-  assert.throws(place(program([])), /0 program headers of type 4/);
+  assert.throws(place(program(USUAL.slice(1))), /0 program headers of type 4/);
   assert.throws(place(program(undefined, false)), /linked statically, or damaged/);
   assert.throws(place(program(), code().fill(0, 0, 8)), /struct place/);
   assert.throws(place(changed((v) => v.setUint16(16, 2, true))), /position-independent/);

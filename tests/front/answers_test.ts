@@ -333,6 +333,12 @@ test("nobody listens, no socket, another file in its place, a path too long", as
   await same(world, { env: { TORTIE_RUN_DIR: "/" + "x".repeat(120) } });
   await same(world, { env: { TORTIE_RUN_DIR: "/" + "x".repeat(300) } });
   await same(world, { env: { TORTIE_RUN_DIR: `${world.folder}/"quoted"` } });
+  // Where `..` leads depends on who resolves it: not beside the link, for Deno.
+  await Deno.mkdir(`${world.folder}/far/below`, { recursive: true });
+  await Deno.symlink(`${world.folder}/far/below`, `${world.folder}/link`);
+  for (const dots of ["link/..", "link/../far", "far/..", "./far", "far//below"]) {
+    await same(world, { env: { TORTIE_RUN_DIR: `${world.folder}/${dots}` } });
+  }
 });
 
 test("a full queue: the call waits for its turn", async (world) => {
