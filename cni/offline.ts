@@ -202,6 +202,7 @@ async function withStore<T>(
 
 /** A store that says of each operation why there is none. */
 class UnreachableStore implements Store {
+  readonly epoch = 0;
   constructor(readonly why: string) {}
   #fail(): Promise<never> {
     return Promise.reject(new StoreError("unavailable", this.why));

@@ -80,6 +80,9 @@ export function faultyStore(store: Store, points: FaultPoints): Store {
     (...args: A): Promise<R> =>
       points.run(`store ${name} ${String(args[0])}`, storeError, () => method.apply(store, args));
   return {
+    get epoch() {
+      return store.epoch;
+    },
     get: wrap("get", store.get) as Store["get"],
     list: wrap("list", store.list) as Store["list"],
     create: wrap("create", store.create),

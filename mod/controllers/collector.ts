@@ -22,7 +22,7 @@
 import { formatPrefix } from "../net/mod.ts";
 import { isEmpty, ownerOf } from "../ipam/block.ts";
 import { collectCooled } from "../ipam/block_changes.ts";
-import type { BlockRecord } from "../ipam/block_table.ts";
+import type { StoredBlock } from "../ipam/block_table.ts";
 import { type Allocation, allocationsOf } from "../ipam/check/allocations.ts";
 import {
   askedOf,
@@ -164,7 +164,7 @@ class Collector {
     return false;
   }
 
-  #goneNodes(records: readonly BlockRecord[], judged: readonly Judged[]): Set<string> {
+  #goneNodes(records: readonly StoredBlock[], judged: readonly Judged[]): Set<string> {
     const named = new Set<string>();
     for (const { block } of records) {
       const owner = ownerOf(block);
@@ -328,10 +328,10 @@ class Collector {
   }
 
   /** A node keeps one block of each family, however empty; nobody keeps none. */
-  #emptyBlocks(records: readonly BlockRecord[], gone: ReadonlySet<string>): void {
+  #emptyBlocks(records: readonly StoredBlock[], gone: ReadonlySet<string>): void {
     if (this.options.grace <= 0) return;
     const owned = new Map<string, number>();
-    const groupOf = ({ prefix, block }: BlockRecord) => `${block.affinity} ${prefix.ip.family}`;
+    const groupOf = ({ prefix, block }: StoredBlock) => `${block.affinity} ${prefix.ip.family}`;
     for (const record of records) owned.set(groupOf(record), (owned.get(groupOf(record)) ?? 0) + 1);
     for (const record of records) {
       const owner = ownerOf(record.block);
@@ -355,7 +355,7 @@ class Collector {
     }
   }
 
-  #withoutCooled({ block }: BlockRecord) {
+  #withoutCooled({ block }: StoredBlock) {
     const { ipCooldownSeconds: seconds } = this.view.ipamConfig;
     return collectCooled(block, { seconds, now: this.options.wall });
   }
@@ -386,7 +386,7 @@ class Collector {
     }
   }
 
-  #cooled(records: readonly BlockRecord[]): void {
+  #cooled(records: readonly StoredBlock[]): void {
     if (records.some((record) => this.#withoutCooled(record) !== record.block)) {
       this.#actions.push({ do: "sweepCooled" });
       return;

@@ -5,7 +5,7 @@
 import { formatPrefix } from "../net/mod.ts";
 import { affinityState } from "../ipam/affinities.ts";
 import { readBlock } from "../ipam/block.ts";
-import type { BlockRecord } from "../ipam/block_table.ts";
+import type { StoredBlock } from "../ipam/block_table.ts";
 import { POD_KIND } from "../ipam/check/records.ts";
 import { addressesOf, type Facts, isReadable, type Loose } from "../ipam/check/evidence.ts";
 import { readSettings } from "../ipam/facts.ts";
@@ -51,7 +51,7 @@ export interface AffinityFacts {
 
 export class ClusterView implements Facts {
   /** By CIDR. */
-  readonly blocks = new Map<string, BlockRecord>();
+  readonly blocks = new Map<string, StoredBlock>();
   /** By key. */
   readonly affinities = new Map<string, AffinityFacts>();
   /** By id. */

@@ -31,6 +31,7 @@ import { type BlockRecord, type BlockTable, isSameLife } from "./block_table.ts"
 import { isBroken, readRaw } from "./damage.ts";
 import { tooManyRetries } from "./errors.ts";
 import { isRaced, RETRIES } from "./handles.ts";
+import { Remembered } from "./remembered.ts";
 
 export const LOAD_BALANCER: AffinityOwner = { type: "virtual", name: "load-balancer" };
 
@@ -58,13 +59,15 @@ export interface ReleaseConditions {
 
 export class Affinities {
   /** Blocks of which this process knows that they are sound, by affinity key: as first seen so. */
-  readonly #sound = new Map<string, BlockRecord>();
+  readonly #sound: Remembered<BlockRecord>;
 
   constructor(
     readonly store: Store,
     readonly blocks: BlockTable,
     readonly now: () => number,
-  ) {}
+  ) {
+    this.#sound = new Remembered(blocks.handles.epoch);
+  }
 
   /** An owner's affinities of a family, in the order of keys. */
   async list(owner: AffinityOwner, family: Family): Promise<AffinityRecord[]> {
@@ -86,7 +89,7 @@ export class Affinities {
 
   /** The proof was wrong: the block is gone, or another's. */
   forget(owner: AffinityOwner, block: Prefix): void {
-    this.#sound.delete(affinityKey(owner, block));
+    this.#sound.forget(affinityKey(owner, block));
   }
 
   /** Sound blocks that are the owner's, or were when they were last seen. */
@@ -147,7 +150,7 @@ export class Affinities {
   }
 
   #claimed(key: string, record: BlockRecord): ClaimOutcome {
-    this.#sound.set(key, record);
+    this.#sound.keep(key, record, record.epoch);
     return { is: "claimed", record };
   }
 
@@ -172,7 +175,7 @@ export class Affinities {
       if (proof && isSameLife(proof, record)) return true;
       const affinity = recordOf(await readRaw(this.store, key));
       if (affinity && isConfirmed(affinity.state)) {
-        this.#sound.set(key, record);
+        this.#sound.keep(key, record, record.epoch);
         return true;
       }
     }
@@ -191,7 +194,7 @@ export class Affinities {
     for (let i = 0; i < RETRIES; i++) {
       let affinity = recordOf(await readRaw(this.store, key));
       const record = await this.blocks.read(prefix);
-      this.#sound.delete(key);
+      this.#sound.forget(key);
       const keep = record && refusal(record, owner, conditions);
       if (keep === "notOwner") {
         if (affinity) await this.#delete(key, affinity.revision);
@@ -245,7 +248,7 @@ export class Affinities {
   }
 
   async #delete(key: string, revision: Revision): Promise<boolean> {
-    this.#sound.delete(key);
+    this.#sound.forget(key);
     try {
       await this.store.delete(key, revision);
       return true;

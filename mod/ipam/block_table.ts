@@ -10,7 +10,8 @@
  * revision decides whether it was still true. An answer that changes nothing (taken already, free
  * already) has no write to prove it, so it is only believed on a copy that was read for it, unless
  * the change calls itself a guess. Nor is a copy believed that is older than what a caller has seen
- * (`life`): another process may have written the block many times since we last dealt with it.
+ * (`life`): another process may have written the block many times since we last dealt with it. Where the
+ * store may have gone back in time, no copy from before is believed or written (`remembered.ts`).
  */
 import { type Family, formatPrefix, type Prefix } from "../net/mod.ts";
 import { blockKey, blockPrefix, parseBlockKey } from "../model/keys.ts";
@@ -25,15 +26,22 @@ import { type AllocationBlock, isEmpty, readBlock, written } from "./block.ts";
 import { damagedBlock, isBroken, isDamage, readRaw } from "./damage.ts";
 import { tooManyRetries } from "./errors.ts";
 import { type Handles, isRaced, type Reservation, RETRIES } from "./handles.ts";
+import { Remembered } from "./remembered.ts";
 import { SharedReads } from "./turns.ts";
 
 const REMEMBERED = 1024;
 
 /** A block as it was at a revision. */
-export interface BlockRecord {
+export interface StoredBlock {
   readonly prefix: Prefix;
   readonly block: AllocationBlock;
   readonly revision: Revision;
+}
+
+/** The same, to be written over. */
+export interface BlockRecord extends StoredBlock {
+  /** At which it was asked for (`remembered.ts`). */
+  readonly epoch: number;
 }
 
 /** What a change makes of a block. The very same block means that there is nothing to write. */
@@ -63,31 +71,30 @@ interface Job extends ChangeOptions {
 type Outcome = { readonly job: Job; readonly changed?: Changed<unknown>; readonly error?: unknown };
 
 export class BlockTable {
-  readonly #known = new Map<string, BlockRecord>();
+  readonly #known: Remembered<{ readonly record: BlockRecord; readonly at: number }>;
+  /** Counts what was learned. */
+  #learned = 0;
   readonly #queues = new Map<string, Job[]>();
   readonly #reads = new SharedReads();
   readonly #listings = new Map<Family, BlockRecord[]>();
   readonly #damaged = new Map<Family, Prefix[]>();
 
-  constructor(readonly store: Store, readonly handles: Handles) {}
+  constructor(readonly store: Store, readonly handles: Handles) {
+    this.#known = new Remembered(handles.epoch, REMEMBERED);
+  }
 
   /** The last known copy; it may be out of date. */
   known(prefix: Prefix): BlockRecord | undefined {
-    return this.#known.get(blockKey(prefix));
-  }
-
-  /** Last known copies of all blocks that this process has dealt with. */
-  allKnown(): Iterable<BlockRecord> {
-    return this.#known.values();
+    return this.#known.get(blockKey(prefix))?.record;
   }
 
   /** As it is now; undefined where there is no such block. IpamError "badRecord" where it is damaged. */
   read(prefix: Prefix): Promise<BlockRecord | undefined> {
     const key = blockKey(prefix);
-    return this.#reads.read(
-      key,
-      async () => this.#learn(key, prefix, await readRaw(this.store, key)),
-    );
+    return this.#reads.read(key, async () => {
+      const began = { at: this.#learned, epoch: this.#epoch };
+      return this.#learn(key, prefix, await readRaw(this.store, key), began);
+    });
   }
 
   /** All blocks of a family, as of one moment, by key. Damaged ones are left out (`damaged`). */
@@ -114,11 +121,12 @@ export class BlockTable {
   }
 
   async #listed(keys: string): Promise<{ records: BlockRecord[]; damaged: Prefix[] }> {
+    const epoch = this.#epoch;
     const { entries, broken = [] } = await this.store.list(keys);
     const records: BlockRecord[] = [];
     const damaged = broken.flatMap(({ key }) => parseBlockKey(key) ?? []);
     for (const entry of entries) {
-      const record = recordOf(entry);
+      const record = recordOf(entry, epoch);
       if (record === "damaged") damaged.push(parseBlockKey(entry.key)!);
       else if (record) records.push(record);
     }
@@ -137,35 +145,41 @@ export class BlockTable {
 
   /** The new block's record; undefined where there is one already. Not remembered (see `remember`). */
   async create(prefix: Prefix, block: AllocationBlock): Promise<BlockRecord | undefined> {
+    const epoch = this.#epoch;
     const revision = await this.#race(() => this.store.create(blockKey(prefix), block));
-    return revision === undefined ? undefined : { prefix, block, revision };
+    return revision === undefined ? undefined : { prefix, block, revision, epoch };
   }
 
   /** Writes one block; undefined where it was changed since. */
   async update(record: BlockRecord, block: AllocationBlock): Promise<BlockRecord | undefined> {
-    const key = blockKey(record.prefix);
-    this.#known.delete(key);
+    const { prefix, epoch } = record;
+    const key = blockKey(prefix);
+    this.#known.forget(key);
+    if (epoch !== this.#epoch) return undefined;
     const value = written(block);
     const revision = await this.#race(() => this.store.update(key, value, record.revision));
-    return revision === undefined ? undefined : { prefix: record.prefix, block: value, revision };
+    return revision === undefined ? undefined : { prefix, block: value, revision, epoch };
   }
 
   /** False where it was changed since. */
   async delete(record: BlockRecord): Promise<boolean> {
     const key = blockKey(record.prefix);
-    this.#known.delete(key);
+    this.#known.forget(key);
     this.#listings.delete(record.prefix.ip.family);
+    if (record.epoch !== this.#epoch) return false;
     return await this.#race(() => this.store.delete(key, record.revision)) !== undefined;
   }
 
   /** Unless a younger copy is known already. */
   remember(record: BlockRecord): void {
     const key = blockKey(record.prefix);
-    const known = this.#known.get(key);
-    if (known && isYounger(known, record)) return;
-    this.#known.delete(key);
-    this.#known.set(key, record);
-    if (this.#known.size > REMEMBERED) this.#known.delete(this.#known.keys().next().value!);
+    const known = this.#known.get(key)?.record;
+    if (known && (record.epoch !== known.epoch || isYounger(known, record))) return;
+    this.#known.keep(key, { record, at: ++this.#learned }, record.epoch);
+  }
+
+  get #epoch(): number {
+    return this.handles.epoch.now;
   }
 
   /**
@@ -200,7 +214,7 @@ export class BlockTable {
         await this.#commit(key, prefix, jobs);
       } catch (error) {
         // Whether the write was done is not known: handles stay counted up, which is allowed.
-        this.#known.delete(key);
+        this.#known.forget(key);
         for (const job of jobs) job.reject(error);
       }
     }
@@ -212,21 +226,23 @@ export class BlockTable {
     const reserved = new Map<string, Reservation>();
     for (let i = 0; i < RETRIES && jobs.length > 0; i++) {
       // What a caller has seen is a copy as good as ours, and better where it is younger.
-      if (this.#known.has(key)) { for (const { life } of jobs) if (life) this.remember(life); }
-      const known = this.#known.get(key);
+      if (this.#known.get(key)) { for (const { life } of jobs) if (life) this.remember(life); }
+      const known = this.#known.get(key)?.record;
       const record = known ?? await this.read(prefix);
       if (!record) {
         await this.#cancel(reserved, new Set());
         for (const job of jobs) job.resolve(undefined);
         return;
       }
-      const dead = jobs.filter((job) => job.life && !isSameLife(job.life, record));
+      const dead = jobs.filter(({ life }) =>
+        life && (life.epoch !== record.epoch || !isSameLife(life, record))
+      );
       for (const job of dead) job.resolve(undefined);
       jobs = jobs.filter((job) => !dead.includes(job));
       const { block, outcomes } = applyAll(record.block, jobs);
       if (block === record.block) {
         if (known && outcomes.some((o) => !o.job.guess)) {
-          this.#known.delete(key);
+          this.#known.forget(key);
           continue;
         }
         await this.#cancel(reserved, new Set());
@@ -293,23 +309,32 @@ export class BlockTable {
     }
   }
 
+  /** Of a read that began when so much was learned, in that epoch. */
   #learn(
     key: string,
     prefix: Prefix,
     entry: Entry | BrokenEntry | undefined,
+    began: { readonly at: number; readonly epoch: number },
   ): BlockRecord | undefined {
     if (isBroken(entry)) {
-      this.#known.delete(key);
+      this.#known.forget(key);
       throw damagedBlock(prefix, entry.reason);
     }
     if (!entry) {
-      this.#known.delete(key);
+      this.#known.forget(key);
       return undefined;
     }
+    const { revision } = entry;
+    let { epoch } = began;
     const known = this.#known.get(key);
-    // A write of ours may have finished while this read was on its way.
-    if (known && compareRevisions(known.revision, entry.revision) >= 0) return known;
-    const record = { prefix, block: readBlock(entry.value, prefix), revision: entry.revision };
+    if (known && compareRevisions(known.record.revision, revision) > 0) {
+      // A write of ours may have finished while this read was on its way.
+      if (known.at > began.at) return known.record;
+      // What was known before we asked is older than the answer, or of a past that is no more.
+      this.handles.epoch.over();
+      epoch = this.#epoch;
+    }
+    const record = { prefix, block: readBlock(entry.value, prefix), revision, epoch };
     this.remember(record);
     return record;
   }
@@ -330,7 +355,7 @@ export class BlockTable {
  * block begins at the time in nanoseconds, which is far from any number of writes: ahead, or behind
  * where the clock of the node that made it is.
  */
-export function isSameLife(a: BlockRecord, b: BlockRecord): boolean {
+export function isSameLife(a: StoredBlock, b: StoredBlock): boolean {
   const [before, after] = isYounger(a, b) ? [b, a] : [a, b];
   const writes = BigInt(after.block.sequenceNumber) - BigInt(before.block.sequenceNumber);
   return writes >= 0n && writes <= BigInt(after.revision) - BigInt(before.revision);
@@ -345,15 +370,15 @@ function keysNear({ ip, length }: Prefix): string | undefined {
   return `${blockPrefix(4)}${ip.bytes[0]}.${ip.bytes[1]}.`;
 }
 
-function isYounger(a: BlockRecord, b: BlockRecord): boolean {
+function isYounger(a: StoredBlock, b: StoredBlock): boolean {
   return compareRevisions(a.revision, b.revision) > 0;
 }
 
-function recordOf(entry: Entry): BlockRecord | "damaged" | undefined {
+function recordOf(entry: Entry, epoch: number): BlockRecord | "damaged" | undefined {
   const prefix = parseBlockKey(entry.key);
   if (!prefix) return undefined;
   try {
-    return { prefix, block: readBlock(entry.value, prefix), revision: entry.revision };
+    return { prefix, block: readBlock(entry.value, prefix), revision: entry.revision, epoch };
   } catch (error) {
     // The owner of a damaged block hears of it; others must not fail for it.
     if (isDamage(error)) return "damaged";

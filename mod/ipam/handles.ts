@@ -11,7 +11,7 @@
  * ran between, and whatever crashed between leaves a count too high, which the next taker mends.
  *
  * The last known record of a handle is remembered, which saves a read; compare-and-swap finds out
- * where it is out of date.
+ * where it is out of date, as long as the store has not gone back (`remembered.ts`).
  *
  * A damaged record counts what the blocks hold, and is made anew by the next write. (Whoever had counted
  * up in what it was, and has not written his block yet, is forgotten with it.)
@@ -29,6 +29,7 @@ import {
 import { cleanHandle, ordinalsOf, readBlock } from "./block.ts";
 import { isBroken, isDamage, readRaw } from "./damage.ts";
 import { tooManyRetries } from "./errors.ts";
+import { Epoch, Remembered } from "./remembered.ts";
 
 export const RETRIES = 100;
 const REMEMBERED = 4096;
@@ -39,6 +40,8 @@ export interface HandleRecord {
   /** Addresses by block CIDR. */
   readonly counts: Readonly<Record<string, number>>;
   readonly revision: Revision;
+  /** At which it was asked for. */
+  readonly epoch: number;
 }
 
 /** Addresses that are counted and not in the block yet. */
@@ -49,18 +52,21 @@ export interface Reservation {
 }
 
 export class Handles {
-  readonly #recent = new Map<string, HandleRecord>();
+  readonly #recent: Remembered<HandleRecord>;
 
-  constructor(readonly store: Store) {}
+  constructor(readonly store: Store, readonly epoch = new Epoch(store)) {
+    this.#recent = new Remembered(epoch, REMEMBERED);
+  }
 
   /** undefined: there is no such handle. */
   async read(handle: string): Promise<HandleRecord | undefined> {
     const id = cleanHandle(handle);
+    const epoch = this.epoch.now;
     const entry = await readRaw<IpamHandle>(this.store, handleKey(id));
-    this.#recent.delete(id);
+    this.#recent.forget(id);
     if (!entry) return undefined;
     const counts = countsOf(entry) ?? await countInBlocks(this.store, id);
-    return this.#keep({ id, counts, revision: entry.revision });
+    return this.#keep({ id, counts, revision: entry.revision, epoch });
   }
 
   /** As it was last seen by this process, else as it is. */
@@ -113,7 +119,7 @@ export class Handles {
       undefined;
   }
 
-  /** undefined where the record is not at `before`'s revision any more. */
+  /** undefined where the record is not at `before`'s revision any more, or may be another's by now. */
   async #write(
     id: string,
     counts: Record<string, number>,
@@ -121,16 +127,18 @@ export class Handles {
   ): Promise<HandleRecord | undefined> {
     const key = handleKey(id);
     const value: IpamHandle = { block: counts, deleted: false };
-    this.#recent.delete(id);
+    const epoch = this.epoch.now;
+    this.#recent.forget(id);
+    if (before && before.epoch !== epoch) return undefined;
     try {
       if (Object.keys(counts).length === 0) {
         if (before) await this.store.delete(key, before.revision);
-        return { id, counts, revision: "" };
+        return { id, counts, revision: "", epoch };
       }
       const revision = before
         ? await this.store.update(key, value, before.revision)
         : await this.store.create(key, value);
-      return this.#keep({ id, counts, revision });
+      return this.#keep({ id, counts, revision, epoch });
     } catch (error) {
       if (!isRaced(error)) throw error;
       return undefined;
@@ -138,10 +146,7 @@ export class Handles {
   }
 
   #keep(record: HandleRecord): HandleRecord {
-    this.#recent.set(record.id, record);
-    if (this.#recent.size > REMEMBERED) {
-      this.#recent.delete(this.#recent.keys().next().value!);
-    }
+    this.#recent.keep(record.id, record, record.epoch);
     return record;
   }
 }

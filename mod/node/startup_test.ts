@@ -83,6 +83,7 @@ Deno.test("what a node may not write keeps it from nothing else, and is named", 
       if (refused.some((one) => key.endsWith(one))) throw new StoreError(kind, "not for us", key);
     };
     const resources = new Resources({
+      epoch: 0,
       get: store.get.bind(store),
       list: store.list.bind(store),
       watch: store.watch.bind(store),

@@ -56,9 +56,15 @@ export class Links {
   #lastError: Error | undefined;
   #pause = 0;
   #watchers = 0;
+  #epoch = 0;
   readonly #abort = new AbortController();
 
   constructor(readonly connect: Connect, readonly options: LinkOptions) {}
+
+  /** How often the store at the other end was another, or was opened anew. */
+  get epoch(): number {
+    return this.#epoch;
+  }
 
   get closed(): boolean {
     return this.#abort.signal.aborted;
@@ -106,6 +112,7 @@ export class Links {
       const hello = await rpc.call("store.hello", { client: this.#client }, { signal: attempt });
       const { store, opening, revision } = hello as Hello;
       const link = new Link(rpc, store, opening, revision, () => this.#pause = FIRST_PAUSE_MS);
+      if (this.#current && !isSameOpening(this.#current, link)) this.#epoch++;
       this.#current = link;
       this.#lastError = undefined;
       this.#keep(link);
@@ -152,6 +159,11 @@ export function unavailable(reason: string): StoreError {
     "unavailable",
     `the datastore cannot be reached: ${reason}; is the process that serves it running?`,
   );
+}
+
+/** An older server does not tell; then it may be another each time. */
+function isSameOpening(a: Link, b: Link): boolean {
+  return a.store === b.store && a.opening === b.opening && a.opening !== undefined;
 }
 
 /** The link, or undefined when the attempt failed or the time is over. */

@@ -57,6 +57,7 @@ export class LocalStore implements Store {
   readonly id: string;
   /** Names this opening of it: until it is closed, nobody puts other data under it. */
   readonly opening = crypto.randomUUID();
+  readonly epoch = 0;
   readonly #index: KeyIndex;
   readonly #log: ChangeLog;
   readonly #journal: Journal;

@@ -64,6 +64,10 @@ export class RemoteStore implements Store {
     this.#links = new Links(connect, { clock, random, answerMs: patienceMs, pingMs });
   }
 
+  get epoch(): number {
+    return this.#links.epoch;
+  }
+
   async get<T = unknown>(key: string): Promise<Entry<T> | undefined> {
     checkKey(key);
     const deadline = this.#deadline();

@@ -96,6 +96,13 @@ export interface WatchOptions {
 }
 
 export interface Store {
+  /**
+   * Another number than before where the data may have been put back from a backup meanwhile: from then on
+   * revisions are given anew, and what was read or written earlier says nothing of what stands there now,
+   * though it has the same revision. A restoration ends the server's connections, and is noticed by those
+   * that are in use: so whoever remembers what he read has a watch open beside it.
+   */
+  readonly epoch: number;
   get<T = unknown>(key: string): Promise<Entry<T> | undefined>;
   /** All entries whose key begins with the prefix, ordered by key. */
   list<T = unknown>(prefix: string): Promise<Listing<T>>;

@@ -82,6 +82,9 @@ const NODES = "/calico/resources/v3/projectcalico.org/nodes/";
 /** The store, with Nodes made as Kubernetes makes them. */
 function withNodes(kube: Kube, inner: Store): Store {
   return {
+    get epoch() {
+      return inner.epoch;
+    },
     get: inner.get.bind(inner),
     list: inner.list.bind(inner),
     create: inner.create.bind(inner),

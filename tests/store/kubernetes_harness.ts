@@ -95,6 +95,10 @@ export class Wrapped implements Store {
 
   constructor(readonly inner: Store, readonly form: Form = TEXTS) {}
 
+  get epoch(): number {
+    return this.inner.epoch;
+  }
+
   /** Takes away what the suite has left, all at once, by its label. */
   async clear(): Promise<void> {
     const { plural } = this.form;

@@ -15,7 +15,7 @@ import { parseBlockKey, parseHandleKey, parseResourceKey } from "../../model/key
 import { tunnelAddressesOf } from "../../model/node.ts";
 import type { BrokenEntry, Entry, Revision, Store } from "../../store/store.ts";
 import type { AskNodes, NodeWords } from "../ask_nodes.ts";
-import type { BlockRecord } from "../block_table.ts";
+import type { StoredBlock } from "../block_table.ts";
 import { isBroken, readRaw } from "../damage.ts";
 import type { Pool } from "../pools.ts";
 import {
@@ -59,7 +59,7 @@ export interface Check {
   readonly passing: readonly Passing[];
   readonly cluster: ClusterFacts;
   /** Blocks that can be read. */
-  readonly blocks: readonly BlockRecord[];
+  readonly blocks: readonly StoredBlock[];
   readonly pools: readonly Pool[];
   readonly allocations: readonly UsedAllocation[];
   readonly users: Users;
@@ -155,7 +155,7 @@ export function check(
   { podsKnown = false, words = new Map() }: { podsKnown?: boolean; words?: NodeWords } = {},
 ): Check {
   const findings: Finding[] = [];
-  const blocks: BlockRecord[] = [];
+  const blocks: StoredBlock[] = [];
   const lost: Prefix[] = [];
   const isTwin = twinsOf(records);
   const sound = (entry: Entry | BrokenEntry) => !isTwin(entry);

@@ -2,7 +2,7 @@
  * For tests: the store as one process sees it through a bad day. Every operation waits for its turn
  * (`gate`), so that operations of several processes can be put in any order; writes can fail as if
  * another had been first; and the process can die at any write, before or after it reached the store.
- * From then on nothing that it calls returns an answer.
+ * From then on nothing that it calls returns an answer. And the store can be put back from a copy.
  */
 import {
   type Entry,
@@ -30,9 +30,20 @@ export class FaultyStore implements Store {
   /** Resolves when the process dies. */
   readonly died: Promise<void>;
   #die!: () => void;
+  #restorations = 0;
 
-  constructor(readonly store: Store, readonly faults: Faults = {}) {
+  constructor(public store: Store, readonly faults: Faults = {}) {
     this.died = new Promise((resolve) => this.#die = resolve);
+  }
+
+  get epoch(): number {
+    return this.#restorations;
+  }
+
+  /** `noticed`: by the driver, as it does where its connections end. */
+  putBack(copy: Store, noticed = true): void {
+    this.store = copy;
+    if (noticed) this.#restorations++;
   }
 
   get<T>(key: string): Promise<Entry<T> | undefined> {

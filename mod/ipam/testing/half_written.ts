@@ -20,6 +20,9 @@ export function halfWritable(store: Store): Store {
   const [[mark]] = Object.entries(HALF_WRITTEN);
   const isHalf = (value: unknown) => typeof value === "object" && value !== null && mark in value;
   return {
+    get epoch() {
+      return store.epoch;
+    },
     async get<T>(key: string) {
       const entry = await store.get<T>(key);
       if (!entry || !isHalf(entry.value)) return entry;

@@ -29,7 +29,11 @@ function setBack(
       const picture = await room.follow(room.key(""));
       await late(store, room);
       await picture.mustBeTrue();
+      const { epoch } = store;
       await putBack((other) => others(other, room));
+      // Whoever asks now may be answered from another past, and knows that.
+      await new Writer(room).get(room.key("a"));
+      assert.notEqual(store.epoch, epoch, "what was remembered is to be forgotten");
       await picture.mustBeTrue();
       assert(!picture.entries.has(room.key("lost")), "what was never written is not there");
       // From here on nothing is missed.

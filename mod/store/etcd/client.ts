@@ -141,6 +141,7 @@ export class EtcdClient {
   #cluster: string | undefined;
   #epoch = 0;
   #losses = 0;
+  #interruptions = 0;
   #closed: StoreError | undefined;
   #waking: Promise<void> | undefined;
   readonly #requests = new Set<AbortController>();
@@ -174,6 +175,11 @@ export class EtcdClient {
   /** How often a member was lost, to whatever request. */
   get losses(): number {
     return this.#losses;
+  }
+
+  /** Another number wherever the data may be another than before (`Store.epoch`). */
+  get doubts(): number {
+    return this.#epoch + this.#losses + this.#interruptions;
   }
 
   /** The newest revision that we were told of. */
@@ -423,6 +429,11 @@ export class EtcdClient {
   /** The data is not what it was: whoever watches must list again. */
   restored(): void {
     this.#epoch++;
+  }
+
+  /** A watch that broke is there again: what was read between may be of another past once more. */
+  interrupted(): void {
+    this.#interruptions++;
   }
 
   /** One HTTP request to one member; EtcdFailure of any kind. */

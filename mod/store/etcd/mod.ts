@@ -114,6 +114,10 @@ export class EtcdStore implements Store {
     }
   }
 
+  get epoch(): number {
+    return this.#client.doubts;
+  }
+
   async get<T = unknown>(key: string): Promise<Entry<T> | undefined> {
     checkKey(key);
     const { kvs } = await this.#call<RangeResponse>(

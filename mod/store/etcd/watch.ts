@@ -177,7 +177,10 @@ class RangeWatch<T> {
         if (revision < this.#position) {
           this.#mustBeTheSame(await client.revisionOf(member, client.patient(SIGN_MS)));
         } else this.#mustBeTheSame(revision);
-        if (this.#lost) throw this.#interrupted(this.#lost);
+        if (this.#lost) {
+          client.interrupted();
+          throw this.#interrupted(this.#lost);
+        }
         opened = { revision, ms: heardMs };
         this.#serves();
       }

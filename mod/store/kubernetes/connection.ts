@@ -97,6 +97,7 @@ export class Connection {
   readonly #turns: Turns;
   #closed = false;
   #losses = 0;
+  #interruptions = 0;
   /** When a request was lost first since one was answered. */
   #failingSinceMs: number | undefined;
 
@@ -136,6 +137,16 @@ export class Connection {
   /** How often a request came to no server that could answer it, or got no answer from it. */
   get losses(): number {
     return this.#losses;
+  }
+
+  /** Another number wherever the data may be another than before (`Store.epoch`). */
+  get doubts(): number {
+    return this.#losses + this.#interruptions;
+  }
+
+  /** A watch broke, or is there again after that, or was told of an older revision. */
+  interrupted(): void {
+    this.#interruptions++;
   }
 
   /** For how long no request has been answered; 0: the last one was. */

@@ -70,6 +70,10 @@ export class KubernetesStore implements Store {
     this.#missing = new Missing(api, clock, timing.missingMs);
   }
 
+  get epoch(): number {
+    return this.api.connection.doubts;
+  }
+
   get<T>(key: string): Promise<Entry<T> | undefined> {
     return this.#do(key, async () => {
       checkKey(key);

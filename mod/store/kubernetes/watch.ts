@@ -123,7 +123,10 @@ class KindWatch {
           if (!error.isPassing) throw error;
           asked = error.retryAfterMs ?? 0;
         } else if (!(error instanceof Unreachable)) throw error;
-        if (isLoss(error)) lost = error.message;
+        if (isLoss(error)) {
+          lost = error.message;
+          world.api.connection.interrupted();
+        }
         failingSince ??= clock.monotonicMs() - (error instanceof Unreachable ? error.awayMs : 0);
         if (clock.monotonicMs() - failingSince >= world.outageMs) throw error;
       }
@@ -170,6 +173,7 @@ class KindWatch {
    */
   #mustNotGoBack(revision: Revision): void {
     if (compareRevisions(revision, this.#revision) >= 0) return;
+    this.world.api.connection.interrupted();
     throw new StoreError(
       "compacted",
       `the Kubernetes API ${this.world.api.server} is at revision ${revision} and was at ` +
@@ -178,6 +182,7 @@ class KindWatch {
   }
 
   #interrupted(why: string): StoreError {
+    this.world.api.connection.interrupted();
     return new StoreError(
       "compacted",
       `the Kubernetes API ${this.world.api.server} was lost (${why}) and is there again; whether its ` +

@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { mustIp } from "../net/mod.ts";
+import { leaseHandle } from "./lease_record.ts";
+import { Epoch, Remembered } from "./remembered.ts";
+import { checkRecords } from "./testing/checks.ts";
+import { texts, World } from "./testing/world.ts";
+import type { AssignFirstRequest } from "./types.ts";
+
+/** Two stores with the very same past, so that the one can be put back in the place of the other. */
+async function restorable(
+  test: (now: World, copy: World) => Promise<void>,
+): Promise<void> {
+  const worlds = [new World(), new World()];
+  try {
+    for (const world of worlds) {
+      await world.pool("p", "10.0.0.0/28", { blockSize: 29 });
+      for (const node of ["n1", "n2"]) await world.node(node);
+      assert.deepEqual(await world.assign("n1", { handle: "net.first" }), ["10.0.0.0"]);
+    }
+    await test(worlds[0], worlds[1]);
+    for (const world of worlds) await checkRecords(world.store);
+  } finally {
+    for (const { store } of worlds) await store.close();
+  }
+}
+
+const BLOCK = "10.0.0.0/29";
+const inBlock = async (world: World) =>
+  (await world.block(BLOCK))!.attributes.map(({ handle_id }) => handle_id).sort();
+
+Deno.test("after a restoration a block is not written over that has a remembered revision by chance", async () => {
+  await restorable(async (now, copy) => {
+    const { ipam, store } = now.process();
+    const give = (handle: string) => ipam.assign({ num4: 1, host: "n1", handle, use: "Workload" });
+    await give("net.c1");
+    await give("net.c2");
+    store.putBack(copy.store);
+    // As many writes as ours were, by another node.
+    for (const [i, handle] of ["net.w1", "net.w2"].entries()) {
+      await copy.ipam.assignIp({ address: `10.0.0.${5 + i}`, host: "n2", handle });
+    }
+    const revision = async (world: World) =>
+      (await world.store.list("/calico/ipam/v2/assignment/")).entries[0].revision;
+    assert.equal(await revision(now), await revision(copy), "what this test is about");
+    await give("net.c3");
+    assert.deepEqual(await inBlock(copy), ["net.c3", "net.first", "net.w1", "net.w2"]);
+  });
+});
+
+Deno.test("a restoration in the midst of an assignment is seen before the block is written", async () => {
+  await restorable(async (now, copy) => {
+    let begin = () => {};
+    const reached = new Promise<void>((resolve) => begin = resolve);
+    let go = () => {};
+    const goes = new Promise<void>((resolve) => go = resolve);
+    let armed = false;
+    const { ipam, store } = now.process({
+      gate: async (label) => {
+        if (!armed || label !== "create /calico/ipam/v2/handle/net.c2") return;
+        begin();
+        await goes;
+      },
+    });
+    const give = (handle: string) => ipam.assign({ num4: 1, host: "n1", handle, use: "Workload" });
+    await give("net.c1");
+    armed = true;
+    // It knows the block, and counts up in the handle before it writes it.
+    const given = give("net.c2");
+    await reached;
+    await copy.ipam.assignIp({ address: "10.0.0.6", host: "n2", handle: "net.w1" });
+    store.putBack(copy.store);
+    go();
+    const addresses = await given;
+    assert((await inBlock(copy)).includes("net.w1"));
+    assert.equal((await copy.ipam.assignment(texts(addresses)[0]))?.handle, "net.c2");
+  });
+});
+
+Deno.test("what is read is believed where it is older than what was known before it was asked for", async () => {
+  await restorable(async (now, copy) => {
+    const { ipam, store } = now.process();
+    await ipam.assignIp({ address: "10.0.0.4", host: "n1", handle: "net.c1" });
+    assert.equal((await ipam.assignment("10.0.0.4"))?.handle, "net.c1");
+    // Nobody has noticed.
+    store.putBack(copy.store, false);
+    assert.equal(await ipam.assignment("10.0.0.4"), undefined);
+    await ipam.assignIp({ address: "10.0.0.4", host: "n1", handle: "net.c1" });
+    assert.deepEqual(await inBlock(copy), ["net.c1", "net.first"]);
+    assert.deepEqual(Object.keys((await checkRecords(copy.store)).handles.get("net.c1")!), [BLOCK]);
+  });
+});
+
+Deno.test("a lease that was given after the copy is free again, and no other's", async () => {
+  await restorable(async (now, copy) => {
+    const { ipam, store } = now.process();
+    const handle = leaseHandle("blue", "db", "0", "eth0");
+    const request: AssignFirstRequest = {
+      candidates: [mustIp("10.0.0.4")],
+      host: "n1",
+      use: "Workload",
+      handle,
+      attributes: {},
+    };
+    assert("given" in await ipam.assignFirst(request));
+    store.putBack(copy.store);
+    assert("given" in await ipam.assignFirst(request));
+    assert.deepEqual(await inBlock(copy), [handle, "net.first"].sort());
+  });
+});
+
+Deno.test("copies are kept within their limit and their epoch", () => {
+  const store = { epoch: 0 };
+  const epoch = new Epoch(store);
+  const copies = new Remembered<number>(epoch, 2);
+  for (const n of [1, 2, 3]) copies.keep(`k${n}`, n, epoch.now);
+  assert.deepEqual([...copies.values()], [2, 3]);
+  const before = epoch.now;
+  epoch.over();
+  assert.equal(copies.get("k3"), undefined);
+  copies.keep("k3", 3, before);
+  assert.equal(copies.get("k3"), undefined, "it was asked for before");
+  copies.keep("k3", 3, epoch.now);
+  assert.equal(copies.get("k3"), 3);
+  store.epoch++;
+  assert.deepEqual([...copies.values()], []);
+});
