@@ -114,11 +114,16 @@ async function claimantOf(
     ? { namespace: metadata!.namespace ?? "default", name: spec.pod }
     : undefined;
   return {
-    handle: container ? handleId(network, container, ifname) : `${network}.${link.name}`,
+    handle: container ? handleId(network, container, ifname) : interfaceHandle(network, link.name),
     node,
     ifname: container ? ifname : "eth0",
     pod: container ? pod : undefined,
   };
+}
+
+/** Of an interface of which nobody knows whose it is. */
+export function interfaceHandle(network: string, hostName: string): string {
+  return `${network}.${hostName}`;
 }
 
 function nameOf({ pod, handle }: Claimant, link: HostLink | "host"): string {

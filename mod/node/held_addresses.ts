@@ -83,7 +83,7 @@ export async function readMachine(
       if (!isNoNetns(error)) unseen ??= unseenNetns(path, error);
     }
   }
-  return { containers, addresses, cached: await names(cache), unseen };
+  return { containers, addresses, cached: await cachedAttachments(cache), unseen };
 }
 
 function addressesIn(path: string): string[] {
@@ -92,7 +92,8 @@ function addressesIn(path: string): string[] {
   return socket.addresses().map(({ ip }) => formatIp(ip));
 }
 
-async function names(folder: string): Promise<string[]> {
+/** Names of what the runtime remembers. */
+export async function cachedAttachments(folder: string = CNI_CACHE): Promise<string[]> {
   try {
     const found: string[] = [];
     for await (const { name } of Deno.readDir(folder)) found.push(name);

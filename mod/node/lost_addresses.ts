@@ -6,20 +6,35 @@
  * container's DEL gives the address back, and where that never comes the controllers free it on this node's
  * word, as any container's without a pod.
  *
- * Only what IPAM has free is taken: an address that another has on record stays his, and is named.
+ * Only what IPAM has free is taken: an address that another has on record stays his, and is named. And of
+ * each family one address at most, as ADD gives: what else stands on its interface, somebody in the
+ * container has put there, who could take whole pools so.
+ *
+ * Whose an interface is that bears no mark of ours, Calico's, nobody knows. It is under the handle under
+ * which an ADD puts an address that it finds there (`cni/live_holders.ts`), with the interface's name in the
+ * container's place.
  */
 import { attributesOf } from "../../cni/addresses.ts";
 import { handleId } from "../../cni/identity.ts";
+import { interfaceHandle } from "../../cni/live_holders.ts";
+import type { Mark } from "../../cni/mark.ts";
+import { hostNames } from "../../cni/own_links.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
 import { IpamError } from "../ipam/errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import { LEASE_PREFIX } from "../ipam/lease_record.ts";
 import { containerOf } from "../ipam/questions.ts";
+import type { AssignIpRequest, Assignment } from "../ipam/types.ts";
+import { mustIp } from "../net/mod.ts";
 import { StoreError } from "../store/store.ts";
 
+type LostIpam = Pick<Ipam, "assignment" | "assignIp" | "ipsByHandle" | "releaseIps">;
+
 export interface LostContainer {
-  readonly containerId: string;
-  readonly ifname: string;
+  /** The host side of its interface. */
+  readonly hostName: string;
+  /** undefined: Calico made the interface. */
+  readonly mark: Pick<Mark, "containerId" | "ifname"> | undefined;
   readonly addresses: readonly string[];
   /** Whether its interface is there still. */
   readonly isThere: () => boolean;
@@ -30,6 +45,10 @@ export type Unrecorded = ReadonlyMap<string, string>;
 
 /** The network of Calico's own configuration. */
 const NETWORK = "k8s-pod-network";
+/** What an interface's name has behind its prefix: of a hash, or of a container's ID (`cni/identity.ts`). */
+const HASH = 11;
+/** Of each family, addresses of an interface that are looked at: the first that lies in a pool counts. */
+const MOST = 8;
 
 /**
  * The network that containers of a node are in, by whose name their handles begin (`<network>.<container>`):
@@ -51,35 +70,97 @@ export function networkOf(node: string, blocks: Iterable<AllocationBlock>): stri
   return most?.[0] ?? NETWORK;
 }
 
+/** The network of an attachment that the runtime remembers: `<network>-<container ID>-<interface>`. */
+export function cachedNetwork(
+  cached: readonly string[],
+  mark: LostContainer["mark"],
+): string | undefined {
+  const end = mark && `-${mark.containerId}-${mark.ifname}`;
+  return end && cached.find((name) => name.endsWith(end))?.slice(0, -end.length);
+}
+
 export async function recordLost(
-  ipam: Pick<Ipam, "assignment" | "assignIp" | "releaseIps">,
+  ipam: LostIpam,
   { node, network }: { readonly node: string; readonly network: string },
-  { containerId, ifname, addresses, isThere }: LostContainer,
+  lost: LostContainer,
   now: Date,
 ): Promise<Unrecorded> {
+  const { hostName, mark, addresses } = lost;
+  const handle = mark
+    ? handleId(network, mark.containerId, mark.ifname)
+    : interfaceHandle(network, hostName);
+  const attributes = attributesOf({ handle, node, ifname: mark?.ifname ?? "eth0" }, now);
   const unrecorded = new Map<string, string>();
-  const handle = handleId(network, containerId, ifname);
-  const attributes = attributesOf({ handle, node, ifname }, now);
-  for (const address of addresses) {
+  for (const family of [4, 6] as const) {
+    const candidates = addresses.filter((ip) => mustIp(ip).family === family).slice(0, MOST);
+    let at = candidates[0];
     try {
-      const held = await ipam.assignment(address);
-      if (held) {
-        const by = held.attributes.container ?? held.handle ?? "";
-        const isOwn = containerOf({ handle: by }).includes(containerId) ||
-          `${by}.`.includes(`.${containerId}.`);
-        if (!isOwn) unrecorded.set(address, `IPAM has given it to handle ${held.handle}`);
-        continue;
+      if (at === undefined || await hasOne(ipam, lost, node, handle, candidates)) continue;
+      for (at of candidates) {
+        const why = await recordOne(ipam, lost, { address: at, host: node, handle, attributes });
+        if (why === "in no pool") continue;
+        if (why !== undefined) unrecorded.set(at, why);
+        break;
       }
-      if (!isThere()) continue;
-      await ipam.assignIp({ address, host: node, handle, attributes });
-      // Its DEL may have come by before there was anything on record that it could give back.
-      if (!isThere()) await ipam.releaseIps([{ address, handle }]);
     } catch (error) {
       if (!(error instanceof IpamError || error instanceof StoreError)) throw error;
-      // Of another IPAM's address, which no pool of ours gives to anybody.
-      const isForeign = error instanceof IpamError && error.kind === "notInPool";
-      if (!isForeign) unrecorded.set(address, error.message);
+      unrecorded.set(at, error.message);
     }
   }
   return unrecorded;
+}
+
+/** Whether one of the family's addresses is on record for the container, be it there still or not. */
+async function hasOne(
+  ipam: LostIpam,
+  lost: LostContainer,
+  node: string,
+  handle: string,
+  candidates: readonly string[],
+): Promise<boolean> {
+  for (const address of candidates) {
+    const held = await ipam.assignment(address);
+    if (held && isOwn(held, lost, node)) return true;
+  }
+  const { family } = mustIp(candidates[0]);
+  return (await ipam.ipsByHandle(handle) ?? []).some((ip) => ip.family === family);
+}
+
+/** Why the address is not on record for the container; undefined where it is. */
+async function recordOne(
+  ipam: LostIpam,
+  { isThere }: LostContainer,
+  request: AssignIpRequest & { readonly address: string; readonly handle: string },
+): Promise<string | undefined> {
+  const { address, handle } = request;
+  const held = await ipam.assignment(address);
+  if (held) return `IPAM has given it to handle ${held.handle}`;
+  if (!isThere()) return undefined;
+  try {
+    await ipam.assignIp(request);
+  } catch (error) {
+    // Of another IPAM, which no pool of ours gives to anybody.
+    if (error instanceof IpamError && error.kind === "notInPool") return "in no pool";
+    throw error;
+  }
+  // Its DEL may have come by before there was anything on record that it could give back.
+  if (!isThere()) await ipam.releaseIps([{ address, handle }]);
+}
+
+function isOwn(
+  { handle = "", attributes }: Assignment,
+  { hostName, mark }: LostContainer,
+  node: string,
+): boolean {
+  const by = attributes.container ?? handle;
+  const isOf = (name: string) => `${by}.`.includes(`.${name}.`);
+  if (mark) return isOf(mark.containerId);
+  if (isOf(hostName)) return true;
+  // Calico's plugin has it on record for a pod, or a container, whose interface has just this name.
+  const { pod, namespace = "default", interface: ifname = "eth0" } = attributes;
+  const prefix = hostName.slice(0, -HASH);
+  return attributes.node === node &&
+    containerOf({ handle: by }).some((containerId) =>
+      hostNames({ namespace, pod, containerId, ifname }, prefix).includes(hostName)
+    );
 }

@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
+import { hostInterfaceName } from "../../cni/identity.ts";
 import { inWorld } from "../ipam/testing/world.ts";
 import { leaseHandle } from "../ipam/lease_record.ts";
+import type { Ip } from "../net/mod.ts";
 import { StoreError } from "../store/store.ts";
-import { networkOf, recordLost } from "./lost_addresses.ts";
+import { cachedNetwork, networkOf, recordLost } from "./lost_addresses.ts";
 
 const N1 = { node: "n1", network: "k8s-pod-network" };
 
 const lost = (addresses: string[], isThere = () => true) => ({
-  containerId: "c1",
-  ifname: "eth0",
+  hostName: "cali1",
+  mark: { containerId: "c1", ifname: "eth0" },
   addresses,
   isThere,
 });
@@ -50,7 +52,7 @@ inWorld(
     for (const node of ["n1", "n2"]) await world.node(node);
     const [theirs] = await world.assign("n2", { handle: "k8s-pod-network.m1" });
     const now = new Date();
-    const words = await recordLost(world.ipam, N1, lost([theirs, "192.0.2.1"]), now);
+    const words = await recordLost(world.ipam, N1, lost(["192.0.2.1", theirs]), now);
     assert.equal(words.get(theirs), "IPAM has given it to handle k8s-pod-network.m1");
     assert.equal(words.size, 1, "what no pool has nobody gives");
     assert.equal((await world.ipam.assignment(theirs))!.handle, "k8s-pod-network.m1");
@@ -97,4 +99,91 @@ inWorld("the network is that of the node's other containers", async (world) => {
   assert.equal(await network(), "k8s-pod-network");
   await give("with.dots.c3");
   assert.equal(await network(), "with.dots");
+});
+
+inWorld(
+  "of each family one address is put on record, whatever the interface has",
+  async (world) => {
+    await world.pool("p", "10.0.0.0/28", { blockSize: 29 });
+    await world.pool("q", "fd00::/122", { blockSize: 125 });
+    await world.node("n1");
+    const all = ["192.0.2.1", "10.0.0.3", "10.0.0.9", "fd00::3", "10.0.0.12", "fd00::9"];
+    const record = (addresses: string[]) => recordLost(world.ipam, N1, lost(addresses), new Date());
+    const held = async () => {
+      const holders = await Promise.all(all.map((ip) => world.ipam.assignment(ip)));
+      return all.filter((_, i) => holders[i]?.handle === "k8s-pod-network.c1");
+    };
+    await record(all);
+    assert.deepEqual(await held(), ["10.0.0.3", "fd00::3"]);
+    // Nor one after the other.
+    await record(["10.0.0.9", "10.0.0.12", "fd00::9"]);
+    assert.deepEqual(await held(), ["10.0.0.3", "fd00::3"]);
+    // One that is on record for it by another network's name is its own, wherever it stands.
+    await world.ipam.releaseByHandle("k8s-pod-network.c1");
+    await world.ipam.assignIp({ address: "10.0.0.12", host: "n1", handle: "blue.c1" });
+    await record(["10.0.0.9", "10.0.0.12"]);
+    assert.deepEqual(await held(), []);
+    assert.equal(await world.ipam.assignment("10.0.0.9"), undefined);
+  },
+);
+
+inWorld("an address is looked for in as many as a pod can have, and some", async (world) => {
+  await world.pool("p", "10.0.0.0/28", { blockSize: 29 });
+  await world.node("n1");
+  const foreign = Array.from({ length: 500 }, (_, i) => `198.51.${i >> 8}.${i & 255}`);
+  let looks = 0;
+  const ipam = {
+    assignment: (ip: Ip | string) => (looks++, world.ipam.assignment(ip)),
+    assignIp: world.ipam.assignIp.bind(world.ipam),
+    ipsByHandle: world.ipam.ipsByHandle.bind(world.ipam),
+    releaseIps: world.ipam.releaseIps.bind(world.ipam),
+  };
+  await recordLost(ipam, N1, lost(foreign), new Date());
+  assert(looks < 20, `${looks}`);
+});
+
+inWorld(
+  "a container that Calico wired is known by its interface, and by what Calico recorded",
+  async (world) => {
+    await world.pool("p", "10.0.0.0/28", { blockSize: 28 });
+    await world.node("n1");
+    const namespace = "blue", pod = "db-0";
+    const hostName = hostInterfaceName({ namespace, pod, containerId: "" }, "cali");
+    const record = (hostName: string, address: string) =>
+      recordLost(
+        world.ipam,
+        N1,
+        { hostName, mark: undefined, addresses: [address], isThere: () => true },
+        new Date(),
+      );
+    const handleOf = async (ip: string) => (await world.ipam.assignment(ip))?.handle;
+    for (let i = 0; i < 2; i++) assert.deepEqual(await record(hostName, "10.0.0.3"), new Map());
+    assert.equal(await handleOf("10.0.0.3"), `k8s-pod-network.${hostName}`);
+    assert.equal((await world.ipam.assignment("10.0.0.3"))!.attributes.node, "n1");
+    // As Calico's plugin has it: of a pod, and of a container.
+    const give = (address: string, handle: string, attributes: Record<string, string>) =>
+      world.ipam.assignIp({
+        address,
+        host: "n1",
+        handle,
+        attributes: { node: "n1", ...attributes },
+      });
+    await world.ipam.releaseByHandle(`k8s-pod-network.${hostName}`);
+    await give("10.0.0.4", "k8s-pod-network.0a1b", { namespace, pod });
+    assert.deepEqual(await record(hostName, "10.0.0.4"), new Map());
+    await give("10.0.0.5", "k8s-pod-network.0123456789abcdef", {});
+    assert.deepEqual(await record("cali0123456789a", "10.0.0.5"), new Map());
+    assert.equal((await record("cali9999999999a", "10.0.0.5")).size, 1, "another container's");
+    assert.equal(await handleOf("10.0.0.5"), "k8s-pod-network.0123456789abcdef");
+  },
+);
+
+Deno.test("the network is the one that the runtime remembers, where it does", () => {
+  const cached = ["blue-net-c1-eth1", "red-c1-eth0", "red-c11-eth0", "green"];
+  const of = (containerId: string, ifname: string) =>
+    cachedNetwork(cached, { containerId, ifname });
+  assert.equal(of("c1", "eth1"), "blue-net");
+  assert.equal(of("c1", "eth0"), "red");
+  assert.equal(of("c2", "eth0"), undefined);
+  assert.equal(cachedNetwork(cached, undefined), undefined);
 });

@@ -32,7 +32,7 @@ import { openFlowParts } from "./flow_parts.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { systemClock } from "../store/clock.ts";
 import { DeadEndpoints } from "./dead_endpoints.ts";
-import { heldAddresses, readMachine } from "./held_addresses.ts";
+import { cachedAttachments, heldAddresses, readMachine } from "./held_addresses.ts";
 import { Kernel } from "./kernel.ts";
 import { copyLabels } from "./label_copy.ts";
 import { Later } from "./later.ts";
@@ -47,7 +47,7 @@ import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ReadyCheck, register, type Registration } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
-import { networkOf, recordLost } from "./lost_addresses.ts";
+import { cachedNetwork, networkOf, recordLost } from "./lost_addresses.ts";
 import { UnroutedHolders } from "./unrouted_holders.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
 
@@ -198,6 +198,8 @@ export class NodeService {
   /** What has become of what others must know of us. */
   #registration: Registration = { unwritten: [] };
   #registerAgain = new Later(() => {});
+  /** Looks again whether addresses of containers without an endpoint are on record. */
+  #lookAgain = new Later(() => this.#agent?.touch());
   /** What the file holds that tells CNI plugins the MTU. */
   #mtu = "";
   /** What is said once and stays so for a while. */
@@ -354,17 +356,17 @@ export class NodeService {
       log: logger("endpoints"),
       clock: systemClock,
       patience: config.store.kind === "kubernetes" ? ENDING : 0,
-      record: (lost) =>
+      prefixes: felix.interfacePrefixes,
+      epoch: () => store.epoch,
+      again: (milliseconds) => this.#lookAgain.in(milliseconds),
+      record: async (lost) => {
         // Host-local's addresses are none of IPAM's.
-        this.#state.usePodCidr ? Promise.resolve(new Map()) : recordLost(
-          ipam,
-          {
-            node: config.nodeName,
-            network: networkOf(config.nodeName, this.#state.blocks.values()),
-          },
-          lost,
-          new Date(),
-        ),
+        if (this.#state.usePodCidr) return new Map();
+        const { nodeName: node } = config;
+        const network = cachedNetwork(await cachedAttachments(), lost.mark) ??
+          networkOf(node, this.#state.blocks.values());
+        return await recordLost(ipam, { node, network }, lost, new Date());
+      },
     });
     this.#unrouted = unrouted;
     const agent = new Agent({
@@ -699,6 +701,7 @@ export class NodeService {
     this.#reports?.stop();
     this.#addressRetry.cancel();
     this.#registerAgain.cancel();
+    this.#lookAgain.cancel();
     this.#paths?.stop();
     this.#deadEndpoints?.stop();
     await this.#questions?.stop();

@@ -4,7 +4,7 @@
  *
  *   - pods whose WorkloadEndpoint is lost (deleted by hand, or put back from an older backup): with it the
  *     route goes, and the pod keeps its address. Their interfaces are there, and no endpoint speaks of
- *     them;
+ *     them. Ours bear the mark of their container; those that Calico made are known by their names alone;
  *   - containers under other interface plugins, as far as they hang on a pair (bridge, ptp): they never
  *     have an endpoint of ours.
  *
@@ -15,6 +15,9 @@
  *
  * A route goes after the endpoint has gone from the node's state. Who looks at the routes first, and then
  * asks here, finds the address in one of the two at any time.
+ *
+ * That a lost pod's address is on record is looked at again and again: others may free it, and the datastore
+ * may be put back once more.
  */
 import type { HostLink } from "../../cni/kernel.ts";
 import { type Mark, parseMark } from "../../cni/mark.ts";
@@ -38,24 +41,37 @@ export interface UnroutedHoldersParts {
   readonly clock: Pick<Clock, "monotonicMs">;
   /** Milliseconds after which a pod without an endpoint is told of: Kubernetes has such that are ending. */
   readonly patience: number;
+  /** What the names of workload interfaces begin with, Calico's own too. */
+  readonly prefixes: readonly string[];
+  /** Of the datastore: another number when it may have been put back (`Store.epoch`). */
+  readonly epoch: () => number;
+  /** Has `tell` called again after so many milliseconds. */
+  readonly again?: (milliseconds: number) => void;
   /** Puts a pod's addresses on record for it (`lost_addresses.ts`). */
   readonly record?: (lost: LostContainer) => Promise<Unrecorded>;
 }
 
 interface Lost {
   readonly link: Link;
-  readonly mark: Mark;
-  readonly addresses: readonly string[];
+  /** undefined: Calico made it. */
+  readonly mark?: Mark;
+  addresses: readonly string[];
   readonly since: number;
   told: boolean;
   /** What has become of its addresses in IPAM; undefined: that is not known yet. */
   unrecorded?: Unrecorded;
-  /** When they are put on record (again). */
+  /** When they are put on record (again), or at once in another epoch. */
   due: number;
+  epoch: number;
+  recording: boolean;
 }
 
-/** Milliseconds after which addresses that could not be put on record are tried again. */
+/** Milliseconds after which it is looked again whether a pod's addresses are on record. */
 const AGAIN = 60_000;
+/** Milliseconds that Calico's plugin may take from an interface, which it does not mark, to its endpoint. */
+const CALICOS_ADD = 10_000;
+/** A pod has one address of each family; whoever has changed its interface has more to be told of. */
+const MOST_TOLD = 16;
 
 export class UnroutedHolders {
   /** By interface: what was found beyond it. */
@@ -98,61 +114,69 @@ export class UnroutedHolders {
     const { now, log, clock, patience } = this.parts;
     const before = this.#lost;
     this.#lost = new Map();
+    const epoch = this.parts.epoch();
     for (const link of this.#unrecorded()) {
       const mark = this.#markOf(link);
-      if (!mark || !isThere(now(link.index), link)) continue;
+      if (!mark && !this.#isCalicos(link)) continue;
+      if (!isThere(now(link.index), link)) continue;
       const key = keyOf(link);
       const time = clock.monotonicMs();
       const lost = before.get(key) ??
-        { link, mark, addresses: this.#beyond(link), since: time, told: false, due: time };
+        { link, mark, addresses: [], since: time, told: false, due: time, epoch, recording: false };
       this.#lost.set(key, lost);
-      if (time - lost.since < patience) continue;
-      if (!lost.told) {
+      if (lost.addresses.length === 0) lost.addresses = this.#beyond(link).slice(0, MOST_TOLD);
+      const age = time - lost.since;
+      if (!lost.told && age >= (mark ? patience : Math.max(patience, CALICOS_ADD))) {
         log.warn(
           "a container is in use, and the datastore has no endpoint of it: it has no route and no policy " +
             "until it is deleted and begins anew, and this node gives its addresses to no other",
-          { interface: link.name, container: mark.containerId, addresses: lost.addresses },
+          { interface: link.name, container: mark?.containerId, addresses: lost.addresses },
         );
+        lost.told = true;
       }
-      lost.told = true;
-      if (time < lost.due) continue;
+      if (age < patience || lost.addresses.length === 0 || lost.recording) continue;
+      if (time < lost.due && epoch === lost.epoch) continue;
       lost.due = time + AGAIN;
+      lost.epoch = epoch;
       this.#record(lost);
     }
+    if (this.#lost.size === 0) return;
+    const isWaiting = [...this.#lost.values()].some(({ told }) => !told);
+    this.parts.again?.(isWaiting ? CALICOS_ADD : AGAIN);
   }
 
   async #record(lost: Lost): Promise<void> {
     const { record, now, log } = this.parts;
-    const { link, mark: { containerId, ifname }, addresses } = lost;
+    const { link, mark, addresses } = lost;
     if (!record) return;
+    lost.recording = true;
     try {
       const is = () => isThere(now(link.index), link);
-      const unrecorded = await record({ containerId, ifname, addresses, isThere: is });
+      const unrecorded = await record({ hostName: link.name, mark, addresses, isThere: is });
       const whys = [...unrecorded].map(([address, why]) => `${address}: ${why}`);
-      if (lost.unrecorded === undefined && whys.length > 0) {
+      if (!lost.unrecorded?.size && whys.length > 0) {
         log.warn(
           "addresses of a container without an endpoint are not on record: other nodes may give them",
-          { container: containerId, reasons: whys },
+          { interface: link.name, container: mark?.containerId, reasons: whys },
         );
       }
       lost.unrecorded = unrecorded;
-      // All is on record, for as long as the container is there.
-      if (whys.length === 0) lost.due = Infinity;
     } catch (error) {
       log.error("putting a container's addresses on record failed", { error });
+    } finally {
+      lost.recording = false;
     }
   }
 
   /** The pods that lost their endpoints, in words. */
   warnings(): string[] {
     return [...this.#lost.values()].filter(({ told }) => told).map((lost) => {
-      const { link, mark: { containerId }, addresses, unrecorded } = lost;
+      const { link, mark, addresses, unrecorded } = lost;
       const others = unrecorded === undefined
         ? []
         : [...unrecorded].map(([address, why]) => `${address} may go to others (${why})`);
-      return `container ${containerId} (interface ${link.name}, ${
-        addresses.join(", ")
-      }) is in use, and the ` +
+      const whose = mark ? `container ${mark.containerId}` : "a container that Calico wired";
+      return `${whose} (interface ${link.name}, ${addresses.join(", ")}) is in use, and the ` +
         "datastore has no endpoint of it: it has no route and no policy; delete it, so that it begins " +
         `anew${others.map((other) => `; ${other}`).join("")}`;
     });
@@ -181,6 +205,10 @@ export class UnroutedHolders {
   #markOf(link: Link): Mark | undefined {
     if (!this.#marks.has(link)) this.#marks.set(link, parseMark(link.alias));
     return this.#marks.get(link);
+  }
+
+  #isCalicos({ name }: Link): boolean {
+    return this.parts.prefixes.some((prefix) => name.startsWith(prefix));
   }
 
   #beyond(link: Link): readonly string[] {
