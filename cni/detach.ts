@@ -24,24 +24,40 @@ import { CniError } from "./errors.ts";
 import { type EndpointIdentity, isOf, oldHandleId } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
 import { leasedTo, parkLease } from "./pin_leases.ts";
+import { releaseUnheld } from "./live_holders.ts";
 import { parseMark } from "./mark.ts";
 import { hostNames, isLinkOf } from "./own_links.ts";
 
 export type DetachDeps = Pick<
   CniDeps,
-  "store" | "ipam" | "leases" | "kernel" | "endpointRemoved" | "interfacePrefix" | "now"
+  | "store"
+  | "ipam"
+  | "leases"
+  | "kernel"
+  | "nodeName"
+  | "endpointRemoved"
+  | "interfacePrefix"
+  | "unroutedHolder"
+  | "now"
+  | "log"
 >;
 
+export interface DetachOptions {
+  /** Nothing is touched unless it resolves. */
+  readonly ready?: Promise<void>;
+  /** Frees what the attachment's handle has. */
+  readonly release?: (handle: string) => Promise<unknown>;
+}
+
 /**
- * Removes all that there is of the attachment; repeating it does no harm. Nothing is touched unless
- * `ready` resolves. What is asked of the records is asked in one turn: the caller holds the attachment's
+ * Removes all that there is of the attachment; repeating it does no harm. What is asked of the records is asked in one turn: the caller holds the attachment's
  * locks, so nobody of this node writes it meanwhile.
  */
 export async function detach(
   deps: DetachDeps,
   identity: EndpointIdentity,
   netns: string | undefined,
-  ready: Promise<void> = Promise.resolve(),
+  { ready, release }: DetachOptions = {},
 ): Promise<void> {
   const { store, ipam, kernel } = deps;
   const prefix = deps.interfacePrefix ?? "cali";
@@ -68,7 +84,8 @@ export async function detach(
   const belongs = (endpoint: WorkloadEndpoint | undefined) =>
     endpoint ? isOf(endpoint, identity.containerId) : !heir;
   const deleted = await deleteEndpoint(store, identity.key, belongs, entry);
-  await ipam.releaseByHandle(identity.handle);
+  release ??= (handle) => entry ? ipam.releaseByHandle(handle) : releaseUnheld(deps, handle);
+  await release(identity.handle);
   await parkLease(deps, identity, await look.leased, deps.now?.() ?? new Date());
   await releaseOldHandle(ipam, identity, oldHandle, await look.old);
   if (deleted) deps.endpointRemoved?.(deleted);

@@ -5,7 +5,10 @@
  * its profile.
  *
  * An ADD that runs meanwhile, or began after the list was made, is not in it: attachments that
- * somebody works on, or has worked on since the GC began, are left to the next one.
+ * somebody works on, or has worked on since the GC began, are left to the next one. So is an address that a
+ * container of this node has, though it is on record for one that the runtime does not know: the names of
+ * lost containers' networks are guessed (`mod/node/lost_addresses.ts`), and records may be of an older copy
+ * of the datastore.
  */
 
 import { handlesOnNode } from "./allocations.ts";
@@ -16,6 +19,7 @@ import { type EndpointEntry, placeOf } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
 import { type EndpointIdentity, handleId } from "./identity.ts";
+import { releaseUnheld } from "./live_holders.ts";
 import { parseMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
 import { hostNames } from "./own_links.ts";
@@ -30,6 +34,7 @@ export type GcDeps = Pick<
   | "nodeName"
   | "endpointRemoved"
   | "interfacePrefix"
+  | "unroutedHolder"
   | "recordedHandles"
   | "now"
   | "log"
@@ -82,16 +87,18 @@ export async function collectGarbage(
       () =>
         attempt(
           `endpoint ${identity.namespace}/${identity.name}`,
-          () => detach(deps, identity, undefined),
+          () =>
+            detach(deps, identity, undefined, { release: (handle) => releaseUnheld(deps, handle) }),
         ),
     );
   }
   for (const handle of handles) {
     if (validHandles.has(handle)) continue;
-    await whenFree(handle, undefined, () =>
-      attempt(`handle ${handle}`, async () => {
-        await deps.ipam.releaseByHandle(handle);
-      }));
+    await whenFree(
+      handle,
+      undefined,
+      () => attempt(`handle ${handle}`, () => releaseUnheld(deps, handle)),
+    );
   }
   if (failures.length > 0) {
     throw new CniError(

@@ -26,7 +26,7 @@ import { amiss, inUse, MOST_PASSED_OVER } from "./free_addresses.ts";
 import { dropIdleGateways, ensureGateway, isSpecial } from "./gateways.ts";
 import { requireValidAttachments } from "./gc.ts";
 import { handleId, identify } from "./identity.ts";
-import { liveHolders, recordHolder } from "./live_holders.ts";
+import { liveHolders, recordHolder, releaseUnheld } from "./live_holders.ts";
 import type { NetConf } from "./netconf.ts";
 import { PIN_NAMES } from "./pins.ts";
 import type { CniResult } from "./result.ts";
@@ -227,7 +227,11 @@ export async function ipamGc(
     requireValidAttachments(conf).map((a) => handleId(conf.name, a.containerId, a.ifname)),
   );
   for (const handle of await handlesOnNode(deps.store, conf.name, deps.nodeName)) {
-    if (!valid.has(handle)) await whenFree(handle, () => releaseAll(deps, conf, handle));
+    if (valid.has(handle)) continue;
+    await whenFree(handle, async () => {
+      await releaseUnheld(deps, handle);
+      await dropIdleGateways(deps, conf.name);
+    });
   }
 }
 

@@ -14,7 +14,7 @@
  * (`mod/ipam/questions.ts`), and free it when no route leads there any more.
  */
 
-import { formatIp, type Ip } from "../mod/net/mod.ts";
+import { formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
 import { attributesOf, type Claimant } from "./addresses.ts";
 import type { CniDeps } from "./deps.ts";
 import { nodeEndpoints } from "./endpoint.ts";
@@ -85,6 +85,33 @@ export async function recordHolder(
     await ipam.releaseIps([{ address: ip, handle: claimant.handle }]);
   }
   return whose;
+}
+
+/**
+ * Frees what a handle has, where no endpoint says whose that is: a network's name or an old record may have
+ * brought an address under it that a container of this node still has, which stays on record until that one
+ * is gone.
+ */
+export async function releaseUnheld(deps: HolderDeps, handle: string): Promise<void> {
+  const { ipam, log } = deps;
+  const addresses = await ipam.ipsByHandle(handle) ?? [];
+  const held = await liveHolders(deps, addresses, undefined);
+  if (held.length === 0) {
+    await ipam.releaseByHandle(handle);
+    return;
+  }
+  const free = addresses.filter((address) => !held.some(({ ip }) => sameIp(ip, address)));
+  if (free.length > 0) await ipam.releaseIps(free.map((address) => ({ address, handle })));
+  log?.(
+    "warn",
+    "addresses of a handle without an endpoint stay on record: this node still has them",
+    {
+      handle,
+      addresses: held.map(({ ip, link }) =>
+        `${formatIp(ip)} (${link === "host" ? "the machine itself" : `interface ${link.name}`})`
+      ),
+    },
+  );
 }
 
 /** In words. */

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { blockPrefix, handlePrefix, IPAM_PREFIX, resourceKey } from "../mod/model/keys.ts";
+import { Ipam } from "../mod/ipam/ipam.ts";
+import {
+  blockPrefix,
+  handlePrefix,
+  IPAM_PREFIX,
+  resourceKey,
+  resourcePrefix,
+} from "../mod/model/keys.ts";
 import { podKind } from "../mod/model/pod.ts";
 import { workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
 import { formatIp, mustIp } from "../mod/net/mod.ts";
@@ -205,7 +212,6 @@ Deno.test("a pod without endpoint and route keeps its addresses, and its DEL giv
       const args = k8s(`pod-${container}`);
       assert.equal((await w.call({ command: "DEL", container, args, conf })).exit, 0);
     }
-    w.unrouted.clear();
     assert.deepEqual(await w.traces(), []);
     assert.deepEqual(await add(w, "c3", { args: k8s("wisher"), conf }), live);
   }));
@@ -240,4 +246,67 @@ Deno.test("host-local: a file that was deleted comes back with its container", (
     } finally {
       await Deno.remove(dataDir, { recursive: true });
     }
+  }));
+
+const gc = (w: World, valid: string[], conf: object = {}, more: object = {}) =>
+  w.call({
+    command: "GC",
+    conf: {
+      ...World.conf({ cniVersion: "1.1.0" }),
+      ...conf,
+      "cni.dev/valid-attachments": valid.map((containerID) => ({ containerID, ifname: "eth0" })),
+    },
+    env: { CNI_CONTAINERID: undefined, CNI_IFNAME: undefined, CNI_NETNS: undefined },
+    ...more,
+  });
+
+/** A container of another network whose endpoint is lost, on record under a network's name that is guessed. */
+async function guessed(w: World, container: string): Promise<string> {
+  const [ip] = await add(w, container, { conf: World.conf({ name: "other" }) });
+  for (const { key } of (await w.store.list(resourcePrefix(workloadEndpointKind))).entries) {
+    if (key.includes(`pod--${container}`)) await w.store.delete(key);
+  }
+  const link = w.kernel.in("").find(({ alias }) => alias?.includes(container))!;
+  link.hostRoutes.length = 0;
+  w.unrouted.set(ip, (await w.kernel.hostLink(link.name))!);
+  const ipam = new Ipam(w.store);
+  await ipam.releaseByHandle(`other.${container}`);
+  await ipam.assignIp({
+    ...{ address: ip, host: "n1", handle: `net.${container}`, attributes: { node: "n1" } },
+  });
+  return ip;
+}
+
+Deno.test("GC frees no address that a container still has, whatever its handle is called", () =>
+  world(async (w) => {
+    await add(w, "keep");
+    const ip = await guessed(w, "lost");
+    const handles = async () => Object.keys(await holders(w)).sort();
+    for (let i = 0; i < 2; i++) {
+      assert.equal((await gc(w, ["keep"])).exit, 0);
+      assert.deepEqual(await handles(), ["net.keep", "net.lost"]);
+      // The IPAM plugin's too.
+      assert.equal((await gc(w, ["keep"], {}, { argv0: "tortie-ipam" })).exit, 0);
+      assert.deepEqual(await handles(), ["net.keep", "net.lost"]);
+    }
+    assert(w.log.some((line) => line.includes("stay on record")), w.log.join("\n"));
+    // Nor a DEL of who has no endpoint here.
+    assert.equal((await w.call({ command: "DEL", container: "lost", args: "" })).exit, 0);
+    w.unrouted.delete(ip);
+    assert.equal((await gc(w, ["keep"])).exit, 0);
+    assert.deepEqual(await handles(), ["net.keep"], "it is gone");
+  }));
+
+Deno.test("GC of an old record's endpoint leaves its address to the container that has it now", () =>
+  world(async (w) => {
+    await add(w, "keep");
+    const [ip] = await add(w, "old");
+    const link = w.kernel.in("").find(({ alias }) => alias?.includes("keep"))!;
+    w.unrouted.set(ip, (await w.kernel.hostLink(link.name))!);
+    assert.equal((await gc(w, ["keep"])).exit, 0);
+    assert.equal((await w.endpoints()).length, 1);
+    assert.equal((await holders(w))["net.old"]?.node, "n1");
+    w.unrouted.delete(ip);
+    assert.equal((await gc(w, ["keep"])).exit, 0);
+    assert.deepEqual(Object.keys(await holders(w)), ["net.keep"]);
   }));

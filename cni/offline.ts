@@ -27,6 +27,7 @@ import { CniCode, CniError, errorBody } from "./errors.ts";
 import { toCniError } from "./failure.ts";
 import { identify } from "./identity.ts";
 import { guessVersion, type NetConf, parseNetConf } from "./netconf.ts";
+import { pairHolder } from "./pair_holders.ts";
 import { netlinkKernel } from "./plumbing.ts";
 import type { CniReply, CniRequest } from "./request.ts";
 import { CniServer } from "./server.ts";
@@ -127,6 +128,7 @@ async function throughServer(
     nodeName: nodeName(env, conf),
     mtu: () => 0,
     endpointProgrammed: () => Promise.reject(new Error("there is no agent in this process")),
+    unroutedHolder: pairHolder,
   };
   return await new CniServer(deps).handle(request);
 }

@@ -340,7 +340,7 @@ function isLinkLocal(ip: Ip): boolean {
   return ip.family === 6 && prefixContains(LINK_LOCAL, ip);
 }
 
-function hostLink(link: Link): HostLink {
+export function hostLink(link: Link): HostLink {
   const { name, index, mac = "", up, alias, linkIndex } = link;
   return { name, index, mac, up, alias, peerIndex: linkIndex };
 }

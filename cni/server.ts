@@ -137,12 +137,9 @@ export class CniServer {
         case "ADD":
           return await this.#add(deps, conf, attachment, identity, deliver);
         case "DEL":
-          await detach(
-            deps,
-            identity,
-            attachment.netns,
-            checkDatastoreReady(deps.store, deps.locked),
-          );
+          await detach(deps, identity, attachment.netns, {
+            ready: checkDatastoreReady(deps.store, deps.locked),
+          });
           return SUCCESS;
         case "CHECK":
           await check({ ...deps, recorded: hostLocal }, conf, attachment, identity);

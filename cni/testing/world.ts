@@ -244,7 +244,10 @@ export class World {
       now: () => new Date(now()),
       mtu: () => 1450,
       endpointProgrammed: (endpoint, signal) => this.programmed(endpoint, signal),
-      unroutedHolder: (ip) => this.unrouted.get(formatIp(ip)),
+      unroutedHolder: (ip) => {
+        const link = this.unrouted.get(formatIp(ip));
+        return this.kernel.in("").some(({ name }) => name === link?.name) ? link : undefined;
+      },
       programmedTimeout: 50,
       log: (level, message, fields) =>
         this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`),
