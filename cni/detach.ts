@@ -24,7 +24,7 @@ import { CniError } from "./errors.ts";
 import { type EndpointIdentity, isOf, oldHandleId } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
 import { leasedTo, parkLease } from "./pin_leases.ts";
-import { releaseUnheld } from "./live_holders.ts";
+import { interfaceHandle, releaseUnheld } from "./live_holders.ts";
 import { parseMark } from "./mark.ts";
 import { hostNames, isLinkOf } from "./own_links.ts";
 
@@ -86,6 +86,8 @@ export async function detach(
   const deleted = await deleteEndpoint(store, identity.key, belongs, entry);
   release ??= (handle) => entry ? ipam.releaseByHandle(handle) : releaseUnheld(deps, handle);
   await release(identity.handle);
+  // Of one that Calico wired, and that lost its endpoint, the node knew no more than its interface.
+  if (!entry) { for (const name of names) await release(interfaceHandle(identity.network, name)); }
   await parkLease(deps, identity, await look.leased, deps.now?.() ?? new Date());
   await releaseOldHandle(ipam, identity, oldHandle, await look.old);
   if (deleted) deps.endpointRemoved?.(deleted);

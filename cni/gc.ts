@@ -62,9 +62,10 @@ export async function collectGarbage(
   const handles = await (deps.recordedHandles?.() ??
     handlesOnNode(deps.store, conf.name, deps.nodeName));
   const failures: string[] = [];
-  const attempt = async (what: string, work: () => Promise<void>) => {
+  /** What comes to `false` was left, for a reason that was told. */
+  const attempt = async (what: string, work: () => Promise<boolean | void>) => {
     try {
-      await work();
+      if (await work() === false) return;
       deps.log?.("info", "GC removed what the runtime does not know", { what });
     } catch (error) {
       failures.push(`${what}: ${toCniError(error).message}`);
@@ -144,6 +145,7 @@ function identityOf(
     name: endpoint.metadata.name,
     key,
     handle: handleId(network, containerID, ifname),
+    network,
   };
 }
 
@@ -164,6 +166,7 @@ async function identityOfDamaged(
   const of = (containerId: string): EndpointIdentity => ({
     ...{ orchestrator, namespace, pod, containerId, ifname, node, name, key },
     handle: handleId(network, containerId, ifname),
+    network,
   });
   if (pod === undefined) return of(id);
   for (const host of hostNames({ namespace, pod, containerId: "", ifname }, prefix)) {

@@ -34,6 +34,7 @@ export interface EndpointIdentity {
   readonly name: string;
   readonly key: string;
   readonly handle: string;
+  readonly network: string;
 }
 
 /** CniError `environment` where the parts cannot be joined to a name. */
@@ -66,6 +67,7 @@ export function identify(
     name,
     key: resourceKey(workloadEndpointKind, name, namespace),
     handle: handleId(network, containerId, ifname),
+    network,
   };
 }
 

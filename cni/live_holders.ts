@@ -90,15 +90,15 @@ export async function recordHolder(
 /**
  * Frees what a handle has, where no endpoint says whose that is: a network's name or an old record may have
  * brought an address under it that a container of this node still has, which stays on record until that one
- * is gone.
+ * is gone. Whether all of them are free.
  */
-export async function releaseUnheld(deps: HolderDeps, handle: string): Promise<void> {
+export async function releaseUnheld(deps: HolderDeps, handle: string): Promise<boolean> {
   const { ipam, log } = deps;
   const addresses = await ipam.ipsByHandle(handle) ?? [];
   const held = await liveHolders(deps, addresses, undefined);
   if (held.length === 0) {
     await ipam.releaseByHandle(handle);
-    return;
+    return true;
   }
   const free = addresses.filter((address) => !held.some(({ ip }) => sameIp(ip, address)));
   if (free.length > 0) await ipam.releaseIps(free.map((address) => ({ address, handle })));
@@ -112,6 +112,7 @@ export async function releaseUnheld(deps: HolderDeps, handle: string): Promise<v
       ),
     },
   );
+  return false;
 }
 
 /** In words. */

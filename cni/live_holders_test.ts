@@ -290,6 +290,7 @@ Deno.test("GC frees no address that a container still has, whatever its handle i
       assert.deepEqual(await handles(), ["net.keep", "net.lost"]);
     }
     assert(w.log.some((line) => line.includes("stay on record")), w.log.join("\n"));
+    assert(!w.log.some((line) => line.includes("GC removed")), w.log.join("\n"));
     // Nor a DEL of who has no endpoint here.
     assert.equal((await w.call({ command: "DEL", container: "lost", args: "" })).exit, 0);
     w.unrouted.delete(ip);
@@ -309,4 +310,25 @@ Deno.test("GC of an old record's endpoint leaves its address to the container th
     w.unrouted.delete(ip);
     assert.equal((await gc(w, ["keep"])).exit, 0);
     assert.deepEqual(Object.keys(await holders(w)), ["net.keep"]);
+  }));
+
+Deno.test("DEL of a container that Calico wired gives back what is on record for its interface", () =>
+  world(async (w) => {
+    const [ip] = await add(w, "c1");
+    const [{ metadata, spec }] = await w.endpoints();
+    await w.store.delete(resourceKey(workloadEndpointKind, metadata.name, "blue"));
+    const ipam = new Ipam(w.store);
+    await ipam.releaseByHandle("net.c1");
+    await ipam.assignIp({
+      ...{
+        address: ip,
+        host: "n1",
+        handle: `net.${spec.interfaceName}`,
+        attributes: { node: "n1" },
+      },
+    });
+    w.kernel.in("").find(({ name }) => name === spec.interfaceName)!.alias = undefined;
+    const args = k8s("pod-c1");
+    assert.equal((await w.call({ command: "DEL", container: "c1", args })).exit, 0);
+    assert.deepEqual(await w.traces(), []);
   }));

@@ -69,7 +69,7 @@ interface Lost {
 /** Milliseconds after which it is looked again whether a pod's addresses are on record. */
 const AGAIN = 60_000;
 /** Milliseconds that Calico's plugin may take from an interface, which it does not mark, to its endpoint. */
-const CALICOS_ADD = 10_000;
+const CALICOS_ADD = 3000;
 /** A pod has one address of each family; whoever has changed its interface has more to be told of. */
 const MOST_TOLD = 16;
 

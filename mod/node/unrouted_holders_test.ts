@@ -222,8 +222,8 @@ Deno.test("a container that Calico wired is told of by its interface, and put on
   host.holders.tell();
   assert.deepEqual(asked, ["cali1 undefined 10.0.0.1"]);
   // Calico's ADD may be under way: its endpoint comes in a moment.
-  assert.deepEqual([host.said, host.holders.warnings(), host.again], [[], [], 10_000]);
-  await host.clock.advance(10_000);
+  assert.deepEqual([host.said, host.holders.warnings(), host.again], [[], [], 3000]);
+  await host.clock.advance(3000);
   host.holders.tell();
   assert.equal(host.said.length, 1);
   const [warning, ...more] = host.holders.warnings();
