@@ -30,7 +30,8 @@ export class Reporter {
   readonly #started = performance.now();
   #first = true;
   readonly #told = new Map<string, EndpointState>();
-  #swept = false;
+  /** Of the datastore, when it was looked what it has of endpoints. */
+  #lookedAt: number | undefined;
 
   constructor(readonly store: Store, readonly nodeName: string) {}
 
@@ -48,13 +49,15 @@ export class Reporter {
 
   /** Writes what has changed since the last call, and removes what no endpoint stands behind. */
   async endpoints(states: ReadonlyMap<string, EndpointState>): Promise<void> {
-    if (!this.#swept) {
-      // A former process may have reported endpoints that have gone since.
+    const { epoch } = this.store;
+    if (this.#lookedAt !== epoch) {
+      // A former process may have reported endpoints that have gone since; or it is an older copy.
+      this.#told.clear();
       const { entries } = await this.store.list(endpointStatusPrefix(this.nodeName));
       for (const { key, value } of entries) {
         this.#told.set(key, (value as { status?: EndpointState }).status ?? "error");
       }
-      this.#swept = true;
+      this.#lookedAt = epoch;
     }
     for (const [key, status] of states) {
       if (this.#told.get(key) === status) continue;
