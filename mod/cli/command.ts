@@ -87,9 +87,21 @@ export function listOption(call: Call, name: string): string[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** What may come from a shell variable that is not set, `-n "$NAMESPACE"`: empty, it was not given. */
-const NOT_GIVEN_WHEN_EMPTY = ["namespace", "store", "config", "context"];
+/** Empty, as `-n "$NAMESPACE"` is where the variable is not set, these were not given. */
+const NOT_GIVEN_WHEN_EMPTY = ["namespace", "context"];
 
 export function dropEmpty(options: Record<string, unknown>): void {
   for (const name of NOT_GIVEN_WHEN_EMPTY) if (options[name] === "") delete options[name];
+}
+
+/**
+ * Why a command line cannot be taken in which one of these options, which say where the datastore is, is
+ * empty: it would be done to another datastore than was meant.
+ */
+export function emptyFault(
+  options: Readonly<Record<string, unknown>>,
+  names: readonly string[],
+): string | undefined {
+  const name = names.find((name) => options[name] === "");
+  return name && `--${name} is empty; say which datastore is meant, or leave --${name} out`;
 }

@@ -4,7 +4,9 @@
  *
  *   --store                           a served store's socket, kv:PATH, etcd:ENDPOINTS, kubernetes:
  *   -c FILE                           its `store`, or Calico's keys; it must name one
- *   --context                         the Kubernetes API of that context of the kubeconfig (or of FILE)
+ *   --context                         the Kubernetes API of that context of the kubeconfig (or of FILE); under the
+ *                                     name calicoctl a context of the Kubernetes API that is named anyway, or of
+ *                                     that of kubectl where nothing is; another datastore it leaves as it is
  *   TORTIE_STORE                      as --store
  *   /etc/tortie/config.yaml           as -c, where it is there and names one
  *   /etc/calico/calicoctl.cfg         likewise; under the name calicoctl before tortie's file
@@ -108,39 +110,49 @@ async function isThere(path: string): Promise<boolean> {
 }
 
 async function namedStore(call: Call): Promise<Candidate | undefined> {
-  const { io } = call;
-  const env = (name: string) => io.env(name);
+  const env = (name: string) => call.io.env(name);
   const store = textOption(call, "store");
   if (store) {
     return { location: parseStoreName(store, "--store", env), from: "--store", named: true };
   }
-  const context = textOption(call, "context");
   const config = textOption(call, "config");
-  if (config) {
-    const location = await namedInFile(io, config);
-    if (!context) return { location, from: `-c ${config}`, named: true };
-    if (location.kind !== "kubernetes") {
-      throw usageError(
-        `--context ${context} is one of the Kubernetes API, and ${config} names ` +
-          `${describeLocation(location)}; give one of the two`,
-      );
-    }
-    return { location: { ...location, context }, from: `-c ${config}`, named: true };
+  const context = textOption(call, "context");
+  if (context === undefined) return config ? await ofFile(call.io, config) : await ofMachine(call);
+  const ofContext = (): Candidate => ({
+    location: locationOfContext(context, env),
+    from: `--context ${context}`,
+    named: true,
+  });
+  const calicoctl = call.program === "calicoctl";
+  if (config === undefined && !calicoctl) return ofContext();
+  const found = config ? await ofFile(call.io, config) : await ofMachine(call);
+  if (found?.location.kind === "kubernetes") {
+    return config ? { ...found, location: { ...found.location, context } } : ofContext();
   }
-  if (context) {
-    const from = `--context ${context}`;
-    return { location: locationOfContext(context, env), from, named: true };
-  }
+  if (calicoctl) return found ?? ofContext();
+  throw usageError(
+    `--context ${context} is one of the Kubernetes API, and ${config} names ` +
+      `${describeLocation(found!.location)}; give one of the two`,
+  );
+}
+
+async function ofFile(io: Io, config: string): Promise<Candidate> {
+  return { location: await namedInFile(io, config), from: `-c ${config}`, named: true };
+}
+
+/** What variables and the files in their usual places name. */
+async function ofMachine({ io, program }: Call): Promise<Candidate | undefined> {
+  const env = (name: string) => io.env(name);
   const variable = io.env("TORTIE_STORE");
   if (variable) {
     const from = "TORTIE_STORE";
     return { location: parseStoreName(variable, from, env), from, named: true };
   }
-  const configured = await configuredStore(io, call.program);
+  const configured = await configuredStore(io, program);
   if (configured) return configured;
   const location = locationFromEnvironment(env);
   if (location) return { location, from: "the environment", named: true };
-  const kubeconfig = await kubeconfigAlone(io, call.program);
+  const kubeconfig = await kubeconfigAlone(io, program);
   return kubeconfig && { location: kubeconfig, from: "KUBECONFIG", named: true };
 }
 

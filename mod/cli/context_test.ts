@@ -8,11 +8,12 @@ import type { Program } from "./voice.ts";
 interface Asked {
   readonly env?: Record<string, string>;
   readonly config?: string;
+  readonly context?: string;
   readonly program?: Program;
 }
 
 /** On a machine without configuration files: kinds of the datastores that are tried, and who named them. */
-async function places(folder: string, { env = {}, config, program = "tortie" }: Asked) {
+async function places(folder: string, { env = {}, config, context, program = "tortie" }: Asked) {
   const all: Record<string, string> = {
     TORTIE_RUN_DIR: folder,
     TORTIE_STATE_DIR: folder,
@@ -20,7 +21,8 @@ async function places(folder: string, { env = {}, config, program = "tortie" }: 
     ...env,
   };
   const io = { env: (name: string) => all[name] } as Io;
-  const call: Call = { args: [], options: { ...config && { config } }, io, program };
+  const options = { ...config && { config }, ...context && { context } };
+  const call: Call = { args: [], options, io, program };
   const node = await kubeconfigAlone(io, program);
   const found = await locateStore(call);
   return { said: found.map(({ location, from }) => `${location.kind}: ${from}`), found, node };
@@ -70,6 +72,41 @@ Deno.test("a kubeconfig that is named means Kubernetes, without a type beside it
     assert.equal(embedded.node, undefined);
     const calicoctl = await places(folder, { env, program: "calicoctl" });
     assert.deepEqual(calicoctl.said, ["kubernetes: KUBECONFIG"]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("as calicoctl a context chooses of the Kubernetes API, and never another datastore", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "tortie-where-" });
+  try {
+    const [program, context] = ["calicoctl", "q"] as const;
+    const etcd = { DATASTORE_TYPE: "etcdv3", ETCD_ENDPOINTS: "http://e:1", KUBECONFIG: "/k" };
+    const asked = async (more: Asked) => {
+      const { said, found } = await places(folder, { program, context, ...more });
+      const [{ location }] = found;
+      return [said[0], location.kind === "kubernetes" && location.context];
+    };
+    assert.deepEqual(await asked({ env: etcd }), ["etcd: the environment", false]);
+    assert.deepEqual(
+      await asked({ env: { ...etcd, TORTIE_STORE: `kv:${folder}/x.kv` } }),
+      ["kv: TORTIE_STORE", false],
+    );
+    const file = `${folder}/etcd.cfg`;
+    await Deno.writeTextFile(file, "etcdEndpoints: http://e:1\n");
+    assert.deepEqual(await asked({ config: file }), [`etcd: -c ${file}`, false]);
+    const named = `${folder}/kubernetes.cfg`;
+    await Deno.writeTextFile(named, "kubeconfig: /k\n");
+    assert.deepEqual(await asked({ config: named, env: etcd }), [`kubernetes: -c ${named}`, "q"]);
+    // The Kubernetes API that is named anyway, and that of kubectl where nothing is.
+    for (const env of [{ KUBECONFIG: "/k" }, { DATASTORE_TYPE: "kubernetes" }, {}]) {
+      assert.deepEqual(await asked({ env }), ["kubernetes: --context q", "q"]);
+    }
+    // tortie's own says where the datastore is.
+    assert.deepEqual(await asked({ env: etcd, program: "tortie" }), [
+      "kubernetes: --context q",
+      "q",
+    ]);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

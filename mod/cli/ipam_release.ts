@@ -24,7 +24,7 @@ import { parseJson } from "../store/json.ts";
 import type { Store } from "../store/store.ts";
 import { buildInfo } from "./build_info.ts";
 import { type Call, flagOption, listOption, textOption } from "./command.ts";
-import { openStore, withOpen } from "./context.ts";
+import { locateStore, openStore, withOpen } from "./context.ts";
 import { fileReason, readTextOf } from "./files.ts";
 import { EXIT, failure, type Io, usageError } from "./io.ts";
 import { checkOptions, openApiBeside } from "./kubernetes_beside.ts";
@@ -35,6 +35,8 @@ export async function run(call: Call): Promise<number> {
   const files = listOption(call, "fromReport");
   if (ip === undefined && files.length === 0) {
     if (call.program === "calicoctl") {
+      // What -c names is looked at first of all.
+      await locateStore(call);
       call.io.stderr("nothing is released: give --ip, or --from-report once or more\n");
       return EXIT.ok;
     }

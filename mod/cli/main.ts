@@ -9,7 +9,7 @@
  * Under the name calicoctl the command line is calicoctl's (`calicoctl/`).
  */
 import { Command, CommanderError, Option } from "commander";
-import { type Call, type CommandSpec, dropEmpty } from "./command.ts";
+import { type Call, type CommandSpec, dropEmpty, emptyFault } from "./command.ts";
 import { COMMANDS, GROUPS, WHERE_HELP } from "./commands.ts";
 import { nearest } from "../model/nearest.ts";
 import { EXIT, type Io, processIo, usageError } from "./io.ts";
@@ -189,6 +189,8 @@ function add(parent: Command, spec: CommandSpec, { io, program, done, more }: Pa
   command.action(async () => {
     const options = { ...command.opts() };
     if (options.a === true) options.allNamespaces = true;
+    const empty = emptyFault(options, ["store", "config", "context"]);
+    if (empty) throw usageError(empty);
     dropEmpty(options);
     const call: Call = { args: command.args, options, io, program };
     checkValues(spec, options);

@@ -72,6 +72,44 @@ Deno.test("a flag that would do nothing is refused, with what to do instead", as
   }
 });
 
+test("a configuration without a name, and flags that say nothing, are refused", async (run) => {
+  await run("create -f -", POOLS);
+  for (
+    const line of [
+      "apply -f - --config=",
+      "delete ippool pool-a -c=",
+      "get ippools --config=",
+      "label ippool pool-a a=b --config=",
+      "ipam release --config=",
+      "datastore migrate lock --config=",
+    ]
+  ) {
+    const [exit, out, err] = await run(line, POOLS);
+    assert.deepEqual([exit, out], [1, ""], line);
+    assert.match(err, /^--config is empty; say which datastore is meant/, line);
+  }
+  assert.match(
+    (await run("ipam release --config=/nosuch"))[2],
+    /^the configuration \/nosuch cannot/,
+  );
+  const alone: [line: string, message: RegExp][] = [
+    ["delete ippool pool-a --recursive", /^--recursive of calicoctl delete is about --filename/],
+    ["delete ippool pool-a --skip-empty", /^--skip-empty of calicoctl delete is about --filename/],
+    ["get ippools -R", /^--recursive of calicoctl get is about --filename/],
+    ["ipam show --ip 10.1.0.1 --show-blocks", /^give one of --ip and --show-blocks/],
+    ["ipam show --show-blocks --show-borrowed", /^give one of --show-blocks and --show-borrowed/],
+  ];
+  for (const [line, message] of alone) {
+    const [exit, out, err] = await run(line);
+    assert.deepEqual([exit, out], [1, ""], line);
+    assert.match(err, message);
+  }
+  assert.match((await run("get ippools -o name"))[1], /pool-a\n.*pool-b/);
+  // An empty namespace or context is one that is not given, as with calicoctl.
+  assert.equal((await run("get ippools --context="))[0], 0);
+  assert.equal((await run("get networksets -n="))[0], 0);
+});
+
 test(
   "a cluster of another version is no hindrance, and no flag is said to compare versions",
   async (run, { resources }) => {

@@ -18,6 +18,8 @@ export interface Flag {
   readonly completes?: Completes;
   /** The name under which the action has it, where that is another. */
   readonly option?: string;
+  /** The flag without which it has no meaning: alone it is refused. */
+  readonly of?: string;
   /** It is refused, since it does nothing here; this is what to do instead. */
   readonly instead?: string;
 }
@@ -34,6 +36,8 @@ export interface CalicoctlCommand {
   /** Whole command lines without the program's name, each with what it does. */
   readonly examples?: readonly (readonly [what: string, line: string])[];
   readonly flags?: readonly Flag[];
+  /** Flags of which one at most is given. */
+  readonly oneOf?: readonly string[];
   /** Least and most operands. */
   readonly count?: readonly [least: number, most: number];
   /** What each operand is, for completion; the last one is for all that follow. */
@@ -49,7 +53,11 @@ export const GLOBAL_FLAGS: readonly Flag[] = [
     type: "bool",
     usage: "Accepted; the versions of client and cluster are never compared",
   },
-  { name: "context", type: "string", usage: "The context of the kubeconfig" },
+  {
+    name: "context",
+    type: "string",
+    usage: "The context of the kubeconfig; leaves another datastore as it is",
+  },
   {
     name: "log-level",
     short: "l",

@@ -28,8 +28,19 @@ const FILES: readonly Flag[] = [
     usage: "File (up to 64 MiB) or folder of resources, YAML or JSON; '-' for standard input",
     completes: "file",
   },
-  { name: "recursive", short: "R", type: "bool", usage: "Folders of -f with those below them" },
-  { name: "skip-empty", type: "bool", usage: "Files without resources are no error" },
+  {
+    name: "recursive",
+    short: "R",
+    type: "bool",
+    usage: "Folders of -f with those below them",
+    of: "filename",
+  },
+  {
+    name: "skip-empty",
+    type: "bool",
+    usage: "Files without resources are no error",
+    of: "filename",
+  },
 ];
 const LOG_DIR: Flag = {
   name: "log-dir",
@@ -309,6 +320,7 @@ const IPAM: readonly CalicoctlCommand[] = [
       { name: "show-borrowed", type: "bool", usage: "Addresses given in blocks of other nodes" },
       { name: "show-configuration", type: "bool", usage: "The settings" },
     ],
+    oneOf: ["ip", "show-blocks", "show-borrowed", "show-configuration"],
   },
   {
     name: "ipam split",

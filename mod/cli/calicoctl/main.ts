@@ -2,7 +2,7 @@
  * The command line under the name calicoctl: calicoctl's commands, flags, words and exit codes (0, and
  * 1 for whatever went wrong). The actions are tortie's own where they say the same in both.
  */
-import { type Action, type Call, dropEmpty } from "../command.ts";
+import { type Action, type Call, dropEmpty, emptyFault } from "../command.ts";
 import { CliError, EXIT, type Io } from "../io.ts";
 import { type CalicoctlCommand, childrenOf } from "./command.ts";
 import { CALICOCTL_COMMANDS } from "./commands.ts";
@@ -33,6 +33,9 @@ export async function runCalicoctl(words: readonly string[], io: Io): Promise<nu
     }
     checkLogLevel(parsed);
     checkTaken(parsed);
+    checkTogether(parsed);
+    const empty = emptyFault(Object.fromEntries(parsed.flags), ["config"]);
+    if (empty) throw new ParseError(empty);
     const action = await actionOf(command);
     return await action(await callOf(parsed, io)) === EXIT.ok ? EXIT.ok : EXIT.failed;
   } catch (error) {
@@ -63,6 +66,20 @@ function checkTaken({ command, flags }: Parsed): void {
   for (const { name, instead } of command.flags ?? []) {
     if (instead === undefined || !flags.has(name) || flags.get(name) === false) continue;
     throw new ParseError(`--${name} is not taken by ${PROGRAM} ${command.name} here: ${instead}`);
+  }
+}
+
+/** Flags that say something about files alone, and those of which one is given. */
+function checkTogether({ command, flags }: Parsed): void {
+  for (const { name, of } of command.flags ?? []) {
+    if (of === undefined || !flags.has(name) || flags.has(of)) continue;
+    throw new ParseError(`--${name} of ${PROGRAM} ${command.name} is about --${of}; give both`);
+  }
+  const given = (command.oneOf ?? []).filter((name) =>
+    flags.has(name) && flags.get(name) !== false
+  );
+  if (given.length > 1) {
+    throw new ParseError(`give one of --${given.join(" and --")}, not ${given.length} of them`);
   }
 }
 
