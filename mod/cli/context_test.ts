@@ -99,7 +99,10 @@ Deno.test("as calicoctl a context chooses of the Kubernetes API, and never anoth
     await Deno.writeTextFile(named, "kubeconfig: /k\n");
     assert.deepEqual(await asked({ config: named, env: etcd }), [`kubernetes: -c ${named}`, "q"]);
     // The Kubernetes API that is named anyway, and that of kubectl where nothing is.
-    for (const env of [{ KUBECONFIG: "/k" }, { DATASTORE_TYPE: "kubernetes" }, {}]) {
+    const environments: Record<string, string>[] = [{ KUBECONFIG: "/k" }, {
+      DATASTORE_TYPE: "kubernetes",
+    }, {}];
+    for (const env of environments) {
       assert.deepEqual(await asked({ env }), ["kubernetes: --context q", "q"]);
     }
     // tortie's own says where the datastore is.

@@ -187,7 +187,13 @@ test("export: what cannot be read is not left out in silence", async (cluster) =
   const { exit, out, err } = await cluster.run("datastore export");
   assert.deepEqual([exit, out], [1, ""]);
   assert.match(err, /nothing is exported, since 3 entries cannot be read/);
-  for (const what of [/ippools\/half: /, /handle\/h: it is no object/, /shop\/\w.*same name/]) {
+  for (
+    const what of [
+      /ippools\/half: /,
+      /handle\/h: it is 7, and not an object/,
+      /shop\/\w.*same name/,
+    ]
+  ) {
     assert.match(err, what);
   }
   for (const key of ["ippools/half", "networkpolicies/shop/default.web"]) {
@@ -208,6 +214,60 @@ test("export: what cannot be read is not left out in silence", async (cluster) =
   assert.match(foreign.err, /^warning: left out .*networkpolicies\/nons: the key is nobody's/m);
   const names = await cluster.run("datastore migrate-policy-names --dry-run");
   assert.match(names.out + names.err, /networkpolicies\/nons: the key is nobody's/);
+});
+
+test("import: what is not what its key says is named, and nothing is written", async (cluster) => {
+  await furnish(cluster);
+  const { out: text } = await cluster.run("datastore export");
+  const ipam = text.lastIndexOf("===\n");
+  const cidr = /"cidr":"([^"]+)"/.exec(text)![1];
+  const block = cidr.replaceAll(".", "\\.").replace("/", "-");
+  const cases: [from: string | RegExp, to: string, what: RegExp][] = [
+    ['"blocks": [', '"blokcs": [', /unknown member blokcs \(did you mean blocks\?\)/],
+    [/"blocks": \[[^]*?\n {2}\]/, '"blocks": null', /: blocks is null, and not a list/],
+    ['"cidr":', '"cird":', new RegExp(`blocks\\[0\\] .*block/${block}\\): .* it has no cidr`)],
+    [`"cidr":"${cidr}"`, '"cidr":"10.77.0.0/28"', /its cidr is 10\.77\.0\.0\/28/],
+    [`"cidr":"${cidr}"`, '"cidr":"junk"', /its cidr is junk/],
+    ['"allocations":[0,null,', '"allocations":[0,', /does not have 16 allocations/],
+    ['"allocations":[0,null,', '"allocations":["x",null,', /allocations\[0\] is "x"; want null/],
+    [
+      '"state":"confirmed"',
+      '"state":"bogus"',
+      /block_affinities\[0\] .*: its state is "bogus"; want/,
+    ],
+    [
+      `"block":{"${cidr}":1}`,
+      '"block":{"x":1}',
+      /handles\[0\] .*handle\/net\.a\): it counts in "x"/,
+    ],
+    [
+      `"block":{"${cidr}":1}`,
+      `"block":{"${cidr}":"1"}`,
+      /handle\/net\.a\): it has no readable counts/,
+    ],
+    [/"handles": \[\n(.*)\n/, '"handles": [\n$1,\n$1\n', /handle\/net\.a\): there are two of it/],
+  ];
+  await another(async (other) => {
+    for (const [from, to, what] of cases) {
+      const changed = text.slice(0, ipam) + text.slice(ipam).replace(from, to);
+      assert.notEqual(changed, text, `${from}`);
+      const { exit, out, err } = await other.run("datastore import -f -", { stdin: changed });
+      assert.deepEqual([exit, out], [1, ""], `${from}`);
+      assert.match(err, what);
+    }
+    const lost = text.replace('"name": "default"', '"name": "other"');
+    assert.notEqual(lost, text);
+    const refused = await other.run("datastore import -f -", { stdin: lost });
+    assert.match(refused.err, /the second part is not the ClusterInformation "default"/);
+    assert.deepEqual((await other.store.list("/")).entries, []);
+    assert.equal((await other.run("datastore import -f -", { stdin: text })).exit, 0);
+  });
+  // What stands so in a datastore is not exported either.
+  const key = `/calico/ipam/v2/assignment/ipv4/block/${cidr.replace("/", "-")}`;
+  await cluster.store.put(key, { ...(await cluster.store.get<any>(key))!.value, cidr: "junk" });
+  const export_ = await cluster.run("datastore export");
+  assert.deepEqual([export_.exit, export_.out], [1, ""]);
+  assert.match(export_.err, /1 entries cannot be read.*\n.*its cidr is junk/);
 });
 
 test("import: wrong calls and wrong files", async (cluster) => {

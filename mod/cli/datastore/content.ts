@@ -30,6 +30,7 @@ import { encodeObject, ModelError } from "../../model/validate.ts";
 import { STORE_RULES } from "../../store/resource_rules.ts";
 import { decodeEntry, placeFault } from "../../store/resources.ts";
 import type { Entry, Store } from "../../store/store.ts";
+import { recordFault } from "./record_fault.ts";
 
 export interface Item {
   readonly kind: AnyKind;
@@ -93,9 +94,10 @@ export function contentOf(entries: readonly Entry[]): Content {
     if (key.startsWith(NODES_REPORTS)) continue;
     const part = partOfKey(key);
     if (part) {
-      const value = recordValue(part, entry.value);
-      if (value === undefined) broken.push(`${key}: it is no object, or not of its form`);
-      else if (value.deleted !== true) records[part].push({ key, value });
+      if ((entry.value as { deleted?: unknown } | null)?.deleted === true) continue;
+      const fault = recordFault(part, key, entry.value);
+      if (fault !== undefined) broken.push(`${key}: ${fault}`);
+      else records[part].push({ key, value: recordValue(part, entry.value) });
       continue;
     }
     const parsed = parseResourceKey(key);
@@ -141,24 +143,12 @@ export function partOfKey(key: string): Part | undefined {
   return parseAffinityKey(key) ? "affinities" : undefined;
 }
 
-/** undefined for what has not the form of such a record. */
-export function recordValue(part: Part, value: unknown): Record<string, unknown> | undefined {
+/** What is kept of a value that `recordFault` has let pass. */
+export function recordValue(part: Part, value: unknown): Record<string, unknown> {
   // The oldest form of a confirmed affinity is an empty value.
-  if (part === "affinities" && (value === null || value === "")) {
-    return { state: "confirmed", deleted: false };
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  if (value === null || value === "") return { state: "confirmed", deleted: false };
   const record = value as Record<string, unknown>;
-  if (part === "kubernetes") return withoutRevision(record);
-  if (
-    part === "blocks" && !(typeof record.cidr === "string" && Array.isArray(record.allocations))
-  ) {
-    return undefined;
-  }
-  if (part === "handles" && (typeof record.block !== "object" || record.block === null)) {
-    return undefined;
-  }
-  return record;
+  return part === "kubernetes" ? withoutRevision(record) : record;
 }
 
 /** What the API server says of its own copy. */

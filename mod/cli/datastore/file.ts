@@ -20,7 +20,9 @@ import { type AnyKind, KINDS } from "../../model/kinds.ts";
 import { parseManifest } from "../../model/manifest.ts";
 import { resourceId } from "../../model/resource.ts";
 import { encodeObject, formatIssues, ModelError, readObject } from "../../model/validate.ts";
-import { formatJson, parseJson, printJson } from "../../store/json.ts";
+import { nearest } from "../../model/nearest.ts";
+import { show } from "../../model/show.ts";
+import { formatJson, isJsonObject, parseJson, printJson } from "../../store/json.ts";
 import { failure } from "../io.ts";
 import { objectsOf, type SourceObject } from "../documents.ts";
 import { formatYaml } from "../yaml.ts";
@@ -36,6 +38,7 @@ import {
   type StoredRecord,
 } from "./content.ts";
 import { partsOf } from "./parts.ts";
+import { recordFault } from "./record_fault.ts";
 
 /**
  * Kinds of the first part in the order in which they can be written: what others refer to comes
@@ -244,6 +247,18 @@ function readJson(text: string, where: string): Record<string, unknown> {
 }
 
 function readCluster(value: Record<string, unknown>, name: string): ClusterInformation {
+  const { kind = clusterInformationKind.kind, metadata } = value as {
+    kind?: unknown;
+    metadata?: { name?: unknown };
+  };
+  if (kind !== clusterInformationKind.kind || metadata?.name !== "default") {
+    throw failure(
+      `${name}: the second part is not the ClusterInformation "default": its kind is ${
+        show(kind)
+      }, ` +
+        `its name ${show(metadata?.name)}`,
+    );
+  }
   try {
     return readObject(clusterInformationKind, value);
   } catch (error) {
@@ -259,17 +274,28 @@ interface KeyValue {
 
 function readRecords(value: Record<string, unknown>, name: string, faults: string[]) {
   const records = noRecords();
+  const keys = new Set<string>();
   const take = (part: Part, pair: KeyValue | null, where: string) => {
     const key = pair?.Key;
-    const record = recordValue(part, pair?.Value);
-    if (typeof key !== "string" || partOfKey(key) !== part || !record) {
+    if (typeof key !== "string" || partOfKey(key) !== part) {
       faults.push(`${name}: ${where} is no such record: ${JSON.stringify(key) ?? "no Key"}`);
-    } else records[part].push({ key, value: record });
+      return;
+    }
+    const fault = keys.has(key) ? "there are two of it" : recordFault(part, key, pair?.Value);
+    keys.add(key);
+    if (fault !== undefined) faults.push(`${name}: ${where} (${key}): ${fault}`);
+    else records[part].push({ key, value: recordValue(part, pair?.Value) });
   };
+  const known = [...IPAM_MEMBERS.map(([, member]) => member), "config", "tortie"];
+  faults.push(...strangeMembers(value, known, name, ""));
+  const own = value.tortie;
+  if (own !== undefined && !isJsonObject(own)) faults.push(`${name}: tortie is ${show(own)}`);
+  const ours: Record<string, unknown> = isJsonObject(own) ? own : {};
+  faults.push(...strangeMembers(ours, ["resources", "entries"], name, "tortie."));
   const listOf = (value: unknown, member: string): unknown[] => {
-    if (value === undefined || value === null) return [];
+    if (value === undefined) return [];
     if (Array.isArray(value)) return value;
-    faults.push(`${name}: ${member} is not a list`);
+    faults.push(`${name}: ${member} is ${show(value)}, and not a list`);
     return [];
   };
   for (const [part, member] of IPAM_MEMBERS) {
@@ -277,15 +303,28 @@ function readRecords(value: Record<string, unknown>, name: string, faults: strin
       take(part, pair as KeyValue, `${member}[${i}]`)
     );
   }
-  if (value.config) take("config", value.config as KeyValue, "config");
-  const own = value.tortie as { resources?: unknown; entries?: unknown } | undefined;
-  listOf(own?.entries, "tortie.entries").forEach((pair, i) =>
+  if (value.config !== undefined) take("config", value.config as KeyValue, "config");
+  listOf(ours.entries, "tortie.entries").forEach((pair, i) =>
     take("kubernetes", pair as KeyValue, `tortie.entries[${i}]`)
   );
-  const list = listOf(own?.resources, "tortie.resources");
+  const list = listOf(ours.resources, "tortie.resources");
   const more = list.map((object, i): SourceObject => {
     const where = `${name}: tortie.resources[${i}]`;
     return { value: object, where, at: () => where };
   });
   return { records, more };
+}
+
+/** What nobody here knows would be lost, and is mostly a slip in the name of what is known. */
+function strangeMembers(
+  object: Record<string, unknown>,
+  known: readonly string[],
+  name: string,
+  above: string,
+): string[] {
+  return Object.keys(object).filter((member) => !known.includes(member)).map((member) => {
+    const near = nearest(member, known);
+    return `${name}: the part of IPAM has the unknown member ${above}${member}` +
+      (near ? ` (did you mean ${near}?)` : "");
+  });
 }
