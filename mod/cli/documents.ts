@@ -35,6 +35,9 @@ export async function readObjects(
   options: SourceOptions = {},
 ): Promise<SourceObject[]> {
   const objects: SourceObject[] = [];
+  if (names.filter(isStandardInput).length > 1) {
+    throw usageError("standard input is named twice with -f, and can be read once");
+  }
   for (const name of names) {
     const files = isStandardInput(name) ? [name] : await filesOf(name, options.recursive ?? false);
     let found = 0;
@@ -72,7 +75,10 @@ async function filesOf(name: string, recursive: boolean): Promise<string[]> {
   } catch (error) {
     throw fileError(name, error);
   }
-  if (!info.isDirectory) return [name];
+  if (!info.isDirectory) {
+    if (name.endsWith("/")) throw failure(`${name} is not a directory`);
+    return [name];
+  }
   const files: string[] = [];
   const entries: Deno.DirEntry[] = [];
   try {
@@ -83,13 +89,25 @@ async function filesOf(name: string, recursive: boolean): Promise<string[]> {
   entries.sort((a, b) => a.name < b.name ? -1 : 1);
   for (const entry of entries) {
     const path = `${name.replace(/\/+$/, "")}/${entry.name}`;
-    const target = entry.isSymlink ? await Deno.stat(path).catch(() => undefined) : entry;
+    const named = /\.(ya?ml|json)$/i.test(entry.name);
+    const target = entry.isSymlink ? await targetOf(path, named) : entry;
     if (target?.isDirectory) {
       // A link to a directory may lead back up.
       if (recursive && !entry.isSymlink) files.push(...await filesOf(path, true));
-    } else if (target?.isFile && /\.(ya?ml|json)$/i.test(entry.name)) files.push(path);
+    } else if (target?.isFile && named) files.push(path);
   }
   return files;
+}
+
+/** Where a link leads; one of a name that is looked for must lead somewhere. */
+async function targetOf(link: string, must: boolean): Promise<Deno.FileInfo | undefined> {
+  try {
+    return await Deno.stat(link);
+  } catch (error) {
+    if (!must) return undefined;
+    const { message } = fileError(link, error);
+    throw failure(`${message}: it is a link to ${await Deno.readLink(link).catch(() => "?")}`);
+  }
 }
 
 async function textOf(file: string, io: Io): Promise<string> {

@@ -295,6 +295,8 @@ test("files that are not there, empty, URLs: each is said", async (cluster) => {
     [["apply", "-f", "https://example.com/x.yaml"], 2, /addresses are not fetched; download/],
     [["apply"], 2, /apply needs -f/],
     [["apply", "-f", "-"], 1, /standard input holds no object/],
+    [["apply", "-f", "-", "-f", "/dev/stdin"], 2, /standard input is named twice with -f/],
+    [["apply", "-f", `${empty}/`], 1, /empty\.yaml\/.* [Nn]ot a directory/],
     [["delete"], 2, /delete needs a kind/],
     [["delete", "ippool"], 2, /needs the names/],
     [["get"], 2, /get needs a kind/],
@@ -314,6 +316,23 @@ test("files that are not there, empty, URLs: each is said", async (cluster) => {
   }
   const skipped = await cluster.run(["apply", "--skip-empty", "-f", empty]);
   assert.deepEqual([skipped.exit, skipped.out], [0, "No resources specified\n"]);
+});
+
+test("a link in a folder that leads nowhere is no file that is not there", async (cluster) => {
+  const good = await cluster.file("linked/a.yaml", POOLS);
+  const folder = good.replace(/\/a\.yaml$/, "");
+  await Deno.symlink("/nowhere", `${folder}/notes`);
+  for (const name of ["tortie", "calicoctl"]) {
+    const whole = await cluster.run(["validate", "-f", folder], { name });
+    assert.equal(whole.exit, 0, whole.err);
+  }
+  await Deno.symlink("/nowhere", `${folder}/b.yaml`);
+  for (const name of ["tortie", "calicoctl"]) {
+    const { exit, out, err } = await cluster.run(["apply", "-f", folder], { name });
+    assert.deepEqual([exit, out], [1, ""]);
+    assert.match(err, /linked\/b\.yaml is not there: it is a link to \/nowhere/);
+  }
+  assert.doesNotMatch((await cluster.run("get ippools -o name")).out, /./);
 });
 
 test("validate needs no datastore and tells every fault", async (cluster) => {
