@@ -38,7 +38,8 @@ export async function run(call: Call): Promise<number> {
   if (!Object.hasOwn(PATCHES, type)) {
     throw usageError(`--type ${type}: want strategic, merge or json`);
   }
-  const change = parsePatch(text, type);
+  const change = parsePatch(call, text, type);
+  const patch = patchOf(call, type, change);
   const namespace = namespaceOf(call, kind);
   refuseManaged(kind, { name: names[0], namespace });
   return await withResources(call, async (resources) => {
@@ -48,7 +49,7 @@ export async function run(call: Call): Promise<number> {
       names[0],
       namespace,
       (stored) => {
-        const wished = patched(kind, stored, change, PATCHES[type]);
+        const wished = patched(kind, stored, change, patch);
         pair = [stored, structuredClone(wished)];
         return wished;
       },
@@ -60,7 +61,12 @@ export async function run(call: Call): Promise<number> {
   });
 }
 
-function parsePatch(text: string, type: string): unknown {
+/** calicoctl has one kind of patch, whatever --type says, and its examples write `--type json` beside it. */
+function patchOf({ program }: Call, type: string, change: unknown): Patch {
+  return program === "calicoctl" && !Array.isArray(change) ? strategicPatch : PATCHES[type];
+}
+
+function parsePatch({ program }: Call, text: string, type: string): unknown {
   const want = type === "json" ? "a list of operations" : "an object with the fields to change";
   let documents;
   try {
@@ -71,6 +77,7 @@ function parsePatch(text: string, type: string): unknown {
   }
   if (documents.length !== 1) throw usageError(`the patch of -p must be one document: ${want}`);
   const [{ value }] = documents;
+  if (program === "calicoctl" && isJsonObject(value)) return value;
   if (type === "json" ? Array.isArray(value) : isJsonObject(value)) return value;
   throw usageError(
     `the patch ${show(value)} is not ${want}, as --type ${type} takes it: ` +
@@ -97,6 +104,7 @@ function patched(kind: AnyKind, stored: Resource, change: unknown, patch: Patch)
   if (next?.metadata?.name !== name || next.metadata.namespace !== namespace) {
     throw failure(`the patch would rename ${kind.kind} "${name}"; delete it and create another`);
   }
+  refuseIdentity(kind, plain, next);
   const wanted = next.metadata.resourceVersion ?? "";
   if (String(wanted) !== resourceVersion) {
     const resource = resourceName(kind.kind, name, namespace);
@@ -119,4 +127,23 @@ function patched(kind: AnyKind, stored: Resource, change: unknown, patch: Patch)
     throw failure(`${kind.kind} "${name}": ${formatIssues(slips)}`);
   }
   return { ...next, metadata: { ...next.metadata, uid, resourceVersion } };
+}
+
+/** What makes an object the one that it is stays as it is stored: nobody shall hear that it was changed. */
+function refuseIdentity(kind: AnyKind, plain: Resource, next: Resource): void {
+  const born = next.metadata.creationTimestamp;
+  const wanted: [field: string, before: unknown, after: unknown][] = [
+    ["kind", plain.kind, next.kind],
+    ["apiVersion", plain.apiVersion, next.apiVersion],
+    ["metadata.uid", plain.metadata.uid, next.metadata.uid],
+    // As Go's programs print one that is not known: nothing is wanted.
+    ["metadata.creationTimestamp", plain.metadata.creationTimestamp, born ?? undefined],
+  ];
+  for (const [field, before, after] of wanted) {
+    if (after === before || field === "metadata.creationTimestamp" && after === undefined) continue;
+    throw failure(
+      `${kind.kind} "${plain.metadata.name}": ${field} is ${show(before)} and cannot be changed ` +
+        `to ${show(after ?? null)}; leave it out of the patch`,
+    );
+  }
 }

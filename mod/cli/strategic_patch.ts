@@ -72,9 +72,9 @@ function joinLists(
   path: string,
 ): unknown[] {
   const list = Array.isArray(old) ? [...old] : [];
-  if (key === undefined) return [...new Set([...list, ...change])];
+  if (key === undefined) return ordered([...new Set([...list, ...change])], list, change);
   const isReplaced = change.some((member) => isJsonObject(member) && member.$patch === "replace");
-  const result = isReplaced ? [] : list;
+  const result = isReplaced ? [] : [...list];
   for (const member of change) {
     if (!isJsonObject(member)) throw new PatchError(`${path}: a member is not an object`);
     if (member.$patch === "replace" && Object.keys(member).length === 1) continue;
@@ -83,6 +83,29 @@ function joinLists(
     const next = join(at < 0 ? undefined : result[at], member, "[]");
     if (next !== REMOVED) result.splice(at < 0 ? result.length : at, 1, next);
     else if (at >= 0) result.splice(at, 1);
+  }
+  const name = (member: unknown) => isJsonObject(member) ? member[key] : undefined;
+  return ordered(result, list.map(name), change.map(name), name);
+}
+
+/**
+ * In Kubernetes' order: members of the patch stand as they do there, each of the others stands before
+ * the first of these before which it stood.
+ */
+function ordered(
+  members: readonly unknown[],
+  old: readonly unknown[],
+  change: readonly unknown[],
+  name = (member: unknown) => member,
+): unknown[] {
+  const others = members.filter((member) => !change.includes(name(member)));
+  const own = members.filter((member) => change.includes(name(member)))
+    .toSorted((a, b) => change.indexOf(name(a)) - change.indexOf(name(b)));
+  const result: unknown[] = [];
+  while (others.length > 0 || own.length > 0) {
+    const [l, r] = [old.indexOf(name(others[0])), old.indexOf(name(own[0]))];
+    const first = own.length === 0 || others.length > 0 && r >= 0 && l < r;
+    result.push((first ? others : own).shift());
   }
   return result;
 }

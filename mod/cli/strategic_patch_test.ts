@@ -25,16 +25,20 @@ Deno.test("finalizers and owners are merged, as Kubernetes' ObjectMeta says", ()
     spec: { finalizers: ["a"] },
   };
   const cases: [metadata: object, want: object][] = [
-    [{ finalizers: ["c", "a"] }, { finalizers: ["a", "b", "c"] }],
+    [{ finalizers: ["c", "a"] }, { finalizers: ["c", "a", "b"] }],
+    [{ finalizers: ["c", "b"] }, { finalizers: ["c", "a", "b"] }],
     [{ finalizers: null }, { finalizers: undefined }],
     [{ "$deleteFromPrimitiveList/finalizers": ["a", "z"] }, { finalizers: ["b"] }],
     [{
       "$deleteFromPrimitiveList/finalizers": ["a"],
       "$setElementOrder/finalizers": ["c", "b"],
       finalizers: ["c"],
-    }, { finalizers: ["b", "c"] }],
+    }, { finalizers: ["c", "b"] }],
     [{ ownerReferences: [{ uid: "2", name: "w" }, owner("3", "z")] }, {
       ownerReferences: [owner("1", "x"), owner("2", "w"), owner("3", "z")],
+    }],
+    [{ ownerReferences: [owner("4", "q"), owner("2", "w")] }, {
+      ownerReferences: [owner("4", "q"), owner("1", "x"), owner("2", "w")],
     }],
     [{ ownerReferences: [{ uid: "1", $patch: "delete" }] }, {
       ownerReferences: [owner("2", "y")],

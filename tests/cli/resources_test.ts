@@ -478,6 +478,73 @@ test("a patch that names a resourceVersion is for that one", async (cluster) => 
   assert.match(err, /^hit error: update conflict: IPPool\(pool-a\)/);
 });
 
+test("a patch that would make another object of it is refused", async (cluster) => {
+  await cluster.run("apply -f -", { stdin: POOLS });
+  const stored = async () => (await cluster.run("get ippool pool-a -o json")).out;
+  const cases: [change: unknown, message: RegExp][] = [
+    [{ kind: "NetworkPolicy" }, /kind is "IPPool" and cannot be changed to "NetworkPolicy"/],
+    [{ kind: null }, /kind is "IPPool" and cannot be changed to null/],
+    [{ apiVersion: "v9" }, /apiVersion is "projectcalico.org\/v3" and cannot be changed to "v9"/],
+    [
+      { metadata: { uid: "u" } },
+      /metadata\.uid is ".*" and cannot be changed to "u"; leave it out/,
+    ],
+    [{ metadata: { uid: null } }, /metadata\.uid is ".*" and cannot be changed to null/],
+    [{ metadata: { creationTimestamp: "2020-01-01T00:00:00Z" } }, /creationTimestamp is ".*" and/],
+  ];
+  for (const name of ["tortie", "calicoctl"]) {
+    const patch = (change: unknown) =>
+      cluster.run(["patch", "ippool", "pool-a", "-p", JSON.stringify(change)], { name });
+    const before = await stored();
+    for (const [change, message] of cases) {
+      const { exit, out, err } = await patch(change);
+      assert.deepEqual([exit, out], [1, ""], JSON.stringify(change));
+      assert.match(err, message);
+    }
+    assert.equal(await stored(), before);
+    // What says the same, and what Go's programs print of a time that they do not know, is no change.
+    const { kind, apiVersion, metadata: { uid } } = JSON.parse(before);
+    const same = await patch({ kind, apiVersion, metadata: { uid, creationTimestamp: null } });
+    assert.equal(same.exit, 0, same.err);
+  }
+});
+
+test("as calicoctl a patch is a strategic one, whatever its type is said to be", async (cluster) => {
+  const patch = async (type: string, change: unknown, name = "calicoctl") =>
+    await cluster.run(["patch", "tier", "t", "-p", JSON.stringify(change), "--type", type], {
+      name,
+    });
+  const stored = async () => JSON.parse((await cluster.run("get tier t -o json")).out);
+  for (const type of ["json", "merge", "strategic"]) {
+    await cluster.run("apply -f -", {
+      stdin:
+        "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: t}\nspec: {order: 5}\n",
+    });
+    const changes = [
+      { spec: { order: 8 } },
+      { metadata: { finalizers: ["x.y/a"] } },
+      { metadata: { finalizers: ["x.y/b"] } },
+    ];
+    for (const change of changes) {
+      const { exit, out, err } = await patch(type, change);
+      assert.deepEqual([exit, out], [0, "Successfully patched 1 'Tier' resource\n"], err);
+    }
+    const { spec, metadata: { finalizers } } = await stored();
+    assert.deepEqual([spec.order, finalizers], [8, ["x.y/b", "x.y/a"]], type);
+    await cluster.run("delete tier t");
+  }
+  await cluster.run("apply -f -", {
+    stdin: "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: t}\nspec: {order: 5}\n",
+  });
+  const list = [{ op: "replace", path: "/spec/order", value: 9 }];
+  assert.equal((await patch("json", list)).exit, 0);
+  assert.equal((await stored()).spec.order, 9);
+  assert.equal((await patch("merge", list)).exit, 1);
+  const own = await patch("json", { spec: { order: 8 } }, "tortie");
+  assert.equal(own.exit, 2);
+  assert.match(own.err, /is not a list of operations, as --type json takes it/);
+});
+
 test("label and patch change one thing", async (cluster) => {
   await cluster.run("apply -f -", { stdin: POOLS });
   const label = (words: string) => cluster.run(`label ippool pool-a ${words}`);
