@@ -179,6 +179,8 @@ function add(parent: Command, spec: CommandSpec, { io, program, done, more }: Pa
     if (value !== undefined) option.default(value);
     if (repeat) {
       option.argParser((text: string, list: string[] | undefined) => [...list ?? [], text]);
+    } else if (option.required || option.optional) {
+      option.argParser(once(option));
     }
     command.addOption(hidden ? option.hideHelp() : option);
   }
@@ -197,6 +199,19 @@ function add(parent: Command, spec: CommandSpec, { io, program, done, more }: Pa
     const { run } = await spec.load();
     done(await run(call));
   });
+}
+
+/** The value of an option that is given once: of two, one would be passed over. */
+function once({ long, short }: Option): (text: string) => string {
+  let before: string | undefined;
+  return (text) => {
+    if (before !== undefined) {
+      const [a, b] = [before, text].map((value) => JSON.stringify(value));
+      throw usageError(`${long ?? short} is given twice, ${a} and ${b}; give it once`);
+    }
+    before = text;
+    return text;
+  };
 }
 
 /** An option of few values that has another is refused, with the nearest of them. */

@@ -198,6 +198,27 @@ test("where the store is: flag over environment over configuration over the node
   }
 });
 
+Deno.test("an option that is given twice is refused, unless it makes a list", async () => {
+  const cases: [line: string, message: RegExp][] = [
+    [
+      "ipam release --ip 1.2.3.4 --ip 1.2.3.5",
+      /--ip is given twice, "1.2.3.4" and "1.2.3.5"; give/,
+    ],
+    ["patch node a -p {} -p []", /--patch is given twice, "{}" and "\[\]"/],
+    ["get nodes --store a --store=b", /--store is given twice, "a" and "b"/],
+    ["get np -n a --namespace a", /--namespace is given twice/],
+    ["get nodes -o yaml -ojson", /--output is given twice/],
+    ["get nodes -c a --config b", /--config is given twice/],
+  ];
+  for (const [line, message] of cases) {
+    const { exit, out, err } = await command(line.split(" "));
+    assert.deepEqual([exit, out], [2, ""], line);
+    assert.match(err, message);
+  }
+  const files = await command("validate -f /nowhere/a -f /nowhere/b".split(" "));
+  assert.match(files.err, /\/nowhere\/a is not there/);
+});
+
 Deno.test("a store's file is made by what fills it, never by a slip in what reads", async () => {
   const folder = await Deno.makeTempDir({ prefix: "tortie-cli-" });
   try {
