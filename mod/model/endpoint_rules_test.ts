@@ -248,6 +248,12 @@ testRules({
       failsafeInboundHostPorts: [{ protocol: "tcp", port: 22, net: "10.0.0.0/8" }],
       vxlanVNI: 4096,
     }],
+    ["durations in Go's other forms", {
+      routeRefreshInterval: "+5s",
+      reportingInterval: ".5s",
+      reportingTTL: "1.s1.5m",
+    }],
+    ["a unit below ms", { routeRefreshInterval: "1us" }, "spec.routeRefreshInterval"],
     ["a duration in days", { routeRefreshInterval: "1d" }, "spec.routeRefreshInterval"],
     ["a negative duration", { reportingTTL: "-1s" }, "spec.reportingTTL"],
     ["another mode", { chainInsertMode: "Before" }, "spec.chainInsertMode"],
@@ -317,6 +323,13 @@ Deno.test("templates of host endpoints have a name of their own, and say which a
   assert.deepEqual(faults(sound, { generateName: "u" }), ["[1]"]);
   assert.deepEqual(faults(sound, { generateName: "u", interfaceCIDRs: [] }), ["[1]"]);
   assert.deepEqual(faults(sound, sound), ["[1].generateName"]);
+  // It stands within a name: as it is usually written, it ends with a dash.
+  for (const generateName of ["foo-", "-x", "a.b"]) {
+    assert.deepEqual(faults({ ...sound, generateName }), [], generateName);
+  }
+  for (const generateName of ["Foo", "foo_", "f.", ".f", "a b", "a".repeat(254)]) {
+    assert.deepEqual(faults({ ...sound, generateName }), ["[0].generateName"], generateName);
+  }
 });
 
 Deno.test("what metadata may be", () => {

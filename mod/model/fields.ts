@@ -394,13 +394,15 @@ export const durationText = neverEmpty(canonical<string, string>(
   WANT_DURATION,
 ));
 /**
- * As durationText, but not negative and no unit below ms (the pattern of FelixConfiguration). One that
+ * As durationText, but not negative and no unit below ms (the pattern of FelixConfiguration, which what is
+ * stored of it meets). One that
  * somebody stored otherwise is read as it stands there.
  */
 export const plainDurationText = v.pipe(
   neverEmpty(v.string()),
   v.check(
-    (s) => parseDuration(s) !== undefined && /^(([0-9]+(\.[0-9]+)?(ms|s|m|h))+|0)$/.test(s),
+    (s) =>
+      parseDuration(s) !== undefined && /^\+?((([0-9]+\.?[0-9]*|\.[0-9]+)(ms|s|m|h))+|0)$/.test(s),
     WANT_DURATION,
   ),
   v.transform((s) => formatDuration(parseDuration(s)!)),

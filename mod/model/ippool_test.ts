@@ -95,6 +95,7 @@ const refused: [spec: Record<string, unknown>, message: RegExp][] = [
     { cidr: "10.0.0.0/16", allowedUses: ["Tunnel"], namespaceSelector: "all()" },
     /want allowedUses \[Workload\]/,
   ],
+  [{ cidr: "10.0.0.0/16", natOutgoing: 0 }, /spec\.natOutgoing: 0 is not true or false/],
   [{ cidr: "10.0.0.0/16", natOutgoing: "yes" }, /spec\.natOutgoing: "yes" is not true or false/],
   [{ cidr: "10.0.0.0/16", cdir: "x" }, /spec\.cdir: unknown field \(did you mean cidr\?\)/],
 ];

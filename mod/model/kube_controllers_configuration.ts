@@ -4,11 +4,12 @@ import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import {
   annotationMap,
+  checkedText,
   cidrText,
   durationText,
   integer,
   labelMap,
-  nameText,
+  NAME,
   oneOf,
   regexpText,
   selectorText,
@@ -18,6 +19,11 @@ import { nameColumn } from "./columns.ts";
 import { show } from "./show.ts";
 
 const duration = v.optional(durationText);
+/** It stands within the names of host endpoints, `NODE-generateName-auto-hep`. */
+const middleOfNameText = checkedText(
+  (s) => s === "" || NAME.test(`n-${s}-h`) && s.length <= 253,
+  "a part of a name: at most 253 lower-case letters, digits, '-' and '.', with no '.' at either end",
+);
 const enabled = v.optional(oneOf("Enabled", "Disabled"));
 const periodic = v.optional(v.object({ reconcilerPeriod: duration }));
 
@@ -37,7 +43,7 @@ const spec = v.object({
           autoCreate: enabled,
           createDefaultHostEndpoint: enabled,
           templates: v.optional(v.array(v.object({
-            generateName: v.optional(nameText),
+            generateName: v.optional(middleOfNameText),
             interfaceCIDRs: v.optional(v.array(cidrText)),
             interfacePattern: v.optional(regexpText),
             labels: v.optional(labelMap),

@@ -132,7 +132,7 @@ export function prune(schema: any, value: unknown, anyCase: boolean): unknown {
 function isNothing(entry: any, member: unknown, calicos: boolean): boolean {
   if (entry.type !== "optional") return false;
   if (member === "" && mayBeText(entry)) return true;
-  if (member !== "" && isZero(member) && isMarked(entry, "omitZero")) return true;
+  if (member !== "" && isZeroOf(entry, member) && isMarked(entry, "omitZero")) return true;
   return calicos && isEmptyList(member) && unwrap(entry).item && !isMarked(entry, "pointer");
 }
 
@@ -269,6 +269,13 @@ function isEmptyList(value: unknown): boolean {
 
 function isZero(value: unknown): boolean {
   return value === false || value === 0 || value === "";
+}
+
+/** `disabled: 0` is no zero of a truth value, but a slip. */
+function isZeroOf(schema: any, value: unknown): boolean {
+  const { type } = unwrap(schema);
+  const plain = ["boolean", "number", "string"].includes(type);
+  return isZero(value) && (!plain || typeof value === type);
 }
 
 function isMarked(schema: any, mark: "omitZero" | "pointer" | "neverEmpty"): boolean {
