@@ -75,8 +75,15 @@ const WRITE = {
   aliasDuplicateObjects: false,
 };
 
-/** Texts that YAML 1.1 has a meaning for, and its other readers stumble over. */
-const READERS_OWN: readonly unknown[] = ["<<", "="];
+/**
+ * Texts that one of YAML's readers takes for something else, or does not take: what YAML 1.1 has a meaning for,
+ * marks of documents, tabs, blanks before the first word of several lines, letters that it does not print.
+ */
+const STRANGE_LETTERS = "\\x7f-\\x9f\\u2028\\u2029\\ufeff\\ufffe\\uffff";
+const READERS_OWN = new RegExp(
+  `^(?:<<|=|(?:---|\\.\\.\\.)(?=\\s|$)[^]*|\\s[^]*\\n[^]*|.*\\t.*|[^]*[\x00-\x08\x0b-\x1f${STRANGE_LETTERS}][^]*)$`,
+);
+const STRANGE_LETTER = new RegExp(`[${STRANGE_LETTERS}]`, "g");
 
 /** All documents of a text, empty ones left out. `name` is the file's, for messages. */
 export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocument[] {
@@ -200,12 +207,16 @@ export function formatYaml(value: unknown): string {
   const document = new Document(sorted(value), WRITE);
   visit(document, {
     Scalar(_, node) {
-      if (READERS_OWN.includes(node.value)) node.type = "QUOTE_DOUBLE";
       const { value } = node;
+      if (typeof value === "string" && READERS_OWN.test(value)) node.type = "QUOTE_DOUBLE";
       if (typeof value === "number" && value !== 0 && Math.abs(value) < 1e-4) node.format = "EXP";
     },
   });
-  return document.toString(WRITE);
+  // They stand within double quotes, where JSON has no need to escape them.
+  return document.toString(WRITE).replace(
+    STRANGE_LETTER,
+    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 function readJson(text: string): unknown {

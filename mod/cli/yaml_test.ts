@@ -237,3 +237,45 @@ Deno.test("a key that stands twice is refused, in JSON as in YAML", () => {
     ] as const
   ) assert.throws(() => parseYaml(text, "f"), words);
 });
+
+Deno.test("texts that a reader of YAML would take for something else are quoted, and come back", () => {
+  const printed: [text: string, yaml: string][] = [
+    ["a\u2028b\u2029", '"a\\u2028b\\u2029"'],
+    ["\x7f", '"\\u007f"'],
+    ["\x85\x9f\ufeff\uffff", '"\\u0085\\u009f\\ufeff\\uffff"'],
+    ["tab\tin", '"tab\\tin"'],
+    ["---", '"---"'],
+    ["... x", '"... x"'],
+    ["<<", '"<<"'],
+    [" \n", '"\\ \\n"'],
+    ["\n\nx", '"\\n\\nx"'],
+    ["--x", "--x"],
+    ["日本 😀\u00a0é", "日本 😀\u00a0é"],
+  ];
+  for (const [text, yaml] of printed) assert.equal(formatYaml({ a: text }), `a: ${yaml}\n`);
+  const parts = [
+    "a",
+    " ",
+    "\t",
+    "\n",
+    "\r",
+    "\x7f",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+    "---",
+    "#",
+    ":",
+    "-",
+  ];
+  for (const a of parts) {
+    for (const b of parts) {
+      for (const c of parts) {
+        const value = { a: { b: a + b + c, c: [a + b + c], [a + b + c]: 1 }, z: 1 };
+        const text = formatYaml(value);
+        assert.deepEqual(parseYaml(text, "x")[0].value, value, JSON.stringify(a + b + c));
+        assert.doesNotMatch(text, /[\x7f-\x9f\u2028\u2029\ufeff]/);
+      }
+    }
+  }
+});
