@@ -161,8 +161,8 @@ export async function namedInFile(io: Io, path: string): Promise<DatastoreLocati
   const location = await inWords(() => storeOfFile(io, path, true));
   if (location) return location;
   throw failure(
-    `the configuration ${path} names no datastore; want store: WHERE, or Calico's keys, such as ` +
-      "datastoreType and etcdEndpoints, or kubeconfig, below spec",
+    `the configuration ${path} names no datastore; want store: WHERE at the left margin, or below spec ` +
+      "Calico's keys, such as datastoreType and etcdEndpoints, or kubeconfig",
   );
 }
 

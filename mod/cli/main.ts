@@ -41,6 +41,7 @@ async function runLine(argv: readonly string[], io: Io, options: RunOptions): Pr
   const program = "tortie";
   try {
     if (argv[0] === "help") argv = helpOf(argv.slice(1));
+    else refuseUnknown(argv);
     let exit: number = EXIT.ok;
     const root = await build(program, io, argv, (code) => exit = code);
     if (argv.length === 0) {
@@ -64,28 +65,26 @@ function withoutEquals(argv: readonly string[]): string[] {
   });
 }
 
-/**
- * `help WORDS` as `WORDS --help`. (commander takes the first word alone, and has no word on one that is no
- * command.)
- */
+/** `help WORDS` as `WORDS --help`. (commander takes the first word alone.) */
 function helpOf(words: readonly string[]): string[] {
   const named = words.filter((word) => word !== "help");
   refuseUnknown(named);
   return [...named, "--help"];
 }
 
+/** Words that are no command, with the nearest that is one: beside them, or further down under their name. */
 function refuseUnknown(words: readonly string[]): void {
   let above = "";
   for (const word of words) {
     if (word.startsWith("-")) return;
-    const below = COMMANDS.map(({ name }) => name).filter((name) => name.startsWith(above)).map((
-      name,
-    ) => name.slice(above.length).split(" ")[0]);
-    if (below.length === 0) return;
+    const names = COMMANDS.map(({ name }) => name).filter((name) => name.startsWith(above));
+    const below = names.map((name) => name.slice(above.length).split(" ")[0]);
+    if (below.length === 0 || word === "help") return;
     if (!below.includes(word)) {
       const near = nearest(word, below);
+      const known = near ? above + near : names.find((name) => name.endsWith(` ${word}`));
       throw usageError(
-        `unknown command '${above}${word}'${near ? ` (did you mean ${above}${near}?)` : ""}; ` +
+        `unknown command '${above}${word}'${known ? ` (did you mean ${known}?)` : ""}; ` +
           `\`tortie ${above}--help\` lists those that there are`,
       );
     }

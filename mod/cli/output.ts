@@ -162,7 +162,7 @@ function document(groups: readonly Group[], options: PrintOptions): unknown {
  * Of Calico's kinds calicoctl shows no side of a rule that says nothing, though it is stored, and nothing
  * of how often Kubernetes has counted a change.
  */
-function asCalicoShows(value: Resource): Resource {
+export function asCalicoShows(value: Resource): Resource {
   const { generation: _, ...metadata } = value.metadata;
   const spec = value.spec as Record<string, unknown> | undefined;
   const shown = { ...spec };

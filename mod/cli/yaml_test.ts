@@ -270,7 +270,7 @@ Deno.test("texts that a reader of YAML would take for something else are quoted,
   ];
   for (const a of parts) {
     for (const b of parts) {
-      for (const c of parts) {
+      for (const c of ["", "x", "\n"]) {
         const value = { a: { b: a + b + c, c: [a + b + c], [a + b + c]: 1 }, z: 1 };
         const text = formatYaml(value);
         assert.deepEqual(parseYaml(text, "x")[0].value, value, JSON.stringify(a + b + c));

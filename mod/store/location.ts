@@ -171,7 +171,7 @@ export function locationFromConfig(
 ): DatastoreLocation | undefined {
   if (value === null || value === undefined) return undefined;
   if (!isJsonObject(value)) throw new LocationError(`the configuration ${path} is not an object`);
-  const { kind, apiVersion, ...rest } = inKnownCase(value, ["kind", "apiVersion", "spec"]);
+  const { kind, apiVersion, ...rest } = inKnownCase(value, ["kind", "apiVersion", "spec"], path);
   const spec = rest.spec ?? value;
   if (kind !== undefined && kind !== "CalicoAPIConfig") {
     throw new LocationError(`the configuration ${path} is of kind "${kind}", not CalicoAPIConfig`);
@@ -186,12 +186,15 @@ export function locationFromConfig(
   }
   const settings: Settings = {};
   const keys = [...SETTINGS.map(({ key }) => key), ...IGNORED_KEYS];
-  for (const [key, member] of Object.entries(inKnownCase(spec, keys))) {
+  for (const [key, member] of Object.entries(inKnownCase(spec, keys, path))) {
     const setting = SETTINGS.find((s) => s.key === key);
     if (!setting) {
       // An envelope says that every key is Calico's: a misspelt one is told, as calicoctl does.
       if (spec === value || IGNORED_KEYS.has(key)) continue;
-      throw new LocationError(`the configuration ${path} has the unknown key spec.${key}`);
+      throw new LocationError(
+        `the configuration ${path} has the unknown key spec.${key}` +
+          (key === "store" ? "; tortie's own store stands beside spec, at the left margin" : ""),
+      );
     }
     add(settings, setting.key, member, `${key} of ${path}`, path);
   }
@@ -204,12 +207,19 @@ export function locationFromConfig(
 function inKnownCase(
   object: Record<string, unknown>,
   known: readonly string[],
+  path: string,
 ): Record<string, unknown> {
-  const entries = Object.entries(object).map(([key, member]) => {
-    const name = known.find((one) => one.toLowerCase() === key.toLowerCase());
-    return [name !== undefined && !Object.hasOwn(object, name) ? name : key, member];
-  });
-  return Object.fromEntries(entries);
+  const result = new Map<string, unknown>();
+  for (const [key, member] of Object.entries(object)) {
+    const name = known.find((one) => one.toLowerCase() === key.toLowerCase()) ?? key;
+    if (result.has(name)) {
+      throw new LocationError(
+        `the configuration ${path} has ${name} twice, in two spellings; leave one`,
+      );
+    }
+    result.set(name, member);
+  }
+  return Object.fromEntries(result);
 }
 
 /** As a CNI network configuration has it; undefined where it names no datastore. */

@@ -229,10 +229,18 @@ Deno.test("a configuration file's keys are read in any case, as Calico's reader 
     assert(location?.kind === "etcd");
     assert.deepEqual(location.endpoints, ["http://e:1"]);
   }
-  assert.throws(() => locationFromConfig({ ...file, kind: "Pod" }, "c", env({})), /kind "Pod"/);
+  assert.throws(() => locationFromConfig({ ...file, Kind: "Pod" }, "c", env({})), /kind "Pod"/);
   assert.throws(
     () => locationFromConfig({ ...file, Spec: { ...spec, bogus: null } }, "c", env({})),
     /unknown key spec\.bogus/,
+  );
+  assert.throws(
+    () => locationFromConfig({ ...spec, etcdEndpoints: "http://f:1" }, "c", env({})),
+    /the configuration c has etcdEndpoints twice, in two spellings; leave one/,
+  );
+  assert.throws(
+    () => locationFromConfig({ ...file, Spec: { store: "kv:/x" } }, "c", env({})),
+    /unknown key spec\.store; tortie's own store stands beside spec, at the left margin/,
   );
 });
 

@@ -115,6 +115,12 @@ test("migrate export: needs a lock and every node's Kubernetes name", async (clu
   for (const absent of [/WorkloadEndpoint/, /kind: Namespace/, /resourceVersion/, /\buid:/]) {
     assert.doesNotMatch(resources, absent);
   }
+  // As calicoctl prints them: no side of a rule that says nothing, tiers in their order.
+  assert.doesNotMatch(resources, /(source|destination): \{\}/);
+  assert.deepEqual(
+    [...resources.matchAll(/kind: Tier\n.*\n {4}name: (.*)/g)].map(([, name]) => name),
+    ["kube-admin", "default", "kube-baseline"],
+  );
   assert.equal(JSON.parse(info).kind, "ClusterInformation");
   const records = parseJson(ipam) as any;
   assert.deepEqual(Object.keys(records), ["block_affinities", "blocks", "handles"]);

@@ -40,10 +40,12 @@ Deno.test("every command has help with its options, and examples that it underst
 
 Deno.test("slips are usage errors with the nearest word", async () => {
   const cases: [words: string[], message: RegExp][] = [
-    [["gett", "ippool"], /unknown command 'gett'[^]*Did you mean get\?/],
+    [["gett", "ippool"], /unknown command 'gett' \(did you mean get\?\)/],
     [["get", "ippool", "--outptu", "json"], /unknown option '--outptu'[^]*Did you mean --output\?/],
     [["-m"], /unknown option '-m'/],
-    [["ipam", "shwo"], /unknown command 'shwo'[^]*Did you mean show\?/],
+    [["datastore", "lock"], /'datastore lock' \(did you mean datastore migrate lock\?\)/],
+    [["checksystem"], /unknown command 'checksystem' \(did you mean node checksystem\?\)/],
+    [["ipam", "shwo"], /unknown command 'ipam shwo' \(did you mean ipam show\?\)/],
     [["label", "node"], /missing required argument 'name'/],
     [["version", "now"], /too many arguments|excess/],
   ];
@@ -170,6 +172,11 @@ test("where the store is: flag over environment over configuration over the node
       const empty = await get("-c", await cluster.file("empty.cfg", "# nothing\n"));
       assert.deepEqual([empty.exit, empty.out], [1, ""]);
       assert.match(empty.err, /empty\.cfg names no datastore; want store: WHERE/);
+      const below = await cluster.file("below.cfg", `spec:\n  store: ${mine}\n`);
+      assert.match(
+        (await get("-c", below)).err,
+        /below\.cfg has the unknown key spec\.store; tortie's own store stands beside spec/,
+      );
       const write = await cluster.run(["apply", "-f", "-", "-c", own], {
         ...set("written"),
         env,

@@ -12,7 +12,7 @@
  * word that would have been right.
  */
 import { nearest } from "../../model/nearest.ts";
-import { type CalicoctlCommand, childrenOf, type Flag, flagsOf } from "./command.ts";
+import { type CalicoctlCommand, childrenOf, type Flag, flagsOf, lastWord } from "./command.ts";
 
 export class ParseError extends Error {
   override readonly name = "ParseError";
@@ -59,12 +59,21 @@ export function findCommand(
       const path = `${program} ${command.name}`.trim();
       throw new ParseError(
         `unknown command "${rest[at]}" for "${path}"` +
-          didYouMean(rest[at], below.map((child) => child.name.split(" ").at(-1)!)),
+          (didYouMean(rest[at], below.map((child) => lastWord(child.name))) ||
+            furtherDown(rest[at], command.name, all)),
       );
     }
     command = next;
     rest = rest.toSpliced(at, 1);
   }
+}
+
+/** A command of that name somewhere below: `datastore lock` is `datastore migrate lock`. */
+function furtherDown(word: string, above: string, all: readonly CalicoctlCommand[]): string {
+  const found = all.find(({ name, hidden }) =>
+    !hidden && name.startsWith(`${above} `.trimStart()) && name.endsWith(` ${word}`)
+  );
+  return found ? meant(found.name.slice(above.length).trimStart()) : "";
 }
 
 /** Where the first word stands that is neither a flag nor a flag's value; -1 where there is none. */
@@ -201,7 +210,11 @@ function unknownFlag(name: string, known: readonly Flag[]): ParseError {
 
 function didYouMean(word: string, words: readonly string[]): string {
   const near = nearest(word, words);
-  return near ? `\n\nDid you mean this?\n\t${near}\n` : "";
+  return near ? meant(near) : "";
+}
+
+function meant(what: string): string {
+  return `\n\nDid you mean this?\n\t${what}\n`;
 }
 
 function checkCount(operands: readonly string[], [least, most]: readonly [number, number]): void {

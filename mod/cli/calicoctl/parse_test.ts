@@ -84,6 +84,8 @@ Deno.test("what is wrong is said in calicoctl's words, with the nearest right on
     ["get --outptu json", /^unknown flag: --outptu\n\nDid you mean this\?\n\t--output\n$/],
     ["gett nodes", /^unknown command "gett" for "calicoctl"\n\nDid you mean this\?\n\tget\n$/],
     ["ipam shwo", /^unknown command "shwo" for "calicoctl ipam"[^]*\tshow/],
+    ["datastore lock", /^unknown command "lock" for "calicoctl datastore"[^]*\n\tmigrate lock\n$/],
+    ["checksystem", /^unknown command "checksystem"[^]*\n\tnode checksystem\n$/],
     ["get nodes -o", /^flag needs an argument: 'o' in -o$/],
     ["get nodes --output", /^flag needs an argument: --output$/],
     ["get --export=maybe", /^invalid argument "maybe" for "--export" flag: want true or false$/],

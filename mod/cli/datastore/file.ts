@@ -18,27 +18,17 @@ import {
 } from "../../model/cluster_information.ts";
 import { type AnyKind, KINDS } from "../../model/kinds.ts";
 import { parseManifest } from "../../model/manifest.ts";
-import { resourceId } from "../../model/resource.ts";
+import { type Resource, resourceId } from "../../model/resource.ts";
 import { encodeObject, formatIssues, ModelError, readObject } from "../../model/validate.ts";
-import { nearest } from "../../model/nearest.ts";
 import { show } from "../../model/show.ts";
-import { formatJson, isJsonObject, parseJson, printJson } from "../../store/json.ts";
+import { formatJson, parseJson, printJson } from "../../store/json.ts";
 import { failure } from "../io.ts";
 import { objectsOf, type SourceObject } from "../documents.ts";
+import { asCalicoShows } from "../output.ts";
 import { formatYaml } from "../yaml.ts";
-import {
-  type Content,
-  type Item,
-  itemKey,
-  itemOf,
-  noRecords,
-  type Part,
-  partOfKey,
-  recordValue,
-  type StoredRecord,
-} from "./content.ts";
+import { type Content, type Item, itemKey, itemOf, type StoredRecord } from "./content.ts";
 import { partsOf } from "./parts.ts";
-import { recordFault } from "./record_fault.ts";
+import { IPAM_MEMBERS, readRecords } from "./records.ts";
 
 /**
  * Kinds of the first part in the order in which they can be written: what others refer to comes
@@ -77,13 +67,6 @@ const CONVERTED = /^(knp|kcnp|kanp|kbanp)\.default\./;
 /** Largest export that is read. */
 export const MAX_BYTES = 512 * 1024 * 1024;
 
-/** Members of the last part. */
-const IPAM_MEMBERS: readonly (readonly [Part, string])[] = [
-  ["affinities", "block_affinities"],
-  ["blocks", "blocks"],
-  ["handles", "handles"],
-];
-
 /** Whether an item stands in the first part. */
 function isCalicos({ kind }: Item): boolean {
   return CALICO_KINDS.includes(kind);
@@ -98,15 +81,17 @@ export function isConverted({ kind, object }: Item): boolean {
 /** The text of an export, piece by piece. `whole`: with what Calico's export leaves out. */
 export function* printArchive(content: Content, whole: boolean): Generator<string> {
   for (const kind of CALICO_KINDS) {
-    const items = content.items.filter((item) => item.kind === kind);
+    const objects = content.items.filter((item) => item.kind === kind).map(({ object }) => object);
+    const items = kind.listed?.(objects) ?? objects;
     for (let at = 0; at === 0 || at < items.length; at += ITEMS_PER_DOCUMENT) {
       yield formatYaml({
         apiVersion: kind.apiVersion,
         kind: `${kind.kind}List`,
         metadata: {},
-        items: items.slice(at, at + ITEMS_PER_DOCUMENT).map(({ object }) =>
-          encodeObject(kind, object)
-        ),
+        items: items.slice(at, at + ITEMS_PER_DOCUMENT).map((object) => {
+          const encoded = encodeObject(kind, object) as Resource;
+          return whole ? encoded : asCalicoShows(encoded);
+        }),
       });
       yield "---\n";
     }
@@ -265,66 +250,4 @@ function readCluster(value: Record<string, unknown>, name: string): ClusterInfor
     if (error instanceof ModelError) throw failure(`${name}: ClusterInformation: ${error.message}`);
     throw error;
   }
-}
-
-interface KeyValue {
-  Key?: unknown;
-  Value?: unknown;
-}
-
-function readRecords(value: Record<string, unknown>, name: string, faults: string[]) {
-  const records = noRecords();
-  const keys = new Set<string>();
-  const take = (part: Part, pair: KeyValue | null, where: string) => {
-    const key = pair?.Key;
-    if (typeof key !== "string" || partOfKey(key) !== part) {
-      faults.push(`${name}: ${where} is no such record: ${JSON.stringify(key) ?? "no Key"}`);
-      return;
-    }
-    const fault = keys.has(key) ? "there are two of it" : recordFault(part, key, pair?.Value);
-    keys.add(key);
-    if (fault !== undefined) faults.push(`${name}: ${where} (${key}): ${fault}`);
-    else records[part].push({ key, value: recordValue(part, pair?.Value) });
-  };
-  const known = [...IPAM_MEMBERS.map(([, member]) => member), "config", "tortie"];
-  faults.push(...strangeMembers(value, known, name, ""));
-  const own = value.tortie;
-  if (own !== undefined && !isJsonObject(own)) faults.push(`${name}: tortie is ${show(own)}`);
-  const ours: Record<string, unknown> = isJsonObject(own) ? own : {};
-  faults.push(...strangeMembers(ours, ["resources", "entries"], name, "tortie."));
-  const listOf = (value: unknown, member: string): unknown[] => {
-    if (value === undefined) return [];
-    if (Array.isArray(value)) return value;
-    faults.push(`${name}: ${member} is ${show(value)}, and not a list`);
-    return [];
-  };
-  for (const [part, member] of IPAM_MEMBERS) {
-    listOf(value[member], member).forEach((pair, i) =>
-      take(part, pair as KeyValue, `${member}[${i}]`)
-    );
-  }
-  if (value.config !== undefined) take("config", value.config as KeyValue, "config");
-  listOf(ours.entries, "tortie.entries").forEach((pair, i) =>
-    take("kubernetes", pair as KeyValue, `tortie.entries[${i}]`)
-  );
-  const list = listOf(ours.resources, "tortie.resources");
-  const more = list.map((object, i): SourceObject => {
-    const where = `${name}: tortie.resources[${i}]`;
-    return { value: object, where, at: () => where };
-  });
-  return { records, more };
-}
-
-/** What nobody here knows would be lost, and is mostly a slip in the name of what is known. */
-function strangeMembers(
-  object: Record<string, unknown>,
-  known: readonly string[],
-  name: string,
-  above: string,
-): string[] {
-  return Object.keys(object).filter((member) => !known.includes(member)).map((member) => {
-    const near = nearest(member, known);
-    return `${name}: the part of IPAM has the unknown member ${above}${member}` +
-      (near ? ` (did you mean ${near}?)` : "");
-  });
 }
