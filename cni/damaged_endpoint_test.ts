@@ -110,6 +110,32 @@ Deno.test("ADD writes a half-written endpoint anew, and a second one changes not
     assert.deepEqual(await w.traces(), []);
   }));
 
+Deno.test("an endpoint that names no interface is a remainder, in ADD and in DEL, whoever's it is", async () => {
+  const specs = [
+    {},
+    { node: "n1", containerID: "c1" },
+    { containerID: "c1", interfaceName: null },
+    { containerID: "c1", interfaceName: "" },
+    { containerID: "old", ipNetworks: ["10.244.0.9/32"] },
+  ];
+  for (const spec of specs) {
+    for (const [key, more] of [[KEY, { args }], [PLAIN, {}]] as const) {
+      const w = await World.make();
+      await w.addPod("web-0");
+      await w.store.put(key, { metadata: {}, spec });
+      await ok(w.call(more));
+      const [endpoint] = await w.endpoints();
+      assert.equal(endpoint.spec.containerID, "c1", JSON.stringify(spec));
+      // And with the interface there.
+      await w.store.put(key, { metadata: {}, spec: { ...spec, containerID: "c1" } });
+      assert.equal((await w.call(more)).json.code, 100, JSON.stringify(spec));
+      await ok(w.call({ command: "DEL", ...more }));
+      assert.deepEqual(await w.traces(), []);
+      await w.store.close();
+    }
+  }
+});
+
 Deno.test("a new sandbox of the pod comes up beside the one whose endpoint is half-written", () =>
   eachForm(async (w, form) => {
     await ok(w.call({ args }));

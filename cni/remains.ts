@@ -40,8 +40,8 @@ export async function clearTheWay(
   const marked = mark !== undefined && isMarkOf(mark, identity);
 
   // The pair that the endpoint speaks of, if it is this attachment's, must be a remainder.
-  const unmarked = found !== undefined && mine && hostLink?.name === recorded &&
-    isLinkOf(hostLink!, identity, names, !mark);
+  const unmarked = found !== undefined && mine && hostLink !== undefined &&
+    hostLink.name === recorded && isLinkOf(hostLink, identity, names, !mark);
   if (hostLink && (marked || unmarked) && mark?.state !== "adding") {
     throw new CniError(
       CniCode.exists,
