@@ -136,6 +136,31 @@ Deno.test("an endpoint that names no interface is a remainder, in ADD and in DEL
   }
 });
 
+Deno.test("ADD keeps identity and birth of a former endpoint only where Calico could read them", async () => {
+  const good = { uid: "u", creationTimestamp: "2026-01-02T03:04:05Z" };
+  const forms: [Record<string, unknown>, string?, string?][] = [
+    [good, good.uid, good.creationTimestamp],
+    [{ ...good, uid: "" }, undefined, good.creationTimestamp],
+    [{ ...good, uid: null }, undefined, good.creationTimestamp],
+    ...["", "garbage", "2026", "2026-02-30T00:00:00Z", null].map((creationTimestamp) =>
+      [{ ...good, creationTimestamp }, good.uid] as [typeof good, string]
+    ),
+  ];
+  for (const [metadata, uid, time] of forms) {
+    const w = await World.make();
+    await w.addPod("web-0");
+    await w.store.put(KEY, { metadata, spec: { containerID: "old" } });
+    await ok(w.call({ args }));
+    const [{ metadata: written }] = await w.endpoints();
+    const words = JSON.stringify(metadata);
+    if (uid) assert.equal(written.uid, uid, words);
+    else assert.match(written.uid!, /^[0-9a-f]{8}-/, words);
+    if (time) assert.equal(written.creationTimestamp, time, words);
+    else assert.match(written.creationTimestamp!, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, words);
+    await w.store.close();
+  }
+});
+
 Deno.test("a new sandbox of the pod comes up beside the one whose endpoint is half-written", () =>
   eachForm(async (w, form) => {
     await ok(w.call({ args }));

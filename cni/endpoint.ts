@@ -18,6 +18,7 @@ import {
   workloadEndpointKind,
   workloadEndpointNamePrefix,
 } from "../mod/model/workload_endpoint.ts";
+import { identityOf } from "../mod/store/damaged.ts";
 import { readRaw } from "../mod/store/raw.ts";
 import { type Store, StoreError } from "../mod/store/store.ts";
 import {
@@ -120,8 +121,8 @@ function protocolOf(text: string | undefined): "TCP" | "UDP" | "SCTP" | undefine
 
 /**
  * Writes the endpoint over what stands there, whatever it is: the caller holds the lock of the pod,
- * and only this node writes this name. uid and creation time of an older endpoint are kept, those of
- * what is no endpoint are not believed. `seen`: what the caller found there; undefined: nothing.
+ * and only this node writes this name. uid and creation time of an older endpoint are kept where they can
+ * be read, those of what is no endpoint are not believed. `seen`: what the caller found there; undefined: nothing.
  */
 export async function writeEndpoint(
   store: Store,
@@ -133,15 +134,15 @@ export async function writeEndpoint(
   for (let attempt = 0; attempt < 20; attempt++) {
     const before = attempt === 0 ? seen : await readEndpoint(store, key);
     const { name, generateName, namespace, labels } = endpoint.metadata;
+    const former = identityOf(before?.value);
     const whole: WorkloadEndpoint = {
       ...endpoint,
       metadata: {
         name,
         ...(generateName && { generateName }),
         namespace,
-        uid: before?.value?.metadata.uid ?? crypto.randomUUID(),
-        creationTimestamp: before?.value?.metadata.creationTimestamp ??
-          now.toISOString().replace(/\.\d+Z$/, "Z"),
+        uid: former.uid ?? crypto.randomUUID(),
+        creationTimestamp: former.creationTimestamp ?? now.toISOString().replace(/\.\d+Z$/, "Z"),
         labels,
       },
     };

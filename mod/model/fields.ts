@@ -14,6 +14,7 @@ import { parseSelector, SelectorError } from "../selector/selector.ts";
 import { mapOf } from "./map_schema.ts";
 import { nearest } from "./nearest.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
+import { isTime } from "./time.ts";
 
 /** Marks a field that is left out of storage while it is false, 0 or "" (Go's omitempty). */
 type OmitZero = { omitZero: true };
@@ -51,11 +52,7 @@ export function atMost<S extends v.GenericSchema>(max: number, item: S) {
 }
 
 /** RFC 3339, as Kubernetes' metadata has times. */
-export const timeText = checkedText(
-  (s) =>
-    /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(s) && !isNaN(Date.parse(s)),
-  "a time such as 2026-11-22T13:44:27Z",
-);
+export const timeText = checkedText(isTime, "a time such as 2026-11-22T13:44:27Z");
 
 /** A text that passes the test; `want` completes "want …". */
 export function checkedText(test: (text: string) => boolean, want: string) {

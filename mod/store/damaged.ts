@@ -5,6 +5,7 @@
  */
 import type { AnyKind } from "../model/kinds.ts";
 import type { Metadata, Resource } from "../model/resource.ts";
+import { isTime } from "../model/time.ts";
 import { isJsonObject } from "./json.ts";
 import { ResourceError, resourceName } from "./resource_error.ts";
 import { type Entry, type Revision, StoreError } from "./store.ts";
@@ -80,12 +81,12 @@ export function bareObject<T extends Resource>(
   return { kind: kind.kind, apiVersion: kind.apiVersion, metadata, spec: {} } as unknown as T;
 }
 
-/** Identity and birth of the object that it was, as far as they can be read. */
-export function identityOf({ value }: Damaged): { uid?: string; creationTimestamp?: string } {
+/** Identity and birth of a stored object, as far as Calico's readers can read them. */
+export function identityOf(value: unknown): { uid?: string; creationTimestamp?: string } {
   const metadata = isJsonObject(value) && isJsonObject(value.metadata) ? value.metadata : {};
   const { uid, creationTimestamp: time } = metadata;
   return {
     ...typeof uid === "string" && uid !== "" && { uid },
-    ...typeof time === "string" && !isNaN(Date.parse(time)) && { creationTimestamp: time },
+    ...typeof time === "string" && isTime(time) && { creationTimestamp: time },
   };
 }

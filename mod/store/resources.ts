@@ -225,7 +225,7 @@ export class Resources {
     }
     const stands = "object" in found ? found.object : undefined;
     await this.#check(kind, object, stands, mode);
-    const before = "damaged" in found ? identityOf(found.damaged) : found.object.metadata;
+    const before = "damaged" in found ? identityOf(found.damaged.value) : found.object.metadata;
     // It may have been asked for by the name of its key.
     metadata.name = stands?.metadata.name ?? metadata.name;
     metadata.creationTimestamp = before.creationTimestamp ?? metadata.creationTimestamp;

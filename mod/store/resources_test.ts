@@ -665,9 +665,11 @@ for (const form of ["no JSON", "of another shape"]) {
         uuid: () => "new",
         releasePoolAffinities: (cidr) => Promise.resolve(void released.push(formatPrefix(cidr))),
       });
-      const half = form === "no JSON"
-        ? "half"
-        : { metadata: { name: "bad", uid: "old" }, spec: { cidr: "10.0.0.0/16", natOutgoing: 5 } };
+      const half = form === "no JSON" ? "half" : {
+        // A time for JavaScript, and none for Calico.
+        metadata: { name: "bad", uid: "old", creationTimestamp: "2026" },
+        spec: { cidr: "10.0.0.0/16", natOutgoing: 5 },
+      };
       const good = pool("bad", { cidr: "10.0.0.0/16" });
       await resources.create(ippoolKind, pool("other", { cidr: "10.1.0.0/16" }));
       const damage = async () => {
