@@ -13,8 +13,7 @@
  * an address is not held says nothing. Without the machine's own links and routes there is no answer.
  */
 import { parseMark } from "../../cni/mark.ts";
-import { Netns } from "../../ffi/netns.ts";
-import { isNoNetns, listAllNetns, unseenNetns } from "../../ffi/netns_list.ts";
+import { listAllNetns, visitAllNetns } from "../../ffi/netns_list.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { type AskedAddress, containerOf } from "../ipam/questions.ts";
 import { addressBits, formatIp } from "../net/mod.ts";
@@ -74,22 +73,11 @@ export async function readMachine(
     }
   }
   for (const { ip } of socket.addresses()) addresses.add(formatIp(ip));
-  let { paths, unseen } = await listNetns();
-  for (const path of paths) {
-    try {
-      for (const ip of addressesIn(path)) addresses.add(ip);
-    } catch (error) {
-      // Else it is gone since it was listed.
-      if (!isNoNetns(error)) unseen ??= unseenNetns(path, error);
-    }
-  }
+  const unseen = await visitAllNetns((netns) => {
+    using inside = RouteSocket.open(netns);
+    for (const { ip } of inside.addresses()) addresses.add(formatIp(ip));
+  }, listNetns);
   return { containers, addresses, cached: await cachedAttachments(cache), unseen };
-}
-
-function addressesIn(path: string): string[] {
-  using netns = Netns.open(path);
-  using socket = RouteSocket.open(netns);
-  return socket.addresses().map(({ ip }) => formatIp(ip));
 }
 
 /** Names of what the runtime remembers. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { formatMark } from "../../cni/mark.ts";
 import { createNetns, deleteNetns, Netns, netnsDirectory } from "../../ffi/netns.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
-import { listAllNetns, nsfsMounts } from "../../ffi/netns_list.ts";
+import { listAllNetns, type NetnsList, nsfsMounts } from "../../ffi/netns_list.ts";
 import { heldAddresses, readMachine } from "../../mod/node/held_addresses.ts";
 import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
 
@@ -121,7 +121,9 @@ Deno.test(
         inside.addAddress({ index: 1, ip: mustIp("10.77.2.1"), length: 32 });
       }
       const asked = [{ ip: "10.77.2.1", handle: "net.a" }, { ip: "10.77.2.2", handle: "net.b" }];
-      const look = async (list?: typeof listAllNetns) => {
+      const path = `${netnsDirectory}/${name}`;
+      const ours = (await listAllNetns()).namespaces.find(({ paths }) => paths.includes(path))!;
+      const look = async (list?: () => Promise<NetnsList>) => {
         const machine = await readMachine(["cali"], "/nowhere", list);
         return [heldAddresses(asked, machine), machine.unseen] as const;
       };
@@ -133,7 +135,10 @@ Deno.test(
       );
       // So too where it could be listed.
       const [too, why] = await look(() =>
-        Promise.resolve({ paths: [loop, `${netnsDirectory}/${name}`], unseen: undefined })
+        Promise.resolve({
+          namespaces: [{ inode: "net:[1]", paths: [loop] }, ours],
+          unseen: undefined,
+        })
       );
       assert.deepEqual(too, ["10.77.2.1"]);
       assert.match(why!, /loop-.*ELOOP/);
@@ -143,6 +148,77 @@ Deno.test(
     }
     const { unseen = "" } = await readMachine(["cali"], "/nowhere");
     assert.doesNotMatch(unseen, /loop-/);
+  },
+);
+
+/** A process that stays in a namespace until it is told to end. */
+function staying(command: string, ...args: string[]) {
+  const process = new Deno.Command(command, { args, stdin: "piped" }).spawn();
+  return {
+    pid: process.pid,
+    end: async () => {
+      await process.stdin.close();
+      await process.status;
+    },
+  };
+}
+
+Deno.test(
+  "a namespace is looked into though the process by which it was found has ended since",
+  options,
+  async () => {
+    const asked = [{ ip: "10.77.4.1", handle: "net.left" }];
+    const address = "ip link set lo up; ip addr add 10.77.4.1/32 dev lo";
+    const first = staying("unshare", "-n", "sh", "-c", `${address}; read end`);
+    const path = `/proc/${first.pid}/ns/net`;
+    const own = Deno.readLinkSync("/proc/self/ns/net");
+    const listed = async () => {
+      const { namespaces } = await listAllNetns();
+      return namespaces.find(({ paths }) => paths.includes(path));
+    };
+    const held = async (list: () => Promise<NetnsList>) => {
+      const machine = await readMachine(["cali"], "/nowhere", list);
+      assert.equal(machine.unseen, undefined);
+      return heldAddresses(asked, machine).length > 0;
+    };
+    const end = Date.now() + 30_000;
+    while (!await listed() || !await held(listAllNetns)) {
+      assert(Date.now() < end, "the namespace is there");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    // Listed by the first process, which leaves it to one that has begun after that.
+    let heir: ReturnType<typeof staying> | undefined;
+    const left = await held(async () => {
+      const list = await listAllNetns();
+      if (heir) return list;
+      heir = staying("nsenter", "-n", "-t", String(first.pid), "sh", "-c", "read end");
+      while (Deno.readLinkSync(`/proc/${heir.pid}/ns/net`) === own) {
+        assert(Date.now() < end, "the other process is in the namespace");
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      await first.end();
+      return list;
+    });
+    assert(left, "an heir keeps the namespace");
+    await heir!.end();
+    // A mounted one that has a process, too, which ends.
+    const name = `left-${crypto.randomUUID().slice(0, 8)}`;
+    createNetns(name);
+    try {
+      const mine = staying("ip", "netns", "exec", name, "sh", "-c", `${address}; read end`);
+      while (!await held(listAllNetns)) await new Promise((resolve) => setTimeout(resolve, 20));
+      assert(
+        await held(async () => {
+          const list = await listAllNetns();
+          await mine.end();
+          return list;
+        }),
+        "the mount keeps the namespace",
+      );
+    } finally {
+      deleteNetns(name);
+    }
+    assert(!await held(listAllNetns), "then it is gone");
   },
 );
 
