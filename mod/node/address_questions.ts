@@ -1,8 +1,8 @@
 /**
  * Answers the controllers' questions about addresses of this node (`ipam/questions.ts`). With the first
- * answer, to no question, the node says that it can be asked; it says so again where that is taken away,
- * as with a Node that was deleted and came back. While addresses are asked for that are
- * held, it looks again now and then. A datastore that cannot hold such records is left without; where it
+ * answer, to no question, the node says that it can be asked; it says so again where that was taken away,
+ * with a Node that was deleted or by an older copy of the datastore that was put back. While addresses are
+ * asked for that are held, it looks again now and then. A datastore that cannot hold such records is left without; where it
  * forbids them to us, that is said, since an address is then taken back without this node being asked.
  */
 import {
@@ -10,6 +10,7 @@ import {
   answerKey,
   type AskedAddress,
   questionKey,
+  readAnswer,
   readQuestion,
 } from "../ipam/questions.ts";
 import { follow } from "../store/follow.ts";
@@ -28,17 +29,14 @@ export interface QuestionParts {
   readonly log: Log;
   /** Milliseconds between two looks at addresses that are held. */
   readonly again?: number;
-  /** Milliseconds after which it is looked whether the answer still stands. */
-  readonly confirm?: number;
 }
 
-const CONFIRM = 600_000, AGAIN = 10_000, RETRY = 5000, FORBIDDEN = 60_000;
+const AGAIN = 10_000, RETRY = 5000, FORBIDDEN = 60_000;
 
 export class AddressQuestions {
   readonly #parts: QuestionParts;
   readonly #abort = new AbortController();
   readonly #later: Later;
-  readonly #confirmation: Later;
   #question: { readonly asked: string; readonly addresses: readonly AskedAddress[] } = {
     asked: "",
     addresses: [],
@@ -51,25 +49,31 @@ export class AddressQuestions {
   #unseen: string | undefined;
   /** As it was written last. */
   #told = "";
-  #unconfirmed = false;
+  /** As it stands in the datastore, where that was heard. */
+  #stands: string | undefined;
+  /** It has to be written, whatever was written last. */
+  #lost = false;
   #working = false;
   #again = false;
-  #following: Promise<void> | undefined;
+  #following: Promise<unknown> | undefined;
 
   constructor(parts: QuestionParts) {
     this.#parts = parts;
-    this.#later = new Later(() => this.#answer());
-    this.#confirmation = new Later(() => {
-      this.#unconfirmed = true;
+    this.#later = new Later(() => {
+      if (this.#stands !== undefined && this.#stands !== this.#told) this.#lost = true;
       this.#answer();
     });
   }
 
   start(): void {
-    const { store, nodeName, log } = this.#parts;
     this.#answer();
+    this.#following = Promise.all([this.#followQuestion(), this.#followAnswer()]);
+  }
+
+  #followQuestion(): Promise<void> {
+    const { store, nodeName, log } = this.#parts;
     const key = questionKey(nodeName);
-    this.#following = follow(store, key, {
+    return follow(store, key, {
       put: ({ key: at, value, revision }) => {
         if (at !== key) return;
         this.#question = { asked: revision, addresses: readQuestion(value).addresses };
@@ -89,10 +93,32 @@ export class AddressQuestions {
       .catch((error) => log.error("following the controllers' questions failed", { error }));
   }
 
+  /** Why it cannot be followed is said of the questions, which stand beside it. */
+  #followAnswer(): Promise<void> {
+    const { store, nodeName, again = AGAIN, log } = this.#parts;
+    const key = answerKey(nodeName);
+    const lost = (at: string) => {
+      if (at !== key) return;
+      this.#stands = undefined;
+      this.#lost = true;
+      this.#answer();
+    };
+    return follow(store, key, {
+      put: ({ key: at, value }) => {
+        if (at !== key) return;
+        this.#stands = JSON.stringify(readAnswer(value));
+        // Somebody else's, or of another time; not at once, since it may be our own of a moment ago.
+        if (this.#stands !== this.#told) this.#later.in(again);
+      },
+      delete: lost,
+      broken: lost,
+    }, { signal: this.#abort.signal })
+      .catch((error) => log.error("following this node's answers failed", { error }));
+  }
+
   async stop(): Promise<void> {
     this.#abort.abort();
     this.#later.cancel();
-    this.#confirmation.cancel();
     await this.#following;
   }
 
@@ -129,7 +155,7 @@ export class AddressQuestions {
   }
 
   async #look(): Promise<void> {
-    const { store, nodeName, held, again = AGAIN, confirm = CONFIRM, log } = this.#parts;
+    const { store, nodeName, held, again = AGAIN, log } = this.#parts;
     const { asked, addresses } = this.#question;
     const { unseen, ...found } = addresses.length > 0 ? await held(addresses) : { held: [] };
     const answer: Answer = { asked, ...found, ...(unseen !== undefined && { unseen }) };
@@ -138,16 +164,15 @@ export class AddressQuestions {
     }
     this.#unseen = unseen;
     if (this.#abort.signal.aborted) return;
-    if (this.#unconfirmed && !await store.get(answerKey(nodeName))) this.#told = "";
-    this.#unconfirmed = false;
     const text = JSON.stringify(answer);
-    if (text !== this.#told) {
+    if (text !== this.#told || this.#lost) {
+      this.#lost = false;
+      this.#told = "";
       await store.put(answerKey(nodeName), answer);
       this.#told = text;
       this.#forbidden = "";
     }
     if (answer.held.length > 0) this.#later.in(again);
-    this.#confirmation.in(confirm);
   }
 }
 

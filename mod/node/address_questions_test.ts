@@ -1,6 +1,7 @@
 /** What a node answers to the controllers, and when it looks again. */
 import assert from "node:assert/strict";
 import { answerKey, questionKey } from "../ipam/questions.ts";
+import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
 import { memoryStore } from "../store/memory.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { AddressQuestions } from "./address_questions.ts";
@@ -69,20 +70,32 @@ Deno.test("a node says that it can be asked, answers, and looks again while some
   }
 });
 
-Deno.test("an answer that was taken away with the Node is given again", async () => {
-  const store = memoryStore();
+Deno.test("an answer that was taken away or put back to another is given again, and no more often", async () => {
+  const inner = halfWritable(memoryStore());
+  let writes = 0;
+  const store: Store = Object.assign(Object.create(inner), {
+    put: (key: string, value: unknown) => (writes++, inner.put(key, value)),
+  });
   const held = () => Promise.resolve({ held: [] });
-  const parts = { store, nodeName: "n1", held, log: silent, confirm: 1 };
-  const questions = new AddressQuestions(parts);
-  const isThere = async () => await store.get(answerKey("n1")) !== undefined;
+  const questions = new AddressQuestions({ store, nodeName: "n1", held, log: silent, again: 1 });
+  const key = answerKey("n1");
+  const stands = async () => JSON.stringify((await inner.get(key).catch(() => undefined))?.value);
+  const told = JSON.stringify({ asked: "", held: [] });
   try {
     questions.start();
-    await until("the first answer", isThere);
-    await store.delete(answerKey("n1"));
-    await until("it is there again", isThere);
+    await until("the first answer", async () => await stands() === told);
+    await inner.delete(key);
+    await until("it is there again", async () => await stands() === told);
+    await inner.put(key, { asked: "5", held: ["10.0.0.1"], unseen: "of another time" });
+    await until("it is right again", async () => await stands() === told);
+    await inner.put(key, HALF_WRITTEN);
+    await until("it is whole again", async () => await stands() === told);
+    const before = writes;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.equal(writes, before);
   } finally {
     await questions.stop();
-    await store.close();
+    await inner.close();
   }
 });
 
