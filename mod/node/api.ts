@@ -7,7 +7,7 @@ import type { PolicyEngine } from "../../policy/engine.ts";
 import { formatIp, formatPrefix, parsePrefix } from "../net/mod.ts";
 import type { PeerStatus, RefreshAnswer, RouteStatus } from "../../bgp/config.ts";
 import { damagedConfig } from "../ipam/damage.ts";
-import { ipamConfigKey, parseResourceKey } from "../model/keys.ts";
+import { ipamConfigKey, resourceKey } from "../model/keys.ts";
 import { nodeKind } from "../model/node.ts";
 import type { Agent } from "./agent.ts";
 import type { BgpPart } from "./bgp.ts";
@@ -96,25 +96,35 @@ export function endpointFaults({ kernel, state }: Pick<ApiParts, "kernel" | "sta
   });
 }
 
+/** Why new pods are not attached here, and others do not find the way to us: our own Node. */
+export function ownNodeFaults({ nodes, broken, nodeName }: ClusterState): string[] {
+  const key = resourceKey(nodeKind, nodeName);
+  const why = broken.get(key);
+  const none = "no new pod is given an address";
+  if (why !== undefined) {
+    return [`${none}: Node ${nodeName} (${key}) cannot be read: ${why}; write it anew`];
+  }
+  return nodes.has(nodeName) ? [] : [
+    `${none}: Node ${nodeName} is not in the datastore (deleted, or of an older copy that was put ` +
+    "back); restart the node service to register it, or stop it if this node is out of the cluster",
+  ];
+}
+
 /** Why new pods are not attached, whatever they ask for: records that every ADD reads. */
-export function attachFaults({ broken, usePodCidr, nodeName }: ClusterState): string[] {
-  return [...broken].flatMap(([key, why]) => {
-    if (key === ipamConfigKey) {
-      return usePodCidr ? [] : `no new pod is given an address: ${damagedConfig(why).message}`;
-    }
-    const at = parseResourceKey(key);
-    const isOwn = at?.home === "calico" && at.plural === nodeKind.plural && at.name === nodeName;
-    return isOwn
-      ? `no new pod is given an address: Node ${nodeName} (${key}) cannot be read: ${why}; write it anew`
-      : [];
-  });
+export function attachFaults({ broken, usePodCidr }: ClusterState): string[] {
+  const damage = broken.get(ipamConfigKey);
+  if (damage === undefined || usePodCidr) return [];
+  return [`no new pod is given an address: ${damagedConfig(damage).message}`];
 }
 
 export function nodeStatusOf(parts: ApiParts): NodeStatus {
   const { agent, state, engine, kernel, config, felix, paths, tables } = parts;
   const report = agent.report();
   const { unregistered, unwritten } = parts.registration();
-  const faults = [tables.fault(), unregistered].filter((fault) => fault !== undefined);
+  const faults = [
+    ...[tables.fault(), unregistered].filter((fault) => fault !== undefined),
+    ...report.synced ? ownNodeFaults(state) : [],
+  ];
   const { problems, unfollowed } = felix();
   return {
     node: config.nodeName,

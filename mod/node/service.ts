@@ -23,7 +23,7 @@ import { type Store, StoreError } from "../store/store.ts";
 import { holdName, sendDatagram } from "../../ffi/unix.ts";
 import { AddressQuestions } from "./address_questions.ts";
 import { Agent } from "./agent.ts";
-import { attachFaults, endpointFaults, localApi } from "./api.ts";
+import { attachFaults, endpointFaults, localApi, ownNodeFaults } from "./api.ts";
 import { BgpPart } from "./bgp.ts";
 import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./config.ts";
 import { type FelixParameters, felixParameters, policyParameters } from "./felix.ts";
@@ -132,9 +132,9 @@ export async function runNode(flags: NodeFlags, info: ServiceInfo): Promise<numb
       Deno.addSignalListener(signal, () => resolve(signal));
     }
   });
-  let known: FelixConfigurations | undefined;
+  let former: Former | undefined;
   for (;;) {
-    const service = new NodeService(config, info, log, known);
+    const service = new NodeService(config, info, log, former);
     try {
       await service.start(ended);
     } catch (error) {
@@ -153,11 +153,16 @@ export async function runNode(flags: NodeFlags, info: ServiceInfo): Promise<numb
     const why = await Promise.race([ended, service.renewal]);
     await service.stop(typeof why === "string" ? why : "other settings that want a new start");
     if (typeof why === "string") return 0;
-    known = why;
+    former = why;
   }
 }
 
-type FelixConfigurations = ReadonlyMap<string, FelixConfiguration>;
+/** What a service of this process leaves to the next. */
+interface Former {
+  /** FelixConfigurations as it has read them. */
+  readonly known: ReadonlyMap<string, FelixConfiguration>;
+  readonly hasRegistered: boolean;
+}
 
 /** Parameters that parts are made with; when they change, the service starts anew (Felix does too). */
 function structural(felix: FelixParameters): string {
@@ -200,6 +205,10 @@ export class NodeService {
   #registerAgain = new Later(() => {});
   /** Looks again whether addresses of containers without an endpoint are on record. */
   #lookAgain = new Later(() => this.#agent?.touch());
+  /** This process has written our Node: one that is gone since was deleted. */
+  #hasRegistered: boolean;
+  /** Our Node was not in the datastore, or may not have been, when it was last looked for. */
+  #nodeIsGone: boolean;
   /** What the file holds that tells CNI plugins the MTU. */
   #mtu = "";
   /** What is said once and stays so for a while. */
@@ -207,19 +216,19 @@ export class NodeService {
   /** What start waits for, in words. */
   #waiting = "the service is starting";
 
-  /** Resolves when settings have changed that want a new start, with all FelixConfigurations. */
-  readonly renewal: Promise<FelixConfigurations>;
-  readonly #renew: (known: FelixConfigurations) => void;
+  /** Resolves when settings have changed that want a new start. */
+  readonly renewal: Promise<Former>;
+  readonly #renew: (left: Former) => void;
 
-  /** `known`: FelixConfigurations as a former service of this process has read them. */
   constructor(
     readonly config: NodeConfig,
     readonly info: ServiceInfo,
     readonly log: Log,
-    readonly known?: FelixConfigurations,
+    readonly former?: Former,
   ) {
+    this.#hasRegistered = this.#nodeIsGone = former?.hasRegistered ?? false;
     this.#state = new ClusterState(config.nodeName, config.usePodCidr);
-    const { promise, resolve } = Promise.withResolvers<FelixConfigurations>();
+    const { promise, resolve } = Promise.withResolvers<Former>();
     this.renewal = promise;
     this.#renew = resolve;
   }
@@ -266,7 +275,7 @@ export class NodeService {
     const last = readSnapshot(picture, config.nodeName, config.usePodCidr);
     const onTrouble = (error: string) =>
       log.warn("the datastore's access is not in order", { error });
-    const before = (this.known ?? last) !== undefined;
+    const before = (this.former ?? last) !== undefined;
     const { store, methods } = await openStore(config, before, onTrouble);
     this.#store = store;
     // Asked at the first pod: who has none loses nothing while the API is away.
@@ -277,7 +286,7 @@ export class NodeService {
     const felix = felixParameters(
       config.nodeName,
       config.felix,
-      this.known ?? last?.felixConfigurations ?? new Map(),
+      this.former?.known ?? last?.felixConfigurations ?? new Map(),
     );
     const engine = new PolicyEngine({
       ...policyParameters(felix),
@@ -389,9 +398,11 @@ export class NodeService {
         const differs = () => structural(this.#felix()) !== structural(felix);
         if (report.topics.has("felix") && differs()) {
           log.info("settings have changed that want a new start");
-          this.#renew(this.#state.felixConfigurations);
+          const known = this.#state.felixConfigurations;
+          this.#renew({ known, hasRegistered: this.#hasRegistered });
         }
         unrouted.tell();
+        if (report.topics.has("nodes")) this.#lookForNode();
         if (report.topics.has("pods") || report.topics.has("endpoints")) labels();
         if (TUNNEL_TOPICS.some((topic) => report.topics.has(topic))) addresses();
       },
@@ -596,8 +607,10 @@ export class NodeService {
   async #register(resources: Resources, kernel: Kernel): Promise<void> {
     const { config, log } = this;
     const told = (why: string) => this.#warnOnce(why);
-    const registration = await register(resources, config, kernel.host(), told);
+    const again = this.#hasRegistered;
+    const registration = await register(resources, config, kernel.host(), told, again);
     const { addresses, unregistered, unwritten } = this.#registration = registration;
+    this.#hasRegistered ||= unregistered === undefined;
     for (const family of [4, 6] as const) {
       const found = addresses?.[family];
       if (found) log.info("node address", { ...found, ip: formatIp(found.ip) });
@@ -606,6 +619,15 @@ export class NodeService {
     const faults = unregistered ? [unregistered, ...unwritten] : unwritten;
     for (const fault of faults) this.#warnOnce(fault);
     if (faults.length > 0) this.#registerAgain.in(REGISTER_RETRY);
+  }
+
+  /** One that comes back may be as somebody else makes it, without what others must know of us. */
+  #lookForNode(): void {
+    const wasGone = this.#nodeIsGone;
+    const [fault] = ownNodeFaults(this.#state);
+    this.#nodeIsGone = fault !== undefined;
+    if (fault !== undefined && !wasGone) this.log.warn(fault);
+    if (fault === undefined && wasGone) this.#registerAgain.in(0);
   }
 
   /** Where the CNI plugin of Calico reads it too. */
@@ -636,7 +658,10 @@ export class NodeService {
     return readiness({
       waiting: this.#waiting,
       agent: this.#agent?.report(),
-      faults: [tables, this.#registration.unregistered].filter((fault) => fault !== undefined),
+      faults: [
+        ...[tables, this.#registration.unregistered].filter((fault) => fault !== undefined),
+        ...this.#agent?.report().synced ? ownNodeFaults(this.#state) : [],
+      ],
       warnings: () => [
         ...this.#bgp?.warnings() ?? [],
         ...this.#registration.unwritten,

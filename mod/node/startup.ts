@@ -5,6 +5,9 @@
  * start: what is there already is left as people have set it. What stands there and cannot be read is
  * left as it is too, and named: somebody's settings may be in it. Nothing else waits for what could not be
  * read or written: a node that others cannot find follows policy all the same.
+ *
+ * A Node that was there and is gone may have been deleted to take the node out of the cluster: it is
+ * completed when it comes back, and made anew only by a new process, as Calico's startup does.
  */
 import {
   addressBits,
@@ -98,13 +101,15 @@ export interface Registration {
 
 /**
  * Writes all that others must know of this node, each thing for itself. ConfigError where the node must
- * not run as it is configured. `warn` is told what stands in the way of nothing.
+ * not run as it is configured. `warn` is told what stands in the way of nothing. `again`: our Node has been
+ * there, and is not made anew.
  */
 export async function register(
   resources: Resources,
   config: NodeConfig,
   host: Host,
   warn: (text: string) => void = () => {},
+  again = false,
 ): Promise<Registration> {
   const unwritten: string[] = [];
   const attempt = async (what: string, write: () => Promise<void>) => {
@@ -125,7 +130,7 @@ export async function register(
     () => tellFelixVariables(resources.store, config.nodeName, config.felix),
   );
   try {
-    return { addresses: await registerNode(resources, config, host, warn), unwritten };
+    return { addresses: await registerNode(resources, config, host, warn, again), unwritten };
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     return { unregistered: `this node is not registered: ${(error as Error).message}`, unwritten };
@@ -135,13 +140,14 @@ export async function register(
 /**
  * Creates or completes our Node; ResourceError "malformed" where it cannot be read. ConfigError where
  * the address that we come with is another node's; one that our Node has had already stays ours, and
- * `warn` is told who else claims it.
+ * `warn` is told who else claims it. `again`: nothing is created.
  */
 export async function registerNode(
   resources: Resources,
   config: NodeConfig,
   host: Host,
   warn: (text: string) => void = () => {},
+  again = false,
 ): Promise<NodeAddresses> {
   const { nodeName } = config;
   const { items } = await resources.list(nodeKind);
@@ -181,7 +187,7 @@ export async function registerNode(
       return printJson(next) === printJson(node) ? undefined : next;
     });
   if (known) await modify();
-  else {
+  else if (!again) {
     const fresh = complete({ metadata: { name: nodeName }, spec: {}, status: {} } as Node);
     await resources.create(nodeKind, {
       kind: "Node",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { formatPrefix } from "../net/mod.ts";
 import { localRoutes } from "./announce.ts";
-import { attachFaults } from "./api.ts";
+import { attachFaults, ownNodeFaults } from "./api.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState } from "./state.ts";
 
@@ -253,24 +253,25 @@ Deno.test("with USE_POD_CIDR nodes' networks count as their blocks, and follow t
   }
 });
 
-Deno.test("records that every ADD reads are named where they cannot be read, and no others", () => {
+Deno.test("the node's own Node is named where it is gone or cannot be read, and no other's", () => {
   const state = new ClusterState("n1");
-  const key = (plural: string, name: string) =>
-    `/calico/resources/v3/projectcalico.org/${plural}/${name}`;
-  const broken = [
-    key("nodes", "n1"),
-    key("nodes", "n2"),
-    key("profiles", "k8s-pod-network"),
-    key("profiles", "kns.blue"),
-    key("ippools", "k8s-pod-network"),
-  ];
-  for (const one of broken) state.broken.set(one, "no JSON");
-  const faults = attachFaults(state);
+  const key = (name: string) => `/calico/resources/v3/projectcalico.org/nodes/${name}`;
+  const node = (name: string) => ({ kind: "Node", metadata: { name }, spec: {} });
+  assert.match(
+    ownNodeFaults(state)[0],
+    /^no new pod is given an address: Node n1 is not in the datastore .*restart the node service/,
+  );
+  state.apply(key("n1"), node("n1"), "1");
+  state.broken.set(key("n2"), "no JSON");
+  assert.deepEqual(ownNodeFaults(state), []);
+  state.apply(key("n1"), undefined, "2");
+  state.broken.set(key("n1"), "no JSON");
+  const faults = ownNodeFaults(state);
   assert.equal(faults.length, 1, faults.join("\n"));
   assert.match(
     faults[0],
     /^no new pod is given an address: Node n1 \(.*\/nodes\/n1\) cannot be read: no JSON;/,
   );
-  for (const one of broken) state.broken.delete(one);
-  assert.deepEqual(attachFaults(state), []);
+  state.apply(key("n1"), node("n1"), "3");
+  assert.deepEqual(ownNodeFaults(state), []);
 });

@@ -184,6 +184,76 @@ Deno.test(
         assert.equal((await world.cni("ADD", "c", conf(socket))).exit, 0);
       });
 
+      await step(
+        "a node whose Node is gone is not ready and makes none, until it begins anew",
+        async () => {
+          const readiness = () => httpGet(world.node, 9099, "/readiness");
+          const node = async () => {
+            const { exit, out } = await world.tortie("get node node1 -o json");
+            return exit === 0 ? JSON.parse(out) : undefined;
+          };
+          /** The tunnel's address, where the Node names one that is on record. */
+          const tunnel = async () => {
+            const ip = (await node())?.spec.ipv4VXLANTunnelAddr;
+            if (ip === undefined) return undefined;
+            const { out } = await world.tortie(`ipam show --ip ${ip}`);
+            return /is in use/.test(out) ? ip : undefined;
+          };
+          const vxlan = await world.tortie('patch ippool p -p {"spec":{"vxlanMode":"Always"}}');
+          assert.equal(vxlan.exit, 0, vxlan.err);
+          await until("a tunnel address is on record", 20_000, tunnel);
+          const answer = "/tortie/nodes/node1/held";
+          const isAnswered = async () => (await readText(world, answer)).includes("asked");
+          const isGone = async () => {
+            await until("it is not ready", 20_000, async () => (await readiness()).status === 503);
+            const why =
+              /no new pod is given an address: Node node1 is not in the datastore .*restart/;
+            assert.match((await readiness()).body, why);
+            const { ready, errors } = await world.status();
+            assert.deepEqual([ready, errors.some((one: string) => why.test(one))], [false, true]);
+            const refused = await world.cni("ADD", "d", conf(socket));
+            assert.match(JSON.parse(refused.out).msg, /Node\(node1\)/);
+            assert.equal(await node(), undefined);
+          };
+          await world.namespace(`${world.id}d`);
+          // As an older copy of the datastore has it: neither the Node nor its answer to the controllers.
+          const key = "/calico/resources/v3/projectcalico.org/nodes/node1";
+          await writeTexts(world, { [key]: "", [answer]: "" });
+          await until("it can be asked", 20_000, isAnswered);
+          await isGone();
+          // Settings that want a new start begin no new process.
+          const port = "patch felixconfiguration default -p ";
+          await world.tortie(port + '{"spec":{"vxlanVNI":4097}}');
+          await until("it has begun anew", 30_000, () => /want a new start/.test(world.log()));
+          await until("it runs", 30_000, async () => (await world.status()).datastore.ok === true);
+          await isGone();
+          await world.tortie(port + '{"spec":{"vxlanVNI":4096}}');
+          // Somebody makes it, without what others must know of it.
+          const bare = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: node1}}";
+          await until("the Node is made", 20_000, async () => {
+            return (await world.tortie("apply -f -", bare)).exit === 0;
+          });
+          await until("it is ready", 30_000, async () => (await readiness()).status === 200);
+          await until("others find it", 30_000, async () => {
+            const { bgp } = (await node()).spec;
+            return bgp?.ipv4Address.startsWith("10.20.0.1/") && await tunnel();
+          });
+          assert.equal((await world.cni("ADD", "d", conf(socket))).exit, 0);
+          assert.equal((await world.cni("DEL", "d", conf(socket))).exit, 0);
+          // Or it is registered by a service that is started again.
+          await writeTexts(world, { [key]: "" });
+          await isGone();
+          await world.end();
+          await world.start();
+          await until("a tunnel address is on record again", 30_000, tunnel);
+          await until("it is ready again", 30_000, async () => (await readiness()).status === 200);
+          await world.tortie('patch ippool p -p {"spec":{"vxlanMode":"Never"}}');
+          await until("nobody has a tunnel", 20_000, async () => {
+            return (await node())?.spec.ipv4VXLANTunnelAddr === undefined;
+          });
+        },
+      );
+
       await step("without a service DEL and the IPAM plugin work on etcd", async () => {
         await world.end();
         const { ETCD_ENDPOINTS, ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE } = cluster.env;
@@ -224,19 +294,24 @@ Deno.test(
   },
 );
 
+/** What stands under a key; empty: nothing. */
+function readText(world: World, key: string): Promise<string> {
+  return beside(world, "etcd_text_process.ts", key);
+}
+
 /** Writes these texts under these keys, or takes the keys away where they are empty. */
-function writeTexts(world: World, texts: Record<string, string>): Promise<void> {
-  return beside(world, "etcd_text_process.ts", ...Object.entries(texts).flat());
+async function writeTexts(world: World, texts: Record<string, string>): Promise<void> {
+  await beside(world, "etcd_text_process.ts", ...Object.entries(texts).flat());
 }
 
 /** Sets datastoreReady as `datastore migrate lock` does, or takes its object away, from a process beside the etcd. */
-function setReady(world: World, ready: boolean | "gone"): Promise<void> {
-  return beside(world, "etcd_lock_process.ts", `${ready}`);
+async function setReady(world: World, ready: boolean | "gone"): Promise<void> {
+  await beside(world, "etcd_lock_process.ts", `${ready}`);
 }
 
-async function beside(world: World, name: string, ...args: string[]): Promise<void> {
+async function beside(world: World, name: string, ...args: string[]): Promise<string> {
   const script = new URL(`../store/${name}`, import.meta.url).pathname;
-  const { success, stderr } = await new Deno.Command("ip", {
+  const { success, stdout, stderr } = await new Deno.Command("ip", {
     args: [
       ...[
         "netns",
@@ -252,8 +327,9 @@ async function beside(world: World, name: string, ...args: string[]): Promise<vo
       ...args,
     ],
     env: world.env,
-    stdout: "null",
+    stdout: "piped",
     stderr: "piped",
   }).output();
   assert(success, decoder.decode(stderr));
+  return decoder.decode(stdout);
 }

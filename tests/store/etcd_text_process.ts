@@ -1,6 +1,6 @@
 /**
  * Writes text under keys of the etcd of the environment, JSON or not, as etcdctl would: key and text, key
- * and text, …; a key whose text is empty is deleted.
+ * and text, …; a key whose text is empty is deleted, and what stands under a last key alone is printed.
  */
 const { ETCD_ENDPOINTS, ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE } = Deno.env.toObject();
 const client = Deno.createHttpClient({
@@ -13,12 +13,18 @@ const client = Deno.createHttpClient({
 } as Deno.CreateHttpClientOptions);
 const bytes = (text: string) => new TextEncoder().encode(text).toBase64();
 
-for (let i = 0; i < Deno.args.length; i += 2) {
-  const [key, text] = Deno.args.slice(i).map(bytes);
-  const [path, body] = text === "" ? ["deleterange", { key }] : ["put", { key, value: text }];
+async function ask(path: string, body: Record<string, string>) {
   const url = `${ETCD_ENDPOINTS.split(",")[0]}/v3/kv/${path}`;
   const answer = await fetch(url, { method: "POST", body: JSON.stringify(body), client });
   if (!answer.ok) throw new Error(await answer.text());
-  await answer.body?.cancel();
+  return await answer.json();
+}
+
+for (let i = 0; i < Deno.args.length; i += 2) {
+  const [key, text] = Deno.args.slice(i).map(bytes);
+  if (text === undefined) {
+    for (const { value = "" } of (await ask("range", { key })).kvs ?? []) console.log(atob(value));
+  } else if (text === "") await ask("deleterange", { key });
+  else await ask("put", { key, value: text });
 }
 client.close();
