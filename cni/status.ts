@@ -9,8 +9,10 @@ import {
   lockReason,
   unreadableCluster,
 } from "../mod/model/cluster_information.ts";
+import { poolMap } from "../mod/ipam/facts.ts";
+import { unreadWords } from "../mod/ipam/pools.ts";
 import { isBroken, readRaw } from "../mod/store/raw.ts";
-import { type IPPool, ippoolKind, isAllocatable } from "../mod/model/ippool.ts";
+import { ippoolKind } from "../mod/model/ippool.ts";
 import { resourceKey, resourcePrefix } from "../mod/model/keys.ts";
 import { nodeKind } from "../mod/model/node.ts";
 import type { Store } from "../mod/store/store.ts";
@@ -53,16 +55,14 @@ export async function status(
       );
     }
     if (!needsPools) return;
-    const pools = await store.list<IPPool>(resourcePrefix(ippoolKind));
-    // As they stand in the store: fields that have their default may be missing.
-    const usable = pools.entries.filter(({ value }) =>
-      // One that is half written takes nothing from the others.
-      value?.spec?.cidr && !value.spec.disabled && isAllocatable(value) &&
-      (value.spec.allowedUses ?? ["Workload"]).includes("Workload")
+    // One that cannot be read takes nothing from the others.
+    const { enabled, unread } = poolMap(await store.list(resourcePrefix(ippoolKind)));
+    if (enabled.some(({ uses }) => uses.includes("Workload"))) return;
+    throw unavailable(
+      `no IPPool gives addresses to pods; ${
+        unread.length > 0 ? unreadWords(unread) : "create or enable one"
+      }`,
     );
-    if (usable.length === 0) {
-      throw unavailable("no IPPool gives addresses to pods; create or enable one");
-    }
   } catch (error) {
     if (error instanceof CniError && error.code === CniCode.unavailable) throw error;
     throw unavailable((error as Error).message.replace(/\.$/, ""), error);

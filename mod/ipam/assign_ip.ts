@@ -20,7 +20,7 @@ import { collectCooled, takeOrdinal } from "./block_changes.ts";
 import { addressTaken, IpamError, notInPool, tooManyRetries } from "./errors.ts";
 import type { Facts } from "./facts.ts";
 import { RETRIES } from "./handles.ts";
-import { blockOf, type Pool } from "./pools.ts";
+import { blockOf, type Pool, unreadWords } from "./pools.ts";
 import type { Room } from "./room.ts";
 import type { AssignedAddress, AssignIpRequest } from "./types.ts";
 
@@ -55,8 +55,17 @@ export async function assignIp(room: Room, request: AssignIpRequest): Promise<As
 }
 
 /** Of an address that no enabled pool has. */
-export function outsideOfPools(facts: Facts, ip: Ip): IpamError {
-  const closed = facts.pools.homeOf(ip);
+export function outsideOfPools({ pools }: Facts, ip: Ip): IpamError {
+  const closed = pools.homeOf(ip);
+  if (!closed && pools.unread.length > 0) {
+    return new IpamError(
+      "badRecord",
+      `The provided IP address is not in a configured pool: ${
+        formatIp(ip)
+      } lies in none that can be ` +
+        `read; ${unreadWords(pools.unread)}`,
+    );
+  }
   if (!closed) return notInPool(ip);
   return new IpamError(
     "notInPool",

@@ -5,7 +5,8 @@
 import assert from "node:assert/strict";
 import { askedId } from "./questions.ts";
 import fc from "fast-check";
-import { formatPrefix, mustPrefix } from "../net/mod.ts";
+import { formatIp, formatPrefix, mustPrefix } from "../net/mod.ts";
+import { ippoolKind } from "../model/ippool.ts";
 import { memoryStore } from "../store/memory.ts";
 import { affinityKey, blockKey, handleKey, ipamConfigKey, resourceKey } from "../model/keys.ts";
 import { allocationsOf } from "./check/allocations.ts";
@@ -174,6 +175,27 @@ Deno.test("a mark of deletion on what is in use: nobody is told to delete it, an
       assert.equal(formatPrefix(next.block), formatPrefix(block));
       assert.deepEqual(await findingsOf(w, "halfDeleted"), []);
       assert.deepEqual(await w.owned("n1"), [`${formatPrefix(block)} confirmed`]);
+    });
+  }
+});
+
+Deno.test("a damaged pool: ADD names it where no other gives, and blocks that it gave are released", async () => {
+  const bad = [HALF_WRITTEN, null, 5, {}, { metadata: { name: "p" }, spec: { cidr: 5 } }];
+  for (const form of bad) {
+    await inWorld(async (w) => {
+      await w.assign("n1", { handle: "net.c" });
+      await w.store.put(resourceKey(ippoolKind, "p"), form);
+      const add = { num4: 1, host: "n1", handle: "net.d", use: "Workload" } as const;
+      const wrong = /IPPool p cannot be read: it.*; write it anew, or delete it/;
+      for (const ipam of [w.ipam, fresh(w)]) {
+        await fails(ipam.assign(add), "badRecord", wrong);
+        await fails(ipam.assign({ ...add, pools4: ["p"] }), "badRecord", wrong);
+        await fails(ipam.assignIp({ address: "10.1.0.9", ...add }), "badRecord", wrong);
+      }
+      assert.equal((await fresh(w).releaseByHandle("net.c"))?.length, 1);
+      await w.pool("q", "10.2.0.0/28", { blockSize: 30 });
+      const [{ ip }] = await fresh(w).assign(add);
+      assert.match(formatIp(ip), /^10\.2\.0\./);
     });
   }
 });

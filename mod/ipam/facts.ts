@@ -10,12 +10,18 @@ import {
   type StoredIpamConfig,
 } from "../model/ipam_config.ts";
 import type { IPReservation } from "../model/ip_reservation.ts";
-import { ipamConfigKey, type KeyKind, resourceKey, resourcePrefix } from "../model/keys.ts";
+import {
+  ipamConfigKey,
+  type KeyKind,
+  parseResourceKey,
+  resourceKey,
+  resourcePrefix,
+} from "../model/keys.ts";
 import { fingerprint } from "../store/fingerprint.ts";
-import type { Entry, Store } from "../store/store.ts";
+import type { Entry, Listing, Store } from "../store/store.ts";
 import { damagedConfig, isBroken, readRaw } from "./damage.ts";
 import type { IpamError } from "./errors.ts";
-import { type Pool, PoolMap, readPool } from "./pools.ts";
+import { judgePool, type Pool, PoolMap, type UnreadPool } from "./pools.ts";
 import { Reservations } from "./reservations.ts";
 import { SharedReads } from "./turns.ts";
 
@@ -54,7 +60,7 @@ type Labelled = { metadata?: { labels?: Record<string, string> } };
 
 export class FactReader {
   readonly #reads = new SharedReads();
-  readonly #poolsRead = new Map<string, { print: number; pool: Pool | undefined }>();
+  readonly #poolsRead = new Map<string, { print: number; pool: Pool | string }>();
 
   constructor(readonly store: Store) {}
 
@@ -71,7 +77,7 @@ export class FactReader {
         reservations: new Reservations(
           reservations.entries.flatMap((entry) => entry.value?.spec?.reservedCIDRs ?? []),
         ),
-        pools: new PoolMap(pools.entries.flatMap((entry) => this.#pool(entry) ?? [])),
+        pools: poolMap(pools, (entry) => this.#pool(entry)),
       };
     });
   }
@@ -104,13 +110,30 @@ export class FactReader {
   }
 
   /** By its value: in a store that was put back from a backup a revision may stand for another one. */
-  #pool({ key, value }: Entry): Pool | undefined {
+  #pool({ key, value }: Entry): Pool | string {
     const print = fingerprint(value);
     let read = this.#poolsRead.get(key);
     if (read?.print !== print) {
-      read = { print, pool: readPool(value) };
+      read = { print, pool: judgePool(value) };
       this.#poolsRead.set(key, read);
     }
     return read.pool;
   }
+}
+
+/** Of all stored IPPools. */
+export function poolMap(
+  { entries, broken = [] }: Listing,
+  judge: (entry: Entry) => Pool | string = ({ value }) => judgePool(value),
+): PoolMap {
+  const pools: Pool[] = [];
+  const unread: UnreadPool[] = [];
+  const nameOf = (key: string) => parseResourceKey(key)?.name ?? key;
+  for (const entry of entries) {
+    const pool = judge(entry);
+    if (typeof pool === "string") unread.push({ name: nameOf(entry.key), why: pool });
+    else pools.push(pool);
+  }
+  for (const { key, reason } of broken) unread.push({ name: nameOf(key), why: reason });
+  return new PoolMap(pools, unread);
 }

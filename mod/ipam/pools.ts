@@ -27,7 +27,9 @@ import {
   samePrefix,
 } from "../net/mod.ts";
 import type { IPPool } from "../model/ippool.ts";
+import { show } from "../model/show.ts";
 import { parseSelector, type Selector, SelectorError } from "../selector/selector.ts";
+import { isJsonObject } from "../store/json.ts";
 import { IpamError } from "./errors.ts";
 import type { PoolUse } from "./types.ts";
 
@@ -56,21 +58,43 @@ type StoredPool = {
   status?: IPPool["status"];
 };
 
+/** A stored IPPool that is none: nobody knows what it would give, and it gives nothing. */
+export interface UnreadPool {
+  readonly name: string;
+  readonly why: string;
+}
+
 /** Reads a stored IPPool with Calico's defaults; undefined where it is none, or one of its members is. */
 export function readPool(value: unknown): Pool | undefined {
-  const { status, ...pool } = (value ?? {}) as StoredPool;
+  const read = judgePool(value);
+  return typeof read === "string" ? undefined : read;
+}
+
+/** The same; why it is none, in words that follow the pool's name. */
+export function judgePool(value: unknown): Pool | string {
+  if (!isJsonObject(value)) return `it is ${show(value)}`;
+  const { status, ...pool } = value as StoredPool;
   const spec = pool.spec ?? {}, metadata = pool.metadata ?? {};
-  if (!isText(spec.cidr) || !isText(metadata.name) || !isText(metadata.creationTimestamp)) {
-    return undefined;
+  for (const member of ["name", "creationTimestamp"] as const) {
+    if (!isText(metadata[member])) return `its metadata.${member} is ${show(metadata[member])}`;
+  }
+  for (const member of ["cidr", "nodeSelector", "namespaceSelector"] as const) {
+    if (!isText(spec[member])) return `its ${member} is ${show(spec[member])}`;
   }
   const prefix = spec.cidr?.includes("/") ? parsePrefix(spec.cidr) : undefined;
-  if (!prefix || !metadata.name) return undefined;
+  if (!prefix) return `its cidr is ${show(spec.cidr)}`;
+  if (!metadata.name) return "it has no metadata.name";
   const [standard, shortest, longest] = prefix.ip.family === 4 ? [26, 20, 32] : [122, 116, 128];
   const blockSize = spec.blockSize || standard;
-  if (!Number.isInteger(blockSize) || blockSize < shortest || blockSize > longest) return undefined;
-  if (!isText(spec.nodeSelector) || !isText(spec.namespaceSelector)) return undefined;
+  if (!Number.isInteger(blockSize) || blockSize < shortest || blockSize > longest) {
+    return `its blockSize is ${show(blockSize)}`;
+  }
+  // Calico reads no such pool, and nobody knows what was meant.
+  if (spec.disabled !== undefined && spec.disabled !== null && typeof spec.disabled !== "boolean") {
+    return `its disabled is ${show(spec.disabled)}`;
+  }
   const uses = spec.allowedUses ?? [];
-  if (!Array.isArray(uses)) return undefined;
+  if (!Array.isArray(uses)) return `its allowedUses are ${show(uses)}`;
   const conditions = Array.isArray(status?.conditions) ? status.conditions : [];
   return {
     name: metadata.name,
@@ -105,7 +129,7 @@ export class PoolMap {
   /** Enabled, the one that owns first: longest prefix, oldest, first name. */
   readonly #ranked: readonly Pool[];
 
-  constructor(pools: Iterable<Pool>) {
+  constructor(pools: Iterable<Pool>, readonly unread: readonly UnreadPool[] = []) {
     this.all = [...pools].sort((a, b) => compareText(a.name, b.name));
     this.enabled = this.all.filter((p) => p.closed === undefined);
     this.#ranked = [...this.enabled].sort((a, b) =>
@@ -178,6 +202,14 @@ export function determinePools(pools: PoolMap, question: PoolQuestion): Pool[] {
   const { family, requested, use, host } = question;
   const open = pools.enabled.filter((p) => p.prefix.ip.family === family);
   const named = requested.map((text) => requestedPool(pools, text, family));
+  // It may be the one that would give the address.
+  const unread = pools.unread.length > 0 ? `; ${unreadWords(pools.unread)}` : "";
+  if (open.length === 0 && unread !== "") {
+    throw new IpamError(
+      "badRecord",
+      `cannot find a qualified ippool: of IPv${family} none is enabled of those that can be read${unread}`,
+    );
+  }
   if (open.length === 0) {
     throw new IpamError(
       "noPools",
@@ -200,7 +232,8 @@ export function determinePools(pools: PoolMap, question: PoolQuestion): Pool[] {
         `selectors match the node and the namespace` +
         (broken.length > 0
           ? `; the selectors of ${broken.map((p) => p.name).join(", ")} cannot be read`
-          : ""),
+          : "") +
+        unread,
     );
   }
   const useful = meant.filter((p) => p.uses.includes(use));
@@ -208,10 +241,17 @@ export function determinePools(pools: PoolMap, question: PoolQuestion): Pool[] {
     throw new IpamError(
       "noPools",
       `cannot find a qualified ippool, no pools match the required use (${use}): of ` +
-        meant.map((p) => `${p.name} (${p.uses.join()})`).join(", "),
+        meant.map((p) => `${p.name} (${p.uses.join()})`).join(", ") + unread,
     );
   }
   return useful;
+}
+
+/** What is wrong with them, and what helps. */
+export function unreadWords(unread: readonly UnreadPool[]): string {
+  return unread.map(({ name, why }) =>
+    `IPPool ${name} cannot be read: ${why}; write it anew, or delete it`
+  ).join("; ");
 }
 
 /** Whether the pool's nodeSelector matches a node's labels. */
@@ -230,6 +270,13 @@ function requestedPool(pools: PoolMap, text: string, family: Family): Pool {
     ? pools.enabled.find((p) => samePrefix(p.prefix, cidr)) ??
       pools.all.find((p) => samePrefix(p.prefix, cidr))
     : pools.all.find((p) => p.name === text);
+  const unread = cidr ? pools.unread : pools.unread.filter(({ name }) => name === text);
+  if (!pool && unread.length > 0) {
+    throw new IpamError(
+      "badRecord",
+      `the given pool (${text}) is not known: ${unreadWords(unread)}`,
+    );
+  }
   const familyAsked = cidr?.ip.family ?? pool?.prefix.ip.family;
   if (familyAsked !== undefined && familyAsked !== family) {
     const other = family === 4 ? 6 : 4;

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { formatPrefix, mustIp, mustPrefix } from "../net/mod.ts";
 import { IpamError } from "./errors.ts";
-import { determinePools, PoolMap, type PoolQuestion, readPool } from "./pools.ts";
+import {
+  determinePools,
+  judgePool,
+  type Pool,
+  PoolMap,
+  type PoolQuestion,
+  readPool,
+} from "./pools.ts";
 
 function pool(name: string, cidr: string, spec: object = {}, more: object = {}) {
   return readPool({ metadata: { name }, spec: { cidr, ...spec }, ...more })!;
@@ -172,6 +179,45 @@ Deno.test("no pool at all, and none for the node", () => {
   assert.match(refusal(new PoolMap([]), {}).message, /cannot find a qualified ippool/);
   const map = new PoolMap([pool("a", "10.0.0.0/24", { nodeSelector: "x == 'y'" })]);
   assert.match(refusal(map, {}).message, /no configured Calico pools for node n1/);
+});
+
+Deno.test("a pool that cannot be read gives nothing, and is named where nothing else gives", () => {
+  const forms: [unknown, RegExp][] = [
+    [null, /^it is null$/],
+    [5, /^it is 5$/],
+    [{ metadata: { name: "a" }, spec: "x" }, /cidr/],
+    [{ metadata: 5, spec: { cidr: "10.0.0.0/24" } }, /no metadata\.name/],
+    [{ metadata: { name: "a" }, spec: { cidr: 5 } }, /its cidr is 5/],
+    [{ metadata: { name: "a" }, spec: { cidr: "10.0.0.0/24", blockSize: 19 } }, /blockSize is 19/],
+    [{ metadata: { name: "a" }, spec: { cidr: "10.0.0.0/24", disabled: "x" } }, /disabled is "x"/],
+    [
+      { metadata: { name: "a" }, spec: { cidr: "10.0.0.0/24", nodeSelector: 7 } },
+      /nodeSelector is 7/,
+    ],
+    [
+      { metadata: { name: "a" }, spec: { cidr: "10.0.0.0/24", allowedUses: "x" } },
+      /allowedUses are/,
+    ],
+  ];
+  for (const [value, why] of forms) assert.match(judgePool(value) as string, why);
+  const unread = [{ name: "half", why: "it is not JSON" }];
+  const named = /IPPool half cannot be read: it is not JSON; write it anew, or delete it/;
+  const refused = (pools: Pool[], question: Partial<PoolQuestion>, kind: string) => {
+    const error = refusal(new PoolMap(pools, unread), question);
+    assert.match(error.message, named);
+    assert.equal(error.kind, kind, error.message);
+    return error.message;
+  };
+  assert.doesNotMatch(refused([], {}, "badRecord"), /there is no enabled/);
+  refused([pool("a", "10.0.0.0/24", { disabled: true })], {}, "badRecord");
+  refused([pool("six", "fd00::/48")], {}, "badRecord");
+  refused([pool("a", "10.0.0.0/24")], { requested: ["half"] }, "badRecord");
+  refused([pool("a", "10.0.0.0/24")], { requested: ["10.9.0.0/24"] }, "badRecord");
+  refused([pool("a", "10.0.0.0/24", { nodeSelector: "x == 'y'" })], {}, "noPools");
+  refused([pool("a", "10.0.0.0/24", { allowedUses: ["Tunnel"] })], {}, "noPools");
+  const more = new PoolMap([pool("a", "10.0.0.0/24")], unread);
+  assert.deepEqual(names(more), ["a"]);
+  assert.doesNotMatch(refusal(more, { requested: ["b"] }).message, named);
 });
 
 Deno.test("a pool whose selector cannot be read closes no other pool", () => {

@@ -83,11 +83,6 @@ export const ippoolKind: Kind<IPPool, IPPoolInput> = {
   check,
 };
 
-/** Whether the pool's status forbids new addresses (condition Allocatable is False). */
-export function isAllocatable(pool: IPPool): boolean {
-  return !pool.status?.conditions?.some((c) => c.type === "Allocatable" && c.status === "False");
-}
-
 function complete({ spec }: IPPool): void {
   const cidr = parseCidr(spec.cidr);
   if (cidr) {

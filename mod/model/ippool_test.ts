@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { formatIp, formatPrefix, ipFromBigInt, prefixOf } from "../net/mod.ts";
-import { ippoolKind, isAllocatable } from "./ippool.ts";
+import { ippoolKind } from "./ippool.ts";
 import {
   encodeObject,
   ModelError,
@@ -106,16 +106,6 @@ Deno.test("what Calico refuses is refused, with field, value and what is allowed
 
 Deno.test("a disabled pool may be smaller than a block", () => {
   assert.equal(refusal({ cidr: "10.0.0.0/27", disabled: true }), "");
-});
-
-Deno.test("a status of Allocatable False is heard", () => {
-  const read = (conditions: unknown[]) =>
-    readObject(ippoolKind, { ...pool({ cidr: "10.0.0.0/16" }), status: { conditions } });
-  assert.ok(isAllocatable(read([])));
-  assert.ok(isAllocatable(read([{ type: "Allocatable", status: "True", reason: "OK" }])));
-  assert.ok(
-    !isAllocatable(read([{ type: "Allocatable", status: "False", reason: "CIDROverlap" }])),
-  );
 });
 
 Deno.test("storage has Calico's members in Calico's order, zero values left out", () => {

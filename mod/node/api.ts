@@ -4,10 +4,12 @@
  */
 import { call, type Methods, RpcError } from "../rpc/method.ts";
 import type { PolicyEngine } from "../../policy/engine.ts";
-import { formatIp, formatPrefix, parsePrefix } from "../net/mod.ts";
+import { type Family, formatIp, formatPrefix, parsePrefix } from "../net/mod.ts";
 import type { PeerStatus, RefreshAnswer, RouteStatus } from "../../bgp/config.ts";
 import { damagedConfig } from "../ipam/damage.ts";
-import { ipamConfigKey, resourceKey } from "../model/keys.ts";
+import { selectsNode, type UnreadPool, unreadWords } from "../ipam/pools.ts";
+import { ippoolKind } from "../model/ippool.ts";
+import { ipamConfigKey, parseResourceKey, resourceKey } from "../model/keys.ts";
 import { nodeKind } from "../model/node.ts";
 import type { Agent } from "./agent.ts";
 import type { BgpPart } from "./bgp.ts";
@@ -111,10 +113,44 @@ export function ownNodeFaults({ nodes, broken, nodeName }: ClusterState): string
 }
 
 /** Why new pods are not attached, whatever they ask for: records that every ADD reads. */
-export function attachFaults({ broken, usePodCidr }: ClusterState): string[] {
-  const damage = broken.get(ipamConfigKey);
-  if (damage === undefined || usePodCidr) return [];
-  return [`no new pod is given an address: ${damagedConfig(damage).message}`];
+export function attachFaults(state: ClusterState): string[] {
+  // Host-local's addresses come of none of them.
+  if (state.usePodCidr) return [];
+  const none = "no new pod is given an address";
+  const damage = state.broken.get(ipamConfigKey);
+  return [
+    ...damage === undefined ? [] : [`${none}: ${damagedConfig(damage).message}`],
+    ...poolFaults(state),
+  ];
+}
+
+/**
+ * Families of which no pool is left for this node, and which pools cannot be read. What families a cluster
+ * has is known by its blocks, where the pools do not tell.
+ */
+function poolFaults({ broken, givingPools, nodes, nodeName, blocks }: ClusterState): string[] {
+  const unread = new Map<string, UnreadPool>();
+  const left = new Set<Family>();
+  for (const [key, why] of broken) {
+    const at = parseResourceKey(key);
+    if (at?.home !== "calico" || at.plural !== ippoolKind.plural) continue;
+    unread.set(at.name, { name: at.name, why });
+  }
+  const labels = nodes.get(nodeName)?.metadata.labels ?? {};
+  for (const [name, pool] of givingPools) {
+    if (typeof pool === "string") unread.set(name, { name, why: pool });
+    else if (!pool.closed && pool.automatic && pool.uses.includes("Workload")) {
+      if (selectsNode(pool, labels)) left.add(pool.prefix.ip.family);
+    }
+  }
+  if (unread.size === 0) return [];
+  const used = new Set<Family>();
+  for (const cidr of blocks.keys()) used.add(cidr.includes(":") ? 6 : 4);
+  if (used.size === 0 && left.size === 0) used.add(4);
+  return [...used].filter((family) => !left.has(family)).sort().map((family) =>
+    `no new pod is given an IPv${family} address: no other pool is for this node; ` +
+    unreadWords([...unread.values()])
+  );
 }
 
 export function nodeStatusOf(parts: ApiParts): NodeStatus {

@@ -37,6 +37,7 @@ import type { Revision } from "../store/store.ts";
 import { labelsOf } from "../../policy/inputs.ts";
 import { withKnownNames } from "../../policy/stored_object.ts";
 import { isJsonObject } from "../store/json.ts";
+import { judgePool, type Pool } from "../ipam/pools.ts";
 import { locatesAlike } from "./block_owners.ts";
 
 /** What a change concerns. Everything of a topic is computed anew when one of its objects changes. */
@@ -81,6 +82,8 @@ interface PoolPrefix {
 export class ClusterState {
   readonly nodes = new Map<string, Node>();
   readonly pools = new Map<string, IPPool>();
+  /** As IPAM reads them, or why it does not. */
+  readonly givingPools = new Map<string, Pool | string>();
   /** By CIDR. */
   readonly blocks = new Map<string, AllocationBlock>();
   /** By key. */
@@ -135,13 +138,20 @@ export class ClusterState {
     if (map) {
       if (value === undefined) map.delete(at.name);
       else map.set(at.name, stored(at.plural, value, (text) => this.#doubt(key, at, text)));
-      if (at.plural === "ippools") this.#poolPrefixes = undefined;
+      if (at.plural === "ippools") this.#pool(at.name, value);
     }
     if (at.plural === "nodes" && this.usePodCidr) {
       this.#podNetworks.set(at.name, podNetworks(this.nodes.get(at.name)));
       return [...RESOURCE_TOPICS.nodes, "blocks"];
     }
     return RESOURCE_TOPICS[at.plural] ?? ["policy"];
+  }
+
+  #pool(name: string, value: unknown): void {
+    this.#poolPrefixes = undefined;
+    const pool = value === undefined ? undefined : judgePool(value);
+    if (pool === undefined) this.givingPools.delete(name);
+    else this.givingPools.set(name, pool);
   }
 
   #doubt(key: string, { plural, name }: ResourceKey, text: string): void {

@@ -140,6 +140,40 @@ Deno.test("what keeps every pod from an address is told, until it is mended", ()
   assert.deepEqual(attachFaults(apart), []);
 });
 
+Deno.test("a pool that cannot be read is told of where no other is left for the node", () => {
+  const name = "default-ipv4-ippool", key = `${V3}ippools/${name}`;
+  const [, sound] = pool(name, "10.244.0.0/16");
+  const faults = (...more: [string, unknown][]) =>
+    attachFaults(stateOf([`${V3}nodes/node1`, object("Node", "node1", {})], ...more));
+  const four =
+    /^no new pod is given an IPv4 address: .*IPPool default-ipv4-ippool cannot be read: .*; write it anew/;
+  for (const bad of [5, {}, { metadata: 5, spec: { cidr: 5 } }, { metadata: {}, spec: "x" }]) {
+    const [fault, ...more] = faults([key, bad]);
+    assert.match(fault, four);
+    assert.deepEqual(more, []);
+    // Another one stands in, where it is for pods, of that family, and for this node.
+    assert.deepEqual(faults([key, bad], pool("b", "10.0.0.0/16")), []);
+    const others = [
+      pool("b", "10.0.0.0/16", { nodeSelector: "has(gpu)" }),
+      pool("b", "10.0.0.0/16", { allowedUses: ["Tunnel"] }),
+      pool("b", "10.0.0.0/16", { disabled: true }),
+    ];
+    for (const other of others) assert.match(faults([key, bad], other)[0], four);
+    // The blocks say which families the cluster has.
+    const six = pool("six", "fd00::/48");
+    assert.deepEqual(faults([key, bad], six), []);
+    assert.match(faults([key, bad], six, ...held("10.244.1.0/26", "node2"))[0], four);
+  }
+  assert.deepEqual(faults([key, sound]), []);
+  assert.deepEqual(faults(), []);
+  const state = stateOf([key, sound]);
+  state.broken.set(key, "it is not JSON");
+  state.givingPools.delete(name);
+  assert.match(attachFaults(state)[0], /cannot be read: it is not JSON/);
+  state.apply(key, sound, "9");
+  assert.deepEqual(attachFaults(state), []);
+});
+
 Deno.test("a value that cannot be is named with its object until it is put right", () => {
   const state = new ClusterState("node1");
   const apply = (plural: string, name: string, spec: object | undefined) =>

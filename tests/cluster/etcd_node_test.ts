@@ -167,22 +167,37 @@ Deno.test(
         },
       );
 
-      await step("a half-written IPAM configuration is told wherever one looks", async () => {
-        const reason = /no new pod is given an address: .*is damaged: .*tortie ipam configure/;
-        const readiness = () => httpGet(world.node, 9099, "/readiness");
-        await writeTexts(world, { "/calico/ipam/v2/config": '{"str' });
-        await until("it is told", 20_000, async () => reason.test((await readiness()).body));
-        assert.equal((await readiness()).status, 200, "pods that are there have what they need");
-        const { errors } = await world.status();
-        assert(errors.some((one: string) => reason.test(one)), errors.join("\n"));
-        assert.equal((await world.cni("DEL", "c", conf(socket))).exit, 0);
-        const refused = await world.cni("ADD", "c", conf(socket));
-        assert.equal(JSON.parse(refused.out).code, 104, refused.out);
-        const mended = await world.tortie("ipam configure --strictaffinity=false");
-        assert.equal(mended.exit, 0, mended.err);
-        await until("it is well", 20_000, async () => !reason.test((await readiness()).body));
-        assert.equal((await world.cni("ADD", "c", conf(socket))).exit, 0);
-      });
+      await step(
+        "a half-written IPAM configuration, or pool, is told wherever one looks",
+        async () => {
+          const reason = /no new pod is given an address: .*is damaged: .*tortie ipam configure/;
+          const readiness = () => httpGet(world.node, 9099, "/readiness");
+          await writeTexts(world, { "/calico/ipam/v2/config": '{"str' });
+          await until("it is told", 20_000, async () => reason.test((await readiness()).body));
+          assert.equal((await readiness()).status, 200, "pods that are there have what they need");
+          const { errors } = await world.status();
+          assert(errors.some((one: string) => reason.test(one)), errors.join("\n"));
+          assert.equal((await world.cni("DEL", "c", conf(socket))).exit, 0);
+          const refused = await world.cni("ADD", "c", conf(socket));
+          assert.equal(JSON.parse(refused.out).code, 104, refused.out);
+          const mended = await world.tortie("ipam configure --strictaffinity=false");
+          assert.equal(mended.exit, 0, mended.err);
+          await until("it is well", 20_000, async () => !reason.test((await readiness()).body));
+          assert.equal((await world.cni("ADD", "c", conf(socket))).exit, 0);
+          // So is the only pool.
+          const pool =
+            /no new pod is given an IPv4 address: .*IPPool p cannot be read: it is not JSON/;
+          await writeTexts(world, { "/calico/resources/v3/projectcalico.org/ippools/p": '{"str' });
+          await until("it is told", 20_000, async () => pool.test((await readiness()).body));
+          assert.ok((await world.status()).errors.some((one: string) => pool.test(one)));
+          assert.equal((await world.cni("DEL", "c", conf(socket))).exit, 0);
+          const poolless = await world.cni("ADD", "c", conf(socket));
+          assert.match(JSON.parse(poolless.out).msg, /IPPool p cannot be read: it is not JSON/);
+          assert.equal((await world.tortie("apply -f -", POOL)).exit, 0);
+          await until("it is well again", 20_000, async () => !pool.test((await readiness()).body));
+          assert.equal((await world.cni("ADD", "c", conf(socket))).exit, 0);
+        },
+      );
 
       await step(
         "a node whose Node is gone is not ready and makes none, until it begins anew",

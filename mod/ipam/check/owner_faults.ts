@@ -1,5 +1,4 @@
 /** Blocks beside affinities, nodes and pools: who owns a block, and whether anybody may give its addresses. */
-import { show } from "../../model/show.ts";
 import {
   comparePrefix,
   formatPrefix,
@@ -19,7 +18,7 @@ import { affinityState } from "../affinities.ts";
 import { ownerOf } from "../block.ts";
 import type { BlockRecord } from "../block_table.ts";
 import { isBroken } from "../damage.ts";
-import { type Pool, readPool } from "../pools.ts";
+import { judgePool, type Pool } from "../pools.ts";
 import type { Allocation } from "./allocations.ts";
 import { markFault } from "./block_faults.ts";
 import { type Facts, leaseOf } from "./evidence.ts";
@@ -195,12 +194,10 @@ export function examinePools(
   const passing: Passing[] = [];
   for (const { key, value } of entries) {
     const subject = parseResourceKey(key)?.name ?? key;
-    const { cidr, blockSize } = (value as any)?.spec ?? {};
-    const pool = readPool(value);
-    if (pool) pools.push(pool);
+    const pool = judgePool(value);
+    if (typeof pool !== "string") pools.push(pool);
     else {
-      const message = `pool ${subject} cannot be read: its cidr is ${show(cidr)}, its blockSize ` +
-        show(blockSize);
+      const message = `pool ${subject} cannot be read: ${pool}`;
       findings.push({ kind: "poolBroken", subject, message });
     }
   }
