@@ -7,6 +7,7 @@
  *     block_faults    one block by itself            owner_faults     blocks, affinities, nodes, pools
  *     handle_faults   handles and blocks             address_faults   addresses and their users
  *     record_faults   one record of an address       object_faults    objects beside IPAM's records
+ *     pool_faults     pools
  */
 import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import { lockReason } from "../../model/cluster_information.ts";
@@ -29,7 +30,8 @@ import { allocationsOf } from "./allocations.ts";
 import { brokenBlock, examineBlock } from "./block_faults.ts";
 import { type Finding, findingId, type Passing } from "./finding.ts";
 import { examineHandles, type LeakedHandle } from "./handle_faults.ts";
-import { affinityFaults, examinePools, nodeFaults, placeFaults } from "./owner_faults.ts";
+import { affinityFaults, nodeFaults, placeFaults } from "./owner_faults.ts";
+import { examinePools } from "./pool_faults.ts";
 import { limitNotes } from "./limit_notes.ts";
 import { objectFaults, twinFaults, twinsOf } from "./object_faults.ts";
 import { recordFaults } from "./record_faults.ts";

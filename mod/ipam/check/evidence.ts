@@ -7,7 +7,7 @@
  * What cannot be told ("unknown") is never released. "gone" is not yet a reason to release anything: the
  * node is asked too, see `use.ts` and `controllers/collector.ts`.
  */
-import { formatIp, parseCidr, parseIp } from "../../net/mod.ts";
+import { addressBits, formatIp, parseCidr, parseIp } from "../../net/mod.ts";
 import { parseResourceKey } from "../../model/keys.ts";
 import { parseWorkloadEndpointName } from "../../model/workload_endpoint.ts";
 import { LEASE_PREFIX } from "../lease_record.ts";
@@ -214,12 +214,18 @@ export function askedOf(
   return { ip: address, handle: attributes.container ?? own };
 }
 
-/** Whether an endpoint says which addresses it has. */
+/** Whether an endpoint says which addresses it has: a network of several is none that Calico takes. */
 export function isReadable(endpoint: Loose): boolean {
   const { spec } = endpoint ?? {};
   if (typeof spec !== "object" || spec === null) return false;
   const { ipNetworks: nets } = spec;
-  return Array.isArray(nets) && nets.every((net) => addressIn(net) !== undefined);
+  return Array.isArray(nets) && nets.every(isAddress);
+}
+
+function isAddress(net: unknown): boolean {
+  if (typeof net !== "string") return false;
+  const cidr = parseCidr(net);
+  return cidr ? cidr.prefix.length === addressBits(cidr.ip.family) : parseIp(net) !== undefined;
 }
 
 /** An endpoint's addresses in canonical form. */

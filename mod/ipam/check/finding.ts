@@ -43,11 +43,11 @@ export const FINDINGS = {
   nodeGone: "run the controllers, or release what is the node's if it will not come back",
 
   // Pools.
-  poolBroken: "IPAM passes over the pool; correct its CIDR and block size",
+  poolBroken: "IPAM, ours or Calico's, passes over the pool; correct what is named",
   selectorBroken: "it selects nobody; correct it",
   usesBroken:
     "it gives nothing for a use of that name; name Workload, Tunnel or LoadBalancer, or leave the field out",
-  reservationBroken: "what it should reserve is given to anybody; correct it",
+  reservationBroken: "what it should reserve is given to anybody, by Calico at least; correct it",
   poolsOverlap:
     "the longer prefix gives the addresses of both; disable one of them, its pods keep their addresses",
 

@@ -176,8 +176,15 @@ function sameNode(one: string, other: string | undefined): boolean {
   return one === "" || other === undefined || other === "" || one === other;
 }
 
-/** Only a whole container ID says whose it is. */
-function isOwnContainer(handle: string, { containerId }: AddressUser): boolean {
-  if (containerId === undefined || !/^[0-9a-f]{64}$/.test(containerId)) return true;
-  return handle.startsWith(LEASE_PREFIX) || containerOf({ handle }).includes(containerId);
+/**
+ * Whether the handle may be of the user's container. One of another form than `<network>.<container>…` says
+ * nothing of it: that of very old plugins, and one that is named by an interface that Calico made.
+ */
+function isOwnContainer(handle: string, { containerId, pod }: AddressUser): boolean {
+  if (containerId === undefined || handle.startsWith(LEASE_PREFIX)) return true;
+  if (pod && handle === `${pod.namespace}.${pod.name}`) return true;
+  const parts = containerOf({ handle });
+  return parts.length === 0 || parts.includes(containerId) ||
+    parts.some((part) => /^cali[0-9a-f]{11}$/.test(part)) ||
+    `${handle}.`.includes(`.${containerId}.`);
 }

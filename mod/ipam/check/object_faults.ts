@@ -6,6 +6,7 @@
 import { parsePrefix } from "../../net/mod.ts";
 import { parseBlockKey, parseHandleKey, parseResourceKey } from "../../model/keys.ts";
 import { show } from "../../model/show.ts";
+import { isTime } from "../../model/time.ts";
 import { isJsonObject } from "../../store/json.ts";
 import type { BrokenEntry, Entry } from "../../store/store.ts";
 import { type Pool, readSelector } from "../pools.ts";
@@ -106,6 +107,8 @@ function reservationFaults({ key, value }: Entry): Finding[] {
     message: `IPReservation ${name} ${what}`,
   });
   const { spec, metadata } = (value ?? {}) as Loose;
+  const identity = identityFault({ key, value }, "IPReservation");
+  if (identity !== undefined) return [say(`cannot be read by Calico: ${identity}`)];
   if (isJsonObject(value)) {
     // One that was written to reserve nothing has a name at least.
     if (spec === undefined && !isJsonObject(metadata)) return [say("cannot be read: it is empty")];
@@ -119,3 +122,41 @@ function reservationFaults({ key, value }: Entry): Finding[] {
   const wrong = cidrs.filter((cidr) => typeof cidr !== "string" || !parsePrefix(cidr.trim()));
   return wrong.length > 0 ? [say(`names what is no CIDR: ${wrong.map(show).join(", ")}`)] : [];
 }
+
+/** What is wrong with the envelope of an object of Calico's, where there is one: who it says that it is. */
+export function identityFault(
+  { key, value }: Pick<Entry, "key" | "value">,
+  wanted: string,
+): string | undefined {
+  if (!isJsonObject(value)) return undefined;
+  const { kind, apiVersion, metadata } = value;
+  const envelope = { kind: [kind, wanted], apiVersion: [apiVersion, API_VERSION] } as const;
+  for (const [member, [found, good]] of Object.entries(envelope)) {
+    if (found !== undefined && found !== good) return `its ${member} is ${show(found)}`;
+  }
+  if (metadata === undefined) return undefined;
+  if (!isJsonObject(metadata)) return `its metadata is ${show(metadata)}`;
+  const name = parseResourceKey(key)?.name;
+  if (metadata.name !== undefined && metadata.name !== name) {
+    return `its metadata.name is ${show(metadata.name)}`;
+  }
+  for (const [member, isGood, want] of METADATA) {
+    const found = metadata[member] ?? undefined;
+    if (found !== undefined && !isGood(found)) {
+      return `its metadata.${member} is ${show(found)}, no ${want}`;
+    }
+  }
+}
+
+const API_VERSION = "projectcalico.org/v3";
+
+const isText = (value: unknown) => typeof value === "string";
+const isTexts = (value: unknown) => isJsonObject(value) && Object.values(value).every(isText);
+
+/** What metadata may hold, where it is there; null is nothing, as in Go. */
+const METADATA: readonly (readonly [string, (value: unknown) => boolean, string])[] = [
+  ["uid", isText, "text"],
+  ["creationTimestamp", (value) => typeof value === "string" && isTime(value), "time"],
+  ["labels", isTexts, "map of texts"],
+  ["annotations", isTexts, "map of texts"],
+];

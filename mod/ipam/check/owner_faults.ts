@@ -11,14 +11,13 @@ import {
   formatAffinity,
   hostMarkerKey,
   parseAffinityKey,
-  parseResourceKey,
 } from "../../model/keys.ts";
 import type { BrokenEntry, Entry } from "../../store/store.ts";
 import { affinityState } from "../affinities.ts";
 import { ownerOf } from "../block.ts";
 import type { BlockRecord } from "../block_table.ts";
 import { isBroken } from "../damage.ts";
-import { judgePool, type Pool } from "../pools.ts";
+import type { Pool } from "../pools.ts";
 import type { Allocation } from "./allocations.ts";
 import { markFault } from "./block_faults.ts";
 import { type Facts, leaseOf } from "./evidence.ts";
@@ -183,53 +182,6 @@ export function nodeFaults(
 
 function counted(n: number, one: string, many = `${one}s`): string {
   return `${n} ${n === 1 ? one : many}`;
-}
-
-/** The pools that can be read, what is wrong with them, and which of them another one replaces. */
-export function examinePools(
-  entries: readonly Entry[],
-): { pools: Pool[]; findings: Finding[]; passing: Passing[] } {
-  const pools: Pool[] = [];
-  const findings: Finding[] = [];
-  const passing: Passing[] = [];
-  for (const { key, value } of entries) {
-    const subject = parseResourceKey(key)?.name ?? key;
-    const pool = judgePool(value);
-    if (typeof pool !== "string") pools.push(pool);
-    else {
-      const message = `pool ${subject} cannot be read: ${pool}`;
-      findings.push({ kind: "poolBroken", subject, message });
-    }
-  }
-  pools.forEach((pool, i) => {
-    for (const other of pools.slice(i + 1)) {
-      if (!prefixesOverlap(pool.prefix, other.prefix)) continue;
-      const [shut, open] = pool.closed === undefined ? [other, pool] : [pool, other];
-      if (shut.closed !== undefined) {
-        // Two that are closed give nothing, neither of them.
-        if (open.closed === undefined) passing.push(replaced(shut, open));
-        continue;
-      }
-      findings.push({
-        kind: "poolsOverlap",
-        subject: `${pool.name} ${other.name}`,
-        message: `pool ${pool.name} (${formatPrefix(pool.prefix)}) overlaps pool ${other.name} ` +
-          `(${formatPrefix(other.prefix)})`,
-      });
-    }
-  });
-  return { pools, findings, passing };
-}
-
-function replaced(shut: Pool, open: Pool): Passing {
-  return {
-    kind: "poolReplaced",
-    subject: `${shut.name} ${open.name}`,
-    message:
-      `pool ${shut.name} (${formatPrefix(shut.prefix)}, blocks of /${shut.blockSize}) gives ` +
-      `nothing (${shut.closed}), and pool ${open.name} (${formatPrefix(open.prefix)}, blocks of ` +
-      `/${open.blockSize}) gives addresses of its range`,
-  };
 }
 
 /**

@@ -60,6 +60,18 @@ function ofBlock(
 const taken = (block: AllocationBlock) =>
   block.allocations.flatMap((index, ordinal) => index === null ? [] : [ordinal]);
 
+/** Objects that are of another kind, or whose metadata nobody can read. */
+const MISNAMED: readonly { metadata?: object; kind?: unknown; apiVersion?: unknown }[] = [
+  { kind: 5 },
+  { kind: "IPThing" },
+  { apiVersion: 5 },
+  { apiVersion: "v1" },
+  { metadata: { labels: 5 } },
+  { metadata: { annotations: { a: 5 } } },
+  { metadata: { creationTimestamp: "garbage" } },
+  { metadata: { uid: 5 } },
+];
+
 /** At least one of every kind of finding. */
 export const DAMAGES: readonly Damage[] = [
   ofBlock("cidr of another block", "blockBroken", (b) => ({ ...b, cidr: "10.1.1.0/29" })),
@@ -295,14 +307,27 @@ export const DAMAGES: readonly Damage[] = [
       return "odd";
     },
   },
-  ...[{ blockSize: "29" }, { blockSize: 28.5 }, { cidr: 7 }, { nodeSelector: 5 }].map((
-    spec,
-  ): Damage => ({
+  ...[
+    ...[{ blockSize: "29" }, { blockSize: 28.5 }, { cidr: 7 }, { nodeSelector: 5 }],
+    ...[{ disabled: "x" }, { natOutgoing: "x" }, { vxlanMode: 5 }, { assignmentMode: true }],
+  ].map((spec): Damage => ({
     name: `a pool with ${JSON.stringify(spec)}`,
     kind: "poolBroken",
     async do({ cluster }) {
       await cluster.pool("odd", "10.77.0.0/24", spec);
       return "odd";
+    },
+  })),
+  ...[...MISNAMED, { metadata: { name: "other" } }].map((more): Damage => ({
+    name: `a pool with ${JSON.stringify(more)}`,
+    kind: "poolBroken",
+    async do({ change }) {
+      await change(resourceKey(POOLS, "four"), (pool) => ({
+        ...pool,
+        ...more,
+        metadata: { ...pool.metadata, ...more.metadata },
+      }));
+      return "four";
     },
   })),
   ...["nodeSelector", "namespaceSelector"].map((field): Damage => ({
@@ -316,11 +341,27 @@ export const DAMAGES: readonly Damage[] = [
       return "four";
     },
   })),
-  ...[null, "x", {}, { metadata: { name: "r" }, spec: "x" }, {
-    spec: { reservedCIDRs: "10.0.0.0/30" },
-  }, {
-    spec: { reservedCIDRs: ["10.0.0.0/30", "zz", 5] },
-  }].map((value): Damage => ({
+  ...[
+    null,
+    "x",
+    {},
+    { metadata: { name: "r" }, spec: "x" },
+    {
+      spec: { reservedCIDRs: "10.0.0.0/30" },
+    },
+    {
+      spec: { reservedCIDRs: ["10.0.0.0/30", "zz", 5] },
+    },
+    ...["x", 5, null, [], { name: "other" }, { name: 5 }].map((metadata) => ({
+      metadata,
+      spec: { reservedCIDRs: ["10.77.0.0/30"] },
+    })),
+    ...MISNAMED.map(({ metadata = {}, ...more }) => ({
+      ...more,
+      metadata: { name: "r", ...metadata },
+      spec: { reservedCIDRs: ["10.77.0.0/30"] },
+    })),
+  ].map((value): Damage => ({
     name: `a reservation that is ${JSON.stringify(value)}`,
     kind: "reservationBroken",
     async do({ cluster }) {
@@ -504,6 +545,15 @@ export const DAMAGES: readonly Damage[] = [
     ],
     ["whose addresses are null", (e: any) => ({ spec: { ...e.spec, ipNetworks: null } })],
     ["with an address that is none", (e: any) => ({ spec: { ...e.spec, ipNetworks: [5] } })],
+    [
+      "with a network of several addresses",
+      (e: any) => ({
+        spec: {
+          ...e.spec,
+          ipNetworks: e.spec.ipNetworks.map((net: string) => net.replace(/32$|128$/, "31")),
+        },
+      }),
+    ],
   ].map(([what, change]): Damage => ({
     name: `an endpoint ${what}`,
     kind: "endpointBroken",
@@ -588,15 +638,15 @@ export const DAMAGES: readonly Damage[] = [
       return pod.addresses[0];
     },
   },
-  {
-    name: "an endpoint of another container than the record's",
+  ...["f".repeat(64), "zz", "c-a.b"].map((containerID): Damage => ({
+    name: `an endpoint of another container than the record's, ${containerID.slice(0, 5)}`,
     kind: "wrongUser",
     async do({ pick, change, cluster }) {
       const pod = pick(cluster.pods.filter(({ key }) => key.includes("workloadendpoints")));
-      await change(pod.key, ({ spec }) => ({ spec: { ...spec, containerID: "f".repeat(64) } }));
+      await change(pod.key, ({ spec }) => ({ spec: { ...spec, containerID } }));
       return pod.addresses[0];
     },
-  },
+  })),
   {
     name: "a configuration that cannot be",
     kind: "configContradicts",
