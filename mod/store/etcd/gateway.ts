@@ -4,6 +4,7 @@
  * out of an answer: no `type` means PUT, no `kvs` none, no `succeeded` false.
  */
 
+import { parseAffinityKey } from "../../model/keys.ts";
 import { parseJson } from "../json.ts";
 import type { Json } from "../store.ts";
 
@@ -110,12 +111,17 @@ export function keyAfter(key: string): string {
 
 /**
  * A value, or why it is none. Where nothing was written it is the empty text: very old Calico versions
- * wrote affinities so.
+ * wrote affinities so. Of an affinity a JSON text that is empty is not the same: Calico cannot read it.
  */
-export function decodeValue(base64: string | undefined): { value: Json } | { broken: string } {
+export function decodeValue(
+  key: string,
+  base64: string | undefined,
+): { value: Json } | { broken: string } {
   if (!base64) return { value: "" };
   try {
-    return { value: parseJson(valueDecoder.decode(Uint8Array.fromBase64(base64))) };
+    const value = parseJson(valueDecoder.decode(Uint8Array.fromBase64(base64)));
+    if (value === "" && parseAffinityKey(key)) return { broken: "it is an empty JSON text" };
+    return { value };
   } catch (error) {
     return { broken: `it is not JSON: ${(error as Error).message.slice(0, 200)}` };
   }

@@ -23,14 +23,17 @@ Deno.test("of a shared keyspace a wide prefix means what is ours", () => {
 });
 
 Deno.test("a value is JSON, nothing, or broken with the reason", () => {
-  const text = (t: string) => decodeValue(encodeText(t));
+  const text = (t: string, key = "/calico/x") => decodeValue(key, encodeText(t));
+  const affinity = "/calico/ipam/v2/host/n1/ipv4/block/10.0.0.0-26";
   assert.deepEqual(text('{"a":1795355067781922939}'), { value: { a: 1795355067781922939n } });
-  assert.deepEqual(decodeValue(undefined), { value: "" });
+  assert.deepEqual(decodeValue(affinity, undefined), { value: "" });
+  assert.deepEqual(text('""'), { value: "" });
+  assert("broken" in text('""', affinity));
   for (const bad of ['{"kind":"IPPool","metada', "k8s\0\x01", "{}x"]) {
     const decoded = text(bad);
     assert("broken" in decoded, bad);
     assert.match(decoded.broken, /^it is not JSON: ./);
   }
   // JSON, but not in UTF-8.
-  assert("broken" in decodeValue(Uint8Array.from([0x22, 0xff, 0x22]).toBase64()));
+  assert("broken" in decodeValue("/calico/x", Uint8Array.from([0x22, 0xff, 0x22]).toBase64()));
 });

@@ -381,7 +381,7 @@ function doubtful(what: string, key: string): StoreError {
 
 function readEntry<T>(kv: KeyValue): Entry<T> | BrokenEntry {
   const key = decodeKey(kv.key), revision = kv.mod_revision;
-  const decoded = decodeValue(kv.value);
+  const decoded = decodeValue(key, kv.value);
   if ("broken" in decoded) return { key, revision, reason: decoded.broken };
   return { key, value: decoded.value as T, revision };
 }

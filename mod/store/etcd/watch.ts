@@ -215,7 +215,7 @@ class RangeWatch<T> {
   #eventOf({ type, kv }: Event): WatchEvent<T> {
     const key = decodeKey(kv.key), revision = kv.mod_revision;
     if (type === "DELETE") return { type: "delete", key, revision };
-    const decoded = decodeValue(kv.value);
+    const decoded = decodeValue(key, kv.value);
     if ("broken" in decoded) return { type: "delete", key, revision, broken: decoded.broken };
     return { type: "put", key, value: decoded.value as T, revision };
   }
