@@ -130,7 +130,7 @@ class Assigner {
       throw new IpamError(
         "nodeUnknown",
         `resource does not exist: Node(${host}): addresses are given to known nodes only; create ` +
-          `the Node object, or start the node service there`,
+          `the Node object, or start the node service there anew`,
       );
     }
     const pools = determinePools(facts.pools, {

@@ -81,7 +81,8 @@ export function judgePool(value: unknown): Pool | string {
   for (const member of ["cidr", "nodeSelector", "namespaceSelector"] as const) {
     if (!isText(spec[member])) return `its ${member} is ${show(spec[member])}`;
   }
-  const prefix = spec.cidr?.includes("/") ? parsePrefix(spec.cidr) : undefined;
+  if (!spec.cidr) return "it has no cidr";
+  const prefix = spec.cidr.includes("/") ? parsePrefix(spec.cidr) : undefined;
   if (!prefix) return `its cidr is ${show(spec.cidr)}`;
   if (!metadata.name) return "it has no metadata.name";
   const [standard, shortest, longest] = prefix.ip.family === 4 ? [26, 20, 32] : [122, 116, 128];

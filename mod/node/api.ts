@@ -98,17 +98,20 @@ export function endpointFaults({ kernel, state }: Pick<ApiParts, "kernel" | "sta
   });
 }
 
-/** Why new pods are not attached here, and others do not find the way to us: our own Node. */
+/** Why others do not find the way to us, and new pods are given no address: our own Node. */
 export function ownNodeFaults({ nodes, broken, nodeName }: ClusterState): string[] {
   const key = resourceKey(nodeKind, nodeName);
   const why = broken.get(key);
-  const none = "no new pod is given an address";
   if (why !== undefined) {
-    return [`${none}: Node ${nodeName} (${key}) cannot be read: ${why}; write it anew`];
+    return [
+      `Node ${nodeName} (${key}) cannot be read: ${why}; write it anew: others do not find the way to ` +
+      "this node, and which pools are for it is not known",
+    ];
   }
   return nodes.has(nodeName) ? [] : [
-    `${none}: Node ${nodeName} is not in the datastore (deleted, or of an older copy that was put ` +
-    "back); restart the node service to register it, or stop it if this node is out of the cluster",
+    `no new pod is given an address: Node ${nodeName} is not in the datastore (deleted, or of an older ` +
+    "copy that was put back); restart the node service to register it, or stop it if this node is out " +
+    "of the cluster",
   ];
 }
 

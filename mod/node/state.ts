@@ -135,10 +135,10 @@ export class ClusterState {
     if (at.home === "kubernetes") return at.plural === "pods" ? this.#pod(key, value) : ["policy"];
     if (at.plural === "workloadendpoints") return this.#endpoint(key, value);
     const map = this.#mapOf(at.plural);
+    if (at.plural === "ippools") this.#pool(at.name, value);
     if (map) {
       if (value === undefined) map.delete(at.name);
       else map.set(at.name, stored(at.plural, value, (text) => this.#doubt(key, at, text)));
-      if (at.plural === "ippools") this.#pool(at.name, value);
     }
     if (at.plural === "nodes" && this.usePodCidr) {
       this.#podNetworks.set(at.name, podNetworks(this.nodes.get(at.name)));

@@ -151,6 +151,8 @@ Deno.test("a pool that cannot be read is told of where no other is left for the 
     const [fault, ...more] = faults([key, bad]);
     assert.match(fault, four);
     assert.deepEqual(more, []);
+    // Whatever stood there before.
+    assert.match(faults([key, sound], [key, bad])[0], four);
     // Another one stands in, where it is for pods, of that family, and for this node.
     assert.deepEqual(faults([key, bad], pool("b", "10.0.0.0/16")), []);
     const others = [
@@ -304,7 +306,7 @@ Deno.test("the node's own Node is named where it is gone or cannot be read, and 
   assert.equal(faults.length, 1, faults.join("\n"));
   assert.match(
     faults[0],
-    /^no new pod is given an address: Node n1 \(.*\/nodes\/n1\) cannot be read: no JSON;/,
+    /^Node n1 \(.*\/nodes\/n1\) cannot be read: no JSON; write it anew/,
   );
   state.apply(key("n1"), node("n1"), "3");
   assert.deepEqual(ownNodeFaults(state), []);
