@@ -106,12 +106,10 @@ function reservationFaults({ key, value }: Entry): Finding[] {
     subject: name,
     message: `IPReservation ${name} ${what}`,
   });
-  const { spec, metadata } = (value ?? {}) as Loose;
+  const { spec } = (value ?? {}) as Loose;
   const identity = identityFault({ key, value }, "IPReservation");
   if (identity !== undefined) return [say(`cannot be read by Calico: ${identity}`)];
   if (isJsonObject(value)) {
-    // One that was written to reserve nothing has a name at least.
-    if (spec === undefined && !isJsonObject(metadata)) return [say("cannot be read: it is empty")];
     if (spec !== undefined && !isJsonObject(spec)) {
       return [say(`cannot be read: its spec is ${show(spec)}`)];
     }
@@ -134,10 +132,10 @@ export function identityFault(
   for (const [member, [found, good]] of Object.entries(envelope)) {
     if (found !== undefined && found !== good) return `its ${member} is ${show(found)}`;
   }
-  if (metadata === undefined) return undefined;
+  if (metadata === undefined) return "it has no metadata";
   if (!isJsonObject(metadata)) return `its metadata is ${show(metadata)}`;
-  const name = parseResourceKey(key)?.name;
-  if (metadata.name !== undefined && metadata.name !== name) {
+  if (!metadata.name) return "it has no metadata.name";
+  if (metadata.name !== parseResourceKey(key)?.name) {
     return `its metadata.name is ${show(metadata.name)}`;
   }
   for (const [member, isGood, want] of METADATA) {

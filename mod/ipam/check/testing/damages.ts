@@ -352,7 +352,7 @@ export const DAMAGES: readonly Damage[] = [
     {
       spec: { reservedCIDRs: ["10.0.0.0/30", "zz", 5] },
     },
-    ...["x", 5, null, [], { name: "other" }, { name: 5 }].map((metadata) => ({
+    ...["x", 5, null, [], {}, { name: "other" }, { name: 5 }].map((metadata) => ({
       metadata,
       spec: { reservedCIDRs: ["10.77.0.0/30"] },
     })),
