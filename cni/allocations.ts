@@ -5,6 +5,7 @@
  */
 
 import type { AllocationAttribute, AllocationBlock } from "../mod/model/ipam_block.ts";
+import { readAttribute } from "../mod/ipam/block.ts";
 import { blockPrefix } from "../mod/model/keys.ts";
 import type { Store } from "../mod/store/store.ts";
 
@@ -53,6 +54,5 @@ export async function handlesOnNode(
 /** Of a block as it stands in the store, whatever it looks like. */
 export function attributesOf(block: unknown): AllocationAttribute[] {
   const attributes: unknown = (block as Partial<AllocationBlock> | null)?.attributes;
-  if (!Array.isArray(attributes)) return [];
-  return attributes.filter((one) => typeof one === "object" && one !== null);
+  return Array.isArray(attributes) ? attributes.map(readAttribute) : [];
 }

@@ -3,9 +3,11 @@
  * in a block that is another node's), and the settings. Numbers as calicoctl prints them: five
  * significant digits and whole per cents.
  */
-import { formatIp, formatPrefix, ipAt, mustPrefix, parseIp } from "../net/mod.ts";
+import { formatIp, formatPrefix, ipAt, mustPrefix, parseIp, type Prefix } from "../net/mod.ts";
 import { blockPrefix, parseBlockKey } from "../model/keys.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
+import { legibleBlock } from "../ipam/block.ts";
+import { damagedBlock } from "../ipam/damage.ts";
 import { leaseOf } from "../ipam/check/evidence.ts";
 import type { Holder } from "../ipam/errors.ts";
 import type { Store } from "../store/store.ts";
@@ -24,12 +26,12 @@ export async function run(call: Call): Promise<number> {
   if (ip !== undefined && !parseIp(ip)) {
     throw usageError(`--ip ${ip} is not an address; want one such as 10.244.1.7`);
   }
+  const warn = (message: string) => io.stderr(`warning: ${message}\n`);
   return await withStore(call, async (store) => {
     if (ip !== undefined) io.stdout(await showIp(store, ip, json));
     else if (flagOption(call, "showConfiguration")) io.stdout(await showConfiguration(store, json));
-    else if (flagOption(call, "showBorrowed")) io.stdout(await showBorrowed(store, json));
+    else if (flagOption(call, "showBorrowed")) io.stdout(await showBorrowed(store, warn, json));
     else {
-      const warn = (message: string) => io.stderr(`warning: ${message}\n`);
       io.stdout(await showUsage(store, warn, flagOption(call, "showBlocks"), json));
     }
     return EXIT.ok;
@@ -207,14 +209,30 @@ interface Borrowed {
   readonly allocatedTo: string;
 }
 
-async function showBorrowed(store: Store, json: boolean): Promise<string> {
+async function showBorrowed(
+  store: Store,
+  warn: (message: string) => void,
+  json: boolean,
+): Promise<string> {
   const borrowed: Borrowed[] = [];
   let without = 0;
   for (const family of [4, 6] as const) {
-    const { entries } = await store.list<AllocationBlock>(blockPrefix(family));
+    const { entries, broken = [] } = await store.list(blockPrefix(family));
+    const unknown = (prefix: Prefix, why: string) =>
+      warn(damagedBlock(prefix, `${why}; what is borrowed in it is not known`).message);
+    for (const { key, reason } of broken) {
+      const prefix = parseBlockKey(key);
+      if (prefix) unknown(prefix, reason);
+    }
     for (const { key, value } of entries) {
-      if (!parseBlockKey(key)) continue;
-      const found = borrowedOf(value);
+      const prefix = parseBlockKey(key);
+      if (!prefix) continue;
+      const { block, fault } = legibleBlock(value, prefix);
+      if (fault !== undefined || !block) {
+        unknown(prefix, fault ?? "");
+        continue;
+      }
+      const found = borrowedOf(block);
       borrowed.push(...found.borrowed);
       without += found.without;
     }

@@ -394,7 +394,8 @@ class Collector {
     const cooling = records.flatMap(({ block }) => block.attributes)
       .flatMap(({ releasedAt }) => releasedAt ? [Date.parse(releasedAt)] : []);
     if (cooling.length === 0) return;
-    const due = Math.min(...cooling) + this.view.ipamConfig.ipCooldownSeconds * 1000;
+    const first = cooling.reduce((a, b) => Math.min(a, b));
+    const due = first + this.view.ipamConfig.ipCooldownSeconds * 1000;
     this.#next = Math.min(this.#next, this.options.now + Math.max(1000, due - this.options.wall));
   }
 

@@ -15,13 +15,12 @@
 import { Ipam } from "../ipam/ipam.ts";
 import { allocationsOf } from "../ipam/check/allocations.ts";
 import type { Loose } from "../ipam/check/evidence.ts";
-import type { HostEndpoint } from "../model/host_endpoint.ts";
 import { NODE_WORDS, parseResourceKey, resourcePrefix } from "../model/keys.ts";
 import {
   type KubeControllersConfiguration,
   kubeControllersConfigurationKind,
 } from "../model/kube_controllers_configuration.ts";
-import { type Node, nodeKind } from "../model/node.ts";
+import { nodeKind } from "../model/node.ts";
 import { kubernetesNetworkPolicyKind } from "../model/kubernetes_network_policy.ts";
 import { podKind } from "../model/pod.ts";
 import { profileKind } from "../model/profile.ts";
@@ -34,13 +33,13 @@ import { follow } from "../store/follow.ts";
 import { ResourceError, Resources } from "../store/resources.ts";
 import { type Revision, type Store, StoreError } from "../store/store.ts";
 import { collect, type Collection, type Memory } from "./collector.ts";
-import { hostEndpointActions } from "./host_endpoints.ts";
+import { hostEndpointActions, hostEndpointFacts } from "./host_endpoints.ts";
 import { type DerivedAction, derivedActions, ordered } from "./derive.ts";
 import { kubernetesName, nodeActions } from "./label_sync.ts";
 import { Lease, type LeaseState } from "./lease.ts";
 import { type Counted, poolName } from "./metrics.ts";
 import { perform } from "./perform.ts";
-import { DEFAULT_SPEC, type Settings, settingsOf } from "./settings.ts";
+import { DEFAULT_SPEC, type Settings, settingsOf, specOf } from "./settings.ts";
 import { ClusterView } from "./view.ts";
 import { ignoreRaces, writeHostEndpoint } from "./write.ts";
 
@@ -251,8 +250,8 @@ export class Controllers {
    */
   get #isForeign(): boolean {
     if (!this.#parts.api) return false;
-    const theirs = [...this.#view.nodes.values()].flatMap(({ value }) =>
-      kubernetesName({ ...value, spec: value?.spec ?? {} }) ?? []
+    const theirs = [...this.#view.nodes.values()].flatMap(({ object }) =>
+      object ? kubernetesName(object) ?? [] : []
     );
     return theirs.length > 0 && !theirs.some((name) => this.#apiNodes.has(name));
   }
@@ -286,8 +285,11 @@ export class Controllers {
       let pause = LONGEST_PAUSE;
       if (this.#synced) {
         const { env, api } = this.#parts;
-        const spec = this.#view.configuration?.value?.spec;
-        this.#settings = settingsOf(spec, env, api !== undefined);
+        const { configuration } = this.#view;
+        // One that cannot be read changes nothing.
+        if (!configuration || configuration.object) {
+          this.#settings = settingsOf(specOf(configuration), env, api !== undefined);
+        }
       }
       const knows = this.#synced && this.#apiSynced && this.#wordsSynced && !this.#isForeign;
       if (knows && this.#leads && this.#outage === undefined) {
@@ -369,16 +371,8 @@ export class Controllers {
   }
 
   async #hostEndpoints(attempt: Attempt): Promise<void> {
-    const values = <T>(map: ReadonlyMap<string, { value: T }>) =>
-      [...map.values()].map((s) => s.value);
-    const nodes = values<Node>(this.#view.nodes).filter((node) => node?.metadata?.name)
-      .map((node) => ({ ...node, spec: node.spec ?? {} }));
-    const existing = [...this.#view.hostEndpoints].map(([name, { value }]) => ({
-      ...value,
-      metadata: { ...value?.metadata, name },
-      spec: value?.spec ?? {},
-    })) as HostEndpoint[];
-    for (const action of hostEndpointActions(nodes, existing, this.#settings.hostEndpoints)) {
+    const facts = hostEndpointFacts(this.#view);
+    for (const action of hostEndpointActions(facts, this.#settings.hostEndpoints)) {
       const name = action.do === "delete" ? action.name : action.endpoint.metadata.name;
       await attempt(`host endpoint ${name}`, () => writeHostEndpoint(this.#resources, action));
     }

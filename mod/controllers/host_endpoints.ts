@@ -8,9 +8,12 @@
 import { goRegExp } from "../model/go_regexp.ts";
 import { formatIp, parseCidr, parseIp, parsePrefix, prefixContains } from "../net/mod.ts";
 import type { HostEndpoint } from "../model/host_endpoint.ts";
-import { type Node, tunnelAddressesOf } from "../model/node.ts";
+import { parseResourceKey } from "../model/keys.ts";
+import { type Node, nodeKind, tunnelAddressesOf } from "../model/node.ts";
 import { parseSelector, SelectorError } from "../selector/selector.ts";
+import { isJsonObject } from "../store/json.ts";
 import type { HostEndpointTemplate, Settings } from "./settings.ts";
+import type { ClusterView } from "./view.ts";
 
 export const CREATED_BY = "projectcalico.org/created-by";
 export const CONTROLLER = "calico-kube-controllers";
@@ -29,10 +32,44 @@ export function isAutomatic(endpoint: { metadata?: { labels?: Record<string, str
   return endpoint.metadata?.labels?.[CREATED_BY] === CONTROLLER;
 }
 
-/** What has to be done so that the automatic endpoints are those that should be. */
+/** What of the view host endpoints follow from. */
+export interface HostEndpointFacts {
+  readonly nodes: readonly Node[];
+  readonly existing: readonly HostEndpoint[];
+  /** Names of nodes of which nothing more is known. */
+  readonly unreadable: ReadonlySet<string>;
+}
+
+export function hostEndpointFacts(
+  { nodes, hostEndpoints, broken }: Pick<ClusterView, "nodes" | "hostEndpoints" | "broken">,
+): HostEndpointFacts {
+  const unreadable = new Set([...broken.keys()].flatMap((key) => {
+    const at = parseResourceKey(key);
+    return at?.home === "calico" && at.plural === nodeKind.plural ? [at.name] : [];
+  }));
+  return {
+    nodes: [...nodes].flatMap(([name, { object }]) =>
+      object ? [{ ...object, metadata: { ...object.metadata, name } }] : []
+    ),
+    // Somebody else may have written them.
+    existing: [...hostEndpoints].map(([name, { value }]) => ({
+      ...(isJsonObject(value) && value),
+      metadata: { ...(isJsonObject(value?.metadata) && value.metadata), name },
+      spec: isJsonObject(value?.spec) ? value.spec : {},
+    })) as unknown as HostEndpoint[],
+    unreadable,
+  };
+}
+
+/**
+ * What has to be done so that the automatic endpoints are those that should be. A node that cannot be
+ * read keeps what it has: without them its doors are open.
+ */
 export function hostEndpointActions(
-  nodes: Iterable<Node>,
-  existing: Iterable<HostEndpoint>,
+  { nodes, existing, unreadable = new Set() }: Partial<Pick<HostEndpointFacts, "unreadable">> & {
+    readonly nodes: Iterable<Node>;
+    readonly existing: Iterable<HostEndpoint>;
+  },
   settings: Settings["hostEndpoints"],
 ): HostEndpointAction[] {
   const wanted = new Map<string, Wanted>();
@@ -50,8 +87,11 @@ export function hostEndpointActions(
     present.add(name);
     if (!isAutomatic(endpoint)) continue;
     const want = wanted.get(name);
-    if (!want) actions.push({ do: "delete", name });
-    else if (differs(endpoint, want)) actions.push({ do: "update", endpoint: want });
+    if (!want) {
+      if (!settings.autoCreate || !unreadable.has(endpoint.spec.node)) {
+        actions.push({ do: "delete", name });
+      }
+    } else if (differs(endpoint, want)) actions.push({ do: "update", endpoint: want });
   }
   for (const [name, endpoint] of wanted) {
     if (!present.has(name)) actions.push({ do: "create", endpoint });
@@ -175,7 +215,8 @@ function selects(selector: string | undefined, labels: Record<string, string>): 
 }
 
 function differs({ metadata, spec }: HostEndpoint, want: Wanted): boolean {
-  const form = (labels: object = {}) => JSON.stringify(Object.entries(labels).sort());
+  const form = (labels: unknown) =>
+    JSON.stringify(Object.entries(isJsonObject(labels) ? labels : {}).sort());
   return form(metadata.labels) !== form(want.metadata.labels) ||
     form(want.metadata.annotations) !== form(metadata.annotations) ||
     JSON.stringify([

@@ -38,8 +38,8 @@ const full = node("n1", {
   ],
 }, { rack: "r1" });
 
-function wanted(nodes: Node[], settings: Parameters<typeof hostEndpointActions>[2]) {
-  return hostEndpointActions(nodes, [], settings).map((action) => {
+function wanted(nodes: Node[], settings: Parameters<typeof hostEndpointActions>[1]) {
+  return hostEndpointActions({ nodes, existing: [] }, settings).map((action) => {
     assert(action.do === "create");
     // Calico would take what we write.
     parseObject(hostEndpointKind, {
@@ -113,7 +113,7 @@ Deno.test("only what differs is written; only ours is deleted", () => {
     ...want,
   } as HostEndpoint;
   const by = (existing: HostEndpoint[], nodes = [full], settings = ON) =>
-    hostEndpointActions(nodes, existing, settings).map((a) =>
+    hostEndpointActions({ nodes, existing }, settings).map((a) =>
       `${a.do} ${"name" in a ? a.name : a.endpoint.metadata.name}`
     );
   assert.deepEqual(by([stored]), []);

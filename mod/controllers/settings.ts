@@ -7,6 +7,7 @@ import { durationSeconds } from "../model/duration.ts";
 import type { KubeControllersConfiguration } from "../model/kube_controllers_configuration.ts";
 import { show } from "../model/show.ts";
 import type { Derives } from "./derive.ts";
+import type { Read } from "./view.ts";
 
 type Spec = KubeControllersConfiguration["spec"];
 type Status = KubeControllersConfiguration["status"];
@@ -62,6 +63,16 @@ export interface Settings {
 type Environment = (name: string) => string | undefined;
 
 const LEVELS = ["None", "Debug", "Info", "Warning", "Error", "Fatal", "Panic"] as const;
+
+/** What a stored configuration says; one that names no controllers at all means all of them. */
+export function specOf(
+  configuration: Read<KubeControllersConfiguration> | undefined,
+): Spec | undefined {
+  const { value, object } = configuration ?? {};
+  if (!object) return undefined;
+  if (value.spec?.controllers ?? undefined) return object.spec;
+  return { ...object.spec, controllers: undefined } as unknown as Spec;
+}
 
 /** `spec` undefined: there is no such object. `beside`: there is a Kubernetes API beside the datastore. */
 export function settingsOf(spec: Spec | undefined, env: Environment, beside = false): Settings {

@@ -19,7 +19,14 @@ import {
   readQuestion,
 } from "../ipam/questions.ts";
 import { lockReason } from "../model/cluster_information.ts";
-import { nodeKind } from "../model/node.ts";
+import type { Kind } from "../model/kind.ts";
+import {
+  type KubeControllersConfiguration,
+  kubeControllersConfigurationKind,
+} from "../model/kube_controllers_configuration.ts";
+import { type Node, nodeKind } from "../model/node.ts";
+import type { Resource } from "../model/resource.ts";
+import { ModelError, readObject } from "../model/validate.ts";
 import { parseWorkloadEndpointName } from "../model/workload_endpoint.ts";
 import { type IpamConfig, readIpamConfig } from "../model/ipam_config.ts";
 import {
@@ -42,6 +49,11 @@ export interface Stored<T = Loose> {
   readonly revision: Revision;
 }
 
+/** With what it says, each value in its form; undefined where it cannot be read. */
+export interface Read<T> extends Stored {
+  readonly object?: T;
+}
+
 export interface AffinityFacts {
   readonly owner: AffinityOwner;
   readonly cidr: string;
@@ -56,7 +68,7 @@ export class ClusterView implements Facts {
   readonly affinities = new Map<string, AffinityFacts>();
   /** By id. */
   readonly handles = new Map<string, Stored>();
-  readonly nodes = new Map<string, Stored>();
+  readonly nodes = new Map<string, Read<Node>>();
   readonly hostEndpoints = new Map<string, Stored>();
   readonly pools = new Map<string, Pool>();
   /** By key. */
@@ -70,7 +82,7 @@ export class ClusterView implements Facts {
   readonly broken = new Map<string, string>();
   ipamConfig: IpamConfig = readIpamConfig(undefined);
   /** KubeControllersConfiguration `default`. */
-  configuration: Stored | undefined;
+  configuration: Read<KubeControllersConfiguration> | undefined;
   /** ClusterInformation's datastoreReady, which must be true where there is one. */
   ready = true;
   readonly #pods = new Map<string, Loose>();
@@ -113,7 +125,9 @@ export class ClusterView implements Facts {
     }
     switch (plural) {
       case "nodes":
-        return into(this.nodes, name);
+        if (value === undefined) this.nodes.delete(name);
+        else this.nodes.set(name, this.#read(key, nodeKind, value, revision));
+        return true;
       case "ippools": {
         const pool = value === undefined ? undefined : readPool(value);
         if (pool) this.pools.set(name, pool);
@@ -130,7 +144,11 @@ export class ClusterView implements Facts {
       case "networkpolicies":
         return isDerivedPolicy(name) && set(this.policies, `${namespace}/${name}`, value);
       case "kubecontrollersconfigurations":
-        if (name === "default") this.configuration = value && { value, revision };
+        if (name === "default") {
+          this.configuration = value === undefined
+            ? undefined
+            : this.#read(key, kubeControllersConfigurationKind, value, revision);
+        }
         return true;
       case "clusterinformations":
         // That it is gone says nothing: a lock that was seen stays.
@@ -138,6 +156,21 @@ export class ClusterView implements Facts {
         return true;
       default:
         return false;
+    }
+  }
+
+  #read<T extends Resource>(
+    key: string,
+    kind: Kind<T, any>,
+    value: unknown,
+    revision: Revision,
+  ): Read<T> {
+    try {
+      return { value, revision, object: readObject(kind, value) };
+    } catch (error) {
+      if (!(error instanceof ModelError)) throw error;
+      this.broken.set(key, error.message);
+      return { value, revision };
     }
   }
 

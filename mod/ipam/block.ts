@@ -57,41 +57,60 @@ export function newBlock(prefix: Prefix, owner: AffinityOwner, now: number): All
  * it is no block of this CIDR at all.
  */
 export function readBlock(value: unknown, prefix: Prefix): AllocationBlock {
-  const bad = (why: string) => damagedBlock(prefix, why);
-  if (!isJsonObject(value)) throw bad("it is not an object");
+  const { block, fault } = legibleBlock(value, prefix);
+  if (fault !== undefined) throw damagedBlock(prefix, fault);
+  return block!;
+}
+
+/**
+ * The same, of a damaged block as far as it can be read: for who gives nothing of it, and only has to
+ * know where its addresses are. Every member has its form, whatever stands in the store; nothing at all
+ * is believed of what is no object, or of another CIDR than its key's.
+ */
+export function legibleBlock(
+  value: unknown,
+  prefix: Prefix,
+): { block?: AllocationBlock; fault?: string } {
+  if (!isJsonObject(value)) return { fault: "it is not an object" };
   const raw = value as Partial<AllocationBlock>;
   const cidr = typeof raw.cidr === "string" ? parseStrictPrefix(raw.cidr) : undefined;
   if (!cidr || formatPrefix(cidr) !== formatPrefix(prefix)) {
-    throw bad(typeof raw.cidr === "string" ? `its cidr is ${raw.cidr}` : "it has no cidr");
+    return { fault: typeof raw.cidr === "string" ? `its cidr is ${raw.cidr}` : "it has no cidr" };
   }
-  const owner = raw.affinity ?? (raw.hostAffinity ? `host:${raw.hostAffinity}` : null);
-  if (owner !== null && typeof owner !== "string") throw bad("its affinity is no text");
+  const earlier = isText(raw.hostAffinity) ? `host:${raw.hostAffinity}` : raw.hostAffinity;
+  const owner: unknown = raw.affinity ?? (raw.hostAffinity ? earlier : null);
+  const isOwner = owner === null || typeof owner === "string";
   const number = raw.sequenceNumber ?? 0;
-  if (!isWhole(number)) throw bad("its sequenceNumber is no whole number");
   const size = blockSizeOf(prefix);
-  if (!Array.isArray(raw.allocations) || raw.allocations.length !== size) {
-    throw bad(`it does not have ${size} allocations`);
-  }
+  const listed = Array.isArray(raw.allocations) ? raw.allocations : [];
   let attributes = (Array.isArray(raw.attributes) ? raw.attributes : []).map(readAttribute);
   const known = attributes.length;
-  const allocations = raw.allocations.map((index) => {
+  const allocations = listed.slice(0, size).map((index) => {
     if (index === null || index === undefined) return null;
     if (Number.isInteger(index) && index >= 0 && index < known) return index;
     if (attributes.length === known) attributes = [...attributes, {}];
     return known;
   });
-  return {
+  const block: AllocationBlock = {
     ...raw,
     cidr: formatPrefix(prefix),
-    affinity: owner,
+    affinity: isOwner ? owner : null,
     hostAffinity: undefined,
     allocations,
     unallocated: soundQueue(raw.unallocated, allocations),
     attributes,
-    sequenceNumber: BigInt(number),
+    sequenceNumber: isWhole(number) ? BigInt(number) : 0n,
     sequenceNumberForAllocation: readNumbers(raw.sequenceNumberForAllocation),
     deleted: raw.deleted ?? false,
   };
+  const fault = !isOwner
+    ? "its affinity is no text"
+    : !isWhole(number)
+    ? "its sequenceNumber is no whole number"
+    : listed.length !== size
+    ? `it does not have ${size} allocations`
+    : undefined;
+  return { block, ...(fault !== undefined && { fault }) };
 }
 
 export function isWhole(value: unknown): value is number | bigint {
@@ -125,7 +144,7 @@ function readNumbers(value: unknown): AllocationBlock["sequenceNumberForAllocati
 }
 
 /** An attribute that is none says nothing about whose the address is. */
-function readAttribute(value: unknown): AllocationAttribute {
+export function readAttribute(value: unknown): AllocationAttribute {
   if (!isJsonObject(value)) return {};
   const attribute = value as AllocationAttribute;
   const { handle_id: handle, secondary, releasedAt } = attribute;

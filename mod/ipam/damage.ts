@@ -10,11 +10,13 @@ import { IpamError } from "./errors.ts";
 
 export { isBroken, readRaw } from "../store/raw.ts";
 
+export const CHECK_HELPS = "`tortie ipam check` says what helps";
+
 export function damagedBlock(prefix: Prefix, why: string): IpamError {
   return new IpamError(
     "badRecord",
     `the stored IPAM block ${formatPrefix(prefix)} (${blockKey(prefix)}) is damaged: ${why}; ` +
-      "`tortie ipam check` says what helps",
+      CHECK_HELPS,
   );
 }
 

@@ -21,6 +21,7 @@ import { furnish } from "./check/testing/damages.ts";
 import { readBlock } from "./block.ts";
 import { isDamage } from "./damage.ts";
 import { Ipam } from "./ipam.ts";
+import { mutations } from "./testing/mutations.ts";
 import { HALF_WRITTEN } from "./testing/half_written.ts";
 import { fails, World } from "./testing/world.ts";
 
@@ -402,4 +403,37 @@ Deno.test("whatever stands in any record: the check ends with findings", async (
       examples: [["pods", ["spec"], null], ["pods", ["status"], { podIP: 7, podIPs: [{ ip: 7 }] }]],
     },
   );
+});
+
+Deno.test("whatever a single value of a record is: others' calls go on, and the node's own", async () => {
+  const sound: Record<string, unknown> = {};
+  await inWorld(async (w) => {
+    for (let i = 0; i < 5; i++) {
+      await w.assign("n1", { handle: `net.c${i}`, attributes: { node: "n1" } });
+    }
+    for (const { key, value } of (await w.store.list("/calico/ipam/v2/")).entries) {
+      sound[key] = value;
+    }
+  });
+  for (const key of Object.keys(sound)) {
+    for (const { what, value } of mutations(sound[key])) {
+      await inWorld(async (w) => {
+        for (const [other, stored] of Object.entries(sound)) {
+          await w.store.put(other, other === key ? value : stored);
+        }
+        try {
+          for (const host of ["n1", "n2"]) {
+            assert.equal((await w.assign(host, { handle: `net.${host}` })).length, 1);
+            await fresh(w).releaseByHandle(`net.${host}`);
+          }
+          await fresh(w).releaseByHandle("net.c0");
+          await fresh(w).utilization();
+          await fresh(w).blocksOf("n1");
+          check(await readRecords(w.store), w.now);
+        } catch (error) {
+          throw new Error(`${key}: ${what}: ${(error as Error).stack}`);
+        }
+      });
+    }
+  }
 });

@@ -172,10 +172,9 @@ export class Agent {
       put: (entry) => this.#guarded(entry.key, () => this.#put(entry)),
       delete: (key, revision) => this.#guarded(key, () => this.#delete(key, revision)),
       broken: (key, reason) => {
-        if (state.broken.get(key) !== reason) {
-          log.warn("left out what cannot be read", { key, reason });
-        }
+        const before = state.broken.get(key);
         state.broken.set(key, reason);
+        this.#tellBroken(key, before);
         if (key === CLUSTER) this.#lock(unreadableCluster(reason));
       },
       synced: () => {
@@ -266,12 +265,22 @@ export class Agent {
   }
 
   #changed(key: string, value: unknown, revision: string): boolean {
-    const topics = this.#parts.state.apply(key, value, revision);
+    const { state } = this.#parts;
+    const before = state.broken.get(key);
+    const topics = state.apply(key, value, revision);
+    this.#tellBroken(key, before);
     for (const topic of topics) this.#topics.add(topic);
     const change = policyChange(key, value);
     if (change) this.#changes.push(change);
     const reviewed = this.#reviewClaims(key);
     return topics.length > 0 || change !== undefined || reviewed;
+  }
+
+  /** Once for each reason. */
+  #tellBroken(key: string, before: string | undefined): void {
+    const reason = this.#parts.state.broken.get(key);
+    if (reason === undefined || reason === before) return;
+    this.#parts.log.warn("left out what cannot be read", { key, reason });
   }
 
   /** What IPAM says of an address may come after the endpoint. */

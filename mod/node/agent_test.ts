@@ -221,6 +221,25 @@ Deno.test("what is no object is as if it were not there, told, and in nobody's w
   await w.end();
 });
 
+Deno.test("a damaged block of another node is told once, and mended when it is", async () => {
+  const told: unknown[] = [];
+  const warn = (_: string, data?: Record<string, unknown>) => told.push(data?.key);
+  let turns = 0;
+  const state = new ClusterState("node1");
+  const w = world({ state, log: { ...silent, warn }, onTurn: () => turns++ });
+  await soon(() => w.agent.report().ready);
+  const key = blockKey(mustPrefix("10.0.0.0/26"));
+  const sound = block("10.0.0.0/26", { node: "node2" });
+  await w.store.put(key, { ...sound, affinity: 5 });
+  await w.store.put(key, { ...sound, affinity: 5, unallocated: [1] });
+  await soon(() => state.broken.has(key));
+  await w.store.put(key, sound);
+  await soon(() => !state.broken.has(key) && turns > 1);
+  assert.deepEqual(told, [key]);
+  assert.deepEqual(w.agent.report().errors, []);
+  await w.end();
+});
+
 Deno.test("a change that makes us stumble is told, and the next one is taken", async () => {
   const state = new ClusterState("node1");
   const snapshot = {

@@ -1,12 +1,11 @@
 /**
  * On which node the addresses of the cluster are, as IPAM's blocks say it: a block stands for all of
  * its addresses, but for those that another node has borrowed; of a block that is nobody's any more
- * each address that is still given stands for itself. Pure.
+ * each address that is still given stands for itself. Pure, and of blocks as `state.ts` has read them.
  */
-import { attributeOf } from "../ipam/block.ts";
+import { attributeOf, ownerOf } from "../ipam/block.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
-import { parseAffinity } from "../model/keys.ts";
-import { formatPrefix, hostPrefix, ipAt, parseStrictPrefix, type Prefix } from "../net/mod.ts";
+import { formatPrefix, hostPrefix, ipAt, mustPrefix, type Prefix } from "../net/mod.ts";
 import { tunnelHolders } from "./tunnel_holders.ts";
 
 export interface Located {
@@ -28,7 +27,7 @@ export function locatedIn(block: AllocationBlock): readonly Located[] {
  * routing reads of it. Every pod of the cluster changes some block, and hardly ever this.
  */
 export function locatesAlike(a: AllocationBlock, b: AllocationBlock): boolean {
-  return a.cidr === b.cidr && a.affinity === b.affinity && a.hostAffinity === b.hostAffinity &&
+  return a.cidr === b.cidr && a.affinity === b.affinity &&
     sameList(locatedIn(a), locatedIn(b), (one) => `${formatPrefix(one.prefix)} ${one.node}`) &&
     sameList([...tunnelHolders(a)], [...tunnelHolders(b)], ([handle, ips]) => `${handle} ${ips}`);
 }
@@ -38,16 +37,11 @@ function sameList<T>(a: readonly T[], b: readonly T[], textOf: (one: T) => strin
 }
 
 function read(block: AllocationBlock): Located[] {
-  const prefix = parseStrictPrefix(block.cidr ?? "");
-  if (!prefix) return [];
-  const owner = parseAffinity(block.affinity);
-  const holder = owner?.type === "host" ? owner.name : block.hostAffinity || undefined;
+  const prefix = mustPrefix(block.cidr);
+  const owner = ownerOf(block);
+  const holder = owner?.type === "host" ? owner.name : undefined;
   const located: Located[] = holder ? [{ prefix, node: holder }] : [];
-  const { allocations, attributes } = block;
-  if (!Array.isArray(allocations) || !Array.isArray(attributes)) return located;
-  for (let ordinal = 0; ordinal < allocations.length; ordinal++) {
-    const index = allocations[ordinal];
-    if (typeof index !== "number" || !attributes[index]) continue;
+  for (let ordinal = 0; ordinal < block.allocations.length; ordinal++) {
     const node = attributeOf(block, ordinal)?.secondary?.node;
     if (!node || node === holder) continue;
     located.push({ prefix: hostPrefix(ipAt(prefix, ordinal)), node });

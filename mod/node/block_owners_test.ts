@@ -1,11 +1,18 @@
 import assert from "node:assert/strict";
 import type { AllocationBlock } from "../model/ipam_block.ts";
-import { formatPrefix } from "../net/mod.ts";
+import { legibleBlock } from "../ipam/block.ts";
+import { formatPrefix, mustPrefix, parsePrefix } from "../net/mod.ts";
 import { locatedIn, locatesAlike } from "./block_owners.ts";
 import { block, type BlockWishes } from "./testing/world.ts";
 
-const located = (value: unknown) =>
-  locatedIn(value as AllocationBlock).map(({ prefix, node }) => `${formatPrefix(prefix)} ${node}`);
+/** Of a block as it stands in the store. */
+function located(value: { cidr: string; [member: string]: unknown }): string[] {
+  const prefix = parsePrefix(value.cidr) ?? mustPrefix("10.0.0.0/26");
+  const { block } = legibleBlock(value, prefix);
+  return (block ? locatedIn(block) : []).map(({ prefix, node }) =>
+    `${formatPrefix(prefix)} ${node}`
+  );
+}
 
 Deno.test("a block stands for its addresses, but for those that another node has borrowed", () => {
   const given = { "10.0.0.3": "a", "10.0.0.4": "b", "10.0.0.9": "c" };
@@ -39,6 +46,11 @@ Deno.test("very old owners count, released addresses and rubbish do not", () => 
     "10.0.0.0/26 a",
   ]);
   assert.deepEqual(located({ ...block("10.0.0.0/26", { node: "a" }), cidr: "nonsense" }), []);
+  const strange = {
+    ...block("10.0.0.0/26", { node: "a", given: { "10.0.0.3": "b" } }),
+    affinity: 5,
+  };
+  assert.deepEqual(located(strange), ["10.0.0.3/32 b"]);
 });
 
 Deno.test("pods of the block's node change nothing, all else does", () => {

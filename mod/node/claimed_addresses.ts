@@ -11,6 +11,7 @@
  * block changes: claims are found by the widest block that could hold their addresses.
  */
 import { CLAIMED_ADDRESSES, type WorkloadEndpoint } from "../model/workload_endpoint.ts";
+import { attributeOf } from "../ipam/block.ts";
 import { parseBlockKey } from "../model/keys.ts";
 import {
   addressBits,
@@ -47,16 +48,21 @@ export class ClaimedAddresses {
     this.forget(entry.key);
     if (!isClaim(entry)) return entry;
     const { key, value } = entry;
-    const claimed = (value.spec.ipNetworks ?? []).map((net) => ({ net, ip: parsePrefix(net)?.ip }));
-    const nets = claimed.filter(({ ip }) => ip && this.#isBorneOut(value, ip)).map((c) => c.net);
+    // As they stand in the datastore, perhaps half-written.
+    const nets: unknown = value.spec.ipNetworks;
+    const texts = (Array.isArray(nets) ? nets : []).filter((net) => typeof net === "string");
+    const claimed = texts.map((net: string) => ({ net, ip: parsePrefix(net)?.ip }));
+    const borneOut = claimed.filter(({ ip }) => ip && this.#isBorneOut(value, ip)).map((c) =>
+      c.net
+    );
     const addresses = claimed.flatMap(({ ip }) => ip ?? []);
-    this.#claims.set(key, { entry, addresses, believed: nets.join() });
+    this.#claims.set(key, { entry, addresses, believed: borneOut.join() });
     for (const range of addresses.map(rangeOf)) {
       const keys = this.#ranges.get(range);
       if (keys) keys.add(key);
       else this.#ranges.set(range, new Set([key]));
     }
-    return { ...entry, value: { ...value, spec: { ...value.spec, ipNetworks: nets } } };
+    return { ...entry, value: { ...value, spec: { ...value.spec, ipNetworks: borneOut } } };
   }
 
   forget(key: string): void {
@@ -87,9 +93,7 @@ export class ClaimedAddresses {
       const prefix = prefixOf(ip, length);
       const block = this.state.blocks.get(formatPrefix(prefix));
       if (!block) continue;
-      // As it stands in the datastore, perhaps half-written.
-      const index = block.allocations?.[Number(ordinalOf(prefix, ip))];
-      const owner = typeof index === "number" ? block.attributes?.[index]?.secondary : undefined;
+      const owner = attributeOf(block, Number(ordinalOf(prefix, ip)))?.secondary;
       return owner?.pod === spec.pod && owner?.namespace === metadata.namespace;
     }
     return false;

@@ -16,6 +16,8 @@ import {
   parseResourceKey,
   type ResourceKey,
 } from "../model/keys.ts";
+import { legibleBlock } from "../ipam/block.ts";
+import { CHECK_HELPS } from "../ipam/damage.ts";
 import { formatPrefix, parseCidr, type Prefix } from "../net/mod.ts";
 import type { BGPConfiguration } from "../model/bgp_configuration.ts";
 import type { BGPFilter } from "../model/bgp_filter.ts";
@@ -84,7 +86,7 @@ export class ClusterState {
   readonly pools = new Map<string, IPPool>();
   /** As IPAM reads them, or why it does not. */
   readonly givingPools = new Map<string, Pool | string>();
-  /** By CIDR. */
+  /** By CIDR, read: of a damaged one what is legible. */
   readonly blocks = new Map<string, AllocationBlock>();
   /** By key. */
   readonly affinities = new Map<string, Affinity>();
@@ -200,9 +202,12 @@ export class ClusterState {
     const block = parseBlockKey(key);
     if (block) {
       const cidr = formatPrefix(block), before = this.blocks.get(cidr);
-      const after = value as AllocationBlock | undefined;
+      const { block: after, fault } = value === undefined
+        ? { block: undefined, fault: undefined }
+        : legibleBlock(value, block);
       if (after === undefined) this.blocks.delete(cidr);
       else this.blocks.set(cidr, after);
+      if (fault) this.broken.set(key, `this IPAM block is damaged: ${fault}; ${CHECK_HELPS}`);
       // Which pod of its node has an address concerns no route.
       return before && after && locatesAlike(before, after) ? [] : ["blocks"];
     }
@@ -231,9 +236,7 @@ export class ClusterState {
     for (const { host, block, confirmed } of this.affinities.values()) {
       if (host !== this.nodeName || !confirmed) continue;
       const held = this.blocks.get(formatPrefix(block));
-      const owner = held?.affinity ??
-        (held?.hostAffinity ? `host:${held.hostAffinity}` : undefined);
-      if (owner === `host:${this.nodeName}`) mine.push(block);
+      if (held?.affinity === `host:${this.nodeName}`) mine.push(block);
     }
     for (const { cidr } of this.#podNetworks.get(this.nodeName) ?? []) {
       mine.push(parseCidr(cidr)!.prefix);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { formatPrefix } from "../net/mod.ts";
+import { blockSizeOf } from "../ipam/block.ts";
+import { formatPrefix, mustPrefix } from "../net/mod.ts";
 import { localRoutes } from "./announce.ts";
 import { attachFaults, ownNodeFaults } from "./api.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
@@ -9,7 +10,7 @@ const V3 = "/calico/resources/v3/projectcalico.org/";
 const block = (cidr: string, affinity: string | null) => ({
   cidr,
   affinity,
-  allocations: [],
+  allocations: new Array(blockSizeOf(mustPrefix(cidr))).fill(null),
   unallocated: [],
   attributes: [],
   sequenceNumber: 1,

@@ -1,10 +1,10 @@
 /**
  * What IPAM's blocks hold for nodes' tunnels, by the handles under which Calico records them: the
- * records of one cluster are common. Pure.
+ * records of one cluster are common. Pure, and of blocks as `state.ts` has read them.
  */
 import { handleOf, ordinalsOf } from "../ipam/block.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
-import { type Family, formatIp, ipAt, parseStrictPrefix } from "../net/mod.ts";
+import { type Family, formatIp, ipAt, mustPrefix } from "../net/mod.ts";
 
 /** What stands before the node's name. */
 export const TUNNEL_HANDLES: Readonly<Record<Family, string>> = {
@@ -19,14 +19,11 @@ export function tunnelHolders(block: AllocationBlock): ReadonlyMap<string, reado
   let holders = known.get(block);
   if (!holders) {
     const found = new Map<string, string[]>();
-    const prefix = parseStrictPrefix(block.cidr ?? "");
-    // A damaged record holds nothing; IPAM itself says so to whoever works on it.
-    const whole = prefix && Array.isArray(block.attributes) && Array.isArray(block.allocations) &&
-      block.attributes.every((attribute) => attribute);
-    for (const attribute of whole ? block.attributes : []) {
+    const prefix = mustPrefix(block.cidr);
+    for (const attribute of block.attributes) {
       const handle = handleOf(attribute);
       if (!handle || !Object.values(TUNNEL_HANDLES).some((h) => handle.startsWith(h))) continue;
-      found.set(handle, ordinalsOf(block, handle).map((n) => formatIp(ipAt(prefix!, n))));
+      found.set(handle, ordinalsOf(block, handle).map((n) => formatIp(ipAt(prefix, n))));
     }
     known.set(block, holders = found);
   }

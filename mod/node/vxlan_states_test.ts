@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { AllocationBlock } from "../model/ipam_block.ts";
+import { legibleBlock } from "../ipam/block.ts";
 import type { IPPool } from "../model/ippool.ts";
 import type { Node } from "../model/node.ts";
 import {
@@ -31,14 +31,11 @@ const pool = (cidr: string, vxlanMode: string) => ({
   prefix: mustPrefix(cidr),
   pool: { spec: { cidr, vxlanMode } } as IPPool,
 });
-const block = (cidr: string, owner: string | null, more = {}) =>
-  ({
-    cidr,
-    affinity: owner && `host:${owner}`,
-    allocations: [],
-    attributes: [],
-    ...more,
-  }) as unknown as AllocationBlock;
+/** As the node reads what stands in the datastore. */
+const block = (cidr: string, owner: string | null, more = {}) => {
+  const stored = { cidr, affinity: owner && `host:${owner}`, ...more };
+  return legibleBlock(stored, mustPrefix(cidr)).block!;
+};
 /** A table that has 192.0.2.0/24 on eth0 and everything else behind its router. */
 const resolve = (nextHop: Ip) => ({
   gateway: prefixContains(mustPrefix("192.0.2.0/24"), nextHop) ? nextHop : mustIp("192.0.2.1"),

@@ -121,6 +121,9 @@ Deno.test("a damaged block: neither ADD from others nor DEL stops, check says it
       assert.equal((await c.ipam("DEL", "more")).code, 0);
       assert.equal((await c.ipam("ADD", "theirs", "n2")).code, 0);
       assert.equal((await c.ipam("DEL", "theirs", "n2")).code, 0);
+      const borrowed = await c.tortie(["ipam", "show", "--show-borrowed"]);
+      assert.equal(borrowed.code, 0, borrowed.stderr);
+      assert.match(borrowed.stderr, /warning: .*10\.1\.0\.\d+\/30 .* damaged: .*not known/);
       const { code, stdout } = await c.check();
       assert.equal(code, 1);
       assert.match(
