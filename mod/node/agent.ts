@@ -173,7 +173,7 @@ export class Agent {
       delete: (key, revision) => this.#guarded(key, () => this.#delete(key, revision)),
       broken: (key, reason) => {
         const before = state.broken.get(key);
-        state.broken.set(key, reason);
+        state.tellBroken(key, reason);
         this.#tellBroken(key, before);
         if (key === CLUSTER) this.#lock(unreadableCluster(reason));
       },

@@ -121,7 +121,7 @@ export class ClusterState {
     if (value !== undefined && !isJsonObject(value)) {
       // As if it were not there, as Calico does: what holds must not depend on what stood there before.
       const topics = this.apply(key, undefined, revision);
-      this.broken.set(key, "the value is no object");
+      this.tellBroken(key, "the value is no object");
       return topics;
     }
     try {
@@ -131,6 +131,13 @@ export class ClusterState {
       this.broken.set(key, (error as Error).message);
       return [];
     }
+  }
+
+  /** What stands under the key cannot be read. */
+  tellBroken(key: string, reason: string): void {
+    const isBlock = parseBlockKey(key) !== undefined;
+    const told = isBlock ? `this IPAM block is damaged: ${reason}; ${CHECK_HELPS}` : reason;
+    this.broken.set(key, told);
   }
 
   #resource(key: string, at: ResourceKey, value: unknown): Topic[] {
@@ -207,7 +214,7 @@ export class ClusterState {
         : legibleBlock(value, block);
       if (after === undefined) this.blocks.delete(cidr);
       else this.blocks.set(cidr, after);
-      if (fault) this.broken.set(key, `this IPAM block is damaged: ${fault}; ${CHECK_HELPS}`);
+      if (fault) this.tellBroken(key, fault);
       // Which pod of its node has an address concerns no route.
       return before && after && locatesAlike(before, after) ? [] : ["blocks"];
     }

@@ -10,7 +10,9 @@ export async function readRaw<T>(
     return await store.get<T>(key);
   } catch (error) {
     if (!(error instanceof StoreError && error.kind === "invalid")) throw error;
-    // Only a list tells the revision.
+    const { damaged: revision, reason } = error;
+    if (revision !== undefined && reason !== undefined) return { key, revision, reason };
+    // Where only a list tells them.
     const { entries, broken = [] } = await store.list<T>(key);
     const found = broken.find((one) => one.key === key) ?? entries.find((one) => one.key === key);
     if (!found) throw error;

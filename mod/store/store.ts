@@ -71,14 +71,17 @@ export class StoreError extends Error {
     message: string,
     readonly key?: string,
     readonly current?: Entry,
-    more: { damaged?: Revision } = {},
+    more: { damaged?: Revision; reason?: string } = {},
   ) {
     super(message);
     this.damaged = more.damaged;
+    this.reason = more.reason;
   }
 
   /** With "invalid", of a get: what stands there is no JSON value, and has this revision. */
   readonly damaged?: Revision;
+  /** Why that cannot be read, as a list tells it (`BrokenEntry`). */
+  readonly reason?: string;
 }
 
 export interface WriteOptions {

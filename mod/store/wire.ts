@@ -111,8 +111,9 @@ const KINDS: Record<StoreErrorKind, true> = {
 /** A store's error as the wire carries it. */
 export function toRpcError(error: unknown): unknown {
   if (!(error instanceof StoreError)) return error;
-  const { kind, message, key, current, damaged } = error;
-  return new RpcError(kind, message, { key, current: current && wireEntry(current), damaged });
+  const { kind, message, key, current, damaged, reason } = error;
+  const entry = current && wireEntry(current);
+  return new RpcError(kind, message, { key, current: entry, damaged, reason });
 }
 
 /** The store's error that the wire carried; "unavailable" for any other trouble of the server. */
@@ -123,11 +124,15 @@ export function toStoreError(error: RpcError, method: string): StoreError {
       `the datastore's server could not answer ${method}: ${error.message}`,
     );
   }
-  const { key, current, damaged } = (error.detail ?? {}) as {
+  const { key, current, damaged, reason } = (error.detail ?? {}) as {
     key?: string;
     current?: unknown;
     damaged?: Revision;
+    reason?: string;
   };
   const entry = current ? readEntry(current) : undefined;
-  return new StoreError(error.kind as StoreErrorKind, error.message, key, entry, { damaged });
+  return new StoreError(error.kind as StoreErrorKind, error.message, key, entry, {
+    damaged,
+    reason,
+  });
 }

@@ -1,9 +1,13 @@
 /** IPAM on the kubernetes driver: node services that assign and release side by side. */
 import assert from "node:assert/strict";
 import { dropIdleGateways, ensureGateway } from "../../cni/gateways.ts";
+import { checkStore } from "../../mod/ipam/check/check.ts";
+import { mendDamaged } from "../../mod/ipam/check/mend.ts";
+import { IpamError } from "../../mod/ipam/errors.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { formatIp } from "../../mod/net/mod.ts";
 import { blockPrefix, handlePrefix } from "../../mod/model/keys.ts";
+import { Collector } from "../../mod/store/conformance/case.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
 
 Deno.test("services that assign and release side by side never share an address", async () => {
@@ -76,5 +80,67 @@ Deno.test("the gateway of a foreign interface plugin's network has its handle th
   } finally {
     await store.close();
     await kube.close();
+  }
+});
+
+Deno.test("half-written records stop no ADD while addresses are free elsewhere, and a release mends them", async () => {
+  const GROUP = "crd.projectcalico.org";
+  for (const bad of [{}, 5, { cidr: "10.9.9.0/29" }]) {
+    for (const plural of bad === 5 ? ["ipamblocks", "blockaffinities"] : ["ipamblocks"]) {
+      const kube = await startCalico({ bookmarks: 0 });
+      const store = await openStore(kube);
+      const ipams = [new Ipam(store)];
+      // One that knows the node's blocks, and one that knows nothing yet, as a plugin without a service.
+      const add = async (handle: string, ipam = new Ipam(store), host = "n1") => {
+        const request = { num4: 1, host, handle: `net.${handle}`, attributes: { node: host } };
+        const [{ ip }] = await ipam.assign({ ...request, use: "Workload" });
+        return formatIp(ip);
+      };
+      const what = `${plural} ${JSON.stringify(bad)}`;
+      try {
+        await store.put("/calico/resources/v3/projectcalico.org/ippools/p", {
+          metadata: { name: "p" },
+          spec: { cidr: "10.244.0.0/28", blockSize: 29 },
+        });
+        for (const name of ["n1", "n2"]) {
+          await kube.call("POST", "/api/v1/nodes", { metadata: { name } });
+        }
+        const first = await add("first", ipams[0]);
+        const [{ key, value }] = (await store.list<any>(blockPrefix(4))).entries;
+        const watch = new Collector(store, "/", (await store.list("/")).revision);
+        const [object] = kube.all(GROUP, plural);
+        kube.put(GROUP, plural, { ...structuredClone(object), spec: bad } as any);
+        const [event] = await watch.first(1);
+        await watch.end();
+        assert.equal(event.type, "delete", what);
+        assert.match(event.type === "delete" && event.broken || "", /half-written|says that it is/);
+        if (plural === "ipamblocks") assert.equal(event.key, key);
+        const given = [
+          await add("known", ipams[0]),
+          await add("unknown"),
+          await add("n2", undefined, "n2"),
+        ];
+        assert(!given.includes(first), what);
+        const findings = (await checkStore(store, { now: Date.now })).damaged;
+        // An affinity has been made anew by then.
+        if (plural === "ipamblocks") assert.equal(findings.length, 1, what);
+        // All that is left of the pool, and then not one more: whoever asks hears why, and what helps.
+        if (plural === "ipamblocks") {
+          for (let n = 0; n < 5; n++) await add(`filler${n}`);
+          const error = await add("late").then(() => undefined, (error) => error);
+          assert(error instanceof IpamError, `${what}: ${error}`);
+          const cidr = value.cidr.replaceAll(".", "\\.");
+          assert.match(error.message, new RegExp(`${cidr} .* damaged: IPAMBlock .*ipam check`));
+        }
+        for (const id of ["first", "known", "unknown"]) {
+          await new Ipam(store).releaseByHandle(`net.${id}`);
+        }
+        await mendDamaged(store, new Ipam(store), findings, { now: Date.now, force: true });
+        assert.deepEqual((await checkStore(store, { now: Date.now })).damaged, [], what);
+      } finally {
+        await store.close();
+        await kube.close();
+      }
+    }
   }
 });

@@ -303,13 +303,16 @@ Deno.test("a second object of one record is told under its name, and is in nobod
     });
     const other = BLOCK.replace("192.0.2.4-30", "192.0.2.8-30");
     assert((await store.list(IPAM)).broken?.some(({ key }) => key === other));
-    assert.equal(await store.get(other), undefined);
-    const { message } = await refusal("unavailable", store.create(other, block(N)));
-    assert.match(message, /IPAMBlock 192-0-2-8-30 says .* 192-0-2-4-30 is the name of; write that/);
+    const told = /IPAMBlock 192-0-2-8-30 says .* 192-0-2-4-30 is the name of; delete it/;
+    assert.match((await refusal("invalid", store.get(other))).message, told);
+    assert.match((await refusal("exists", store.create(other, block(N)))).message, told);
     const next = await store.put(BLOCK, block(N + 1n));
-    const events = await watch.first(1);
+    const events = await watch.first(5);
     await watch.end();
-    assert.deepEqual(events.map(({ key, revision }) => [key, revision]), [[BLOCK, next]]);
+    const last = events.pop();
+    assert.deepEqual([last?.type, last?.key, last?.revision], ["put", BLOCK, next]);
+    assert(events.every((event) => event.type === "delete" && event.broken !== undefined));
+    assert(events.every(({ key }) => ![BLOCK, HANDLE, AFFINITY].includes(key)));
   }));
 
 Deno.test("IPAM's configuration is one resource", () =>

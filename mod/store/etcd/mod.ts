@@ -394,6 +394,6 @@ function entryOf<T>(kv: KeyValue): Entry<T> {
     `the value of ${entry.key} in etcd cannot be read: ${entry.reason}; ${DELETE_OR_WRITE}`,
     entry.key,
     undefined,
-    { damaged: entry.revision },
+    { damaged: entry.revision, reason: entry.reason },
   );
 }

@@ -168,12 +168,19 @@ function ipamSource(form: Form): Source {
       async remove(api, _key, object) {
         if (!mark) return await removeObject(api, resource, object);
         const { name, resourceVersion } = object.metadata;
-        const marked = await api.patch(resource, name, undefined, {
-          metadata: { resourceVersion },
-          spec: { deleted: mark },
-        });
-        await clear(api, marked);
-        return revisionOf(marked);
+        try {
+          const marked = await api.patch(resource, name, undefined, {
+            metadata: { resourceVersion },
+            spec: { deleted: mark },
+          });
+          await clear(api, marked);
+          return revisionOf(marked);
+        } catch (error) {
+          // Half-written, past the schema, it takes no mark, and nobody reads it.
+          if (!(error instanceof ApiError && error.status === 422)) throw error;
+          const { uid } = (await api.get(resource, name))?.metadata ?? {};
+          return await removeObject(api, resource, { metadata: { name, uid, resourceVersion } });
+        }
       },
     },
   };

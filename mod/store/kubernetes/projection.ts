@@ -2,7 +2,8 @@
  * From the events of objects to those of keys. An object that is changed where nobody reads it (a
  * Pod's conditions, a Node's heartbeat) is no event: of kinds that are read in part, the last value of
  * each key that was told is remembered as a number. A key that could be there and is not (the endpoint
- * of a pod that lost its network) is told as deleted once.
+ * of a pod that lost its network) is told as deleted once. A record that cannot be read is told as
+ * deleted, with why (`Source.strange`).
  */
 import { fingerprint } from "../fingerprint.ts";
 import type { WatchEvent } from "../store.ts";
@@ -21,7 +22,13 @@ export class Projection {
     const revision = revisionOf(object);
     const events: WatchEvent[] = [];
     const { partial } = this.source;
-    for (const { key, value } of this.source.read(object)) {
+    const readings = this.source.read(object);
+    if (readings.length === 0 && this.source.strange) {
+      const { key, reason } = this.source.strange(object);
+      if (!key.startsWith(this.prefix)) return [];
+      return [{ type: "delete", key, revision, ...(type !== "DELETED" && { broken: reason }) }];
+    }
+    for (const { key, value } of readings) {
       if (!key.startsWith(this.prefix)) continue;
       if (type === "DELETED") {
         // One that was marked, or had lost it before, was told then.

@@ -26,6 +26,7 @@
  * and may have been done or not, as everywhere; no write is repeated that could have been carried out.
  */
 import { type Clock, sleep } from "../clock.ts";
+import { DELETE_OR_WRITE } from "../damaged.ts";
 import { parseJson } from "../json.ts";
 import { checkKey, encodeValue, ttlMs } from "../limits.ts";
 import {
@@ -80,6 +81,8 @@ export class KubernetesStore implements Store {
       const target = this.#find(key);
       if (!target) return undefined;
       const object = await this.#object(target);
+      const damage = object && damageOf(target.source, object, key);
+      if (damage) throw damage;
       return object && entryOf<T>(target.source, object, key);
     });
   }
@@ -108,7 +111,7 @@ export class KubernetesStore implements Store {
             throw new StoreError("exists", `${key} is there already`, key, current);
           }
           // It is on its way out (marked, or its pod was written to meanwhile): try again.
-          await this.#mustNotBeInTheWay(target, key);
+          await this.#mustGo(target, key);
           await this.#breathe(attempt);
         }
       }
@@ -135,10 +138,10 @@ export class KubernetesStore implements Store {
     return this.#write(key, value, options, async (target, written) => {
       const { source: { write }, at } = target;
       for (let attempt = 0; attempt < RETRIES; attempt++) {
-        const current = await this.#current(target, key);
+        const revision = await this.#revision(target, key);
         try {
-          return current
-            ? await write.update(this.api, key, at, written, current.revision)
+          return revision !== undefined
+            ? await write.update(this.api, key, at, written, revision)
             : await write.create(this.api, key, at, written);
         } catch (error) {
           if (!isStatus(error, 409) && !isGone(error)) throw error;
@@ -221,23 +224,32 @@ export class KubernetesStore implements Store {
     return undefined;
   }
 
-  /** An object that is no record, or no more, and that does not go, is in the way for good. */
-  async #mustNotBeInTheWay({ source, at }: Target, key: string): Promise<void> {
+  /** One that was deleted, and does not go, is in the way for good; what cannot be read is there. */
+  async #mustGo({ source, at }: Target, key: string): Promise<void> {
     if (!source.isMarked) return;
     const object = await this.api.get(source.resource, at.name, at.namespace);
     if (!object) return;
-    const refuse = (what: string) =>
-      new StoreError("unavailable", `${key} cannot be made: ${what}`, key);
     const { finalizers } = object.metadata;
     if (source.isMarked(object) && finalizers?.length) {
-      throw refuse(
-        `${source.resource.kind} ${at.name} was deleted, and is held by the finalizers ` +
-          `${finalizers.join(", ")}; end what they wait for, or take them off the object`,
+      throw new StoreError(
+        "unavailable",
+        `${key} cannot be made: ${source.resource.kind} ${at.name} was deleted, and is held by the ` +
+          `finalizers ${
+            finalizers.join(", ")
+          }; end what they wait for, or take them off the object`,
+        key,
       );
     }
-    if (source.strange && source.read(object).length === 0) {
-      throw refuse(`${source.strange(object).reason}; write that object anew, or delete it`);
-    }
+    const damage = damageOf(source, object, key);
+    if (damage) throw new StoreError("exists", `${key} is there already: ${damage.message}`, key);
+  }
+
+  /** Of what stands there, readable or not; undefined where nothing does. */
+  async #revision(target: Target, key: string): Promise<Revision | undefined> {
+    const object = await this.#object(target);
+    if (!object) return undefined;
+    const { source } = target;
+    return (entryOf(source, object, key) ?? damageOf(source, object, key)) && revisionOf(object);
   }
 
   async #current(target: Target, key: string): Promise<Entry | undefined> {
@@ -253,6 +265,7 @@ export class KubernetesStore implements Store {
     }
     const object = await this.#object(target);
     const entry = object && entryOf(source, object, key);
+    if (object && !entry && damageOf(source, object, key)) return object;
     if (!object || !entry) throw new StoreError("notFound", `there is no ${key}`, key);
     if (revision !== undefined && entry.revision !== revision) throw changed(key, entry);
     return object;
@@ -338,6 +351,19 @@ function entryOf<T>(source: Source, object: KubeObject, key: string): Entry<T> |
   const reading = source.read(object).find((one) => one.key === key);
   if (reading?.value === undefined) return undefined;
   return { key, value: reading.value as T, revision: revisionOf(object) };
+}
+
+/** What stands under the key and cannot be read, as an error; a marked one is no more. */
+function damageOf(source: Source, object: KubeObject, key: string): StoreError | undefined {
+  if (!source.strange || source.isMarked?.(object) || source.read(object).length > 0) {
+    return undefined;
+  }
+  const { reason } = source.strange(object);
+  const message = `the value of ${key} cannot be read: ${reason}; ${DELETE_OR_WRITE}`;
+  return new StoreError("invalid", message, key, undefined, {
+    damaged: revisionOf(object),
+    reason,
+  });
 }
 
 function changed(key: string, current: Entry): StoreError {
