@@ -9,9 +9,11 @@
  *     have an endpoint of ours.
  *
  * What such a container has on its side of the pair, the kernel says by the pair itself, without a path to
- * the namespace. It is read once for each interface, and again as long as there is nothing: so the question
- * costs nothing but the comparison of names. Before the datastore has been read, no endpoint is known and
- * every pod is asked for, which is as true and a little slower.
+ * the namespace. It is asked each time: another interface plugin sets one address after the other, and
+ * others still later, and no earlier look can say that an address is nobody's. That is one question to the
+ * kernel for each interface of which no endpoint speaks, and none for all the others, whose names are only
+ * compared. Before the datastore has been read, no endpoint is known and every pod is asked for, which is as
+ * true and a little slower.
  *
  * A route goes after the endpoint has gone from the node's state. Who looks at the routes first, and then
  * asks here, finds the address in one of the two at any time.
@@ -74,8 +76,6 @@ const CALICOS_ADD = 3000;
 const MOST_TOLD = 16;
 
 export class UnroutedHolders {
-  /** By interface: what was found beyond it. */
-  #found = new Map<string, readonly string[]>();
   /** Of an interface as it was seen. */
   readonly #marks = new WeakMap<Link, Mark | undefined>();
   /** Interfaces in use without an endpoint. */
@@ -85,25 +85,12 @@ export class UnroutedHolders {
 
   holderOf(ip: Ip): HostLink | undefined {
     const text = formatIp(ip);
-    const before = this.#found;
-    this.#found = new Map();
-    let holder: Link | undefined;
     for (const link of this.#unrecorded()) {
-      const key = keyOf(link);
-      const addresses = before.get(key) ?? this.#beyond(link);
-      if (addresses.length > 0) this.#found.set(key, addresses);
-      if (!holder && addresses.includes(text) && this.#holds(link, text)) holder = link;
+      if (!this.#beyond(link).includes(text)) continue;
+      // What has gone since the kernel last told of it holds nothing.
+      if (isThere(this.parts.now(link.index), link)) return hostLink(link);
     }
-    return holder && hostLink(holder);
-  }
-
-  /** Now: what has gone since the kernel last told of it holds nothing. */
-  #holds(link: Link, address: string): boolean {
-    if (!isThere(this.parts.now(link.index), link)) return false;
-    const addresses = this.#beyond(link);
-    if (addresses.length > 0) this.#found.set(keyOf(link), addresses);
-    else this.#found.delete(keyOf(link));
-    return addresses.includes(address);
+    return undefined;
   }
 
   /**
