@@ -12,6 +12,7 @@
  * Order of judgement: JSON (code 6), version (code 1), fields (code 7).
  */
 
+import { isTooDeep, TOO_DEEP } from "../mod/store/json.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { shorten } from "./environment.ts";
 import {
@@ -90,7 +91,9 @@ export function decodeConf(stdin: Uint8Array): { fields: Fields; cniVersion: Cni
   }
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(stdin));
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(stdin);
+    if (isTooDeep(text)) throw new SyntaxError(TOO_DEEP);
+    value = JSON.parse(text);
   } catch (error) {
     const empty = stdin.every((byte) => byte === 32 || (byte >= 9 && byte <= 13));
     throw new CniError(

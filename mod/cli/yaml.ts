@@ -14,7 +14,7 @@ import {
   type Tags,
   visit,
 } from "yaml";
-import { parseJson } from "../store/json.ts";
+import { isTooDeep, parseJson } from "../store/json.ts";
 import { repeatedKey } from "./json_keys.ts";
 import { FLOAT_TAG, INTEGER_TAG } from "./yaml_numbers.ts";
 
@@ -154,6 +154,10 @@ function leadingJson(
     const end = whole !== undefined ? text.length : opens ? endOfJson(text, begin) : undefined;
     if (end === undefined) return { documents, rest: { start, line } };
     const value = whole ?? readJson(text.slice(begin, end));
+    if (value === undefined && isTooDeep(text.slice(begin, end))) {
+      const at = line + newlines(text, start, begin);
+      throw new YamlError(`${name}:${at}: document ${documents.length + 1}: ${TOO_DEEP}`);
+    }
     const next = skipBlank(text, end);
     const goesOn = next === text.length || text[next] === "{" || text[next] === "[";
     if (value === undefined || !goesOn) return { documents, rest: { start, line } };

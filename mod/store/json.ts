@@ -14,14 +14,57 @@
  */
 import type { Json } from "./store.ts";
 
-/** Reads JSON text; integers that a double cannot hold become bigint. SyntaxError as JSON.parse. */
+/**
+ * Levels that a value may have. What is nested deeper was written to do harm, and overflows the stack of
+ * whoever walks through it: no object of Calico's or Kubernetes' has fifty.
+ */
+export const MAX_DEPTH = 1000;
+export const TOO_DEEP = `it is nested deeper than ${MAX_DEPTH} levels`;
+
+/**
+ * Reads JSON text; integers that a double cannot hold become bigint. SyntaxError as JSON.parse, and for
+ * what is nested too deep.
+ */
 export function parseJson(text: string): Json {
+  if (isTooDeep(text)) throw new SyntaxError(TOO_DEEP);
   // Sixteen digits in a row are needed before a number can be unsafe: the reviver costs tenfold.
   if (!/[0-9]{16}/.test(text)) return JSON.parse(text);
   return (JSON.parse as ParseWithSource)(text, (_key, value, context) => {
     if (typeof value !== "number" || Number.isSafeInteger(value)) return value;
     return /^-?[0-9]+$/.test(context.source ?? "") ? BigInt(context.source!) : value;
   });
+}
+
+/** Whether JSON text is nested deeper than a value may be. */
+export function isTooDeep(text: string): boolean {
+  if (text.length <= 2 * MAX_DEPTH) return false;
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    switch (text[i]) {
+      case '"':
+        i = endOfText(text, i);
+        break;
+      case "[":
+      case "{":
+        if (++depth > MAX_DEPTH) return true;
+        break;
+      case "]":
+      case "}":
+        depth--;
+    }
+  }
+  return false;
+}
+
+/** Where the quote stands that ends the text which begins here. */
+function endOfText(text: string, begin: number): number {
+  for (let end = begin;;) {
+    end = text.indexOf('"', end + 1);
+    if (end < 0) return text.length;
+    let escapes = 0;
+    while (text[end - 1 - escapes] === "\\") escapes++;
+    if (escapes % 2 === 0) return end;
+  }
 }
 
 /**

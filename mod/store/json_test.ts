@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { parseJson, printJson } from "./json.ts";
+import { MAX_DEPTH, parseJson, printJson, TOO_DEEP } from "./json.ts";
 
 Deno.test("integers beyond 2^53 are exact, others are numbers", () => {
   const text = '{"sequenceNumber":1795355067781922939,"small":-7,"edge":9007199254740991,"f":1.5}';
@@ -54,4 +54,24 @@ Deno.test("what is not JSON is refused", () => {
   const ring: Record<string, unknown> = {};
   ring.ring = ring;
   assert.throws(() => printJson(ring), RangeError);
+});
+
+Deno.test("what is nested deeper than any reader goes is refused, brackets in texts are none", () => {
+  const lists = (depth: number) => "[".repeat(depth) + "]".repeat(depth);
+  const objects = (depth: number) => '{"a":'.repeat(depth) + "1" + "}".repeat(depth);
+  for (const nested of [lists, objects]) {
+    assert.equal(printJson(parseJson(nested(MAX_DEPTH))), nested(MAX_DEPTH));
+    for (const depth of [MAX_DEPTH + 1, 100_000]) {
+      assert.throws(() => parseJson(nested(depth)), { name: "SyntaxError", message: TOO_DEEP });
+    }
+  }
+  assert.throws(() => parseJson(`[123456789012345678,${lists(5000)}]`), /nested deeper/);
+  for (
+    const text of ["[".repeat(5000), '"{'.repeat(3000), "\\".repeat(3000), '\\"[['.repeat(999)]
+  ) {
+    const json = JSON.stringify({ text, more: lists(2000), [text]: [text] });
+    assert.deepEqual(parseJson(json), JSON.parse(json));
+  }
+  const many = `[${new Array(5000).fill("[[]]").join()}]`;
+  assert.deepEqual(parseJson(many), JSON.parse(many));
 });

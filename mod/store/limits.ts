@@ -6,7 +6,7 @@
  * (`--max-request-bytes`).
  */
 
-import { printJson } from "./json.ts";
+import { isTooDeep, printJson, TOO_DEEP } from "./json.ts";
 import { StoreError } from "./store.ts";
 
 /** Longest key, in bytes of UTF-8 (a NUL counts twice, as Deno KV escapes it). */
@@ -68,8 +68,11 @@ export function encodeValue(key: string, value: unknown): string {
   return text;
 }
 
-/** Throws StoreError "invalid" where the JSON text is larger than a value may be. */
+/** Throws StoreError "invalid" where the JSON text is larger, or deeper, than a value may be. */
 export function checkText(key: string, text: string): void {
+  if (isTooDeep(text)) {
+    throw new StoreError("invalid", `the value of ${key} cannot be stored: ${TOO_DEEP}`, key);
+  }
   if (text.length * 3 <= MAX_VALUE_BYTES) return;
   const bytes = utf8Length(text);
   if (bytes > MAX_VALUE_BYTES) {

@@ -38,6 +38,7 @@ Deno.test("the limits are exact", () => {
     refused(() => checkKey(unit.repeat(most + 1)));
   }
   checkText("k", "x".repeat(MAX_VALUE_BYTES));
+  refused(() => checkText("k", "[".repeat(1001) + "]".repeat(1001)));
   refused(() => checkText("k", "x".repeat(MAX_VALUE_BYTES + 1)));
   checkText("k", "☃".repeat(MAX_VALUE_BYTES / 3));
   refused(() => checkText("k", "☃".repeat(MAX_VALUE_BYTES / 3) + "x"));

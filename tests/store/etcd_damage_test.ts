@@ -216,6 +216,29 @@ Deno.test("a half-written ClusterInformation: create goes on, pods wait, unlock 
     assert.equal(JSON.parse(await c.holds(CLUSTER)).spec.datastoreReady, true);
   }));
 
+Deno.test("what is nested deeper than anybody reads is a damaged record, and no bug", () =>
+  inCluster(async (c) => {
+    const deep = '{"a":'.repeat(100_000) + "1" + "}".repeat(100_000);
+    const v3 = "/calico/resources/v3/projectcalico.org/";
+    const node = await c.holds(`${v3}nodes/n2`);
+    const nodes = JSON.stringify({ ...JSON.parse(node), spec: "@" }).replace('"@"', deep);
+    await c.cluster.putText(`${v3}nodes/n2`, nodes);
+    await c.cluster.putText(`${v3}ipreservations/r`, `{"kind":"IPReservation","spec":${deep}}`);
+    const told = /nested deeper than 1000 levels/;
+    for (const words of [["get", "nodes"], ["get", "nodes", "n2"], ["ipam", "check"]]) {
+      const { code, stderr, stdout } = await c.tortie(words);
+      // A list is of those that can be read, and names the others.
+      assert.equal(code, words.join(" ") === "get nodes" ? 0 : 1, `${words.join(" ")}: ${stderr}`);
+      assert.match(stderr + stdout, told);
+      assert.match(stderr + stdout, /nodes\/n2|Node\(n2\)|Node n2/);
+      assert.doesNotMatch(stderr, /bug in tortie/);
+    }
+    assert.equal((await c.ipam("ADD", "c1")).code, 0);
+    const mended = await c.tortie(["delete", "node", "n2"]);
+    assert.equal(mended.code, 0, mended.stderr);
+    assert.equal((await c.tortie(["get", "nodes"])).code, 0);
+  }));
+
 Deno.test("what is half-written is never left out of an export in silence", () =>
   inCluster(async (c) => {
     assert.equal((await c.ipam("ADD", "c1")).code, 0);

@@ -5,7 +5,7 @@
  */
 
 import { parseAffinityKey } from "../../model/keys.ts";
-import { parseJson } from "../json.ts";
+import { parseJson, TOO_DEEP } from "../json.ts";
 import type { Json } from "../store.ts";
 
 export interface Header {
@@ -123,7 +123,8 @@ export function decodeValue(
     if (value === "" && parseAffinityKey(key)) return { broken: "it is an empty JSON text" };
     return { value };
   } catch (error) {
-    return { broken: `it is not JSON: ${(error as Error).message.slice(0, 200)}` };
+    const { message } = error as Error;
+    return { broken: message === TOO_DEEP ? message : `it is not JSON: ${message.slice(0, 200)}` };
   }
 }
 

@@ -8,7 +8,7 @@
  * In etcd, and so in the values that we give and take, a policy's own name stands in that annotation
  * (`{"name": …}`); here it is one member of the JSON among others.
  */
-import { isJsonObject } from "../json.ts";
+import { isJsonObject, isTooDeep } from "../json.ts";
 import type { Fields, KubeObject } from "./api.ts";
 import { convertUid } from "./names.ts";
 
@@ -110,7 +110,7 @@ function isCalicos([name]: [string, string]): boolean {
 
 /** The JSON object in a text; {} where there is none. */
 export function parseObject(text: string | undefined): Record<string, unknown> {
-  if (!text) return {};
+  if (!text || isTooDeep(text)) return {};
   try {
     const value = JSON.parse(text);
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};

@@ -16,6 +16,7 @@ import {
   NODE_ANNOTATIONS,
 } from "../../model/node_annotations.ts";
 import { formatIp, ipAt, parseCidr, parseIp } from "../../net/mod.ts";
+import { isTooDeep } from "../json.ts";
 import { StoreError } from "../store.ts";
 import type { Fields, KubeObject, KubeResource } from "./api.ts";
 import {
@@ -204,7 +205,7 @@ function asNumber(text: string): number | undefined {
 }
 
 function interfacesOf(text: string | undefined): unknown[] | undefined {
-  if (!text) return undefined;
+  if (!text || isTooDeep(text)) return undefined;
   try {
     const isText = (value: unknown) => typeof value === "string";
     const list = objectsOf(JSON.parse(text)).filter(({ name = "", addresses = [] }: Fields) =>
