@@ -327,8 +327,12 @@ Deno.test("10: a huge pool is searched no longer than a small one", async () => 
   }
 });
 
-/** Steps of README, "Another block size", as Resources: the new pool has the old one's range. */
-async function replacePool(resources: Resources, name: string, blockSize: number): Promise<void> {
+/** Steps of README, "Another block size", as Resources: the new pool has the old one's range, or another. */
+async function replacePool(
+  resources: Resources,
+  name: string,
+  spec: { readonly blockSize: number; readonly cidr?: string },
+): Promise<void> {
   const old = await resources.modify(ippoolKind, name, undefined, (stored) => ({
     ...stored,
     spec: { ...stored.spec, disabled: true },
@@ -336,14 +340,25 @@ async function replacePool(resources: Resources, name: string, blockSize: number
   await resources.create(ippoolKind, {
     kind: "IPPool",
     apiVersion: "projectcalico.org/v3",
-    metadata: { name: `${name}-${blockSize}` },
-    spec: { ...old.spec, blockSize, disabled: false },
+    metadata: { name: `${name}-new` },
+    spec: { ...old.spec, ...spec, disabled: false },
   });
 }
 
-for (const early of [false, true]) {
+/** With another range README has the old pool go when its last pod is gone. */
+const CHANGES = [
+  { what: "another block size", spec: { blockSize: 30 }, begin: "10.0.", early: false },
+  { what: "another block size", spec: { blockSize: 30 }, begin: "10.0.", early: true },
+  {
+    what: "another range",
+    spec: { blockSize: 26, cidr: "10.99.0.0/24" },
+    begin: "10.99.",
+    early: false,
+  },
+];
+for (const { what, spec, begin, early } of CHANGES) {
   const when = early ? "at once" : "when it is empty";
-  Deno.test(`44: another block size, and no pod has to be deleted for it; the old pool goes ${when}`, async () => {
+  Deno.test(`44: ${what}, and no pod has to be deleted for it; the old pool goes ${when}`, async () => {
     // calico#1378, #5952: the way there was `kubectl delete pod --all`.
     await inSimulation(async (cluster) => {
       const before = [];
@@ -354,7 +369,7 @@ for (const early of [false, true]) {
       const owners = async () =>
         (await cluster.store.list("/calico/ipam/v2/host/")).entries.map(({ key }) => key);
       const owned = await owners();
-      await replacePool(resources, "four", 30);
+      await replacePool(resources, "four", spec);
       if (early) await resources.delete(ippoolKind, "four");
       // Every node routes its blocks on.
       assert.deepEqual(await owners(), owned);
@@ -368,7 +383,8 @@ for (const early of [false, true]) {
       await sound();
       // Pods come and go as ever; the old blocks drain, and go.
       for (const container of before) {
-        assert(await cluster.run(container.node));
+        const next = await cluster.run(container.node);
+        assert(next?.addresses.some((ip) => ip.startsWith(begin)), `${next?.addresses}`);
         await cluster.remove(cluster.endpointKey(container));
         cluster.vanish(container);
         await cluster.ipam.releaseByHandle(container.handle);
@@ -377,11 +393,11 @@ for (const early of [false, true]) {
       }
       if (!early) await resources.delete(ippoolKind, "four");
       const sizes = new Set(
-        (await cluster.blocks()).filter((b) => b.startsWith("10.0.")).map((b) =>
-          mustPrefix(b).length
+        (await cluster.blocks()).filter((b) => b.startsWith("10.")).map((b) =>
+          `${b.startsWith(begin)} ${mustPrefix(b).length}`
         ),
       );
-      assert.deepEqual([...sizes], [30]);
+      assert.deepEqual([...sizes], [`true ${spec.blockSize}`]);
       const { findings, passing } = await checkStore(cluster.store, { now: () => cluster.now });
       assert.deepEqual([...findings, ...passing], []);
     });

@@ -38,6 +38,10 @@ export class ControllersProcess {
 
   constructor(readonly where: Where) {}
 
+  get pid(): number {
+    return this.#child!.pid;
+  }
+
   /** Each: until the datastore takes it. */
   async grace(seconds: number): Promise<void> {
     const configuration = {

@@ -33,6 +33,10 @@ export class NodeServices {
     return `${this.#folder}/${i}/run/tortie.sock`;
   }
 
+  pid(i: number): number {
+    return this.#children[i]!.pid;
+  }
+
   async log(i: number): Promise<string> {
     return await Deno.readTextFile(`${this.#folder}/${i}/log`);
   }
