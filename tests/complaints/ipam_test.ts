@@ -4,6 +4,7 @@
  * threads are the users' own.
  */
 import assert from "node:assert/strict";
+import process from "node:process";
 import { endProcess, startNode, startProcess, waitReady } from "../../mod/lab/cluster.ts";
 import type { RunningPod } from "../../mod/lab/lab.ts";
 import type { PodRecord } from "../../mod/lab/record.ts";
@@ -229,11 +230,28 @@ Deno.test("7: 32,671 blocks left behind are found by a check, and keep nobody fr
     await world.pool("p", "10.0.0.0/11", { blockSize: 26 });
     const count = 32_671;
     await claimAll(world.store, (i) => `gone-${i % 300}`, count);
-    const { blocks, findings } = check(await readRecords(world.store), world.now);
+    const records = await readRecords(world.store);
+    const timed = (some: typeof records) => {
+      const before = process.cpuUsage();
+      const found = check(some, world.now);
+      const { user, system } = process.cpuUsage(before);
+      return { ...found, cost: user + system };
+    };
+    const { blocks, findings, cost } = timed(records);
     assert.equal(blocks.length, count);
     assert.equal(findings.filter(({ kind }) => kind === "nodeGone").length, 300);
-    const { ipam } = world.process();
+    // Four times as many cost about four times as much, and not sixteen times: of the processor's time,
+    // which no load of the machine changes.
+    const few = count >> 2;
+    const ratio = cost / timed({
+      ...records,
+      blocks: records.blocks.slice(0, few),
+      affinities: records.affinities.slice(0, few),
+    }).cost;
+    assert(ratio < 11, `${ratio} times as much for four times as many`);
+    const { ipam, store } = world.process();
     assert.equal((await ipam.assign({ num4: 1, host: "n1", use: "Workload" })).length, 1);
+    assert(store.reads <= 20 && store.writes <= 10, `${store.reads} reads, ${store.writes} writes`);
   });
 });
 
