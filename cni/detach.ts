@@ -5,9 +5,10 @@
  *
  *     interface   ->   endpoint   ->   addresses
  *
- * in that order: an address is free (or, where it is pinned to an ordinal, kept for it) only after the pod cannot use it any more, and an endpoint is on
- * record as long as anything of it is in the kernel. The datastore is asked first; where it does not
- * answer nothing is touched and the runtime tries again, as in Calico.
+ * in that order: an address is free (or, where it is pinned to an ordinal, kept for it) only after the pod
+ * cannot use it any more, and an endpoint is on record as long as anything of it is in the kernel. The
+ * datastore is asked first; where it does not answer nothing is touched and the runtime tries again, as in
+ * Calico.
  *
  * An endpoint that belongs to another container by now (a newer sandbox of the same pod) stays, with
  * its interface; only the handle of the container that goes is released. What stands under the
@@ -50,8 +51,8 @@ export interface DetachOptions {
 }
 
 /**
- * Removes all that there is of the attachment; repeating it does no harm. What is asked of the records is asked in one turn: the caller holds the attachment's
- * locks, so nobody of this node writes it meanwhile.
+ * Removes all that there is of the attachment; repeating it does no harm. What is asked of the records is
+ * asked in one turn: the caller holds the attachment's locks, so nobody of this node writes it meanwhile.
  */
 export async function detach(
   deps: DetachDeps,

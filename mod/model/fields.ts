@@ -3,9 +3,9 @@
  * each check says what is allowed; `validate.ts` puts path and value in front.
  *
  * A schema describes the object as Calico's Go types do: an optional field that is absent, null or
- * "" is the same thing (but for those marked `neverEmpty`). `zero…` fields are absent in storage while they hold Go's zero value, but
- * always there, with that value, in an object that was read. Some leaves read more than one notation
- * (`asNumber: "1.10"`, `protocol: tcp`, `ports: ["80"]`) and give the canonical one, as Calico does.
+ * "" is the same thing (but for those marked `neverEmpty`). `zero…` fields are absent in storage while they
+ * hold Go's zero value, but always there, with that value, in an object that was read. Some leaves read more
+ * than one notation (`asNumber: "1.10"`, `protocol: tcp`, `ports: ["80"]`) and give the canonical one, as Calico does.
  */
 import { goRegExp } from "./go_regexp.ts";
 import * as v from "valibot";

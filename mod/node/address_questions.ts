@@ -2,8 +2,9 @@
  * Answers the controllers' questions about addresses of this node (`ipam/questions.ts`). With the first
  * answer, to no question, the node says that it can be asked; it says so again where that was taken away,
  * with a Node that was deleted or by an older copy of the datastore that was put back. While addresses are
- * asked for that are held, it looks again now and then. A datastore that cannot hold such records is left without; where it
- * forbids them to us, that is said, since an address is then taken back without this node being asked.
+ * asked for that are held, it looks again now and then. A datastore that cannot hold such records is left
+ * without; where it forbids them to us, that is said, since an address is then taken back without this node
+ * being asked.
  */
 import {
   type Answer,

@@ -1,8 +1,9 @@
 /**
  * Where a datastore is, as a value, and how it is read from the many places where Calico's users write
  * it down: calicoctl.cfg, environment variables (also with CALICO_ in front, which win over the bare ones,
- * as in Calico, and Felix's FELIX_ forms, which win over both), the CNI network configuration, and our own `--store`. One table says how each setting is
- * called where; `open.ts` opens what comes out. Nothing is read from disk here but by name.
+ * as in Calico, and Felix's FELIX_ forms, which win over both), the CNI network configuration, and our own
+ * `--store`. One table says how each setting is called where; `open.ts` opens what comes out. Nothing is
+ * read from disk here but by name.
  *
  *     calicoctl.cfg --\
  *     environment -----> settings (text, and who said it) -> DatastoreLocation -> openDatastore
