@@ -112,6 +112,15 @@ class Node {
     return addresses;
   }
 
+  /** What another node gives: it knows what the datastore says, and nothing of this one's kernel. */
+  async elsewhere(count: number): Promise<string[]> {
+    const variables = Object.entries(this.datastore.env).map(([name, value]) => `${name}=${value}`);
+    const file = new URL("another_node_process.ts", import.meta.url).pathname;
+    const run = ["run", "-A", "--no-check", "--quiet", "--unstable-kv", file, "elsewhere"];
+    const said = await tool(HOST, "env", ...variables, Deno.execPath(), ...run, `${count}`);
+    return said.trim().split(/\s+/);
+  }
+
   async remove(container: string): Promise<void> {
     const call = this.#of(container, "tortie");
     await callService(this.services.socket(0), { plugin: "tortie", ...call, command: "DEL" });
@@ -231,6 +240,10 @@ for (const [name, open] of Object.entries({ etcd, kv })) {
         await node.areOnRecord(lost, "net.b");
         await putBack();
         await node.areOnRecord(lost, "net.b");
+        // They are the next to be given by whoever goes by the datastore alone.
+        const given = await node.elsewhere(3);
+        assert.equal(given.length, 6);
+        assert(!given.some((ip) => lost.includes(ip)), `${given}: some are b's: ${lost}`);
         await putBack();
         await node.services.kill(0);
         alone(await node.add("g"));
