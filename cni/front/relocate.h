@@ -1,6 +1,6 @@
 /*
  * Only in a build without `--direct`: ld.so has run, but its work on the program itself is left to this place.
- * Deno has 140,000 relocations of one kind, a word that is moved by as much as the program was, which write
+ * Deno has 137,000 relocations of one kind, a word that is moved by as much as the program was, which write
  * 2 MB: most of what a CNI call would wait for, which needs none of them. So the build hides them from ld.so
  * (deferRelocations of installer/build/elf.ts), and they are made up for before Deno begins, as a program
  * that is linked statically does for itself. What names another library's symbols ld.so does as ever.
@@ -11,7 +11,7 @@ struct relocation {
 };
 
 __attribute__((noreturn)) static void no_relocation(i64 error) {
-  char text[128], *at = put_text(text, "tortie: its memory cannot be made writable (os error ");
+  char text[128], *at = put_text(text, "tortie: its memory cannot be protected anew (os error ");
   at = put_text(put_number(at, -error), ")\n");
   sys(SYS_write, 2, text, at - text);
   quit(127);

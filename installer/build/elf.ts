@@ -6,7 +6,8 @@
 export const PT_LOAD = 1, PT_DYNAMIC = 2, PT_INTERP = 3, PT_NOTE = 4, PT_TLS = 7;
 export const PT_GNU_RELRO = 0x6474e552;
 /** Tags of the dynamic section. */
-const DT_RELA = 7, DT_RELASZ = 8, DT_RELAENT = 9, DT_RELR = 36, DT_RELACOUNT = 0x6ffffff9;
+const DT_PLTRELSZ = 2, DT_RELA = 7, DT_RELASZ = 8, DT_RELAENT = 9, DT_TEXTREL = 22, DT_JMPREL = 23;
+const DT_PREINIT_ARRAY = 32, DT_RELR = 36, DT_RELACOUNT = 0x6ffffff9;
 const RELA = 24;
 const SHT_PROGBITS = 1, SHF_ALLOC = 2, SHF_EXECINSTR = 4;
 const ET_DYN = 3, PF_X = 1, PF_R = 4;
@@ -19,6 +20,8 @@ const E_PHNUM = 56, E_SHENTSIZE = 58, E_SHNUM = 60;
 export const MACHINES: Record<string, number> = { x86_64: 62, aarch64: 183 };
 /** R_X86_64_RELATIVE, R_AARCH64_RELATIVE: to the word at an offset goes base + addend. */
 const RELATIVE: Record<number, bigint> = { 62: 8n, 183: 1027n };
+/** R_X86_64_IRELATIVE, R_AARCH64_IRELATIVE: ld.so calls a function of the program's to hear what goes there. */
+const IRELATIVE: Record<number, number> = { 62: 37, 183: 1032 };
 
 export interface ProgramHeader {
   readonly type: number;
@@ -96,8 +99,8 @@ export interface Deferred {
 /**
  * The program whose relative relocations ld.so does not see: its table begins behind them. Who starts in
  * it has to apply them before anything else of the program runs. Throws where that could not be: where the
- * table is not as linkers write it, or ld.so itself reads what is to be relocated (the first values of
- * thread-local variables, which it copies).
+ * table is not as linkers write it, or ld.so itself needs what is to be relocated: the first values of
+ * thread-local variables, which it copies, and functions that it calls before the program starts.
  */
 export function deferRelocations(
   file: Uint8Array,
@@ -129,7 +132,8 @@ export function deferRelocations(
   };
   const relocations = u64(view, valueAt(DT_RELA)), count = u64(view, valueAt(DT_RELACOUNT));
   const size = u64(view, valueAt(DT_RELASZ));
-  if (u64(view, valueAt(DT_RELAENT)) !== RELA || count * RELA > size || tags.has(DT_RELR)) {
+  const unknown = [DT_RELR, DT_TEXTREL, DT_PREINIT_ARRAY].some((tag) => tags.has(tag));
+  if (u64(view, valueAt(DT_RELAENT)) !== RELA || count * RELA > size || unknown) {
     throw new Error("the program's relocations are not of the known form");
   }
   const tls = headers.filter(({ type }) => type === PT_TLS);
@@ -143,6 +147,18 @@ export function deferRelocations(
     if (tls.some((t) => target + 8 > t.address && target < t.address + t.fileSize)) {
       throw new Error("the program's thread-local variables have relocations");
     }
+  }
+  const called = (from: number, to: number) => {
+    for (let at = from; at < to; at += RELA) {
+      if (view.getUint32(at + 8, true) === IRELATIVE[machine]) return true;
+    }
+    return false;
+  };
+  const calls = tags.has(DT_JMPREL) ? offsetOf(u64(view, valueAt(DT_JMPREL))) : 0;
+  const callsEnd = calls && calls + u64(view, valueAt(DT_PLTRELSZ));
+  if (callsEnd > file.length) throw new Error("the ELF file is cut off");
+  if (called(first + count * RELA, first + size) || called(calls, callsEnd)) {
+    throw new Error("the program has functions that ld.so calls before it starts");
   }
   view.setBigUint64(valueAt(DT_RELA), BigInt(relocations + count * RELA), true);
   view.setBigUint64(valueAt(DT_RELASZ), BigInt(size - count * RELA), true);

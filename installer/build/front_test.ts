@@ -143,6 +143,16 @@ Deno.test("ld.so sees the relocations that name symbols, and no other", () => {
   refused((v) => v.setUint32(DYNAMIC + 8, 0x100000, true), /not in the file/);
   refused((v) => v.setUint32(DYNAMIC + 24, 0x10000, true), /cut off/);
   // Of a word that reaches into the thread-local variables too.
+  refused((v) => v.setUint32(DYNAMIC + 64, 22, true), /not of the known form/);
+  refused((v) => v.setUint32(DYNAMIC + 64, 32, true), /not of the known form/);
+  refused((v) => v.setUint32(RELOCATIONS + 56, 37, true), /functions that ld.so calls/);
+  // The same on the other machine, whose relocations have other numbers.
+  const other = program();
+  const numbers = new DataView(other.buffer);
+  numbers.setUint16(18, 183, true);
+  for (const at of [8, 32]) numbers.setUint32(RELOCATIONS + at, 1027, true);
+  assert.equal(deferRelocations(other.slice()).deferred.count, 2);
+  refused((v) => v.setUint32(RELOCATIONS + 56, 1032, true), /functions that ld.so calls/, other);
   for (const at of [RELRO + 57, RELRO + 64, RELRO + 71]) {
     refused((v) => v.setUint32(RELOCATIONS + 24, at, true), /thread-local variables/);
   }

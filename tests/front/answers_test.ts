@@ -336,6 +336,7 @@ test("nobody listens, no socket, another file in its place, a path too long", as
   // Where `..` leads depends on who resolves it: not beside the link, for Deno.
   await Deno.mkdir(`${world.folder}/far/below`, { recursive: true });
   await Deno.symlink(`${world.folder}/far/below`, `${world.folder}/link`);
+  world.listen(`${world.folder}/far/tortie.sock`);
   for (const dots of ["link/..", "link/../far", "far/..", "./far", "far//below"]) {
     await same(world, { env: { TORTIE_RUN_DIR: `${world.folder}/${dots}` } });
   }
