@@ -15,7 +15,7 @@
 import { Ipam } from "../ipam/ipam.ts";
 import { allocationsOf } from "../ipam/check/allocations.ts";
 import type { Loose } from "../ipam/check/evidence.ts";
-import { NODE_WORDS, parseResourceKey, resourcePrefix } from "../model/keys.ts";
+import { NODE_WORDS, parseResourceKey, resourceKey, resourcePrefix } from "../model/keys.ts";
 import {
   type KubeControllersConfiguration,
   kubeControllersConfigurationKind,
@@ -61,6 +61,7 @@ export interface ControllersParts {
 const LEAST_PAUSE = 500, FAILED_PAUSE = 5000, LONGEST_PAUSE = 300_000;
 /** A turn that lasts so long is stuck. */
 const STUCK = 300_000;
+const CONFIGURATION = resourceKey(kubeControllersConfigurationKind, "default");
 
 export class Controllers {
   readonly #parts: ControllersParts;
@@ -73,6 +74,8 @@ export class Controllers {
   #memory: Memory = new Map();
   #last: Collection | undefined;
   #settings: Settings;
+  /** Until the configuration could be read once, nobody knows what is to be taken away. */
+  #isConfigured = false;
   #synced = false;
   #apiSynced: boolean;
   #wordsSynced: boolean;
@@ -285,10 +288,11 @@ export class Controllers {
       let pause = LONGEST_PAUSE;
       if (this.#synced) {
         const { env, api } = this.#parts;
-        const { configuration } = this.#view;
+        const { configuration, broken } = this.#view;
         // One that cannot be read changes nothing.
-        if (!configuration || configuration.object) {
+        if (!broken.has(CONFIGURATION)) {
           this.#settings = settingsOf(specOf(configuration), env, api !== undefined);
+          this.#isConfigured = true;
         }
       }
       const knows = this.#synced && this.#apiSynced && this.#wordsSynced && !this.#isForeign;
@@ -332,12 +336,12 @@ export class Controllers {
       }
     };
     await attempt("KubeControllersConfiguration", () => this.#tellStatus());
-    if (this.#settings.node && this.#view.ready) {
+    if (this.#settings.node && this.#view.ready && this.#isConfigured) {
       await this.#collect(attempt);
       await this.#hostEndpoints(attempt);
       if (this.#parts.api) await this.#nodes(attempt);
     }
-    if (this.#parts.api && this.#view.ready) await this.#derive(attempt);
+    if (this.#parts.api && this.#view.ready && this.#isConfigured) await this.#derive(attempt);
     const news = errors.join("; ");
     if (news !== this.#told && news !== "") {
       this.#parts.log.warn("not all could be done; tried again", { news });

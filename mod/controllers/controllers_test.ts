@@ -305,3 +305,48 @@ test("with the Kubernetes API beside the datastore: labels, nodes that leave, po
     await api.close();
   }
 });
+
+for (
+  const [what, damaged] of Object.entries({
+    "half-written": HALF_WRITTEN,
+    "of a field that is something else": {
+      kind: "KubeControllersConfiguration",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "default" },
+      spec: { prometheusMetricsPort: "9094" },
+    },
+  })
+) {
+  test(
+    `a configuration that is ${what} takes away nothing, not from a new process either`,
+    async (run) => {
+      const { resources, cluster: { store } } = run;
+      const key = resourceKey(kubeControllersConfigurationKind, "default");
+      const names = async () =>
+        (await resources.list(hostEndpointKind)).items.map(({ metadata }) => metadata.name);
+      const configuration = (autoCreate: string) => ({
+        kind: "KubeControllersConfiguration",
+        apiVersion: "projectcalico.org/v3",
+        metadata: { name: "default" },
+        spec: { controllers: { node: { hostEndpoint: { autoCreate } } } },
+      });
+      await store.put(key, configuration("Enabled"));
+      run.start();
+      await run.pass(5000);
+      const before = await names();
+      assert(before.length > 0);
+      await store.put(key, damaged);
+      await run.pass(10_000);
+      assert.deepEqual(await names(), before);
+      await run.stop();
+      await run.pass(60_000);
+      run.start("b");
+      await run.pass(30_000);
+      assert.deepEqual(await names(), before);
+      await store.put(key, configuration("Disabled"));
+      await run.pass(5000);
+      assert.deepEqual(await names(), []);
+    },
+    false,
+  );
+}
