@@ -145,10 +145,14 @@ class Assigner {
     return new Assigner(room, request, wanted, progress, search, nodeLabels, affinities);
   }
 
-  /** False where the pools have changed under us: begin anew with fresh facts. */
+  /** False where the pools have changed under us, or the store may have gone back: begin anew. */
   async run(): Promise<boolean> {
+    const { epoch } = this.room.handles;
+    const began = epoch.now;
     await this.#tidy();
     await this.#takeFromOwn();
+    // What was known of our blocks is forgotten: they are looked at again before others are claimed.
+    if (this.#short > 0 && epoch.now !== began) return false;
     while (this.#short > 0) {
       const found = await this.#claimInTurn();
       if (found === "stale") return false;

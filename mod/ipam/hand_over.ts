@@ -10,11 +10,16 @@ import { addressOf } from "./assign_ip.ts";
 import { cleanHandle, holderOf, ordinalsOf } from "./block.ts";
 import { reattribute } from "./block_changes.ts";
 import { BlockFinder, recount } from "./release.ts";
+import { doneInOneEpoch } from "./remembered.ts";
 import type { Room } from "./room.ts";
 import type { HandOverRequest } from "./types.ts";
 
 /** False where the address is not the handle's any more. */
-export async function handOver(
+export function handOver(room: Room, request: HandOverRequest): Promise<boolean> {
+  return doneInOneEpoch(room.handles.epoch, () => handOverOnce(room, request));
+}
+
+async function handOverOnce(
   room: Room,
   { address, handle: from, to }: HandOverRequest,
 ): Promise<boolean> {

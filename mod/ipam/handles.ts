@@ -91,7 +91,9 @@ export class Handles {
     for (let i = 0; i < RETRIES; i++) {
       const counts = { ...record?.counts };
       // Ours are in the record only where nobody has touched it since.
-      if (previous && record && record.revision === previous.record.revision) {
+      const isOurs = record?.revision === previous?.record.revision &&
+        record?.epoch === previous?.record.epoch;
+      if (previous && record && isOurs) {
         counts[previous.block] = (counts[previous.block] ?? 0) - previous.count;
       }
       counts[cidr] = (counts[cidr] ?? 0) + count;

@@ -18,6 +18,7 @@ import { isExpiredLease } from "./lease_record.ts";
 import { usersOfOver } from "./leases_over.ts";
 import { blockOf, type Pool, selectsNamespace, selectsNode } from "./pools.ts";
 import { BlockFinder, releaseIps } from "./release.ts";
+import { doneInOneEpoch } from "./remembered.ts";
 import type { Room } from "./room.ts";
 import type {
   AssignFirstRequest,
@@ -168,7 +169,11 @@ async function usableCandidates(
 }
 
 /** Changes the attributes of an allocation that is the handle's; false where it is not, or may not. */
-export async function relabel(room: Room, request: RelabelRequest): Promise<boolean> {
+export function relabel(room: Room, request: RelabelRequest): Promise<boolean> {
+  return doneInOneEpoch(room.handles.epoch, () => relabelOnce(room, request));
+}
+
+async function relabelOnce(room: Room, request: RelabelRequest): Promise<boolean> {
   const ip = addressOf(request.address);
   const { handle } = request;
   const record = await new BlockFinder(room, await room.facts.read()).find(ip);

@@ -24,6 +24,22 @@ export class Epoch {
   }
 }
 
+/** Epochs may follow upon each other while the store comes and goes. */
+const MOST_AGAIN = 10;
+
+/**
+ * Whether work on a remembered record was done. Where it was not, and an epoch has begun meanwhile, it may be
+ * for the record's having been forgotten between a look and the write: it is tried again.
+ */
+export async function doneInOneEpoch(epoch: Epoch, work: () => Promise<boolean>): Promise<boolean> {
+  for (let i = 0; i < MOST_AGAIN; i++) {
+    const began = epoch.now;
+    if (await work()) return true;
+    if (epoch.now === began) return false;
+  }
+  return false;
+}
+
 /** Copies by key; beyond the limit the one that was kept first goes. */
 export class Remembered<V> {
   readonly #copies = new Map<string, V>();

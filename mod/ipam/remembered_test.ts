@@ -76,6 +76,57 @@ Deno.test("a restoration in the midst of an assignment is seen before the block 
   });
 });
 
+/** A store whose connection is lost, with nothing put back, just before this write. */
+async function interrupted(
+  write: string,
+  test: (world: World, arm: () => void, ipam: World["ipam"]) => Promise<void>,
+) {
+  const world = new World();
+  try {
+    await world.pool("p", "10.0.0.0/24", { blockSize: 28 });
+    await world.node("n1");
+    let armed = false;
+    const { ipam, store } = world.process({
+      gate: (label) => {
+        if (armed && label === write) {
+          armed = false;
+          store.putBack(world.store);
+        }
+        return Promise.resolve();
+      },
+    });
+    await test(world, () => armed = true, ipam);
+    assert(!armed, "the connection was lost");
+    await checkRecords(world.store);
+  } finally {
+    await world.store.close();
+  }
+}
+
+Deno.test("a connection lost in the midst of an assignment uses up no block", () =>
+  interrupted("create /calico/ipam/v2/handle/net.c2", async (_, arm, ipam) => {
+    const give = (handle: string) =>
+      ipam.assign({ num4: 1, host: "n1", handle, use: "Workload", maxBlocksPerHost: 1 });
+    const [first] = await give("net.c1");
+    arm();
+    const [second] = await give("net.c2");
+    assert.deepEqual(second.block, first.block);
+  }));
+
+Deno.test("a connection lost while an address changes hands leaves it to nobody else", () =>
+  interrupted("create /calico/ipam/v2/handle/net.new", async (world, arm, ipam) => {
+    const [{ ip }] = await ipam.assign({ num4: 1, host: "n1", handle: "net.old", use: "Workload" });
+    arm();
+    assert(
+      await ipam.handOver({
+        address: ip,
+        handle: "net.old",
+        to: { handle: "net.new", attributes: {} },
+      }),
+    );
+    assert.equal((await world.ipam.assignment(ip))?.handle, "net.new");
+  }));
+
 Deno.test("what is read is believed where it is older than what was known before it was asked for", async () => {
   await restorable(async (now, copy) => {
     const { ipam, store } = now.process();
