@@ -87,7 +87,10 @@ export function listOption(call: Call, name: string): string[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** Empty, as `-n "$NAMESPACE"` is where the variable is not set, these were not given. */
+/**
+ * Empty, as `-n "$NAMESPACE"` is where the variable is not set, these were not given (a context under the
+ * name calicoctl: it is refused before under ours).
+ */
 const NOT_GIVEN_WHEN_EMPTY = ["namespace", "context"];
 
 export function dropEmpty(options: Record<string, unknown>): void {

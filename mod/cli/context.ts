@@ -127,7 +127,9 @@ async function namedStore(call: Call): Promise<Candidate | undefined> {
   if (config === undefined && !calicoctl) return ofContext();
   const found = config ? await ofFile(call.io, config) : await ofMachine(call);
   if (found?.location.kind === "kubernetes") {
-    return config ? { ...found, location: { ...found.location, context } } : ofContext();
+    // K8S_API_ENDPOINT and a token of variables are of no context.
+    const isVariables = found.from === "the environment" || found.from === "KUBECONFIG";
+    return isVariables ? ofContext() : { ...found, location: { ...found.location, context } };
   }
   if (calicoctl) return found ?? ofContext();
   throw usageError(

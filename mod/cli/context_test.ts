@@ -98,6 +98,13 @@ Deno.test("as calicoctl a context chooses of the Kubernetes API, and never anoth
     const named = `${folder}/kubernetes.cfg`;
     await Deno.writeTextFile(named, "kubeconfig: /k\n");
     assert.deepEqual(await asked({ config: named, env: etcd }), [`kubernetes: -c ${named}`, "q"]);
+    // So is the file of whatever names one by itself.
+    const { found: [{ location }] } = await places(folder, {
+      ...{ program, context },
+      env: { TORTIE_STORE: "kubernetes:/k1", KUBECONFIG: "/k2" },
+    });
+    assert.equal(kubeconfigOf(location), "/k1");
+    assert.equal(location.kind === "kubernetes" && location.context, "q");
     // The Kubernetes API that is named anyway, and that of kubectl where nothing is.
     const environments: Record<string, string>[] = [{ KUBECONFIG: "/k" }, {
       DATASTORE_TYPE: "kubernetes",

@@ -75,10 +75,7 @@ async function filesOf(name: string, recursive: boolean): Promise<string[]> {
   } catch (error) {
     throw fileError(name, error);
   }
-  if (!info.isDirectory) {
-    if (name.endsWith("/")) throw failure(`${name} is not a directory`);
-    return [name];
-  }
+  if (!info.isDirectory) return [name];
   const files: string[] = [];
   const entries: Deno.DirEntry[] = [];
   try {

@@ -99,6 +99,7 @@ test("a configuration without a name, and flags that say nothing, are refused", 
     ["ipam show --ip 10.1.0.1 --show-blocks", /^give one of --ip and --show-blocks/],
     ["ipam show --show-blocks --show-borrowed", /^give one of --show-blocks and --show-borrowed/],
   ];
+  assert.doesNotMatch((await run("delete ippool none --recursive=false"))[2], /recursive/);
   for (const [line, message] of alone) {
     const [exit, out, err] = await run(line);
     assert.deepEqual([exit, out], [1, ""], line);

@@ -72,7 +72,9 @@ function checkTaken({ command, flags }: Parsed): void {
 /** Flags that say something about files alone, and those of which one is given. */
 function checkTogether({ command, flags }: Parsed): void {
   for (const { name, of } of command.flags ?? []) {
-    if (of === undefined || !flags.has(name) || flags.has(of)) continue;
+    if (of === undefined || !flags.has(name) || flags.get(name) === false || flags.has(of)) {
+      continue;
+    }
     throw new ParseError(`--${name} of ${PROGRAM} ${command.name} is about --${of}; give both`);
   }
   const given = (command.oneOf ?? []).filter((name) =>
