@@ -88,7 +88,10 @@ export async function detach(
   release ??= (handle) => entry ? ipam.releaseByHandle(handle) : releaseUnheld(deps, handle);
   await release(identity.handle);
   // Of one that Calico wired, and that lost its endpoint, the node knew no more than its interface.
-  if (!entry) { for (const name of names) await release(interfaceHandle(identity.network, name)); }
+  if (!entry) {
+    const handles = names.map((name) => interfaceHandle(identity.network, name));
+    await Promise.all(handles.map(release));
+  }
   await parkLease(deps, identity, await look.leased, deps.now?.() ?? new Date());
   await releaseOldHandle(ipam, identity, oldHandle, await look.old);
   if (deleted) deps.endpointRemoved?.(deleted);

@@ -2,8 +2,8 @@
  * Addresses that no pod may have, whoever asks: those of no single interface on a network (loopback,
  * multicast and the like), link-local ones (the pods' gateway is one, and so are the metadata services
  * of clouds), and those of the machines themselves. A pod that names a machine's address, by
- * ipAddrsNoIpam, floatingIPs, ipAddrs, tortie.io/ip-pins or IP= in CNI_ARGS, would draw the machine's traffic to itself:
- * the route to a workload is the longest there is.
+ * ipAddrsNoIpam, floatingIPs, ipAddrs, tortie.io/ip-pins or IP= in CNI_ARGS, would draw the machine's
+ * traffic to itself: the route to a workload is the longest there is.
  *
  * What Nodes say holds for the whole cluster; what the kernel says holds also where no Node says it
  * (addresses of services on a local interface, further addresses of this machine).

@@ -88,8 +88,14 @@ export async function collectGarbage(
       () =>
         attempt(
           `endpoint ${identity.namespace}/${identity.name}`,
-          () =>
-            detach(deps, identity, undefined, { release: (handle) => releaseUnheld(deps, handle) }),
+          async () => {
+            let freed = true;
+            const release = async (handle: string) => {
+              if (!await releaseUnheld(deps, handle)) freed = false;
+            };
+            await detach(deps, identity, undefined, { release });
+            return freed;
+          },
         ),
     );
   }

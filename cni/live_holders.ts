@@ -94,7 +94,9 @@ export async function recordHolder(
  */
 export async function releaseUnheld(deps: HolderDeps, handle: string): Promise<boolean> {
   const { ipam, log } = deps;
-  const addresses = await ipam.ipsByHandle(handle) ?? [];
+  const addresses = await ipam.ipsByHandle(handle);
+  // There is no such handle, as at a repeated DEL.
+  if (!addresses) return true;
   const held = await liveHolders(deps, addresses, undefined);
   if (held.length === 0) {
     await ipam.releaseByHandle(handle);

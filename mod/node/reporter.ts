@@ -52,8 +52,8 @@ export class Reporter {
     const { epoch } = this.store;
     if (this.#lookedAt !== epoch) {
       // A former process may have reported endpoints that have gone since; or it is an older copy.
-      this.#told.clear();
       const { entries } = await this.store.list(endpointStatusPrefix(this.nodeName));
+      this.#told.clear();
       for (const { key, value } of entries) {
         this.#told.set(key, (value as { status?: EndpointState }).status ?? "error");
       }

@@ -209,6 +209,8 @@ export class NodeService {
   #hasRegistered: boolean;
   /** Our Node was not in the datastore, or may not have been, when it was last looked for. */
   #nodeIsGone: boolean;
+  /** Of our Node, as it was last seen. */
+  #nodeUid: string | undefined;
   /** What the file holds that tells CNI plugins the MTU. */
   #mtu = "";
   /** What is said once and stays so for a while. */
@@ -367,7 +369,10 @@ export class NodeService {
       patience: config.store.kind === "kubernetes" ? ENDING : 0,
       prefixes: felix.interfacePrefixes,
       epoch: () => store.epoch,
-      again: (milliseconds) => this.#lookAgain.in(milliseconds),
+      again: (milliseconds) => {
+        this.#lookAgain.cancel();
+        this.#lookAgain.in(milliseconds);
+      },
       record: async (lost) => {
         // Host-local's addresses are none of IPAM's.
         if (this.#state.usePodCidr) return new Map();
@@ -402,7 +407,7 @@ export class NodeService {
           this.#renew({ known, hasRegistered: this.#hasRegistered });
         }
         unrouted.tell();
-        if (report.topics.has("nodes")) this.#lookForNode();
+        this.#lookForNode();
         if (report.topics.has("pods") || report.topics.has("endpoints")) labels();
         if (TUNNEL_TOPICS.some((topic) => report.topics.has(topic))) addresses();
       },
@@ -623,11 +628,14 @@ export class NodeService {
 
   /** One that comes back may be as somebody else makes it, without what others must know of us. */
   #lookForNode(): void {
-    const wasGone = this.#nodeIsGone;
+    const wasGone = this.#nodeIsGone, before = this.#nodeUid;
     const [fault] = ownNodeFaults(this.#state);
     this.#nodeIsGone = fault !== undefined;
+    this.#nodeUid = this.#state.nodes.get(this.config.nodeName)?.metadata.uid ?? before;
     if (fault !== undefined && !wasGone) this.log.warn(fault);
-    if (fault === undefined && wasGone) this.#registerAgain.in(0);
+    // It may have been deleted and made anew between two looks.
+    const isAnother = before !== undefined && this.#nodeUid !== before;
+    if (fault === undefined && (wasGone || isAnother)) this.#registerAgain.in(0);
   }
 
   /** Where the CNI plugin of Calico reads it too. */
@@ -726,12 +734,12 @@ export class NodeService {
     this.#reports?.stop();
     this.#addressRetry.cancel();
     this.#registerAgain.cancel();
-    this.#lookAgain.cancel();
     this.#paths?.stop();
     this.#deadEndpoints?.stop();
     await this.#questions?.stop();
     await this.#socket?.close();
     await this.#agent?.stop();
+    this.#lookAgain.cancel(); // a turn may have asked for it last
     this.#snapshot?.close();
     this.#bgp?.stop();
     await this.#closeDataplane?.();

@@ -26,6 +26,7 @@ import {
 } from "../model/cluster_information.ts";
 import { felixConfigurationKind } from "../model/felix_configuration.ts";
 import { ippoolKind } from "../model/ippool.ts";
+import { resourceKey } from "../model/keys.ts";
 import { type Node, nodeKind } from "../model/node.ts";
 import { printJson } from "../store/json.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
@@ -150,7 +151,7 @@ export async function registerNode(
   again = false,
 ): Promise<NodeAddresses> {
   const { nodeName } = config;
-  const { items } = await resources.list(nodeKind);
+  const { items, broken } = await resources.list(nodeKind);
   const known = items.find((n) => n.metadata.name === nodeName);
   const addresses = findAddresses(config, host, known);
   if (!addresses[4] && !addresses[6] && config.backend !== "none") {
@@ -186,8 +187,10 @@ export async function registerNode(
       const next = complete(node);
       return printJson(next) === printJson(node) ? undefined : next;
     });
+  // One that is there and cannot be read is told of where somebody tries to write it.
+  const isUnread = broken.some(({ key }) => key === resourceKey(nodeKind, nodeName));
   if (known) await modify();
-  else if (!again) {
+  else if (!again || isUnread) {
     const fresh = complete({ metadata: { name: nodeName }, spec: {}, status: {} } as Node);
     await resources.create(nodeKind, {
       kind: "Node",

@@ -23,6 +23,7 @@
  */
 import type { HostLink } from "../../cni/kernel.ts";
 import { type Mark, parseMark } from "../../cni/mark.ts";
+import { hostLink } from "../../cni/plumbing.ts";
 import type { Link } from "../../ffi/route/link.ts";
 import type { WorkloadEndpoint } from "../model/workload_endpoint.ts";
 import type { Clock } from "../store/clock.ts";
@@ -208,7 +209,3 @@ const keyOf = ({ index, name, alias = "" }: Link) => `${index} ${name} ${alias}`
 
 const isThere = (now: Link | undefined, then: Link) =>
   now !== undefined && keyOf(now) === keyOf(then);
-
-function hostLink({ name, index, mac = "", up, alias, linkIndex }: Link): HostLink {
-  return { name, index, mac, up, alias, peerIndex: linkIndex };
-}
