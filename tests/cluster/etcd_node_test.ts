@@ -220,12 +220,16 @@ Deno.test(
           const answer = "/tortie/nodes/node1/held";
           const isAnswered = async () => (await readText(world, answer)).includes("asked");
           const isGone = async () => {
-            await until("it is not ready", 20_000, async () => (await readiness()).status === 503);
             const why =
               /no new pod is given an address: Node node1 is not in the datastore .*restart/;
-            assert.match((await readiness()).body, why);
-            const { ready, errors } = await world.status();
-            assert.deepEqual([ready, errors.some((one: string) => why.test(one))], [false, true]);
+            await until("it is not ready, and says why", 30_000, async () => {
+              const { status, body } = await readiness();
+              return status === 503 && why.test(body);
+            });
+            await until("its status says so", 30_000, async () => {
+              const { ready, errors } = await world.status();
+              return !ready && errors.some((one: string) => why.test(one));
+            });
             const refused = await world.cni("ADD", "d", conf(socket));
             assert.match(JSON.parse(refused.out).msg, /Node\(node1\)/);
             assert.equal(await node(), undefined);

@@ -206,7 +206,11 @@ Deno.test(
     createNetns(name);
     try {
       const mine = staying("ip", "netns", "exec", name, "sh", "-c", `${address}; read end`);
-      while (!await held(listAllNetns)) await new Promise((resolve) => setTimeout(resolve, 20));
+      const limit = Date.now() + 30_000;
+      while (!await held(listAllNetns)) {
+        assert(Date.now() < limit, "the process has given the address");
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
       assert(
         await held(async () => {
           const list = await listAllNetns();
