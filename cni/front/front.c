@@ -445,8 +445,12 @@ static void cni_call(char **argv, char **environment, const char *command) {
   if (begins(command, "VERSION") && !command[7]) quit(print(VERSION_ANSWER, sizeof VERSION_ANSWER - 1) ? 1 : 0);
   if (!folder || !*folder) folder = RUN_DIR;
   u64 n = length_of(folder);
-  /* Deno takes ".." away with the name before it, which the kernel does not where that is a link. */
-  if (n > sizeof path - sizeof SOCKET_NAME || !is_plain(folder) || find(folder, 0, n, "..")) return;
+  /*
+   * Deno puts the current folder before a path that is relative, which may make it too long, and takes ".."
+   * away with the name before it, which the kernel does not where that is a link.
+   */
+  if (*folder != '/' || find(folder, 0, n, "..")) return;
+  if (n > sizeof path - sizeof SOCKET_NAME || !is_plain(folder)) return;
   *put_text(put_text(path, folder), SOCKET_NAME) = 0;
 
   char *input = (char *)sys_mmap(0, SPACE, PROT_R | PROT_W, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

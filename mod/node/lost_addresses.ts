@@ -98,9 +98,8 @@ export async function recordLost(
       if (at === undefined || await hasOne(ipam, lost, node, handle, candidates)) continue;
       for (at of candidates) {
         const why = await recordOne(ipam, lost, { address: at, host: node, handle, attributes });
-        if (why === "in no pool") continue;
-        if (why !== undefined) unrecorded.set(at, why);
-        break;
+        if (why === undefined) break;
+        if (why !== "in no pool") unrecorded.set(at, why);
       }
     } catch (error) {
       if (!(error instanceof IpamError || error instanceof StoreError)) throw error;

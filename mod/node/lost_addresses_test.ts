@@ -52,7 +52,9 @@ inWorld(
     for (const node of ["n1", "n2"]) await world.node(node);
     const [theirs] = await world.assign("n2", { handle: "k8s-pod-network.m1" });
     const now = new Date();
-    const words = await recordLost(world.ipam, N1, lost(["192.0.2.1", theirs]), now);
+    const own = theirs === "10.0.0.3" ? "10.0.0.4" : "10.0.0.3";
+    const words = await recordLost(world.ipam, N1, lost(["192.0.2.1", theirs, own]), now);
+    assert.equal((await world.ipam.assignment(own))!.handle, "k8s-pod-network.c1");
     assert.equal(words.get(theirs), "IPAM has given it to handle k8s-pod-network.m1");
     assert.equal(words.size, 1, "what no pool has nobody gives");
     assert.equal((await world.ipam.assignment(theirs))!.handle, "k8s-pod-network.m1");
@@ -60,6 +62,7 @@ inWorld(
     const ipam = Object.assign(Object.create(world.ipam), {
       assignment: () => Promise.reject(away),
     });
+    await world.ipam.releaseByHandle("k8s-pod-network.c1");
     const why = (await recordLost(ipam, N1, lost(["10.0.0.9"]), now)).get("10.0.0.9");
     assert.equal(why, "the datastore is away");
   },

@@ -74,11 +74,13 @@ const AGAIN = 60_000;
 /** Milliseconds that Calico's plugin may take from an interface, which it does not mark, to its endpoint. */
 const CALICOS_ADD = 3000;
 /** A pod has one address of each family; whoever has changed its interface has more to be told of. */
-const MOST_TOLD = 16;
+const MOST_OF_FAMILY = 8;
 
 export class UnroutedHolders {
   /** Of an interface as it was seen. */
   readonly #marks = new WeakMap<Link, Mark | undefined>();
+  /** Of an interface as it was seen: whether this endpoint is that of the container beyond it. */
+  readonly #lives = new WeakMap<Link, { spec: WorkloadEndpoint["spec"]; is: boolean }>();
   /** Interfaces in use without an endpoint. */
   #lost = new Map<string, Lost>();
 
@@ -112,7 +114,7 @@ export class UnroutedHolders {
       const lost = before.get(key) ??
         { link, mark, addresses: [], since: time, told: false, due: time, epoch, recording: false };
       this.#lost.set(key, lost);
-      if (lost.addresses.length === 0) lost.addresses = this.#beyond(link).slice(0, MOST_TOLD);
+      if (lost.addresses.length === 0) lost.addresses = oldest(this.#beyond(link));
       const age = time - lost.since;
       if (!lost.told && age >= (mark ? patience : Math.max(patience, CALICOS_ADD))) {
         log.warn(
@@ -122,7 +124,7 @@ export class UnroutedHolders {
         );
         lost.told = true;
       }
-      if (age < patience || lost.addresses.length === 0 || lost.recording) continue;
+      if (lost.addresses.length === 0 || lost.recording) continue;
       if (time < lost.due && epoch === lost.epoch) continue;
       lost.due = time + AGAIN;
       lost.epoch = epoch;
@@ -158,7 +160,8 @@ export class UnroutedHolders {
 
   /** The pods that lost their endpoints, in words. */
   warnings(): string[] {
-    return [...this.#lost.values()].filter(({ told }) => told).map((lost) => {
+    const worthTelling = ({ told, unrecorded }: Lost) => told || unrecorded?.size;
+    return [...this.#lost.values()].filter(worthTelling).map((lost) => {
       const { link, mark, addresses, unrecorded } = lost;
       const others = unrecorded === undefined
         ? []
@@ -173,21 +176,36 @@ export class UnroutedHolders {
   /** Those with somebody in another namespace beyond them, of whom no endpoint speaks. */
   *#unrecorded(): Iterable<Link> {
     const { links, endpoints } = this.parts;
-    const containers = new Map<string, string | undefined>();
+    const specs = new Map<string, WorkloadEndpoint["spec"]>();
     for (const { spec } of endpoints.values()) {
       // One that was denied its addresses has no route to them.
       if (!spec.interfaceName || !spec.ipNetworks?.length) continue;
-      containers.set(spec.interfaceName, spec.containerID);
+      specs.set(spec.interfaceName, spec);
     }
     for (const link of links()) {
       if (link.kind !== "veth" || link.linkNetnsId === undefined) continue;
       const mark = this.#markOf(link);
       // Its ADD has not come to the end, and knows its addresses itself.
       if (mark?.state === "adding") continue;
-      const isRecorded = containers.has(link.name) &&
-        (!mark || containers.get(link.name) === mark.containerId);
+      const spec = specs.get(link.name);
+      const isRecorded = spec &&
+        (mark ? spec.containerID === mark.containerId : this.#isOfLife(link, spec));
       if (!isRecorded) yield link;
     }
+  }
+
+  /**
+   * Whether the endpoint speaks of the container that is beyond an interface of Calico's, which says of no
+   * container: a pod's has the same name in each of its lives, but not the same addresses.
+   */
+  #isOfLife(link: Link, spec: WorkloadEndpoint["spec"]): boolean {
+    const known = this.#lives.get(link);
+    if (known?.spec === spec) return known.is;
+    const there = this.#beyond(link);
+    const is = there.length === 0 ||
+      spec.ipNetworks!.some((network) => there.includes(network.split("/")[0]));
+    this.#lives.set(link, { spec, is });
+    return is;
   }
 
   #markOf(link: Link): Mark | undefined {
@@ -202,6 +220,18 @@ export class UnroutedHolders {
   #beyond(link: Link): readonly string[] {
     return this.parts.beyond(link).filter((ip) => !isLinkLocal(ip)).map(formatIp);
   }
+}
+
+/**
+ * Of each family the few that have been there longest, longest first, as the kernel has them of IPv4: what
+ * somebody in the container has added comes after what ADD gave.
+ */
+function oldest(addresses: readonly string[]): string[] {
+  const isIpv6 = (ip: string) => ip.includes(":");
+  return [
+    ...addresses.filter((ip) => !isIpv6(ip)).slice(0, MOST_OF_FAMILY),
+    ...addresses.filter(isIpv6).reverse().slice(0, MOST_OF_FAMILY),
+  ];
 }
 
 /** An index is not given twice while a service runs, but for one that was asked for. */

@@ -81,7 +81,7 @@ Deno.test("as long as every pod has its endpoint nothing is looked at, and nothi
   host.endpoint("cali1", "c1");
   // Made by Calico, without a mark; an uplink; what stands on no pair; what is being made.
   host.link({ name: "cali2", beyond: ["10.0.0.2"] });
-  host.endpoint("cali2", "c2");
+  host.endpoint("cali2", "c2", ["10.0.0.2/32"]);
   host.link({
     name: "eth0",
     beyond: ["10.0.0.3"],
@@ -91,7 +91,8 @@ Deno.test("as long as every pod has its endpoint nothing is looked at, and nothi
   host.link({ name: "cali3", alias: "tortie adding c3/eth0", beyond: ["10.0.0.5"] });
   host.holders.tell();
   for (let i = 1; i < 6; i++) assert.equal(host.who(`10.0.0.${i}`), undefined);
-  assert.deepEqual([host.looks, host.said], [[], []]);
+  // Whether it is of this life of its pod an interface of Calico's does not say: that is looked at once.
+  assert.deepEqual([host.looks, host.said], [["cali2"], []]);
 });
 
 Deno.test("a pod that has lost its endpoint holds what is beyond its interface, until that goes", () => {
@@ -149,12 +150,16 @@ Deno.test("a container's second address counts as the first does, however late i
 });
 
 Deno.test("each loss is told once; where pods' endpoints go with their end, when it lasts", async () => {
-  const host = new Host(60_000);
+  const recorded: string[] = [];
+  const host = new Host(60_000, ({ addresses }) => {
+    recorded.push(...addresses);
+    return Promise.resolve(new Map());
+  });
   const link = host.link({ name: "cali1", container: "c1", beyond: ["10.0.0.1"] });
   host.link({ name: "cali2", container: "c2", beyond: ["10.0.0.2"] });
   host.endpoint("cali2", "c2");
   host.holders.tell();
-  assert.deepEqual(host.said, []);
+  assert.deepEqual([host.said, recorded], [[], ["10.0.0.1"]], "on record it is at once");
   await host.clock.advance(60_000);
   for (let i = 0; i < 3; i++) host.holders.tell();
   assert.deepEqual(host.said, ['{"interface":"cali1","container":"c1","addresses":["10.0.0.1"]}']);
@@ -230,7 +235,7 @@ Deno.test("a container that Calico wired is told of by its interface, and put on
   host.link({ name: "cali1", beyond: ["10.0.0.1"] });
   host.link({ name: "veth1", beyond: ["10.0.0.2"] });
   host.link({ name: "cali3", beyond: ["10.0.0.3"] });
-  host.endpoint("cali3", "c3");
+  host.endpoint("cali3", "c3", ["10.0.0.3/32"]);
   host.holders.tell();
   assert.deepEqual(asked, ["cali1 undefined 10.0.0.1"]);
   // Calico's ADD may be under way: its endpoint comes in a moment.
@@ -244,9 +249,29 @@ Deno.test("a container that Calico wired is told of by its interface, and put on
     warning,
     /^a container that Calico wired \(interface cali1, 10\.0\.0\.1\) is in use/,
   );
-  host.endpoint("cali1", "c1");
+  // A former life of its pod had the same interface, and another address.
+  host.endpoint("cali1", "c0", ["10.0.0.9/32"]);
+  host.holders.tell();
+  assert.equal(host.who("10.0.0.1"), "cali1");
+  assert.equal(host.holders.warnings().length, 1);
+  host.endpoint("cali1", "c1", ["fd00::1/128", "10.0.0.1/32"]);
   host.holders.tell();
   assert.deepEqual(host.holders.warnings(), []);
+});
+
+Deno.test("of many addresses those count that were there first", () => {
+  const asked: (readonly string[])[] = [];
+  const host = new Host(0, ({ addresses }) => (asked.push(addresses), Promise.resolve(new Map())));
+  const more = Array.from({ length: 20 }, (_, i) => `fd99::${i + 1}`);
+  // The kernel has the newest of IPv6 first.
+  host.link({
+    name: "cali1",
+    container: "c1",
+    beyond: ["10.0.0.1", "10.9.0.1", ...more, "fd00::1"],
+  });
+  host.holders.tell();
+  assert.deepEqual(asked[0].slice(0, 3), ["10.0.0.1", "10.9.0.1", "fd00::1"]);
+  assert.equal(asked[0].length, 10);
 });
 
 Deno.test("an interface that has its addresses later is put on record then", async () => {
