@@ -9,7 +9,8 @@
  *     3. WorkloadEndpoint written: from here on the agent computes and programs its policy
  *     4. the pair is made, both sides down, the host's marked "adding"
  *     5. wait until the agent says that the rules are in the kernel
- *     6. the pod's side, then the host's side with its routes
+ *     6. the pod's side, then the host's side with its routes; where the store may have gone back since 1,
+ *        a look whether the addresses are on record still
  *     7. the mark becomes "in use"; only then the caller gets the answer
  *
  * Before 5 the interface is unknown to the rules, and unknown workload interfaces are dropped both
@@ -21,6 +22,7 @@ import {
   formatIp,
   formatPrefix,
   hostPrefix,
+  type Ip,
   parseCidr,
   type Prefix,
   samePrefix,
@@ -72,6 +74,7 @@ export async function attach(
   identity: EndpointIdentity,
 ): Promise<CniResult> {
   const path = attachment.netns!;
+  const { epoch } = deps.store;
   const look = lookFirst(deps, conf, attachment, identity);
   await look.ready;
   const subject = await look.subject;
@@ -95,7 +98,7 @@ export async function attach(
   try {
     const older = await clearTheWay(deps, identity, netns, look);
     try {
-      return await build(deps, conf, identity, subject, request, netns, older, look);
+      return await build(deps, conf, identity, subject, request, netns, older, look, epoch);
     } catch (error) {
       await undo(deps, identity, path, error);
       throw error;
@@ -118,6 +121,7 @@ async function build(
   netns: PodNamespace,
   entry: SoundEntry | undefined,
   look: Pick<FirstLook, "others" | "ahead">,
+  epoch: number,
 ): Promise<CniResult> {
   const older = entry?.value;
   const now = deps.now?.() ?? new Date();
@@ -171,8 +175,31 @@ async function build(
   await netns.wirePod(plan);
   await deps.kernel.wireHost(plan);
   await netns.settle(plan);
+  const isRecorded = request.plan.kind !== "unmanaged" && !conf.ipam.hostLocal;
+  if (isRecorded && deps.store.epoch !== epoch) await mustBeOnRecord(deps, identity, addresses);
   await deps.kernel.setAlias(plan.hostName, formatMark({ ...identity, state: "in use" }));
   return { ...resultOf(plan, netns.path), dns };
+}
+
+/**
+ * The store may have gone back while the ADD was under way, and have forgotten its addresses, or given them to
+ * another ADD: nobody else knows yet that this one has them.
+ */
+async function mustBeOnRecord(
+  { ipam }: CniDeps,
+  { handle }: EndpointIdentity,
+  addresses: readonly Ip[],
+): Promise<void> {
+  for (const ip of addresses) {
+    const held = await ipam.assignment(ip);
+    if ((held?.attributes.container ?? held?.handle) === handle) continue;
+    throw new CniError(
+      CniCode.tryAgain,
+      `The datastore has lost what was written for this pod: ${formatIp(ip)} is ${
+        held ? `on record for ${held.handle}` : "not on record"
+      }. An older copy of it was put back; try again.`,
+    );
+  }
 }
 
 /** With host-local the routes of its configuration stand in the place of the default ones (Calico). */

@@ -332,3 +332,35 @@ Deno.test("DEL of a container that Calico wired gives back what is on record for
     assert.equal((await w.call({ command: "DEL", container: "c1", args })).exit, 0);
     assert.deepEqual(await w.traces(), []);
   }));
+
+Deno.test("an ADD whose address the datastore has forgotten, or given to another, fails and leaves nothing", () =>
+  world(async (w) => {
+    await add(w, "keep");
+    for (const thief of [undefined, "net.thief"]) {
+      // Just before the interface is wired an older copy is put back, and somebody else is quicker.
+      let epoch = 0, armed = true;
+      Object.defineProperty(w.store, "epoch", { get: () => epoch, configurable: true });
+      w.restart(undefined, async (what) => {
+        if (!armed || !what.includes("wireHost")) return;
+        armed = false;
+        epoch++;
+        const ipam = new Ipam(w.store);
+        const [ip] = await ipam.ipsByHandle("net.lost") ?? [];
+        await ipam.releaseByHandle("net.lost");
+        if (thief) await ipam.assignIp({ address: ip, host: "n2", handle: thief });
+      });
+      const args = k8s("pod-lost");
+      const { exit, body } = await w.call({ container: "lost", args });
+      assert(!armed);
+      assert.equal(exit, 1);
+      assert.match(body, thief ? /is on record for net\.thief/ : /is not on record/);
+      assert.equal(JSON.parse(body).code, 11);
+      assert.equal((await w.endpoints()).length, 1);
+      if (thief) await new Ipam(w.store).releaseByHandle(thief);
+      w.restart();
+      // With nothing lost an epoch alone is no reason.
+      w.restart(undefined, (what) => void (what.includes("wireHost") && epoch++));
+      assert.equal((await w.call({ container: "lost", args })).exit, 0);
+      assert.equal((await w.call({ command: "DEL", container: "lost", args })).exit, 0);
+    }
+  }));
