@@ -338,7 +338,7 @@ export class Controllers {
     await attempt("KubeControllersConfiguration", () => this.#tellStatus());
     if (this.#settings.node && this.#view.ready && this.#isConfigured) {
       await this.#collect(attempt);
-      await this.#hostEndpoints(attempt);
+      if (!this.#settings.hostEndpointsUnclear) await this.#hostEndpoints(attempt);
       if (this.#parts.api) await this.#nodes(attempt);
     }
     if (this.#parts.api && this.#view.ready && this.#isConfigured) await this.#derive(attempt);

@@ -315,6 +315,12 @@ for (
       metadata: { name: "default" },
       spec: { prometheusMetricsPort: "9094" },
     },
+    "of a word that is none": {
+      kind: "KubeControllersConfiguration",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "default" },
+      spec: { controllers: { node: { hostEndpoint: { autoCreate: 5 } } } },
+    },
   })
 ) {
   test(

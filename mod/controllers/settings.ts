@@ -43,6 +43,8 @@ export interface Settings {
   /** Milliseconds; 0: leaks are left alone. */
   readonly leakGrace: number;
   readonly syncLabels: boolean;
+  /** What is said of host endpoints is no word for it: none is made and none goes. */
+  readonly hostEndpointsUnclear: boolean;
   readonly hostEndpoints: {
     readonly autoCreate: boolean;
     readonly createDefault: boolean;
@@ -101,6 +103,15 @@ export function settingsOf(spec: Spec | undefined, env: Environment, beside = fa
     node?.hostEndpoint?.autoCreate ?? "Disabled",
     onOff,
   );
+  const unclear = autoCreate !== "Enabled" && autoCreate !== "Disabled";
+  if (unclear) {
+    faults.push(
+      `hostEndpoint.autoCreate ${
+        show(autoCreate)
+      } is neither Enabled nor Disabled; host endpoints stay ` +
+        "as they are",
+    );
+  }
   const syncLabels = variable("SYNC_NODE_LABELS", node?.syncLabels ?? "Enabled", onOff);
   const health = variable("HEALTH_ENABLED", given.healthChecks ?? "Enabled", onOff);
   const level = variable(
@@ -138,6 +149,7 @@ export function settingsOf(spec: Spec | undefined, env: Environment, beside = fa
     node: runs,
     leakGrace: (grace ?? 900) * 1000,
     syncLabels: syncLabels === "Enabled",
+    hostEndpointsUnclear: unclear,
     hostEndpoints: {
       autoCreate: autoCreate === "Enabled",
       createDefault: hostEndpoint.createDefaultHostEndpoint === "Enabled",
