@@ -109,8 +109,19 @@ function verdicts(view: PolicyView, w: World): Map<string, boolean> {
   return result;
 }
 
-/** The object as a file's is read; undefined where it is refused. */
+/**
+ * The object as a file's is read; undefined where it is refused. Of a member of a list, or a label, that is
+ * null a file says what Go makes of it: an empty rule, peer or port, which is everything; an empty text. Where
+ * the store has one, something was lost, and it allows nothing.
+ */
 function asFile(object: PolicyObject): PolicyObject | undefined {
+  const { spec } = object as PolicyObject & { spec: unknown };
+  const isLost = ({ parent, key }: Place) => {
+    const value = parent[key];
+    const members = Array.isArray(value) || key === "matchLabels" ? Object.values(value ?? {}) : [];
+    return members.includes(null);
+  };
+  if (places(spec).some(isLost)) return undefined;
   try {
     return parseManifest(object).object as PolicyObject;
   } catch (error) {
