@@ -57,6 +57,8 @@ const GROUPS: Group[] = [
   {
     name: "unit",
     run: { test: ["mod", "ffi", "cni", "bgp", "policy", "installer"], parallel: true },
+    // More than there are cores: many of them wait for timers.
+    env: { DENO_JOBS: "4" },
   },
   { name: "ipam", run: { test: ["tests/ipam"] } },
   { name: "kernel", run: { test: ["tests/ffi", "tests/nft", "tests/node"] } },
