@@ -13,7 +13,7 @@
 
 import { handlesOnNode } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
-import { detach } from "./detach.ts";
+import { detach, type DetachDeps } from "./detach.ts";
 import { nodeRecords } from "./endpoint.ts";
 import { type EndpointEntry, placeOf } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
@@ -25,20 +25,7 @@ import type { NetConf } from "./netconf.ts";
 import { hostNames } from "./own_links.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 
-export type GcDeps = Pick<
-  CniDeps,
-  | "store"
-  | "ipam"
-  | "leases"
-  | "kernel"
-  | "nodeName"
-  | "endpointRemoved"
-  | "interfacePrefix"
-  | "unroutedHolder"
-  | "recordedHandles"
-  | "now"
-  | "log"
->;
+export type GcDeps = DetachDeps & Pick<CniDeps, "recordedHandles">;
 
 /**
  * Runs the work under the attachment's locks, or not at all where somebody works on it, or has added
