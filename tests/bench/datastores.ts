@@ -11,6 +11,7 @@ import { KubernetesStore } from "../../mod/store/kubernetes/store.ts";
 import type { Store } from "../../mod/store/store.ts";
 import { EtcdCluster } from "../store/etcd_server.ts";
 import { Child } from "../store/processes.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 export const NAMES = ["kv", "etcd", "kubernetes"] as const;
 export type DatastoreName = typeof NAMES[number];
@@ -79,7 +80,7 @@ async function startKubernetes(folder: string) {
 export function kubernetesProcess(folder: string, netns?: string): Deno.ChildProcess {
   const words = [
     ...(netns ? ["ip", "netns", "exec", netns] : []),
-    ...[Deno.execPath(), "run", "-A", "--no-check", "--quiet"],
+    ...[Deno.execPath(), ...RUN_MODULE],
     ...[new URL("../kube/serve.ts", import.meta.url).pathname, "--calico", "--folder", folder],
   ];
   return new Deno.Command(words[0], {

@@ -11,6 +11,7 @@ import { EtcdCluster } from "../store/etcd_server.ts";
 import { type DatastoreName, kubernetesProcess, NAMES, untilFile } from "./datastores.ts";
 import { memoryOf } from "./memory.ts";
 import { ms, type Outcome } from "./report.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const CHANGES = 1000, IDLE_SECONDS = 20;
 const TICKS = 100; // USER_HZ of every Linux that Deno runs on.
@@ -34,7 +35,7 @@ export async function measure(datastore: DatastoreName, endpoints: number): Prom
   const socket = `${world.folder}/run/tortie.sock`;
   const fill = (...words: string[]) =>
     tool(world.node, Deno.execPath(), ...[
-      ...["run", "-A", "--no-check", "--quiet", "--unstable-kv"],
+      ...RUN_MODULE,
       ...[new URL("fill_process.ts", import.meta.url).pathname, ...words],
     ]);
   try {

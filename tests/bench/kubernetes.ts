@@ -12,6 +12,7 @@ import { type Kube, startKube } from "../kube/kube.ts";
 import { calicoDefinitions } from "../kube/calico_definitions.ts";
 import type { ReaderFigures } from "./kubernetes_reader.ts";
 import { ms, type Outcome, ratio } from "./report.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const PODS = 10_000;
 
@@ -60,7 +61,7 @@ function pod(i: number): object {
 async function read(kubeconfig: string, how: string): Promise<ReaderFigures> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "-A", "--no-check", "--unstable-kv", "--v8-flags=--expose-gc"],
+      ...[...RUN_MODULE, "--v8-flags=--expose-gc"],
       new URL("kubernetes_reader.ts", import.meta.url).pathname,
       ...[kubeconfig, how],
     ],

@@ -8,6 +8,7 @@ import type { PeerConfig } from "../../bgp/speaker.ts";
 import { mustIp, mustPrefix } from "../../mod/net/mod.ts";
 import { Bird, birdConfig, missing, Ours, run, sleep, until, Wire } from "./harness.ts";
 import type { ProcessOptions } from "./speaker_process.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const reason = missing();
 const BLOCKS = ["10.245.7.0/26", "10.245.8.0/26"];
@@ -151,7 +152,7 @@ test("we are killed with -9: BIRD keeps our routes until we are back", async (wi
     const options: ProcessOptions = { netns: wire.ourNamespace, announce, restarting };
     const script = new URL("speaker_process.ts", import.meta.url).pathname;
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--no-check", script, JSON.stringify(options)],
+      args: [...RUN_MODULE, script, JSON.stringify(options)],
       stdin: "null",
       stdout: "null",
     }).spawn();

@@ -8,6 +8,7 @@ import { Resources } from "../../mod/store/resources.ts";
 import { EtcdCluster } from "../store/etcd_server.ts";
 import { startCalico } from "../store/kubernetes_harness.ts";
 import { command } from "./harness.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 const options = { sanitizeResources: false, sanitizeOps: false };
@@ -15,7 +16,7 @@ const options = { sanitizeResources: false, sanitizeOps: false };
 /** The built executable where there is one, else the program from its source. */
 function program(): [string, string[]] {
   const binary = Deno.env.get("TORTIE_BINARY");
-  const source = ["run", "-A", "--unstable-kv", "--no-check", `${ROOT}main.ts`];
+  const source = [...RUN_MODULE, `${ROOT}main.ts`];
   try {
     if (binary && Deno.statSync(binary)) return [binary, []];
   } catch {

@@ -1,6 +1,7 @@
 /** `datastore serve` as a process of its own: what it serves, how it ends, and what outlives it. */
 import assert from "node:assert/strict";
 import { command } from "./harness.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -9,7 +10,7 @@ function program(): [string, string[]] {
   const binary = Deno.env.get("TORTIE_BINARY");
   return binary && exists(binary)
     ? [binary, []]
-    : [Deno.execPath(), ["run", "-A", "--unstable-kv", "--no-check", `${ROOT}main.ts`]];
+    : [Deno.execPath(), [...RUN_MODULE, `${ROOT}main.ts`]];
 }
 
 function exists(path: string): boolean {

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { EtcdCluster, makeCertificates } from "../store/etcd_server.ts";
 import { binary, httpGet, pause, tool, until } from "./harness.ts";
 import { conf, World } from "./world.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const decoder = new TextDecoder();
 const options = { sanitizeResources: false, sanitizeOps: false, ignore: Deno.uid() !== 0 };
@@ -337,10 +338,7 @@ async function beside(world: World, name: string, ...args: string[]): Promise<st
         "exec",
         world.node,
         Deno.execPath(),
-        "run",
-        "--no-check",
-        "--quiet",
-        "-A",
+        ...RUN_MODULE,
         script,
       ],
       ...args,

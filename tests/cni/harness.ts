@@ -14,6 +14,7 @@
 import assert from "node:assert/strict";
 
 import { type RemoteStore, remoteStore } from "../../mod/store/remote.ts";
+import { MODULE_FLAGS } from "../tools/run_module.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** The product's permissions. */
@@ -25,7 +26,6 @@ const PERMISSIONS = [
   "--allow-env",
   "--allow-sys=hostname,networkInterfaces",
   "--no-prompt",
-  "--unstable-kv",
 ];
 const ROLES = ["tortie", "tortie-ipam", "calico", "calico-ipam"];
 
@@ -172,9 +172,7 @@ export class CniHarness {
         const words = [
           Deno.execPath(),
           "run",
-          "--quiet",
-          "--no-check",
-          `--config=${ROOT}deno.json`,
+          ...MODULE_FLAGS,
           ...PERMISSIONS,
           `${ROOT}tests/cni/plugin_main.ts`,
           role,
@@ -198,9 +196,7 @@ export class CniHarness {
       `--net=/run/netns/${this.host}`,
       Deno.execPath(),
       "run",
-      "--quiet",
-      "--no-check",
-      `--config=${ROOT}deno.json`,
+      ...MODULE_FLAGS,
       ...PERMISSIONS,
       `${ROOT}tests/cni/service_main.ts`,
       JSON.stringify({ folder: this.folder, node: NODE, ...this.options }),

@@ -10,6 +10,7 @@ import { ControllersProcess, tortie } from "../store/controllers_process.ts";
 import { EtcdCluster } from "../store/etcd_server.ts";
 import { NodeServices } from "../store/node_services.ts";
 import { callService } from "../store/service_call.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const HOST = `b${Deno.pid}host`, POD = `b${Deno.pid}pod`;
 /** Of so many nodes. */
@@ -69,10 +70,9 @@ Deno.test({
       cluster.members[0].start();
       await until("etcd serves", 60_000, async () => (await left()).length === 0);
       const variables = Object.entries(cluster.env).map(([name, value]) => `${name}=${value}`);
-      const fill = ["run", "-A", "--no-check", "--quiet", "--unstable-kv"];
       const file = new URL("blocks_process.ts", import.meta.url).pathname;
       await tool(HOST, "env", ...variables, Deno.execPath(), ...[
-        ...[...fill, file, `${BLOCKS}`, `${GONE}`],
+        ...[...RUN_MODULE, file, `${BLOCKS}`, `${GONE}`],
       ]);
       assert.equal((await left()).length, BLOCKS);
       const before = await requests(cluster);

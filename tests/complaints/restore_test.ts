@@ -7,6 +7,7 @@ import { binary, tool, until } from "../cluster/harness.ts";
 import { EtcdCluster } from "../store/etcd_server.ts";
 import { NodeServices } from "../store/node_services.ts";
 import { callService } from "../store/service_call.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const ID = `r${Deno.pid}`;
 const HOST = `${ID}host`;
@@ -116,7 +117,7 @@ class Node {
   async elsewhere(count: number): Promise<string[]> {
     const variables = Object.entries(this.datastore.env).map(([name, value]) => `${name}=${value}`);
     const file = new URL("another_node_process.ts", import.meta.url).pathname;
-    const run = ["run", "-A", "--no-check", "--quiet", "--unstable-kv", file, "elsewhere"];
+    const run = [...RUN_MODULE, file, "elsewhere"];
     const said = await tool(HOST, "env", ...variables, Deno.execPath(), ...run, `${count}`);
     return said.trim().split(/\s+/);
   }

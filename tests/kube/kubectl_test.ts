@@ -1,8 +1,8 @@
 /** A client that we did not write is at home on the server: kubectl, against the program `serve.ts`. */
 import assert from "node:assert/strict";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const SERVE = new URL("./serve.ts", import.meta.url).pathname;
-const ROOT = new URL("../../", import.meta.url).pathname;
 
 async function hasKubectl(): Promise<boolean> {
   try {
@@ -50,12 +50,7 @@ Deno.test({
     const folder = await Deno.makeTempDir();
     const server = new Deno.Command(Deno.execPath(), {
       args: [
-        "run",
-        "-A",
-        "--no-check",
-        `--config=${ROOT}deno.json`,
-        `--lock=${ROOT}deno.lock`,
-        "--frozen",
+        ...RUN_MODULE,
         SERVE,
         "--calico",
         "--folder",

@@ -7,6 +7,7 @@ import { openKubernetes } from "../../mod/store/kubernetes/mod.ts";
 import { Authority } from "../kube/certificates.ts";
 import { command } from "../cli/harness.ts";
 import { type Certificates, EtcdCluster, makeCertificates } from "./etcd_server.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 let certificates: Certificates;
 
@@ -135,7 +136,7 @@ Deno.test("an authority that is named counts alone, and the system's where none 
   const open = async (more: Record<string, string>) => {
     const { ETCD_CA_CERT_FILE: _, ...env } = cluster.env;
     const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--unstable-kv", "--no-check", "--cached-only", script, "true"],
+      args: [...RUN_MODULE, "--cached-only", script, "true"],
       env: { ...env, ETCD_CERT_FILE: client.cert, ETCD_KEY_FILE: client.key, ...more },
       stdin: "null",
       stdout: "null",

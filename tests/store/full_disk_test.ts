@@ -3,6 +3,7 @@
  * megabytes that goes with it.
  */
 import assert from "node:assert/strict";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const ROOT = Deno.uid() === 0;
 
@@ -14,11 +15,10 @@ Deno.test({
     const folder = await Deno.makeTempDir({ prefix: "tortie-full-" });
     try {
       const program = new URL("full_disk_process.ts", import.meta.url).pathname;
-      const script = 'mount --make-rprivate / && mount -t tmpfs -o size=12m tmpfs "$1" && ' +
-        'head -c 6000000 /dev/zero > "$1/ballast" && ' +
-        'exec "$2" run --no-check --quiet -A --unstable-kv "$3" "$1"';
+      const script = 'mount --make-rprivate / && mount -t tmpfs -o size=12m tmpfs "$0" && ' +
+        'head -c 6000000 /dev/zero > "$0/ballast" && exec "$@" "$0"';
       const { code, stdout, stderr } = await new Deno.Command("unshare", {
-        args: ["-m", "sh", "-c", script, "sh", folder, Deno.execPath(), program],
+        args: ["-m", "sh", "-c", script, folder, Deno.execPath(), ...RUN_MODULE, program],
       }).output();
       assert.equal(code, 0, new TextDecoder().decode(stderr));
       const said = JSON.parse(new TextDecoder().decode(stdout));

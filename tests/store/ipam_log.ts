@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { poolOf } from "./ipam_pools.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const HERE = new URL(".", import.meta.url).pathname;
 
@@ -51,7 +52,7 @@ export interface Held {
 export function spawnIpam(mode: "--work" | "--check", options: unknown, netns?: string) {
   const words = [
     ...(netns ? ["ip", "netns", "exec", netns] : []),
-    ...[Deno.execPath(), "run", "--no-check", "--quiet", "-A", "--unstable-kv"],
+    ...[Deno.execPath(), ...RUN_MODULE],
     ...[`${HERE}ipam_process.ts`, mode, JSON.stringify(options)],
   ];
   return new Deno.Command(words[0], {

@@ -12,6 +12,7 @@ import { Cluster, command } from "../cli/harness.ts";
 import { EtcdCluster } from "./etcd_server.ts";
 import { type Kube, startKube } from "../kube/kube.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const OBJECTS = `
 apiVersion: projectcalico.org/v3
@@ -229,7 +230,7 @@ Deno.test("an import that is killed goes on where it ended", async () => {
     let killed = 0;
     for (let most = 60; killed < 4; most += 120) {
       const child = new Deno.Command(Deno.execPath(), {
-        args: ["run", "-A", "--unstable-kv", "--no-check", "--quiet", main]
+        args: [...RUN_MODULE, main]
           .concat(["datastore", "import", "-f", file, "--store", `${target.folder}/tortie.sock`]),
         stdout: "null",
         stderr: "null",

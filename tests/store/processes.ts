@@ -1,4 +1,5 @@
 /** Child processes of the store's tests: started by their file, read line by line, ended by pid. */
+import { RUN_MODULE } from "../tools/run_module.ts";
 
 const HERE = new URL(".", import.meta.url).pathname;
 
@@ -9,7 +10,7 @@ export class Child {
 
   constructor(file: string, ...args: string[]) {
     this.#process = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-check", "--quiet", "-A", "--unstable-kv", `${HERE}${file}`, ...args],
+      args: [...RUN_MODULE, `${HERE}${file}`, ...args],
       stdin: "piped",
       stdout: "piped",
       stderr: "inherit",
