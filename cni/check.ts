@@ -9,6 +9,7 @@ import { formatIp, formatPrefix, type Ip, parseCidr, parseIp, sameIp } from "../
 import type { Store } from "../mod/store/store.ts";
 import type { Attachment } from "./environment.ts";
 import type { CniIpam } from "./deps.ts";
+import { addressesOf } from "./endpoint.ts";
 import { readEndpoint } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { type EndpointIdentity, isOf } from "./identity.ts";
@@ -126,9 +127,9 @@ async function recordDifferences(
   if (!isOf(found, attachment.containerId)) {
     return [`its WorkloadEndpoint belongs to container ${found.spec.containerID} by now`];
   }
-  const recorded = (found.spec.ipNetworks ?? []).map((net) => parseCidr(net)?.ip);
+  const recorded = addressesOf(found);
   return result.ips
     .map((ip) => parseCidr(ip.address)!.ip)
-    .filter((ip) => !recorded.some((r) => r && sameIp(r, ip)))
+    .filter((ip) => !recorded.some((r) => sameIp(r, ip)))
     .map((ip) => `its WorkloadEndpoint does not have the address ${formatIp(ip)}`);
 }

@@ -13,19 +13,22 @@
  * An endpoint that belongs to another container by now (a newer sandbox of the same pod) stays, with
  * its interface; only the handle of the container that goes is released. What stands under the
  * attachment's key and is no endpoint goes with the attachment (`endpoint_record.ts`).
+ *
+ * The records may be of an older copy of the datastore, and speak of a container that ended since: what a
+ * later one has by now, its interface or an address, stays.
  */
 
-import type { Ip } from "../mod/net/mod.ts";
+import { type Ip, sameIp } from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import type { Store } from "../mod/store/store.ts";
 import type { CniDeps, CniIpam } from "./deps.ts";
-import { deleteEndpoint, siblingEndpoints } from "./endpoint.ts";
+import { addressesOf, deleteEndpoint, siblingEndpoints } from "./endpoint.ts";
 import { type EndpointEntry, readEndpoint } from "./endpoint_record.ts";
 import { CniError } from "./errors.ts";
 import { type EndpointIdentity, isOf, oldHandleId } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
 import { leasedTo, parkLease } from "./pin_leases.ts";
-import { interfaceHandle, releaseUnheld } from "./live_holders.ts";
+import { interfaceHandle, liveHolders, releaseUnheld } from "./live_holders.ts";
 import { parseMark } from "./mark.ts";
 import { hostNames, isLinkOf } from "./own_links.ts";
 
@@ -85,7 +88,9 @@ export async function detach(
   const belongs = (endpoint: WorkloadEndpoint | undefined) =>
     endpoint ? isOf(endpoint, identity.containerId) : !heir;
   const deleted = await deleteEndpoint(store, identity.key, belongs, entry);
-  release ??= (handle) => entry ? ipam.releaseByHandle(handle) : releaseUnheld(deps, handle);
+  release ??= await mayBeHeld(deps, entry?.value)
+    ? (handle) => releaseUnheld(deps, handle)
+    : (handle) => ipam.releaseByHandle(handle);
   await release(identity.handle);
   // Of one that Calico wired, and that lost its endpoint, the node knew no more than its interface.
   if (!entry) {
@@ -95,6 +100,12 @@ export async function detach(
   await parkLease(deps, identity, await look.leased, deps.now?.() ?? new Date());
   await releaseOldHandle(ipam, identity, oldHandle, await look.old);
   if (deleted) deps.endpointRemoved?.(deleted);
+}
+
+/** Whether somebody has an address that the record names, or may have one since no record names any. */
+async function mayBeHeld(deps: DetachDeps, recorded: WorkloadEndpoint | undefined) {
+  if (!recorded) return true;
+  return (await liveHolders(deps, addressesOf(recorded), undefined)).length > 0;
 }
 
 /**
@@ -146,8 +157,25 @@ async function removeHostLinks(
     const spokenFor = entry !== undefined && !heir && (!entry.value || name === recorded);
     if (!isLinkOf(link, identity, names, spokenFor)) continue;
     const isMarked = parseMark(link.alias) !== undefined;
-    if (isMarked || !await isAnothers(store, identity, name)) await kernel.removeHostLink(name);
+    const isOthers = !isMarked &&
+      (await isAnothers(store, identity, name) || await isLaterLifes(kernel, name, entry?.value));
+    if (!isOthers) await kernel.removeHostLink(name);
   }
+}
+
+/**
+ * Whether the container beyond an interface of Calico's, which says of no container, is a later one of the
+ * pod's than the record's: the name is the same, and none of its addresses is.
+ */
+async function isLaterLifes(
+  kernel: CniKernel,
+  name: string,
+  recorded: WorkloadEndpoint | undefined,
+): Promise<boolean> {
+  if (!recorded) return false;
+  const there = await kernel.addressesBeyond(name);
+  const known = addressesOf(recorded);
+  return there.length > 0 && !there.some((ip) => known.some((one) => sameIp(one, ip)));
 }
 
 /** Whether the record of another attachment, which could have the name, has it, or cannot be read. */

@@ -8,7 +8,14 @@
  * lets the containers of one network talk, as Calico does.
  */
 
-import { formatIp, formatPrefix, hostPrefix, type Ip, type Prefix } from "../mod/net/mod.ts";
+import {
+  formatIp,
+  formatPrefix,
+  hostPrefix,
+  type Ip,
+  parseCidr,
+  type Prefix,
+} from "../mod/net/mod.ts";
 import { resourceKey, resourcePrefix } from "../mod/model/keys.ts";
 import type { Pod } from "../mod/model/pod.ts";
 import { profileKind } from "../mod/model/profile.ts";
@@ -185,6 +192,11 @@ export async function deleteEndpoint(
     CniCode.tryAgain,
     `The endpoint at ${key} changes faster than it can be deleted; try again.`,
   );
+}
+
+/** Those that it names; what is none is left out. */
+export function addressesOf({ spec }: WorkloadEndpoint): Ip[] {
+  return (spec.ipNetworks ?? []).map((net) => parseCidr(net)?.ip).filter((ip) => ip !== undefined);
 }
 
 /** Somebody else wrote first: read again. */

@@ -11,7 +11,7 @@
  * The lock of the pod says that no other call works on it on this node.
  */
 
-import { formatIp, parseCidr, sameIp } from "../mod/net/mod.ts";
+import { formatIp, sameIp } from "../mod/net/mod.ts";
 import { nodesOf, type NodeWord } from "../mod/ipam/ask_nodes.ts";
 import { type AskedAddress, containerOf } from "../mod/ipam/questions.ts";
 import { isWithin, parseGoTimestamp } from "../mod/ipam/time.ts";
@@ -26,6 +26,7 @@ import {
 import { readRaw } from "../mod/store/raw.ts";
 import type { Store } from "../mod/store/store.ts";
 import type { Claimant } from "./addresses.ts";
+import { addressesOf } from "./endpoint.ts";
 import { readEndpoint } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
 import type { CniKernel } from "./kernel.ts";
@@ -85,10 +86,7 @@ export async function mustBeIdle(
     : undefined;
   // What cannot be read says nothing: then the node is asked, as where there is none.
   const has = found?.value &&
-    (found.value.spec.ipNetworks ?? []).some((net) => {
-      const cidr = parseCidr(net);
-      return cidr && sameIp(cidr.ip, ip);
-    });
+    addressesOf(found.value).some((one) => sameIp(one, ip));
   const fresh = isWithin(CLAIM_SECONDS * 1000, parseGoTimestamp(timestamp), now.getTime());
   const asked = { ip: formatIp(ip), handle: container };
   const ask = async () =>

@@ -116,6 +116,8 @@ export interface CniKernel {
    * or "host" where it is the host's; undefined where no route is of this address alone.
    */
   linkOf(ip: Ip): Promise<HostLink | "host" | undefined>;
+  /** What the other side of a pair has, but for link-local ones; none where there is none in sight. */
+  addressesBeyond(hostName: string): Promise<Ip[]>;
   /** All of the host's own, of every interface. */
   hostAddresses(): Promise<Ip[]>;
   /** Host side: sysctls, up, a route of link scope to each address. */

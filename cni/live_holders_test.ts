@@ -312,6 +312,23 @@ Deno.test("GC of an old record's endpoint leaves its address to the container th
     assert.deepEqual(Object.keys(await holders(w)), ["net.keep"]);
   }));
 
+Deno.test("DEL by an old record leaves its address to the container that has it now", () =>
+  world(async (w) => {
+    await add(w, "keep");
+    const [ip] = await add(w, "old");
+    const keep = w.kernel.in("").find(({ alias }) => alias?.includes("keep"))!;
+    w.unrouted.set(ip, (await w.kernel.hostLink(keep.name))!);
+    for (let i = 0; i < 2; i++) {
+      const args = k8s("pod-old");
+      assert.equal((await w.call({ command: "DEL", container: "old", args })).exit, 0);
+      assert.equal((await w.endpoints()).length, 1);
+      assert.equal((await holders(w))["net.old"]?.node, "n1");
+    }
+    w.unrouted.delete(ip);
+    assert.equal((await gc(w, ["keep"])).exit, 0);
+    assert.deepEqual(Object.keys(await holders(w)), ["net.keep"]);
+  }));
+
 Deno.test("DEL of a container that Calico wired gives back what is on record for its interface", () =>
   world(async (w) => {
     const [ip] = await add(w, "c1");

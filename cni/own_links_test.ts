@@ -1,7 +1,8 @@
 /** Which interfaces of the host ADD and DEL may remove, whatever a record names. */
 import assert from "node:assert/strict";
 import { blockPrefix, handlePrefix, resourceKey } from "../mod/model/keys.ts";
-import { workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
+import { type WorkloadEndpoint, workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
+import { formatIp } from "../mod/net/mod.ts";
 import { hostInterfaceName } from "./identity.ts";
 import { hostNames, isLinkOf } from "./own_links.ts";
 import { World } from "./testing/world.ts";
@@ -102,6 +103,35 @@ inWorld(
     assert.deepEqual(await w.traces(), []);
   },
 );
+
+for (const command of ["DEL", "GC"]) {
+  inWorld(`${command} by an older record leaves what Calico made since`, async (w) => {
+    await ok(w.call({ args, container: "old" }));
+    const copy = (await w.store.list("/calico/")).entries;
+    await ok(w.call({ command: "DEL", args, container: "old" }));
+    await ok(w.call({ args, container: "new" }));
+    delete w.kernel.in("")[0].alias;
+    const [{ addresses }] = w.kernel.in("/run/netns/new");
+    // An older copy of the datastore is put back.
+    for (const { key } of (await w.store.list("/calico/")).entries) await w.store.delete(key);
+    for (const { key, value } of copy) await w.store.put(key, value);
+    w.restart();
+    const valid = { "cni.dev/valid-attachments": [{ containerID: "new", ifname: "eth0" }] };
+    const call = command === "DEL" ? { args, container: "old", netns: "" } : {
+      conf: { ...World.conf({ cniVersion: "1.1.0" }), ...valid },
+      env: { CNI_CONTAINERID: undefined, CNI_IFNAME: undefined, CNI_NETNS: undefined },
+    };
+    await ok(w.call({ command, ...call }));
+    assert.equal(w.kernel.in("/run/netns/new").length, 1);
+    assert.deepEqual(await w.endpoints(), []);
+    // With its own record it goes.
+    const { value } = copy.find(({ key }) => key === KEY)! as { value: WorkloadEndpoint };
+    const ipNetworks = addresses.map(({ ip }) => `${formatIp(ip)}/32`);
+    await w.store.put(KEY, { ...value, spec: { ...value.spec, containerID: "new", ipNetworks } });
+    await ok(w.call({ command: "DEL", args, container: "new", netns: "" }));
+    assert.deepEqual(hostSides(w), []);
+  });
+}
 
 inWorld(
   "an earlier sandbox gives way by its mark where its record names no interface of its own",

@@ -118,6 +118,12 @@ class NetlinkKernel implements CniKernel {
     return link && hostLink(link);
   }
 
+  async addressesBeyond(hostName: string): Promise<Ip[]> {
+    const link = this.#host.link(hostName);
+    if (!link) return [];
+    return this.#host.addressesBeyond(link).map(({ ip }) => ip).filter((ip) => !isLinkLocal(ip));
+  }
+
   async hostAddresses(): Promise<Ip[]> {
     return this.#host.addresses().map(({ ip }) => ip);
   }

@@ -5,11 +5,12 @@
  * and an address that stays the pod's does not cool down.
  */
 
-import { formatIp, type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
+import { formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
 import type { WorkloadEndpoint } from "../mod/model/workload_endpoint.ts";
 import { attributesOf, type Claimant } from "./addresses.ts";
 import type { AddressPlan } from "./annotations.ts";
 import type { CniIpam } from "./deps.ts";
+import { addressesOf } from "./endpoint.ts";
 import { CniCode, CniError } from "./errors.ts";
 
 /** What an attachment gets. */
@@ -45,9 +46,8 @@ export async function heldByOlder(
     ? [...plan.pins.addresses, ...plan.pins.spare]
     : [];
   const found: Inherited[] = [];
-  for (const net of older.spec.ipNetworks ?? []) {
-    const ip = parseCidr(net)?.ip;
-    if (!ip || !wished.some((one) => sameIp(one, ip))) continue;
+  for (const ip of addressesOf(older)) {
+    if (!wished.some((one) => sameIp(one, ip))) continue;
     const held = await ipam.assignment(ip);
     if (
       held?.attributes.pod !== claimant.pod.name ||

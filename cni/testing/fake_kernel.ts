@@ -126,6 +126,10 @@ export class FakeKernel implements CniKernel {
     return link && hostLink(link);
   }
 
+  async addressesBeyond(hostName: string): Promise<Ip[]> {
+    return this.#find("", hostName)?.peer?.addresses.map(({ ip }) => ip) ?? [];
+  }
+
   hostAddresses(): Promise<Ip[]> {
     return Promise.resolve(this.addresses);
   }
