@@ -22,7 +22,7 @@ import { detach } from "./detach.ts";
 import { type Attachment, type CniCommand, parseAttachment, parseCommand } from "./environment.ts";
 import { CniCode, CniError, errorBody } from "./errors.ts";
 import { toCniError } from "./failure.ts";
-import { collectGarbage } from "./gc.ts";
+import { collectGarbage, requireValidAttachments } from "./gc.ts";
 import { HostLocalIpam } from "./host_local/ipam.ts";
 import { type EndpointIdentity, handleId, hostInterfaceName, identify } from "./identity.ts";
 import { ipamAdd, ipamCheck, ipamDel, ipamGc } from "./ipam_plugin.ts";
@@ -252,6 +252,9 @@ export class CniServer {
   }
 
   async #gc(conf: NetConf, isIpam: boolean): Promise<void> {
+    const { store, locked } = this.deps;
+    requireValidAttachments(conf);
+    await checkDatastoreReady(store, locked);
     const added = new Set<string>();
     this.#addedSince.add(added);
     // Whoever calls may have these answers already: they are waited for, other work is left alone.
@@ -260,7 +263,10 @@ export class CniServer {
       const whenFree = async (keys: string[], handle: string, work: () => Promise<void>) => {
         const busy = keys.some((key) => this.#locks.held(key));
         if (added.has(handle) || busy && !answered.has(handle)) return;
-        await this.#locks.hold(keys, work);
+        await this.#locks.hold(keys, async () => {
+          await checkDatastoreReady(store, locked);
+          await work();
+        });
       };
       if (isIpam) {
         await this.#locks.hold(

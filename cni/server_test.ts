@@ -614,14 +614,48 @@ Deno.test("DEL: the address is freed only after interface and endpoint are gone"
     assert.ok(order[0] >= 0);
   }));
 
+const lock = ({ store }: World, datastoreReady = false) =>
+  store.put("/calico/resources/v3/projectcalico.org/clusterinformations/default", {
+    kind: "ClusterInformation",
+    apiVersion: "projectcalico.org/v3",
+    metadata: { name: "default" },
+    spec: { datastoreReady },
+  });
+
+Deno.test("GC changes nothing while the datastore is locked, nor goes on where it is locked meanwhile", () =>
+  world(async (w) => {
+    const conf = World.conf({ cniVersion: "1.1.0" });
+    for (const container of ["a", "b"]) await w.call({ conf, container });
+    const gc = (argv0: string, conf: object) =>
+      w.call({
+        ...{ command: "GC", argv0, conf: { ...World.conf({ cniVersion: "1.1.0" }), ...conf } },
+        env: { CNI_CONTAINERID: undefined, CNI_IFNAME: undefined, CNI_NETNS: undefined },
+      });
+    const nothing = { "cni.dev/valid-attachments": [] };
+    await lock(w);
+    const before = await w.traces();
+    for (const argv0 of ["tortie", "tortie-ipam"]) {
+      const { json } = await gc(argv0, nothing);
+      assert.equal(json.code, 11);
+      assert.match(json.msg, /not ready to process requests/);
+      assert.equal((await gc(argv0, {})).json.code, 7);
+    }
+    assert.deepEqual(await w.traces(), before);
+    await lock(w, true);
+    w.restart(undefined, async (what) => {
+      if (what.includes("removeHostLink")) await lock(w);
+    });
+    assert.equal((await gc("tortie", nothing)).json.code, 11);
+    assert.equal((await w.endpoints()).length, 1);
+    w.restart();
+    await lock(w, true);
+    assert.equal((await gc("tortie", nothing)).exit, 0);
+    assert.deepEqual(await w.traces(), []);
+  }));
+
 Deno.test("ADD and DEL wait while the datastore is locked", () =>
   world(async (w) => {
-    await w.store.create("/calico/resources/v3/projectcalico.org/clusterinformations/default", {
-      kind: "ClusterInformation",
-      apiVersion: "projectcalico.org/v3",
-      metadata: { name: "default" },
-      spec: { datastoreReady: false },
-    });
+    await lock(w);
     for (const command of ["ADD", "DEL"]) {
       const { json } = await w.call({ command });
       assert.equal(json.code, 11);

@@ -48,7 +48,7 @@ export const NEEDS: Need[] = [
   { package: "fish", files: ["/usr/bin/fish"], purpose: "test" },
   { package: "etcd-server", files: ["/usr/bin/etcd"], purpose: "test" },
   { package: "openssl", files: ["/usr/bin/openssl"], purpose: "test" },
-  { package: "etcd-client", files: ["/usr/bin/etcdctl"], purpose: "bench" },
+  { package: "etcd-client", files: ["/usr/bin/etcdctl"], purpose: "test" },
   { package: "python3-minimal", files: ["/usr/bin/python3"], purpose: "test" },
   { package: "strace", files: ["/usr/bin/strace"], purpose: "test" },
   { package: "frr", files: ["/usr/lib/frr/bgpd"], purpose: "bench" },
