@@ -22,7 +22,6 @@ import {
   formatIp,
   formatPrefix,
   hostPrefix,
-  type Ip,
   parseCidr,
   type Prefix,
   samePrefix,
@@ -58,6 +57,7 @@ import {
 } from "./kernel.ts";
 import { formatMark, parseMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
+import { mustBeOnRecord } from "./on_record.ts";
 import { clearTheWay, removeEarlier } from "./remains.ts";
 import type { CniResult } from "./result.ts";
 import { sharedFloating } from "./shared_floating.ts";
@@ -176,30 +176,11 @@ async function build(
   await deps.kernel.wireHost(plan);
   await netns.settle(plan);
   const isRecorded = request.plan.kind !== "unmanaged" && !conf.ipam.hostLocal;
-  if (isRecorded && deps.store.epoch !== epoch) await mustBeOnRecord(deps, identity, addresses);
+  if (isRecorded && deps.store.epoch !== epoch) {
+    await mustBeOnRecord(deps.ipam, identity.handle, addresses);
+  }
   await deps.kernel.setAlias(plan.hostName, formatMark({ ...identity, state: "in use" }));
   return { ...resultOf(plan, netns.path), dns };
-}
-
-/**
- * The store may have gone back while the ADD was under way, and have forgotten its addresses, or given them to
- * another ADD: nobody else knows yet that this one has them.
- */
-async function mustBeOnRecord(
-  { ipam }: CniDeps,
-  { handle }: EndpointIdentity,
-  addresses: readonly Ip[],
-): Promise<void> {
-  for (const ip of addresses) {
-    const held = await ipam.assignment(ip);
-    if ((held?.attributes.container ?? held?.handle) === handle) continue;
-    throw new CniError(
-      CniCode.tryAgain,
-      `The datastore has lost what was written for this pod: ${formatIp(ip)} is ${
-        held ? `on record for ${held.handle}` : "not on record"
-      }. An older copy of it was put back; try again.`,
-    );
-  }
 }
 
 /** With host-local the routes of its configuration stand in the place of the default ones (Calico). */

@@ -27,6 +27,7 @@ import { dropIdleGateways, ensureGateway, isSpecial } from "./gateways.ts";
 import { requireValidAttachments } from "./gc.ts";
 import { handleId, identify } from "./identity.ts";
 import { liveHolders, recordHolder, releaseUnheld } from "./live_holders.ts";
+import { mustBeOnRecord } from "./on_record.ts";
 import type { NetConf } from "./netconf.ts";
 import { PIN_NAMES } from "./pins.ts";
 import type { CniResult } from "./result.ts";
@@ -55,6 +56,7 @@ export async function ipamAdd(
   await refuseSecondAdd(deps, attachment, claimant);
   const identity = identify(attachment, conf.name, deps.nodeName);
   const { store, kubernetes = store } = deps;
+  const { epoch } = store;
   const subject = await readSubject(kubernetes, identity, false, attachment.args.podUid);
   const context = {
     conf,
@@ -79,9 +81,18 @@ export async function ipamAdd(
   await refuseMachines(deps, named);
   const now = deps.now?.() ?? new Date();
   const obtain = () => obtainFree(deps, conf.name, plan, claimant, now);
-  if (bare) return bareResult(await obtain());
+  const check = async (addresses: readonly AssignedAddress[]) => {
+    if (store.epoch === epoch) return;
+    await mustBeOnRecord(deps.ipam, claimant.handle, addresses.map(({ ip }) => ip));
+  };
   try {
+    if (bare) {
+      const addresses = await obtain();
+      await check(addresses);
+      return bareResult(addresses);
+    }
     const pairs = await withGateways(deps, conf, obtain, claimant);
+    await check(pairs.map(({ address }) => address));
     return {
       interfaces: [],
       ips: pairs.map(({ address, gateway }) => ({

@@ -350,15 +350,21 @@ Deno.test("DEL of a container that Calico wired gives back what is on record for
     assert.deepEqual(await w.traces(), []);
   }));
 
+const MISFORTUNES = [undefined, "tortie", "bridge"].flatMap((plugin) =>
+  [undefined, "net.thief"].map((thief) => ({ thief, plugin }))
+);
+
 Deno.test("an ADD whose address the datastore has forgotten, or given to another, fails and leaves nothing", () =>
   world(async (w) => {
     await add(w, "keep");
-    for (const thief of [undefined, "net.thief"]) {
-      // Just before the interface is wired an older copy is put back, and somebody else is quicker.
+    for (const { thief, plugin } of MISFORTUNES) {
+      // Just before the end an older copy is put back, and somebody else is quicker.
+      const last = plugin ? "linkOf" : "wireHost";
+      const more = plugin && { argv0: "tortie-ipam", conf: World.conf({ type: plugin }) };
       let epoch = 0, armed = true;
       Object.defineProperty(w.store, "epoch", { get: () => epoch, configurable: true });
       w.restart(undefined, async (what) => {
-        if (!armed || !what.includes("wireHost")) return;
+        if (!armed || !what.includes(last)) return;
         armed = false;
         epoch++;
         const ipam = new Ipam(w.store);
@@ -367,7 +373,7 @@ Deno.test("an ADD whose address the datastore has forgotten, or given to another
         if (thief) await ipam.assignIp({ address: ip, host: "n2", handle: thief });
       });
       const args = k8s("pod-lost");
-      const { exit, body } = await w.call({ container: "lost", args });
+      const { exit, body } = await w.call({ container: "lost", args, ...more });
       assert(!armed);
       assert.equal(exit, 1);
       assert.match(body, thief ? /is on record for net\.thief/ : /is not on record/);
@@ -376,8 +382,8 @@ Deno.test("an ADD whose address the datastore has forgotten, or given to another
       if (thief) await new Ipam(w.store).releaseByHandle(thief);
       w.restart();
       // With nothing lost an epoch alone is no reason.
-      w.restart(undefined, (what) => void (what.includes("wireHost") && epoch++));
-      assert.equal((await w.call({ container: "lost", args })).exit, 0);
-      assert.equal((await w.call({ command: "DEL", container: "lost", args })).exit, 0);
+      w.restart(undefined, (what) => void (what.includes(last) && epoch++));
+      assert.equal((await w.call({ container: "lost", args, ...more })).exit, 0);
+      assert.equal((await w.call({ command: "DEL", container: "lost", args, ...more })).exit, 0);
     }
   }));

@@ -9,7 +9,8 @@
  * compare-and-swap on what they have seen. The lease is there to spare the store the double work.
  */
 import { CONTROLLERS_LEASE } from "../model/keys.ts";
-import type { Revision, Store } from "../store/store.ts";
+import { isBroken, readRaw } from "../store/raw.ts";
+import type { BrokenEntry, Entry, Revision, Store } from "../store/store.ts";
 import { StoreError } from "../store/store.ts";
 
 export const LEASE_KEY = CONTROLLERS_LEASE;
@@ -31,11 +32,21 @@ export type LeaseState =
   /** The store can keep no lease: everybody leads. */
   | { readonly is: "unled"; readonly why: string };
 
-interface LeaseObject {
-  spec?: {
-    holderIdentity?: string;
-    leaseTransitions?: number;
-    acquireTime?: string;
+interface LeaseSpec {
+  holderIdentity?: string;
+  leaseTransitions?: number;
+  acquireTime?: string;
+}
+
+/** What is half-written, or no lease, is nobody's: whoever is first writes it anew. */
+function specOf(entry: Entry<{ spec?: unknown } | null> | BrokenEntry | undefined): LeaseSpec {
+  if (!entry || isBroken(entry)) return {};
+  const spec = (entry.value?.spec ?? {}) as Record<keyof LeaseSpec, unknown>;
+  const { holderIdentity, leaseTransitions, acquireTime } = spec;
+  return {
+    ...(typeof holderIdentity === "string" && { holderIdentity }),
+    ...(Number.isInteger(leaseTransitions) && { leaseTransitions: leaseTransitions as number }),
+    ...(typeof acquireTime === "string" && { acquireTime }),
   };
 }
 
@@ -66,8 +77,8 @@ export class Lease {
     const { now, seconds, holder } = this.options;
     const asked = now();
     try {
-      const entry = await this.store.get<LeaseObject>(LEASE_KEY);
-      const spec = entry?.value?.spec ?? {};
+      const entry = await readRaw<{ spec?: unknown } | null>(this.store, LEASE_KEY);
+      const spec = specOf(entry);
       const mine = spec.holderIdentity === holder;
       if (entry && !mine && spec.holderIdentity) {
         // From after it was read: it may have been written a moment before.
@@ -111,7 +122,7 @@ export class Lease {
     }
   }
 
-  #object(own: LeaseObject["spec"], last: NonNullable<LeaseObject["spec"]>): object {
+  #object(own: LeaseSpec | undefined, last: LeaseSpec): object {
     const time = `${new Date(this.options.wall()).toISOString().slice(0, -1)}000Z`;
     return {
       apiVersion: "coordination.k8s.io/v1",

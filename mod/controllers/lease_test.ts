@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { FaultyStore } from "../ipam/testing/faulty_store.ts";
+import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
 import { memoryStore } from "../store/memory.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { Lease, LEASE_KEY } from "./lease.ts";
@@ -92,6 +93,21 @@ Deno.test("without a time to live in the store, and without any place for a leas
       is: "unled",
       why: "no such key",
     });
+  }));
+
+Deno.test("a lease that is half-written, or none, is written anew, and then kept as any", () =>
+  clocked(async (world) => {
+    const store = halfWritable(world.store);
+    const spec = { holderIdentity: 5, leaseTransitions: "x", acquireTime: {} };
+    for (const bad of [HALF_WRITTEN, null, [], "text", {}, { spec: null }, { spec: 5 }, { spec }]) {
+      await world.store.put(LEASE_KEY, bad);
+      const [a, b] = [world.lease("a", store), world.lease("b", store)];
+      assert.deepEqual(await a.turn(), { is: "leader" }, JSON.stringify(bad));
+      assert.deepEqual(await b.turn(), { is: "standby", leader: "a" });
+      const { value } = (await world.store.get<any>(LEASE_KEY))!;
+      assert.deepEqual([value.kind, value.spec.leaseTransitions], ["Lease", 0]);
+      assert.equal(typeof value.spec.acquireTime, "string");
+    }
   }));
 
 Deno.test("many processes, any order of their operations: two never believe that they lead", async () => {

@@ -16,7 +16,8 @@ import { parseMark } from "../../cni/mark.ts";
 import { listAllNetns, visitAllNetns } from "../../ffi/netns_list.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { type AskedAddress, containerOf } from "../ipam/questions.ts";
-import { addressBits, formatIp } from "../net/mod.ts";
+import { addressBits, formatIp, type Ip, mustIp, parseCidr, sameIp } from "../net/mod.ts";
+import type { Remembered } from "./lost_addresses.ts";
 
 export interface MachineFacts {
   /** Container IDs of the marks on host interfaces. */
@@ -90,4 +91,35 @@ export async function cachedAttachments(folder: string = CNI_CACHE): Promise<str
     if (error instanceof Deno.errors.NotFound) return [];
     throw error;
   }
+}
+
+/** The attachment that the runtime remembers with an address; undefined: none, or in a form that we do not know. */
+export async function rememberedWith(
+  address: string,
+  folder: string = CNI_CACHE,
+): Promise<Remembered | undefined> {
+  const ip = mustIp(address);
+  for (const name of await cachedAttachments(folder)) {
+    const found = readCached(await Deno.readTextFile(`${folder}/${name}`).catch(() => ""));
+    if (found?.addresses.some((one) => sameIp(one, ip))) return found;
+  }
+}
+
+/** As libcni writes it (`cniCacheV1`), with the result as the plugin gave it, of any version. */
+function readCached(text: string): Remembered & { addresses: Ip[] } | undefined {
+  let cached: Record<string, any>;
+  try {
+    cached = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const { networkName: network, containerId, ifName: ifname, result } = cached ?? {};
+  if (![network, containerId, ifname].every((word) => typeof word === "string")) return undefined;
+  const { ips, ip4, ip6 } = result ?? {};
+  const texts: unknown[] = [
+    ...(Array.isArray(ips) ? ips.map((one) => one?.address) : []),
+    ...[ip4?.ip, ip6?.ip],
+  ];
+  const addresses = texts.filter((one) => typeof one === "string").map((one) => parseCidr(one)?.ip);
+  return { network, containerId, ifname, addresses: addresses.filter((ip) => ip !== undefined) };
 }

@@ -13,6 +13,10 @@
  * Whose an interface is that bears no mark of ours, Calico's, nobody knows. It is under the handle under
  * which an ADD puts an address that it finds there (`cni/live_holders.ts`), with the interface's name in the
  * container's place.
+ *
+ * A container under another interface plugin (bridge, ptp) may have its addresses of our IPAM plugin, and
+ * there is no endpoint of it that could be lost. It is on record where anybody of this node is; else it is put
+ * there under the container's handle, which the runtime remembers, and, where it does not, as Calico's.
  */
 import { attributesOf } from "../../cni/addresses.ts";
 import { handleId } from "../../cni/identity.ts";
@@ -33,8 +37,10 @@ type LostIpam = Pick<Ipam, "assignment" | "assignIp" | "ipsByHandle" | "releaseI
 export interface LostContainer {
   /** The host side of its interface. */
   readonly hostName: string;
-  /** undefined: Calico made the interface. */
+  /** undefined: Calico made the interface, or another interface plugin. */
   readonly mark: Pick<Mark, "containerId" | "ifname"> | undefined;
+  /** Another interface plugin made it. */
+  readonly foreign?: boolean;
   readonly addresses: readonly string[];
   /** Whether its interface is there still. */
   readonly isThere: () => boolean;
@@ -104,6 +110,54 @@ export async function recordLost(
     } catch (error) {
       if (!(error instanceof IpamError || error instanceof StoreError)) throw error;
       unrecorded.set(at, error.message);
+    }
+  }
+  return unrecorded;
+}
+
+/** What the runtime remembers of an attachment. */
+export interface Remembered {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+}
+
+export interface ForeignOptions {
+  readonly node: string;
+  /** Where the runtime remembers nothing. */
+  readonly network: string;
+  /** The attachment that has the address. */
+  readonly remembered: (address: string) => Promise<Remembered | undefined>;
+  /** Longer than such a plugin takes from the IPAM plugin's DEL to the end of its interface. */
+  readonly pause: () => Promise<void>;
+}
+
+/** The same for a container under another interface plugin, all of whose addresses lie in pools. */
+export async function recordForeign(
+  ipam: LostIpam,
+  { node, network, remembered, pause }: ForeignOptions,
+  lost: LostContainer,
+  now: Date,
+): Promise<Unrecorded> {
+  const unrecorded = new Map<string, string>();
+  for (const family of [4, 6] as const) {
+    // What it had first: who may set addresses in there could take whole pools.
+    const address = lost.addresses.find((ip) => mustIp(ip).family === family);
+    if (address === undefined) continue;
+    try {
+      if (!await ipam.assignment(address)) await pause();
+      const held = await ipam.assignment(address);
+      if (held?.attributes.node === node) continue;
+      const known = held ? undefined : await remembered(address);
+      const handle = known
+        ? handleId(known.network, known.containerId, known.ifname)
+        : interfaceHandle(network, lost.hostName);
+      const attributes = attributesOf({ handle, node, ifname: known?.ifname ?? "eth0" }, now);
+      const why = await recordOne(ipam, lost, { address, host: node, handle, attributes });
+      if (why !== undefined && why !== "in no pool") unrecorded.set(address, why);
+    } catch (error) {
+      if (!(error instanceof IpamError || error instanceof StoreError)) throw error;
+      unrecorded.set(address, error.message);
     }
   }
   return unrecorded;

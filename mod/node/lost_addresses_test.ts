@@ -4,7 +4,14 @@ import { inWorld } from "../ipam/testing/world.ts";
 import { leaseHandle } from "../ipam/lease_record.ts";
 import type { Ip } from "../net/mod.ts";
 import { StoreError } from "../store/store.ts";
-import { cachedNetwork, networkOf, recordLost } from "./lost_addresses.ts";
+import { rememberedWith } from "./held_addresses.ts";
+import {
+  cachedNetwork,
+  networkOf,
+  recordForeign,
+  recordLost,
+  type Remembered,
+} from "./lost_addresses.ts";
 
 const N1 = { node: "n1", network: "k8s-pod-network" };
 
@@ -180,6 +187,95 @@ inWorld(
     assert.equal(await handleOf("10.0.0.5"), "k8s-pod-network.0123456789abcdef");
   },
 );
+
+inWorld(
+  "a container under another interface plugin is on record again, once it stays",
+  async (world) => {
+    await world.pool("p", "10.0.0.0/28", { blockSize: 28 });
+    await world.pool("q", "fd00::/122", { blockSize: 122 });
+    for (const node of ["n1", "n2"]) await world.node(node);
+    let pauses = 0, during = () => Promise.resolve<unknown>(undefined);
+    const record = (addresses: string[], isThere = () => true, known?: Remembered) =>
+      recordForeign(
+        world.ipam,
+        {
+          ...N1,
+          remembered: (ip) => Promise.resolve(ip === addresses[0] ? known : undefined),
+          pause: async () => {
+            pauses++;
+            await during();
+          },
+        },
+        { hostName: "veth1", mark: undefined, foreign: true, addresses, isThere },
+        new Date(),
+      );
+    const handleOf = async (ip: string) => (await world.ipam.assignment(ip))?.handle;
+    const all = ["10.0.0.3", "10.0.0.4", "fd00::3"];
+    // Its DEL is under way: the address is free, and the interface is there a moment longer.
+    let there = true;
+    during = () => Promise.resolve(there = false);
+    assert.deepEqual(await record(all, () => there), new Map());
+    assert.equal(await handleOf("10.0.0.3"), undefined);
+    // Somebody else's ADD, of another node.
+    during = () => world.ipam.assignIp({ ...THEIRS, address: "10.0.0.3", host: "n2" });
+    assert.deepEqual(
+      await record(["10.0.0.3"]),
+      new Map([["10.0.0.3", "IPAM has given it to handle net.m1"]]),
+    );
+    await world.ipam.releaseByHandle("net.m1");
+    during = () => Promise.resolve();
+    // One of each family, what it had first.
+    assert.deepEqual(await record(all), new Map());
+    assert.deepEqual(await Promise.all(all.map(handleOf)), [
+      "k8s-pod-network.veth1",
+      undefined,
+      "k8s-pod-network.veth1",
+    ]);
+    pauses = 0;
+    assert.deepEqual(await record(all), new Map());
+    assert.equal(pauses, 0, "on record it costs a look");
+    await world.ipam.releaseByHandle("k8s-pod-network.veth1");
+    // As the runtime remembers it its own DEL gives it back.
+    const known = { network: "blue", containerId: "c9", ifname: "eth0" };
+    assert.deepEqual(await record(["10.0.0.3"], undefined, known), new Map());
+    assert.equal(await handleOf("10.0.0.3"), "blue.c9");
+    assert.equal((await world.ipam.assignment("10.0.0.3"))!.attributes.node, "n1");
+  },
+);
+
+const THEIRS = { handle: "net.m1", attributes: { node: "n2" } };
+
+Deno.test("the runtime's memory is read in every form of result, and what is none is passed over", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const write = (name: string, value: unknown) =>
+      Deno.writeTextFile(
+        `${folder}/${name}`,
+        typeof value === "string" ? value : JSON.stringify(value),
+      );
+    const of = (containerId: string, result: unknown) => ({
+      ...{ kind: "cniCacheV1", containerId, ifName: "eth0", networkName: "red", result },
+    });
+    await write("a", "{half");
+    for (const [i, bad] of [null, 5, [], {}, of("x", null), of("x", { ips: 5 })].entries()) {
+      await write(`b${i}`, bad);
+    }
+    await write("c", of("x", { ips: [null, { address: 5 }, { address: "text" }] }));
+    await write(
+      "red-c1-eth0",
+      of("c1", { cniVersion: "1.0.0", ips: [{ address: "10.0.0.1/26" }] }),
+    );
+    await write("red-c2-eth0", of("c2", { ip4: { ip: "10.0.0.2/24" }, ip6: { ip: "fd00::2/64" } }));
+    const who = async (ip: string) => (await rememberedWith(ip, folder))?.containerId;
+    assert.deepEqual(
+      await Promise.all(["10.0.0.1", "10.0.0.2", "fd00:0::2", "10.0.0.3"].map(who)),
+      ["c1", "c2", "c2", undefined],
+    );
+    assert.equal(await rememberedWith("10.0.0.1", `${folder}/none`), undefined);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
 
 Deno.test("the network is the one that the runtime remembers, where it does", () => {
   const cached = ["blue-net-c1-eth1", "red-c1-eth0", "red-c11-eth0", "green"];

@@ -32,7 +32,7 @@ import { openFlowParts } from "./flow_parts.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { systemClock } from "../store/clock.ts";
 import { DeadEndpoints } from "./dead_endpoints.ts";
-import { cachedAttachments, heldAddresses, readMachine } from "./held_addresses.ts";
+import { heldAddresses, readMachine } from "./held_addresses.ts";
 import { Kernel } from "./kernel.ts";
 import { copyLabels } from "./label_copy.ts";
 import { Later } from "./later.ts";
@@ -47,7 +47,7 @@ import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ReadyCheck, register, type Registration } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
-import { cachedNetwork, networkOf, recordLost } from "./lost_addresses.ts";
+import { lostRecorder } from "./lost_recorder.ts";
 import { UnroutedHolders } from "./unrouted_holders.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
 
@@ -373,14 +373,7 @@ export class NodeService {
         this.#lookAgain.cancel();
         this.#lookAgain.in(milliseconds);
       },
-      record: async (lost) => {
-        // Host-local's addresses are none of IPAM's.
-        if (this.#state.usePodCidr) return new Map();
-        const { nodeName: node } = config;
-        const network = cachedNetwork(await cachedAttachments(), lost.mark) ??
-          networkOf(node, this.#state.blocks.values());
-        return await recordLost(ipam, { node, network }, lost, new Date());
-      },
+      record: lostRecorder({ ipam, node: config.nodeName, state: this.#state }),
     });
     this.#unrouted = unrouted;
     const agent = new Agent({

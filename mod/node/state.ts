@@ -18,7 +18,7 @@ import {
 } from "../model/keys.ts";
 import { legibleBlock } from "../ipam/block.ts";
 import { CHECK_HELPS } from "../ipam/damage.ts";
-import { formatPrefix, parseCidr, type Prefix } from "../net/mod.ts";
+import { formatPrefix, type Ip, parseCidr, type Prefix, prefixContains } from "../net/mod.ts";
 import type { BGPConfiguration } from "../model/bgp_configuration.ts";
 import type { BGPFilter } from "../model/bgp_filter.ts";
 import type { BGPPeer } from "../model/bgp_peer.ts";
@@ -268,6 +268,10 @@ export class ClusterState {
       const prefix = typeof cidr === "string" ? parseCidr(cidr)?.prefix : undefined;
       return prefix ? [{ prefix, pool }] : [];
     }).sort((a, b) => b.prefix.length - a.prefix.length || compareText(rank(a.pool), rank(b.pool)));
+  }
+
+  isInPool(ip: Ip): boolean {
+    return this.poolPrefixes().some(({ prefix }) => prefixContains(prefix, ip));
   }
 }
 

@@ -56,8 +56,10 @@ export interface UnroutedHoldersParts {
 
 interface Lost {
   readonly link: Link;
-  /** undefined: Calico made it. */
+  /** undefined: Calico made it, or another interface plugin. */
   readonly mark?: Mark;
+  /** Another interface plugin made it: there never is an endpoint of ours. */
+  readonly foreign: boolean;
   addresses: readonly string[];
   readonly since: number;
   told: boolean;
@@ -69,7 +71,7 @@ interface Lost {
   recording: boolean;
 }
 
-/** Milliseconds after which it is looked again whether a pod's addresses are on record. */
+/** Milliseconds after which it is looked again whether a container's addresses are on record. */
 const AGAIN = 60_000;
 /** Milliseconds that Calico's plugin may take from an interface, which it does not mark, to its endpoint. */
 const CALICOS_ADD = 3000;
@@ -98,7 +100,8 @@ export class UnroutedHolders {
 
   /**
    * Says of each pod that lost its endpoint, once, what has become of it, and puts its addresses on record,
-   * so that no other node gives them. For a time when all endpoints are known.
+   * so that no other node gives them; those of containers under other interface plugins too, which may have
+   * them of our IPAM. For a time when all endpoints are known.
    */
   tell(): void {
     const { now, log, clock, patience } = this.parts;
@@ -107,16 +110,19 @@ export class UnroutedHolders {
     const epoch = this.parts.epoch();
     for (const link of this.#unrecorded()) {
       const mark = this.#markOf(link);
-      if (!mark && !this.#isCalicos(link)) continue;
+      const foreign = !mark && !this.#isCalicos(link);
       if (!isThere(now(link.index), link)) continue;
       const key = keyOf(link);
       const time = clock.monotonicMs();
       const lost = before.get(key) ??
-        { link, mark, addresses: [], since: time, told: false, due: time, epoch, recording: false };
+        {
+          ...{ link, mark, foreign, addresses: [], since: time, told: false, due: time, epoch },
+          recording: false,
+        };
       this.#lost.set(key, lost);
       if (lost.addresses.length === 0) lost.addresses = oldest(this.#beyond(link));
       const age = time - lost.since;
-      if (!lost.told && age >= (mark ? patience : Math.max(patience, CALICOS_ADD))) {
+      if (!foreign && !lost.told && age >= (mark ? patience : Math.max(patience, CALICOS_ADD))) {
         log.warn(
           "a container is in use, and the datastore has no endpoint of it: it has no route and no policy " +
             "until it is deleted and begins anew, and this node gives its addresses to no other",
@@ -131,18 +137,24 @@ export class UnroutedHolders {
       this.#record(lost);
     }
     if (this.#lost.size === 0) return;
-    const isWaiting = [...this.#lost.values()].some(({ told }) => !told);
+    const isWaiting = [...this.#lost.values()].some(({ told, foreign }) => !told && !foreign);
     this.parts.again?.(isWaiting ? CALICOS_ADD : AGAIN);
   }
 
   async #record(lost: Lost): Promise<void> {
     const { record, now, log } = this.parts;
-    const { link, mark, addresses } = lost;
+    const { link, mark, foreign, addresses } = lost;
     if (!record) return;
     lost.recording = true;
     try {
       const is = () => isThere(now(link.index), link);
-      const unrecorded = await record({ hostName: link.name, mark, addresses, isThere: is });
+      const unrecorded = await record({
+        hostName: link.name,
+        mark,
+        foreign,
+        addresses,
+        isThere: is,
+      });
       const whys = [...unrecorded].map(([address, why]) => `${address}: ${why}`);
       if (!lost.unrecorded?.size && whys.length > 0) {
         log.warn(
@@ -162,10 +174,14 @@ export class UnroutedHolders {
   warnings(): string[] {
     const worthTelling = ({ told, unrecorded }: Lost) => told || unrecorded?.size;
     return [...this.#lost.values()].filter(worthTelling).map((lost) => {
-      const { link, mark, addresses, unrecorded } = lost;
+      const { link, mark, foreign, addresses, unrecorded } = lost;
       const others = unrecorded === undefined
         ? []
         : [...unrecorded].map(([address, why]) => `${address} may go to others (${why})`);
+      if (foreign) {
+        return `a container of another interface plugin (interface ${link.name}) is not on record with ` +
+          `its addresses: ${others.join("; ")}`;
+      }
       const whose = mark ? `container ${mark.containerId}` : "a container that Calico wired";
       return `${whose} (interface ${link.name}, ${addresses.join(", ")}) is in use, and the ` +
         "datastore has no endpoint of it: it has no route and no policy; delete it, so that it begins " +

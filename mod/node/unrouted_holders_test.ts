@@ -228,8 +228,8 @@ Deno.test("a loss stands among the warnings, and its addresses are put on record
 
 Deno.test("a container that Calico wired is told of by its interface, and put on record as others", async () => {
   const asked: string[] = [];
-  const host = new Host(0, ({ hostName, mark, addresses }) => {
-    asked.push(`${hostName} ${mark?.containerId} ${addresses}`);
+  const host = new Host(0, ({ hostName, mark, foreign, addresses }) => {
+    if (!foreign) asked.push(`${hostName} ${mark?.containerId} ${addresses}`);
     return Promise.resolve(new Map());
   });
   host.link({ name: "cali1", beyond: ["10.0.0.1"] });
@@ -256,6 +256,36 @@ Deno.test("a container that Calico wired is told of by its interface, and put on
   assert.equal(host.holders.warnings().length, 1);
   host.endpoint("cali1", "c1", ["fd00::1/128", "10.0.0.1/32"]);
   host.holders.tell();
+  assert.deepEqual(host.holders.warnings(), []);
+});
+
+Deno.test("a container under another interface plugin is put on record, and told of where it cannot be", async () => {
+  const asked: string[] = [];
+  let why: [string, string][] = [];
+  const host = new Host(0, ({ hostName, foreign, addresses }) => {
+    asked.push(`${hostName} ${foreign} ${addresses}`);
+    return Promise.resolve(new Map(why));
+  });
+  host.link({ name: "veth1", beyond: ["10.0.0.1"] });
+  const look = async (milliseconds = 0) => {
+    await host.clock.advance(milliseconds);
+    host.holders.tell();
+    await new Promise((resolve) => setTimeout(resolve));
+    return asked.splice(0);
+  };
+  assert.deepEqual(await look(), ["veth1 true 10.0.0.1"]);
+  assert.equal(host.again, 60_000, "nothing is waited for");
+  assert.deepEqual(await look(3000), []);
+  assert.deepEqual([host.said, host.holders.warnings()], [[], []], "no endpoint of it was lost");
+  host.epoch++;
+  why = [["10.0.0.1", "IPAM has given it to handle net.m1"]];
+  assert.equal((await look()).length, 1);
+  assert.deepEqual(host.holders.warnings(), [
+    "a container of another interface plugin (interface veth1) is not on record with its addresses: " +
+    "10.0.0.1 may go to others (IPAM has given it to handle net.m1)",
+  ]);
+  why = [];
+  assert.equal((await look(60_000)).length, 1);
   assert.deepEqual(host.holders.warnings(), []);
 });
 

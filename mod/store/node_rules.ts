@@ -21,18 +21,17 @@ export const nodeRules: StoreRules<Node> = {
     const networks = endpoints.flatMap((e) => e.spec.ipNetworks ?? []);
     const addresses = [...networks, ...tunnelAddressesOf(node)].map((text) => text.split("/")[0]);
     await resources.options.releaseNode?.(name, addresses);
-    const own: [AnyKind, Resource[]][] = [
+    const own: [AnyKind, Pick<Resource, "metadata">[]][] = [
       [workloadEndpointKind, endpoints],
       [bgpPeerKind, (await resources.list(bgpPeerKind)).items.filter((p) => p.spec.node === name)],
       [
         hostEndpointKind,
         (await resources.list(hostEndpointKind)).items.filter((h) => h.spec.node === name),
       ],
+      // Also one that cannot be read.
+      [felixConfigurationKind, [{ metadata: { name: `node.${name}` } }]],
+      [bgpConfigurationKind, [{ metadata: { name: `node.${name}` } }]],
     ];
-    for (const kind of [felixConfigurationKind, bgpConfigurationKind] as AnyKind[]) {
-      const configuration = await resources.get(kind, `node.${name}`);
-      if (configuration) own.push([kind, [configuration]]);
-    }
     for (const [kind, objects] of own) {
       for (const { metadata } of objects) {
         try {

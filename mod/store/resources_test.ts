@@ -15,6 +15,7 @@ import {
 import { nodeKind } from "../model/node.ts";
 import { profileKind } from "../model/profile.ts";
 import { tierKind } from "../model/tier.ts";
+import { HALF_WRITTEN, halfWritable } from "../ipam/testing/half_written.ts";
 import { workloadEndpointKind } from "../model/workload_endpoint.ts";
 import { formatPrefix, mustPrefix } from "../net/mod.ts";
 import { memoryStore } from "./memory.ts";
@@ -720,8 +721,9 @@ for (const form of ["no JSON", "of another shape"]) {
 
 test(
   "a damaged tier or node goes as a whole one does: not while it is in use, and with what is its own",
-  async (_, store) => {
+  async (_, bare) => {
     const released: string[] = [];
+    const store = halfWritable(bare);
     const resources = new Resources(store, {
       releaseNode: (node) => Promise.resolve(void released.push(node)),
     });
@@ -731,10 +733,16 @@ test(
     await refused("refused", /it holds NetworkPolicy/, resources.delete(tierKind, "sec"));
     await resources.delete(networkPolicyKind, "sec.web", "shop");
     await resources.delete(tierKind, "sec");
-    await store.put(resourceKey(nodeKind, "n"), { spec: 7 });
-    await resources.delete(nodeKind, "n");
-    assert.deepEqual(released, ["n"]);
-    assert.equal(await store.get(resourceKey(nodeKind, "n")), undefined);
+    const own = resourceKey(bgpConfigurationKind, "node.n");
+    for (const bad of [{ spec: 7 }, HALF_WRITTEN]) {
+      await store.put(resourceKey(nodeKind, "n"), bad);
+      await store.put(own, bad);
+      await resources.delete(nodeKind, "n");
+      assert.deepEqual(released.splice(0), ["n"]);
+      for (const key of [resourceKey(nodeKind, "n"), own]) {
+        assert.equal(await bare.get(key), undefined);
+      }
+    }
   },
 );
 
