@@ -58,6 +58,12 @@ export interface CniDeps {
   endpointRemoved?(endpoint: WorkloadEndpoint): void;
   /** The host side of a container that has the address, though no route to just this address says so. */
   unroutedHolder?(ip: Ip): HostLink | undefined;
+  /** Told of addresses that the IPAM plugin has given, and under which handle they are on record. */
+  gave?(
+    addresses: readonly Ip[],
+    handle: string,
+    attributes: Readonly<Record<string, string>>,
+  ): void;
   /** How long ADD waits for `endpointProgrammed`, in milliseconds; 30,000 without it. */
   readonly programmedTimeout?: number;
   /** Both off without it. */

@@ -76,13 +76,12 @@ export async function detach(
   await ready;
   const entry = await look.entry;
   const names = hostNames(identity, prefix);
-  const hostName = entry?.value?.spec.interfaceName;
   const heir = entry?.value
     ? !isOf(entry.value, identity.containerId)
     : entry !== undefined && await hasLaterSandbox(kernel, identity, names);
   await removeHostLinks(deps, identity, names, entry, heir);
   if (netns !== undefined) {
-    await removePodLink(kernel, netns, identity, names, heir ? hostName : undefined);
+    await removePodLink(kernel, netns, identity, names, heir ? entry?.value : undefined);
   }
 
   const belongs = (endpoint: WorkloadEndpoint | undefined) =>
@@ -92,8 +91,9 @@ export async function detach(
     ? (handle) => releaseUnheld(deps, handle)
     : (handle) => ipam.releaseByHandle(handle);
   await release(identity.handle);
-  // Of one that Calico wired, and that lost its endpoint, the node knew no more than its interface.
-  if (!entry) {
+  // Of one that Calico wired, and that lost its endpoint, the node knew no more than its interface; an older
+  // copy of the datastore may have the endpoint of a former life in its place.
+  if (!entry || heir) {
     const handles = names.map((name) => interfaceHandle(identity.network, name));
     await Promise.all(handles.map(release));
   }
@@ -172,8 +172,11 @@ async function isLaterLifes(
   name: string,
   recorded: WorkloadEndpoint | undefined,
 ): Promise<boolean> {
-  if (!recorded) return false;
-  const there = await kernel.addressesBeyond(name);
+  return recorded !== undefined && hasOthers(recorded, await kernel.addressesBeyond(name));
+}
+
+/** Whether a container has addresses, and none of the record's. */
+function hasOthers(recorded: WorkloadEndpoint, there: readonly Ip[]): boolean {
   const known = addressesOf(recorded);
   return there.length > 0 && !there.some((ip) => known.some((one) => sameIp(one, ip)));
 }
@@ -192,15 +195,15 @@ async function isAnothers(
 
 /**
  * The interface inside the pod, where its other side is this attachment's: so a pair that somebody renamed
- * goes too, and an interface of another plugin stays. A namespace that is gone or never was one is no
- * error: there is nothing to remove in it.
+ * goes too, and an interface of another plugin stays, and what the heir's record speaks of. A namespace that is
+ * gone or never was one is no error: there is nothing to remove in it.
  */
 async function removePodLink(
   kernel: CniKernel,
   path: string,
   identity: EndpointIdentity,
   names: readonly string[],
-  keepHostName: string | undefined,
+  heir: WorkloadEndpoint | undefined,
 ): Promise<void> {
   const { ifname } = identity;
   const netns = await kernel.openNamespace(path, "undefined").catch((error: unknown) => {
@@ -209,10 +212,11 @@ async function removePodLink(
   });
   if (!netns) return;
   try {
-    const host = (await netns.link(ifname))?.host;
-    if (host && isLinkOf(host, identity, names, host.name !== keepHostName)) {
-      await netns.removeLink(ifname);
-    }
+    const link = await netns.link(ifname);
+    if (!link?.host) return;
+    const isHeirs = heir && link.host.name === heir.spec.interfaceName &&
+      !hasOthers(heir, link.addresses.map(({ ip }) => ip));
+    if (isLinkOf(link.host, identity, names, !isHeirs)) await netns.removeLink(ifname);
   } finally {
     netns.close();
   }

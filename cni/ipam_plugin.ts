@@ -13,7 +13,7 @@
 
 import { formatIp, hostPrefix, type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
 import type { AssignedAddress } from "../mod/ipam/types.ts";
-import { type Claimant, obtainAddresses } from "./addresses.ts";
+import { attributesOf, type Claimant, obtainAddresses } from "./addresses.ts";
 import { handlesOnNode } from "./allocations.ts";
 import { type AddressPlan, ofInterface, readRequest } from "./annotations.ts";
 import { requirePrevResult } from "./check.ts";
@@ -41,6 +41,7 @@ export type IpamDeps = Pick<
   | "nodeName"
   | "interfacePrefix"
   | "unroutedHolder"
+  | "gave"
   | "features"
   | "now"
   | "log"
@@ -81,9 +82,10 @@ export async function ipamAdd(
   await refuseMachines(deps, named);
   const now = deps.now?.() ?? new Date();
   const obtain = () => obtainFree(deps, conf.name, plan, claimant, now);
-  const check = async (addresses: readonly AssignedAddress[]) => {
-    if (store.epoch === epoch) return;
-    await mustBeOnRecord(deps.ipam, claimant.handle, addresses.map(({ ip }) => ip));
+  const check = async (assigned: readonly AssignedAddress[]) => {
+    const addresses = assigned.map(({ ip }) => ip);
+    if (store.epoch !== epoch) await mustBeOnRecord(deps.ipam, claimant.handle, addresses);
+    deps.gave?.(addresses, claimant.handle, attributesOf(claimant, now));
   };
   try {
     if (bare) {

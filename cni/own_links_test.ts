@@ -1,5 +1,6 @@
 /** Which interfaces of the host ADD and DEL may remove, whatever a record names. */
 import assert from "node:assert/strict";
+import { Ipam } from "../mod/ipam/ipam.ts";
 import { blockPrefix, handlePrefix, resourceKey } from "../mod/model/keys.ts";
 import { type WorkloadEndpoint, workloadEndpointKind } from "../mod/model/workload_endpoint.ts";
 import { formatIp } from "../mod/net/mod.ts";
@@ -132,6 +133,24 @@ for (const command of ["DEL", "GC"]) {
     assert.deepEqual(hostSides(w), []);
   });
 }
+
+inWorld("DEL of what Calico made since goes by an older record too, with all it has", async (w) => {
+  await ok(w.call({ args, container: "old" }));
+  const { value } = (await w.store.get(KEY))!;
+  await ok(w.call({ command: "DEL", args, container: "old" }));
+  const { ips: [{ address }] } = await ok(w.call({ args, container: "new" }));
+  delete w.kernel.in("")[0].alias;
+  await w.store.put(KEY, value);
+  // As the node has put it on record.
+  const ipam = new Ipam(w.store);
+  await ipam.releaseByHandle("net.new");
+  const handle = `net.${nameOf("w")}`;
+  await ipam.assignIp({ address: address.split("/")[0], host: "n1", handle });
+  await ok(w.call({ command: "DEL", args, container: "new" }));
+  assert.deepEqual([hostSides(w), await w.allocations()], [[], []]);
+  // The record is of one of which the runtime says nothing: GC takes it.
+  assert.equal((await w.endpoints()).length, 1);
+});
 
 inWorld(
   "an earlier sandbox gives way by its mark where its record names no interface of its own",

@@ -14,7 +14,7 @@
  * Waiting for the lock blocks a thread, so the calls of this process take turns before they ask for it.
  */
 
-import { formatIp, type Ip, parseIp } from "../../mod/net/mod.ts";
+import { formatIp, type Ip, mustIp, parseIp } from "../../mod/net/mod.ts";
 import { CniCode, CniError } from "../errors.ts";
 import { KeyedLocks } from "../locks.ts";
 
@@ -185,4 +185,18 @@ class Folder implements OpenFolder {
   async setLastReserved(set: number, ip: Ip): Promise<void> {
     await Deno.writeTextFile(`${this.path}/${LAST_PREFIX}${set}`, formatIp(ip), { mode: 0o644 });
   }
+}
+
+/** Whether any network has a record of the address, whoever's. */
+export async function isHostLocals(address: string, dataDir = DEFAULT_DATA_DIR): Promise<boolean> {
+  const text = formatIp(mustIp(address));
+  const exists = (path: string) => Deno.lstat(path).then(() => true, () => false);
+  try {
+    for await (const { name, isDirectory } of Deno.readDir(dataDir)) {
+      if (isDirectory && await exists(`${dataDir}/${name}/${text}`)) return true;
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return false;
 }

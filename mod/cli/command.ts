@@ -44,6 +44,8 @@ export interface Call {
   readonly io: Io;
   /** As the program was called. */
   readonly program: Program;
+  /** Environment variables that flags of calicoctl's stand for. */
+  readonly variables?: ReadonlyMap<string, string>;
 }
 
 /** Returns the exit code. */

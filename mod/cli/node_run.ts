@@ -16,5 +16,6 @@ export async function run(call: Call): Promise<number> {
     ip: textOption(call, "ip"),
     ip6: textOption(call, "ip6"),
     logLevel: textOption(call, "logLevel"),
+    variables: call.variables,
   }, { version: buildInfo().version });
 }

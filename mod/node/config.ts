@@ -85,6 +85,8 @@ export interface NodeFlags {
   ip?: string;
   ip6?: string;
   logLevel?: string;
+  /** They win over the environment's. */
+  variables?: ReadonlyMap<string, string>;
 }
 
 type Environment = (name: string) => string | undefined;
@@ -199,11 +201,12 @@ function hostName(): string {
 /** Reads flags and environment; a ConfigError names the setting that is wrong. */
 export function nodeConfig(
   flags: NodeFlags,
-  env: Environment = (n) => Deno.env.get(n),
+  environment: Environment = (n) => Deno.env.get(n),
 ): NodeConfig {
+  const env: Environment = (name) => flags.variables?.get(name) ?? environment(name);
   const stateDir = env("TORTIE_STATE_DIR") || "/var/lib/tortie";
   const felix = new Map<string, string>();
-  for (const name of Object.keys(env === undefined ? {} : Deno.env.toObject())) {
+  for (const name of Object.keys(Deno.env.toObject())) {
     if (/^FELIX_/i.test(name)) felix.set(name.slice(6).toLowerCase(), Deno.env.get(name)!);
   }
   const nodeName = (flags.nodename ?? env("NODENAME") ?? env("FELIX_FELIXHOSTNAME") ?? hostName())

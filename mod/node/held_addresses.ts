@@ -17,7 +17,6 @@ import { listAllNetns, visitAllNetns } from "../../ffi/netns_list.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { type AskedAddress, containerOf } from "../ipam/questions.ts";
 import { addressBits, formatIp, type Ip, mustIp, parseCidr, sameIp } from "../net/mod.ts";
-import type { Remembered } from "./lost_addresses.ts";
 
 export interface MachineFacts {
   /** Container IDs of the marks on host interfaces. */
@@ -93,6 +92,15 @@ export async function cachedAttachments(folder: string = CNI_CACHE): Promise<str
   }
 }
 
+/** What the runtime remembers of an attachment. */
+export interface Remembered {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+  /** The addresses are of our IPAM plugin, or Calico's. */
+  readonly isOurs: boolean;
+}
+
 /** The attachment that the runtime remembers with an address; undefined: none, or in a form that we do not know. */
 export async function rememberedWith(
   address: string,
@@ -107,19 +115,43 @@ export async function rememberedWith(
 
 /** As libcni writes it (`cniCacheV1`), with the result as the plugin gave it, of any version. */
 function readCached(text: string): Remembered & { addresses: Ip[] } | undefined {
-  let cached: Record<string, any>;
-  try {
-    cached = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  const { networkName: network, containerId, ifName: ifname, result } = cached ?? {};
-  if (![network, containerId, ifname].every((word) => typeof word === "string")) return undefined;
-  const { ips, ip4, ip6 } = result ?? {};
-  const texts: unknown[] = [
-    ...(Array.isArray(ips) ? ips.map((one) => one?.address) : []),
-    ...[ip4?.ip, ip6?.ip],
-  ];
-  const addresses = texts.filter((one) => typeof one === "string").map((one) => parseCidr(one)?.ip);
-  return { network, containerId, ifname, addresses: addresses.filter((ip) => ip !== undefined) };
+  const { networkName: network, containerId, ifName: ifname, result, config } = parsed(text);
+  const isText = (value: unknown): value is string => typeof value === "string";
+  if (!isText(network) || !isText(containerId) || !isText(ifname)) return undefined;
+  const { ips, ip4, ip6 } = objectOf(result);
+  const texts = [...listOf(ips).map((one) => objectOf(one).address), ...[ip4, ip6].map(ipOf)];
+  const addresses = texts.filter(isText).map((one) => parseCidr(one)?.ip)
+    .filter((one) => one !== undefined);
+  return { network, containerId, ifname, addresses, isOurs: isText(config) && hasOurIpam(config) };
 }
+
+/** `config`: in base64 the configuration of one plugin, or of the list that it stands in. */
+function hasOurIpam(config: string): boolean {
+  let text: string;
+  try {
+    text = new TextDecoder().decode(Uint8Array.fromBase64(config));
+  } catch {
+    return false;
+  }
+  const { plugins, ...single } = parsed(text);
+  return [single, ...listOf(plugins)].some((one) => {
+    const { type } = objectOf(objectOf(one).ipam);
+    return type === "tortie-ipam" || type === "calico-ipam";
+  });
+}
+
+/** What is none has no members. */
+function objectOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
+}
+
+function parsed(text: string): Record<string, unknown> {
+  try {
+    return objectOf(JSON.parse(text));
+  } catch {
+    return {};
+  }
+}
+
+const listOf = (value: unknown): unknown[] => Array.isArray(value) ? value : [];
+const ipOf = (value: unknown) => objectOf(value).ip;

@@ -15,8 +15,12 @@
  * container's place.
  *
  * A container under another interface plugin (bridge, ptp) may have its addresses of our IPAM plugin, and
- * there is no endpoint of it that could be lost. It is on record where anybody of this node is; else it is put
- * there under the container's handle, which the runtime remembers, and, where it does not, as Calico's.
+ * there is no endpoint of it that could be lost. What that one gave is put on record again as it was. All
+ * others are left alone, though their addresses lie in a pool: with a block of ours a route would come that
+ * takes the other network's packets.
+ *
+ * A lease that an older copy keeps for an ordinal, used by nobody, names the container as its user: its
+ * ordinal waits until that one is gone.
  */
 import { attributesOf } from "../../cni/addresses.ts";
 import { handleId } from "../../cni/identity.ts";
@@ -32,7 +36,7 @@ import type { AssignIpRequest, Assignment } from "../ipam/types.ts";
 import { mustIp } from "../net/mod.ts";
 import { StoreError } from "../store/store.ts";
 
-type LostIpam = Pick<Ipam, "assignment" | "assignIp" | "ipsByHandle" | "releaseIps">;
+type LostIpam = Pick<Ipam, "assignment" | "assignIp" | "ipsByHandle" | "relabel" | "releaseIps">;
 
 export interface LostContainer {
   /** The host side of its interface. */
@@ -115,29 +119,27 @@ export async function recordLost(
   return unrecorded;
 }
 
-/** What the runtime remembers of an attachment. */
-export interface Remembered {
-  readonly network: string;
-  readonly containerId: string;
-  readonly ifname: string;
+/** What is known of an address that our IPAM plugin gave to a container of this node. */
+export interface Given {
+  readonly handle: string;
+  readonly attributes: Readonly<Record<string, string>>;
 }
 
 export interface ForeignOptions {
   readonly node: string;
-  /** Where the runtime remembers nothing. */
-  readonly network: string;
-  /** The attachment that has the address. */
-  readonly remembered: (address: string) => Promise<Remembered | undefined>;
+  /** Under whose handle the address was; undefined: it is none that our IPAM plugin gave. */
+  readonly given: (address: string) => Promise<Given | undefined>;
+  /** It is on record so: for a time when it is not. */
+  readonly seen: (address: string, given: Given) => void;
   /** Longer than such a plugin takes from the IPAM plugin's DEL to the end of its interface. */
   readonly pause: () => Promise<void>;
 }
 
-/** The same for a container under another interface plugin, all of whose addresses lie in pools. */
+/** The same for a container under another interface plugin, which may have its addresses of our IPAM. */
 export async function recordForeign(
   ipam: LostIpam,
-  { node, network, remembered, pause }: ForeignOptions,
+  { node, given, seen, pause }: ForeignOptions,
   lost: LostContainer,
-  now: Date,
 ): Promise<Unrecorded> {
   const unrecorded = new Map<string, string>();
   for (const family of [4, 6] as const) {
@@ -145,15 +147,15 @@ export async function recordForeign(
     const address = lost.addresses.find((ip) => mustIp(ip).family === family);
     if (address === undefined) continue;
     try {
-      if (!await ipam.assignment(address)) await pause();
       const held = await ipam.assignment(address);
-      if (held?.attributes.node === node) continue;
-      const known = held ? undefined : await remembered(address);
-      const handle = known
-        ? handleId(known.network, known.containerId, known.ifname)
-        : interfaceHandle(network, lost.hostName);
-      const attributes = attributesOf({ handle, node, ifname: known?.ifname ?? "eth0" }, now);
-      const why = await recordOne(ipam, lost, { address, host: node, handle, attributes });
+      if (held?.handle !== undefined && held.attributes.node === node) {
+        seen(address, { handle: held.handle, attributes: held.attributes });
+        continue;
+      }
+      const before = await given(address);
+      if (!before) continue;
+      if (!held) await pause();
+      const why = await recordOne(ipam, lost, { address, host: node, ...before });
       if (why !== undefined && why !== "in no pool") unrecorded.set(address, why);
     } catch (error) {
       if (!(error instanceof IpamError || error instanceof StoreError)) throw error;
@@ -187,8 +189,11 @@ async function recordOne(
 ): Promise<string | undefined> {
   const { address, handle } = request;
   const held = await ipam.assignment(address);
-  if (held) return `IPAM has given it to handle ${held.handle}`;
   if (!isThere()) return undefined;
+  if (held) {
+    if (held.handle === handle || await useLease(ipam, held, request)) return undefined;
+    return `IPAM has given it to handle ${held.handle}`;
+  }
   try {
     await ipam.assignIp(request);
   } catch (error) {
@@ -198,6 +203,23 @@ async function recordOne(
   }
   // Its DEL may have come by before there was anything on record that it could give back.
   if (!isThere()) await ipam.releaseIps([{ address, handle }]);
+}
+
+/** Whether it is a lease that nobody used, and the container is on record as its user now. */
+async function useLease(
+  ipam: LostIpam,
+  { ip, handle = "", attributes: { container } }: Assignment,
+  { handle: user, attributes: { node, timestamp } = {} }: AssignIpRequest,
+): Promise<boolean> {
+  if (!handle.startsWith(LEASE_PREFIX) || container !== undefined || user === undefined) {
+    return false;
+  }
+  return await ipam.relabel({
+    address: ip,
+    handle,
+    change: ({ keptUntil: _, ...found }) =>
+      found.container === undefined ? { ...found, container: user, node, timestamp } : undefined,
+  });
 }
 
 function isOwn(

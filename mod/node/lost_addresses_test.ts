@@ -2,16 +2,18 @@ import assert from "node:assert/strict";
 import { hostInterfaceName } from "../../cni/identity.ts";
 import { inWorld } from "../ipam/testing/world.ts";
 import { leaseHandle } from "../ipam/lease_record.ts";
-import type { Ip } from "../net/mod.ts";
+import { goTimestamp } from "../ipam/time.ts";
+import { type Ip, mustPrefix, prefixContains } from "../net/mod.ts";
 import { StoreError } from "../store/store.ts";
 import { rememberedWith } from "./held_addresses.ts";
 import {
   cachedNetwork,
+  type Given,
   networkOf,
   recordForeign,
   recordLost,
-  type Remembered,
 } from "./lost_addresses.ts";
+import { LostRecorder } from "./lost_recorder.ts";
 
 const N1 = { node: "n1", network: "k8s-pod-network" };
 
@@ -146,6 +148,7 @@ inWorld("an address is looked for in as many as a pod can have, and some", async
     assignment: (ip: Ip | string) => (looks++, world.ipam.assignment(ip)),
     assignIp: world.ipam.assignIp.bind(world.ipam),
     ipsByHandle: world.ipam.ipsByHandle.bind(world.ipam),
+    relabel: world.ipam.relabel.bind(world.ipam),
     releaseIps: world.ipam.releaseIps.bind(world.ipam),
   };
   await recordLost(ipam, N1, lost(foreign), new Date());
@@ -189,57 +192,101 @@ inWorld(
 );
 
 inWorld(
-  "a container under another interface plugin is on record again, once it stays",
+  "a container under another interface plugin is on record again as it was",
   async (world) => {
     await world.pool("p", "10.0.0.0/28", { blockSize: 28 });
     await world.pool("q", "fd00::/122", { blockSize: 122 });
     for (const node of ["n1", "n2"]) await world.node(node);
     let pauses = 0, during = () => Promise.resolve<unknown>(undefined);
-    const record = (addresses: string[], isThere = () => true, known?: Remembered) =>
-      recordForeign(
-        world.ipam,
-        {
-          ...N1,
-          remembered: (ip) => Promise.resolve(ip === addresses[0] ? known : undefined),
-          pause: async () => {
-            pauses++;
-            await during();
-          },
+    const given = new Map<string, Given>();
+    const record = (addresses: string[], isThere = () => true) =>
+      recordForeign(world.ipam, {
+        node: "n1",
+        given: (ip) => Promise.resolve(given.get(ip)),
+        seen: (ip, one) => void given.set(ip, one),
+        pause: async () => {
+          pauses++;
+          await during();
         },
-        { hostName: "veth1", mark: undefined, foreign: true, addresses, isThere },
-        new Date(),
-      );
+      }, { hostName: "veth1", mark: undefined, foreign: true, addresses, isThere });
     const handleOf = async (ip: string) => (await world.ipam.assignment(ip))?.handle;
     const all = ["10.0.0.3", "10.0.0.4", "fd00::3"];
+    const none = new Map();
+    // Of another IPAM, in a pool's range though it is.
+    assert.deepEqual(await record(all), none);
+    assert.deepEqual(await Promise.all(all.map(handleOf)), [undefined, undefined, undefined]);
+    assert.deepEqual(await world.owned("n1"), []);
+    const attributes = { node: "n1", pod: "a", namespace: "blue" };
+    for (const address of ["10.0.0.3", "fd00::3"]) {
+      await world.ipam.assignIp({ address, host: "n1", handle: "blue.c9", attributes });
+    }
+    assert.deepEqual(await record(all), none);
+    assert.deepEqual([...given.keys()], ["10.0.0.3", "fd00::3"]);
+    assert.equal(pauses, 0, "on record it costs a look");
+    await world.ipam.releaseByHandle("blue.c9");
     // Its DEL is under way: the address is free, and the interface is there a moment longer.
     let there = true;
     during = () => Promise.resolve(there = false);
-    assert.deepEqual(await record(all, () => there), new Map());
+    assert.deepEqual(await record(all, () => there), none);
     assert.equal(await handleOf("10.0.0.3"), undefined);
     // Somebody else's ADD, of another node.
     during = () => world.ipam.assignIp({ ...THEIRS, address: "10.0.0.3", host: "n2" });
-    assert.deepEqual(
-      await record(["10.0.0.3"]),
-      new Map([["10.0.0.3", "IPAM has given it to handle net.m1"]]),
-    );
+    const theirs = new Map([["10.0.0.3", "IPAM has given it to handle net.m1"]]);
+    assert.deepEqual(await record(["10.0.0.3"]), theirs);
+    assert.deepEqual(await record(["10.0.0.3"]), theirs);
     await world.ipam.releaseByHandle("net.m1");
     during = () => Promise.resolve();
-    // One of each family, what it had first.
-    assert.deepEqual(await record(all), new Map());
-    assert.deepEqual(await Promise.all(all.map(handleOf)), [
-      "k8s-pod-network.veth1",
-      undefined,
-      "k8s-pod-network.veth1",
-    ]);
-    pauses = 0;
-    assert.deepEqual(await record(all), new Map());
-    assert.equal(pauses, 0, "on record it costs a look");
-    await world.ipam.releaseByHandle("k8s-pod-network.veth1");
-    // As the runtime remembers it its own DEL gives it back.
-    const known = { network: "blue", containerId: "c9", ifname: "eth0" };
-    assert.deepEqual(await record(["10.0.0.3"], undefined, known), new Map());
-    assert.equal(await handleOf("10.0.0.3"), "blue.c9");
-    assert.equal((await world.ipam.assignment("10.0.0.3"))!.attributes.node, "n1");
+    assert.deepEqual(await record(all), none);
+    assert.deepEqual(await Promise.all(all.map(handleOf)), ["blue.c9", undefined, "blue.c9"]);
+    assert.deepEqual((await world.ipam.assignment("fd00::3"))!.attributes, attributes);
+  },
+);
+
+inWorld("an old copy's lease that nobody used names who has the address", async (world) => {
+  await world.pool("p", "10.0.0.0/28", { blockSize: 28 });
+  await world.node("n1");
+  const handle = leaseHandle("blue", "db", "0", "eth0");
+  const lease = { statefulset: "db", ordinal: "0", keepSeconds: "60" };
+  const attributes = { ...lease, keptUntil: "2100-01-01T00:00:00Z" };
+  await world.ipam.assignIp({ address: "10.0.0.3", host: "n1", handle, attributes });
+  const of = async () => (await world.ipam.assignment("10.0.0.3"))!;
+  for (let i = 0; i < 2; i++) {
+    assert.deepEqual(await recordLost(world.ipam, N1, lost(["10.0.0.3"]), new Date(0)), new Map());
+    assert.equal((await of()).handle, handle);
+    assert.deepEqual((await of()).attributes, {
+      ...lease,
+      ...{ container: "k8s-pod-network.c1", node: "n1", timestamp: goTimestamp(0) },
+    });
+  }
+  // One that is another's is his.
+  const other = { ...lost(["10.0.0.3"]), mark: { containerId: "c2", ifname: "eth0" } };
+  assert.equal((await recordLost(world.ipam, N1, other, new Date())).size, 1);
+});
+
+inWorld(
+  "host-local's addresses, and those that no IPAM of ours gave, are left alone",
+  async (world) => {
+    await world.pool("p", "10.0.0.0/28", { blockSize: 28 });
+    await world.node("n1");
+    const recorder = new LostRecorder({
+      ipam: world.ipam,
+      node: "n1",
+      state: {
+        usePodCidr: false,
+        blocks: new Map(),
+        isInPool: (ip) => prefixContains(mustPrefix("10.0.0.0/28"), ip),
+      },
+      isHostLocals: (ip) => Promise.resolve(ip === "10.0.0.3"),
+    });
+    const given = { handle: "net.c9", attributes: { node: "n1" } };
+    for (const ip of ["10.0.0.4", "172.17.0.4"]) recorder.gave(ip, given);
+    const foreign = (ip: string) => ({ ...lost([ip]), mark: undefined, foreign: true });
+    for (const one of [lost(["10.0.0.3"]), ...["10.0.0.5", "172.17.0.4"].map(foreign)]) {
+      assert.deepEqual(await recorder.record(one), new Map());
+    }
+    assert.deepEqual(await world.owned("n1"), []);
+    assert.deepEqual(await recorder.record(lost(["10.0.0.6"])), new Map());
+    assert.equal((await world.ipam.assignment("10.0.0.6"))!.handle, "k8s-pod-network.c1");
   },
 );
 
@@ -266,6 +313,21 @@ Deno.test("the runtime's memory is read in every form of result, and what is non
       of("c1", { cniVersion: "1.0.0", ips: [{ address: "10.0.0.1/26" }] }),
     );
     await write("red-c2-eth0", of("c2", { ip4: { ip: "10.0.0.2/24" }, ip6: { ip: "fd00::2/64" } }));
+    const config = {
+      plugins: [null, { ipam: 5 }, { type: "bridge", ipam: { type: "tortie-ipam" } }],
+    };
+    for (
+      const [i, one] of [config, config.plugins[2], { ipam: { type: "host-local" } }].entries()
+    ) {
+      const base64 = btoa(JSON.stringify(one));
+      await write(`d${i}`, {
+        ...of(`d${i}`, { ips: [{ address: `10.0.1.${i}/24` }] }),
+        config: base64,
+      });
+    }
+    await write("e", { ...of("e", { ips: [{ address: "10.0.1.3/24" }] }), config: "no base64" });
+    const isOurs = async (i: number) => (await rememberedWith(`10.0.1.${i}`, folder))!.isOurs;
+    assert.deepEqual(await Promise.all([0, 1, 2, 3].map(isOurs)), [true, true, false, false]);
     const who = async (ip: string) => (await rememberedWith(ip, folder))?.containerId;
     assert.deepEqual(
       await Promise.all(["10.0.0.1", "10.0.0.2", "fd00:0::2", "10.0.0.3"].map(who)),

@@ -7,6 +7,7 @@
  *   stop    socket -> agent -> speaker, without NOTIFICATION -> store. The kernel keeps everything:
  *           links, routes, rules outlive the process, and the next one takes them over.
  */
+import { isHostLocals } from "../../cni/host_local/files.ts";
 import { CniServer } from "../../cni/server.ts";
 import { netlinkKernel } from "../../cni/plumbing.ts";
 import { PolicyEngine } from "../../policy/engine.ts";
@@ -47,7 +48,7 @@ import { type LocalSocket, serveSocket } from "./socket.ts";
 import { ReadyCheck, register, type Registration } from "./startup.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
 import { ClusterState, type Topic } from "./state.ts";
-import { lostRecorder } from "./lost_recorder.ts";
+import { LostRecorder } from "./lost_recorder.ts";
 import { UnroutedHolders } from "./unrouted_holders.ts";
 import { TunnelAddresses } from "./vxlan_addresses.ts";
 
@@ -360,6 +361,9 @@ export class NodeService {
       config.nodeName,
       (error) => log.warn("cannot keep the last state on disk", { error }),
     );
+    const recorder = new LostRecorder({
+      ...{ ipam, node: config.nodeName, state: this.#state, isHostLocals },
+    });
     const { endpoints } = this.#state;
     const unrouted = new UnroutedHolders({
       ...kernel.pairs,
@@ -373,7 +377,7 @@ export class NodeService {
         this.#lookAgain.cancel();
         this.#lookAgain.in(milliseconds);
       },
-      record: lostRecorder({ ipam, node: config.nodeName, state: this.#state }),
+      record: (lost) => recorder.record(lost),
     });
     this.#unrouted = unrouted;
     const agent = new Agent({
@@ -446,6 +450,9 @@ export class NodeService {
       mtu: () => kernel.podMtu(this.#state),
       endpointProgrammed: (endpoint, signal) => agent.programmed(endpoint, signal),
       unroutedHolder: (ip) => unrouted.holderOf(ip),
+      gave: (addresses, handle, attributes) => {
+        for (const ip of addresses) recorder.gave(formatIp(ip), { handle, attributes });
+      },
       locked: () => agent.report().locked,
       log: (level, message, fields) => log[level](message, fields),
     });

@@ -43,6 +43,15 @@ async function inStore(run: (resources: Resources) => Promise<void>): Promise<vo
   }
 }
 
+Deno.test("variables that flags stand for win over the environment's", () => {
+  const variables = new Map([["AS", "65002"], ["NO_DEFAULT_POOLS", "true"]]);
+  const { asNumber, pool } = nodeConfig(
+    { variables, nodename: "n" },
+    (name) => ({ AS: "65001" })[name],
+  );
+  assert.deepEqual([asNumber, pool], [65002, { 4: undefined, 6: undefined }]);
+});
+
 Deno.test("a node is registered with its address, and keeps what people have set", () =>
   inStore(async (resources) => {
     await registerNode(resources, config({ AS: "65001" }), host("192.0.2.11"));

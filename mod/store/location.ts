@@ -122,7 +122,7 @@ const SETTINGS = [
 ] as const satisfies readonly Setting[];
 
 /** Keys of a Calico client configuration that say how hard it works, not where the datastore is. */
-const IGNORED_KEYS = new Set(["k8sDisableNodePoll", "k8sClientQPS"]);
+const IGNORED_KEYS = new Set(["k8sDisableNodePoll", "k8sClientQPS", "k8sClientBurst"]);
 
 const NETCONF = "the network configuration";
 

@@ -65,10 +65,25 @@ Deno.test("mistakes are on standard error, without an `error:`, and exit 1", asy
 });
 
 Deno.test("a flag that would do nothing is refused, with what to do instead", async () => {
-  for (const flag of ["--dryrun", "--as=64512", "--node-image=x", "--ip-autodetection-method=x"]) {
+  for (const flag of ["--dryrun", "--node-image=x", "--init-system", "--felix-config=x"]) {
     const { exit, err } = await command(["node", "run", flag], { name });
     assert.equal(exit, 1);
     assert.match(err, /^--[\w-]+ is not taken by calicoctl node run here: /);
+  }
+});
+
+Deno.test("flags of node run stand for the variables of the node, and are judged as those", async () => {
+  for (const [flag, variable] of [["as", "AS"], ["backend", "CALICO_NETWORKING_BACKEND"]]) {
+    const said: string[] = [];
+    const { error } = console;
+    console.error = (text: string) => said.push(text);
+    try {
+      const { exit } = await command(["node", "run", `--${flag}=sideways`], { name });
+      assert.equal(exit, 1);
+    } finally {
+      console.error = error;
+    }
+    assert.match(said.join(), new RegExp(`^error: ${variable}="sideways" is not `));
   }
 });
 

@@ -244,9 +244,8 @@ for (const [name, open] of Object.entries({ etcd, kv })) {
         await node.areOnRecord(lost, "net.b");
         await node.areOnRecord(fourth, "net.d");
         await node.areOnRecord(fifth, "net.e");
-        // No runtime here remembers whose these are.
-        await node.areOnRecord(bridged, "net.veth-c");
-        await node.areOnRecord(sixth, "net.veth-f");
+        await node.areOnRecord(bridged, "net.c");
+        await node.areOnRecord(sixth, "net.f");
         // They are the next to be given by whoever goes by the datastore alone.
         const given = await node.elsewhere(3);
         assert.equal(given.length, 6);

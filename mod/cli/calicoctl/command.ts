@@ -20,6 +20,8 @@ export interface Flag {
   readonly option?: string;
   /** The flag without which it has no meaning: alone it is refused. */
   readonly of?: string;
+  /** The environment variable that it sets for the action. */
+  readonly variable?: string;
   /** It is refused, since it does nothing here; this is what to do instead. */
   readonly instead?: string;
 }

@@ -375,14 +375,14 @@ const NODES: readonly CalicoctlCommand[] = [
     flags: [
       CONFIG,
       LOG_DIR,
-      { name: "as", type: "string", usage: "The node's AS number", instead: "set the variable AS" },
+      { name: "as", type: "string", usage: "The node's AS number", variable: "AS" },
       {
         name: "backend",
         type: "string",
         default: "bird",
         usage: "How routes are spread (bird|none)",
         completes: ["bird", "none"],
-        instead: "set the variable CALICO_NETWORKING_BACKEND",
+        variable: "CALICO_NETWORKING_BACKEND",
       },
       {
         name: "dryrun",
@@ -409,7 +409,7 @@ const NODES: readonly CalicoctlCommand[] = [
         type: "string",
         default: "first-found",
         usage: "How the IPv4 address is found",
-        instead: "set the variable IP_AUTODETECTION_METHOD",
+        variable: "IP_AUTODETECTION_METHOD",
       },
       { name: "ip6", type: "string", usage: "The node's IPv6 address" },
       {
@@ -417,14 +417,14 @@ const NODES: readonly CalicoctlCommand[] = [
         type: "string",
         default: "first-found",
         usage: "How the IPv6 address is found",
-        instead: "set the variable IP6_AUTODETECTION_METHOD",
+        variable: "IP6_AUTODETECTION_METHOD",
       },
       { name: "name", type: "string", usage: "The node's name", option: "nodename" },
       {
         name: "no-default-ippools",
         type: "bool",
         usage: "Make no pools at the first start",
-        instead: "set the variable NO_DEFAULT_POOLS",
+        variable: "NO_DEFAULT_POOLS",
       },
       {
         name: "node-image",

@@ -113,7 +113,11 @@ async function callOf({ command, flags, operands }: Parsed, io: Io): Promise<Cal
       ? String(value)
       : value;
   }
+  const variables = new Map(
+    (command.flags ?? []).filter(({ name, variable }) => variable && flags.has(name))
+      .map(({ name, variable }) => [variable!, String(flags.get(name))]),
+  );
   dropEmpty(options);
   if (options.allNamespacesA === true) options.allNamespaces = true;
-  return { args: operands, options, io, program: PROGRAM };
+  return { args: operands, options, io, program: PROGRAM, variables };
 }
