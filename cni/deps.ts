@@ -33,6 +33,12 @@ export interface EndpointFeatures {
   readonly sourceSpoofing: boolean;
 }
 
+/** What is on record of an address. */
+export interface Given {
+  readonly handle: string;
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
 export interface CniDeps {
   readonly store: Store;
   /** Where Pods and Namespaces are, if not in the store: the Kubernetes API beside an etcd. */
@@ -58,12 +64,10 @@ export interface CniDeps {
   endpointRemoved?(endpoint: WorkloadEndpoint): void;
   /** The host side of a container that has the address, though no route to just this address says so. */
   unroutedHolder?(ip: Ip): HostLink | undefined;
-  /** Told of addresses that the IPAM plugin has given, and under which handle they are on record. */
-  gave?(
-    addresses: readonly Ip[],
-    handle: string,
-    attributes: Readonly<Record<string, string>>,
-  ): void;
+  /** Told of addresses that the IPAM plugin has given. */
+  gave?(addresses: readonly Ip[], given: Given): void;
+  /** How the IPAM plugin gave an address that a container under another interface plugin has. */
+  given?(ip: Ip): Promise<Given | undefined>;
   /** How long ADD waits for `endpointProgrammed`, in milliseconds; 30,000 without it. */
   readonly programmedTimeout?: number;
   /** Both off without it. */

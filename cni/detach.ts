@@ -42,6 +42,7 @@ export type DetachDeps = Pick<
   | "endpointRemoved"
   | "interfacePrefix"
   | "unroutedHolder"
+  | "given"
   | "now"
   | "log"
 >;

@@ -42,6 +42,7 @@ export type IpamDeps = Pick<
   | "interfacePrefix"
   | "unroutedHolder"
   | "gave"
+  | "given"
   | "features"
   | "now"
   | "log"
@@ -85,7 +86,7 @@ export async function ipamAdd(
   const check = async (assigned: readonly AssignedAddress[]) => {
     const addresses = assigned.map(({ ip }) => ip);
     if (store.epoch !== epoch) await mustBeOnRecord(deps.ipam, claimant.handle, addresses);
-    deps.gave?.(addresses, claimant.handle, attributesOf(claimant, now));
+    deps.gave?.(addresses, { handle: claimant.handle, attributes: attributesOf(claimant, now) });
   };
   try {
     if (bare) {

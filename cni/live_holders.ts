@@ -31,7 +31,7 @@ export interface LiveHolder {
 
 export type HolderDeps = Pick<
   CniDeps,
-  "kernel" | "ipam" | "store" | "nodeName" | "interfacePrefix" | "unroutedHolder" | "log"
+  "kernel" | "ipam" | "store" | "nodeName" | "interfacePrefix" | "unroutedHolder" | "given" | "log"
 >;
 
 /** Those of the addresses that others have. `own`: an interface that gives way to the caller's. */
@@ -68,21 +68,23 @@ export async function recordHolder(
   { ip, link }: LiveHolder,
   now: Date,
 ): Promise<string> {
-  const { ipam, log } = deps;
+  const { ipam, log, interfacePrefix: prefix = "cali" } = deps;
   const claimant = await claimantOf(deps, network, link);
   const whose = nameOf(claimant, link);
-  const given = await ipam.assignment(ip);
-  if (given?.handle === undefined) return whose;
-  const to = { handle: claimant.handle, attributes: attributesOf(claimant, now) };
-  await ipam.handOver({ address: ip, handle: given.handle, to });
+  const held = await ipam.assignment(ip);
+  if (held?.handle === undefined) return whose;
+  const isForeign = link !== "host" && !parseMark(link.alias) && !link.name.startsWith(prefix);
+  const before = isForeign ? await deps.given?.(ip) : undefined;
+  const to = before ?? { handle: claimant.handle, attributes: attributesOf(claimant, now) };
+  await ipam.handOver({ address: ip, handle: held.handle, to });
   log?.("warn", "IPAM gave an address that another on this node has; it is his on record now", {
     address: formatIp(ip),
     holder: whose,
-    handle: claimant.handle,
+    handle: to.handle,
   });
   // His DEL may have come by before there was anything on record that it could give back.
   if (await linkWith(deps, ip) === undefined) {
-    await ipam.releaseIps([{ address: ip, handle: claimant.handle }]);
+    await ipam.releaseIps([{ address: ip, handle: to.handle }]);
   }
   return whose;
 }

@@ -23,6 +23,7 @@
  * ordinal waits until that one is gone.
  */
 import { attributesOf } from "../../cni/addresses.ts";
+import type { Given } from "../../cni/deps.ts";
 import { handleId } from "../../cni/identity.ts";
 import { interfaceHandle } from "../../cni/live_holders.ts";
 import type { Mark } from "../../cni/mark.ts";
@@ -119,15 +120,9 @@ export async function recordLost(
   return unrecorded;
 }
 
-/** What is known of an address that our IPAM plugin gave to a container of this node. */
-export interface Given {
-  readonly handle: string;
-  readonly attributes: Readonly<Record<string, string>>;
-}
-
 export interface ForeignOptions {
   readonly node: string;
-  /** Under whose handle the address was; undefined: it is none that our IPAM plugin gave. */
+  /** undefined: it is none that our IPAM plugin gave. */
   readonly given: (address: string) => Promise<Given | undefined>;
   /** It is on record so: for a time when it is not. */
   readonly seen: (address: string, given: Given) => void;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Given } from "../../cni/deps.ts";
 import { hostInterfaceName } from "../../cni/identity.ts";
 import { inWorld } from "../ipam/testing/world.ts";
 import { leaseHandle } from "../ipam/lease_record.ts";
@@ -6,13 +7,7 @@ import { goTimestamp } from "../ipam/time.ts";
 import { type Ip, mustPrefix, prefixContains } from "../net/mod.ts";
 import { StoreError } from "../store/store.ts";
 import { rememberedWith } from "./held_addresses.ts";
-import {
-  cachedNetwork,
-  type Given,
-  networkOf,
-  recordForeign,
-  recordLost,
-} from "./lost_addresses.ts";
+import { cachedNetwork, networkOf, recordForeign, recordLost } from "./lost_addresses.ts";
 import { LostRecorder } from "./lost_recorder.ts";
 
 const N1 = { node: "n1", network: "k8s-pod-network" };

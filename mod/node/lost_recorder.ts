@@ -1,12 +1,12 @@
 /** Puts a container that the datastore has forgotten on record (`lost_addresses.ts`), as this node knows it. */
 import { attributesOf } from "../../cni/addresses.ts";
+import type { Given } from "../../cni/deps.ts";
 import { handleId } from "../../cni/identity.ts";
 import type { Ipam } from "../ipam/ipam.ts";
 import { mustIp } from "../net/mod.ts";
 import { cachedAttachments, rememberedWith } from "./held_addresses.ts";
 import {
   cachedNetwork,
-  type Given,
   type LostContainer,
   networkOf,
   recordForeign,
@@ -41,6 +41,11 @@ export class LostRecorder {
     if (this.#given.size > MOST) this.#given.delete(this.#given.keys().next().value!);
   }
 
+  /** How the IPAM plugin gave an address that a container under another interface plugin has. */
+  async given(address: string): Promise<Given | undefined> {
+    return this.#given.get(address) ?? await this.#remembered(address);
+  }
+
   async record(lost: LostContainer): Promise<Unrecorded> {
     const { ipam, node, state, isHostLocals } = this.parts;
     // Host-local's addresses are none of IPAM's.
@@ -58,7 +63,7 @@ export class LostRecorder {
     }
     return await recordForeign(ipam, {
       node,
-      given: async (ip) => this.#given.get(ip) ?? await this.#remembered(ip),
+      given: (ip) => this.given(ip),
       seen: (ip, given) => this.gave(ip, given),
       pause: () => new Promise((resolve) => setTimeout(resolve, FOREIGN_DEL)),
     }, { ...lost, addresses });

@@ -450,9 +450,10 @@ export class NodeService {
       mtu: () => kernel.podMtu(this.#state),
       endpointProgrammed: (endpoint, signal) => agent.programmed(endpoint, signal),
       unroutedHolder: (ip) => unrouted.holderOf(ip),
-      gave: (addresses, handle, attributes) => {
-        for (const ip of addresses) recorder.gave(formatIp(ip), { handle, attributes });
+      gave: (addresses, given) => {
+        for (const ip of addresses) recorder.gave(formatIp(ip), given);
       },
+      given: (ip) => recorder.given(formatIp(ip)),
       locked: () => agent.report().locked,
       log: (level, message, fields) => log[level](message, fields),
     });
