@@ -202,7 +202,25 @@ export async function ipamDel(
   conf: NetConf,
   attachment: Attachment,
 ): Promise<void> {
-  await releaseAll(deps, conf, claimantFor(deps, conf, attachment).handle);
+  const { handle } = claimantFor(deps, conf, attachment);
+  // By an older copy of the datastore the handle may have what another container got since.
+  await releaseUnheld(deps, handle, await ownHostLink(deps, attachment));
+  await dropIdleGateways(deps, conf.name);
+}
+
+/** The interface plugin removes it after this. */
+async function ownHostLink(
+  { kernel }: IpamDeps,
+  { netns: path, ifname }: Attachment,
+): Promise<string | undefined> {
+  const netns = path === undefined
+    ? undefined
+    : await kernel.openNamespace(path, "undefined").catch(() => undefined);
+  try {
+    return (await netns?.link(ifname))?.host?.name;
+  } finally {
+    netns?.close();
+  }
 }
 
 async function releaseAll(deps: IpamDeps, conf: NetConf, handle: string): Promise<void> {

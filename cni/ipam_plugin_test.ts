@@ -226,3 +226,35 @@ Deno.test("IPAM plugin: what a container on the node has is neither given nor ma
     assert.equal(refused.json.code, 11, refused.body);
     assert.deepEqual((await w.handles()).filter((handle) => handle.includes("c3")), []);
   }));
+
+Deno.test("IPAM plugin: DEL frees what its own interface still has, and not what another's has by an old record", () =>
+  world({}, async (w) => {
+    const links = ["c1", "c2"].map((container) => {
+      const netns = w.kernel.addNamespace(`/run/netns/${container}`);
+      const [host, pod] = [
+        w.kernel.addLink("", `veth-${container}`),
+        w.kernel.addLink(netns, "eth0"),
+      ];
+      [host.peer, pod.peer] = [pod, host];
+      return host;
+    });
+    const ips: string[] = [];
+    for (const [i, container] of ["c1", "c2"].entries()) {
+      const { json } = await w.call({ argv0, conf: conf(), container });
+      ips.push(json.ips[0].address.split("/")[0]);
+      w.unrouted.set(ips[i], (await w.kernel.hostLink(links[i].name))!);
+    }
+    const del = (container: string, netns?: string) =>
+      w.call({ argv0, conf: conf(), command: "DEL", container, netns });
+    // c1 has c2's address, on record for one that ended: an older copy of the datastore.
+    w.unrouted.set(ips[1], (await w.kernel.hostLink(links[0].name))!);
+    assert.equal((await del("c2")).exit, 0);
+    const handles = async () =>
+      (await w.allocations()).map(({ handle }) => handle).filter((handle) =>
+        /^net\./.test(handle!)
+      );
+    assert.deepEqual((await handles()).sort(), ["net.c1", "net.c2"]);
+    w.unrouted.delete(ips[1]);
+    for (const container of ["c2", "c1"]) assert.equal((await del(container)).exit, 0);
+    assert.deepEqual([await w.allocations(), await w.handles()], [[], []]);
+  }));

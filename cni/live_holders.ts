@@ -92,14 +92,18 @@ export async function recordHolder(
 /**
  * Frees what a handle has, where no endpoint says whose that is: a network's name or an old record may have
  * brought an address under it that a container of this node still has, which stays on record until that one
- * is gone. Whether all of them are free.
+ * is gone. Whether all of them are free. `own`: the interface of the one whose handle it is.
  */
-export async function releaseUnheld(deps: HolderDeps, handle: string): Promise<boolean> {
+export async function releaseUnheld(
+  deps: HolderDeps,
+  handle: string,
+  own?: string,
+): Promise<boolean> {
   const { ipam, log } = deps;
   const addresses = await ipam.ipsByHandle(handle);
   // There is no such handle, as at a repeated DEL.
   if (!addresses) return true;
-  const held = await liveHolders(deps, addresses, undefined);
+  const held = await liveHolders(deps, addresses, own);
   if (held.length === 0) {
     await ipam.releaseByHandle(handle);
     return true;

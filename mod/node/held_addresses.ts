@@ -16,7 +16,7 @@ import { parseMark } from "../../cni/mark.ts";
 import { listAllNetns, visitAllNetns } from "../../ffi/netns_list.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { type AskedAddress, containerOf } from "../ipam/questions.ts";
-import { addressBits, formatIp, type Ip, mustIp, parseCidr, sameIp } from "../net/mod.ts";
+import { addressBits, formatIp, parseCidr } from "../net/mod.ts";
 
 export interface MachineFacts {
   /** Container IDs of the marks on host interfaces. */
@@ -97,31 +97,29 @@ export interface Remembered {
   readonly network: string;
   readonly containerId: string;
   readonly ifname: string;
+  readonly addresses: readonly string[];
   /** The addresses are of our IPAM plugin, or Calico's. */
   readonly isOurs: boolean;
 }
 
-/** The attachment that the runtime remembers with an address; undefined: none, or in a form that we do not know. */
-export async function rememberedWith(
-  address: string,
-  folder: string = CNI_CACHE,
-): Promise<Remembered | undefined> {
-  const ip = mustIp(address);
+/** All attachments that the runtime remembers, but for those in a form that we do not know. */
+export async function remembered(folder: string = CNI_CACHE): Promise<Remembered[]> {
+  const found: (Remembered | undefined)[] = [];
   for (const name of await cachedAttachments(folder)) {
-    const found = readCached(await Deno.readTextFile(`${folder}/${name}`).catch(() => ""));
-    if (found?.addresses.some((one) => sameIp(one, ip))) return found;
+    found.push(readCached(await Deno.readTextFile(`${folder}/${name}`).catch(() => "")));
   }
+  return found.filter((one) => one !== undefined);
 }
 
 /** As libcni writes it (`cniCacheV1`), with the result as the plugin gave it, of any version. */
-function readCached(text: string): Remembered & { addresses: Ip[] } | undefined {
+function readCached(text: string): Remembered | undefined {
   const { networkName: network, containerId, ifName: ifname, result, config } = parsed(text);
   const isText = (value: unknown): value is string => typeof value === "string";
   if (!isText(network) || !isText(containerId) || !isText(ifname)) return undefined;
   const { ips, ip4, ip6 } = objectOf(result);
   const texts = [...listOf(ips).map((one) => objectOf(one).address), ...[ip4, ip6].map(ipOf)];
   const addresses = texts.filter(isText).map((one) => parseCidr(one)?.ip)
-    .filter((one) => one !== undefined);
+    .filter((one) => one !== undefined).map(formatIp);
   return { network, containerId, ifname, addresses, isOurs: isText(config) && hasOurIpam(config) };
 }
 

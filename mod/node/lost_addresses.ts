@@ -173,7 +173,11 @@ async function hasOne(
     if (held && isOwn(held, lost, node)) return true;
   }
   const { family } = mustIp(candidates[0]);
-  return (await ipam.ipsByHandle(handle) ?? []).some((ip) => ip.family === family);
+  const recorded = (await ipam.ipsByHandle(handle) ?? []).filter((ip) => ip.family === family);
+  if (lost.mark || recorded.length === 0) return recorded.length > 0;
+  // Every life of a pod that Calico wired has this handle: those are a former one's.
+  await ipam.releaseIps(recorded.map((address) => ({ address, handle })));
+  return false;
 }
 
 /** Why the address is not on record for the container; undefined where it is. */

@@ -4,11 +4,9 @@ import { hostInterfaceName } from "../../cni/identity.ts";
 import { inWorld } from "../ipam/testing/world.ts";
 import { leaseHandle } from "../ipam/lease_record.ts";
 import { goTimestamp } from "../ipam/time.ts";
-import { type Ip, mustPrefix, prefixContains } from "../net/mod.ts";
+import type { Ip } from "../net/mod.ts";
 import { StoreError } from "../store/store.ts";
-import { rememberedWith } from "./held_addresses.ts";
 import { cachedNetwork, networkOf, recordForeign, recordLost } from "./lost_addresses.ts";
-import { LostRecorder } from "./lost_recorder.ts";
 
 const N1 = { node: "n1", network: "k8s-pod-network" };
 
@@ -168,6 +166,12 @@ inWorld(
     for (let i = 0; i < 2; i++) assert.deepEqual(await record(hostName, "10.0.0.3"), new Map());
     assert.equal(await handleOf("10.0.0.3"), `k8s-pod-network.${hostName}`);
     assert.equal((await world.ipam.assignment("10.0.0.3"))!.attributes.node, "n1");
+    // What a former life of the pod left under the same name is not this one's.
+    assert.deepEqual(await record(hostName, "10.0.0.6"), new Map());
+    assert.deepEqual(
+      await Promise.all(["10.0.0.3", "10.0.0.6"].map(handleOf)),
+      [undefined, `k8s-pod-network.${hostName}`],
+    );
     // As Calico's plugin has it: of a pod, and of a container.
     const give = (address: string, handle: string, attributes: Record<string, string>) =>
       world.ipam.assignIp({
@@ -258,81 +262,7 @@ inWorld("an old copy's lease that nobody used names who has the address", async 
   assert.equal((await recordLost(world.ipam, N1, other, new Date())).size, 1);
 });
 
-inWorld(
-  "host-local's addresses, and those that no IPAM of ours gave, are left alone",
-  async (world) => {
-    await world.pool("p", "10.0.0.0/28", { blockSize: 28 });
-    await world.node("n1");
-    const recorder = new LostRecorder({
-      ipam: world.ipam,
-      node: "n1",
-      state: {
-        usePodCidr: false,
-        blocks: new Map(),
-        isInPool: (ip) => prefixContains(mustPrefix("10.0.0.0/28"), ip),
-      },
-      isHostLocals: (ip) => Promise.resolve(ip === "10.0.0.3"),
-    });
-    const given = { handle: "net.c9", attributes: { node: "n1" } };
-    for (const ip of ["10.0.0.4", "172.17.0.4"]) recorder.gave(ip, given);
-    const foreign = (ip: string) => ({ ...lost([ip]), mark: undefined, foreign: true });
-    for (const one of [lost(["10.0.0.3"]), ...["10.0.0.5", "172.17.0.4"].map(foreign)]) {
-      assert.deepEqual(await recorder.record(one), new Map());
-    }
-    assert.deepEqual(await world.owned("n1"), []);
-    assert.deepEqual(await recorder.record(lost(["10.0.0.6"])), new Map());
-    assert.equal((await world.ipam.assignment("10.0.0.6"))!.handle, "k8s-pod-network.c1");
-  },
-);
-
 const THEIRS = { handle: "net.m1", attributes: { node: "n2" } };
-
-Deno.test("the runtime's memory is read in every form of result, and what is none is passed over", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    const write = (name: string, value: unknown) =>
-      Deno.writeTextFile(
-        `${folder}/${name}`,
-        typeof value === "string" ? value : JSON.stringify(value),
-      );
-    const of = (containerId: string, result: unknown) => ({
-      ...{ kind: "cniCacheV1", containerId, ifName: "eth0", networkName: "red", result },
-    });
-    await write("a", "{half");
-    for (const [i, bad] of [null, 5, [], {}, of("x", null), of("x", { ips: 5 })].entries()) {
-      await write(`b${i}`, bad);
-    }
-    await write("c", of("x", { ips: [null, { address: 5 }, { address: "text" }] }));
-    await write(
-      "red-c1-eth0",
-      of("c1", { cniVersion: "1.0.0", ips: [{ address: "10.0.0.1/26" }] }),
-    );
-    await write("red-c2-eth0", of("c2", { ip4: { ip: "10.0.0.2/24" }, ip6: { ip: "fd00::2/64" } }));
-    const config = {
-      plugins: [null, { ipam: 5 }, { type: "bridge", ipam: { type: "tortie-ipam" } }],
-    };
-    for (
-      const [i, one] of [config, config.plugins[2], { ipam: { type: "host-local" } }].entries()
-    ) {
-      const base64 = btoa(JSON.stringify(one));
-      await write(`d${i}`, {
-        ...of(`d${i}`, { ips: [{ address: `10.0.1.${i}/24` }] }),
-        config: base64,
-      });
-    }
-    await write("e", { ...of("e", { ips: [{ address: "10.0.1.3/24" }] }), config: "no base64" });
-    const isOurs = async (i: number) => (await rememberedWith(`10.0.1.${i}`, folder))!.isOurs;
-    assert.deepEqual(await Promise.all([0, 1, 2, 3].map(isOurs)), [true, true, false, false]);
-    const who = async (ip: string) => (await rememberedWith(ip, folder))?.containerId;
-    assert.deepEqual(
-      await Promise.all(["10.0.0.1", "10.0.0.2", "fd00:0::2", "10.0.0.3"].map(who)),
-      ["c1", "c2", "c2", undefined],
-    );
-    assert.equal(await rememberedWith("10.0.0.1", `${folder}/none`), undefined);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
 
 Deno.test("the network is the one that the runtime remembers, where it does", () => {
   const cached = ["blue-net-c1-eth1", "red-c1-eth0", "red-c11-eth0", "green"];

@@ -33,7 +33,7 @@ import { openFlowParts } from "./flow_parts.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { systemClock } from "../store/clock.ts";
 import { DeadEndpoints } from "./dead_endpoints.ts";
-import { heldAddresses, readMachine } from "./held_addresses.ts";
+import { heldAddresses, readMachine, remembered } from "./held_addresses.ts";
 import { Kernel } from "./kernel.ts";
 import { copyLabels } from "./label_copy.ts";
 import { Later } from "./later.ts";
@@ -62,6 +62,8 @@ const STUCK = 90_000;
 const ADDRESS_RETRY = 5000;
 /** Milliseconds until it is tried again to write what could not be written of this node. */
 const REGISTER_RETRY = 5000;
+/** Milliseconds that an interface plugin may take from its IPAM plugin's DEL to the end of its interface. */
+const FOREIGN_DEL = 3000;
 /** Milliseconds for which a pod that has ended, and whose endpoint has gone with it, may be in use. */
 const ENDING = 60_000;
 /** Topics from which the node's tunnel addresses follow. */
@@ -362,7 +364,11 @@ export class NodeService {
       (error) => log.warn("cannot keep the last state on disk", { error }),
     );
     const recorder = new LostRecorder({
-      ...{ ipam, node: config.nodeName, state: this.#state, isHostLocals },
+      ...{ ipam, node: config.nodeName, state: this.#state, isHostLocals, remembered },
+      machine: () => readMachine(felix.interfacePrefixes),
+      epoch: () => store.epoch,
+      pause: () => new Promise((resolve) => setTimeout(resolve, FOREIGN_DEL)),
+      log: logger("endpoints"),
     });
     const { endpoints } = this.#state;
     const unrouted = new UnroutedHolders({
@@ -404,6 +410,7 @@ export class NodeService {
           this.#renew({ known, hasRegistered: this.#hasRegistered });
         }
         unrouted.tell();
+        recorder.turn();
         this.#lookForNode();
         if (report.topics.has("pods") || report.topics.has("endpoints")) labels();
         if (TUNNEL_TOPICS.some((topic) => report.topics.has(topic))) addresses();
