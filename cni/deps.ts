@@ -66,6 +66,8 @@ export interface CniDeps {
   unroutedHolder?(ip: Ip): HostLink | undefined;
   /** Told of addresses that the IPAM plugin has given. */
   gave?(addresses: readonly Ip[], given: Given): void;
+  /** Told of a handle that has been given back, or of which nobody speaks any more. */
+  freed?(handle: string): void;
   /** How the IPAM plugin gave an address that a container under another interface plugin has. */
   given?(ip: Ip): Promise<Given | undefined>;
   /** How long ADD waits for `endpointProgrammed`, in milliseconds; 30,000 without it. */

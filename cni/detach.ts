@@ -28,7 +28,7 @@ import { CniError } from "./errors.ts";
 import { type EndpointIdentity, isOf, oldHandleId } from "./identity.ts";
 import type { CniKernel } from "./kernel.ts";
 import { leasedTo, parkLease } from "./pin_leases.ts";
-import { interfaceHandle, liveHolders, releaseUnheld } from "./live_holders.ts";
+import { holdersAmong, interfaceHandle, releaseUnheld } from "./live_holders.ts";
 import { parseMark } from "./mark.ts";
 import { hostNames, isLinkOf } from "./own_links.ts";
 
@@ -43,6 +43,7 @@ export type DetachDeps = Pick<
   | "interfacePrefix"
   | "unroutedHolder"
   | "given"
+  | "freed"
   | "now"
   | "log"
 >;
@@ -82,13 +83,13 @@ export async function detach(
     : entry !== undefined && await hasLaterSandbox(kernel, identity, names);
   await removeHostLinks(deps, identity, names, entry, heir);
   if (netns !== undefined) {
-    await removePodLink(kernel, netns, identity, names, heir ? entry?.value : undefined);
+    await removePodLink(kernel, netns, identity, names, entry?.value, heir);
   }
 
   const belongs = (endpoint: WorkloadEndpoint | undefined) =>
     endpoint ? isOf(endpoint, identity.containerId) : !heir;
   const deleted = await deleteEndpoint(store, identity.key, belongs, entry);
-  release ??= await mayBeHeld(deps, entry?.value)
+  release ??= await mayBeHeld(deps, heir ? undefined : entry?.value)
     ? (handle) => releaseUnheld(deps, handle)
     : (handle) => ipam.releaseByHandle(handle);
   await release(identity.handle);
@@ -103,10 +104,10 @@ export async function detach(
   if (deleted) deps.endpointRemoved?.(deleted);
 }
 
-/** Whether somebody has an address that the record names, or may have one since no record names any. */
+/** Whether somebody has an address that the attachment's record names, or may have one since none is named. */
 async function mayBeHeld(deps: DetachDeps, recorded: WorkloadEndpoint | undefined) {
-  if (!recorded) return true;
-  return (await liveHolders(deps, addressesOf(recorded), undefined)).length > 0;
+  const addresses = recorded ? addressesOf(recorded) : [];
+  return addresses.length === 0 || (await holdersAmong(deps, addresses)).length > 0;
 }
 
 /**
@@ -196,15 +197,16 @@ async function isAnothers(
 
 /**
  * The interface inside the pod, where its other side is this attachment's: so a pair that somebody renamed
- * goes too, and an interface of another plugin stays, and what the heir's record speaks of. A namespace that is
- * gone or never was one is no error: there is nothing to remove in it.
+ * goes too, and an interface of another plugin stays. Of one that bears no mark the record says whether it is the
+ * attachment's or its heir's. A namespace that is gone or never was one is no error: there is nothing to remove.
  */
 async function removePodLink(
   kernel: CniKernel,
   path: string,
   identity: EndpointIdentity,
   names: readonly string[],
-  heir: WorkloadEndpoint | undefined,
+  recorded: WorkloadEndpoint | undefined,
+  heir: boolean,
 ): Promise<void> {
   const { ifname } = identity;
   const netns = await kernel.openNamespace(path, "undefined").catch((error: unknown) => {
@@ -215,9 +217,11 @@ async function removePodLink(
   try {
     const link = await netns.link(ifname);
     if (!link?.host) return;
-    const isHeirs = heir && link.host.name === heir.spec.interfaceName &&
-      !hasOthers(heir, link.addresses.map(({ ip }) => ip));
-    if (isLinkOf(link.host, identity, names, !isHeirs)) await netns.removeLink(ifname);
+    const others = recorded !== undefined &&
+      hasOthers(recorded, link.addresses.map(({ ip }) => ip));
+    // The number of a process that is gone may be another's by now, and so may the path.
+    const isOwn = heir ? others || link.host.name !== recorded?.spec.interfaceName : !others;
+    if (isLinkOf(link.host, identity, names, isOwn)) await netns.removeLink(ifname);
   } finally {
     netns.close();
   }

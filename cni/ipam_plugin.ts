@@ -43,6 +43,7 @@ export type IpamDeps = Pick<
   | "unroutedHolder"
   | "gave"
   | "given"
+  | "freed"
   | "features"
   | "now"
   | "log"

@@ -31,7 +31,15 @@ export interface LiveHolder {
 
 export type HolderDeps = Pick<
   CniDeps,
-  "kernel" | "ipam" | "store" | "nodeName" | "interfacePrefix" | "unroutedHolder" | "given" | "log"
+  | "kernel"
+  | "ipam"
+  | "store"
+  | "nodeName"
+  | "interfacePrefix"
+  | "unroutedHolder"
+  | "given"
+  | "freed"
+  | "log"
 >;
 
 /** Those of the addresses that others have. `own`: an interface that gives way to the caller's. */
@@ -101,9 +109,10 @@ export async function releaseUnheld(
 ): Promise<boolean> {
   const { ipam, log } = deps;
   const addresses = await ipam.ipsByHandle(handle);
+  deps.freed?.(handle);
   // There is no such handle, as at a repeated DEL.
   if (!addresses) return true;
-  const held = await liveHolders(deps, addresses, own);
+  const held = await holdersAmong(deps, addresses, own);
   if (held.length === 0) {
     await ipam.releaseByHandle(handle);
     return true;
@@ -121,6 +130,21 @@ export async function releaseUnheld(
     },
   );
   return false;
+}
+
+/** Those who really have it: a route of an old record may lead to a container that has other addresses. */
+export async function holdersAmong(
+  deps: HolderDeps,
+  addresses: readonly Ip[],
+  own?: string,
+): Promise<LiveHolder[]> {
+  const found: LiveHolder[] = [];
+  for (const holder of await liveHolders(deps, addresses, own)) {
+    const { ip, link } = holder;
+    const there = link === "host" ? [] : await deps.kernel.addressesBeyond(link.name);
+    if (there.length === 0 || there.some((one) => sameIp(one, ip))) found.push(holder);
+  }
+  return found;
 }
 
 /** In words. */

@@ -105,8 +105,14 @@ inWorld(
   },
 );
 
-for (const command of ["DEL", "GC"]) {
-  inWorld(`${command} by an older record leaves what Calico made since`, async (w) => {
+for (
+  const [command, netns, where] of [
+    ["DEL", "", ""],
+    ["DEL", "/run/netns/new", ", whose namespace has the path now,"],
+    ["GC", undefined, ""],
+  ] as const
+) {
+  inWorld(`${command} by an older record${where} leaves what Calico made since`, async (w) => {
     await ok(w.call({ args, container: "old" }));
     const copy = (await w.store.list("/calico/")).entries;
     await ok(w.call({ command: "DEL", args, container: "old" }));
@@ -118,7 +124,7 @@ for (const command of ["DEL", "GC"]) {
     for (const { key, value } of copy) await w.store.put(key, value);
     w.restart();
     const valid = { "cni.dev/valid-attachments": [{ containerID: "new", ifname: "eth0" }] };
-    const call = command === "DEL" ? { args, container: "old", netns: "" } : {
+    const call = command === "DEL" ? { args, container: "old", netns } : {
       conf: { ...World.conf({ cniVersion: "1.1.0" }), ...valid },
       env: { CNI_CONTAINERID: undefined, CNI_IFNAME: undefined, CNI_NETNS: undefined },
     };

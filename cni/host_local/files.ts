@@ -187,13 +187,18 @@ class Folder implements OpenFolder {
   }
 }
 
-/** Whether any network has a record of the address, whoever's. */
-export async function isHostLocals(address: string, dataDir = DEFAULT_DATA_DIR): Promise<boolean> {
+/** Whether a network's folder has the address on record for the container. */
+export async function isHostLocals(
+  address: string,
+  containerId: string,
+  dataDir = DEFAULT_DATA_DIR,
+): Promise<boolean> {
   const text = formatIp(mustIp(address));
-  const exists = (path: string) => Deno.lstat(path).then(() => true, () => false);
   try {
     for await (const { name, isDirectory } of Deno.readDir(dataDir)) {
-      if (isDirectory && await exists(`${dataDir}/${name}/${text}`)) return true;
+      if (!isDirectory) continue;
+      const record = await Deno.readTextFile(`${dataDir}/${name}/${text}`).catch(() => "");
+      if (record.split(LINE_BREAK)[0].trim() === containerId) return true;
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

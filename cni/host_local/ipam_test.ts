@@ -4,6 +4,7 @@ import { nodeKind } from "../../mod/model/node.ts";
 import { mustIp } from "../../mod/net/mod.ts";
 import { parseMark } from "../mark.ts";
 import { World } from "../testing/world.ts";
+import { isHostLocals } from "./files.ts";
 import { parseResolvConf } from "./ipam.ts";
 
 async function world(run: (w: World, folder: string) => Promise<void>): Promise<void> {
@@ -263,4 +264,27 @@ Deno.test("host-local: resolv.conf becomes the result's dns", () => {
     },
   );
   assert.deepEqual(parseResolvConf(""), {});
+});
+
+Deno.test("host-local: whose an address is, whatever its network; another container's file says nothing", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "host-local-" });
+  try {
+    await Deno.mkdir(`${folder}/net`);
+    await Deno.mkdir(`${folder}/cbr0`);
+    await Deno.writeTextFile(`${folder}/net/10.1.0.2`, "c1\r\neth0");
+    await Deno.writeTextFile(`${folder}/cbr0/fd00::2`, "c2");
+    const is = (ip: string, id: string) => isHostLocals(ip, id, folder);
+    assert.deepEqual(
+      await Promise.all([
+        is("10.1.0.2", "c1"),
+        is("10.1.0.2", "c"),
+        is("10.1.0.3", "c1"),
+        is("fd00:0::2", "c2"),
+        isHostLocals("10.1.0.2", "c1", `${folder}/none`),
+      ]),
+      [true, false, false, true, false],
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });

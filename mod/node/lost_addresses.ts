@@ -37,7 +37,10 @@ import type { AssignIpRequest, Assignment } from "../ipam/types.ts";
 import { mustIp } from "../net/mod.ts";
 import { StoreError } from "../store/store.ts";
 
-type LostIpam = Pick<Ipam, "assignment" | "assignIp" | "ipsByHandle" | "relabel" | "releaseIps">;
+type LostIpam = Pick<
+  Ipam,
+  "assignment" | "assignIp" | "handOver" | "ipsByHandle" | "relabel" | "releaseIps"
+>;
 
 export interface LostContainer {
   /** The host side of its interface. */
@@ -124,6 +127,8 @@ export interface ForeignOptions {
   readonly node: string;
   /** undefined: it is none that our IPAM plugin gave. */
   readonly given: (address: string) => Promise<Given | undefined>;
+  /** Who has it on record, as the datastore's changes have told: this costs nothing. */
+  readonly stands: (address: string) => Partial<Given> | undefined;
   /** It is on record so: for a time when it is not. */
   readonly seen: (address: string, given: Given) => void;
   /** Longer than such a plugin takes from the IPAM plugin's DEL to the end of its interface. */
@@ -133,7 +138,7 @@ export interface ForeignOptions {
 /** The same for a container under another interface plugin, which may have its addresses of our IPAM. */
 export async function recordForeign(
   ipam: LostIpam,
-  { node, given, seen, pause }: ForeignOptions,
+  options: ForeignOptions,
   lost: LostContainer,
 ): Promise<Unrecorded> {
   const unrecorded = new Map<string, string>();
@@ -142,15 +147,7 @@ export async function recordForeign(
     const address = lost.addresses.find((ip) => mustIp(ip).family === family);
     if (address === undefined) continue;
     try {
-      const held = await ipam.assignment(address);
-      if (held?.handle !== undefined && held.attributes.node === node) {
-        seen(address, { handle: held.handle, attributes: held.attributes });
-        continue;
-      }
-      const before = await given(address);
-      if (!before) continue;
-      if (!held) await pause();
-      const why = await recordOne(ipam, lost, { address, host: node, ...before });
+      const why = await recordGiven(ipam, options, lost, address);
       if (why !== undefined && why !== "in no pool") unrecorded.set(address, why);
     } catch (error) {
       if (!(error instanceof IpamError || error instanceof StoreError)) throw error;
@@ -158,6 +155,37 @@ export async function recordForeign(
     }
   }
   return unrecorded;
+}
+
+/** Why it is not on record as it was given; undefined where it is, or our IPAM plugin gave it not. */
+async function recordGiven(
+  ipam: LostIpam,
+  { node, given, stands, seen, pause }: ForeignOptions,
+  lost: LostContainer,
+  address: string,
+): Promise<string | undefined> {
+  const to = await given(address);
+  const { handle, attributes } = stands(address) ?? {};
+  if (!to) {
+    if (handle !== undefined && attributes?.node === node) seen(address, { handle, attributes });
+    return undefined;
+  }
+  if (handle === to.handle) return undefined;
+  const held = await ipam.assignment(address);
+  if (held?.handle === to.handle || !lost.isThere()) return undefined;
+  if (held?.handle !== undefined && isContainers(held, node)) {
+    // Of one that had it before, and has ended.
+    await ipam.handOver({ address, handle: held.handle, to });
+    return undefined;
+  }
+  if (!held) await pause();
+  return await recordOne(ipam, lost, { address, host: node, ...to });
+}
+
+/** Whether it is on record for a container of the node, and not for a tunnel, a gateway or a lease. */
+function isContainers({ handle, attributes }: Assignment, node: string): boolean {
+  return attributes.node === node && attributes.type === undefined &&
+    !handle?.startsWith(LEASE_PREFIX);
 }
 
 /** Whether one of the family's addresses is on record for the container, be it there still or not. */
@@ -176,6 +204,7 @@ async function hasOne(
   const recorded = (await ipam.ipsByHandle(handle) ?? []).filter((ip) => ip.family === family);
   if (lost.mark || recorded.length === 0) return recorded.length > 0;
   // Every life of a pod that Calico wired has this handle: those are a former one's.
+  if (!lost.isThere()) return true;
   await ipam.releaseIps(recorded.map((address) => ({ address, handle })));
   return false;
 }

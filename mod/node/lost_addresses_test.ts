@@ -141,6 +141,7 @@ inWorld("an address is looked for in as many as a pod can have, and some", async
     assignment: (ip: Ip | string) => (looks++, world.ipam.assignment(ip)),
     assignIp: world.ipam.assignIp.bind(world.ipam),
     ipsByHandle: world.ipam.ipsByHandle.bind(world.ipam),
+    handOver: world.ipam.handOver.bind(world.ipam),
     relabel: world.ipam.relabel.bind(world.ipam),
     releaseIps: world.ipam.releaseIps.bind(world.ipam),
   };
@@ -198,16 +199,20 @@ inWorld(
     for (const node of ["n1", "n2"]) await world.node(node);
     let pauses = 0, during = () => Promise.resolve<unknown>(undefined);
     const given = new Map<string, Given>();
-    const record = (addresses: string[], isThere = () => true) =>
-      recordForeign(world.ipam, {
+    const record = async (addresses: string[], isThere = () => true) => {
+      const told = new Map<string, Partial<Given>>();
+      for (const ip of addresses) told.set(ip, (await world.ipam.assignment(ip)) ?? {});
+      return await recordForeign(world.ipam, {
         node: "n1",
         given: (ip) => Promise.resolve(given.get(ip)),
+        stands: (ip) => told.get(ip),
         seen: (ip, one) => void given.set(ip, one),
         pause: async () => {
           pauses++;
           await during();
         },
       }, { hostName: "veth1", mark: undefined, foreign: true, addresses, isThere });
+    };
     const handleOf = async (ip: string) => (await world.ipam.assignment(ip))?.handle;
     const all = ["10.0.0.3", "10.0.0.4", "fd00::3"];
     const none = new Map();
@@ -238,6 +243,13 @@ inWorld(
     assert.deepEqual(await record(all), none);
     assert.deepEqual(await Promise.all(all.map(handleOf)), ["blue.c9", undefined, "blue.c9"]);
     assert.deepEqual((await world.ipam.assignment("fd00::3"))!.attributes, attributes);
+    // An older copy has it for one of this node that ended: it is the container's that has it now.
+    await world.ipam.releaseByHandle("blue.c9");
+    const old = { handle: "blue.c8", attributes: { node: "n1" } };
+    await world.ipam.assignIp({ address: "10.0.0.3", host: "n1", ...old });
+    assert.deepEqual(await record(["10.0.0.3"]), none);
+    assert.equal(await handleOf("10.0.0.3"), "blue.c9");
+    assert.equal(given.get("10.0.0.3")!.handle, "blue.c9");
   },
 );
 

@@ -3,7 +3,9 @@ import { attributesOf } from "../../cni/addresses.ts";
 import type { Given } from "../../cni/deps.ts";
 import { handleId } from "../../cni/identity.ts";
 import type { Ipam } from "../ipam/ipam.ts";
+import type { AssignIpRequest } from "../ipam/types.ts";
 import { mustIp } from "../net/mod.ts";
+import type { Clock } from "../store/clock.ts";
 import { IpamError } from "../ipam/errors.ts";
 import { containerOf } from "../ipam/questions.ts";
 import { cachedAttachments, type MachineFacts, type Remembered } from "./held_addresses.ts";
@@ -21,28 +23,37 @@ import type { ClusterState } from "./state.ts";
 export interface LostRecorderParts {
   readonly ipam: Ipam;
   readonly node: string;
-  readonly state: Pick<ClusterState, "usePodCidr" | "blocks" | "isInPool">;
-  /** Whether host-local has the address on record. */
-  readonly isHostLocals: (address: string) => Promise<boolean>;
-  readonly machine: () => Promise<Pick<MachineFacts, "addresses" | "containers">>;
+  readonly state: Pick<ClusterState, "usePodCidr" | "blocks" | "isInPool" | "holderOf">;
+  /** Whether host-local has the address on record for the container. */
+  readonly isHostLocals: (address: string, containerId: string) => Promise<boolean>;
+  readonly machine: () => Promise<Pick<MachineFacts, "addresses" | "containers" | "unseen">>;
   /** What the runtime remembers. */
   readonly remembered: () => Promise<readonly Remembered[]>;
   /** Of the datastore: another number when it may have been put back (`Store.epoch`). */
   readonly epoch: () => number;
   /** Longer than an interface plugin takes from its IPAM plugin's DEL to the end of its interface. */
   readonly pause: () => Promise<void>;
+  readonly clock: Pick<Clock, "monotonicMs">;
   readonly log: Log;
 }
 
 /** Addresses of containers under other interface plugins that are remembered. */
 const MOST = 4096;
+/** Looks in an epoch for what hangs on no pair, and the milliseconds between them. */
+const LOOKS = 2, AGAIN = 60_000;
+/** Milliseconds for which the runtime's memory is not read anew. */
+const FRESH = 5000;
 
 export class LostRecorder {
   /** The newest last. */
   readonly #given = new Map<string, Given>();
-  /** In which it was looked for what hangs on no pair; undefined: not yet. */
+  /** In which it is looked for what hangs on no pair. */
   #epoch: number | undefined;
+  /** How many looks are left in it, and when the next one is due. */
+  #looks = 0;
+  #due = 0;
   #looking = false;
+  #cached: { until: number; given: Map<string, Given> } | undefined;
 
   constructor(readonly parts: LostRecorderParts) {}
 
@@ -51,6 +62,13 @@ export class LostRecorder {
     this.#given.delete(address);
     this.#given.set(address, given);
     if (this.#given.size > MOST) this.#given.delete(this.#given.keys().next().value!);
+  }
+
+  /** What it gave under the handle has been given back. */
+  freed(handle: string): void {
+    for (const [address, given] of this.#given) {
+      if (given.handle === handle) this.#given.delete(address);
+    }
   }
 
   /** How the IPAM plugin gave an address that a container under another interface plugin has. */
@@ -65,7 +83,8 @@ export class LostRecorder {
     const addresses: string[] = [];
     for (const ip of lost.addresses) {
       if (lost.foreign && !state.isInPool(mustIp(ip))) continue;
-      if (!await isHostLocals(ip)) addresses.push(ip);
+      if (lost.mark && await isHostLocals(ip, lost.mark.containerId)) continue;
+      addresses.push(ip);
     }
     if (addresses.length === 0) return new Map();
     if (!lost.foreign) {
@@ -76,75 +95,102 @@ export class LostRecorder {
     return await recordForeign(ipam, {
       node,
       given: (ip) => this.given(ip),
+      stands: (ip) => state.holderOf(mustIp(ip)),
       seen: (ip, given) => this.gave(ip, given),
       pause,
     }, { ...lost, addresses });
   }
 
-  /** For a time when all is known that the datastore has, again and again: looks once in each epoch. */
+  /**
+   * For a time when all is known that the datastore has, again and again: looks in each epoch, at once and a
+   * minute later, when changes have been told and interfaces that were being made have their addresses.
+   */
   turn(): void {
-    const epoch = this.parts.epoch();
-    if (this.#looking || epoch === this.#epoch) return;
+    const { clock, epoch, log } = this.parts;
+    const now = epoch();
+    if (now !== this.#epoch) [this.#epoch, this.#looks, this.#due] = [now, LOOKS, 0];
+    if (this.#looking || this.#looks === 0 || clock.monotonicMs() < this.#due) return;
+    this.#due = clock.monotonicMs() + AGAIN;
     this.#looking = true;
     this.recover()
-      .then(() => void (this.#epoch = epoch))
-      .catch((error) => this.parts.log.warn("cannot look for addresses off the record", { error }))
+      .then((isWhole) => void (isWhole && now === this.#epoch && this.#looks--))
+      .catch((error) => log.warn("cannot look for addresses off the record", { error }))
       .finally(() => void (this.#looking = false));
   }
 
   /**
    * Puts on record again what the IPAM plugin gave to containers that hang on no pair of this host (macvlan,
-   * ipvlan): their interfaces say nothing, but they have their addresses.
+   * ipvlan): their interfaces say nothing, but they have their addresses. False where not all could be seen.
    */
-  async recover(): Promise<void> {
-    const { ipam, node, state, pause, log } = this.parts;
-    if (state.usePodCidr) return;
-    const all = new Map([...await this.#remembered(), ...this.#given]);
-    let missing = await this.#missing(all);
-    if (missing.size === 0) return;
+  async recover(): Promise<boolean> {
+    const { ipam, node, state, pause, machine } = this.parts;
+    if (state.usePodCidr) return true;
+    const free = new Map<string, Given>();
+    for (const [address, given] of [...await this.#remembered(), ...this.#given]) {
+      if (!state.holderOf(mustIp(address))) free.set(address, given);
+    }
+    if (free.size === 0) return true;
+    const first = await machine();
+    const missing = [...free].filter(([address, { handle }]) =>
+      // What bears our mark is found by its interface.
+      first.addresses.has(address) &&
+      !containerOf({ handle }).some((id) => first.containers.has(id))
+    );
+    if (missing.length === 0) return first.unseen === undefined;
     await pause();
-    missing = await this.#missing(missing);
+    const second = await machine();
+    const done = new Map<string, Given>();
     for (const [address, { handle, attributes }] of missing) {
-      try {
-        await ipam.assignIp({ address, host: node, handle, attributes });
-      } catch (error) {
-        if (!(error instanceof IpamError)) throw error;
-        if (error.kind === "notInPool") continue;
-        log.warn("an address of a container is not on record", { address, handle, error });
+      if (!second.addresses.has(address)) continue;
+      if (await this.#assign({ address, host: node, handle, attributes })) {
+        done.set(address, { handle, attributes });
       }
     }
-    if (missing.size === 0) return;
+    if (done.size === 0) return second.unseen === undefined;
     // A DEL may have come by before there was anything on record that it could give back.
-    const { addresses } = await this.parts.machine();
-    const gone = [...missing].filter(([address]) => !addresses.has(address));
-    await ipam.releaseIps(gone.map(([address, { handle }]) => ({ address, handle })));
+    const last = await machine();
+    const gone = [...done].filter(([address]) => !last.addresses.has(address));
+    if (last.unseen === undefined) {
+      await ipam.releaseIps(gone.map(([address, { handle }]) => ({ address, handle })));
+    }
+    return last.unseen === undefined;
   }
 
-  /** Those that nobody has on record, and a container of this machine has. */
-  async #missing(all: ReadonlyMap<string, Given>): Promise<Map<string, Given>> {
-    const { ipam, machine } = this.parts;
-    const free = new Map<string, Given>();
-    for (const [address, given] of all) {
-      if (!await ipam.assignment(address)) free.set(address, given);
+  /** Whether it is on record by this. */
+  async #assign(request: AssignIpRequest & { readonly address: string }): Promise<boolean> {
+    const { ipam, log } = this.parts;
+    const { address, handle } = request;
+    try {
+      if (await ipam.assignment(address)) return false;
+      await ipam.assignIp(request);
+      return true;
+    } catch (error) {
+      if (!(error instanceof IpamError)) throw error;
+      if (error.kind !== "notInPool") {
+        log.warn("an address of a container is not on record", { address, handle, error });
+      }
+      return false;
     }
-    if (free.size === 0) return free;
-    const { addresses, containers } = await machine();
-    return new Map([...free].filter(([address, { handle }]) =>
-      // What bears our mark is found by its interface.
-      addresses.has(address) && !containerOf({ handle }).some((id) => containers.has(id))
-    ));
   }
 
   /** What the runtime remembers of addresses that our IPAM plugin gave. */
-  async #remembered(): Promise<Map<string, Given>> {
-    const { node, remembered } = this.parts;
-    const found = new Map<string, Given>();
+  async #remembered(): Promise<ReadonlyMap<string, Given>> {
+    const { node, remembered, clock } = this.parts;
+    if (this.#cached && clock.monotonicMs() < this.#cached.until) return this.#cached.given;
+    const given = new Map<string, Given>();
+    const doubtful = new Set<string>();
     for (const { isOurs, network, containerId, ifname, addresses } of await remembered()) {
       if (!isOurs) continue;
       const handle = handleId(network, containerId, ifname);
-      const given = { handle, attributes: attributesOf({ handle, node, ifname }, new Date()) };
-      for (const address of addresses) found.set(address, given);
+      const attributes = attributesOf({ handle, node, ifname }, new Date());
+      for (const address of addresses) {
+        // Of two one has ended without a DEL, and nothing says which.
+        if (given.has(address)) doubtful.add(address);
+        given.set(address, { handle, attributes });
+      }
     }
-    return found;
+    for (const address of doubtful) given.delete(address);
+    this.#cached = { until: clock.monotonicMs() + FRESH, given };
+    return given;
   }
 }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { IpamError } from "../ipam/errors.ts";
 import { inWorld, type World } from "../ipam/testing/world.ts";
 import { mustPrefix, prefixContains } from "../net/mod.ts";
+import { ManualClock } from "../store/testing.ts";
 import { remembered } from "./held_addresses.ts";
 import { LostRecorder, type LostRecorderParts } from "./lost_recorder.ts";
 
@@ -12,6 +14,7 @@ async function machine(world: World, more: Partial<LostRecorderParts> = {}) {
   await world.node("n1");
   const has = new Set<string>();
   const said: string[] = [];
+  const clock = new ManualClock();
   const recorder = new LostRecorder({
     ipam: world.ipam,
     node: "n1",
@@ -19,17 +22,19 @@ async function machine(world: World, more: Partial<LostRecorderParts> = {}) {
       usePodCidr: false,
       blocks: new Map(),
       isInPool: (ip) => prefixContains(mustPrefix("10.0.0.0/28"), ip),
+      holderOf: () => undefined,
     },
-    isHostLocals: (ip) => Promise.resolve(ip === "10.0.0.3"),
+    isHostLocals: (ip, container) => Promise.resolve(`${ip} ${container}` === "10.0.0.3 c1"),
     machine: () => Promise.resolve({ addresses: new Set(has), containers: new Set(["marked"]) }),
     remembered: () => Promise.resolve([]),
     epoch: () => 0,
     pause: () => Promise.resolve(),
+    clock,
     log: { warn: (what: string) => said.push(what) } as unknown as LostRecorderParts["log"],
     ...more,
   });
   const handleOf = async (ip: string) => (await world.ipam.assignment(ip))?.handle;
-  return { has, recorder, handleOf, said };
+  return { has, recorder, handleOf, said, clock };
 }
 
 inWorld(
@@ -55,12 +60,12 @@ inWorld(
   },
 );
 
-inWorld("what hangs on no pair is found by its address, in each epoch once", async (world) => {
+inWorld("what hangs on no pair is found by its address, twice in each epoch", async (world) => {
   let epoch = 0, sweeps = 0;
   const cached = (containerId: string, isOurs: boolean, ip: string) => ({
     ...{ network: "red", containerId, ifname: "eth0", isOurs, addresses: [ip] },
   });
-  const { has, recorder, handleOf } = await machine(world, {
+  const { has, recorder, handleOf, clock } = await machine(world, {
     epoch: () => epoch,
     remembered: () =>
       Promise.resolve([
@@ -68,50 +73,81 @@ inWorld("what hangs on no pair is found by its address, in each epoch once", asy
         cached("c3", false, "10.0.0.8"),
         cached("marked", true, "10.0.0.9"),
         cached("c5", true, "172.17.0.5"),
+        // Which of the two has it nobody knows.
+        ...["c6", "c7"].map((id) => cached(id, true, "10.0.0.10")),
       ]),
     pause: () => Promise.resolve(void sweeps++),
   });
-  const turn = async () => {
+  const turn = async (milliseconds = 0) => {
+    await clock.advance(milliseconds);
     recorder.turn();
     for (let i = 0; i < 50; i++) await new Promise((resolve) => setTimeout(resolve));
   };
-  const all = ["10.0.0.4", "10.0.0.7", "10.0.0.8", "10.0.0.9"];
+  const all = ["10.0.0.4", "10.0.0.7", "10.0.0.8", "10.0.0.9", "10.0.0.10"];
   const handles = () => Promise.all(all.map(handleOf));
+  const none = all.map(() => undefined);
   await turn();
-  assert.deepEqual([await handles(), sweeps], [all.map(() => undefined), 0], "nobody has them");
+  assert.deepEqual([await handles(), sweeps], [none, 0], "nobody has them");
   for (const ip of [...all, "172.17.0.5"]) has.add(ip);
   recorder.gave("10.0.0.4", GIVEN);
-  await turn();
-  assert.deepEqual(await handles(), all.map(() => undefined), "it was looked for in this epoch");
+  await turn(59_000);
+  assert.deepEqual(await handles(), none, "not yet");
+  await turn(1000);
+  const whole = ["net.c9", "red.c2", undefined, undefined, undefined];
+  assert.deepEqual(await handles(), whole);
+  for (const handle of ["net.c9", "red.c2"]) await world.ipam.releaseByHandle(handle);
+  await turn(60_000);
+  assert.deepEqual(await handles(), none, "it was looked for twice");
+  // What was given back is nobody's.
+  recorder.freed("net.c9");
   epoch++;
   await turn();
-  assert.deepEqual(await handles(), ["net.c9", "red.c2", undefined, undefined]);
-  assert.equal(sweeps, 1);
-  epoch++;
-  await turn();
-  assert.deepEqual(await handles(), ["net.c9", "red.c2", undefined, undefined]);
+  assert.deepEqual(await handles(), [undefined, ...whole.slice(1)]);
 });
+
+inWorld(
+  "a record that cannot be read is told of, and keeps no other from the record",
+  async (world) => {
+    const { has, recorder, handleOf, said } = await machine(world);
+    const damage = new IpamError("badRecord", "half-written");
+    const assignment = world.ipam.assignment.bind(world.ipam);
+    world.ipam.assignment = (ip) => ip === "10.0.0.4" ? Promise.reject(damage) : assignment(ip);
+    for (const [i, ip] of ["10.0.0.4", "10.0.0.5"].entries()) {
+      has.add(ip);
+      recorder.gave(ip, { ...GIVEN, handle: `net.c${i}` });
+    }
+    assert.equal(await recorder.recover(), true);
+    assert.deepEqual([await handleOf("10.0.0.5"), said.length], ["net.c1", 1]);
+  },
+);
 
 inWorld(
   "an address whose DEL is under way is not put on record, nor does one stay there",
   async (world) => {
-    let looks = 0, last = 2;
+    let looks = 0, last = 2, unseen: string | undefined;
     const { recorder, handleOf } = await machine(world, {
       machine: () =>
         Promise.resolve({
           addresses: new Set(++looks < last ? ["10.0.0.4"] : []),
           containers: new Set<string>(),
+          unseen,
         }),
     });
     recorder.gave("10.0.0.4", GIVEN);
-    await recorder.recover();
-    assert.deepEqual([await handleOf("10.0.0.4"), looks], [undefined, 2]);
-    [last, looks] = [3, 0];
-    await recorder.recover();
-    assert.deepEqual([await handleOf("10.0.0.4"), looks], [undefined, 3]);
-    [last, looks] = [4, 0];
-    await recorder.recover();
-    assert.deepEqual([await handleOf("10.0.0.4"), looks], ["net.c9", 3]);
+    const look = async (until: number) => {
+      [last, looks] = [until, 0];
+      const isWhole = await recorder.recover();
+      return [await handleOf("10.0.0.4"), looks, isWhole];
+    };
+    assert.deepEqual(await look(2), [undefined, 2, true]);
+    assert.deepEqual(await look(3), [undefined, 3, true]);
+    // What cannot be seen is not taken for gone, and is looked for again.
+    unseen = "a namespace";
+    assert.deepEqual(await look(1), [undefined, 1, false]);
+    assert.deepEqual(await look(3), ["net.c9", 3, false]);
+    await world.ipam.releaseByHandle("net.c9");
+    unseen = undefined;
+    assert.deepEqual(await look(4), ["net.c9", 3, true]);
   },
 );
 

@@ -368,6 +368,7 @@ export class NodeService {
       machine: () => readMachine(felix.interfacePrefixes),
       epoch: () => store.epoch,
       pause: () => new Promise((resolve) => setTimeout(resolve, FOREIGN_DEL)),
+      clock: systemClock,
       log: logger("endpoints"),
     });
     const { endpoints } = this.#state;
@@ -460,6 +461,7 @@ export class NodeService {
       gave: (addresses, given) => {
         for (const ip of addresses) recorder.gave(formatIp(ip), given);
       },
+      freed: (handle) => recorder.freed(handle),
       given: (ip) => recorder.given(formatIp(ip)),
       locked: () => agent.report().locked,
       log: (level, message, fields) => log[level](message, fields),

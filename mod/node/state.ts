@@ -16,9 +16,19 @@ import {
   parseResourceKey,
   type ResourceKey,
 } from "../model/keys.ts";
-import { legibleBlock } from "../ipam/block.ts";
+import { holderOf, legibleBlock } from "../ipam/block.ts";
 import { CHECK_HELPS } from "../ipam/damage.ts";
-import { formatPrefix, type Ip, parseCidr, type Prefix, prefixContains } from "../net/mod.ts";
+import type { Holder } from "../ipam/errors.ts";
+import {
+  addressBits,
+  formatPrefix,
+  type Ip,
+  ordinalOf,
+  parseCidr,
+  type Prefix,
+  prefixContains,
+  prefixOf,
+} from "../net/mod.ts";
 import type { BGPConfiguration } from "../model/bgp_configuration.ts";
 import type { BGPFilter } from "../model/bgp_filter.ts";
 import type { BGPPeer } from "../model/bgp_peer.ts";
@@ -80,6 +90,9 @@ interface PoolPrefix {
   readonly prefix: Prefix;
   readonly pool: IPPool;
 }
+
+/** A block has 4096 addresses at most. */
+const MOST_BLOCK_BITS = 12;
 
 export class ClusterState {
   readonly nodes = new Map<string, Node>();
@@ -268,6 +281,17 @@ export class ClusterState {
       const prefix = typeof cidr === "string" ? parseCidr(cidr)?.prefix : undefined;
       return prefix ? [{ prefix, pool }] : [];
     }).sort((a, b) => b.prefix.length - a.prefix.length || compareText(rank(a.pool), rank(b.pool)));
+  }
+
+  /** Who has an address on record, as far as the datastore's changes have told. */
+  holderOf(ip: Ip): Holder | undefined {
+    const bits = addressBits(ip.family);
+    for (let length = bits; length >= bits - MOST_BLOCK_BITS; length--) {
+      const prefix = prefixOf(ip, length);
+      const block = this.blocks.get(formatPrefix(prefix));
+      const holder = block && holderOf(block, Number(ordinalOf(prefix, ip)));
+      if (holder) return holder;
+    }
   }
 
   isInPool(ip: Ip): boolean {

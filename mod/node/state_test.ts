@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { blockSizeOf } from "../ipam/block.ts";
-import { formatPrefix, mustPrefix } from "../net/mod.ts";
+import { blockKey } from "../model/keys.ts";
+import { formatPrefix, mustIp, mustPrefix } from "../net/mod.ts";
 import { localRoutes } from "./announce.ts";
 import { attachFaults, ownNodeFaults } from "./api.ts";
 import { readSnapshot, Snapshot } from "./snapshot.ts";
@@ -66,6 +67,24 @@ Deno.test("confirmed blocks are announced whole, addresses outside of them one b
     endpoint("node1", "outside", "192.0.2.7"),
   );
   assert.deepEqual(announced(state), ["10.244.1.0/26 block", "10.244.3.7/32 endpoint"]);
+});
+
+Deno.test("who has an address is known in blocks of every size", () => {
+  const of = (cidr: string, at: number) => {
+    const one = block(cidr, null);
+    one.allocations[at] = 0;
+    const attributes = [{ handle_id: `net.${at}`, secondary: { node: "n1" } }];
+    return [blockKey(mustPrefix(cidr)), { ...one, attributes }] as [string, unknown];
+  };
+  const state = stateOf(
+    ...[of("10.0.16.0/20", 4095), of("10.1.0.8/32", 0), of("fd00::40/122", 3)],
+    ...[of("10.0.4.0/26", 9)],
+  );
+  const who = (ip: string) => state.holderOf(mustIp(ip))?.handle;
+  assert.deepEqual(
+    ["10.0.31.255", "10.1.0.8", "fd00::43", "10.0.4.9", "10.0.4.8", "10.9.0.1"].map(who),
+    ["net.4095", "net.0", "net.3", "net.9", undefined, undefined],
+  );
 });
 
 Deno.test("an affinity without the block's own word is none", () => {

@@ -111,10 +111,18 @@ export class UnroutedHolders {
     for (const link of this.#unrecorded()) {
       const mark = this.#markOf(link);
       const foreign = !mark && !this.#isCalicos(link);
-      if (!isThere(now(link.index), link)) continue;
       const key = keyOf(link);
       const time = clock.monotonicMs();
-      const lost = before.get(key) ??
+      const known = before.get(key);
+      // There may be many, of which nothing is said.
+      if (
+        foreign && known && known.addresses.length > 0 && time < known.due && epoch === known.epoch
+      ) {
+        this.#lost.set(key, known);
+        continue;
+      }
+      if (!isThere(now(link.index), link)) continue;
+      const lost = known ??
         {
           ...{ link, mark, foreign, addresses: [], since: time, told: false, due: time, epoch },
           recording: false,

@@ -7,10 +7,11 @@ import assert from "node:assert/strict";
 const TESTS = new URL("../", import.meta.url);
 const ALLOWED = ["tools/run_module.ts", "rules/processes_test.ts"];
 
-/** Deno's flags after a literal `"run"`; two of them say that the module uses no package. */
+/** Deno's flags after a literal `"run"`; those of the first list need no lock file, or have it. */
 export function runsUnlocked(text: string): boolean {
-  return [...text.matchAll(/"run",((?:\s*"--?[^"]*",)+)/g)].some(([, flags]) =>
-    /"(-A|--allow-\S+)"/.test(flags) && !/"--no-(lock|config)"/.test(flags)
+  const words = /"run",((?:\s*(?:"-[^"]*"|`-[^`]*`|\.\.\.[\w[\]", -]+),)+)/g;
+  return [...text.matchAll(words)].some(([, flags]) =>
+    !/"--no-(lock|config)"|MODULE_FLAGS/.test(flags) && /"(-A|--allow-\S+|--no-check)"/.test(flags)
   );
 }
 
@@ -32,6 +33,7 @@ Deno.test("tests start modules of this tree with the lock file", async () => {
 Deno.test("a module started without the lock file is seen", () => {
   assert.ok(runsUnlocked(`args: ["run", "-A", "--no-check", file]`));
   assert.ok(runsUnlocked(`[\n  "run",\n  "-A",\n  file,\n]`));
+  assert.ok(runsUnlocked('["run", "--no-check", `--config=${ROOT}deno.json`, ...MORE, file]'));
   assert.ok(!runsUnlocked(`args: ["run", "--no-lock", "-A", file]`));
   assert.ok(!runsUnlocked(`args: [...RUN_MODULE, file]`));
 });

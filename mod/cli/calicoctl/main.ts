@@ -114,7 +114,7 @@ async function callOf({ command, flags, operands }: Parsed, io: Io): Promise<Cal
       : value;
   }
   const variables = new Map(
-    (command.flags ?? []).filter(({ name, variable }) => variable && flags.has(name))
+    (command.flags ?? []).filter(({ name, variable }) => variable && (flags.get(name) ?? "") !== "")
       .map(({ name, variable }) => [variable!, String(flags.get(name))]),
   );
   dropEmpty(options);
