@@ -35,6 +35,9 @@ export function mergeOne(target: unknown, key: string, value: unknown): Record<s
   return copy;
 }
 
+/** RFC 6901, section 4. */
+const LIST_INDEX = /^(0|[1-9][0-9]*)$/;
+
 export function jsonPatch(target: unknown, operations: unknown): unknown {
   if (!Array.isArray(operations)) throw new PatchError("a JSON patch is a list of operations");
   let document = structuredClone(target);
@@ -98,7 +101,7 @@ function pointer(text: unknown, field: string): string[] {
 function look(document: unknown, path: readonly string[]): unknown {
   let value = document;
   for (const key of path) {
-    if (Array.isArray(value) && /^(0|[1-9][0-9]*)$/.test(key) && Number(key) < value.length) {
+    if (Array.isArray(value) && LIST_INDEX.test(key) && Number(key) < value.length) {
       value = value[Number(key)];
     } else if (isJsonObject(value) && Object.hasOwn(value, key)) value = value[key];
     else throw new PatchError(`there is nothing at /${path.join("/")}`);
@@ -117,8 +120,12 @@ function edit(
   const key = path[path.length - 1];
   if (how !== "add") look(document, path);
   if (Array.isArray(parent)) {
-    const at = key === "-" && how === "add" ? parent.length : Number(key);
-    if (!Number.isInteger(at) || at < 0 || at > parent.length) {
+    const at = key === "-" && how === "add"
+      ? parent.length
+      : LIST_INDEX.test(key)
+      ? Number(key)
+      : -1;
+    if (at < 0 || at > parent.length) {
       throw new PatchError(`"${key}" is no place in a list of ${parent.length}`);
     }
     if (how === "add") parent.splice(at, 0, value);
