@@ -81,7 +81,7 @@ const WRITE = {
  */
 const STRANGE_LETTERS = "\\x7f-\\x9f\\u2028\\u2029\\ufeff\\ufffe\\uffff";
 const READERS_OWN = new RegExp(
-  `^(?:<<|=|(?:---|\\.\\.\\.)(?=\\s|$)[^]*|\\s[^]*\\n[^]*|.*\\t.*|[^]*[\x00-\x08\x0b-\x1f${STRANGE_LETTERS}][^]*)$`,
+  `^(?:<<|=|(?:---|\\.\\.\\.)(?=\\s|$)[^]*|\\s[^]*\\n[^]*|\\s*\\t[^]*|.*\\t.*|[^]*[\x00-\x08\x0b-\x1f${STRANGE_LETTERS}][^]*)$`,
 );
 const STRANGE_LETTER = new RegExp(`[${STRANGE_LETTERS}]`, "g");
 
