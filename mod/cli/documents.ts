@@ -3,7 +3,13 @@
  * (with -R those below it too), many documents a file, and `kind: List` or any `…List` for its items.
  * Each object knows where it stood, so that a fault can be found.
  */
-import { isListObject, isListWithoutItems, listItems } from "../model/list_object.ts";
+import {
+  isListObject,
+  isListWithoutItems,
+  listItems,
+  type ListObject,
+  strangerIn,
+} from "../model/list_object.ts";
 import { show } from "../model/show.ts";
 import { describeFile, fileReason, isStandardInput, readTextWithin } from "./files.ts";
 import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
@@ -155,7 +161,9 @@ function inPieces(text: string, name: string, whole: number): SourceObject[] | u
       return undefined;
     }
     const framed = (items: unknown) =>
-      isListObject(frame) && Array.isArray(items) ? listItems({ ...frame, items }) : items;
+      isListObject(frame) && Array.isArray(items)
+        ? itemsOfList({ ...frame, items }, () => name)
+        : items;
     return split.pieces.flatMap(({ text, before }) =>
       objectsIn(text, name, MAX_BYTES, before, framed)
     );
@@ -195,6 +203,17 @@ function objectsIn(
   });
 }
 
+/** CliError where one says another kind than the list's; `at` says where an item stands. */
+function itemsOfList(list: ListObject, at: (index: number) => string): unknown[] {
+  const stranger = strangerIn(list);
+  if (!stranger) return listItems(list);
+  const { index, kind } = stranger;
+  throw failure(
+    `${at(index)}: items[${index}] of the ${list.kind} says that its kind is ${show(kind)}; ` +
+      `put it into a list of its own, or into one of kind List`,
+  );
+}
+
 function itemsOf(
   value: unknown,
   path: string,
@@ -210,7 +229,7 @@ function itemsOf(
   const list = Array.isArray(value)
     ? { items: value, path }
     : isListObject(value)
-    ? { items: listItems(value), path: inList }
+    ? { items: itemsOfList(value, (i) => at(`${inList}[${i}]`)), path: inList }
     : undefined;
   if (!list) return [{ value, path }];
   return list.items.flatMap((item, i) => itemsOf(item, `${list.path}[${i}]`, at));

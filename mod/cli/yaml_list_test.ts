@@ -52,6 +52,17 @@ Deno.test("objects that leave out their kind have it from the list, in pieces to
   assert.equal((values(1)[1] as any).kind, "Pod");
 });
 
+Deno.test("an object of another kind than its list's is refused, in pieces too", () => {
+  const yaml =
+    "apiVersion: v3\nitems:\n- kind: Pool\n  a: 1\n- kind: Tier\n  a: 1\nkind: PoolList\n";
+  for (const whole of [1, 1000]) {
+    assert.throws(
+      () => objectsOf(yaml, "f.yaml", undefined, whole),
+      /^CliError: f\.yaml:5: document 1: items\[1\] of the PoolList says that its kind is "Tier"/,
+    );
+  }
+});
+
 Deno.test("what is no list, or more than one document, is not split", () => {
   for (
     const text of [

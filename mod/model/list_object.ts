@@ -25,6 +25,23 @@ export function isListWithoutItems(
   return kind === "List" || Object.hasOwn(value, "items") || metadata?.name === undefined;
 }
 
+/**
+ * The first item of a typed list that says that it is of another kind: to Go's readers it is of the list's,
+ * to others of its own, and nobody may make of it what was not meant.
+ */
+export function strangerIn(
+  { kind, items }: ListObject,
+): { index: number; kind: unknown } | undefined {
+  const itemKind = kind.slice(0, -"List".length);
+  if (itemKind === "") return undefined;
+  for (const [index, item] of items.entries()) {
+    const own = (item as { kind?: unknown } | null | undefined)?.kind;
+    if (own !== undefined && own !== null && own !== "" && own !== itemKind) {
+      return { index, kind: own };
+    }
+  }
+}
+
 /** The items, each with the kind and version that it has from the list where it says none. */
 export function listItems({ apiVersion, kind, items }: ListObject): unknown[] {
   const itemKind = kind.slice(0, -"List".length);
