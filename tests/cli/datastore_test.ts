@@ -512,6 +512,45 @@ test("what calicoctl has stored is exported, imported and applied, whatever it i
   }
 });
 
+test("an import names fields that are not known, of some objects, and counts the others", async (cluster) => {
+  const pools = Array.from({ length: 25 }, (_, i) => i);
+  await cluster.run("apply -f -", {
+    stdin: pools.map((i) =>
+      "apiVersion: projectcalico.org/v3\nkind: IPPool\n" +
+      `metadata: {name: p${i}}\nspec: {cidr: 10.${i}.0.0/16, natOutgoing: true}\n`
+    ).join("---\n"),
+  });
+  const { out } = await cluster.run("datastore export");
+  const slips = (most: number) => {
+    let n = 0;
+    return out.replaceAll(/natOutgoing:/g, (found) => n++ < most ? "natOutgoin:" : found);
+  };
+  await another(async (other) => {
+    const done = await other.run("datastore import -f -", { stdin: slips(1) });
+    assert.equal(done.exit, 0, done.err);
+    assert.match(
+      done.err,
+      /^warning: standard input:\d+: .*IPPool "p0": spec\.natOutgoin: .*\(carried over as it stands\)\n$/,
+    );
+    const stored = await other.store.get<any>(resourceKey(ippoolKind, "p0"));
+    assert.equal(stored!.value.spec.natOutgoin, true);
+  });
+  await another(async (other) => {
+    const done = await other.run("datastore import -f -", { stdin: slips(25) });
+    assert.equal(done.exit, 0, done.err);
+    const lines = done.err.trimEnd().split("\n");
+    assert.equal(lines.length, 21);
+    assert.match(lines[20], /^warning: standard input: 5 more with fields that are not known/);
+  });
+  await another(async (other) => {
+    const stdin = out.replace(/kind: IPPool$/m, "kind: Tier");
+    const { exit, err } = await other.run("datastore import -f -", { stdin });
+    assert.equal(exit, 1);
+    assert.match(err, /standard input:\d+: document 1: items\[0\] of the IPPoolList says .*"Tier"/);
+    assert.equal((await other.run("get ippools -o name")).out, "");
+  });
+});
+
 test("a file in calicoctl's form is imported, number by number", async (cluster) => {
   const { exit, err, out } = await cluster.run("datastore migrate import -f -", {
     stdin: CALICOS,

@@ -17,6 +17,7 @@ import {
   clusterInformationKind,
 } from "../../model/cluster_information.ts";
 import { type AnyKind, KINDS } from "../../model/kinds.ts";
+import type { Issue } from "../../model/kind.ts";
 import { parseManifest } from "../../model/manifest.ts";
 import { type Resource, resourceId } from "../../model/resource.ts";
 import { encodeObject, formatIssues, ModelError, readObject } from "../../model/validate.ts";
@@ -64,6 +65,8 @@ const ITEMS_PER_DOCUMENT = 1000;
 /** Policies that a controller made of Kubernetes' own, which the Kubernetes datastore reads itself. */
 const CONVERTED = /^(knp|kcnp|kanp|kbanp)\.default\./;
 
+/** Objects whose unknown fields are named: a newer version may have written its own into all of them. */
+const MOST_STRANGE = 20;
 /** Largest export that is read. */
 export const MAX_BYTES = 512 * 1024 * 1024;
 
@@ -131,8 +134,8 @@ function recordText({ key, value }: StoredRecord): string {
 
 /**
  * Reads an export of ours or of calicoctl; every fault of it is told at once, by CliError. An object that
- * breaks a rule and can be read was taken by the datastore that it comes from: it is carried over, and
- * `warn` is told.
+ * breaks a rule and can be read, or has fields that nobody here knows, was taken by the datastore that it comes
+ * from: it is carried over, and `warn` is told.
  */
 export function parseArchive(
   text: string,
@@ -147,9 +150,10 @@ export function parseArchive(
     );
   }
   const faults: string[] = [];
+  const strange = { objects: 0 };
   const items = parts[0].trim() === ""
     ? []
-    : readItems(objectsOf(parts[0], name, MAX_BYTES), faults, warn);
+    : readItems(objectsOf(parts[0], name, MAX_BYTES), faults, warn, strange);
   const lines = parts[0].split("\n").length;
   const cluster = readCluster(readJson(parts[1], `${name}: the part of ClusterInformation`), name);
   const last = readJson(
@@ -157,7 +161,7 @@ export function parseArchive(
     `${name}: the part of IPAM (from line ${lines + parts[1].split("\n").length})`,
   );
   const { records, more } = readRecords(last, name, faults);
-  items.push(...readItems(more, faults, warn));
+  items.push(...readItems(more, faults, warn, strange));
   const seen = new Set<string>();
   for (const item of items) {
     const key = itemKey(item);
@@ -165,6 +169,8 @@ export function parseArchive(
     seen.add(key);
   }
   if (faults.length > 0) throw failure(faults.join("\n"));
+  const untold = strange.objects - MOST_STRANGE;
+  if (untold > 0) warn(`${name}: ${untold} more with fields that are not known (carried over too)`);
   return { items, records, cluster, leftOut: [], broken: [] };
 }
 
@@ -172,16 +178,19 @@ function readItems(
   sources: readonly SourceObject[],
   faults: string[],
   warn: (warning: string) => void,
+  strange: { objects: number },
 ): Item[] {
   const items: Item[] = [];
   for (const { value, where } of sources) {
     try {
       const manifest = parseManifest(repaired(value), { keepUnknown: true, stored: true });
       const { kind, object } = manifest;
-      if (manifest.faults.length > 0) {
+      const tell = (issues: readonly Issue[]) => {
         const id = `${kind.kind} "${resourceId(object)}"`;
-        warn(`${where}: ${id}: ${formatIssues(manifest.faults)} (carried over as it stands)`);
-      }
+        warn(`${where}: ${id}: ${formatIssues(issues)} (carried over as it stands)`);
+      };
+      if (manifest.faults.length > 0) tell(manifest.faults);
+      if (manifest.unknown.length > 0 && ++strange.objects <= MOST_STRANGE) tell(manifest.unknown);
       if (kind.readOnly || kind.home !== "calico") {
         faults.push(`${where}: a ${kind.kind} has no place in this part`);
       } else items.push(itemOf(kind, object));
