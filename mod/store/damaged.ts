@@ -7,6 +7,7 @@ import type { AnyKind } from "../model/kinds.ts";
 import type { Metadata, Resource } from "../model/resource.ts";
 import { isTime } from "../model/time.ts";
 import { isJsonObject } from "./json.ts";
+import { otherVersion } from "./other_version.ts";
 import { ResourceError, resourceName } from "./resource_error.ts";
 import { type Entry, type Revision, StoreError } from "./store.ts";
 
@@ -27,8 +28,12 @@ export function damageOf(error: unknown): Damaged | undefined {
 }
 
 /** An entry that has not the shape of its kind. */
-export function damagedEntry({ revision, value }: Entry, message: string): Damaged {
-  return { revision, reason: `${message}; ${DELETE_OR_WRITE}`, value };
+export function damagedEntry(kind: AnyKind, { revision, value }: Entry, message: string): Damaged {
+  const version = otherVersion(kind, value);
+  const remedy = version === undefined
+    ? DELETE_OR_WRITE
+    : `it is of ${version}: want a newer client, or delete it`;
+  return { revision, reason: `${message}; ${remedy}`, value };
 }
 
 export function damagedError(

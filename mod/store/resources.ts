@@ -32,6 +32,7 @@ import {
   mendable,
 } from "./damaged.ts";
 import { fromStoreError, ResourceError, resourceName } from "./resource_error.ts";
+import { otherVersion, refuseOtherVersion } from "./other_version.ts";
 import { hasPrefixedKey, STORE_RULES } from "./resource_rules.ts";
 
 export { ResourceError, type ResourceErrorKind } from "./resource_error.ts";
@@ -78,7 +79,8 @@ export interface ResourceList<T> {
 /**
  * The object of a store entry, completed; ModelError "malformed" where it has not the kind's shape, or
  * stands where no object of the kind can. The key says which object it is, as with Calico, and not what
- * the value calls itself: by that name nobody could get or delete it.
+ * value calls itself: by that name nobody could get or delete it. Of another version (`other_version.ts`)
+ * it is read as one of ours, and says so.
  */
 export function decodeEntry<T extends Resource>(kind: Kind<T, any>, entry: Entry): T {
   const record = STORE_RULES.get(kind)?.record;
@@ -93,6 +95,8 @@ export function decodeEntry<T extends Resource>(kind: Kind<T, any>, entry: Entry
   }
   STORE_RULES.get(kind)?.fromStorage?.(object);
   if (key && !isStoredAs(kind, object.metadata.name, key.name)) object.metadata.name = key.name;
+  const version = record ? undefined : otherVersion(kind, entry.value);
+  if (version !== undefined) object.apiVersion = version;
   delete object.metadata.selfLink;
   object.metadata.resourceVersion = entry.revision;
   return object;
@@ -224,6 +228,9 @@ export class Resources {
       throw new ResourceError("notFound", resource, `${resource} does not exist`);
     }
     const stands = "object" in found ? found.object : undefined;
+    // A change of one thing alone leaves the version as it is.
+    if (mode.unchecked && stands) object.apiVersion = stands.apiVersion;
+    else refuseOtherVersion(kind, resource, standing(found));
     await this.#check(kind, object, stands, mode);
     const before = "damaged" in found ? identityOf(found.damaged.value) : found.object.metadata;
     // It may have been asked for by the name of its key.
@@ -258,6 +265,8 @@ export class Resources {
     const { metadata } = object;
     for (let attempt = 1;; attempt++) {
       const found = await this.#look(kind, metadata.name, metadata.namespace);
+      const resource = resourceName(kind.kind, metadata.name, metadata.namespace);
+      if (found) refuseOtherVersion(kind, resource, standing(found));
       const stored = !found || "object" in found
         ? found?.object ?? await this.mustGet(kind, metadata.name, metadata.namespace)
         : bareObject<T>(kind, metadata.name, metadata.namespace, found.damaged);
@@ -325,6 +334,10 @@ export class Resources {
       const stored =
         found && "damaged" in found && mendable<T>(kind, name, namespace, found.damaged) ||
         await this.mustGet(kind, name, namespace);
+      const stands = found ? standing(found) : stored;
+      if (!mode.unchecked) {
+        refuseOtherVersion(kind, resourceName(kind.kind, name, namespace), stands);
+      }
       const next = change(structuredClone(stored));
       if (next === undefined) return stored;
       try {
@@ -485,7 +498,7 @@ export class Resources {
     kind: Kind<T, any>,
     name: string,
     namespace: string | undefined,
-  ): Promise<{ key: string; object: T } | { key: string; damaged: Damaged } | undefined> {
+  ): Promise<Found<T> | undefined> {
     const resource = resourceName(kind.kind, name, namespace);
     const names = hasPrefixedKey(kind) ? [name, `default.${name}`] : [name];
     for (const stored of names) {
@@ -504,7 +517,7 @@ export class Resources {
           }
         } catch (error) {
           if (!(error instanceof ModelError)) throw error;
-          damaged = damagedEntry(entry, error.message);
+          damaged = damagedEntry(kind, entry, error.message);
         }
       } catch (error) {
         damaged = damageOf(error);
@@ -533,6 +546,13 @@ export class Resources {
       throw fromStoreError(error, resource);
     }
   }
+}
+
+/** What stands under an object's key: it, or what is none. */
+type Found<T> = { key: string; object: T } | { key: string; damaged: Damaged };
+
+function standing<T>(found: Found<T>): unknown {
+  return "object" in found ? found.object : found.damaged.value;
 }
 
 /** Why no object of the kind can stand at a key that was taken apart so; undefined where it can. */

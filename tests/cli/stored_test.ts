@@ -212,3 +212,56 @@ test("a patch that is no change of fields says what one is", async (cluster) => 
   assert.equal(exit, 2);
   assert.match(err, /the patch {} is not a list of operations/);
 });
+
+for (const name of ["tortie", "calicoctl"]) {
+  test(`${name}: what is of another version is shown so, is not written over, and can be deleted`, async (cluster) => {
+    const run = (line: string | readonly string[], stdin = "") =>
+      cluster.run(line, { stdin, name });
+    const version = "projectcalico.org/v4";
+    const stand = async (kind: string, place: string, spec: unknown) => {
+      const key = `${CALICO}/${place}`;
+      await cluster.store.put(key, { kind, apiVersion: version, metadata: { name: "x" }, spec });
+      return key;
+    };
+    const pool = { cidr: "10.9.0.0/16", newer: { a: 1 } };
+    for (
+      const [kind, place, spec, file] of [
+        ["BGPPeer", "bgppeers/x", { asNumber: 1, newer: { a: 1 } }, "{asNumber: 2}"],
+        ["IPPool", "ippools/x", pool, "{cidr: 10.9.0.0/16}"],
+        // What cannot be read as ours at all.
+        ["IPPool", "ippools/x", { cidr: { net: "10.9.0.0", bits: 16 } }, "{cidr: 10.9.0.0/16}"],
+      ] as const
+    ) {
+      const key = await stand(kind, place, spec);
+      const before = (await cluster.store.get(key))!;
+      const what = typeof spec === "object" && "cidr" in spec && typeof spec.cidr === "object";
+      const got = await run(`get ${kind} x -o yaml`);
+      if (what) {
+        assert.match(got.err, /cannot be read: .*; it is of projectcalico\.org\/v4: want a/);
+      } else assert.match(got.out, /^apiVersion: projectcalico\.org\/v4$/m);
+      const manifest =
+        `apiVersion: projectcalico.org/v3\nkind: ${kind}\nmetadata: {name: x}\nspec: ${file}\n`;
+      for (
+        const answer of [
+          await run(["patch", kind, "x", "-p", `{"spec":{"asNumber":2}}`]),
+          await run(`label ${kind} x a=b`),
+          await run("apply -f -", manifest),
+          await run("replace -f -", manifest),
+        ]
+      ) {
+        assert.equal(answer.exit, 1, answer.out);
+        assert.match(
+          answer.err,
+          /of projectcalico\.org\/v4: want a newer|"projectcalico\.org\/v4", and .*newer client/,
+        );
+      }
+      assert.deepEqual(await cluster.store.get(key), before);
+      const exported = await cluster.run("datastore export");
+      assert.equal(exported.exit, 1);
+      assert.match(exported.err, /\/x: (it is of projectcalico\.org\/v4|.*cannot be read)/);
+      const deleted = await run(`delete ${kind} x`);
+      assert.deepEqual([deleted.exit, deleted.err], [0, ""]);
+      assert.equal(await cluster.store.get(key), undefined);
+    }
+  });
+}

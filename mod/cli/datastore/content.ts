@@ -27,6 +27,7 @@ import {
 import { type AnyKind, kindByKey } from "../../model/kinds.ts";
 import type { Metadata, Resource } from "../../model/resource.ts";
 import { encodeObject, ModelError } from "../../model/validate.ts";
+import { otherVersion } from "../../store/other_version.ts";
 import { STORE_RULES } from "../../store/resource_rules.ts";
 import { decodeEntry, placeFault } from "../../store/resources.ts";
 import type { Entry, Store } from "../../store/store.ts";
@@ -114,6 +115,11 @@ export function contentOf(entries: readonly Entry[]): Content {
     }
     try {
       const object = decodeEntry<Resource>(kind, entry);
+      const version = otherVersion(kind, object);
+      if (version !== undefined) {
+        broken.push(`${key}: it is of ${version}, and ${kind.apiVersion} alone is known here`);
+        continue;
+      }
       if (kind === clusterInformationKind as AnyKind) cluster = object as ClusterInformation;
       else {
         const item = itemOf(kind, object);
