@@ -44,7 +44,9 @@ export async function run(call: Call): Promise<number> {
       change = [object, wished];
       return wished;
     });
-    if (change) await refuseUnkept(resources, kind, ...change);
+    const derived = change &&
+      await refuseUnkept({ resources, io: call.io }, kind, ...change);
+    if (derived?.has(key) && call.program !== "calicoctl") return EXIT.ok;
     // calicoctl says the kind as it was typed.
     const shown = call.program === "calicoctl" ? call.args[0] : kind.kind;
     call.io.stdout(`Successfully ${did} ${shown} ${name}\n`);

@@ -55,7 +55,7 @@ export async function run(call: Call): Promise<number> {
       },
       { mend: true },
     );
-    if (pair) await refuseUnkept(resources, kind, ...pair);
+    if (pair) await refuseUnkept({ resources, io: call.io }, kind, ...pair);
     call.io.stdout(`Successfully patched 1 '${kind.kind}' resource\n`);
     return EXIT.ok;
   });
@@ -75,6 +75,8 @@ function parsePatch({ program }: Call, text: string, type: string): unknown {
     if (!(error instanceof YamlError)) throw error;
     throw usageError(error.message);
   }
+  // As to calicoctl: a change of nothing.
+  if (program === "calicoctl" && text.trim() === "null") return {};
   if (documents.length !== 1) throw usageError(`the patch of -p must be one document: ${want}`);
   const [{ value }] = documents;
   if (program === "calicoctl" && isJsonObject(value)) return value;

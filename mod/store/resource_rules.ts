@@ -63,8 +63,8 @@ export interface StoreRules<T extends Resource = any> {
 }
 
 /** Annotation under which Calico keeps a policy's own name, whatever the key says. */
-const METADATA_ANNOTATION = "projectcalico.org/metadata";
-const LABEL_TIER = "projectcalico.org/tier";
+export const METADATA_ANNOTATION = "projectcalico.org/metadata";
+export const LABEL_TIER = "projectcalico.org/tier";
 
 const policyRules: StoreRules<NetworkPolicy> = {
   async check(resources, policy, old) {

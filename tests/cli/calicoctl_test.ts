@@ -257,6 +257,11 @@ test("patch and label", async (run) => {
     (await run('patch ippool pool-a -p={"spec":{"cidr":"x"}}'))[2],
     /^hit error: .*spec\.cidr/,
   );
+  assert.deepEqual(await run("patch ippool pool-a -p null"), [
+    0,
+    "Successfully patched 1 'IPPool' resource\n",
+    "",
+  ]);
   assert.equal(
     (await run("label pools pool-a a=b"))[1],
     "Successfully set label a on pools pool-a\n",

@@ -787,3 +787,64 @@ test("a name out of the datastore cannot steer the terminal", async (cluster) =>
   const { out } = await cluster.run("get globalnetworksets -o name");
   assert.equal(out, "globalnetworkset/x\nglobalnetworkset/x\\x1b[2J\\x07\n");
 });
+
+test("labels that follow from the object itself: a warning, and all else is stored", async (cluster) => {
+  const policy = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\n" +
+    "metadata: {name: web, namespace: blue}\nspec: {selector: all()}\n";
+  const endpoint = "apiVersion: projectcalico.org/v3\nkind: WorkloadEndpoint\n" +
+    "metadata: {name: node1-k8s-a-eth0, namespace: blue}\nspec: {orchestrator: k8s, node: node1, pod: a, " +
+    "endpoint: eth0, interfaceName: calia, ipNetworks: [10.0.0.1/32]}\n";
+  const made = await cluster.run("apply -f -", { stdin: `${policy}---\n${endpoint}` });
+  assert.equal(made.exit, 0, made.err);
+  const stored = async (what: string) =>
+    JSON.parse((await cluster.run(`get ${what} -n blue -o json`)).out);
+  for (const [order, name] of ["tortie", "calicoctl"].entries()) {
+    const run = (...words: string[]) => cluster.run([...words, "-n", "blue"], { name });
+    const add = (path: string, value: unknown) => ({ op: "add", path, value });
+    const list = [add("/metadata/labels", { x: name }), add("/spec/order", order)];
+    const patched = await run("patch", "np", "web", "-t", "json", "-p", JSON.stringify(list));
+    assert.deepEqual([patched.exit, patched.out], [
+      0,
+      "Successfully patched 1 'NetworkPolicy' resource\n",
+    ]);
+    assert.match(
+      patched.err,
+      /^warning: NetworkPolicy "blue\/web": label projectcalico\.org\/tier: not changed, .*stored\n$/,
+    );
+    assert.doesNotMatch(patched.err, /kubectl/);
+    const { metadata, spec } = await stored("np web");
+    assert.deepEqual(metadata.labels, { x: name, "projectcalico.org/tier": "default" });
+    assert.equal(spec.order ?? 0, order);
+    for (const [key, value] of [["namespace", "blue"], ["orchestrator", "k8s"]]) {
+      const label = `projectcalico.org/${key}`;
+      const done = await run("label", "wep", "node1-k8s-a-eth0", `${label}=z`, "--overwrite");
+      assert.equal(done.exit, 0);
+      assert.match(
+        done.err,
+        /^warning: WorkloadEndpoint "blue\/node1-k8s-a-eth0": label \S+: not changed/,
+      );
+      // Its words are calicoctl's; ours say nothing that is not so.
+      assert.equal(done.out.startsWith("Successfully updated label"), name === "calicoctl");
+      assert.equal((await stored("wep node1-k8s-a-eth0")).metadata.labels[label], value);
+    }
+  }
+});
+
+test("an item of a typed list that says another kind is refused with its place", async (cluster) => {
+  const list = "apiVersion: projectcalico.org/v3\nkind: IPPoolList\nitems:\n" +
+    "- metadata: {name: a}\n  spec: {cidr: 10.1.0.0/16}\n" +
+    "- kind: Tier\n  apiVersion: projectcalico.org/v3\n  metadata: {name: b}\n";
+  for (const verb of ["apply", "create", "replace", "validate"]) {
+    for (const name of ["tortie", "calicoctl"]) {
+      const { exit, err } = await cluster.run(`${verb} -f -`, { stdin: list, name });
+      if (verb === "validate" && name === "calicoctl") continue;
+      assert.equal(exit, 1, verb);
+      assert.match(
+        err,
+        /input:6: .*items\[1\] of the IPPoolList says that its kind is "Tier"/,
+        verb,
+      );
+    }
+  }
+  assert.equal((await cluster.run("get ippools")).out, "NAME   CIDR   SELECTOR   \n\n");
+});
