@@ -30,6 +30,8 @@ import { EXIT, failure, type Io, usageError } from "./io.ts";
 import { checkOptions, openApiBeside } from "./kubernetes_beside.ts";
 import { visible } from "./visible.ts";
 
+const MOST_NAMES = 20;
+
 export async function run(call: Call): Promise<number> {
   const ip = textOption(call, "ip");
   const files = listOption(call, "fromReport");
@@ -202,8 +204,28 @@ async function releaseReported(
   const failed = await releaseAddresses(say, store, leaks.addresses, { ...how, force }) +
     await releaseHandles(say, store, leaks.handles) +
     await mendRecords(say, store, leaks.damaged, { ...how, force });
+  if (!force) tellUnproven(say, reports, leaks.addresses.length);
   say("You may now unlock the data store.");
   return failed > 0 ? EXIT.failed : EXIT.ok;
+}
+
+/** What is passed over unasked, since a report that says of it that it is in use says more than it knows. */
+function tellUnproven(
+  say: (line: string) => void,
+  reports: readonly Report[],
+  leaked: number,
+): void {
+  const unproven = commonLeaks(reports, true).addresses.filter((one) => one.inUse);
+  if (unproven.length === 0) return;
+  const named = unproven.slice(0, MOST_NAMES).map(({ ip, unproven }) => `${ip} (${unproven})`);
+  const others = unproven.length - named.length;
+  say(
+    `${unproven.length}${
+      leaked > 0 ? " further" : ""
+    } IPs may be in use, and nobody can be asked: ` +
+      `${named.join(", ")}${others > 0 ? ` and ${others} more` : ""}: not released; ` +
+      "--force releases them all the same.",
+  );
 }
 
 /** How many could not be released. */
