@@ -22,7 +22,9 @@ const SETTINGS: readonly Setting[] = [
     option: "maxBlocksPerHost",
     name: "MaxBlocksPerHost",
     read: (text) => ({
-      maxBlocksPerHost: readNumber(text, "invalid value for maxblockhost. Use a valid number"),
+      // Below 0 there is no limit at all.
+      maxBlocksPerHost: (text.startsWith("-") ? -1 : 1) *
+        readNumber(text.replace(/^-/, ""), "invalid value for maxblockhost. Use a valid number"),
     }),
   },
   {

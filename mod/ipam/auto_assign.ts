@@ -308,7 +308,8 @@ class Assigner {
   #limit(): number {
     const { maxBlocksPerHost: configured } = this.facts.config;
     const limits = [configured, this.request.maxBlocksPerHost ?? 0].filter((limit) => limit > 0);
-    return limits.length > 0 ? Math.min(...limits) : DEFAULT_BLOCK_LIMIT;
+    if (limits.length > 0) return Math.min(...limits);
+    return configured < 0 ? Infinity : DEFAULT_BLOCK_LIMIT;
   }
 
   /** Takes from blocks of others, as they come. False where one of them is gone: look again. */

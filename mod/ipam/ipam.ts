@@ -345,8 +345,8 @@ function check(request: AutoAssignRequest): void {
 /** Calico's rules, in its words. */
 function checkConfig(config: IpamConfig): void {
   const { maxBlocksPerHost, ipCooldownSeconds } = config;
-  if (!Number.isInteger(maxBlocksPerHost) || maxBlocksPerHost < 0) {
-    throw new IpamError("badRequest", `MaxBlocksPerHost ${maxBlocksPerHost} is not 0 or more`);
+  if (!Number.isInteger(maxBlocksPerHost)) {
+    throw new IpamError("badRequest", `MaxBlocksPerHost ${maxBlocksPerHost} is no whole number`);
   }
   if (!Number.isInteger(ipCooldownSeconds) || ipCooldownSeconds < 0 || ipCooldownSeconds > 1200) {
     throw new IpamError(

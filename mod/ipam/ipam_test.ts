@@ -198,6 +198,9 @@ inWorld("twenty blocks are the limit where none is set", async (world) => {
   await world.pool("p", "10.0.0.0/24", { blockSize: 32 });
   assert.equal((await world.assign("n1", { num4: 20 })).length, 20);
   await fails(world.assign("n1"), "blockLimit", /limit of 20 blocks/);
+  // As Calico has it: below 0 there is none.
+  await world.configure({ maxBlocksPerHost: -1 });
+  await world.assign("n1");
 });
 
 inWorld("without autoAllocateBlocks only the node's own blocks give", async (world) => {

@@ -16,7 +16,7 @@ export interface StoredIpamConfig {
 export interface IpamConfig {
   strictAffinity: boolean;
   autoAllocateBlocks: boolean;
-  /** 0: Calico's built-in limit of 20. */
+  /** 0: Calico's built-in limit of 20; below 0 there is none. */
   maxBlocksPerHost: number;
   kubeVirtVMAddressPersistence: "Enabled" | "Disabled";
   ipCooldownSeconds: number;
@@ -71,7 +71,7 @@ const isCount = (value: unknown) => Number.isInteger(value) && Number(value) >= 
 const MEMBERS: Record<keyof StoredIpamConfig, (value: unknown) => boolean> = {
   strict_affinity: isBoolean,
   auto_allocate_blocks: isBoolean,
-  maxBlocksPerHost: isCount,
+  maxBlocksPerHost: Number.isInteger,
   kubeVirtVMAddressPersistence: (value) =>
     value === "Enabled" || value === "Disabled" || value === "",
   ipCooldownSeconds: isCount,

@@ -70,7 +70,7 @@ export const ipamConfigurationKind: Kind<IPAMConfiguration, IPAMConfigurationInp
     return fields.map((field) => ({ path: `metadata.${field}`, message: NO_METADATA }));
   },
   checkWrite: ({ spec }) =>
-    spec.maxBlocksPerHost === 0 || spec.strictAffinity ? [] : [{
+    spec.maxBlocksPerHost <= 0 || spec.strictAffinity ? [] : [{
       path: "spec.maxBlocksPerHost",
       message: `${spec.maxBlocksPerHost} needs strictAffinity: true`,
     }],

@@ -140,7 +140,7 @@ Deno.test("an endpoint with its fields in another case is this node's; labels th
 Deno.test("what keeps every pod from an address is told, until it is mended", () => {
   const config = "/calico/ipam/v2/config";
   const state = new ClusterState("node1");
-  for (const bad of [5, [], { strict_affinity: "yes" }, { maxBlocksPerHost: -1 }]) {
+  for (const bad of [5, [], { strict_affinity: "yes" }, { maxBlocksPerHost: 1.5 }]) {
     state.apply(config, bad, "1");
     const [fault, ...more] = attachFaults(state);
     assert.match(
@@ -151,6 +151,9 @@ Deno.test("what keeps every pod from an address is told, until it is mended", ()
     state.apply(config, { strict_affinity: true }, "2");
     assert.deepEqual(attachFaults(state), []);
   }
+  // To Calico no limit at all.
+  state.apply(config, { maxBlocksPerHost: -1 }, "3");
+  assert.deepEqual(attachFaults(state), []);
   state.apply(config, 5, "3");
   state.apply(config, undefined, "4");
   assert.deepEqual(attachFaults(state), []);

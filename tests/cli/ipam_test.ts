@@ -4,7 +4,7 @@ import { Ipam } from "../../mod/ipam/ipam.ts";
 import { answerKey } from "../../mod/ipam/questions.ts";
 import type { Report } from "../../mod/ipam/check/report.ts";
 import { clusterInformationKind } from "../../mod/model/cluster_information.ts";
-import { handleKey, resourceKey } from "../../mod/model/keys.ts";
+import { handleKey, ipamConfigKey, resourceKey } from "../../mod/model/keys.ts";
 import { ippoolKind } from "../../mod/model/ippool.ts";
 import { nodeKind } from "../../mod/model/node.ts";
 import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
@@ -404,6 +404,16 @@ test("ipam configure: says what it set; Calico's rules", async (cluster) => {
   assert.match(refused.err, /MaxBlocksPerHost requires StrictAffinity to be enabled/);
   assert.equal((await set("--strictaffinity=maybe")).exit, 2);
   assert.equal((await set("--max-blocks-per-host=many")).exit, 2);
+  for (const name of ["tortie", "calicoctl"]) {
+    const line = "ipam configure --strictaffinity=false --max-blocks-per-host=-1";
+    const unlimited = await cluster.run(line, { name });
+    assert.equal(unlimited.exit, 0, unlimited.err);
+    assert.match(unlimited.out, /^Successfully set MaxBlocksPerHost to: -1$/m);
+    assert.equal((await cluster.store.get<any>(ipamConfigKey))!.value.maxBlocksPerHost, -1);
+    assert.equal((await cluster.run("ipam check")).exit, 0);
+    assert.match((await cluster.run("get ipamconfig -o yaml")).out, /maxBlocksPerHost: -1$/m);
+    assert.equal((await set("--strictaffinity=true --max-blocks-per-host=3")).exit, 0);
+  }
   assert.equal((await set("--ip-cooldown-seconds=1201")).exit, 1);
   const negative = await set("--ip-cooldown-seconds=-1");
   assert.equal(negative.exit, 2);

@@ -293,7 +293,7 @@ function configFaults(
     return [...findings, { kind: "configBroken", subject, message }];
   }
   const value = (config as Entry).value as StoredIpamConfig;
-  const wrong = value.maxBlocksPerHost && !value.strict_affinity
+  const wrong = Number(value.maxBlocksPerHost) > 0 && !value.strict_affinity
     ? "has maxBlocksPerHost without strictAffinity"
     : !value.auto_allocate_blocks && !value.strict_affinity
     ? "has neither strictAffinity nor autoAllocateBlocks"
