@@ -30,7 +30,6 @@ const STORE: readonly OptionSpec[] = [
   {
     flags: "--context <name>",
     description: "the Kubernetes datastore of this kubeconfig context",
-    hidden: true,
   },
   {
     flags: "--allow-version-mismatch",

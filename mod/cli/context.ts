@@ -36,7 +36,7 @@ import type { Resources } from "../store/resources.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { type Call, textOption } from "./command.ts";
 import { fileReason, readTextOf } from "./files.ts";
-import { CliError, EXIT, failure, type Io, usageError } from "./io.ts";
+import { CliError, EXIT, type Io, usageError } from "./io.ts";
 import type { Program } from "./voice.ts";
 
 /** One place where the datastore may be. */
@@ -162,7 +162,7 @@ async function ofMachine({ io, program }: Call): Promise<Candidate | undefined> 
 export async function namedInFile(io: Io, path: string): Promise<DatastoreLocation> {
   const location = await inWords(() => storeOfFile(io, path, true));
   if (location) return location;
-  throw failure(
+  throw usageError(
     `the configuration ${path} names no datastore; want store: WHERE at the left margin, or below spec ` +
       "Calico's keys, such as datastoreType and etcdEndpoints, or kubeconfig",
   );
@@ -191,14 +191,14 @@ async function storeOfFile(
     text = await readTextOf(path, io);
   } catch (error) {
     if (!must && error instanceof Deno.errors.NotFound) return undefined;
-    throw failure(`the configuration ${path} cannot be read: ${fileReason(error)}`);
+    throw usageError(`the configuration ${path} cannot be read: ${fileReason(error)}`);
   }
   const { parseYaml, YamlError } = await import("./yaml.ts");
   let value: any;
   try {
     value = parseYaml(text, path)[0]?.value;
   } catch (error) {
-    if (error instanceof YamlError) throw failure(error.message);
+    if (error instanceof YamlError) throw usageError(error.message);
     throw error;
   }
   const env = (name: string) => io.env(name);

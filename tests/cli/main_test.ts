@@ -155,7 +155,7 @@ test("where the store is: flag over environment over configuration over the node
     const calicoctl = await cluster.file("calicoctl.cfg", "spec: {datastoreType: etcdv3}\n");
     const refused = await cluster.run(["get", "node", "-c", calicoctl]);
     assert.match(refused.err, /calicoctl\.cfg says etcdv3, but no endpoint is named/);
-    assert.equal((await cluster.run("get node -c /nowhere.yaml")).exit, 1);
+    assert.equal((await cluster.run("get node -c /nowhere.yaml")).exit, 2);
     // What the command line says counts before any variable, and -c must name something.
     const own = await cluster.file("own.yaml", `store: ${mine}\n`);
     for (const name of ["tortie", "calicoctl"]) {
@@ -164,13 +164,14 @@ test("where the store is: flag over environment over configuration over the node
         await cluster.run(["get", "gnetsets", "-o", "name", ...words], { env, name });
       assert.equal((await get("-c", own)).out, "globalnetworkset/mine\n");
       assert.equal((await get()).out, "globalnetworkset/others\n");
+      const called = name === "tortie" ? 2 : 1;
       const unnamed = await get("-c", "");
-      assert.deepEqual([unnamed.exit, unnamed.out], [name === "tortie" ? 2 : 1, ""]);
+      assert.deepEqual([unnamed.exit, unnamed.out], [called, ""]);
       const absent = await get("-c", "/nowhere.yaml");
-      assert.deepEqual([absent.exit, absent.out], [1, ""]);
+      assert.deepEqual([absent.exit, absent.out], [called, ""]);
       assert.match(absent.err, /\/nowhere\.yaml cannot be read/);
       const empty = await get("-c", await cluster.file("empty.cfg", "# nothing\n"));
-      assert.deepEqual([empty.exit, empty.out], [1, ""]);
+      assert.deepEqual([empty.exit, empty.out], [called, ""]);
       assert.match(empty.err, /empty\.cfg names no datastore; want store: WHERE/);
       const below = await cluster.file("below.cfg", `spec:\n  store: ${mine}\n`);
       assert.match(
@@ -196,6 +197,10 @@ test("where the store is: flag over environment over configuration over the node
     const two = await cluster.run(["get", "node", "-c", own, "--context", "prod"]);
     assert.equal(two.exit, 2);
     assert.match(two.err, /--context prod is one of the Kubernetes API, and .* names/);
+    assert.match(
+      (await command(["get", "--help"])).out,
+      /--context <name> +the Kubernetes datastore/,
+    );
     assert.match(
       (await command(["--help"])).out,
       /--store WHERE, -c FILE, --context NAME,\nTORTIE_/,
