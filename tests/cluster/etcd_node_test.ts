@@ -314,6 +314,42 @@ Deno.test(
   },
 );
 
+Deno.test(
+  "a node that waits for its datastore writes nothing into one of the layout before v3",
+  options,
+  async () => {
+    const cluster = await EtcdCluster.start({ netns: `w${Deno.pid}n`, deferred: true });
+    const world = new World(cluster.env);
+    const old = "/calico/v1/Ready", ours = "/calico/resources/v3/projectcalico.org/nodes/node1";
+    try {
+      await world.namespace(world.node);
+      await tool(world.node, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire");
+      await tool(world.node, "ip", "address", "add", "10.20.0.1/24", "dev", "eth0");
+      await tool(world.node, "ip", "link", "set", "eth0", "up");
+      cluster.members[0].start();
+      await writeTexts(world, { [old]: "true" });
+      await world.start({ WAIT_FOR_DATASTORE: "true", CALICO_IPV4POOL_CIDR: "none" });
+      await until("it says why it waits", 30_000, async () => {
+        const { out } = await world.tortie("node status -o json");
+        return out !== "" && /layout of Calico before v3/.test(JSON.parse(out).datastore.error);
+      });
+      const { status, body } = await httpGet(world.node, 9099, "/readiness");
+      assert.equal(status, 503);
+      assert.match(body, /waiting for the datastore: .*layout of Calico before v3/);
+      assert.match(world.log(), /cannot register yet.*layout of Calico before v3/);
+      await pause(3000);
+      assert.equal(await readText(world, ours), "");
+
+      await writeTexts(world, { [old]: "" });
+      await until("it runs", 30_000, async () => (await world.status()).ready === true);
+      assert.notEqual(await readText(world, ours), "");
+    } finally {
+      await world.close();
+      await cluster.stop();
+    }
+  },
+);
+
 /** What stands under a key; empty: nothing. */
 function readText(world: World, key: string): Promise<string> {
   return beside(world, "etcd_text_process.ts", key);

@@ -1,7 +1,7 @@
 /** Who may speak to an etcd, and what is said where one may not: certificates, users, addresses. */
 import assert from "node:assert/strict";
 import { StoreError, type StoreErrorKind } from "../../mod/store/store.ts";
-import { openEtcd } from "../../mod/store/etcd/mod.ts";
+import { type EtcdStore, openEtcd } from "../../mod/store/etcd/mod.ts";
 import { follow } from "../../mod/store/follow.ts";
 import { openKubernetes } from "../../mod/store/kubernetes/mod.ts";
 import { Authority } from "../kube/certificates.ts";
@@ -373,7 +373,10 @@ Deno.test("what answers in an etcd's place is named, and nothing of it is believ
     [JSON.stringify({ header, responses: [] }), /half of what it was asked/],
   ];
   let text = "", status = 200;
-  const http = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => {
+  /** What is said of the layout, where that is to be in order. */
+  let layout: string | undefined;
+  const http = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
+    if (layout !== undefined && request.url.endsWith("/v3/kv/txn")) return new Response(layout);
     const headers = new Headers();
     if (status === 302) headers.set("location", "http://127.0.0.1:9/elsewhere");
     return new Response(text, { status, headers });
@@ -385,6 +388,8 @@ Deno.test("what answers in an etcd's place is named, and nothing of it is believ
       text = answer;
       await refused("unavailable", words, open());
     }
+    const none = { response_range: { header } };
+    layout = JSON.stringify({ header, succeeded: true, responses: [none, none] });
     text = JSON.stringify({ header, kvs: [{ key: "!", mod_revision: "7" }] });
     const location = { kind: "etcd" as const, endpoints, tls: {} };
     const store = await openEtcd(location, { lazily: true, patienceMs: 300 });
@@ -392,7 +397,7 @@ Deno.test("what answers in an etcd's place is named, and nothing of it is believ
     text = JSON.stringify({ header, kvs: [{ key: btoa("/calico/a"), mod_revision: 7 }] });
     await refused("unavailable", /a key without its revision/, store.get("/calico/a"));
     await store.close();
-    status = 302;
+    [layout, status] = [undefined, 302];
     await refused(
       "unavailable",
       /etcd at http:\S+: it points to http:\/\/127\.0\.0\.1:9\/elsewhere \(HTTP status 302\); name the endpoints/,
@@ -405,6 +410,78 @@ Deno.test("what answers in an etcd's place is named, and nothing of it is believ
     assert.equal(said.err.trim().split("\n").length, 1, said.err);
   } finally {
     await http.shutdown();
+  }
+});
+
+Deno.test("an etcd of the layout before v3 is written to by nobody who found it later", async () => {
+  const cluster = await EtcdCluster.start({ deferred: true });
+  const [member] = cluster.members;
+  const key = "/calico/resources/v3/projectcalico.org/nodes/n";
+  const stores: EtcdStore[] = [];
+  const open = async () => {
+    const store = await cluster.open({ lazily: true, patienceMs: 2000 });
+    stores.push(store);
+    return store;
+  };
+  try {
+    const early = await open();
+    await refused("unavailable", /nobody listens there/, early.create(key, {}));
+    member.start();
+    await cluster.serves(member);
+    await cluster.putText("/calico/v1/Ready", "true");
+    const late = await open();
+    for (const store of [early, late]) {
+      for (
+        const use of [
+          () => store.get(key),
+          () => store.list("/calico/"),
+          () => store.create(key, {}),
+          () => store.update(key, {}, "1"),
+          () => store.put(key, {}, { ttlSeconds: 60 }),
+          () => store.delete("/calico/v1/Ready"),
+        ]
+      ) await refused("denied", /layout of Calico before v3/, use());
+    }
+    assert.deepEqual([...(await cluster.texts("/")).keys()], ["/calico/v1/Ready"]);
+    assert.deepEqual((await cluster.raw("/v3/lease/leases", {})).leases ?? [], []);
+
+    // Upgraded, it is used at once; and one that takes its place is looked at as well.
+    await cluster.putText(key, "{}");
+    for (const store of [early, late]) await store.put(key, { a: 1 });
+    await member.stop();
+    await Deno.remove(`${member.folder}/data`, { recursive: true });
+    await refused("unavailable", /nobody listens there/, early.get(key));
+    member.start();
+    await cluster.serves(member);
+    await cluster.putText("/calico/v1/Ready", "true");
+    await refused("denied", /layout of Calico before v3/, early.create(key, {}));
+    assert.deepEqual([...(await cluster.texts("/")).keys()], ["/calico/v1/Ready"]);
+  } finally {
+    for (const store of stores) await store.close();
+    await cluster.stop();
+  }
+});
+
+Deno.test("that the layout is ours costs no request for each write", async () => {
+  const cluster = await EtcdCluster.start();
+  const own = cluster.endpoints[0];
+  const paths: string[] = [];
+  const proxy = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+    const { pathname } = new URL(request.url);
+    paths.push(pathname);
+    return await fetch(own + pathname, { method: "POST", body: await request.text() });
+  });
+  const location = { endpoints: [`http://127.0.0.1:${proxy.addr.port}`] };
+  const store = await cluster.open({ lazily: true }, location);
+  try {
+    await Promise.all(Array.from({ length: 8 }, (_, i) => store.put(`/calico/a${i}`, {})));
+    assert.equal(paths.length, 9);
+    for (let i = 0; i < 8; i++) await store.get(`/calico/a${i}`);
+    assert.equal(paths.length, 17);
+  } finally {
+    await store.close();
+    await proxy.shutdown();
+    await cluster.stop();
   }
 });
 

@@ -13,6 +13,9 @@
  * endpoints. Of a keyspace that others share only `/calico/` and `/tortie/` are read; events of these
  * two are each in the order of revisions, and told as they come.
  *
+ * Whether it is an etcd of a Calico before v3 is looked at before it is used, and again wherever it may
+ * be another than before (`Store.epoch`): the first v3 object in it would hide that for good.
+ *
  * A value that is not JSON (half-written, or somebody else's) is no entry: `get` of it is StoreError
  * "invalid", lists and watches leave it out and say so (`broken`), as Calico's.
  */
@@ -73,7 +76,7 @@ export async function openEtcd(
   const store = new EtcdStore(location, options);
   if (options.lazily) return store;
   try {
-    await store.mustServe();
+    await store.mustServe({ once: true });
     return store;
   } catch (error) {
     await store.close();
@@ -84,21 +87,26 @@ export async function openEtcd(
 export class EtcdStore implements Store {
   readonly #client: EtcdClient;
   readonly #patienceMs: number;
+  /** The epoch in which the datastore was last seen to be of our layout. */
+  #servedIn: number | undefined;
+  /** A look that is under way, for all who wait for it. */
+  #looking: Promise<void> | undefined;
 
   constructor(location: EtcdLocation, options: EtcdOptions = {}) {
     this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.#client = new EtcdClient(location, { clock: systemClock, ...options });
   }
 
-  /** Asks every member at most once for what a Calico datastore of this layout holds. */
-  async mustServe(): Promise<void> {
+  /** Asks for what a Calico datastore of this layout holds; `once`: every member at most once. */
+  async mustServe({ once = false } = {}): Promise<void> {
+    const { epoch } = this;
     const count = (key: string): Operation => ({
       requestRange: { key: encodeText(key), range_end: rangeEnd(key), count_only: true },
     });
     const request: TxnRequest = { success: [count("/calico/resources/v3/"), count("/calico/v1/")] };
     const { responses } = await this.#call<TxnResponse>("/v3/kv/txn", request, {
-      what: "opening",
-      once: true,
+      what: "a look at its layout",
+      once,
     });
     if (responses?.length !== 2) {
       const where = this.#client.where;
@@ -112,6 +120,14 @@ export class EtcdStore implements Store {
           "and none of v3; upgrade it with Calico's calico-upgrade, or name another datastore",
       );
     }
+    this.#servedIn = epoch;
+  }
+
+  /** As `mustServe`, and for nothing where that was seen already of this very datastore. */
+  async #mustBeOurs(): Promise<void> {
+    if (this.#servedIn === this.epoch) return;
+    this.#looking ??= this.mustServe().finally(() => this.#looking = undefined);
+    await this.#looking;
   }
 
   get epoch(): number {
@@ -120,6 +136,7 @@ export class EtcdStore implements Store {
 
   async get<T = unknown>(key: string): Promise<Entry<T> | undefined> {
     checkKey(key);
+    await this.#mustBeOurs();
     const { kvs } = await this.#call<RangeResponse>(
       "/v3/kv/range",
       { key: encodeText(key) },
@@ -129,6 +146,7 @@ export class EtcdStore implements Store {
   }
 
   async list<T = unknown>(prefix: string): Promise<Listing<T>> {
+    await this.#mustBeOurs();
     for (let tries = 1;; tries++) {
       try {
         return await this.#listOnce<T>(prefix);
@@ -212,6 +230,7 @@ export class EtcdStore implements Store {
     const what = `delete of ${key}`;
     const remove: Operation = { requestDeleteRange: { key: at } };
     const compare = revision === undefined ? undefined : atRevision(at, revision);
+    await this.#mustBeOurs();
     if (revision !== undefined && !compare) {
       throw refused(key, revision, await this.#txn({ success: [read(at)] }, { what }));
     }
@@ -265,6 +284,7 @@ export class EtcdStore implements Store {
     otherwise: Operation | undefined,
     what: string,
   ): Promise<TxnResponse> {
+    await this.#mustBeOurs();
     for (let tries = 1;; tries++) {
       const lease = ttlMs > 0 ? await this.#lease(ttlMs) : undefined;
       const request: TxnRequest = {
