@@ -14,7 +14,7 @@ import { build } from "../../installer/build/build.ts";
 import { endProcess, startNode, waitReady } from "../../mod/lab/cluster.ts";
 import type { Lab } from "../../mod/lab/lab.ts";
 import { withLab } from "../cluster/harness.ts";
-import { EtcdCluster } from "../store/etcd_server.ts";
+import { ETCD_NOTE, EtcdCluster } from "../store/etcd_server.ts";
 import {
   type Command,
   frontPlugin,
@@ -297,7 +297,7 @@ export async function run(): Promise<Outcome> {
           `${ms(sync.p99)}. An ADD of ours waits for three (handle, block, endpoint), host-local ` +
           "for none.",
         ]
-        : ["A single etcd in the node's own namespace, which does not sync (--unsafe-no-fsync)."];
+        : ["The etcd runs in the node's own namespace.", ETCD_NOTE];
       if (datastore === "kv") tables.push(callTable("VERSION", "", calls));
       tables.push(
         { ...callTable("ADD", on, calls), notes },

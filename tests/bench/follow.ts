@@ -7,7 +7,7 @@
  */
 import { binary, pause, tool, until } from "../cluster/harness.ts";
 import { World } from "../cluster/world.ts";
-import { EtcdCluster } from "../store/etcd_server.ts";
+import { ETCD_NOTE, EtcdCluster } from "../store/etcd_server.ts";
 import { type DatastoreName, kubernetesProcess, NAMES, untilFile } from "./datastores.ts";
 import { memoryOf } from "./memory.ts";
 import { ms, type Outcome } from "./report.ts";
@@ -127,7 +127,10 @@ export async function run(endpoints = 10_000): Promise<Outcome> {
         f.datastore,
         ...[f.emptyMb, f.fullMb, f.peakMb, f.startCpu, f.changesCpu, f.idleCpu].map(ms),
       ]),
-      notes: ["On kv the node service keeps the store itself, and serves it to who writes."],
+      notes: [
+        "On kv the node service keeps the store itself, and serves it to who writes.",
+        ETCD_NOTE,
+      ],
     }],
   };
 }

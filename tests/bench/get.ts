@@ -5,6 +5,7 @@
  *     deno task bench get
  */
 import { binary } from "../cluster/harness.ts";
+import { ETCD_NOTE } from "../store/etcd_server.ts";
 import { NAMES, putEndpoints, startDatastore } from "./datastores.ts";
 import { interleave, ms, type Outcome, ratio, spread, timed } from "./report.ts";
 
@@ -73,6 +74,7 @@ export async function run(): Promise<Outcome> {
           const { min, p50 } = spread(all);
           return [name, ms(min), ratio(min, peer.min), ms(p50), ratio(p50, peer.p50)];
         }),
+        notes: [ETCD_NOTE],
       }],
     };
   } finally {

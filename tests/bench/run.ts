@@ -8,6 +8,7 @@
  * where a promised figure was missed.
  */
 import { setup } from "../../installer/build/setup.ts";
+import { ETCD_NOTE } from "../store/etcd_server.ts";
 import * as bgp from "./bgp.ts";
 import * as coldStart from "./cold_start.ts";
 import * as cni from "./cni.ts";
@@ -125,6 +126,7 @@ async function runIpam(): Promise<Outcome> {
       ],
       notes: [
         "memory and kv in this process; etcd and the Kubernetes API of the tests in their own.",
+        ETCD_NOTE,
         `One assignment: ${figures[0].assign.reads} reads, ${
           figures[0].assign.writes
         } writes; one ` +
@@ -189,7 +191,7 @@ async function runEtcd(): Promise<Outcome> {
         ],
         ["watch ms p50 / p99", "", `${ms(driver.watch.p50)} / ${ms(driver.watch.p99)}`, "", ""],
       ],
-      notes: ["A ratio of 1 is as quick as the bare gateway."],
+      notes: ["A ratio of 1 is as quick as the bare gateway.", ETCD_NOTE],
     }],
   };
 }

@@ -7,6 +7,13 @@ import assert from "node:assert/strict";
 import type { EtcdLocation, TlsFiles } from "../../mod/store/location.ts";
 import { type EtcdOptions, EtcdStore, openEtcd } from "../../mod/store/etcd/mod.ts";
 
+/** Nothing here outlives the machine, and a disk's syncs would be most of the time. */
+const NO_SYNC = "--unsafe-no-fsync";
+/** Beside every figure of such a server. */
+export const ETCD_NOTE =
+  `The etcd is a single one that does not sync (${NO_SYNC}): one that does is ` +
+  "slower by its disk's sync for each write.";
+
 export interface ClusterOptions {
   readonly members?: number;
   /** Certificates of `makeCertificates`; clients must have one. */
@@ -167,8 +174,8 @@ export class EtcdCluster {
           ...["--advertise-client-urls", url],
           ...["--listen-peer-urls", peerUrl, "--initial-advertise-peer-urls", peerUrl],
           ...["--initial-cluster", peers, "--initial-cluster-token", folder],
-          // Quick elections, and leases of one second. Nothing here survives the machine.
-          ...["--heartbeat-interval", "50", "--election-timeout", "500", "--unsafe-no-fsync"],
+          // Quick elections, and leases of one second.
+          ...["--heartbeat-interval", "50", "--election-timeout", "500", NO_SYNC],
           ...(tls
             ? [
               ...["--cert-file", tls.server.cert, "--key-file", tls.server.key],
