@@ -75,8 +75,12 @@ Deno.test(
       const [old] = await lab.run(workload("Deployment", 1, pins));
       const told = Promise.withResolvers<string>();
       const surge = replace(lab, old, "node2", { patience: 60_000, onWaiting: told.resolve });
-      surge.catch(told.reject);
-      const why = await told.promise;
+      surge.then(
+        ({ addresses }) => told.reject(new Error(`it came up at once, with ${addresses.join()}`)),
+        told.reject,
+      );
+      const late = setTimeout(() => told.reject(new Error("it says nothing")), 30_000);
+      const why = await told.promise.finally(() => clearTimeout(late));
       assert.match(why, /none of the 1 addresses of annotation tortie\.io\/ip-pins is free/);
       assert.match(why, new RegExp(`10\\.244\\.200\\.10 by pod default/${old.name} on node`));
       await lab.remove(old);
