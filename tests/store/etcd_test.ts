@@ -1,4 +1,4 @@
-/** The etcd driver against a real etcd: what every driver must do, with one member and with TLS. */
+/** The etcd driver against a real etcd of one member: what every driver must do. */
 import { storeConformance, type Subject } from "../../mod/store/conformance.ts";
 import { EtcdCluster } from "./etcd_server.ts";
 import { Relay } from "./relay.ts";
