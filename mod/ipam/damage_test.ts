@@ -144,6 +144,37 @@ Deno.test("a damaged handle: its owner's addresses are found in the blocks and r
   }
 });
 
+Deno.test("a damaged handle beside a damaged block stays until all blocks can be read", async () => {
+  for (const bad of [HALF_WRITTEN, [], 5, {}, null, { deleted: false }]) {
+    await inWorld(async (w) => {
+      const [ip] = await w.assign("n1", { handle: "net.c" });
+      const block = blockKey(mustPrefix(`${ip}/30`)), handle = handleKey("net.c");
+      const { value: whole } = (await w.store.get(block))!;
+      await w.store.put(block, bad);
+      const revision = await w.store.put(handle, bad);
+      for (const at of [revision, undefined]) {
+        assert.equal(await fresh(w).mendHandle("net.c", at), "changed");
+      }
+      const look = { now: () => w.now };
+      const { damagedRecords = [] } = reportOf(await checkStore(w.store, look), "v");
+      const ofHandle = damagedRecords.filter(({ key }) => key === handle);
+      const tried = await mendDamaged(w.store, fresh(w), ofHandle, look);
+      assert.match(tried.kept[0].why, /cannot be told.*mend that first/);
+      // Who counts up in it does not forget what the block may hold, either.
+      const [more] = await fresh(w).assign({
+        ...{ num4: 1, host: "n1", handle: "net.c", use: "Workload" as const },
+      });
+      await w.store.put(block, whole);
+      const all = [ip, formatIp(more.ip)].sort();
+      assert.deepEqual((await fresh(w).ipsByHandle("net.c"))!.map(formatIp).sort(), all);
+      await w.store.put(handle, bad);
+      assert.equal(await fresh(w).mendHandle("net.c"), "mended");
+      assert.deepEqual(await findingsOf(w, "handleUndercount"), []);
+      assert.deepEqual((await fresh(w).releaseByHandle("net.c"))!.map(formatIp).sort(), all);
+    });
+  }
+});
+
 Deno.test("a damaged affinity: the node makes it anew and goes on with its block", async () => {
   for (const bad of [HALF_WRITTEN, [], 5, "confir", { state: 7 }]) {
     await inWorld(async (w) => {

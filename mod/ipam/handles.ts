@@ -14,7 +14,8 @@
  * where it is out of date, as long as the store has not gone back (`remembered.ts`).
  *
  * A damaged record counts what the blocks hold, and is made anew by the next write. (Whoever had counted
- * up in what it was, and has not written his block yet, is forgotten with it.)
+ * up in what it was, and has not written his block yet, is forgotten with it.) A block that is damaged
+ * too may hold some of it: it is counted, so that it is not forgotten when somebody mends it.
  */
 import { formatPrefix, type Prefix } from "../net/mod.ts";
 import type { IpamHandle } from "../model/ipam_handle.ts";
@@ -162,11 +163,19 @@ function countsOf(entry: Entry<IpamHandle> | BrokenEntry): Record<string, number
   return sound ? counts as Record<string, number> : undefined;
 }
 
-/** By block CIDR, what the handle has in blocks that can be read. */
+/** What is counted in a block that cannot be read: whoever releases looks into each that is named. */
+const PERHAPS = 1;
+
+/** By block CIDR, what the handle has in blocks, or may have. */
 async function countInBlocks(store: Store, id: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
   for (const family of [4, 6] as const) {
-    for (const { key, value } of (await store.list(blockPrefix(family))).entries) {
+    const { entries, broken = [] } = await store.list(blockPrefix(family));
+    for (const { key } of broken) {
+      const prefix = parseBlockKey(key);
+      if (prefix) counts[formatPrefix(prefix)] = PERHAPS;
+    }
+    for (const { key, value } of entries) {
       const prefix = parseBlockKey(key);
       if (!prefix) continue;
       try {
@@ -174,6 +183,7 @@ async function countInBlocks(store: Store, id: string): Promise<Record<string, n
         if (count > 0) counts[formatPrefix(prefix)] = count;
       } catch (error) {
         if (!isDamage(error)) throw error;
+        counts[formatPrefix(prefix)] = PERHAPS;
       }
     }
   }

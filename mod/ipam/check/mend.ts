@@ -1,6 +1,6 @@
 /**
  * Mends records of IPAM that cannot be read. Handles and affinities say nothing that the blocks do not
- * say, and are made anew. A block is the only one who knows whom it gave what, so its record is deleted
+ * say, and are made anew, handles when all blocks can be read. A block is the only one who knows whom it gave what, so its record is deleted
  * only when nobody uses an address of it: no endpoint, pod, node or service, and no handle that counts
  * some there (`force`: but for the handles). Whoever leaves is let go meanwhile (`release.ts`).
  */
@@ -81,7 +81,10 @@ async function mendOne(
     await ipam.settleAffinity(affinity.block, affinity.owner);
     return undefined;
   }
-  await ipam.mendHandle(parseHandleKey(key)!, revision);
+  const lost = now.damaged.find((one) => parseBlockKey(one.key));
+  if (await ipam.mendHandle(parseHandleKey(key)!, revision) === "changed" && lost) {
+    return `what it has in ${lost.key} cannot be told, since that cannot be read; mend that first`;
+  }
   return undefined;
 }
 

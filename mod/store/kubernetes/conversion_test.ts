@@ -129,8 +129,12 @@ Deno.test("records that are half written are passed over", () => {
     assert.deepEqual(blockSource.read(object), []);
     assert.deepEqual(affinitySource.read(object), []);
   }
-  // Its name says which handle it is.
-  assert.equal(handleSource.read({ metadata: { name: "h" } })[0].key, "/calico/ipam/v2/handle/h");
+  // Its name says which handle it is, and nothing of what it counts.
+  for (const spec of [undefined, {}, "text"]) {
+    assert.deepEqual(handleSource.read({ metadata: { name: "h" }, spec }), [
+      { key: "/calico/ipam/v2/handle/h", value: { deleted: false } },
+    ]);
+  }
 });
 
 Deno.test("an object of another name than its spec's is nothing, and said to be so", () => {

@@ -308,7 +308,8 @@ const HANDLES: Form = {
   },
   read(spec, object) {
     const id = spec.handleID || object.metadata.name;
-    const value: IpamHandle = { block: spec.block ?? {}, deleted: false };
+    // Without its counts it is half-written, and must not look as if it had counted to nothing.
+    const value = { ...(spec.block !== undefined && { block: spec.block }), deleted: false };
     return { key: handleKey(id), value };
   },
   write: (key, value: IpamHandle) => ({
