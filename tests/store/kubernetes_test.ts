@@ -194,6 +194,60 @@ Deno.test("a half-written record is told, and in nobody's way", () =>
     }
   }));
 
+Deno.test("an object whose metadata is damaged is told under its keys, and all others are read", () =>
+  on(async (kube, store) => {
+    const pool = (name: string) => ({
+      apiVersion: "crd.projectcalico.org/v1",
+      kind: "IPPool",
+      metadata: { name },
+      spec: { cidr: "192.0.2.0/24" },
+    });
+    for (const name of ["a", "b"]) {
+      await must(kube, "POST", "/apis/crd.projectcalico.org/v1/ippools", pool(name));
+      await makePod(kube, name, {}, {
+        annotations: { "cni.projectcalico.org/podIP": "192.0.2.1" },
+      });
+    }
+    const { revision } = await store.list("/");
+    const collector = follow(store, "/", revision);
+    const damage = (group: string, plural: string, name: string, metadata: object) => {
+      const object = structuredClone(
+        kube.all(group, plural).find((o) => o.metadata.name === name)!,
+      );
+      Object.assign(object.metadata, metadata);
+      kube.put(group, plural, object);
+    };
+    const group = "crd.projectcalico.org";
+    damage(group, "ippools", "b", { ownerReferences: "x" });
+    damage("", "pods", "b", { annotations: { "cni.projectcalico.org/podIP": 5 } });
+    const keys = [`${V3}ippools/b`, "/tortie/kubernetes/pods/default/b", endpointKey("b")];
+
+    const { entries, broken } = await store.list("/");
+    for (const key of [`${V3}ippools/a`, "/tortie/kubernetes/pods/default/a", endpointKey("a")]) {
+      assert(entries.some((entry) => entry.key === key), key);
+    }
+    assert.deepEqual(broken!.map(({ key }) => key).sort(), keys.toSorted());
+    assert.match(broken!.find(({ key }) => key === keys[0])!.reason, /IPPool b.*ownerReferences/);
+    assert.match(broken!.find(({ key }) => key === keys[1])!.reason, /Pod b.*annotations/);
+    assert.deepEqual((await store.list(`${V3}workloadendpoints/`)).broken?.length, 1);
+    const told = await collector.first(3);
+    for (const key of keys) {
+      const event = told.find((one) => one.key === key)!;
+      assert(event.type === "delete" && event.broken !== undefined, key);
+      const { message, damaged } = await refusal("invalid", store.get(key));
+      assert.match(message, /its metadata is damaged/);
+      assert(damaged);
+    }
+
+    // Written anew it is there again, as it was: that is news to who heard that it was gone.
+    damage("", "pods", "b", { annotations: { "cni.projectcalico.org/podIP": "192.0.2.1" } });
+    const back = (await collector.first(5)).slice(3).map(({ type, key }) => `${type} ${key}`);
+    assert.deepEqual(back.sort(), keys.slice(1).map((key) => `put ${key}`).sort());
+    await store.delete(keys[0], (await refusal("invalid", store.get(keys[0]))).damaged);
+    assert.equal((await store.list("/")).broken, undefined);
+    await collector.end();
+  }));
+
 Deno.test("what others have put on a record of IPAM stays there, whoever writes it", () =>
   on(async (kube, store) => {
     const AFFINITY = `${IPAM}host/n1/ipv4/block/192.0.2.4-30`, HANDLE = `${IPAM}handle/net.ctr`;

@@ -144,11 +144,11 @@ Deno.test("an object of another name than its spec's is nothing, and said to be 
     const [{ key }] = source.read(object);
     const twin = { ...object, metadata: { ...object.metadata, name: "zzz" } };
     assert.deepEqual(source.read(twin), []);
-    assert.deepEqual(source.strange!(twin), {
+    assert.deepEqual(source.strange!(twin), [{
       key: `${source.prefixes[0]}zzz`,
       reason: `${object.kind} zzz says that it is what ${object.metadata.name} is the name of`,
       speaksOf: key,
-    });
+    }]);
   }
 });
 

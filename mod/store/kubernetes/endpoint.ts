@@ -130,8 +130,8 @@ function addressesOf(
   return { addresses: parseAll(texts), claimed: true };
 }
 
-function textsOf(annotation: string | undefined): string[] | undefined {
-  return annotation ? annotation.split(",") : undefined;
+function textsOf(annotation: unknown): string[] | undefined {
+  return typeof annotation === "string" && annotation ? annotation.split(",") : undefined;
 }
 
 function parseAll(texts: readonly string[]): Ip[] {

@@ -148,13 +148,15 @@ function ipamSource(form: Form): Source {
         const other = reading && otherName(object, reading);
         const what = `${resource.kind} ${name}`;
         const key = form.keyOf?.(name) ?? form.prefixes[0] + name;
-        return other === undefined
-          ? { key, reason: `${what} is half-written: its spec does not say of what it is` }
-          : {
-            key,
-            reason: `${what} says that it is what ${other} is the name of`,
-            speaksOf: reading!.key,
-          };
+        return [
+          other === undefined
+            ? { key, reason: `${what} is half-written: its spec does not say of what it is` }
+            : {
+              key,
+              reason: `${what} says that it is what ${other} is the name of`,
+              speaksOf: reading!.key,
+            },
+        ];
       },
     }),
     write: {

@@ -100,7 +100,10 @@ async function readPart(
         for (const object of page.items) {
           const readings = source.read(object);
           if (readings.length === 0 && source.strange) {
-            found.broken.push({ ...source.strange(object), revision: revisionOf(object) });
+            const revision = revisionOf(object), told = source.strange(object);
+            // A record of IPAM may be told by its object's name alone, which no prefix fits.
+            const asked = source.isMarked ? told : told.filter(({ key }) => key.startsWith(prefix));
+            found.broken.push(...asked.map((one) => ({ ...one, revision })));
           }
           for (const { key, value } of readings) {
             if (value === undefined || !key.startsWith(prefix)) continue;

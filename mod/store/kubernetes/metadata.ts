@@ -110,7 +110,7 @@ function isCalicos([name]: [string, string]): boolean {
 
 /** The JSON object in a text; {} where there is none. */
 export function parseObject(text: string | undefined): Record<string, unknown> {
-  if (!text || isTooDeep(text)) return {};
+  if (typeof text !== "string" || !text || isTooDeep(text)) return {};
   try {
     const value = JSON.parse(text);
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};

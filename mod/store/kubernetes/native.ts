@@ -84,8 +84,10 @@ function profile(name: string, { uid, creationTimestamp }: KubeObject["metadata"
   };
 }
 
-function prefixed(prefix: string, labels: Record<string, string> = {}): Record<string, string> {
-  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [prefix + name, value]));
+function prefixed(prefix: string, labels?: Record<string, string> | null): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(labels ?? {}).map(([name, value]) => [prefix + name, value]),
+  );
 }
 
 function nativeSource(resource: KubeResource): Source {

@@ -24,9 +24,12 @@ export class Projection {
     const { partial } = this.source;
     const readings = this.source.read(object);
     if (readings.length === 0 && this.source.strange) {
-      const { key, reason } = this.source.strange(object);
-      if (!key.startsWith(this.prefix)) return [];
-      return [{ type: "delete", key, revision, ...(type !== "DELETED" && { broken: reason }) }];
+      const told = this.source.strange(object).filter(({ key }) => key.startsWith(this.prefix));
+      return told.map(({ key, reason }) => {
+        // Whatever stands there when it can be read again is news.
+        this.#told.delete(key);
+        return { type: "delete", key, revision, ...(type !== "DELETED" && { broken: reason }) };
+      });
     }
     for (const { key, value } of readings) {
       if (!key.startsWith(this.prefix)) continue;

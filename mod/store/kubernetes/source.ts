@@ -41,8 +41,8 @@ export interface Source {
   readonly partial?: boolean;
   /** Somebody has begun to delete it: it is gone, and to be cleared away. */
   isMarked?(object: KubeObject): boolean;
-  /** What an object of no reading is listed as. */
-  strange?(object: KubeObject): Omit<BrokenEntry, "revision">;
+  /** What an object of no reading is listed as: one for each key that it could stand for. */
+  strange?(object: KubeObject): Omit<BrokenEntry, "revision">[];
   /** Ends a deletion that somebody began. */
   clear?(api: KubernetesApi, object: KubeObject): Promise<void>;
   readonly write: Writer;
@@ -71,5 +71,6 @@ export function namespaceOf(base: string, prefix: string): string | undefined {
 }
 
 export function revisionOf(object: KubeObject): Revision {
-  return object.metadata.resourceVersion ?? "0";
+  const { resourceVersion } = object.metadata;
+  return typeof resourceVersion === "string" ? resourceVersion : "0";
 }

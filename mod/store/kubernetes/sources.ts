@@ -9,6 +9,7 @@ import { leaseSource } from "./lease.ts";
 import { nativeSources } from "./native.ts";
 import { nodeSource } from "./node.ts";
 import { podSource } from "./pod.ts";
+import { withSoundMetadata } from "./sound_metadata.ts";
 import type { Source } from "./source.ts";
 import { wordSource } from "./words.ts";
 
@@ -28,16 +29,18 @@ export interface Sources {
 
 export function makeSources(options: SourceOptions = {}): Sources {
   const crds = KINDS.filter((kind) => kind.home === "calico" && !ELSEWHERE.has(kind.plural));
-  const cheapest = crdSource(clusterInformationKind);
+  const cheapest = withSoundMetadata(crdSource(clusterInformationKind));
   return {
     cheapest,
     all: [
       cheapest,
-      ...crds.filter((kind) => kind !== clusterInformationKind).map(crdSource),
       ...ipamSources(),
-      nodeSource({ usePodCidr: options.usePodCidr }),
-      ...nativeSources,
-      podSource(options.interfacePrefix ?? "cali"),
+      ...[
+        ...crds.filter((kind) => kind !== clusterInformationKind).map(crdSource),
+        nodeSource({ usePodCidr: options.usePodCidr }),
+        ...nativeSources,
+        podSource(options.interfacePrefix ?? "cali"),
+      ].map(withSoundMetadata),
       leaseSource,
       wordSource,
     ],

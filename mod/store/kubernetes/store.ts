@@ -230,7 +230,7 @@ export class KubernetesStore implements Store {
     const object = await this.api.get(source.resource, at.name, at.namespace);
     if (!object) return;
     const { finalizers } = object.metadata;
-    if (source.isMarked(object) && finalizers?.length) {
+    if (source.isMarked(object) && Array.isArray(finalizers) && finalizers.length > 0) {
       throw new StoreError(
         "unavailable",
         `${key} cannot be made: ${source.resource.kind} ${at.name} was deleted, and is held by the ` +
@@ -358,7 +358,8 @@ function damageOf(source: Source, object: KubeObject, key: string): StoreError |
   if (!source.strange || source.isMarked?.(object) || source.read(object).length > 0) {
     return undefined;
   }
-  const { reason } = source.strange(object);
+  const told = source.strange(object);
+  const { reason } = told.find((one) => one.key === key) ?? told[0];
   const message = `the value of ${key} cannot be read: ${reason}; ${DELETE_OR_WRITE}`;
   return new StoreError("invalid", message, key, undefined, {
     damaged: revisionOf(object),
