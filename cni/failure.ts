@@ -18,10 +18,12 @@ export function toCniError(thrown: unknown): CniError {
     return new CniError(codeOfIpam(thrown), message, undefined, { cause: thrown });
   }
   if (thrown instanceof StoreError) {
-    const passing = thrown.kind === "unavailable" || thrown.kind === "conflict";
+    const away = thrown.kind === "unavailable" || thrown.kind === "conflict";
+    // A new token, certificate or role makes it good, and nothing about the pod was wrong.
+    const passing = away || thrown.kind === "denied";
     return new CniError(
       passing ? CniCode.tryAgain : CniCode.datastore,
-      `The datastore ${passing ? "cannot be reached now" : "refuses"}: ${sentence(thrown.message)}`,
+      `The datastore ${away ? "cannot be reached now" : "refuses"}: ${sentence(thrown.message)}`,
       undefined,
       { cause: thrown },
     );
