@@ -2,10 +2,12 @@
  * Objects whose metadata is not of the form that every object's has: labels that are a list, an owner that
  * is a text. A kube-apiserver stores none; what answers in its place may. Such an object is damaged, like a
  * half-written one: under each key that it can stand for nothing can be read, and what is wrong is said.
- * Nobody beyond this meets its metadata, and the others of its list are read.
+ * Nobody beyond this meets its metadata, and the others of its list are read. A stray annotation of a Pod
+ * or Node is only passed over: that it is damaged would cut it off from its network.
  */
 import { isJsonObject } from "../json.ts";
 import type { KubeObject } from "./api.ts";
+import { stringsOf } from "./metadata.ts";
 import type { Source } from "./source.ts";
 
 interface Form {
@@ -59,12 +61,25 @@ export function metadataFault(
   return undefined;
 }
 
+/** Kinds of what runs, and must go on running. */
+const ALIVE: ReadonlySet<string> = new Set(["Pod", "Node"]);
+
+function withoutStrays(object: KubeObject): KubeObject {
+  const { annotations } = object.metadata;
+  if (annotations === undefined || TEXTS.fits(annotations)) return object;
+  const texts = isJsonObject(annotations) ? stringsOf(annotations) : {};
+  return { ...object, metadata: { ...object.metadata, annotations: texts } };
+}
+
 /** The source, with such objects told as damaged. */
 export function withSoundMetadata(source: Source): Source {
   const { kind, namespaced } = source.resource;
   return {
     ...source,
-    read: (object) => metadataFault(object, namespaced) === undefined ? source.read(object) : [],
+    read(object) {
+      const passed = ALIVE.has(kind) ? withoutStrays(object) : object;
+      return metadataFault(passed, namespaced) === undefined ? source.read(passed) : [];
+    },
     strange(object) {
       const reason = `${kind} ${object.metadata.name}: ${metadataFault(object, namespaced)}`;
       return source.read(bare(object, namespaced)).map(({ key }) => ({ key, reason }));
