@@ -24,6 +24,7 @@ import {
   lastIp,
   parseStrictPrefix,
   type Prefix,
+  prefixContains,
   sameIp,
 } from "../mod/net/mod.ts";
 import { isBroken, readRaw } from "../mod/store/raw.ts";
@@ -36,8 +37,12 @@ import { blockKey, handlePrefix, parseHandleKey } from "../mod/model/keys.ts";
 import { attributesOf } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
+import { machineHandle } from "./live_holders.ts";
 
-export type GatewayDeps = Pick<CniDeps, "store" | "ipam" | "nodeName" | "unroutedHolder" | "now">;
+export type GatewayDeps = Pick<
+  CniDeps,
+  "store" | "ipam" | "kernel" | "nodeName" | "unroutedHolder" | "now"
+>;
 
 /** Addresses of a network of this length that no interface should have. */
 export function specialAddresses(block: Prefix): Ip[] {
@@ -77,6 +82,12 @@ export async function ensureGateway(
   }
 
   for (const ip of special) await take(deps, ip, handle);
+  // The stock bridge keeps its gateway after its last container, and takes no other; an older copy of the
+  // datastore may have forgotten the gateways of containers that live.
+  for (const ip of (await deps.kernel.hostAddresses()).filter((ip) => prefixContains(block, ip))) {
+    if (sameIp(ip, address.ip) || special.some((s) => sameIp(s, ip))) continue;
+    if (await take(deps, ip, handle) || await takeFromMachine(deps, network, ip, handle)) return ip;
+  }
   const size = 2 ** Math.min(12, hostPrefix(block.ip).length - block.length);
   for (let ordinal = special.length > 0 ? 1 : 0; ordinal < size; ordinal++) {
     const ip = ipAt(block, ordinal);
@@ -87,19 +98,32 @@ export async function ensureGateway(
   return undefined;
 }
 
+function gatewayAttributes({ nodeName, now }: GatewayDeps): Record<string, string> {
+  return {
+    node: nodeName,
+    note: "gateway of a network whose interfaces another plugin makes",
+    timestamp: goTimestamp((now?.() ?? new Date()).getTime()),
+    type: "cniGateway",
+  };
+}
+
+/** From the record that an ADD made which found that the machine has the address (`live_holders.ts`). */
+async function takeFromMachine(
+  deps: GatewayDeps,
+  network: string,
+  address: Ip,
+  handle: string,
+): Promise<boolean> {
+  const to = { handle, attributes: gatewayAttributes(deps) };
+  const held = await deps.ipam.assignment(address);
+  if (held?.handle !== machineHandle(network, deps.nodeName)) return false;
+  return await deps.ipam.handOver({ address, handle: held.handle, to });
+}
+
 async function take(deps: GatewayDeps, address: Ip, handle: string): Promise<boolean> {
-  const now = deps.now?.() ?? new Date();
   try {
     await deps.ipam.assignIp({
-      address,
-      host: deps.nodeName,
-      handle,
-      attributes: {
-        node: deps.nodeName,
-        note: "gateway of a network whose interfaces another plugin makes",
-        timestamp: goTimestamp(now.getTime()),
-        type: "cniGateway",
-      },
+      ...{ address, host: deps.nodeName, handle, attributes: gatewayAttributes(deps) },
     });
     return true;
   } catch (error) {

@@ -126,9 +126,7 @@ async function obtainFree(
 ): Promise<AssignedAddress[]> {
   for (let i = 0; i < MOST_PASSED_OVER; i++) {
     const given = await obtainAddresses(deps.ipam, plan, claimant, now);
-    // The machine's own are gateways of networks like this one, which have a look of their own.
-    const holders = (await liveHolders(deps, given.map(({ ip }) => ip), undefined))
-      .filter(({ link }) => link !== "host");
+    const holders = await liveHolders(deps, given.map(({ ip }) => ip), undefined);
     if (holders.length === 0) return given;
     const whose: string[] = [];
     for (const holder of holders) whose.push(await recordHolder(deps, network, holder, now));

@@ -258,3 +258,28 @@ Deno.test("IPAM plugin: DEL frees what its own interface still has, and not what
     for (const container of ["c2", "c1"]) assert.equal((await del(container)).exit, 0);
     assert.deepEqual([await w.allocations(), await w.handles()], [[], []]);
   }));
+
+Deno.test("IPAM plugin: what the machine has in a block is the block's gateway, and no container's", () =>
+  world({ cidr: "10.9.0.0/29", blockSize: 29 }, async (w) => {
+    // The stock bridge keeps it; nothing is on record of it: its last container is gone, or an older copy of
+    // the datastore was put back.
+    w.kernel.addresses.push(mustIp("10.9.0.2"));
+    const one = await w.call({ argv0, conf: conf() });
+    assert.deepEqual(
+      [one.json.ips[0].address, one.json.ips[0].gateway],
+      ["10.9.0.1/29", "10.9.0.2"],
+    );
+    assert.equal((await w.call({ argv0, conf: conf(), command: "DEL" })).exit, 0);
+    assert.deepEqual(await w.handles(), []);
+    // A pod of ours draws it, and finds that the machine has it.
+    const live = new Set<string>();
+    for (const container of ["p1", "p2"]) {
+      const { json } = await w.call({ conf: World.conf({ type: "tortie" }), container });
+      live.add(json.ips[0].address);
+    }
+    assert(!live.has("10.9.0.2/32"), [...live].join());
+    const two = await w.call({ argv0, conf: conf(), container: "c2" });
+    assert.equal(two.json.ips[0].gateway, "10.9.0.2", two.body);
+    const held = (await w.allocations()).filter(({ ip }) => ip === 2);
+    assert.deepEqual(held.map(({ attributes }) => attributes.type), ["cniGateway"]);
+  }));

@@ -161,7 +161,7 @@ async function claimantOf(
   network: string,
   link: HostLink | "host",
 ): Promise<Claimant> {
-  if (link === "host") return { handle: `${network}.${node}`, node, ifname: "eth0" };
+  if (link === "host") return { handle: machineHandle(network, node), node, ifname: "eth0" };
   const mark = parseMark(link.alias);
   const endpoint = (await nodeEndpoints(store, node)).map(({ value }) => value)
     .find(({ spec }) =>
@@ -179,6 +179,11 @@ async function claimantOf(
     ifname: container ? ifname : "eth0",
     pod: container ? pod : undefined,
   };
+}
+
+/** Of what the machine itself has. */
+export function machineHandle(network: string, node: string): string {
+  return `${network}.${node}`;
 }
 
 /** Of an interface of which nobody knows whose it is. */

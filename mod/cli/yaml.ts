@@ -72,6 +72,8 @@ const WRITE = {
   // As Go writes it: a list is not indented below its key.
   indentSeq: false,
   lineWidth: 0,
+  // A line of blanks within folded quotes comes out with a backslash more.
+  doubleQuotedMinMultiLineLength: Infinity,
   aliasDuplicateObjects: false,
 };
 

@@ -282,3 +282,32 @@ Deno.test("texts that a reader of YAML would take for something else are quoted,
     }
   }
 });
+
+Deno.test("every text comes back as it was, whatever blanks and line ends it has", () => {
+  const letters = fc.constantFrom(
+    "a",
+    " ",
+    "\n",
+    "\t",
+    "\r",
+    "\\",
+    '"',
+    "'",
+    ":",
+    "#",
+    "-",
+    "\x1b",
+  );
+  const text = fc.tuple(
+    fc.string({ unit: letters, maxLength: 12 }),
+    fc.constantFrom("", "word ".repeat(30)),
+    fc.string({ unit: letters, maxLength: 12 }),
+  ).map((parts) => parts.join(""));
+  fc.assert(
+    fc.property(text, (text) => {
+      const written = formatYaml({ a: text });
+      assert.deepEqual(parseYaml(written, "x")[0].value, { a: text }, written);
+    }),
+    { numRuns: 3000, examples: [["\n \n" + "word ".repeat(30)], [" a \n \n" + "x".repeat(60)]] },
+  );
+});
