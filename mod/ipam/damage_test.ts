@@ -175,6 +175,36 @@ Deno.test("a damaged handle beside a damaged block stays until all blocks can be
   }
 });
 
+Deno.test("a damaged block stays while a handle is damaged that may have addresses of it", async () => {
+  for (const bad of [HALF_WRITTEN, [], {}, { deleted: false }]) {
+    for (const force of [false, true]) {
+      await inWorld(async (w) => {
+        const [ip] = await w.assign("n1", { handle: "net.c" });
+        const block = mustPrefix(mustPrefixOf(ip));
+        await w.store.put(blockKey(block), bad);
+        await w.store.put(handleKey("net.c"), bad);
+        const mend = async (force = false) => {
+          const { damaged } = await checkStore(w.store, { now: () => w.now });
+          return await mendDamaged(w.store, fresh(w), damaged, { now: () => w.now, force });
+        };
+        const { mended, kept } = await mend();
+        assert.deepEqual(mended, []);
+        const why = kept.find(({ key }) => key === blockKey(block))?.why ?? "";
+        assert.match(why, /^whether handle net\.c has addresses of it cannot be told/);
+        const others = [];
+        for (let i = 0; i < 12; i++) others.push(...await w.assign("n2", { handle: `net.o${i}` }));
+        assert(!others.includes(ip), "nobody is given what its container has");
+        for (let i = 0; i < 12; i++) await fresh(w).releaseByHandle(`net.o${i}`);
+        // Both ways out that it names.
+        if (!force) await fresh(w).releaseByHandle("net.c");
+        assert((await mend(force)).mended.includes(blockKey(block)));
+        await mend();
+        assert.deepEqual((await checkStore(w.store, { now: () => w.now })).damaged, []);
+      });
+    }
+  }
+});
+
 Deno.test("a damaged affinity: the node makes it anew and goes on with its block", async () => {
   for (const bad of [HALF_WRITTEN, [], 5, "confir", { state: 7 }]) {
     await inWorld(async (w) => {

@@ -1,8 +1,9 @@
 /**
  * Mends records of IPAM that cannot be read. Handles and affinities say nothing that the blocks do not
- * say, and are made anew, handles when all blocks can be read. A block is the only one who knows whom it gave what, so its record is deleted
- * only when nobody uses an address of it: no endpoint, pod, node or service, and no handle that counts
- * some there (`force`: but for the handles). Whoever leaves is let go meanwhile (`release.ts`).
+ * say, and are made anew, handles when all blocks can be read. A block is the only one who knows whom it
+ * gave what, so its record is deleted only when nobody uses an address of it: no endpoint, pod, node or
+ * service, and no handle that counts some there, or might if it could be read (`force`: but for the
+ * handles). Whoever leaves is let go meanwhile (`release.ts`).
  */
 import { formatPrefix, parseIp, type Prefix, prefixContains, samePrefix } from "../../net/mod.ts";
 import { parseAffinityKey, parseBlockKey, parseHandleKey } from "../../model/keys.ts";
@@ -65,7 +66,8 @@ async function mendOne(
 ): Promise<string | undefined> {
   const block = parseBlockKey(key);
   if (block) {
-    const why = whoUses(block, now, force ? [] : records.handles);
+    const why = whoUses(block, now) ??
+      (force ? undefined : whoCounts(block, now, records.handles));
     if (why !== undefined) return why;
     await store.delete(key, revision);
     for (const entry of records.affinities) {
@@ -88,11 +90,7 @@ async function mendOne(
   return undefined;
 }
 
-function whoUses(
-  block: Prefix,
-  { users, unreadable, allocations }: Check,
-  handles: IpamRecords["handles"],
-): string | undefined {
+function whoUses(block: Prefix, { users, unreadable }: Check): string | undefined {
   if (unreadable.length > 0) {
     return `which addresses ${unreadable[0]} uses cannot be told, since it cannot be read`;
   }
@@ -102,7 +100,20 @@ function whoUses(
       return `${address} is in use by ${list[0].name}; delete that first`;
     }
   }
+  return undefined;
+}
+
+function whoCounts(
+  block: Prefix,
+  { damaged, allocations }: Check,
+  handles: IpamRecords["handles"],
+): string | undefined {
   const cidr = formatPrefix(block);
+  const damagedId = damaged.map(({ key }) => parseHandleKey(key)).find((id) => id !== undefined);
+  if (damagedId !== undefined) {
+    return `whether handle ${damagedId} has addresses of it cannot be told, since that cannot be read; ` +
+      `end its container first, or give --force where nobody has an address of ${cidr}`;
+  }
   const counting = handles.filter(({ value }) => (countsOf(value)?.get(cidr) ?? 0) > 0)
     .map(({ key }) => parseHandleKey(key) ?? key);
   if (counting.length === 0) return undefined;
