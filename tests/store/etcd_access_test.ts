@@ -6,7 +6,7 @@ import { follow } from "../../mod/store/follow.ts";
 import { openKubernetes } from "../../mod/store/kubernetes/mod.ts";
 import { Authority } from "../kube/certificates.ts";
 import { command } from "../cli/harness.ts";
-import { type Certificates, EtcdCluster, makeCertificates } from "./etcd_server.ts";
+import { type Certificates, EtcdCluster, freePorts, makeCertificates } from "./etcd_server.ts";
 import { RUN_MODULE } from "../tools/run_module.ts";
 
 let certificates: Certificates;
@@ -462,14 +462,159 @@ Deno.test("an etcd of the layout before v3 is written to by nobody who found it 
   }
 });
 
+/** An etcd of one layout or the other; the test may answer in its place, or have it wait. */
+class FakeEtcd {
+  layout: "v3" | "v1" = "v3";
+  /** Writes that it has carried out. */
+  writes = 0;
+  /** Told of each request before it is answered. */
+  instead: (path: string, isLook: boolean) => Promise<Response | undefined> = () =>
+    Promise.resolve(undefined);
+  #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+  readonly #port: number;
+
+  constructor() {
+    const [port] = freePorts(1);
+    this.#port = port;
+  }
+
+  start(): void {
+    const at = { hostname: "127.0.0.1", port: this.#port, onListen() {} };
+    this.#server = Deno.serve(at, (request) => this.#answer(request));
+  }
+
+  async stop(): Promise<void> {
+    await this.#server?.shutdown();
+  }
+
+  open(patienceMs: number): Promise<EtcdStore> {
+    const endpoints = [`http://127.0.0.1:${this.#port}`];
+    return openEtcd({ kind: "etcd", endpoints, tls: {} }, { lazily: true, patienceMs });
+  }
+
+  async #answer(request: Request): Promise<Response> {
+    const { pathname } = new URL(request.url);
+    const body = await request.json();
+    const isLook = body.success?.[0]?.requestRange?.count_only === true;
+    const other = await this.instead(pathname, isLook);
+    if (other) return other;
+    if (isLook) return this.seen();
+    if (pathname.endsWith("/txn")) {
+      this.writes++;
+      const responses = [{ response_delete_range: { header, deleted: "1" } }];
+      return Response.json({ header, succeeded: true, responses });
+    }
+    return Response.json({ header, ID: "1" });
+  }
+
+  /** What a look finds. */
+  seen(): Response {
+    const count = (layout: string) => ({
+      response_range: layout === this.layout ? { header, count: "1" } : { header },
+    });
+    return Response.json({ header, responses: [count("v3"), count("v1")] });
+  }
+}
+
+const header = { cluster_id: "1", member_id: "1", revision: "7", raft_term: "1" };
+const awayAs = (error: string) => Response.json({ error, code: 14 }, { status: 503 });
+
+Deno.test("a write that is repeated where another etcd has come meanwhile is not written into the old layout", async () => {
+  const etcd = new FakeEtcd();
+  etcd.start();
+  const key = "/calico/resources/v3/projectcalico.org/nodes/n";
+  const writes: ((store: EtcdStore) => Promise<unknown>)[] = [
+    (store) => store.create(key, {}),
+    (store) => store.update(key, {}, "1"),
+    (store) => store.put(key, {}),
+    (store) => store.put(key, {}, { ttlSeconds: 60 }),
+    (store) => store.delete(key),
+    (store) => store.delete(key, "1"),
+  ];
+  try {
+    for (const write of writes) {
+      const store = await etcd.open(5000);
+      etcd.layout = "v3";
+      etcd.instead = () => Promise.resolve(undefined);
+      await write(store);
+      const before = etcd.writes;
+      etcd.instead = (path) => {
+        if (etcd.layout === "v1" || !/\/(txn|grant)$/.test(path)) return Promise.resolve(undefined);
+        etcd.layout = "v1";
+        return Promise.resolve(awayAs("etcdserver: no leader"));
+      };
+      await refused("denied", /layout of Calico before v3/, write(store));
+      assert.equal(etcd.writes, before);
+      await store.close();
+    }
+  } finally {
+    await etcd.stop();
+  }
+});
+
+Deno.test("a look at an etcd's layout that others wait for says nothing of the etcd after it", async () => {
+  const etcd = new FakeEtcd();
+  etcd.start();
+  const store = await etcd.open(5000);
+  const asked = Promise.withResolvers<void>(), answer = Promise.withResolvers<void>();
+  etcd.instead = async (path, isLook) => {
+    if (path.endsWith("/watch")) return awayAs("etcdserver: no leader");
+    if (!isLook || etcd.layout === "v1") return undefined;
+    asked.resolve();
+    const seen = etcd.seen();
+    etcd.layout = "v1";
+    await answer.promise;
+    return seen;
+  };
+  const abort = new AbortController();
+  try {
+    const first = refused("denied", /layout of Calico before v3/, store.get("/calico/a"));
+    await asked.promise;
+    const { epoch } = store;
+    const watching = store.watch("/calico/", { from: "1", signal: abort.signal }).next();
+    while (store.epoch === epoch) await new Promise((resolve) => setTimeout(resolve, 5));
+    abort.abort();
+    await watching;
+    const uses = [store.get("/calico/a"), store.list("/calico/"), store.create("/calico/a", {})];
+    const others = uses.map((use) => refused("denied", /layout of Calico before v3/, use));
+    answer.resolve();
+    await Promise.all([first, ...others]);
+    assert.equal(etcd.writes, 0);
+  } finally {
+    abort.abort();
+    answer.resolve();
+    await store.close();
+    await etcd.stop();
+  }
+});
+
+Deno.test("who waits for a look that others began has his own patience all the same", async () => {
+  const etcd = new FakeEtcd();
+  const store = await etcd.open(2000);
+  try {
+    const first = refused("unavailable", /nobody listens there/, store.get("/calico/a"));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const second = store.get("/calico/a");
+    await first;
+    etcd.start();
+    assert.equal(await second, undefined);
+  } finally {
+    await store.close();
+    await etcd.stop();
+  }
+});
+
 Deno.test("that the layout is ours costs no request for each write", async () => {
   const cluster = await EtcdCluster.start();
   const own = cluster.endpoints[0];
   const paths: string[] = [];
   const proxy = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
-    paths.push(pathname);
-    return await fetch(own + pathname, { method: "POST", body: await request.text() });
+    const body = await request.text();
+    // A sign of life is asked for where it was silent for a while, as on a slow machine.
+    const isSign = pathname === "/v3/kv/range" && JSON.parse(body).count_only === true;
+    if (!isSign) paths.push(pathname);
+    return await fetch(own + pathname, { method: "POST", body });
   });
   const location = { endpoints: [`http://127.0.0.1:${proxy.addr.port}`] };
   const store = await cluster.open({ lazily: true }, location);

@@ -62,7 +62,12 @@ export interface CallOptions {
   readonly onDoubt?: () => void;
   /** Every member is asked once, and no more. */
   readonly once?: boolean;
+  /** To be done each time before it is sent, repeated or not: `ask` asks the member that is to get it. */
+  readonly before?: (ask: Ask) => Promise<void>;
 }
+
+/** A request that is asked once, as part of another; EtcdFailure. */
+export type Ask = <T>(path: string, body: unknown) => Promise<T>;
 
 /** One endpoint, and what we know of it. */
 export interface Member {
@@ -208,7 +213,7 @@ export class EtcdClient {
   }
 
   async #try<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
-    const { write = false, once = false, onDoubt } = options;
+    const { write = false, once = false, onDoubt, before } = options;
     const deadline = this.clock.monotonicMs() + this.#patienceMs;
     const tried = new Map<Member, EtcdFailure>();
     let logins = 0, pause = FIRST_PAUSE_MS, doubt = false, rounds = 0;
@@ -232,6 +237,7 @@ export class EtcdClient {
           Math.min(limit, this.patient(CHECK_MS)),
         );
         const headers = await this.#headers(member, bounded());
+        await before?.((path, body) => this.#ask(member, path, body, bounded(), headers));
         sent = true;
         return await this.#ask<T>(member, path, body, bounded(), headers, write);
       } catch (thrown) {

@@ -14,7 +14,8 @@
  * two are each in the order of revisions, and told as they come.
  *
  * Whether it is an etcd of a Calico before v3 is looked at before it is used, and again wherever it may
- * be another than before (`Store.epoch`): the first v3 object in it would hide that for good.
+ * be another than before (`Store.epoch`): the first v3 object in it would hide that for good. So a write
+ * looks once more each time that it is about to be sent, since what it waited for may have been lost.
  *
  * A value that is not JSON (half-written, or somebody else's) is no entry: `get` of it is StoreError
  * "invalid", lists and watches leave it out and say so (`broken`), as Calico's.
@@ -35,7 +36,7 @@ import {
   type WatchOptions,
   type WriteOptions,
 } from "../store.ts";
-import { type CallOptions, EtcdClient } from "./client.ts";
+import { type Ask, type CallOptions, EtcdClient } from "./client.ts";
 import { EtcdFailure, toStoreError } from "./failure.ts";
 import {
   type Compare,
@@ -66,6 +67,8 @@ export interface EtcdOptions {
 const PAGE = 500;
 /** A list whose revision is compacted while it is read is begun anew so often. */
 const LIST_TRIES = 5;
+/** So often it is looked at its layout while it is lost, or another, each time meanwhile. */
+const LOOKS = 5;
 const PATIENCE_MS = 10_000;
 
 /** The datastore in this etcd; StoreError "unavailable" or "denied" where it cannot be used now. */
@@ -99,15 +102,17 @@ export class EtcdStore implements Store {
 
   /** Asks for what a Calico datastore of this layout holds; `once`: every member at most once. */
   async mustServe({ once = false } = {}): Promise<void> {
+    const options = { what: "a look at its layout", once };
+    await this.#look((path, body) => this.#call(path, body, options));
+  }
+
+  async #look(ask: Ask): Promise<void> {
     const { epoch } = this;
     const count = (key: string): Operation => ({
       requestRange: { key: encodeText(key), range_end: rangeEnd(key), count_only: true },
     });
     const request: TxnRequest = { success: [count("/calico/resources/v3/"), count("/calico/v1/")] };
-    const { responses } = await this.#call<TxnResponse>("/v3/kv/txn", request, {
-      what: "a look at its layout",
-      once,
-    });
+    const { responses } = await ask<TxnResponse>("/v3/kv/txn", request);
     if (responses?.length !== 2) {
       const where = this.#client.where;
       throw new StoreError("unavailable", `etcd at ${where}: it answers half of what it was asked`);
@@ -126,8 +131,25 @@ export class EtcdStore implements Store {
   /** As `mustServe`, and for nothing where that was seen already of this very datastore. */
   async #mustBeOurs(): Promise<void> {
     if (this.#servedIn === this.epoch) return;
-    this.#looking ??= this.mustServe().finally(() => this.#looking = undefined);
-    await this.#looking;
+    // It was begun before we came, and so may give up before our own patience is at its end.
+    await this.#looking?.catch(() => {});
+    await this.#untilOurs(() =>
+      this.#looking ??= this.mustServe().finally(() => this.#looking = undefined)
+    );
+  }
+
+  /** Looks until the datastore is the one that was looked at. */
+  async #untilOurs(look: () => Promise<void>): Promise<void> {
+    for (let looks = 0; this.#servedIn !== this.epoch; looks++) {
+      if (looks === LOOKS) {
+        const where = this.#client.where;
+        throw new StoreError(
+          "unavailable",
+          `etcd at ${where}: it is lost, or another, with each look at its layout`,
+        );
+      }
+      await look();
+    }
   }
 
   get epoch(): number {
@@ -313,8 +335,9 @@ export class EtcdStore implements Store {
   }
 
   async #txn(request: TxnRequest, options: CallOptions): Promise<TxnResponse> {
-    const answer = await this.#call<TxnResponse>("/v3/kv/txn", request, options);
-    return answer;
+    const before = (ask: Ask) => this.#untilOurs(() => this.#look(ask));
+    const all = { ...options, ...(options.write && { before }) };
+    return await this.#call<TxnResponse>("/v3/kv/txn", request, all);
   }
 
   async #lease(ttlMs: number): Promise<string> {
