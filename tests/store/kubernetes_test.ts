@@ -22,6 +22,7 @@ async function on(run: (kube: Kube, store: Store) => Promise<void>): Promise<voi
 
 const V3 = "/calico/resources/v3/projectcalico.org/";
 const IPAM = "/calico/ipam/v2/";
+const CRD = "crd.projectcalico.org";
 const BLOCK = `${IPAM}assignment/ipv4/block/192.0.2.4-30`;
 const block = (n: bigint) => ({
   cidr: "192.0.2.4/30",
@@ -248,6 +249,49 @@ Deno.test("an object whose metadata is damaged is told under its keys, and all o
     await store.delete(keys[0], (await refusal("invalid", store.get(keys[0]))).damaged);
     assert.equal((await store.list("/")).broken, undefined);
     await collector.end();
+  }));
+
+Deno.test("over an object whose metadata is damaged every write is still a compare-and-swap", () =>
+  on(async (kube, store) => {
+    const POOLS = `/apis/${CRD}/v1/ippools`, key = `${V3}ippools/b`;
+    const value = {
+      kind: "IPPool",
+      apiVersion: "projectcalico.org/v3",
+      metadata: { name: "b" },
+      spec: { cidr: "192.0.2.0/24" },
+    };
+    const damage = (group: string, plural: string, metadata: object) => {
+      const object = structuredClone(
+        kube.all(group, plural).find((o) => o.metadata.name === "b")!,
+      );
+      Object.assign(object.metadata, metadata);
+      kube.put(group, plural, object);
+    };
+    const before = await store.create(key, value);
+    damage(CRD, "ippools", { ownerReferences: "x" });
+    const damaged = (await refusal("invalid", store.get(key))).damaged!;
+    await refusal("conflict", store.update(key, value, before));
+    assert.match(
+      (await refusal("exists", store.create(key, value))).message,
+      /its metadata is damaged/,
+    );
+    const refused = await refusal("conflict", store.delete(key, before));
+    assert.equal(refused.current, undefined);
+    assert.equal((await kube.call("GET", `${POOLS}/b`)).status, 200);
+    // At its own revision, or at any, it is written over and deleted as ever.
+    const mended = await store.update(key, value, damaged);
+    assert.equal((await store.get(key))?.revision, mended);
+    damage(CRD, "ippools", { ownerReferences: "x" });
+    await store.delete(key);
+    await refusal("notFound", store.delete(key));
+
+    const annotations = { "cni.projectcalico.org/podIP": "192.0.2.1" };
+    await makePod(kube, "b", {}, { annotations });
+    const { revision } = (await store.get(endpointKey("b")))!;
+    damage("", "pods", { labels: ["x"] });
+    await refusal("conflict", store.delete(endpointKey("b"), revision));
+    const pod = kube.all("", "pods").find((o) => o.metadata.name === "b")!;
+    assert.deepEqual(pod.metadata.annotations, annotations);
   }));
 
 Deno.test("what others have put on a record of IPAM stays there, whoever writes it", () =>

@@ -226,11 +226,10 @@ export class KubernetesStore implements Store {
 
   /** One that was deleted, and does not go, is in the way for good; what cannot be read is there. */
   async #mustGo({ source, at }: Target, key: string): Promise<void> {
-    if (!source.isMarked) return;
     const object = await this.api.get(source.resource, at.name, at.namespace);
     if (!object) return;
     const { finalizers } = object.metadata;
-    if (source.isMarked(object) && Array.isArray(finalizers) && finalizers.length > 0) {
+    if (source.isMarked?.(object) && Array.isArray(finalizers) && finalizers.length > 0) {
       throw new StoreError(
         "unavailable",
         `${key} cannot be made: ${source.resource.kind} ${at.name} was deleted, and is held by the ` +
@@ -265,9 +264,10 @@ export class KubernetesStore implements Store {
     }
     const object = await this.#object(target);
     const entry = object && entryOf(source, object, key);
-    if (object && !entry && damageOf(source, object, key)) return object;
-    if (!object || !entry) throw new StoreError("notFound", `there is no ${key}`, key);
-    if (revision !== undefined && entry.revision !== revision) throw changed(key, entry);
+    if (!object || !entry && !damageOf(source, object, key)) {
+      throw new StoreError("notFound", `there is no ${key}`, key);
+    }
+    if (revision !== undefined && revisionOf(object) !== revision) throw changed(key, entry);
     return object;
   }
 
@@ -275,8 +275,11 @@ export class KubernetesStore implements Store {
   async #refused(error: unknown, target: Target, key: string): Promise<unknown> {
     if (isGone(error)) return new StoreError("notFound", `there is no ${key}`, key);
     if (!isStatus(error, 409)) return error;
-    const current = await this.#current(target, key);
-    return current ? changed(key, current) : new StoreError("notFound", `there is no ${key}`, key);
+    const object = await this.#object(target);
+    const current = object && entryOf(target.source, object, key);
+    // What cannot be read is there too, and was changed by whoever damaged it.
+    const isThere = current || object && damageOf(target.source, object, key);
+    return isThere ? changed(key, current) : new StoreError("notFound", `there is no ${key}`, key);
   }
 
   #write(
@@ -367,7 +370,7 @@ function damageOf(source: Source, object: KubeObject, key: string): StoreError |
   });
 }
 
-function changed(key: string, current: Entry): StoreError {
+function changed(key: string, current: Entry | undefined): StoreError {
   return new StoreError("conflict", `${key} was changed by somebody else`, key, current);
 }
 
