@@ -9,7 +9,7 @@ import {
   type WorkloadEndpoint,
   workloadEndpointKind,
 } from "../model/workload_endpoint.ts";
-import { ResourceError, type Resources } from "../store/resources.ts";
+import { ResourceError, type ResourceErrorKind, type Resources } from "../store/resources.ts";
 import type { ClusterState, PodFacts } from "./state.ts";
 
 /** Keys of endpoints' pods; an endpoint that changes is another object. */
@@ -41,16 +41,24 @@ function same(a: Readonly<Record<string, string>>, b: Readonly<Record<string, st
   return names.length === Object.keys(b).length && names.every((n) => a[n] === b[n]);
 }
 
+/** What one endpoint fails of, and with it all others. */
+const OF_ALL: ReadonlySet<ResourceErrorKind> = new Set(["unavailable", "denied"]);
+
 /** Endpoints whose copy was found right for a pod as it still is. */
 const right = new WeakMap<WorkloadEndpoint, PodFacts>();
 
-/** Brings the copies up to date, one after the other; throws what the datastore refuses. */
+/**
+ * Brings the copies up to date, one after the other. An endpoint that cannot be written keeps no other from
+ * its labels: what is wrong with it is thrown at the end. A datastore that cannot be reached, or refuses us,
+ * ends it at once.
+ */
 export async function copyLabels(state: ClusterState, resources: Resources): Promise<void> {
   const others: [WorkloadEndpoint, PodFacts][] = [];
   state.endpoints.forEach((endpoint) => {
     const pod = podOf(state, endpoint);
     if (pod && right.get(endpoint) !== pod) others.push([endpoint, pod]);
   });
+  const failed: ResourceError[] = [];
   for (const [endpoint, pod] of others) {
     const labels = wantedLabels(state, endpoint)!;
     if (same(labels, endpoint.metadata.labels ?? {})) {
@@ -69,8 +77,13 @@ export async function copyLabels(state: ClusterState, resources: Resources): Pro
             : { ...stored, metadata: { ...stored.metadata, labels } },
       );
     } catch (error) {
+      if (!(error instanceof ResourceError) || OF_ALL.has(error.kind)) throw error;
       // Gone meanwhile, with its pod.
-      if (!(error instanceof ResourceError && error.kind === "notFound")) throw error;
+      if (error.kind !== "notFound") failed.push(error);
     }
   }
+  if (failed.length > 1) {
+    throw new Error(`${failed[0].message}; so it is with ${failed.length - 1} more`);
+  }
+  if (failed.length > 0) throw failed[0];
 }

@@ -82,6 +82,22 @@ Deno.test("a node is registered with its address, and keeps what people have set
     assert.deepEqual((await spec()).addresses, [other]);
   }));
 
+Deno.test("a Node of another version that needs no change is registered, and no other is written", () =>
+  inStore(async (resources) => {
+    await registerNode(resources, config(), host("192.0.2.11"));
+    const key = resourceKey(nodeKind, "node1");
+    const { value } = (await resources.store.get<object>(key))!;
+    const newer = { ...value, apiVersion: "projectcalico.org/v4" };
+    const revision = await resources.store.put(key, newer);
+    const { 4: address } = await registerNode(resources, config(), host("192.0.2.11"));
+    assert.deepEqual(address?.ip, mustIp("192.0.2.11"));
+    await assert.rejects(
+      registerNode(resources, config(), host("192.0.2.99")),
+      /"projectcalico\.org\/v4", and .*newer client/,
+    );
+    assert.equal((await resources.store.get(key))!.revision, revision);
+  }));
+
 Deno.test("what a node may not write keeps it from nothing else, and is named", async () => {
   const nodes = resourceKey(nodeKind, "node1"), pool = "/default-ipv4-ippool";
   const felix = resourceKey(felixConfigurationKind, "default");

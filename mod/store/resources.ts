@@ -320,7 +320,8 @@ export class Resources {
 
   /**
    * Reads, changes and writes one object until no one else wrote in between. `change` returns the new
-   * object, or undefined to leave it. Returns what is stored then.
+   * object, or undefined to leave it: what is of another version can be left, and not changed. Returns what
+   * is stored then.
    */
   async modify<T extends Resource>(
     kind: Kind<T, any>,
@@ -334,12 +335,21 @@ export class Resources {
       const stored =
         found && "damaged" in found && mendable<T>(kind, name, namespace, found.damaged) ||
         await this.mustGet(kind, name, namespace);
-      const stands = found ? standing(found) : stored;
-      if (!mode.unchecked) {
+      const mustBeOurs = () => {
+        if (mode.unchecked) return;
+        const stands = found ? standing(found) : stored;
         refuseOtherVersion(kind, resourceName(kind.kind, name, namespace), stands);
+      };
+      let next: T | undefined;
+      try {
+        next = change(structuredClone(stored));
+      } catch (error) {
+        // What it says is judged by our version.
+        mustBeOurs();
+        throw error;
       }
-      const next = change(structuredClone(stored));
       if (next === undefined) return stored;
+      mustBeOurs();
       try {
         return await this.update(kind, next, { keepUnknown: true, changed: stored, ...mode });
       } catch (error) {

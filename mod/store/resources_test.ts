@@ -761,6 +761,24 @@ test("modify tries again until nobody wrote in between", async (resources, store
   assert.equal((await resources.mustGet(nodeKind, "n")).metadata.labels!.n, "20");
 });
 
+test(
+  "what is of another version is left where a change has nothing to say",
+  async (resources, store) => {
+    const key = resourceKey(nodeKind, "n");
+    const apiVersion = "projectcalico.org/v4";
+    await store.create(key, { kind: "Node", apiVersion, metadata: { name: "n" }, spec: {} });
+    const before = await store.get(key);
+    const left = await resources.modify(nodeKind, "n", undefined, () => undefined);
+    assert.equal(left.apiVersion, apiVersion);
+    await refused(
+      "refused",
+      /newer client/,
+      resources.modify(nodeKind, "n", undefined, (node) => ({ ...node, spec: { orchRefs: [] } })),
+    );
+    assert.deepEqual(await store.get(key), before);
+  },
+);
+
 test("fields of a newer version survive an update", async (resources, store) => {
   const key = resourceKey(ippoolKind, "p");
   await store.create(key, {
