@@ -18,6 +18,8 @@ import {
   prefixSize,
 } from "../net/mod.ts";
 import { type IPPool, ippoolKind } from "../model/ippool.ts";
+import { refuseOtherVersion } from "../store/other_version.ts";
+import { resourceName } from "../store/resource_error.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
 
 export const SPLIT_ANNOTATION = "tortie.projectcalico.org/split";
@@ -104,7 +106,7 @@ export async function splitPool(
   name: string,
   parts: number,
 ): Promise<IPPool[]> {
-  let pool = await resources.mustGet(ippoolKind, name);
+  let pool = await poolToSplit(resources, name);
   splitPools(pool, parts); // refuses before anything is written
   const begun = splitMark(pool);
   if (begun && begun.parts !== parts) await undoSplit(resources, name);
@@ -116,6 +118,13 @@ export async function splitPool(
   for (const part of made) await createPart(resources, pool, part);
   await resources.delete(ippoolKind, name, undefined, { unsafe: true });
   return made;
+}
+
+/** Of another version it is refused: nobody knows what its parts would have to say. */
+async function poolToSplit(resources: Resources, name: string): Promise<IPPool> {
+  const pool = await resources.mustGet(ippoolKind, name);
+  refuseOtherVersion(ippoolKind, resourceName(ippoolKind.kind, name), pool);
+  return pool;
 }
 
 function marked(pool: IPPool, mark: SplitMark): IPPool {
@@ -145,7 +154,7 @@ async function createPart(resources: Resources, pool: IPPool, part: IPPool): Pro
 
 /** Takes a split back that was begun and not ended: its pools go, the old one is as it was. */
 export async function undoSplit(resources: Resources, name: string): Promise<void> {
-  const pool = await resources.mustGet(ippoolKind, name);
+  const pool = await poolToSplit(resources, name);
   const begun = splitMark(pool);
   if (!begun) throw new SplitError(`IPPool ${name} is not being split`);
   for (const part of splitPools(pool, begun.parts)) {

@@ -3,11 +3,19 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { formatIp, formatPrefix, mustPrefix } from "../net/mod.ts";
 import { ippoolKind } from "../model/ippool.ts";
+import { resourceKey } from "../model/keys.ts";
 import { Resources } from "../store/resources.ts";
 import type { Store } from "../store/store.ts";
 import { check } from "./check/check.ts";
 import { readRecords } from "./check/records.ts";
-import { splitMark, splitName, splitPool, splitPrefix, undoSplit } from "./split.ts";
+import {
+  SPLIT_ANNOTATION,
+  splitMark,
+  splitName,
+  splitPool,
+  splitPrefix,
+  undoSplit,
+} from "./split.ts";
 import { checkRecords } from "./testing/checks.ts";
 import { killEverywhere } from "./testing/crash.ts";
 import { inWorld, World } from "./testing/world.ts";
@@ -135,6 +143,23 @@ inWorld(
     assert.deepEqual(await pools(world.store), ["p 10.0.0.0/28 off", "split-p-1 10.9.0.0/30"]);
   },
 );
+
+inWorld("a pool of another version is not split, and no split of it taken back", async (world) => {
+  await cluster(world);
+  const resources = new Resources(world.store), key = resourceKey(ippoolKind, "p");
+  const { value } = (await world.store.get<any>(key))!;
+  const mark = { [SPLIT_ANNOTATION]: JSON.stringify({ parts: 2, disabled: false }) };
+  for (const annotations of [{}, mark]) {
+    const metadata = { ...value.metadata, annotations };
+    await world.store.put(key, { ...value, apiVersion: "projectcalico.org/v4", metadata });
+    if (annotations === mark) await world.pool("split-p-0", "10.0.0.0/29", { blockSize: 30 });
+    const before = await world.store.list("/");
+    const refused = /IPPool "p" is stored with apiVersion "projectcalico.org\/v4", .*newer client/;
+    await assert.rejects(splitPool(resources, "p", 4), refused);
+    if (annotations === mark) await assert.rejects(undoSplit(resources, "p"), refused);
+    assert.deepEqual(await world.store.list("/"), before);
+  }
+});
 
 Deno.test("a split beside assignments and releases, in any order: all is given once, nothing lost", async () => {
   await fc.assert(
