@@ -38,11 +38,9 @@ export async function exportStore(call: Call, whole: boolean): Promise<number> {
       );
     }
     const content = await readContent(opened.store);
-    if (content.broken.length > 0) {
-      throw failure(
-        `nothing is exported, since ${content.broken.length} entries cannot be read; put them ` +
-          `right or delete them:\n${content.broken.join("\n")}`,
-      );
+    const hindrances = hindrancesOf(content);
+    if (hindrances.length > 0) {
+      throw failure(`nothing is exported, since ${hindrances.join("\nand ")}`);
     }
     for (const what of content.leftOut) io.stderr(`warning: left out ${what}\n`);
     const wanted = whole ? content : forKubernetes(content);
@@ -51,6 +49,19 @@ export async function exportStore(call: Call, whole: boolean): Promise<number> {
   } finally {
     await opened.close();
   }
+}
+
+/** Why it would be no export of everything, with what helps. */
+function hindrancesOf({ broken, ofOtherVersion }: Content): string[] {
+  const told = (entries: readonly string[], what: string) =>
+    entries.length > 0 ? [`${entries.length} ${what}:\n${entries.join("\n")}`] : [];
+  return [
+    ...told(broken, "entries cannot be read; put them right or delete them"),
+    ...told(
+      ofOtherVersion,
+      "entries are of another version than is known here; export with a newer client, or delete them",
+    ),
+  ];
 }
 
 export function isKubernetes(location: { readonly kind: string }): boolean {

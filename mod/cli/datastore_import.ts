@@ -43,7 +43,7 @@ async function importInto(
   await resources.ensureInitialized();
   const { entries, ...there } = await readContent(opened.store);
   const plan = planImport(wanted, there, isKubernetes(opened.location));
-  const inTheWay = [...plan.inTheWay, ...there.broken];
+  const inTheWay = [...plan.inTheWay, ...there.broken, ...there.ofOtherVersion];
   if (inTheWay.length > 0) throw occupied(inTheWay);
   for (const name of plan.unknownNodes) {
     io.stderr(

@@ -220,9 +220,7 @@ function tellUnproven(
   const named = unproven.slice(0, MOST_NAMES).map(({ ip, unproven }) => `${ip} (${unproven})`);
   const others = unproven.length - named.length;
   say(
-    `${unproven.length}${
-      leaked > 0 ? " further" : ""
-    } IPs may be in use, and nobody can be asked: ` +
+    `${unproven.length}${leaked > 0 ? " further" : ""} IPs may be in use: ` +
       `${named.join(", ")}${others > 0 ? ` and ${others} more` : ""}: not released; ` +
       "--force releases them all the same.",
   );

@@ -26,13 +26,15 @@ interface Unkept {
 
 /**
  * Throws where a label or annotation that differs between the two is not stored as `wished` has it, and
- * warns of those that follow from the object itself; returns the keys of these.
+ * warns of those that follow from the object itself; returns the keys of these. `others`: what else the
+ * command was to change.
  */
 export async function refuseUnkept(
   { resources, io }: { resources: Resources; io: Io },
   kind: AnyKind,
   before: Resource,
   wished: Resource,
+  others: "allElse" | "nothingElse",
 ): Promise<ReadonlySet<string>> {
   const changed = FIELDS.flatMap((field) => {
     const keys = Object.keys({ ...before.metadata[field], ...wished.metadata[field] });
@@ -57,7 +59,7 @@ export async function refuseUnkept(
   if (derived.length > 0) {
     io.stderr(
       `warning: ${resource}: ${told(derived)}: not changed, since it follows from the object ` +
-        "itself; all else is stored\n",
+        `itself${others === "allElse" ? "; all else is stored" : ""}\n`,
     );
   }
   return new Set(derived.map(({ key }) => key));

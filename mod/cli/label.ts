@@ -45,7 +45,7 @@ export async function run(call: Call): Promise<number> {
       return wished;
     });
     const derived = change &&
-      await refuseUnkept({ resources, io: call.io }, kind, ...change);
+      await refuseUnkept({ resources, io: call.io }, kind, ...change, "nothingElse");
     if (derived?.has(key) && call.program !== "calicoctl") return EXIT.ok;
     // calicoctl says the kind as it was typed.
     const shown = call.program === "calicoctl" ? call.args[0] : kind.kind;

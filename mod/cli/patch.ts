@@ -55,7 +55,7 @@ export async function run(call: Call): Promise<number> {
       },
       { mend: true },
     );
-    if (pair) await refuseUnkept({ resources, io: call.io }, kind, ...pair);
+    if (pair) await refuseUnkept({ resources, io: call.io }, kind, ...pair, "allElse");
     call.io.stdout(`Successfully patched 1 '${kind.kind}' resource\n`);
     return EXIT.ok;
   });

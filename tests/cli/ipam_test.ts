@@ -281,7 +281,7 @@ test("ipam release: what nobody can vouch for, only with --force", async (cluste
     assert.equal(exit, 0);
     assert.match(out, /didn't contain any leaked IPs/);
     assert(
-      out.includes(`1 IPs may be in use, and nobody can be asked: ${a} (node n1 cannot be`),
+      out.includes(`1 IPs may be in use: ${a} (node n1 cannot be asked): not released; `),
       out,
     );
     assert.match(out, /: not released; --force releases them all the same\.$/m);

@@ -823,6 +823,7 @@ test("labels that follow from the object itself: a warning, and all else is stor
         done.err,
         /^warning: WorkloadEndpoint "blue\/node1-k8s-a-eth0": label \S+: not changed/,
       );
+      assert.match(done.err, / since it follows from the object itself\n$/);
       // Its words are calicoctl's; ours say nothing that is not so.
       assert.equal(done.out.startsWith("Successfully updated label"), name === "calicoctl");
       assert.equal((await stored("wep node1-k8s-a-eth0")).metadata.labels[label], value);

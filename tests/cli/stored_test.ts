@@ -259,6 +259,13 @@ for (const name of ["tortie", "calicoctl"]) {
       const exported = await cluster.run("datastore export");
       assert.equal(exported.exit, 1);
       assert.match(exported.err, /\/x: (it is of projectcalico\.org\/v4|.*cannot be read)/);
+      assert.match(
+        exported.err,
+        what
+          ? /nothing is exported, since 1 entries cannot be read; put them right or delete them:\n/
+          : /nothing is exported, since 1 entries are of another version .* newer client, or delete them:\n/,
+      );
+      assert.equal(/cannot be read/.test(exported.err), what);
       const deleted = await run(`delete ${kind} x`);
       assert.deepEqual([deleted.exit, deleted.err], [0, ""]);
       assert.equal(await cluster.store.get(key), undefined);

@@ -65,6 +65,8 @@ export interface Content {
   readonly leftOut: readonly string[];
   /** Entries that are of a kind but cannot be read. */
   readonly broken: readonly string[];
+  /** Entries that can be read as far as our version goes, and are of another (`other_version.ts`). */
+  readonly ofOtherVersion: readonly string[];
 }
 
 const NODES_REPORTS = "/calico/felix/";
@@ -87,7 +89,7 @@ export async function readContent(store: Store): Promise<Content & { entries: En
 export function contentOf(entries: readonly Entry[]): Content {
   const items: Item[] = [];
   const records = noRecords();
-  const [leftOut, broken]: string[][] = [[], []];
+  const [leftOut, broken, ofOtherVersion]: string[][] = [[], [], []];
   const names = new Map<string, string>();
   let cluster: ClusterInformation | undefined;
   for (const entry of entries) {
@@ -117,7 +119,9 @@ export function contentOf(entries: readonly Entry[]): Content {
       const object = decodeEntry<Resource>(kind, entry);
       const version = otherVersion(kind, object);
       if (version !== undefined) {
-        broken.push(`${key}: it is of ${version}, and ${kind.apiVersion} alone is known here`);
+        ofOtherVersion.push(
+          `${key}: it is of ${version}, and ${kind.apiVersion} alone is known here`,
+        );
         continue;
       }
       if (kind === clusterInformationKind as AnyKind) cluster = object as ClusterInformation;
@@ -134,7 +138,7 @@ export function contentOf(entries: readonly Entry[]): Content {
       broken.push(`${key}: ${error.message}`);
     }
   }
-  return { items, records, cluster, leftOut, broken };
+  return { items, records, cluster, leftOut, broken, ofOtherVersion };
 }
 
 /** undefined for the key of a resource, and for one that is nothing. */

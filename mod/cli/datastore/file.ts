@@ -171,7 +171,7 @@ export function parseArchive(
   if (faults.length > 0) throw failure(faults.join("\n"));
   const untold = strange.objects - MOST_STRANGE;
   if (untold > 0) warn(`${name}: ${untold} more with fields that are not known (carried over too)`);
-  return { items, records, cluster, leftOut: [], broken: [] };
+  return { items, records, cluster, leftOut: [], broken: [], ofOtherVersion: [] };
 }
 
 function readItems(
