@@ -203,14 +203,17 @@ function objectsIn(
   });
 }
 
-/** CliError where one says another kind than the list's; `at` says where an item stands. */
+/** CliError where one is not of the list's kind; `at` says where an item stands. */
 function itemsOfList(list: ListObject, at: (index: number) => string): unknown[] {
   const stranger = strangerIn(list);
   if (!stranger) return listItems(list);
-  const { index, kind } = stranger;
+  const { index } = stranger;
+  const said = `${at(index)}: items[${index}] of the ${list.kind}`;
   throw failure(
-    `${at(index)}: items[${index}] of the ${list.kind} says that its kind is ${show(kind)}; ` +
-      `put it into a list of its own, or into one of kind List`,
+    "list" in stranger
+      ? `${said} is a list itself: want an object`
+      : `${said} says that its kind is ${show(stranger.kind)}; put it into a list of its own, or ` +
+        "into one of kind List",
   );
 }
 

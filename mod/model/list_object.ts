@@ -27,14 +27,16 @@ export function isListWithoutItems(
 
 /**
  * The first item of a typed list that says that it is of another kind: to Go's readers it is of the list's,
- * to others of its own, and nobody may make of it what was not meant.
+ * to others of its own, and nobody may make of it what was not meant. A list is none of the kind either,
+ * whatever its own items say.
  */
 export function strangerIn(
   { kind, items }: ListObject,
-): { index: number; kind: unknown } | undefined {
+): { index: number; kind: unknown } | { index: number; list: true } | undefined {
   const itemKind = kind.slice(0, -"List".length);
   if (itemKind === "") return undefined;
   for (const [index, item] of items.entries()) {
+    if (Array.isArray(item)) return { index, list: true };
     const own = (item as { kind?: unknown } | null | undefined)?.kind;
     if (own !== undefined && own !== null && own !== "" && own !== itemKind) {
       return { index, kind: own };

@@ -831,6 +831,20 @@ test("labels that follow from the object itself: a warning, and all else is stor
   }
 });
 
+test("a list as an item of a typed list is refused with its place, whatever is in it", async (cluster) => {
+  const inner = "[{kind: Tier, apiVersion: projectcalico.org/v3, metadata: {name: b}, spec: {}}]";
+  for (const item of [inner, "[]", `[${inner}]`]) {
+    const list = "apiVersion: projectcalico.org/v3\nkind: IPPoolList\nitems:\n" +
+      `- metadata: {name: a}\n  spec: {cidr: 10.1.0.0/16}\n- ${item}\n`;
+    for (const name of ["tortie", "calicoctl"]) {
+      const { exit, err } = await cluster.run("apply -f -", { stdin: list, name });
+      assert.equal(exit, 1, item);
+      assert.match(err, /input:6: .*items\[1\] of the IPPoolList is a list itself: want an object/);
+    }
+  }
+  assert.equal((await cluster.run("get ippools")).out, "NAME   CIDR   SELECTOR   \n\n");
+});
+
 test("an item of a typed list that says another kind is refused with its place", async (cluster) => {
   const list = "apiVersion: projectcalico.org/v3\nkind: IPPoolList\nitems:\n" +
     "- metadata: {name: a}\n  spec: {cidr: 10.1.0.0/16}\n" +
