@@ -6,6 +6,7 @@
 
 import type { AllocationAttribute, AllocationBlock } from "../mod/model/ipam_block.ts";
 import { readAttribute } from "../mod/ipam/block.ts";
+import { LEASE_PREFIX } from "../mod/ipam/lease_record.ts";
 import { blockPrefix } from "../mod/model/keys.ts";
 import type { Store } from "../mod/store/store.ts";
 
@@ -33,22 +34,40 @@ export async function handlesOnNode(
   node: string,
 ): Promise<Set<string>> {
   const found = new Set<string>();
+  for await (const { handle, attributes } of allocationsOn(store, node)) {
+    if (isHandleOf(network, handle, attributes)) found.add(handle);
+  }
+  return found;
+}
+
+/** The same of those who use the leases of ordinals, which are not under their own handles. */
+export async function leaseUsersOnNode(
+  store: Store,
+  network: string,
+  node: string,
+): Promise<Set<string>> {
+  const found = new Set<string>();
+  for await (const { handle, attributes } of allocationsOn(store, node)) {
+    const { container } = attributes;
+    if (!handle.startsWith(LEASE_PREFIX) || container === undefined) continue;
+    if (isHandleOf(network, container, attributes)) found.add(container);
+  }
+  return found;
+}
+
+/** Who has addresses that were given on this node; once for each block. */
+async function* allocationsOn(store: Store, node: string) {
   for (const family of [4, 6] as const) {
     const listing = await store.list<AllocationBlock>(blockPrefix(family));
     for (const { value: block } of listing.entries) {
       // As they stand in the store: a damaged block says nothing, and hides nothing in the others.
-      for (const attribute of attributesOf(block)) {
-        const { handle_id: handle, secondary } = attribute;
-        if (
-          typeof handle === "string" && secondary?.node === node &&
-          isHandleOf(network, handle, secondary)
-        ) {
-          found.add(handle);
+      for (const { handle_id: handle, secondary } of attributesOf(block)) {
+        if (typeof handle === "string" && secondary?.node === node) {
+          yield { handle, attributes: secondary };
         }
       }
     }
   }
-  return found;
 }
 
 /** Of a block as it stands in the store, whatever it looks like. */

@@ -37,12 +37,12 @@ import { blockKey, handlePrefix, parseHandleKey } from "../mod/model/keys.ts";
 import { attributesOf } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
+import type { CniKernel } from "./kernel.ts";
 import { machineHandle } from "./live_holders.ts";
 
-export type GatewayDeps = Pick<
-  CniDeps,
-  "store" | "ipam" | "kernel" | "nodeName" | "unroutedHolder" | "now"
->;
+export type GatewayDeps =
+  & Pick<CniDeps, "store" | "ipam" | "nodeName" | "unroutedHolder" | "now">
+  & { readonly kernel: Pick<CniKernel, "hostAddresses"> };
 
 /** Addresses of a network of this length that no interface should have. */
 export function specialAddresses(block: Prefix): Ip[] {

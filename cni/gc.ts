@@ -1,8 +1,8 @@
 /**
  * GC (CNI SPEC 1.1.0): the runtime lists the attachments of this network that it knows; everything
  * else of this network on this node goes, by the same code as DEL. Container and interface must both
- * match. The network of an endpoint is known by its IPAM handle; that of a plain container also by
- * its profile.
+ * match. The network of an endpoint is known by its IPAM handle, or by the lease that it uses; that of a plain
+ * container also by its profile.
  *
  * An ADD that runs meanwhile, or began after the list was made, is not in it: attachments that
  * somebody works on, or has worked on since the GC began, are left to the next one. So is an address that a
@@ -11,10 +11,10 @@
  * of the datastore.
  */
 
-import { handlesOnNode } from "./allocations.ts";
+import { handlesOnNode, leaseUsersOnNode } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach, type DetachDeps } from "./detach.ts";
-import { nodeRecords } from "./endpoint.ts";
+import { addressesOf, nodeRecords } from "./endpoint.ts";
 import { type EndpointEntry, placeOf } from "./endpoint_record.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
@@ -48,6 +48,7 @@ export async function collectGarbage(
   );
   const handles = await (deps.recordedHandles?.() ??
     handlesOnNode(deps.store, conf.name, deps.nodeName));
+  const users = await leaseUsersOnNode(deps.store, conf.name, deps.nodeName);
   const failures: string[] = [];
   /** What comes to `false` was left, for a reason that was told. */
   const attempt = async (what: string, work: () => Promise<boolean | void>) => {
@@ -65,8 +66,10 @@ export async function collectGarbage(
       ? identityOf(value, key, conf.name)
       : await identityOfDamaged(deps, entry, conf.name);
     if (!identity || validHandles.has(identity.handle)) continue;
-    const ofThisNetwork = handles.has(identity.handle) || await holdsAddresses(deps, identity) ||
-      (identity.orchestrator === "cni" && value?.spec.profiles?.includes(conf.name));
+    const ofThisNetwork = handles.has(identity.handle) || users.has(identity.handle) ||
+      await holdsAddresses(deps, identity) ||
+      (identity.orchestrator === "cni" && value?.spec.profiles?.includes(conf.name)) ||
+      (value !== undefined && await isNobodys(deps, identity, value));
     if (!ofThisNetwork) continue;
     handles.delete(identity.handle);
     await whenFree(
@@ -118,6 +121,19 @@ export function requireValidAttachments(conf: NetConf) {
 async function holdsAddresses(deps: GcDeps, identity: EndpointIdentity): Promise<boolean> {
   if (!identity.containerId.includes(".")) return false;
   return (await deps.ipam.ipsByHandle(identity.handle) ?? []).length > 0;
+}
+
+/** Of a pod without IPAM nothing says the network: it goes once its interface has gone. */
+async function isNobodys(
+  { ipam, kernel, interfacePrefix: prefix = "cali" }: GcDeps,
+  identity: EndpointIdentity,
+  endpoint: WorkloadEndpoint,
+): Promise<boolean> {
+  for (const ip of addressesOf(endpoint)) if (await ipam.assignment(ip)) return false;
+  for (const name of [...hostNames(identity, prefix), endpoint.spec.interfaceName]) {
+    if (name && await kernel.hostLink(name)) return false;
+  }
+  return true;
 }
 
 function identityOf(

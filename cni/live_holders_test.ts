@@ -298,6 +298,29 @@ Deno.test("GC frees no address that a container still has, whatever its handle i
     assert.deepEqual(await handles(), ["net.keep"], "it is gone");
   }));
 
+Deno.test("GC takes a pinned ordinal, whose lease is kept, and a pod without IPAM once its interface is gone", () =>
+  world(async (w) => {
+    await statefulSetPod(w, "web-0", { "tortie.io/ip-pins": "10.244.0.20" });
+    const conf = World.conf({ feature_control: { ip_addrs_no_ipam: true } });
+    await w.addPod("bare", { annotations: { [`${P}ipAddrsNoIpam`]: '["192.0.2.9"]' } });
+    const pods = { c1: "web-0", c2: "bare" };
+    for (const [container, pod] of Object.entries(pods)) {
+      await add(w, container, { args: k8s(pod), conf });
+    }
+    assert.equal((await gc(w, ["c1"])).exit, 0);
+    assert.equal((await w.endpoints()).length, 2, "one is known, and the other has its interface");
+    for (const container of Object.keys(pods)) w.kernel.deleteNamespace(`/run/netns/${container}`);
+    assert.equal((await gc(w, [])).exit, 0);
+    assert.deepEqual(await w.endpoints(), []);
+    const [{ handle, attributes }, ...more] = await w.allocations();
+    assert.deepEqual([handle, attributes.container, more], [
+      "tortie-pin.blue.web.0",
+      undefined,
+      [],
+    ]);
+    assert(attributes.keptUntil);
+  }));
+
 Deno.test("GC of an old record's endpoint leaves its address to the container that has it now", () =>
   world(async (w) => {
     await add(w, "keep");

@@ -227,6 +227,8 @@ async function recordOne(
   } catch (error) {
     // Of another IPAM, which no pool of ours gives to anybody.
     if (error instanceof IpamError && error.kind === "notInPool") return "in no pool";
+    // Another look was quicker.
+    if ((await ipam.assignment(address))?.handle === handle) return undefined;
     throw error;
   }
   // Its DEL may have come by before there was anything on record that it could give back.

@@ -374,7 +374,7 @@ const NODES: readonly CalicoctlCommand[] = [
     ]],
     flags: [
       CONFIG,
-      LOG_DIR,
+      { ...LOG_DIR, instead: "the log is on standard error" },
       { name: "as", type: "string", usage: "The node's AS number", variable: "AS" },
       {
         name: "backend",
