@@ -40,6 +40,11 @@ export class ManualClock implements Clock {
     return this.#timers.size;
   }
 
+  /** Time passes in which nothing runs: what was to run then is late. */
+  leap(ms: number): void {
+    this.#now += ms;
+  }
+
   /** Moves on, timer by timer, and lets what is to run run as far as it comes. */
   async advance(ms: number): Promise<void> {
     await settle();

@@ -9,6 +9,7 @@ import { Resources } from "../../mod/store/resources.ts";
 import { type Store, StoreError } from "../../mod/store/store.ts";
 import { ippoolKind } from "../../mod/model/ippool.ts";
 import { EtcdCluster, type EtcdMember, freePorts } from "./etcd_server.ts";
+import { Child } from "./processes.ts";
 import { Relay } from "./relay.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -331,6 +332,43 @@ Deno.test("restored and overtaken before we are back: noticed, though nothing wa
     await seen.end();
     await store.close();
   } finally {
+    await cluster.stop();
+  }
+});
+
+Deno.test("restored and overtaken while a process did not run: it lists again when it does", async () => {
+  const cluster = await EtcdCluster.start();
+  const [member] = cluster.members;
+  let child: Child | undefined;
+  try {
+    await cluster.putText("/calico/x/kept", "1");
+    await member.stop("SIGTERM");
+    await member.backUp();
+    member.start();
+    await cluster.serves(member);
+    child = new Child("etcd_follower_process.ts", member.url, "/calico/x/");
+    assert.equal(await child.next(), "put /calico/x/kept");
+    assert.equal(await child.next(), "synced 0");
+    await cluster.putText("/calico/x/late", "1");
+    assert.equal(await child.next(), "put /calico/x/late");
+
+    Deno.kill(child.pid, "SIGSTOP");
+    await member.stop("SIGKILL");
+    await member.restore();
+    member.start();
+    await cluster.serves(member);
+    for (let i = 0; i < 40; i++) await cluster.putText("/elsewhere", `${i}`);
+    await cluster.putText("/calico/x/new", "1");
+    // So long that a silent stream is opened anew at once.
+    await pause(31_000);
+    Deno.kill(child.pid, "SIGCONT");
+    assert.equal(await child.next(), "delete /calico/x/late");
+    assert.equal(await child.next(), "put /calico/x/new");
+    assert.match((await child.next())!, /^synced [1-9]/);
+  } finally {
+    child?.kill();
+    await child?.rest();
+    await child?.ended();
     await cluster.stop();
   }
 });

@@ -25,6 +25,11 @@
  * stream broke, the watch ends like a compaction as soon as a member serves again, and all is listed
  * again: `follow.ts` compares what it told with that. Only a stream that nobody broke, because we
  * closed it ourselves, is gone on with.
+ *
+ * A process that did not run for a while (it was stopped, its machine had no time for it) may have missed
+ * that the member was away: its timers run before it reads what has come, and the member is there again
+ * when it is asked. So a silent stream is looked at once more before it is closed, and one that was
+ * not looked at for too long counts as broken.
  */
 
 import { sleep } from "../clock.ts";
@@ -49,6 +54,10 @@ const SIGN_MS = 2000;
 const OPEN_MS = 3000;
 /** A silent stream of a store that moves on is opened anew after so long. */
 const REOPEN_MS = 30_000;
+/** After the sign of life that says so, it has this time to bring what has come, or its end. */
+const LAST_LOOK_MS = 100;
+/** A wait that takes so much longer than it may: this process did not run. */
+const HELD_UP_MS = 3000;
 const FIRST_PAUSE_MS = 50, LONGEST_PAUSE_MS = 1000;
 const UNANSWERED = "a request was not answered in time, and the watch beside it says nothing";
 
@@ -148,26 +157,35 @@ class RangeWatch<T> {
     const { clock } = client;
     let heardMs = clock.monotonicMs();
     let opened: { revision: bigint; ms: number } | undefined;
+    let isStale = false;
     for (;;) {
-      const line = await lines.next(opened ? SILENCE_MS : client.patient(OPEN_MS));
+      const silence = isStale ? LAST_LOOK_MS : SILENCE_MS;
+      const line = await this.#running(
+        opened ? silence : client.patient(OPEN_MS),
+        (limitMs) => lines.next(limitMs),
+      );
       if (this.options.signal.aborted) return;
       if (line === undefined) throw new EtcdFailure("member", "it ended the watch");
       if (line === "silent") {
         if (!opened) throw new EtcdFailure("member", `no watch within ${OPEN_MS} ms`);
         const trust = standing(heardMs);
         if (trust === "doubtful") throw new EtcdFailure("member", UNANSWERED);
-        if (trust === "apart") return;
+        if (trust === "apart" || isStale) return;
         this.#mustTellOurs();
-        const revision = await client.revisionOf(member, client.patient(SIGN_MS));
+        const revision = await this.#running(
+          client.patient(SIGN_MS),
+          (limitMs) => client.revisionOf(member, limitMs),
+        );
         this.#mustBeTheSame(revision);
         const now = clock.monotonicMs();
         // Whatever it held when it was opened has come: it is alive, and time has passed.
         if (now - opened.ms >= SILENCE_MS && opened.revision > this.#position) {
           this.#position = opened.revision;
         }
-        if (revision > this.#position && now - heardMs >= REOPEN_MS) return;
+        isStale = revision > this.#position && now - heardMs >= REOPEN_MS;
         continue;
       }
+      isStale = false;
       const response = this.#responseOf(line);
       heardMs = clock.monotonicMs();
       if (response.created && response.header) {
@@ -192,6 +210,17 @@ class RangeWatch<T> {
       const last = response.events?.at(-1)?.kv.mod_revision;
       if (last !== undefined && BigInt(last) > this.#position) this.#position = BigInt(last);
     }
+  }
+
+  /** Waits for what takes no longer than the limit, but where this process did not run. */
+  async #running<R>(limitMs: number, work: (limitMs: number) => Promise<R>): Promise<R> {
+    const { clock } = this.client;
+    const began = clock.monotonicMs();
+    const result = await work(limitMs);
+    const tookMs = clock.monotonicMs() - began;
+    if (tookMs < limitMs + HELD_UP_MS) return result;
+    const what = `this process did not run for ${Math.round(tookMs - limitMs)} ms or more`;
+    throw new EtcdFailure("member", `${what}, and the member may have been away meanwhile`);
   }
 
   #mustTellOurs(): void {

@@ -8,6 +8,8 @@ import { watchRange } from "./watch.ts";
 /** A member whose connections may die without a word: what comes by them is not answered any more. */
 class FakeMember {
   revision = 5;
+  /** With the next answer all watches end. */
+  endsWatches = false;
   /** The start_revision of each watch that was opened. */
   readonly opened: string[] = [];
   readonly #ports = new Set<number>();
@@ -55,7 +57,11 @@ class FakeMember {
     this.#ports.add(port);
     const body = await request.json();
     if (this.#dead.has(port)) await new Promise((resolve) => this.#onEnd(request, resolve));
-    if (!request.url.endsWith("/v3/watch")) return Response.json({ header: this.#header() });
+    if (!request.url.endsWith("/v3/watch")) {
+      if (this.endsWatches) { for (const stream of this.#streams.keys()) stream.close(); }
+      this.endsWatches = false;
+      return Response.json({ header: this.#header() });
+    }
     this.opened.push(body.create_request.start_revision);
     let end = () => {};
     return new Response(
@@ -170,4 +176,49 @@ Deno.test("a stream that speaks after a late request is alive: it goes on among 
     assert.deepEqual(told, ["/calico/a", "/calico/b", "/calico/c"]);
     assert.equal(member.opened.length, 2, "once");
     assert.equal(failure(), undefined);
+  }));
+
+/** In steps that leave a member the time to answer. */
+async function pass(clock: ManualClock, ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 200) await clock.advance(Math.min(left, 200));
+}
+
+/** Its data was put back from a copy, and others have written since. */
+function overtake(member: FakeMember): void {
+  member.revision += 300;
+}
+
+Deno.test("who did not run while the store may have been put back lists again, though nothing looks broken", () =>
+  scene(async ({ member, clock, failure, until }) => {
+    await pass(clock, 10_000);
+    overtake(member);
+    clock.leap(40_000);
+    await until("the watch is lost", () => failure() !== undefined, 10_000);
+    assert.equal((failure() as StoreError).kind, "compacted");
+    assert.match(String(failure()), /this process did not run for \d+ ms or more/);
+    assert.deepEqual(member.opened, ["6", "7"]);
+  }));
+
+Deno.test("a silent stream that ended while its member was asked is not taken for one that we closed", () =>
+  scene(async ({ member, clock, failure, until }) => {
+    await pass(clock, 28_000);
+    assert.equal(member.opened.length, 1);
+    overtake(member);
+    member.endsWatches = true;
+    await until("the watch is lost", () => failure() !== undefined, 10_000);
+    assert.equal((failure() as StoreError).kind, "compacted");
+    assert.match(String(failure()), /it ended the watch/);
+  }));
+
+Deno.test("a silent stream of a store that moves on is opened anew, and goes on", () =>
+  scene(async ({ member, clock, told, failure, until }) => {
+    overtake(member);
+    await pass(clock, 29_000);
+    assert.equal(member.opened.length, 1);
+    await until("it is opened anew", () => member.opened.length === 2, 5000);
+    member.write("b");
+    await until("b is told", () => told.length === 2);
+    await pass(clock, 20_000);
+    assert.equal(failure(), undefined);
+    assert.equal(member.opened.length, 2, "once");
   }));
