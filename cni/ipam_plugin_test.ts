@@ -255,7 +255,10 @@ Deno.test("IPAM plugin: DEL frees what its own interface still has, and not what
       );
     assert.deepEqual((await handles()).sort(), ["net.c1", "net.c2"]);
     w.unrouted.delete(ips[1]);
-    for (const container of ["c2", "c1"]) assert.equal((await del(container)).exit, 0);
+    assert.equal((await del("c2")).exit, 0);
+    // Without a namespace it is known by what was given.
+    w.given.set(ips[0], { handle: "net.c1", attributes: { node: "n1" } });
+    assert.equal((await del("c1", "")).exit, 0);
     assert.deepEqual([await w.allocations(), await w.handles()], [[], []]);
   }));
 

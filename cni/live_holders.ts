@@ -109,10 +109,15 @@ export async function releaseUnheld(
 ): Promise<boolean> {
   const { ipam, log } = deps;
   const addresses = await ipam.ipsByHandle(handle);
+  const held: LiveHolder[] = [];
+  for (const holder of await holdersAmong(deps, addresses ?? [], own)) {
+    // The IPAM plugin's DEL comes before the interface goes, and may not name its namespace.
+    const given = await deps.given?.(holder.ip);
+    if (given?.handle !== handle) held.push(holder);
+  }
   deps.freed?.(handle);
   // There is no such handle, as at a repeated DEL.
   if (!addresses) return true;
-  const held = await holdersAmong(deps, addresses, own);
   if (held.length === 0) {
     await ipam.releaseByHandle(handle);
     return true;

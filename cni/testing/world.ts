@@ -16,7 +16,7 @@ import { formatIp } from "../../mod/net/mod.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
 import { type Store, StoreError } from "../../mod/store/store.ts";
 import { KernelError } from "../../ffi/errors.ts";
-import type { CniDeps } from "../deps.ts";
+import type { CniDeps, Given } from "../deps.ts";
 import type { CniKernel, HostLink, PodNamespace } from "../kernel.ts";
 import type { CniReply } from "../request.ts";
 import { listEndpoints, placeOf } from "../endpoint_record.ts";
@@ -147,6 +147,8 @@ export class World {
   features = { floatingIps: true, sourceSpoofing: true };
   /** Who has an address without a route to it, as the node knows: host sides, by address. */
   readonly unrouted = new Map<string, HostLink>();
+  /** What the node remembers of addresses that the IPAM plugin gave. */
+  readonly given = new Map<string, Given>();
   /** How the links of the host looked whenever policy was asked for. */
   #server: CniServer;
   #points = new FaultPoints();
@@ -249,6 +251,7 @@ export class World {
         const link = this.unrouted.get(formatIp(ip));
         return this.kernel.in("").some(({ name }) => name === link?.name) ? link : undefined;
       },
+      given: (ip) => Promise.resolve(this.given.get(formatIp(ip))),
       programmedTimeout: 50,
       log: (level, message, fields) =>
         this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`),
