@@ -40,19 +40,20 @@ export async function handlesOnNode(
   return found;
 }
 
-/** The same of those who use the leases of ordinals, which are not under their own handles. */
-export async function leaseUsersOnNode(
+/** The same, and apart from them those who use the leases of ordinals, which are not under their own handles. */
+export async function holdersOnNode(
   store: Store,
   network: string,
   node: string,
-): Promise<Set<string>> {
-  const found = new Set<string>();
+): Promise<{ handles: Set<string>; leaseUsers: Set<string> }> {
+  const handles = new Set<string>(), leaseUsers = new Set<string>();
   for await (const { handle, attributes } of allocationsOn(store, node)) {
     const { container } = attributes;
+    if (isHandleOf(network, handle, attributes)) handles.add(handle);
     if (!handle.startsWith(LEASE_PREFIX) || container === undefined) continue;
-    if (isHandleOf(network, container, attributes)) found.add(container);
+    if (isHandleOf(network, container, attributes)) leaseUsers.add(container);
   }
-  return found;
+  return { handles, leaseUsers };
 }
 
 /** Who has addresses that were given on this node; once for each block. */

@@ -38,11 +38,11 @@ import { attributesOf } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
 import type { CniKernel } from "./kernel.ts";
-import { machineHandle } from "./live_holders.ts";
+import { isMachines } from "./live_holders.ts";
 
 export type GatewayDeps =
   & Pick<CniDeps, "store" | "ipam" | "nodeName" | "unroutedHolder" | "now">
-  & { readonly kernel: Pick<CniKernel, "hostAddresses"> };
+  & { readonly kernel: Pick<CniKernel, "addressesOf"> };
 
 /** Addresses of a network of this length that no interface should have. */
 export function specialAddresses(block: Prefix): Ip[] {
@@ -58,12 +58,14 @@ export function isSpecial(address: AssignedAddress): boolean {
 
 /**
  * The gateway of an address's block, taken now where there is none. undefined: the block has no free
- * address left for it. CniError `configuration` where the block is one address.
+ * address left for it. CniError `configuration` where the block is one address. `bridge`: the host's interface
+ * that has the gateway of all of the network's containers.
  */
 export async function ensureGateway(
   deps: GatewayDeps,
   network: string,
   address: AssignedAddress,
+  bridge?: string,
 ): Promise<Ip | undefined> {
   const { block } = address;
   if (block.length === hostPrefix(block.ip).length) {
@@ -83,10 +85,11 @@ export async function ensureGateway(
 
   for (const ip of special) await take(deps, ip, handle);
   // The stock bridge keeps its gateway after its last container, and takes no other; an older copy of the
-  // datastore may have forgotten the gateways of containers that live.
-  for (const ip of (await deps.kernel.hostAddresses()).filter((ip) => prefixContains(block, ip))) {
+  // datastore may have forgotten that of containers that live.
+  const kept = bridge === undefined ? [] : await deps.kernel.addressesOf(bridge);
+  for (const ip of kept.filter((ip) => prefixContains(block, ip))) {
     if (sameIp(ip, address.ip) || special.some((s) => sameIp(s, ip))) continue;
-    if (await take(deps, ip, handle) || await takeFromMachine(deps, network, ip, handle)) return ip;
+    if (await take(deps, ip, handle) || await takeFromMachine(deps, ip, handle)) return ip;
   }
   const size = 2 ** Math.min(12, hostPrefix(block.ip).length - block.length);
   for (let ordinal = special.length > 0 ? 1 : 0; ordinal < size; ordinal++) {
@@ -107,17 +110,20 @@ function gatewayAttributes({ nodeName, now }: GatewayDeps): Record<string, strin
   };
 }
 
-/** From the record that an ADD made which found that the machine has the address (`live_holders.ts`). */
+/**
+ * From the record that an ADD of any network made which found that the machine has the address
+ * (`live_holders.ts`).
+ */
 async function takeFromMachine(
   deps: GatewayDeps,
-  network: string,
   address: Ip,
   handle: string,
 ): Promise<boolean> {
+  const { ipam, nodeName } = deps;
+  const held = await ipam.assignment(address);
+  if (!held || !isMachines(held.handle, held.attributes, nodeName)) return false;
   const to = { handle, attributes: gatewayAttributes(deps) };
-  const held = await deps.ipam.assignment(address);
-  if (held?.handle !== machineHandle(network, deps.nodeName)) return false;
-  return await deps.ipam.handOver({ address, handle: held.handle, to });
+  return await ipam.handOver({ address, handle: held.handle!, to });
 }
 
 async function take(deps: GatewayDeps, address: Ip, handle: string): Promise<boolean> {
@@ -162,7 +168,7 @@ async function isInUse(deps: GatewayDeps, network: string, block: Prefix): Promi
   // A network whose name begins alike keeps the gateway too long at worst, never too short.
   return attributesOf(entry?.value).some(({ handle_id: handle, secondary }) =>
     typeof handle === "string" && handle.startsWith(`${network}.`) &&
-    secondary?.node === deps.nodeName
+    secondary?.node === deps.nodeName && !isMachines(handle, secondary, deps.nodeName)
   );
 }
 

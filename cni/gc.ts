@@ -11,7 +11,7 @@
  * of the datastore.
  */
 
-import { handlesOnNode, leaseUsersOnNode } from "./allocations.ts";
+import { holdersOnNode } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach, type DetachDeps } from "./detach.ts";
 import { addressesOf, nodeRecords } from "./endpoint.ts";
@@ -46,9 +46,9 @@ export async function collectGarbage(
   const validHandles = new Set(
     valid.map((a) => handleId(conf.name, a.containerId, a.ifname)),
   );
-  const handles = await (deps.recordedHandles?.() ??
-    handlesOnNode(deps.store, conf.name, deps.nodeName));
-  const users = await leaseUsersOnNode(deps.store, conf.name, deps.nodeName);
+  const { handles, leaseUsers } = deps.recordedHandles
+    ? { handles: await deps.recordedHandles(), leaseUsers: new Set<string>() }
+    : await holdersOnNode(deps.store, conf.name, deps.nodeName);
   const failures: string[] = [];
   /** What comes to `false` was left, for a reason that was told. */
   const attempt = async (what: string, work: () => Promise<boolean | void>) => {
@@ -66,7 +66,7 @@ export async function collectGarbage(
       ? identityOf(value, key, conf.name)
       : await identityOfDamaged(deps, entry, conf.name);
     if (!identity || validHandles.has(identity.handle)) continue;
-    const ofThisNetwork = handles.has(identity.handle) || users.has(identity.handle) ||
+    const ofThisNetwork = handles.has(identity.handle) || leaseUsers.has(identity.handle) ||
       await holdsAddresses(deps, identity) ||
       (identity.orchestrator === "cni" && value?.spec.profiles?.includes(conf.name)) ||
       (value !== undefined && await isNobodys(deps, identity, value));
@@ -129,10 +129,10 @@ async function isNobodys(
   identity: EndpointIdentity,
   endpoint: WorkloadEndpoint,
 ): Promise<boolean> {
-  for (const ip of addressesOf(endpoint)) if (await ipam.assignment(ip)) return false;
   for (const name of [...hostNames(identity, prefix), endpoint.spec.interfaceName]) {
     if (name && await kernel.hostLink(name)) return false;
   }
+  for (const ip of addressesOf(endpoint)) if (await ipam.assignment(ip)) return false;
   return true;
 }
 

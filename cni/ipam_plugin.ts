@@ -149,13 +149,15 @@ async function withGateways(
     const unusable = addresses.filter(isSpecial);
     if (unusable.length === 0) {
       const gateways: (Ip | undefined)[] = [];
-      for (const a of addresses) gateways.push(await ensureGateway(deps, conf.name, a));
+      for (const a of addresses) {
+        gateways.push(await ensureGateway(deps, conf.name, a, conf.bridge));
+      }
       if (gateways.every((g) => g !== undefined)) {
         return addresses.map((address, i) => ({ address, gateway: gateways[i]! }));
       }
     }
     await deps.ipam.releaseByHandle(claimant.handle);
-    for (const a of addresses) await ensureGateway(deps, conf.name, a);
+    for (const a of addresses) await ensureGateway(deps, conf.name, a, conf.bridge);
   }
   throw new CniError(
     CniCode.tryAgain,
@@ -203,7 +205,14 @@ export async function ipamDel(
 ): Promise<void> {
   const { handle } = claimantFor(deps, conf, attachment);
   // By an older copy of the datastore the handle may have what another container got since.
-  await releaseUnheld(deps, handle, await ownHostLink(deps, attachment));
+  const own = await ownHostLink(deps, attachment);
+  // Without a namespace its interface is known by what was given to it.
+  await releaseUnheld(
+    deps,
+    handle,
+    async ({ ip, link }) =>
+      link !== "host" && link.name === own || (await deps.given?.(ip))?.handle === handle,
+  );
   await dropIdleGateways(deps, conf.name);
 }
 

@@ -262,27 +262,42 @@ Deno.test("IPAM plugin: DEL frees what its own interface still has, and not what
     assert.deepEqual([await w.allocations(), await w.handles()], [[], []]);
   }));
 
-Deno.test("IPAM plugin: what the machine has in a block is the block's gateway, and no container's", () =>
-  world({ cidr: "10.9.0.0/29", blockSize: 29 }, async (w) => {
+Deno.test("IPAM plugin: what the bridge has in a block is the block's gateway, and what the machine has no container's", () =>
+  world({ cidr: "10.9.0.0/28", blockSize: 28 }, async (w) => {
     // The stock bridge keeps it; nothing is on record of it: its last container is gone, or an older copy of
     // the datastore was put back.
-    w.kernel.addresses.push(mustIp("10.9.0.2"));
-    const one = await w.call({ argv0, conf: conf() });
+    for (const [name, ip] of [["br1", "10.9.0.2"], ["lan0", "10.9.0.3"]]) {
+      w.kernel.addLink("", name, { addresses: [{ ip: mustIp(ip), length: 28 }] });
+      w.kernel.addresses.push(mustIp(ip));
+    }
+    const more = { name: "brnet", bridge: "br1" };
+    const one = await w.call({ argv0, conf: conf(more) });
     assert.deepEqual(
       [one.json.ips[0].address, one.json.ips[0].gateway],
-      ["10.9.0.1/29", "10.9.0.2"],
+      ["10.9.0.1/28", "10.9.0.2"],
     );
-    assert.equal((await w.call({ argv0, conf: conf(), command: "DEL" })).exit, 0);
+    assert.equal((await w.call({ argv0, conf: conf(more), command: "DEL" })).exit, 0);
     assert.deepEqual(await w.handles(), []);
     // A pod of ours draws it, and finds that the machine has it.
     const live = new Set<string>();
-    for (const container of ["p1", "p2"]) {
+    for (const container of ["p1", "p2", "p3"]) {
       const { json } = await w.call({ conf: World.conf({ type: "tortie" }), container });
       live.add(json.ips[0].address);
     }
-    assert(!live.has("10.9.0.2/32"), [...live].join());
-    const two = await w.call({ argv0, conf: conf(), container: "c2" });
+    assert(!live.has("10.9.0.2/32") && !live.has("10.9.0.3/32"), [...live].join());
+    const two = await w.call({ argv0, conf: conf(more), container: "c2" });
     assert.equal(two.json.ips[0].gateway, "10.9.0.2", two.body);
     const held = (await w.allocations()).filter(({ ip }) => ip === 2);
     assert.deepEqual(held.map(({ attributes }) => attributes.type), ["cniGateway"]);
+    // Another bridge, and another plugin, have gateways of their own.
+    for (const other of [{ name: "b2", bridge: "br2" }, { name: "m", type: "macvlan" }]) {
+      const { json } = await w.call({ argv0, conf: conf(other), container: other.name });
+      assert(!["10.9.0.2", "10.9.0.3"].includes(json.ips[0].gateway), JSON.stringify(json));
+    }
+    // The machine's own record keeps no gateway.
+    for (const [container, net] of [["c2", more], ["b2", { name: "b2", bridge: "br2" }]] as const) {
+      assert.equal((await w.call({ argv0, conf: conf(net), command: "DEL", container })).exit, 0);
+    }
+    const gateways = (await w.handles()).filter((handle) => handle.startsWith("tortie-gateway-"));
+    assert.deepEqual(gateways.map((handle) => handle.split("-")[2]), ["m"]);
   }));

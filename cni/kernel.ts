@@ -120,6 +120,8 @@ export interface CniKernel {
   addressesBeyond(hostName: string): Promise<Ip[]>;
   /** All of the host's own, of every interface. */
   hostAddresses(): Promise<Ip[]>;
+  /** Those of one interface of the host, but for link-local ones; none where there is none. */
+  addressesOf(hostName: string): Promise<Ip[]>;
   /** Host side: sysctls, up, a route of link scope to each address. */
   wireHost(plan: WiringPlan): Promise<void>;
   /** Removes the host side (and with it the pod's), if it is there. */

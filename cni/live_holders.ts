@@ -100,20 +100,18 @@ export async function recordHolder(
 /**
  * Frees what a handle has, where no endpoint says whose that is: a network's name or an old record may have
  * brought an address under it that a container of this node still has, which stays on record until that one
- * is gone. Whether all of them are free. `own`: the interface of the one whose handle it is.
+ * is gone. Whether all of them are free. `isOwn`: whether a holder is the one whose handle it is.
  */
 export async function releaseUnheld(
   deps: HolderDeps,
   handle: string,
-  own?: string,
+  isOwn: (holder: LiveHolder) => boolean | Promise<boolean> = () => false,
 ): Promise<boolean> {
   const { ipam, log } = deps;
   const addresses = await ipam.ipsByHandle(handle);
   const held: LiveHolder[] = [];
-  for (const holder of await holdersAmong(deps, addresses ?? [], own)) {
-    // The IPAM plugin's DEL comes before the interface goes, and may not name its namespace.
-    const given = await deps.given?.(holder.ip);
-    if (given?.handle !== handle) held.push(holder);
+  for (const holder of await holdersAmong(deps, addresses ?? [])) {
+    if (!await isOwn(holder)) held.push(holder);
   }
   deps.freed?.(handle);
   // There is no such handle, as at a repeated DEL.
@@ -141,10 +139,9 @@ export async function releaseUnheld(
 export async function holdersAmong(
   deps: HolderDeps,
   addresses: readonly Ip[],
-  own?: string,
 ): Promise<LiveHolder[]> {
   const found: LiveHolder[] = [];
-  for (const holder of await liveHolders(deps, addresses, own)) {
+  for (const holder of await liveHolders(deps, addresses, undefined)) {
     const { ip, link } = holder;
     const there = link === "host" ? [] : await deps.kernel.addressesBeyond(link.name);
     if (there.length === 0 || there.some((one) => sameIp(one, ip))) found.push(holder);
@@ -187,8 +184,18 @@ async function claimantOf(
 }
 
 /** Of what the machine itself has. */
-export function machineHandle(network: string, node: string): string {
+function machineHandle(network: string, node: string): string {
   return `${network}.${node}`;
+}
+
+/** Whether that is on record so, by an ADD of whatever network. */
+export function isMachines(
+  handle: string | undefined,
+  attributes: Readonly<Record<string, string>>,
+  node: string,
+): boolean {
+  return handle?.endsWith(machineHandle("", node)) === true && attributes.node === node &&
+    attributes.pod === undefined && attributes.type === undefined;
 }
 
 /** Of an interface of which nobody knows whose it is. */

@@ -291,6 +291,10 @@ Deno.test("GC frees no address that a container still has, whatever its handle i
     }
     assert(w.log.some((line) => line.includes("stay on record")), w.log.join("\n"));
     assert(!w.log.some((line) => line.includes("GC removed")), w.log.join("\n"));
+    // Nor where the node remembers that it was given.
+    w.given.set(ip, { handle: "net.lost", attributes: { node: "n1" } });
+    assert.equal((await gc(w, ["keep"])).exit, 0);
+    assert.deepEqual(await handles(), ["net.keep", "net.lost"]);
     // Nor a DEL of who has no endpoint here.
     assert.equal((await w.call({ command: "DEL", container: "lost", args: "" })).exit, 0);
     w.unrouted.delete(ip);

@@ -54,6 +54,8 @@ export interface NetConf {
   readonly name: string;
   /** The plugin that the runtime called: ours, or the one that delegates IPAM to us. */
   readonly type: string;
+  /** The host's interface of the stock bridge plugin that has the gateway; undefined under any other plugin. */
+  readonly bridge: string | undefined;
   readonly ipam: IpamConf;
   /** Bytes; 0: the node decides. */
   readonly mtu: number;
@@ -158,6 +160,7 @@ export function parseNetConf(stdin: Uint8Array): NetConf {
     cniVersion,
     name,
     type: text(fields, "type") ?? "",
+    bridge: bridgeOf(fields),
     ipam: parseIpam(object(fields, "ipam")),
     mtu: parseMtu(fields),
     policyFromKubernetes: text(policy, "type", "policy.") === "k8s",
@@ -174,6 +177,13 @@ export function parseNetConf(stdin: Uint8Array): NetConf {
     prevResult: fields.prevResult,
     validAttachments: parseValidAttachments(fields),
   };
+}
+
+/** What the stock plugin makes of its keys; a fault of theirs is its own to tell. */
+function bridgeOf({ type, bridge, vlan }: Fields): string | undefined {
+  if (type !== "bridge") return undefined;
+  const name = typeof bridge === "string" && bridge !== "" ? bridge : "cni0";
+  return typeof vlan === "number" && vlan > 0 ? `${name}.${vlan}` : name;
 }
 
 function parseIpam(ipam: Fields): IpamConf {

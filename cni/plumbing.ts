@@ -124,6 +124,13 @@ class NetlinkKernel implements CniKernel {
     return this.#host.addressesBeyond(link).map(({ ip }) => ip).filter((ip) => !isLinkLocal(ip));
   }
 
+  async addressesOf(hostName: string): Promise<Ip[]> {
+    const link = this.#host.link(hostName);
+    if (!link) return [];
+    return this.#host.addresses({ index: link.index }).map(({ ip }) => ip)
+      .filter((ip) => !isLinkLocal(ip));
+  }
+
   async hostAddresses(): Promise<Ip[]> {
     return this.#host.addresses().map(({ ip }) => ip);
   }

@@ -130,6 +130,10 @@ export class FakeKernel implements CniKernel {
     return this.#find("", hostName)?.peer?.addresses.map(({ ip }) => ip) ?? [];
   }
 
+  async addressesOf(hostName: string): Promise<Ip[]> {
+    return this.#find("", hostName)?.addresses.map(({ ip }) => ip) ?? [];
+  }
+
   hostAddresses(): Promise<Ip[]> {
     return Promise.resolve(this.addresses);
   }

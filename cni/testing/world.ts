@@ -115,6 +115,7 @@ export function faultyKernel(kernel: CniKernel, points: FaultPoints): CniKernel 
     hostLink: (name) => run(`hostLink ${name}`, () => kernel.hostLink(name)),
     linkOf: (ip) => run("linkOf", () => kernel.linkOf(ip)),
     addressesBeyond: (name) => run("addressesBeyond", () => kernel.addressesBeyond(name)),
+    addressesOf: (name) => run("addressesOf", () => kernel.addressesOf(name)),
     hostAddresses: () => run("hostAddresses", () => kernel.hostAddresses()),
     wireHost: (plan) => run("wireHost", () => kernel.wireHost(plan)),
     removeHostLink: (name) => run(`removeHostLink ${name}`, () => kernel.removeHostLink(name)),

@@ -487,8 +487,12 @@ class FakeEtcd {
     await this.#server?.shutdown();
   }
 
+  get endpoint(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
   open(patienceMs: number): Promise<EtcdStore> {
-    const endpoints = [`http://127.0.0.1:${this.#port}`];
+    const endpoints = [this.endpoint];
     return openEtcd({ kind: "etcd", endpoints, tls: {} }, { lazily: true, patienceMs });
   }
 
@@ -601,6 +605,39 @@ Deno.test("who waits for a look that others began has his own patience all the s
   } finally {
     await store.close();
     await etcd.stop();
+  }
+});
+
+Deno.test("while a member hangs its writes go to another, however many of its requests are lost", async () => {
+  const members = [new FakeEtcd(), new FakeEtcd()];
+  for (const member of members) member.start();
+  const endpoints = members.map(({ endpoint }) => endpoint);
+  const at = { kind: "etcd", endpoints, tls: {} } as const;
+  const store = await openEtcd(at, { lazily: true, random: () => 0 });
+  let hangs = true;
+  const slow = (milliseconds: number) => new Promise<void>((end) => setTimeout(end, milliseconds));
+  try {
+    await store.delete("/calico/x/0");
+    // Whichever it was that answered: the answers of both take a while, and one of them none any more.
+    const [first] = members[0].writes > 0 ? members : members.toReversed();
+    for (const member of members) {
+      member.instead = async () => {
+        await slow(5);
+        while (member === first && hangs) await slow(20);
+        return undefined;
+      };
+    }
+    const done: Promise<string>[] = [];
+    for (let i = 0; i < 30; i++) {
+      const made = store.create(`/calico/x/${i}`, {});
+      done.push(made.then(() => "done", (error) => `${error.message}`));
+      await slow(2);
+    }
+    assert.deepEqual((await Promise.all(done)).filter((word) => word !== "done"), []);
+  } finally {
+    hangs = false;
+    await store.close();
+    for (const member of members) await member.stop();
   }
 });
 

@@ -67,8 +67,6 @@ export interface EtcdOptions {
 const PAGE = 500;
 /** A list whose revision is compacted while it is read is begun anew so often. */
 const LIST_TRIES = 5;
-/** So often it is looked at its layout while it is lost, or another, each time meanwhile. */
-const LOOKS = 5;
 const PATIENCE_MS = 10_000;
 
 /** The datastore in this etcd; StoreError "unavailable" or "denied" where it cannot be used now. */
@@ -125,7 +123,8 @@ export class EtcdStore implements Store {
           "and none of v3; upgrade it with Calico's calico-upgrade, or name another datastore",
       );
     }
-    this.#servedIn = epoch;
+    // One that began earlier may end later.
+    this.#servedIn = Math.max(this.#servedIn ?? epoch, epoch);
   }
 
   /** As `mustServe`, and for nothing where that was seen already of this very datastore. */
@@ -133,22 +132,30 @@ export class EtcdStore implements Store {
     if (this.#servedIn === this.epoch) return;
     // It was begun before we came, and so may give up before our own patience is at its end.
     await this.#looking?.catch(() => {});
-    await this.#untilOurs(() =>
-      this.#looking ??= this.mustServe().finally(() => this.#looking = undefined)
-    );
+    try {
+      await this.#untilOurs(
+        () => this.#looking ??= this.mustServe().finally(() => this.#looking = undefined),
+        this.#deadline(),
+      );
+    } catch (error) {
+      if (!(error instanceof EtcdFailure)) throw error;
+      throw new StoreError("unavailable", `etcd at ${this.#client.where}: ${error.message}`);
+    }
   }
 
-  /** Looks until the datastore is the one that was looked at. */
-  async #untilOurs(look: () => Promise<void>): Promise<void> {
-    for (let looks = 0; this.#servedIn !== this.epoch; looks++) {
-      if (looks === LOOKS) {
-        const where = this.#client.where;
-        throw new StoreError(
-          "unavailable",
-          `etcd at ${where}: it is lost, or another, with each look at its layout`,
-        );
-      }
+  #deadline(): number {
+    return this.#client.clock.monotonicMs() + this.#patienceMs;
+  }
+
+  /**
+   * Looks until the datastore is the one that was looked at: while a member fails, each request that is lost
+   * makes that doubtful again.
+   */
+  async #untilOurs(look: () => Promise<void>, deadline: number): Promise<void> {
+    while (this.#servedIn !== this.epoch) {
       await look();
+      if (this.#servedIn === this.epoch || this.#client.clock.monotonicMs() < deadline) continue;
+      throw new EtcdFailure("member", "it is lost, or another, with each look at its layout");
     }
   }
 
@@ -335,7 +342,8 @@ export class EtcdStore implements Store {
   }
 
   async #txn(request: TxnRequest, options: CallOptions): Promise<TxnResponse> {
-    const before = (ask: Ask) => this.#untilOurs(() => this.#look(ask));
+    const deadline = this.#deadline();
+    const before = (ask: Ask) => this.#untilOurs(() => this.#look(ask), deadline);
     const all = { ...options, ...(options.write && { before }) };
     return await this.#call<TxnResponse>("/v3/kv/txn", request, all);
   }
