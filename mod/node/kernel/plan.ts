@@ -5,7 +5,8 @@
  * state, the links that are there, and ways to next hops.
  */
 import type { Link } from "../../../ffi/route/link.ts";
-import { addressBits, type Family, type Ip, type Prefix } from "../../net/mod.ts";
+import { RTPROT_KERNEL } from "../../../ffi/route/route.ts";
+import { addressBits, type Family, formatPrefix, type Ip, type Prefix } from "../../net/mod.ts";
 import type { FelixParameters } from "../felix.ts";
 import type { TunnelLinkMtus } from "../mtu.ts";
 import { type KernelPath, resolveByOthers } from "../next_hops.ts";
@@ -117,7 +118,9 @@ export function planKernel(inputs: KernelInputs): KernelPlan {
   const tunnelled = planVxlan(inputs, pools);
   const poolOf = poolFinder(pools);
   const { addresses, neighbours, forwarding, awaited, problems } = tunnelled;
-  const ownBlocks = state.ownBlocks().filter(handled);
+  const connected = connectedNetworks(inputs.paths);
+  const ownBlocks = state.ownBlocks()
+    .filter((block) => handled(block) && !connected.has(formatPrefix(block)));
   return {
     ...{ sysctls, neighbours, addresses, forwarding, awaited, problems },
     own: { ownBlocks, tunnels: tunnelled.routes },
@@ -126,6 +129,17 @@ export function planKernel(inputs: KernelInputs): KernelPlan {
       return !pool || !tunnels(pool);
     },
   };
+}
+
+/**
+ * Networks of interfaces with an address of that length: where a bridge of another plugin has a block of ours
+ * as its own, packets to what nobody has end there, and a blackhole in front would take all its containers'.
+ */
+function connectedNetworks(paths: readonly KernelPath[]): Set<string> {
+  return new Set(
+    paths.filter(({ protocol, hop }) => protocol === RTPROT_KERNEL && hop && !hop.gateway)
+      .map(({ prefix }) => formatPrefix(prefix)),
+  );
 }
 
 function planVxlan(inputs: KernelInputs, pools: ReturnType<ClusterState["poolPrefixes"]>) {
