@@ -17,6 +17,7 @@
 import { createHash } from "node:crypto";
 import {
   compareIp,
+  formatIp,
   formatPrefix,
   hostPrefix,
   type Ip,
@@ -42,7 +43,7 @@ import { isMachines } from "./live_holders.ts";
 
 export type GatewayDeps =
   & Pick<CniDeps, "store" | "ipam" | "nodeName" | "unroutedHolder" | "now">
-  & { readonly kernel: Pick<CniKernel, "addressesOf"> };
+  & { readonly kernel: Pick<CniKernel, "addressesOf" | "hostAddresses"> };
 
 /** Addresses of a network of this length that no interface should have. */
 export function specialAddresses(block: Prefix): Ip[] {
@@ -91,11 +92,13 @@ export async function ensureGateway(
     if (sameIp(ip, address.ip) || special.some((s) => sameIp(s, ip))) continue;
     if (await take(deps, ip, handle) || await takeFromMachine(deps, ip, handle)) return ip;
   }
+  const machines = new Set((await deps.kernel.hostAddresses()).map(formatIp));
   const size = 2 ** Math.min(12, hostPrefix(block.ip).length - block.length);
   for (let ordinal = special.length > 0 ? 1 : 0; ordinal < size; ordinal++) {
     const ip = ipAt(block, ordinal);
     if (sameIp(ip, address.ip) || special.some((s) => sameIp(s, ip))) continue;
-    if (deps.unroutedHolder?.(ip)) continue;
+    // It may be another network's gateway that is not on record.
+    if (machines.has(formatIp(ip)) || deps.unroutedHolder?.(ip)) continue;
     if (await take(deps, ip, handle)) return ip;
   }
   return undefined;

@@ -301,3 +301,17 @@ Deno.test("IPAM plugin: what the bridge has in a block is the block's gateway, a
     const gateways = (await w.handles()).filter((handle) => handle.startsWith("tortie-gateway-"));
     assert.deepEqual(gateways.map((handle) => handle.split("-")[2]), ["m"]);
   }));
+
+Deno.test("IPAM plugin: a bridge's gateway that is not on record becomes no other network's", () =>
+  world({ cidr: "10.9.0.0/28", blockSize: 28 }, async (w) => {
+    w.kernel.addLink("", "br1", { addresses: [{ ip: mustIp("10.9.0.1"), length: 28 }] });
+    w.kernel.addresses.push(mustIp("10.9.0.1"));
+    const { json } = await w.call({ argv0, conf: conf({ name: "ptpnet", type: "ptp" }) });
+    assert.notEqual(json.ips[0].gateway, "10.9.0.1");
+    const bridged = await w.call({
+      argv0,
+      conf: conf({ name: "brnet", bridge: "br1" }),
+      container: "b",
+    });
+    assert.equal(bridged.json.ips[0].gateway, "10.9.0.1", bridged.body);
+  }));

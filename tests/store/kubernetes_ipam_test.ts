@@ -63,7 +63,10 @@ Deno.test("the gateway of a foreign interface plugin's network has its handle th
     }
     await kube.call("POST", "/api/v1/nodes", { metadata: { name: "n0" } });
     const ipam = new Ipam(store);
-    const kernel = { addressesOf: () => Promise.resolve([]) };
+    const kernel = {
+      addressesOf: () => Promise.resolve([]),
+      hostAddresses: () => Promise.resolve([]),
+    };
     const deps = { kernel, store, ipam, nodeName: "n0" };
     const attributes = { node: "n0" };
     const request = { num4: 1, num6: 1, host: "n0", handle: "net.c1", attributes };
