@@ -193,6 +193,16 @@ function readItems(
       if (manifest.unknown.length > 0 && ++strange.objects <= MOST_STRANGE) tell(manifest.unknown);
       if (kind.readOnly || kind.home !== "calico") {
         faults.push(`${where}: a ${kind.kind} has no place in this part`);
+        continue;
+      }
+      const bad = (["name", "namespace"] as const).find((field) =>
+        !isPartOfKey(kind, object, field)
+      );
+      if (bad) {
+        // No key is this object's: what was written would be nobody's.
+        faults.push(
+          `${where}: metadata.${bad} is ${show(object.metadata[bad])}: want a name without /`,
+        );
       } else items.push(itemOf(kind, object));
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
@@ -200,6 +210,12 @@ function readItems(
     }
   }
   return items;
+}
+
+function isPartOfKey({ namespaced }: AnyKind, { metadata }: Resource, field: "name" | "namespace") {
+  const text = metadata[field];
+  if (field === "namespace" && !namespaced) return true;
+  return typeof text === "string" && text !== "" && !text.includes("/");
 }
 
 /** Actions that Calico's first API wrote in capitals, and its export puts right. */

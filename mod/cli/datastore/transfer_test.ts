@@ -302,6 +302,14 @@ Deno.test("a file that is cut off or changed is refused with the place", async (
     /no such record/,
   );
   refused(text.replace("name: four", "name: six"), /there are two of .*ippools\/six/);
+  refused(
+    text.replace("name: four", "nam: four"),
+    /f\.yaml:\d+: document 1: metadata\.name is .*want a name/,
+  );
+  refused(
+    text.replace("name: four", "name: a\/b"),
+    /metadata\.name is "a\/b": want a name without \//,
+  );
   refused(text.replace("\n===\n", "\n===\nnull\n===\n"), /found 4/);
 });
 
