@@ -27,49 +27,34 @@ export function isHandleOf(
   return rest.endsWith(`.${ifname}`) && !rest.slice(0, -ifname.length - 1).includes(".");
 }
 
-/** Handles of the network whose addresses were given on this node, each once. */
-export async function handlesOnNode(
-  store: Store,
-  network: string,
-  node: string,
-): Promise<Set<string>> {
-  const found = new Set<string>();
-  for await (const { handle, attributes } of allocationsOn(store, node)) {
-    if (isHandleOf(network, handle, attributes)) found.add(handle);
-  }
-  return found;
+/** Who has addresses of the network that were given on this node, each once. */
+export interface Holders {
+  readonly handles: Set<string>;
+  /** Those who use the leases of ordinals, which are not under their own handles. */
+  readonly leaseUsers: Set<string>;
 }
 
-/** The same, and apart from them those who use the leases of ordinals, which are not under their own handles. */
 export async function holdersOnNode(
   store: Store,
   network: string,
   node: string,
-): Promise<{ handles: Set<string>; leaseUsers: Set<string> }> {
+): Promise<Holders> {
   const handles = new Set<string>(), leaseUsers = new Set<string>();
-  for await (const { handle, attributes } of allocationsOn(store, node)) {
-    const { container } = attributes;
-    if (isHandleOf(network, handle, attributes)) handles.add(handle);
-    if (!handle.startsWith(LEASE_PREFIX) || container === undefined) continue;
-    if (isHandleOf(network, container, attributes)) leaseUsers.add(container);
+  for (const family of [4, 6] as const) {
+    const listing = await store.list<AllocationBlock>(blockPrefix(family));
+    // As they stand in the store: a damaged block says nothing, and hides nothing in the others.
+    for (const { handle_id: handle, secondary } of listing.entries.flatMap(attributesIn)) {
+      if (typeof handle !== "string" || secondary?.node !== node) continue;
+      const { container } = secondary;
+      if (isHandleOf(network, handle, secondary)) handles.add(handle);
+      if (!handle.startsWith(LEASE_PREFIX) || container === undefined) continue;
+      if (isHandleOf(network, container, secondary)) leaseUsers.add(container);
+    }
   }
   return { handles, leaseUsers };
 }
 
-/** Who has addresses that were given on this node; once for each block. */
-async function* allocationsOn(store: Store, node: string) {
-  for (const family of [4, 6] as const) {
-    const listing = await store.list<AllocationBlock>(blockPrefix(family));
-    for (const { value: block } of listing.entries) {
-      // As they stand in the store: a damaged block says nothing, and hides nothing in the others.
-      for (const { handle_id: handle, secondary } of attributesOf(block)) {
-        if (typeof handle === "string" && secondary?.node === node) {
-          yield { handle, attributes: secondary };
-        }
-      }
-    }
-  }
-}
+const attributesIn = ({ value }: { value: unknown }) => attributesOf(value);
 
 /** Of a block as it stands in the store, whatever it looks like. */
 export function attributesOf(block: unknown): AllocationAttribute[] {

@@ -14,7 +14,7 @@
 import { formatIp, hostPrefix, type Ip, parseCidr, sameIp } from "../mod/net/mod.ts";
 import type { AssignedAddress } from "../mod/ipam/types.ts";
 import { attributesOf, type Claimant, obtainAddresses } from "./addresses.ts";
-import { handlesOnNode } from "./allocations.ts";
+import { holdersOnNode } from "./allocations.ts";
 import { type AddressPlan, ofInterface, readRequest } from "./annotations.ts";
 import { requirePrevResult } from "./check.ts";
 import type { CniDeps } from "./deps.ts";
@@ -266,7 +266,8 @@ export async function ipamGc(
   const valid = new Set(
     requireValidAttachments(conf).map((a) => handleId(conf.name, a.containerId, a.ifname)),
   );
-  for (const handle of await handlesOnNode(deps.store, conf.name, deps.nodeName)) {
+  const { handles } = await holdersOnNode(deps.store, conf.name, deps.nodeName);
+  for (const handle of handles) {
     if (valid.has(handle)) continue;
     await whenFree(handle, async () => {
       await releaseUnheld(deps, handle);

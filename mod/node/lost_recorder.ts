@@ -2,12 +2,12 @@
 import { attributesOf } from "../../cni/addresses.ts";
 import type { Given } from "../../cni/deps.ts";
 import { handleId } from "../../cni/identity.ts";
+import { IpamError } from "../ipam/errors.ts";
 import type { Ipam } from "../ipam/ipam.ts";
+import { containerOf } from "../ipam/questions.ts";
 import type { AssignIpRequest } from "../ipam/types.ts";
 import { mustIp } from "../net/mod.ts";
 import type { Clock } from "../store/clock.ts";
-import { IpamError } from "../ipam/errors.ts";
-import { containerOf } from "../ipam/questions.ts";
 import { cachedAttachments, type MachineFacts, type Remembered } from "./held_addresses.ts";
 import type { Log } from "./log.ts";
 import {
