@@ -5,6 +5,7 @@
  */
 import type { ResourceKind } from "./resource_kind.ts";
 import { fill, type Line, resource } from "./kind_line.ts";
+import { isConfigMapKey } from "./names.ts";
 import { pods } from "./pods_kind.ts";
 import {
   type FieldError,
@@ -189,11 +190,24 @@ const plain: Line[] = [
     shortNames: ["cm"],
     top: ["data", "binaryData", "immutable"],
     check({ data = {}, binaryData = {} }) {
+      const faults: FieldError[] = [];
+      for (const [field, map] of Object.entries({ data, binaryData })) {
+        for (const key of Object.keys(map)) {
+          if (!isConfigMapKey(key)) {
+            faults.push(invalidValue(
+              `${field}[${key}]`,
+              key,
+              "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+            ));
+          }
+        }
+      }
       // "The data stored in a ConfigMap cannot exceed 1 MiB"; the keys do not count.
       const size = Object.values<string>(data).reduce((n, text) => n + bytesOf(text), 0) +
         Object.values<string>(binaryData).reduce((n, base64) => n + atob(base64).length, 0);
       // The path of the fault is that of no field.
-      return size > CONFIG_MAP_LIMIT ? [tooLong("[]", CONFIG_MAP_LIMIT)] : [];
+      if (size > CONFIG_MAP_LIMIT) faults.push(tooLong("[]", CONFIG_MAP_LIMIT));
+      return faults;
     },
   },
   {

@@ -98,7 +98,7 @@ function gone(options: ListOptions, start: Start, prefix: string): ApiError {
   return new ApiError({ ...error.status, metadata: { continue: encodeContinue(again) } });
 }
 
-/** Objects that a deletecollection is for. */
+/** Objects that a deletecollection is for; a limit is of one request, which tells nobody to go on. */
 export function select(
   cluster: Cluster,
   kind: ResourceKind,
@@ -109,5 +109,6 @@ export function select(
   const labels = parseLabelSelector(options.labelSelector);
   const fields = parseFieldSelector(options.fieldSelector, kind.fields);
   return [...cluster.revisions.list(bucketOf(kind), prefix, "")].map(([, object]) => object)
-    .filter((object) => fields.matches(object) && labels(object));
+    .filter((object) => fields.matches(object) && labels(object))
+    .slice(0, options.limit || undefined);
 }

@@ -45,6 +45,10 @@ const isQualifiedName = (key: string) => {
     (parts.length === 0 || (parts[0].length <= 253 && SUBDOMAIN.test(parts[0])));
 };
 
+/** "must consist of alphanumeric characters, -, _ or ."; a key becomes a file of a mounted volume. */
+export const isConfigMapKey = (key: string) =>
+  key.length <= 253 && /^[-._a-zA-Z0-9]+$/.test(key) && key !== "." && !key.startsWith("..");
+
 /** All annotations together, keys and values, in bytes. */
 const ANNOTATION_LIMIT = 256 * 1024;
 

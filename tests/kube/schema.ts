@@ -238,14 +238,9 @@ export function structureFaults(schema: StructuralSchema, path: string): FieldEr
   if (!schema.type && !open) {
     faults.push(required(`${path}.type`, "must not be empty for specified object fields"));
   }
-  if (schema.additionalProperties === false) {
-    faults.push({
-      reason: "FieldValueForbidden",
-      field: `${path}.additionalProperties`,
-      message: "Forbidden: additionalProperties cannot be set to false",
-    });
-  }
-  if (schema.properties && schema.additionalProperties !== undefined) {
+  // Beside no properties, false is taken by the server, whatever its documentation says.
+  const closed = schema.additionalProperties !== undefined && schema.additionalProperties !== true;
+  if (closed && Object.keys(schema.properties ?? {}).length > 0) {
     faults.push({
       reason: "FieldValueForbidden",
       field: `${path}.additionalProperties`,

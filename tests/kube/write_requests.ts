@@ -77,7 +77,9 @@ export function put(cluster: Cluster, call: ResourceCall): Written {
   const object = decodeObject(jsonBody(call), kind);
   const there = cluster.get(kind, path.namespace, path.name);
   const { uid } = object.metadata;
-  if (!there && uid !== undefined) throw wrongUid(kind, path.namespace, path.name, uid);
+  if (!there && uid !== undefined && kind.createOnUpdate) {
+    throw wrongUid(kind, path.namespace, path.name, uid);
+  }
   if (!there && kind.createOnUpdate && path.subresource === "") {
     if (object.metadata.name === "") object.metadata.name = path.name;
     delete object.metadata.resourceVersion;

@@ -131,7 +131,13 @@ export const CUSTOM_RESOURCES: Expectation[] = [
       await refused(
         bad({
           type: "object",
-          properties: { spec: { type: "object", additionalProperties: false } },
+          properties: {
+            spec: {
+              type: "object",
+              additionalProperties: false,
+              properties: { size: { type: "integer" } },
+            },
+          },
         }),
       );
       const misnamed = bad({ type: "object" });

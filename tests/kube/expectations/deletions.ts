@@ -120,6 +120,15 @@ export const DELETIONS: Expectation[] = [
     },
   },
   {
+    name: "deleting a collection with a limit takes as many and stops",
+    from: `${CONCEPTS}, Collections`,
+    async check(w) {
+      for (const name of ["a", "b", "c"]) await w.do(201, "POST", w.widgets(), w.widget(name));
+      await w.do(200, "DELETE", `${w.widgets()}?limit=2`);
+      assert.deepEqual(names(await w.do(200, "GET", w.widgets())), ["c"]);
+    },
+  },
+  {
     name: "a namespace that ends takes its objects along, and takes no new ones",
     from: "Namespaces; Finalizers",
     async check(w) {

@@ -184,6 +184,23 @@ export const OBJECTS: Expectation[] = [
     },
   },
   {
+    name: "the keys of a ConfigMap are alphanumeric with -, _ and ., and no way up (422)",
+    from: "ConfigMaps, ConfigMap object",
+    async check(w) {
+      await w.do(201, "POST", w.configMaps(), w.configMap("a", { "-a._B.9": "", ".a": "" }));
+      for (const key of ["a/b", "a b", "é", "", "..", "..a", "x".repeat(254)]) {
+        const { details } = await w.refused(
+          422,
+          "Invalid",
+          "POST",
+          w.configMaps(),
+          w.configMap("b", { [key]: "v" }),
+        );
+        assert.equal(details.causes[0].field, `data[${key}]`);
+      }
+    },
+  },
+  {
     name: "a ConfigMap holds 1 MiB and no more",
     from: "ConfigMaps, Motivation",
     async check(w) {

@@ -36,10 +36,12 @@ export const PATCH_TYPES: Expectation[] = [
       const next = await w.do(200, "PATCH", path, [
         { op: "test", path: "/data/x", value: "1" },
         { op: "replace", path: "/data/x", value: "2" },
-        { op: "add", path: "/data/a~1b", value: "slash" },
+        { op: "add", path: "/metadata/annotations", value: { "a/b": "slash" } },
+        { op: "add", path: "/metadata/annotations/c~1d", value: "slash" },
         { op: "copy", from: "/data/x", path: "/data/y" },
       ], JSON_PATCH);
-      assert.deepEqual(next.data, { x: "2", y: "2", "a/b": "slash" });
+      assert.deepEqual(next.data, { x: "2", y: "2" });
+      assert.deepEqual(next.metadata.annotations, { "a/b": "slash", "c/d": "slash" });
       await w.refused(422, "Invalid", "PATCH", path, [
         { op: "remove", path: "/data/y" },
         { op: "test", path: "/data/x", value: "1" },
@@ -50,9 +52,10 @@ export const PATCH_TYPES: Expectation[] = [
       assert.deepEqual(await w.do(200, "GET", path), next);
       const moved = await w.do(200, "PATCH", path, [
         { op: "move", from: "/data/y", path: "/data/z" },
-        { op: "remove", path: "/data/a~1b" },
+        { op: "remove", path: "/metadata/annotations/a~1b" },
       ], JSON_PATCH);
       assert.deepEqual(moved.data, { x: "2", z: "2" });
+      assert.deepEqual(moved.metadata.annotations, { "c/d": "slash" });
       await w.refused(400, "BadRequest", "PATCH", path, { op: "remove" }, JSON_PATCH);
     },
   },

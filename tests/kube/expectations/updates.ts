@@ -88,9 +88,16 @@ export const UPDATES: Expectation[] = [
       const uid = "00000000-0000-0000-0000-000000000001";
       const other = w.configMap("a", { k: "v" }, { uid });
       await w.refused(409, "Conflict", "PUT", w.configMaps("a"), other);
-      // Also where nothing is there: the object with that uid is not.
+      // Where nothing is there too, of the kinds that PUT creates: the object with that uid is not.
       const gone = w.configMap("b", {}, { uid });
-      await w.refused(409, "Conflict", "PUT", w.configMaps("b"), gone);
+      await w.refused(404, "NotFound", "PUT", w.configMaps("b"), gone);
+      const leases = `/apis/coordination.k8s.io/v1/namespaces/${w.namespace}/leases`;
+      await w.refused(409, "Conflict", "PUT", `${leases}/b`, {
+        apiVersion: "coordination.k8s.io/v1",
+        kind: "Lease",
+        metadata: { name: "b", uid },
+        spec: {},
+      });
     },
   },
   {
