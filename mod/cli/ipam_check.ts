@@ -37,7 +37,9 @@ export async function run(call: Call): Promise<number> {
   const file = textOption(call, "output");
   const opened = await openStore(call);
   return await withOpen(opened, async (store) => {
-    const api = await openApiBeside(call, opened.location, { named: true });
+    // Another tool's KUBECONFIG may be of any cluster; calicoctl's own command asks for it by that name.
+    const named = call.program !== "calicoctl";
+    const api = await openApiBeside(call, opened.location, { named });
     say("Checking IPAM for inconsistencies...");
     say();
     let result: Check;
@@ -96,7 +98,7 @@ function tellUsers(result: Check, say: Say, all: boolean): void {
   say();
   say("Loading all service load balancer IPs.");
   belongs((name) => !name.includes("("));
-  say(`Found ${loadBalancerCount} service load balancer.`);
+  say(`Found ${loadBalancerCount} service load balancer(s).`);
   say();
   say("Loading all workload endpoints.");
   belongs((name) => name.startsWith("Workload(") || name.startsWith("Pod("));

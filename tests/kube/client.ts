@@ -18,6 +18,8 @@ export interface WatchEvent {
 
 export class Client {
   #http: Deno.HttpClient;
+  /** Without a certificate, which a server believes before any token. */
+  #bare: Deno.HttpClient;
 
   constructor(
     readonly url: string,
@@ -26,10 +28,12 @@ export class Client {
   ) {
     const pair = as.certificate && { cert: as.certificate.certificate, key: as.certificate.key };
     this.#http = Deno.createHttpClient({ caCerts: [ca], ...pair });
+    this.#bare = Deno.createHttpClient({ caCerts: [ca] });
   }
 
   close(): void {
     this.#http.close();
+    this.#bare.close();
   }
 
   [Symbol.dispose](): void {
@@ -38,10 +42,11 @@ export class Client {
 
   async fetch(path: string, init: RequestInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);
+    const client = headers.has("authorization") ? this.#bare : this.#http;
     if (this.as.token && !headers.has("authorization")) {
       headers.set("authorization", `Bearer ${this.as.token}`);
     }
-    return await fetch(this.url + path, { ...init, headers, client: this.#http });
+    return await fetch(this.url + path, { ...init, headers, client });
   }
 
   /** A body that is no string is sent as JSON. */

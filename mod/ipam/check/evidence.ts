@@ -170,7 +170,12 @@ function podEvidence(
     why,
     who: `Pod(${namespace}/${name})`,
   });
-  const gone = (why: string): Evidence => ({ is: "gone", why, pod: true });
+  const machine = attributes["vmi-name"];
+  const gone = (why: string): Evidence =>
+    // The address is the machine's, which goes from pod to pod, and whose objects we do not read.
+    machine
+      ? { is: "unknown", why: `it is kept for KubeVirt's machine ${namespace}/${machine}: ${why}` }
+      : { is: "gone", why, pod: true };
   const pod = facts.pod(namespace, name);
   const whom = `pod ${namespace}/${name}`;
   if (pod === undefined) return gone(`${whom} does not exist, and no endpoint has it`);

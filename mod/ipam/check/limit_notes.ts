@@ -23,7 +23,8 @@ export function limitNotes(
       ({ node }) => node,
     );
     for (const [node, list] of lent) {
-      const message = `node ${node} has ${list.length} of other nodes' addresses, such as ` +
+      const message =
+        `node ${node} has ${list.length} addresses of blocks that are not its own, such as ` +
         list[0].address;
       notes.push({ kind: "borrowed", subject: node, message });
     }

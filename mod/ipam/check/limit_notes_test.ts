@@ -33,7 +33,9 @@ Deno.test("addresses and blocks from before strict affinity and its limit are to
       ["blocksOverLimit", "IPv4 blocks of node n0"],
     ]);
     assert(
-      explain(notes[0]).startsWith(`node n1 has 1 of other nodes' addresses, such as ${next}: `),
+      explain(notes[0]).startsWith(
+        `node n1 has 1 addresses of blocks that are not its own, such as ${next}: `,
+      ),
     );
     assert.match(
       explain(notes[1]),

@@ -58,15 +58,32 @@ interface Case {
 const podObject = (cluster: SoundCluster, { name }: TestPod, value: unknown) =>
   cluster.store.put(resourceKey(PODS, name, "blue"), value);
 
-/** As after a hand's work, or an old version's. */
-async function loseHandles({ store }: SoundCluster): Promise<void> {
+type Attribute = AllocationBlock["attributes"][number];
+
+async function changeRecords(
+  { store }: SoundCluster,
+  change: (attribute: Attribute) => Attribute,
+): Promise<void> {
   for (const family of [4, 6] as const) {
     for (const { key, value } of (await store.list<AllocationBlock>(blockPrefix(family))).entries) {
-      const attributes = value.attributes.map((one) => ({ ...one, handle_id: null }));
-      await store.put(key, { ...value, attributes });
+      await store.put(key, { ...value, attributes: value.attributes.map(change) });
     }
   }
 }
+
+/** As after a hand's work, or an old version's. */
+const loseHandles = (cluster: SoundCluster) =>
+  changeRecords(cluster, (one) => ({ ...one, handle_id: null }));
+
+/** As Calico's plugin records a launcher's: the address is the machine's, under a handle of its own. */
+const giveToMachine = (cluster: SoundCluster, { name }: TestPod) =>
+  changeRecords(
+    cluster,
+    (one) =>
+      one.secondary?.pod === name
+        ? { ...one, secondary: { ...one.secondary, "vmi-name": "vm1" } }
+        : one,
+  );
 
 const CASES: readonly Case[] = [
   { name: "its node says that no container has it", ask: free, is: "leak" },
@@ -142,6 +159,23 @@ const CASES: readonly Case[] = [
     name: "its node is gone",
     damage: (cluster, { node }) => cluster.store.delete(resourceKey(NODES, node)),
     is: "leak",
+  },
+  {
+    name: "which was a KubeVirt machine's: its next pod gets it",
+    ask: free,
+    podsKnown: true,
+    damage: giveToMachine,
+    is: "unproven",
+  },
+  {
+    name: "which was a KubeVirt machine's, and its node is gone",
+    ask: silent(true),
+    podsKnown: true,
+    damage: async (cluster, pod) => {
+      await giveToMachine(cluster, pod);
+      await cluster.store.delete(resourceKey(NODES, pod.node));
+    },
+    is: "unproven",
   },
   ...([
     ["says that a container has it", held, "used"],

@@ -156,7 +156,11 @@ function tlsFault(text: string, withCertificate: boolean): string | undefined {
       "its certificate has expired; renew it, or check the clocks",
     ],
     [/NotValidYet|not valid yet/i, "its certificate is not valid yet; check the clocks"],
-    [/CaUsedAsEndEntity/, "its certificate is that of an authority, not of a server"],
+    [
+      /CaUsedAsEndEntity/,
+      "its certificate is that of an authority, not of a server (one that signs itself is both); give it " +
+      "one with basicConstraints CA:FALSE, which an authority has signed",
+    ],
     [
       /received fatal alert: (CertificateRequired|BadCertificate|UnknownCA|CertificateUnknown|DecryptError|AccessDenied|CertificateExpired|CertificateRevoked|UnsupportedCertificate)/,
       withCertificate
