@@ -28,8 +28,7 @@ import { type EndpointIdentity, handleId, hostInterfaceName, identify } from "./
 import { ipamAdd, ipamCheck, ipamDel, ipamGc } from "./ipam_plugin.ts";
 import { KeyedLocks } from "./locks.ts";
 import { guessVersion, type NetConf, parseNetConf } from "./netconf.ts";
-import { resourceKey } from "../mod/model/keys.ts";
-import { type Node, nodeKind } from "../mod/model/node.ts";
+import { podCidrs } from "./pod_cidrs.ts";
 import type { CniReply, CniRequest } from "./request.ts";
 import { appendResult, formatResult, parseResult } from "./result.ts";
 import { checkDatastoreReady, status } from "./status.ts";
@@ -152,13 +151,12 @@ export class CniServer {
 
   /** IPAM on host-local's files, where the configuration wants that. */
   #hostLocal(conf: NetConf, attachment?: Attachment): HostLocalIpam | undefined {
-    const { store, nodeName, kernel } = this.deps;
+    const { kernel } = this.deps;
     return conf.ipam.hostLocal && new HostLocalIpam(
       conf.name,
       conf.ipam.hostLocal,
       attachment,
-      async () =>
-        (await store.get<Node>(resourceKey(nodeKind, nodeName)))?.value?.status?.podCIDRs ?? [],
+      () => podCidrs(this.deps),
       () => kernel.hostAddresses(),
     );
   }

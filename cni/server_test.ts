@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { memoryStore } from "../mod/store/memory.ts";
+import { type Store, StoreError } from "../mod/store/store.ts";
 import { parseMark } from "./mark.ts";
 import { NODE, World } from "./testing/world.ts";
 
@@ -128,6 +129,30 @@ Deno.test("ADD: pods of a Kubernetes API beside the store have their labels and 
       const [endpoint] = await w.endpoints();
       assert.equal(endpoint.metadata.labels!.app, "web");
       assert.deepEqual(endpoint.spec.profiles, ["kns.blue", "ksa.blue.default"]);
+    } finally {
+      await api.close();
+    }
+  }));
+
+Deno.test("ADD: a pool's namespaceSelector goes by the Kubernetes API beside the store", () =>
+  world(async (w) => {
+    const api = memoryStore();
+    try {
+      w.kubernetes = api;
+      w.restart();
+      await w.addPool("pool", { cidr: "10.244.0.0/16", namespaceSelector: "!has(team)" });
+      await w.addPool("team", { cidr: "10.33.0.0/24", namespaceSelector: "team == 'a'" });
+      await w.addNamespace("blue", {}, { team: "a" });
+      // Who has written one into the store has none in Kubernetes.
+      await w.store.put("/tortie/kubernetes/namespaces/blue", { metadata: { name: "blue" } });
+      await w.addPod("p-a");
+      const { json, exit } = await w.call({ args: k8s("p-a") });
+      assert.equal(exit, 0, json.msg);
+      assert.match(json.ips[0].address, /^10\.33\.0\./);
+      const away = () => Promise.reject(new StoreError("unavailable", "away"));
+      w.kubernetes = { get: away, list: away } as unknown as Store;
+      w.restart();
+      assert.equal((await w.call({ args: k8s("p-b"), container: "c2" })).json.code, 11);
     } finally {
       await api.close();
     }

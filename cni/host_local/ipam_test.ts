@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { resourceKey } from "../../mod/model/keys.ts";
 import { nodeKind } from "../../mod/model/node.ts";
 import { mustIp } from "../../mod/net/mod.ts";
+import { memoryStore } from "../../mod/store/memory.ts";
 import { parseMark } from "../mark.ts";
 import { World } from "../testing/world.ts";
 import { isHostLocals } from "./files.ts";
@@ -124,6 +125,30 @@ Deno.test("host-local: usePodCidr is the node's own network; DEL needs none", ()
     assert.equal((await w.call({ command: "DEL", conf: wanted })).exit, 0);
     assert.deepEqual(Object.keys(files(folder)).sort(), ["last_reserved_ip.0", "lock"]);
     assert.deepEqual(await w.traces(), []);
+  }));
+
+Deno.test("host-local: usePodCidr is in the Kubernetes API beside the store, under the node's name there", () =>
+  world(async (w, folder) => {
+    const api = memoryStore();
+    try {
+      const node = (name: string) => `/calico/resources/v3/projectcalico.org/nodes/${name}`;
+      const { value: own } = (await w.store.get<any>(node("n1")))!;
+      const cidrs = (name: string, cidr: string) =>
+        api.put(node(name), { ...own, metadata: { name }, status: { podCIDRs: [cidr] } });
+      await cidrs("n1", "10.7.3.0/24");
+      await cidrs("machine-1", "10.7.4.0/24");
+      await w.store.put(node("n1"), { ...own, status: { podCIDRs: ["10.7.5.0/24"] } });
+      w.kubernetes = api;
+      w.restart();
+      const wanted = conf(folder, { subnet: "usePodCidr" });
+      assert.equal((await w.call({ conf: wanted })).json.ips[0].address, "10.7.3.2/32");
+      assert.equal((await w.call({ command: "DEL", conf: wanted })).exit, 0);
+      const orchRefs = [{ orchestrator: "k8s", nodeName: "machine-1" }];
+      await w.store.put(node("n1"), { ...own, spec: { ...own.spec, orchRefs } });
+      assert.equal((await w.call({ conf: wanted })).json.ips[0].address, "10.7.4.2/32");
+    } finally {
+      await api.close();
+    }
   }));
 
 Deno.test("host-local: the routes of the configuration stand in the place of the default ones", () =>

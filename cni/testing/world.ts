@@ -194,7 +194,7 @@ export class World {
     });
   }
 
-  /** Where Pods and Namespaces are from the next restart on, if not in the store. */
+  /** Where Pods, Namespaces and Kubernetes' Nodes are from the next restart on, if not in the store. */
   kubernetes: Store | undefined;
   /** The store is the Kubernetes API, from the next restart on. */
   podsKnown = false;
@@ -217,11 +217,15 @@ export class World {
     });
   }
 
-  async addNamespace(name: string, annotations: Record<string, string> = {}): Promise<void> {
-    await this.store.put(resourceKey(namespaceKind, name), {
+  async addNamespace(
+    name: string,
+    annotations: Record<string, string> = {},
+    labels: Record<string, string> = {},
+  ): Promise<void> {
+    await (this.kubernetes ?? this.store).put(resourceKey(namespaceKind, name), {
       kind: "Namespace",
       apiVersion: "v1",
-      metadata: { name, annotations },
+      metadata: { name, annotations, labels },
     });
   }
 
@@ -235,7 +239,7 @@ export class World {
   #newServer(): CniServer {
     const store = faultyStore(this.store, this.#points);
     const now = () => 1_795_356_000_000 + this.tick++;
-    const ipam = new Ipam(store, { now, random: () => 0.5 });
+    const ipam = new Ipam(store, { now, random: () => 0.5, kubernetes: this.kubernetes });
     return new CniServer({
       store,
       kubernetes: this.kubernetes,

@@ -20,7 +20,7 @@ import {
   type KubeControllersConfiguration,
   kubeControllersConfigurationKind,
 } from "../model/kube_controllers_configuration.ts";
-import { nodeKind } from "../model/node.ts";
+import { kubernetesName, nodeKind } from "../model/node.ts";
 import { kubernetesNetworkPolicyKind } from "../model/kubernetes_network_policy.ts";
 import { podKind } from "../model/pod.ts";
 import { profileKind } from "../model/profile.ts";
@@ -35,7 +35,7 @@ import { type Revision, type Store, StoreError } from "../store/store.ts";
 import { collect, type Collection, type Memory } from "./collector.ts";
 import { hostEndpointActions, hostEndpointFacts } from "./host_endpoints.ts";
 import { type DerivedAction, derivedActions, ordered } from "./derive.ts";
-import { kubernetesName, nodeActions } from "./label_sync.ts";
+import { nodeActions } from "./label_sync.ts";
 import { Lease, type LeaseState } from "./lease.ts";
 import { type Counted, poolName } from "./metrics.ts";
 import { perform } from "./perform.ts";

@@ -4,7 +4,7 @@
  * kube-controllers' node controller: which labels were copied stands in an annotation, so that a label
  * taken away there goes here, and one set here by hand stays. Pure.
  */
-import type { Node } from "../model/node.ts";
+import { kubernetesName, type Node } from "../model/node.ts";
 import { printJson } from "../store/json.ts";
 
 export const COPIED_ANNOTATION = "projectcalico.org/kube-labels";
@@ -34,11 +34,6 @@ export function nodeActions(
     }
   }
   return actions;
-}
-
-/** The name that Kubernetes knows it by. */
-export function kubernetesName({ spec }: Node): string | undefined {
-  return spec.orchRefs?.find(({ orchestrator }) => orchestrator === "k8s")?.nodeName;
 }
 
 function copied(node: Node, theirs: Labels): Node {

@@ -62,7 +62,7 @@ export class FactReader {
   readonly #reads = new SharedReads();
   readonly #poolsRead = new Map<string, { print: number; pool: Pool | string }>();
 
-  constructor(readonly store: Store) {}
+  constructor(readonly store: Store, readonly kubernetes = store) {}
 
   read(): Promise<Facts> {
     return this.#reads.read("facts", async () => {
@@ -97,7 +97,7 @@ export class FactReader {
   /** A namespace without an object has the one label that Kubernetes gives to all. */
   namespaceLabels(name: string): Promise<Labels> {
     return this.#reads.read(`namespace ${name}`, async () => {
-      const entry = await this.store.get<Labelled>(resourceKey(NAMESPACES, name));
+      const entry = await this.kubernetes.get<Labelled>(resourceKey(NAMESPACES, name));
       return { "kubernetes.io/metadata.name": name, ...entry?.value?.metadata?.labels };
     });
   }

@@ -22,6 +22,8 @@ export interface IpamOptions {
   readonly taken?: (family: Family) => readonly Prefix[] | undefined;
   /** Told of damaged records that were passed over. */
   readonly warn?: (message: string) => void;
+  /** Where Namespaces are, if not in the store: the Kubernetes API beside an etcd. */
+  readonly kubernetes?: Store;
 }
 
 export class Room {
@@ -44,7 +46,7 @@ export class Room {
     this.handles = new Handles(store);
     this.blocks = new BlockTable(store, this.handles);
     this.affinities = new Affinities(store, this.blocks, this.now);
-    this.facts = new FactReader(store);
+    this.facts = new FactReader(store, options.kubernetes);
   }
 
   /** For what gives nothing: a damaged configuration keeps nobody from giving back. */

@@ -74,6 +74,16 @@ const schema = objectSchema("Node", "projectcalico.org/v3", {
 export type Node = v.InferOutput<typeof schema>;
 export type NodeInput = v.InferInput<typeof schema>;
 
+/** The name that Kubernetes knows it by; of a Node that nobody has checked too. */
+export function kubernetesName(node: Node): string | undefined {
+  const refs: unknown = node.spec?.orchRefs;
+  if (!Array.isArray(refs)) return undefined;
+  return refs.find((ref) => ref?.orchestrator === KUBERNETES)?.nodeName;
+}
+
+/** What Kubernetes is called in `orchRefs`. */
+export const KUBERNETES = "k8s";
+
 /** As Calico names them in IPAM's records. */
 export type TunnelType =
   | "ipipTunnelAddress"

@@ -44,6 +44,8 @@ export interface NodeConfig {
   store: DatastoreLocation;
   /** Where Pods and Namespaces are read, beside a datastore that has none. */
   kubernetes?: DatastoreLocation;
+  /** The name of Kubernetes' Node for this machine (CALICO_K8S_NODE_REF). */
+  kubernetesNode?: string;
   /** A datastore that is not there at the first start of all is waited for (WAIT_FOR_DATASTORE). */
   waitForDatastore: boolean;
   /** `autodetect`, `none`, empty (keep what the Node has, else autodetect), or an address[/length]. */
@@ -242,6 +244,7 @@ export function nodeConfig(
     calicoDir: env("TORTIE_CALICO_DIR") || "/var/lib/calico",
     store,
     kubernetes: inWords(() => locationBeside(store, env)),
+    kubernetesNode: env("CALICO_K8S_NODE_REF") || undefined,
     waitForDatastore: wait ? parseBoolean("WAIT_FOR_DATASTORE", wait) : false,
     ip: {
       4: address("IP", flags.ip ?? env("IP"), ""),

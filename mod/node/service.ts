@@ -331,6 +331,7 @@ export class NodeService {
     );
     const ipam = new Ipam(store, {
       warn: (why) => log.warn("an IPAM record is damaged", { why }),
+      kubernetes: this.#kubernetes,
       taken: (family) => {
         const known: Prefix[] = [];
         for (const [cidr, { affinity }] of this.#state.blocks) {

@@ -27,7 +27,7 @@ import {
 import { felixConfigurationKind } from "../model/felix_configuration.ts";
 import { ippoolKind } from "../model/ippool.ts";
 import { resourceKey } from "../model/keys.ts";
-import { type Node, nodeKind } from "../model/node.ts";
+import { KUBERNETES, type Node, nodeKind } from "../model/node.ts";
 import { printJson } from "../store/json.ts";
 import { ResourceError, type Resources } from "../store/resources.ts";
 import { type Host, listedInterfaces, type NodeAddress, nodeAddress } from "./autodetect.ts";
@@ -172,10 +172,12 @@ export async function registerNode(
       type !== "CalicoNodeIP" || own.includes(address)
     );
     const interfaces = listedInterfaces(host);
+    const nodeName = config.kubernetesNode;
     return {
       ...node,
       spec: {
         ...node.spec,
+        ...(nodeName && { orchRefs: [{ nodeName, orchestrator: KUBERNETES }] }),
         bgp: Object.keys(bgp).length > 0 ? bgp : undefined,
         addresses: listed?.length ? listed : undefined,
         interfaces: interfaces.length > 0 ? interfaces : undefined,

@@ -82,6 +82,19 @@ Deno.test("a node is registered with its address, and keeps what people have set
     assert.deepEqual((await spec()).addresses, [other]);
   }));
 
+Deno.test("a node is registered under the name that Kubernetes has for it", () =>
+  inStore(async (resources) => {
+    const refs = async () => (await resources.get(nodeKind, "node1"))!.spec.orchRefs;
+    await registerNode(resources, config(), host("192.0.2.11"));
+    assert.equal(await refs(), undefined);
+    const machine = config({ CALICO_K8S_NODE_REF: "machine-1" });
+    await registerNode(resources, machine, host("192.0.2.11"));
+    assert.deepEqual(await refs(), [{ nodeName: "machine-1", orchestrator: "k8s" }]);
+    // What is there stays where nothing else is said.
+    await registerNode(resources, config(), host("192.0.2.11"));
+    assert.deepEqual(await refs(), [{ nodeName: "machine-1", orchestrator: "k8s" }]);
+  }));
+
 Deno.test("a Node of another version that needs no change is registered, and no other is written", () =>
   inStore(async (resources) => {
     await registerNode(resources, config(), host("192.0.2.11"));
