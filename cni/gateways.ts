@@ -38,12 +38,9 @@ import { blockKey, handlePrefix, parseHandleKey } from "../mod/model/keys.ts";
 import { attributesOf } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
-import type { CniKernel } from "./kernel.ts";
-import { isMachines } from "./live_holders.ts";
+import { type HolderDeps, holdersAmong, isMachines, recordHolder } from "./live_holders.ts";
 
-export type GatewayDeps =
-  & Pick<CniDeps, "store" | "ipam" | "nodeName" | "unroutedHolder" | "now">
-  & { readonly kernel: Pick<CniKernel, "addressesOf" | "hostAddresses"> };
+export type GatewayDeps = HolderDeps & Pick<CniDeps, "now">;
 
 /** Addresses of a network of this length that no interface should have. */
 export function specialAddresses(block: Prefix): Ip[] {
@@ -81,7 +78,8 @@ export async function ensureGateway(
   for (const name of [handle, earlierHandle(network, deps.nodeName, block)]) {
     const held = await deps.ipam.ipsByHandle(name) ?? [];
     const known = held.filter((ip) => !special.some((s) => sameIp(s, ip))).sort(compareIp);
-    if (known.length > 0) return known[0];
+    const [ours] = await unheld(deps, network, known);
+    if (ours) return ours;
   }
 
   for (const ip of special) await take(deps, ip, handle);
@@ -102,6 +100,22 @@ export async function ensureGateway(
     if (await take(deps, ip, handle)) return ip;
   }
   return undefined;
+}
+
+/**
+ * Those that no container of the node has. An older copy of the datastore has a gateway on record that was
+ * given back since, and is a container's now: it goes on record for that one.
+ */
+async function unheld(
+  deps: GatewayDeps,
+  network: string,
+  addresses: readonly Ip[],
+): Promise<readonly Ip[]> {
+  const holders = (await holdersAmong(deps, addresses)).filter(({ link }) => link !== "host");
+  for (const holder of holders) {
+    await recordHolder(deps, network, holder, deps.now?.() ?? new Date());
+  }
+  return addresses.filter((ip) => !holders.some((holder) => sameIp(holder.ip, ip)));
 }
 
 function gatewayAttributes({ nodeName, now }: GatewayDeps): Record<string, string> {

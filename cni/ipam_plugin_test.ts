@@ -227,6 +227,18 @@ Deno.test("IPAM plugin: what a container on the node has is neither given nor ma
     assert.deepEqual((await w.handles()).filter((handle) => handle.includes("c3")), []);
   }));
 
+Deno.test("IPAM plugin: a gateway on record that a container has by now is that one's", () =>
+  world({ cidr: "10.9.0.0/29", blockSize: 29 }, async (w) => {
+    const { json: before } = await w.call({ argv0, conf: conf() });
+    assert.equal(before.ips[0].gateway, "10.9.0.1");
+    // As after an older copy of the datastore, from before it was given back and to a pod.
+    w.unrouted.set("10.9.0.1", w.kernel.addLink("", "veth1"));
+    const { json } = await w.call({ argv0, conf: conf(), container: "c2" });
+    assert.deepEqual([json.ips[0].address, json.ips[0].gateway], ["10.9.0.3/29", "10.9.0.4"]);
+    const [held] = (await w.allocations()).filter(({ ip }) => ip === 1);
+    assert.equal(held.handle, "net.veth1");
+  }));
+
 Deno.test("IPAM plugin: DEL frees what its own interface still has, and not what another's has by an old record", () =>
   world({}, async (w) => {
     const links = ["c1", "c2"].map((container) => {
