@@ -131,7 +131,8 @@ const stores: [string, share: number, () => Promise<Datastore>][] = [
 const runs: [string, number, Omit<ReplicaOptions, "seed">][] = [
   ["of a Deployment", 1000, { ...OPTIONS, kind: "Deployment" }],
   ["of a StatefulSet", 1000, { ...OPTIONS, kind: "StatefulSet" }],
-  ["with a spare for the surge", 300, { ...OPTIONS, ...SPARE, kind: "Deployment" }],
+  // Few: enough must vanish in thirty rollouts, too.
+  ["with a spare for the surge", 300, { ...OPTIONS, ...SPARE, vanishing: 15, kind: "Deployment" }],
 ];
 
 for (const [where, share, open] of stores) {
