@@ -37,6 +37,7 @@ import { type Store, StoreError } from "../store/store.ts";
 import { type Call, textOption } from "./command.ts";
 import { fileReason, readTextOf } from "./files.ts";
 import { CliError, EXIT, type Io, usageError } from "./io.ts";
+import { visible } from "./visible.ts";
 import type { Program } from "./voice.ts";
 
 /** One place where the datastore may be. */
@@ -234,7 +235,7 @@ export async function openStore(call: Call, options: OpenOptions = {}): Promise<
   const tried: string[] = [];
   for (const candidate of await locateStore(call)) {
     const { location, from } = candidate;
-    const opened = await open(candidate, options);
+    const opened = await open(call, candidate, options);
     if (typeof opened !== "string") {
       return { store: opened, location, close: () => opened.close() };
     }
@@ -255,6 +256,7 @@ export async function openStore(call: Call, options: OpenOptions = {}): Promise<
 
 /** The store, or why it cannot be had. */
 async function open(
+  { io }: Call,
   { location, named }: Candidate,
   { make = false, onTrouble }: OpenOptions,
 ): Promise<Store | string> {
@@ -270,7 +272,11 @@ async function open(
     return reasonOf(error, `no such file${named ? " (apply, create and import make one)" : ""}`);
   }
   try {
-    return await openDatastore(location, { lazily: location.kind === "socket", onTrouble });
+    return await openDatastore(location, {
+      lazily: location.kind === "socket",
+      onTrouble,
+      onWarning: (message) => io.stderr(`warning: ${visible(message)}\n`),
+    });
   } catch (error) {
     if (error instanceof StoreError) return error.message;
     throw error;

@@ -26,6 +26,8 @@ export interface OpenOptions {
   readonly beside?: boolean;
   /** Hears what is wrong and does not keep the store from going on, for a service's log. */
   readonly onTrouble?: (message: string) => void;
+  /** Hears of each thing once that a Kubernetes API has taken otherwise than it was sent. */
+  readonly onWarning?: (message: string) => void;
 }
 
 /** The store at this location; the caller closes it. */

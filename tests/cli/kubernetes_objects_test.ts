@@ -54,3 +54,36 @@ Deno.test("a namespace that is not there is told as that, and generation is not 
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+Deno.test("what the cluster's definition does not have is told, and the rest is kept", async () => {
+  const kube = await startCalico({ bookmarks: 0 });
+  const folder = await Deno.makeTempDir({ prefix: "tortie-cli-" });
+  const env = { KUBECONFIG: `${folder}/kubeconfig`, TORTIE_RUN_DIR: folder };
+  await Deno.writeTextFile(env.KUBECONFIG, kube.kubeconfig());
+  const felix = (name: string, spec: string) =>
+    `{apiVersion: projectcalico.org/v3, kind: FelixConfiguration, metadata: {name: ${name}}, spec: {${spec}}}\n`;
+  // Of a later Calico than the definitions.
+  const later = "nftablesFlowTableOffload: All, mtuIfacePattern: eth";
+  try {
+    for (const name of ["tortie", "calicoctl"]) {
+      const apply = (stdin: string) =>
+        command(["apply", "-f", "-"], { env: { ...env, TORTIE_STATE_DIR: folder }, stdin, name });
+      const told = await apply(`${felix("node.a", later)}---\n${felix("node.b", later)}`);
+      assert.equal(told.exit, 0, told.err);
+      assert.equal(
+        told.err,
+        'warning: felixconfigurations: unknown field "spec.nftablesFlowTableOffload", which the ' +
+          "cluster's definition does not have: it was not kept\n",
+      );
+      const kept = await kube.call(
+        "GET",
+        "/apis/crd.projectcalico.org/v1/felixconfigurations/node.a",
+      );
+      assert.deepEqual(kept.body.spec, { mtuIfacePattern: "eth", nftablesMode: "Auto" });
+      assert.equal((await apply(felix("node.c", "mtuIfacePattern: eth"))).err, "");
+    }
+  } finally {
+    await kube.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,9 +1,9 @@
 /**
- * CustomResourceDefinitions of group crd.projectcalico.org/v1: names and scope as Calico's, schemas that
- * are our own. Those of kinds that people write come from the schemas of `mod/model`, turned into
- * structural ones; IPAM's records, which have no v3 form, are spelt out here. As in Calico's own
- * definitions few fields have a default, `deleted` of a BlockAffinity is a string, and counters of
- * blocks are 64 bits wide.
+ * CustomResourceDefinitions of group crd.projectcalico.org/v1 with the names, scopes, fields and defaults
+ * of Calico 3.32's, and schemas that are our own. Those of kinds that people write come from the schemas
+ * of `mod/model`, turned into structural ones; IPAM's records, which have no v3 form, are spelt out here.
+ * As in Calico's own definitions `deleted` of a BlockAffinity is a string, and counters of blocks are 64
+ * bits wide.
  */
 import { toJsonSchema } from "@valibot/to-json-schema";
 import { KINDS } from "../../mod/model/kinds.ts";
@@ -14,6 +14,8 @@ const GROUP = "crd.projectcalico.org";
 
 /** Fields that may hold fractions; other numbers are whole. */
 const FRACTIONS = new Set(["order"]);
+/** Whole numbers that people may write as texts; they are stored as numbers. */
+const WHOLE = new Set(["asNumber", "localASNumber", "istioDSCPMark"]);
 
 /** From what the converter makes to what a definition may hold. */
 export function structural(schema: any, field = ""): StructuralSchema {
@@ -21,6 +23,7 @@ export function structural(schema: any, field = ""): StructuralSchema {
   if (Array.isArray(branches)) {
     const types = new Set(branches.map((b: any) => b.type));
     const texts = types.has("string") && (types.has("number") || types.has("integer"));
+    if (texts && WHOLE.has(field)) return { type: "integer" };
     if (texts) return { "x-kubernetes-int-or-string": true };
     return { "x-kubernetes-preserve-unknown-fields": true };
   }
@@ -61,10 +64,12 @@ interface Definition {
   plural: string;
   kind: string;
   namespaced?: boolean;
+  /** It is a resource of its own. */
+  status?: boolean;
   properties: Record<string, StructuralSchema>;
 }
 
-function definition({ plural, kind, namespaced, properties }: Definition): object {
+function definition({ plural, kind, namespaced, properties, status }: Definition): object {
   const named = { type: "string" } as const;
   return {
     apiVersion: "apiextensions.k8s.io/v1",
@@ -78,6 +83,7 @@ function definition({ plural, kind, namespaced, properties }: Definition): objec
         name: "v1",
         served: true,
         storage: true,
+        ...(status && { subresources: { status: {} } }),
         schema: {
           openAPIV3Schema: {
             type: "object",
@@ -94,6 +100,74 @@ function definition({ plural, kind, namespaced, properties }: Definition): objec
   };
 }
 
+/** What `mod/model` knows of later versions, and the definitions of Calico 3.32 do not have. */
+const LATER: Readonly<Record<string, readonly string[]>> = {
+  felixconfigurations: [
+    "bpfIPFragTimeout",
+    "bpfIPFragmentReassemblyEnabled",
+    "bpfOverlayHostSourceIP",
+    "debugBPFCgroupV2",
+    "iptablesLockFilePath",
+    "iptablesLockTimeout",
+    "localSubnetL2Reachability",
+    "localSubnetL2ReachabilityRefreshInterval",
+    "nftablesFlowTableDataIfacePattern",
+    "nftablesFlowTableOffload",
+  ].map((field) => `spec.${field}`),
+  ippools: ["status"],
+  kubecontrollersconfigurations: ["spec", "status.runningConfig"].flatMap((place) => [
+    `${place}.controllers.migration`,
+    `${place}.controllers.node.hostEndpoint.templates.[].annotations`,
+  ]),
+  tiers: ["status"],
+};
+
+/** What the server fills in where nothing is said. */
+const DEFAULTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  bgpconfigurations: {
+    "spec.logSeverityScreen": "Info",
+    "spec.nodeMeshPassword.secretKeyRef.name": "",
+    "spec.serviceLoadBalancerAggregation": "Enabled",
+  },
+  bgppeers: { "spec.password.secretKeyRef.name": "" },
+  felixconfigurations: { "spec.nftablesMode": "Auto" },
+  globalnetworkpolicies: { "spec.tier": "default" },
+  ippools: { "spec.assignmentMode": "Automatic" },
+  kubecontrollersconfigurations: Object.fromEntries(
+    ["spec", "status.runningConfig"].flatMap((place) => [
+      [`${place}.controllers.loadBalancer.assignIPs`, "AllServices"],
+      [`${place}.controllers.policyMigration.enabled`, "Enabled"],
+      [`${place}.healthChecks`, "Enabled"],
+    ]),
+  ),
+  networkpolicies: { "spec.tier": "default" },
+  stagedglobalnetworkpolicies: { "spec.stagedAction": "Set", "spec.tier": "default" },
+  stagedkubernetesnetworkpolicies: { "spec.stagedAction": "Set" },
+  stagednetworkpolicies: { "spec.stagedAction": "Set", "spec.tier": "default" },
+  tiers: { "spec.defaultAction": "Deny" },
+};
+
+/** Kinds whose status is a resource of its own. */
+const STATUS = ["kubecontrollersconfigurations"];
+
+/** The schema of a field; `[]` stands for the items of a list. */
+function at(properties: Record<string, StructuralSchema>, path: readonly string[]) {
+  let schema: StructuralSchema = { properties };
+  for (const step of path) {
+    const inner = step === "[]" ? schema.items : schema.properties?.[step];
+    if (!inner) throw new Error(`there is no field ${path.join(".")}`);
+    schema = inner;
+  }
+  return schema;
+}
+
+function forget(properties: Record<string, StructuralSchema>, path: readonly string[]): void {
+  const last = path.at(-1)!;
+  const { properties: fields } = at(properties, path.slice(0, -1));
+  if (!fields?.[last]) throw new Error(`there is no field ${path.join(".")}`);
+  delete fields[last];
+}
+
 function fromModel(): object[] {
   return KINDS.filter((kind) => kind.crd && kind.plural !== "ipamconfigurations").map((kind) => {
     const whole = toJsonSchema(kind.schema, {
@@ -105,18 +179,13 @@ function fromModel(): object[] {
     for (const field of ["spec", "status"]) {
       if (whole.properties[field]) properties[field] = structural(whole.properties[field], field);
     }
-    if (kind.plural === "ippools") {
-      const spec = properties.spec.properties!;
-      spec.ipipMode.default = "Never";
-      spec.vxlanMode.default = "Never";
-      spec.assignmentMode.default = "Automatic";
+    const { plural, namespaced } = kind;
+    for (const path of LATER[plural] ?? []) forget(properties, path.split("."));
+    for (const [path, value] of Object.entries(DEFAULTS[plural] ?? {})) {
+      at(properties, path.split(".")).default = value;
     }
-    return definition({
-      plural: kind.plural,
-      kind: kind.kind,
-      namespaced: kind.namespaced,
-      properties,
-    });
+    const status = STATUS.includes(plural);
+    return definition({ plural, kind: kind.kind, namespaced, properties, status });
   });
 }
 

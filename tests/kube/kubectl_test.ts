@@ -99,7 +99,7 @@ Deno.test({
         await works("get pods -A -l app=api -o name", /^pod\/a\n/);
       });
       await t.step("get in all forms", async () => {
-        await works("get ippools -o jsonpath={.items[0].spec.vxlanMode}", /^Never$/);
+        await works("get ippools -o jsonpath={.items[0].spec.assignmentMode}", /^Automatic$/);
         await works("get pods -n x -o wide", /a +\d+s/);
         await works("get ippool p -o yaml", /cidr: 10\.0\.0\.0\/16/);
         await fails("get pod none -n x", /\(NotFound\): pods "none" not found/);

@@ -1,6 +1,7 @@
 /** IPAM on the kubernetes driver: node services that assign and release side by side. */
 import assert from "node:assert/strict";
 import { dropIdleGateways, ensureGateway } from "../../cni/gateways.ts";
+import { FakeKernel } from "../../cni/testing/fake_kernel.ts";
 import { checkStore } from "../../mod/ipam/check/check.ts";
 import { mendDamaged } from "../../mod/ipam/check/mend.ts";
 import { IpamError } from "../../mod/ipam/errors.ts";
@@ -63,11 +64,7 @@ Deno.test("the gateway of a foreign interface plugin's network has its handle th
     }
     await kube.call("POST", "/api/v1/nodes", { metadata: { name: "n0" } });
     const ipam = new Ipam(store);
-    const kernel = {
-      addressesOf: () => Promise.resolve([]),
-      hostAddresses: () => Promise.resolve([]),
-    };
-    const deps = { kernel, store, ipam, nodeName: "n0" };
+    const deps = { kernel: new FakeKernel(), store, ipam, nodeName: "n0" };
     const attributes = { node: "n0" };
     const request = { num4: 1, num6: 1, host: "n0", handle: "net.c1", attributes };
     const addresses = await ipam.assign({ ...request, use: "Workload" });

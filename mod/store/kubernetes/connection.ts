@@ -108,6 +108,8 @@ export class Connection {
     readonly clock: Clock,
     /** Hears what is wrong and does not keep us from going on. */
     readonly onTrouble: (message: string) => void = () => {},
+    /** Hears what the server says of a request that it took. */
+    readonly onWarning: (warning: string, request: Request) => void = () => {},
   ) {
     this.#turns = new Turns(clock);
     if (access.insecure && access.server.startsWith("https:")) {
@@ -178,6 +180,7 @@ export class Connection {
       const response = await this.#send(call, limit, "calls");
       const text = await this.#body(response, limit);
       if (!response.ok) throw apiError(response, text, call.request);
+      for (const warning of warningsOf(response)) this.onWarning(warning, call.request);
       return text;
     });
   }
@@ -467,4 +470,10 @@ export function statusError(
     // Not JSON: "404 page not found".
   }
   return new ApiError(code, reason, message, request, retryAfterMs);
+}
+
+/** The texts of the answer's Warning fields, `299 - "text"` (RFC 7234, section 5.5). */
+function warningsOf({ headers }: Response): string[] {
+  const quoted = (headers.get("warning") ?? "").matchAll(/\b299 \S+ "((?:[^"\\]|\\.)*)"/g);
+  return Array.from(quoted, ([, text]) => text.replace(/\\(.)/g, "$1"));
 }

@@ -19,6 +19,8 @@ export interface KubernetesOptions {
   readonly beside?: boolean;
   /** Hears what is wrong and does not keep the store from going on. */
   readonly onTrouble?: (message: string) => void;
+  /** Hears of each thing once that the server has taken otherwise than it was sent. */
+  readonly onWarning?: (message: string) => void;
   readonly timing?: Partial<Timing>;
   readonly surroundings?: Surroundings;
 }
@@ -32,7 +34,15 @@ export async function openKubernetes(
   const access = await findAccess(config, around);
   const { patienceMs } = options;
   const timing = { ...TIMING, ...(patienceMs !== undefined && { patienceMs }), ...options.timing };
-  const connection = new Connection(access, around, timing, systemClock, options.onTrouble);
+  const { onTrouble, onWarning } = options;
+  const connection = new Connection(
+    access,
+    around,
+    timing,
+    systemClock,
+    onTrouble,
+    onWarning && warnings(onWarning),
+  );
   const api = new KubernetesApi(connection, systemClock, options.beside);
   const store = new KubernetesStore(api, makeSources(config), timing, systemClock);
   if (!options.lazily) {
@@ -44,4 +54,23 @@ export async function openKubernetes(
     }
   }
   return store;
+}
+
+/** Of IPAM's records older definitions lack fields, which are written in another place too. */
+const RECORDS = ["ipamblocks", "ipamhandles", "ipamconfigs", "blockaffinities"];
+
+/** Nobody wishes for a status: it tells. */
+const STATUS = /^unknown field "status[".[]/;
+
+/** Each warning once, however many objects it is about. */
+function warnings(tell: (message: string) => void): Connection["onWarning"] {
+  const told = new Set<string>();
+  return (warning, { resource }) => {
+    const dropped = warning.startsWith("unknown field ");
+    if (dropped && (RECORDS.includes(resource) || STATUS.test(warning))) return;
+    const message = `${resource}: ${warning}` +
+      (dropped ? ", which the cluster's definition does not have: it was not kept" : "");
+    if (!told.has(message)) tell(message);
+    told.add(message);
+  };
 }
