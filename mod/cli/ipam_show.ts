@@ -7,6 +7,7 @@ import { formatIp, formatPrefix, ipAt, mustPrefix, parseIp, type Prefix } from "
 import { blockPrefix, parseBlockKey } from "../model/keys.ts";
 import type { AllocationBlock } from "../model/ipam_block.ts";
 import { legibleBlock } from "../ipam/block.ts";
+import { coolingSince } from "../ipam/cooling.ts";
 import { damagedBlock } from "../ipam/damage.ts";
 import { leaseOf } from "../ipam/check/evidence.ts";
 import type { Holder } from "../ipam/errors.ts";
@@ -256,7 +257,7 @@ function borrowedOf(block: AllocationBlock): { borrowed: Borrowed[]; without: nu
   let without = 0;
   block.allocations.forEach((index, ordinal) => {
     // Who had it is not on record any more while it cools down.
-    if (index === null || block.attributes[index]?.releasedAt) return;
+    if (index === null || coolingSince(block.attributes[index] ?? {}) !== undefined) return;
     const facts = block.attributes[index]?.secondary ?? {};
     if (facts.node === undefined) without++;
     else if (facts.node !== owner) {

@@ -23,6 +23,7 @@ import { formatPrefix } from "../net/mod.ts";
 import { isEmpty, ownerOf } from "../ipam/block.ts";
 import { collectCooled } from "../ipam/block_changes.ts";
 import type { StoredBlock } from "../ipam/block_table.ts";
+import { coolingSince } from "../ipam/cooling.ts";
 import { type Allocation, allocationsOf } from "../ipam/check/allocations.ts";
 import {
   askedOf,
@@ -392,7 +393,7 @@ class Collector {
       return;
     }
     const cooling = records.flatMap(({ block }) => block.attributes)
-      .flatMap(({ releasedAt }) => releasedAt ? [Date.parse(releasedAt)] : []);
+      .flatMap((attribute) => coolingSince(attribute) ?? []).map((since) => Date.parse(since));
     if (cooling.length === 0) return;
     const first = cooling.reduce((a, b) => Math.min(a, b));
     const due = first + this.view.ipamConfig.ipCooldownSeconds * 1000;

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { check } from "../ipam/check/check.ts";
 import { readRecords } from "../ipam/check/records.ts";
+import { writtenByCalico332 } from "../ipam/testing/cool_down.ts";
+import type { AllocationBlock } from "../model/ipam_block.ts";
 import { answerKey, questionKey } from "../ipam/questions.ts";
 import { felixVariablesKey, tellFelixVariables } from "../node/felix_variables.ts";
 import {
@@ -616,6 +618,28 @@ simulated("addresses that have cooled down are swept", async (cluster) => {
   cluster.wait(61_000);
   assert.deepEqual((await cluster.turn()).map((a) => a.do), ["sweepCooled"]);
 });
+
+simulated(
+  "addresses that have cooled down are swept, if Calico v3.32 wrote to their block",
+  async (cluster) => {
+    await cluster.configure({ ipCooldownSeconds: 60 });
+    const container = (await cluster.run("n0"))!;
+    await cluster.remove(cluster.endpointKey(container));
+    cluster.vanish(container);
+    await cluster.ipam.releaseByHandle(container.handle);
+    for (
+      const { key, value } of (await cluster.store.list<AllocationBlock>(blockPrefix(4))).entries
+    ) {
+      await cluster.store.put(key, writtenByCalico332(value));
+    }
+    const { actions, suspects, next } = await cluster.look();
+    assert.deepEqual([actions, suspects], [[], []]);
+    assert(next! >= 59_000 && next! <= 61_000);
+    cluster.wait(61_000);
+    assert.deepEqual((await cluster.turn()).map((a) => a.do), ["sweepCooled"]);
+    assert.deepEqual((await cluster.look()).actions, []);
+  },
+);
 
 simulated("what is kept, reserved or unknown is never suspected", async (cluster) => {
   await cluster.take({ do: "keep", node: 0 });

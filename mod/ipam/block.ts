@@ -14,6 +14,7 @@ import { addressBits, formatPrefix, parseStrictPrefix, type Prefix } from "../ne
 import type { AllocationAttribute, AllocationBlock } from "../model/ipam_block.ts";
 import { type AffinityOwner, formatAffinity, parseAffinity } from "../model/keys.ts";
 import { isJsonObject } from "../store/json.ts";
+import { coolingSince } from "./cooling.ts";
 import { damagedBlock } from "./damage.ts";
 import type { Holder } from "./errors.ts";
 import { nanoseconds, rfc3339 } from "./time.ts";
@@ -240,7 +241,7 @@ export function attributeOf(
   const index = block.allocations[ordinal];
   if (index === null || index === undefined) return undefined;
   const attribute = block.attributes[index];
-  return attribute.releasedAt ? undefined : attribute;
+  return coolingSince(attribute) === undefined ? attribute : undefined;
 }
 
 export function holderOf(block: AllocationBlock, ordinal: number): Holder | undefined {
@@ -255,7 +256,7 @@ export function sequenceOf(block: AllocationBlock, ordinal: number): bigint {
 
 /** Ordinals that the handle has, ascending. */
 export function ordinalsOf(block: AllocationBlock, handle: string): number[] {
-  const mine = block.attributes.map((a) => !a.releasedAt && handleOf(a) === handle);
+  const mine = block.attributes.map((a) => coolingSince(a) === undefined && handleOf(a) === handle);
   if (!mine.includes(true)) return [];
   const ordinals: number[] = [];
   block.allocations.forEach((index, ordinal) => {

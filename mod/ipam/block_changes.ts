@@ -3,7 +3,7 @@
  * back, and cool down between. Nothing here changes its argument.
  *
  * After Calico's libcalico-go/lib/ipam/ipam_block.go. Released addresses are free at once, as in
- * v3.32; where IPAMConfiguration says so they cool down first, as in v3.33 (`releasedAt`).
+ * v3.32; where IPAMConfiguration says so they cool down first, as in v3.33 (`cooling.ts`).
  */
 import type { AllocationAttribute, AllocationBlock } from "../model/ipam_block.ts";
 import {
@@ -16,6 +16,7 @@ import {
   type Reserved,
   sequenceOf,
 } from "./block.ts";
+import { type Cooldown, coolingMark, coolingSince, cools } from "./cooling.ts";
 import type { Holder } from "./errors.ts";
 import { isWithin, rfc3339 } from "./time.ts";
 
@@ -119,7 +120,9 @@ function shareAttribute(
 
 function sameAttribute(a: AllocationAttribute, b: AllocationAttribute): boolean {
   if ((a.handle_id ?? undefined) !== (b.handle_id ?? undefined)) return false;
-  if (a.releasedAt || b.releasedAt || a.alternateOwnerAttrs || b.alternateOwnerAttrs) return false;
+  if (coolingSince(a) || coolingSince(b) || a.alternateOwnerAttrs || b.alternateOwnerAttrs) {
+    return false;
+  }
   const [x, y] = [a.secondary ?? {}, b.secondary ?? {}];
   const names = Object.keys(x);
   return names.length === Object.keys(y).length && names.every((name) => x[name] === y[name]);
@@ -130,13 +133,6 @@ export interface Return {
   readonly ordinal: number;
   readonly handle?: string;
   readonly sequenceNumber?: bigint;
-}
-
-/** Configured by IPAMConfiguration.ipCooldownSeconds: 0 frees at once. */
-export interface Cooldown {
-  readonly seconds: number;
-  /** Milliseconds since 1970. */
-  readonly now: number;
 }
 
 export interface Returned {
@@ -180,7 +176,7 @@ export function giveBack(
   const freed = free(block, [...ordinals], cooldown);
   const sequence = { ...freed.sequenceNumberForAllocation };
   for (const ordinal of ordinals) {
-    if (cooldown.seconds > 0) sequence[String(ordinal)] = block.sequenceNumber;
+    if (cools(block, cooldown)) sequence[String(ordinal)] = block.sequenceNumber;
     else delete sequence[String(ordinal)];
   }
   return {
@@ -210,13 +206,10 @@ function free(
 ): AllocationBlock {
   if (ordinals.length === 0) return block;
   const allocations = block.allocations.slice();
-  if (cooldown.seconds > 0) {
-    // In whole seconds, as Calico's: rounded up, so that none cools down for less than was asked.
-    const cooling: AllocationAttribute = {
-      releasedAt: rfc3339(Math.ceil(cooldown.now / 1000) * 1000),
-    };
+  if (cools(block, cooldown)) {
     for (const ordinal of ordinals) allocations[ordinal] = block.attributes.length;
-    return packed({ ...block, allocations, attributes: [...block.attributes, cooling] });
+    const attributes = [...block.attributes, coolingMark(cooldown.now)];
+    return packed({ ...block, allocations, attributes });
   }
   for (const ordinal of ordinals) allocations[ordinal] = null;
   return packed({ ...block, allocations, unallocated: [...block.unallocated, ...ordinals] });
@@ -242,9 +235,9 @@ export function coolingUntil(
   seconds: number,
 ): string | undefined {
   const index = block.allocations[ordinal];
-  const { releasedAt } = index === null ? {} : block.attributes[index] ?? {};
-  if (!releasedAt) return undefined;
-  const since = Date.parse(releasedAt);
+  const said = index === null ? undefined : coolingSince(block.attributes[index] ?? {});
+  if (said === undefined) return undefined;
+  const since = Date.parse(said);
   return Number.isNaN(since) ? undefined : rfc3339(since + seconds * 1000);
 }
 
@@ -252,9 +245,11 @@ export function coolingUntil(
 export function collectCooled(block: AllocationBlock, cooldown: Cooldown): AllocationBlock {
   // A time that cannot be read, or has not come yet, counts as long ago.
   const { seconds, now } = cooldown;
-  const cooled = block.attributes.map(({ releasedAt }) =>
-    !!releasedAt && !(seconds > 0 && isWithin(seconds * 1000, Date.parse(releasedAt), now))
-  );
+  const cooled = block.attributes.map((attribute) => {
+    const since = coolingSince(attribute);
+    return since !== undefined &&
+      !(seconds > 0 && isWithin(seconds * 1000, Date.parse(since), now));
+  });
   if (!cooled.includes(true)) return block;
   const freed = block.allocations.flatMap((index, o) => index !== null && cooled[index] ? [o] : []);
   const sequence = { ...block.sequenceNumberForAllocation };

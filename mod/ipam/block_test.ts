@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { mustPrefix } from "../net/mod.ts";
 import {
+  type AllocationAttribute,
   type AllocationBlock,
   cleanHandle,
   freeCount,
@@ -16,7 +17,14 @@ import {
   withoutOwner,
   written,
 } from "./block.ts";
-import { collectCooled, giveBack, giveBackHandle, take, takeOrdinal } from "./block_changes.ts";
+import {
+  collectCooled,
+  coolingUntil,
+  giveBack,
+  giveBackHandle,
+  take,
+  takeOrdinal,
+} from "./block_changes.ts";
 import { IpamError } from "./errors.ts";
 import { checkBlock } from "./testing/checks.ts";
 
@@ -157,13 +165,55 @@ Deno.test("a block can be made nobody's", () => {
   assert(!isOwnedBy(block, N1));
 });
 
+Deno.test("either mark says that an address cools down, and none of a holder's does", () => {
+  const releasedAt = "2026-11-22T13:44:00Z";
+  const marked = (attribute: AllocationAttribute) => {
+    const block = take(fresh(), 1, { handle: "a" }).block;
+    return readBlock({ ...block, attributes: [attribute] }, PREFIX);
+  };
+  const marks = [
+    { releasedAt },
+    { secondary: { releasedAt } },
+    { handle_id: null, secondary: { releasedAt } },
+    { secondary: { releasedAt }, releasedAt },
+  ];
+  for (const mark of marks) {
+    const block = marked(mark);
+    assert.equal(holderOf(block, 0), undefined);
+    assert.equal(coolingUntil(block, 0, 60), "2026-11-22T13:45:00Z");
+    assert.equal(given(giveBack(block, [{ ordinal: 0 }], AT_ONCE)).ordinals.length, 0);
+    assert.equal(collectCooled(block, { seconds: 60, now: NOW }), block);
+    assert(isEmpty(collectCooled(block, { seconds: 1, now: NOW })));
+    // Nobody who takes an address without a handle shares it.
+    const taken = take(block, 1, { attributes: { releasedAt: "x" } }).block;
+    assert.equal(taken.allocations[0], 0);
+    assert.notEqual(taken.allocations[1], 0);
+  }
+  const held = marked({ handle_id: "a", secondary: { releasedAt, pod: "p" } });
+  assert.deepEqual(ordinalsOf(held, "a"), [0]);
+  assert.equal(holderOf(held, 0)?.handle, "a");
+  assert.equal(collectCooled(held, { seconds: 1, now: NOW + 99_000 }), held);
+  assert.deepEqual(holderOf(marked({}), 0), { handle: undefined, attributes: {} });
+});
+
+Deno.test("addresses of services are free at once: Calico 3.32 takes no mark in their blocks", () => {
+  const cooling = { seconds: 60, now: NOW };
+  const block = newBlock(PREFIX, { type: "virtual", name: "load-balancer" }, NOW);
+  const back = giveBackHandle(take(block, 2, { handle: "lb-a" }).block, "lb-a", cooling).block;
+  assert.deepEqual([back.attributes, freeCount(back)], [[], 8]);
+  const taken = take(block, 1, { handle: "lb-a" }).block;
+  const one = given(giveBack(taken, [{ ordinal: 0 }], cooling)).block;
+  assert.deepEqual([one.attributes, one.sequenceNumberForAllocation], [[], {}]);
+});
+
 Deno.test("released addresses cool down for as long as it is configured", () => {
   const cooling = { seconds: 60, now: NOW };
   const block = take(fresh(), 2, { handle: "a" }).block;
   const back = giveBackHandle(block, "a", cooling).block;
   // Whole seconds, and never short of what was asked: rounded up.
   assert(NOW % 1000 > 0);
-  assert.deepEqual(back.attributes, [{ releasedAt: "2026-11-22T13:44:28Z" }]);
+  const releasedAt = "2026-11-22T13:44:28Z";
+  assert.deepEqual(back.attributes, [{ secondary: { releasedAt }, releasedAt }]);
   assert.equal(collectCooled(back, { seconds: 60, now: NOW + 59_999 }), back);
   assert.deepEqual(back.allocations.slice(0, 3), [0, 0, null]);
   assert.equal(holderOf(back, 0), undefined);

@@ -3,7 +3,22 @@ import { blockPrefix, resourceKey } from "../model/keys.ts";
 import { openKv } from "../store/kv.ts";
 import { Ipam } from "./ipam.ts";
 import { checkRecords } from "./testing/checks.ts";
+import { coolDown, writtenByCalico332 } from "./testing/cool_down.ts";
 import { NODES, POOLS, texts } from "./testing/world.ts";
+
+Deno.test("an address cools down in Deno KV beside Calico v3.32", async () => {
+  const folder = await Deno.makeTempDir();
+  const store = await openKv(`${folder}/store.kv`);
+  try {
+    await store.put(resourceKey(NODES, "n1"), { metadata: { name: "n1" } });
+    const spec = { cidr: "10.9.0.0/29", blockSize: 30 };
+    await store.put(resourceKey(POOLS, "p"), { metadata: { name: "p" }, spec });
+    await coolDown(store, writtenByCalico332);
+  } finally {
+    await store.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+});
 
 Deno.test("records outlive the process in Deno KV, numbers exact to the last digit", async () => {
   const folder = await Deno.makeTempDir();

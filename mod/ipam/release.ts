@@ -26,14 +26,9 @@ import {
   ordinalsOf,
   ownerOf,
 } from "./block.ts";
-import {
-  collectCooled,
-  type Cooldown,
-  giveBack,
-  giveBackHandle,
-  type Return,
-} from "./block_changes.ts";
+import { collectCooled, giveBack, giveBackHandle, type Return } from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
+import type { Cooldown } from "./cooling.ts";
 import { unlessDamaged } from "./damage.ts";
 import { IpamError, tooManyRetries } from "./errors.ts";
 import type { Facts } from "./facts.ts";

@@ -4,7 +4,7 @@ import type { Family, Prefix } from "../net/mod.ts";
 import type { Store } from "../store/store.ts";
 import { Affinities } from "./affinities.ts";
 import type { IpamConfig } from "../model/ipam_config.ts";
-import { type Cooldown } from "./block_changes.ts";
+import type { Cooldown } from "./cooling.ts";
 import { BlockTable } from "./block_table.ts";
 import { FactReader } from "./facts.ts";
 import { Handles } from "./handles.ts";

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { handleKey } from "../model/keys.ts";
 import type { IpamHandle } from "../model/ipam_handle.ts";
 import { checkRecords } from "./testing/checks.ts";
+import { coolDown, writtenByCalico332, writtenByCalico333 } from "./testing/cool_down.ts";
 import { killEverywhere } from "./testing/crash.ts";
 import { inWorld, World } from "./testing/world.ts";
 
@@ -23,6 +24,23 @@ inWorld("what has cooled down is free again in blocks that nobody asks", async (
   assert.deepEqual(block.attributes, []);
   assert(prefix);
 });
+
+for (
+  const [writer, rewritten] of [
+    ["nobody else", undefined],
+    ["Calico v3.32", writtenByCalico332],
+    ["Calico v3.33", writtenByCalico333],
+  ] as const
+) {
+  inWorld(
+    `an address cools down, and no longer, where ${writer} writes to its block`,
+    async (world) => {
+      await world.node("n1");
+      await world.pool("p", "10.9.0.0/29", { blockSize: 30 });
+      await coolDown(world.store, rewritten);
+    },
+  );
+}
 
 inWorld("a block of nobody goes when its last address has cooled down", async (world) => {
   await world.node("n1");

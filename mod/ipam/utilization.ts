@@ -15,6 +15,7 @@ import {
 import type { AllocationBlock } from "../model/ipam_block.ts";
 import { collectCooled } from "./block_changes.ts";
 import type { BlockRecord } from "./block_table.ts";
+import { coolingSince } from "./cooling.ts";
 import { damagedBlock } from "./damage.ts";
 import type { Facts } from "./facts.ts";
 import { type Interval, sizeOf, union, within } from "./intervals.ts";
@@ -105,7 +106,8 @@ function taken({ prefix, block }: BlockRecord): Interval[] {
 }
 
 function coolingIn({ allocations, attributes }: AllocationBlock): bigint {
-  return BigInt(allocations.filter((i) => i !== null && attributes[i].releasedAt).length);
+  const marked = attributes.map((attribute) => coolingSince(attribute) !== undefined);
+  return BigInt(allocations.filter((i) => i !== null && marked[i]).length);
 }
 
 function usageOfBlock(facts: Facts, record: BlockRecord): BlockUtilization {

@@ -11,7 +11,10 @@ export interface AllocationAttribute {
   /** pod, namespace, node, timestamp, type, note …; left out where there are none. */
   secondary?: Record<string, string> | null;
   alternateOwnerAttrs?: Record<string, string>;
-  /** Calico 3.33: free, but cooling down since this time (RFC 3339). Then there is no handle. */
+  /**
+   * Calico 3.33: free, but cooling down since this time (RFC 3339). Then there is no handle. Who asks whether
+   * an address cools down asks `coolingSince` of `ipam/cooling.ts`: there is another mark of it.
+   */
   releasedAt?: string;
 }
 

@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { answerKey } from "../../mod/ipam/questions.ts";
+import { writtenByCalico332 } from "../../mod/ipam/testing/cool_down.ts";
 import type { Report } from "../../mod/ipam/check/report.ts";
 import { clusterInformationKind } from "../../mod/model/cluster_information.ts";
-import { handleKey, ipamConfigKey, resourceKey } from "../../mod/model/keys.ts";
+import type { AllocationBlock } from "../../mod/model/ipam_block.ts";
+import { blockPrefix, handleKey, ipamConfigKey, resourceKey } from "../../mod/model/keys.ts";
 import { ippoolKind } from "../../mod/model/ippool.ts";
 import { nodeKind } from "../../mod/model/node.ts";
 import { workloadEndpointKind } from "../../mod/model/workload_endpoint.ts";
@@ -365,6 +367,42 @@ test("ipam show --ip: what cools down, and what is kept, is in nobody's use", as
   assert.equal((await cluster.run(`ipam release --ip ${endless}`)).exit, 0);
   const kept = await lease("2", "2999-01-01T00:00:00Z");
   assert.equal((await cluster.run(`ipam release --ip ${kept}`)).exit, 0);
+});
+
+test("ipam: a cool-down outlives Calico's write to the block, and what lost its mark is told", async (cluster) => {
+  const { ipam, addresses: [a, b] } = await furnish(cluster);
+  await cluster.run("ipam configure --ip-cooldown-seconds 600");
+  for (const [pod, address] of [["a", a], ["b", b]]) {
+    await leak(cluster, pod);
+    await cluster.run(`ipam release --ip ${address} --force`);
+  }
+  const [{ key, value }] = (await cluster.store.list<AllocationBlock>(blockPrefix(4))).entries;
+  const block = writtenByCalico332(value);
+  await cluster.store.put(key, block);
+  const run = async (line: string) => (await cluster.run(line)).out;
+  assert.match(await run(`ipam show --ip ${a}`), /is not assigned: it was given back, and cools/);
+  assert.doesNotMatch(await run("ipam show --show-borrowed"), /Note: found|10\.0\.0\./);
+  assert.match(await run("ipam show"), /IPS COOLING/);
+  const checked = await cluster.run("ipam check");
+  assert.equal(checked.exit, 0, checked.out);
+
+  // As a version with one mark alone has left it there: it may be anybody's.
+  await cluster.store.put(key, { ...block, attributes: block.attributes.map(() => ({})) });
+  const told = await run("ipam check --show-problem-ips");
+  assert.match(
+    told,
+    new RegExp(
+      `${a} is given to nobody known .*its record says nothing: it may have cooled down when a ` +
+        "Calico before v3\\.33 wrote to its block.*`ipam release --ip` with --force",
+    ),
+  );
+  const refused = await cluster.run(`ipam release --ip ${a}`);
+  assert.equal(refused.exit, 1);
+  assert.match(refused.err, /may be in use \(its record says nothing: .* with --force/);
+  await cluster.run("ipam configure --ip-cooldown-seconds 0");
+  assert.equal((await cluster.run(`ipam release --ip ${a} --force`)).exit, 0);
+  assert.equal(await ipam.assignment(a), undefined);
+  assert.notEqual(await ipam.assignment(b), undefined);
 });
 
 test("ipam release --ip: a kept address, unless a container of its node has it", async (cluster) => {

@@ -1,9 +1,9 @@
 /**
  * CustomResourceDefinitions of group crd.projectcalico.org/v1 with the names, scopes, fields and defaults
- * of Calico 3.32's, and schemas that are our own. Those of kinds that people write come from the schemas
- * of `mod/model`, turned into structural ones; IPAM's records, which have no v3 form, are spelt out here.
- * As in Calico's own definitions `deleted` of a BlockAffinity is a string, and counters of blocks are 64
- * bits wide.
+ * of Calico v3.32.1's, and schemas that are our own: what a cluster of today drops is dropped in the tests
+ * too. Those of kinds that people write come from the schemas of `mod/model`, turned into structural ones;
+ * IPAM's records, which have no v3 form, are spelt out here. As in Calico's own definitions `deleted` of a
+ * BlockAffinity is a string, and counters of blocks are 64 bits wide.
  */
 import { toJsonSchema } from "@valibot/to-json-schema";
 import { KINDS } from "../../mod/model/kinds.ts";
@@ -222,7 +222,6 @@ const IPAM: Definition[] = [
           handle_id: text,
           secondary: texts,
           alternateOwnerAttrs: texts,
-          releasedAt: { type: "string", format: "date-time" },
         },
       }),
       cidr: text,
@@ -248,16 +247,29 @@ const IPAM: Definition[] = [
     properties: spec({
       autoAllocateBlocks: bool,
       kubeVirtVMAddressPersistence: { type: "string", enum: ["Enabled", "Disabled"] },
-      ipCooldownSeconds: { type: "integer", minimum: 0 },
       maxBlocksPerHost: { type: "integer", minimum: 0, maximum: 2 ** 31 - 1 },
       strictAffinity: bool,
     }, ["autoAllocateBlocks", "strictAffinity"]),
   },
 ];
 
-/** All kinds that Calico keeps in this group. */
-export function calicoDefinitions(): object[] {
-  return [...fromModel(), ...IPAM.map(definition)];
+/** What Calico v3.33's definitions of IPAM's records know beside these. */
+const SINCE_333: Readonly<Record<string, (spec: StructuralSchema) => void>> = {
+  ipamblocks({ properties }) {
+    properties!.attributes.items!.properties!.releasedAt = { type: "string", format: "date-time" };
+  },
+  ipamconfigs({ properties }) {
+    properties!.ipCooldownSeconds = { type: "integer", minimum: 0, maximum: 1200 };
+  },
+};
+
+/** All kinds that Calico keeps in this group, by the definitions of a version. */
+export function calicoDefinitions(version: "3.32" | "3.33" = "3.32"): object[] {
+  const records = structuredClone(IPAM);
+  for (const { plural, properties } of version === "3.33" ? records : []) {
+    SINCE_333[plural]?.(properties.spec);
+  }
+  return [...fromModel(), ...records.map(definition)];
 }
 
 /** ClusterNetworkPolicy of the network policy API, which a cluster may have or not. */

@@ -2,9 +2,24 @@
 import assert from "node:assert/strict";
 import { Ipam } from "../../mod/ipam/ipam.ts";
 import { checkRecords } from "../../mod/ipam/testing/checks.ts";
+import { coolDown, writtenByCalico332 } from "../../mod/ipam/testing/cool_down.ts";
 import { NODES, POOLS, texts } from "../../mod/ipam/testing/world.ts";
 import { resourceKey } from "../../mod/model/keys.ts";
 import { EtcdCluster } from "./etcd_server.ts";
+
+Deno.test("an address cools down on etcd beside Calico v3.32", async () => {
+  const cluster = await EtcdCluster.start();
+  try {
+    const store = await cluster.open();
+    await store.put(resourceKey(NODES, "n1"), { metadata: { name: "n1" } });
+    const spec = { cidr: "10.9.0.0/29", blockSize: 30 };
+    await store.put(resourceKey(POOLS, "p"), { metadata: { name: "p" }, spec });
+    await coolDown(store, writtenByCalico332);
+    await store.close();
+  } finally {
+    await cluster.stop();
+  }
+});
 
 Deno.test("many callers at once on etcd: no address twice, all of them back", async () => {
   const cluster = await EtcdCluster.start();

@@ -28,9 +28,12 @@ export const REAL = Deno.env.get("TORTIE_TEST_KUBERNETES")
   ? Deno.env.get("TORTIE_TEST_KUBECONFIG") || Deno.env.get("KUBECONFIG")
   : undefined;
 
-export async function startCalico(options: KubeOptions = {}): Promise<Kube> {
+export async function startCalico(
+  options: KubeOptions = {},
+  definitions = calicoDefinitions(),
+): Promise<Kube> {
   const kube = await startKube(options);
-  await Promise.all(calicoDefinitions().map((definition) => kube.crds([definition])));
+  await Promise.all(definitions.map((definition) => kube.crds([definition])));
   return kube;
 }
 

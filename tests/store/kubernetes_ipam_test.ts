@@ -6,10 +6,32 @@ import { checkStore } from "../../mod/ipam/check/check.ts";
 import { mendDamaged } from "../../mod/ipam/check/mend.ts";
 import { IpamError } from "../../mod/ipam/errors.ts";
 import { Ipam } from "../../mod/ipam/ipam.ts";
+import { coolDown, writtenByCalico332 } from "../../mod/ipam/testing/cool_down.ts";
 import { formatIp } from "../../mod/net/mod.ts";
 import { blockPrefix, handlePrefix } from "../../mod/model/keys.ts";
 import { Collector } from "../../mod/store/conformance/case.ts";
+import { calicoDefinitions } from "../kube/calico_definitions.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
+
+for (const version of ["3.32", "3.33"] as const) {
+  Deno.test(`an address cools down by the definitions of Calico ${version}`, async () => {
+    for (const rewritten of [undefined, writtenByCalico332]) {
+      const kube = await startCalico({ bookmarks: 0 }, calicoDefinitions(version));
+      const store = await openStore(kube);
+      try {
+        await store.put("/calico/resources/v3/projectcalico.org/ippools/p", {
+          metadata: { name: "p" },
+          spec: { cidr: "10.9.0.0/29", blockSize: 30 },
+        });
+        await kube.call("POST", "/api/v1/nodes", { metadata: { name: "n1" } });
+        await coolDown(store, rewritten);
+      } finally {
+        await store.close();
+        await kube.close();
+      }
+    }
+  });
+}
 
 Deno.test("services that assign and release side by side never share an address", async () => {
   const kube = await startCalico({ bookmarks: 0 });

@@ -186,10 +186,12 @@ Deno.test("nodes, profiles, the IPAM configuration and Kubernetes' policies are 
     assert(items.some((profile) => profile.metadata.name === "kns.kube-system"));
     await resources.apply(ipamConfigurationKind, {
       metadata: { name: "default" },
-      spec: { strictAffinity: true, maxBlocksPerHost: 3 },
+      spec: { strictAffinity: true, maxBlocksPerHost: 3, ipCooldownSeconds: 60 },
     } as any);
     const ipam = kube.get("crd.projectcalico.org", "ipamconfigs", "", "default")!;
     assert.equal(ipam.spec.maxBlocksPerHost, 3);
+    const settings = await resources.mustGet(ipamConfigurationKind, "default");
+    assert.equal(settings.spec.ipCooldownSeconds, 60);
     await resources.apply(kubernetesNetworkPolicyKind, {
       metadata: { name: "p", namespace: "default" },
       spec: { podSelector: {} },

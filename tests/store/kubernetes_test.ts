@@ -7,6 +7,9 @@ import assert from "node:assert/strict";
 import { Collector, fold, pause, refusal } from "../../mod/store/conformance/case.ts";
 import { type Store, StoreError } from "../../mod/store/store.ts";
 import type { Kube } from "../kube/kube.ts";
+import { Ipam } from "../../mod/ipam/ipam.ts";
+import type { StoredIpamConfig } from "../../mod/model/ipam_config.ts";
+import { calicoDefinitions } from "../kube/calico_definitions.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
 
 async function on(run: (kube: Kube, store: Store) => Promise<void>): Promise<void> {
@@ -438,6 +441,109 @@ Deno.test("IPAM's configuration is one resource", () =>
     await store.delete(key);
     assert.equal(await store.get(key), undefined);
   }));
+
+const SPARE = "tortie.projectcalico.org/ip-cooldown-seconds";
+const CONFIG = `${IPAM}config`;
+const config = (kube: Kube) => {
+  const { spec, metadata } = kube.get(CRD, "ipamconfigs", "", "default")!;
+  return { field: spec.ipCooldownSeconds, annotation: metadata.annotations?.[SPARE], metadata };
+};
+
+Deno.test("the cool-down holds where the definition drops it, in an annotation", () =>
+  on(async (kube, store) => {
+    const seconds = async (of = store) =>
+      (await of.get<StoredIpamConfig>(CONFIG))?.value.ipCooldownSeconds;
+    const watch = follow(store, CONFIG, (await store.list(IPAM)).revision);
+    const settings = { auto_allocate_blocks: true, ipCooldownSeconds: 60 };
+    const made = await store.create(CONFIG, settings);
+    assert.deepEqual(config(kube), { ...config(kube), field: undefined, annotation: "60" });
+    assert.deepEqual([await seconds(), (await store.get(CONFIG))!.revision], [60, made]);
+    const path = "/apis/crd.projectcalico.org/v1/ipamconfigs/default";
+    await patch(kube, path, { metadata: { annotations: { "example.org/note": "mine" } } });
+
+    // Once it is known that it is dropped, one write does.
+    const { revision } = (await store.get(CONFIG))!;
+    const second = await store.update(CONFIG, { ...settings, ipCooldownSeconds: 30 }, revision);
+    assert.equal(BigInt(second), BigInt(revision) + 1n);
+    assert.equal(config(kube).annotation, "30");
+    const other = await openStore(kube);
+    try {
+      assert.equal(await seconds(other), 30);
+      const [{ entries }] = [await other.list<StoredIpamConfig>(IPAM)];
+      assert.equal(entries[0].value.ipCooldownSeconds, 30);
+      await other.put(CONFIG, { ...settings, strict_affinity: true });
+      assert.equal(await seconds(), 60);
+      await other.put(CONFIG, { strict_affinity: true });
+    } finally {
+      await other.close();
+    }
+    assert.equal(await seconds(), undefined);
+    const { annotation, metadata } = config(kube);
+    assert.deepEqual([annotation, metadata.annotations?.["example.org/note"]], [undefined, "mine"]);
+    await store.put(CONFIG, settings);
+    const events = await watch.first(8);
+    const told = events.flatMap((e) =>
+      e.type === "put" ? [(e.value as StoredIpamConfig).ipCooldownSeconds] : []
+    );
+    assert.deepEqual(told, [undefined, 60, 60, 30, 60, undefined, undefined, 60]);
+
+    // What is no number of seconds counts for nothing.
+    await patch(kube, path, { metadata: { annotations: { [SPARE]: "soon" } } });
+    assert.equal(await seconds(), undefined);
+    await store.put(CONFIG, settings);
+    await patch(kube, path, { spec: { maxBlocksPerHost: 3 } });
+    assert.equal(await seconds(), 60);
+    // As Calico writes it: without anybody's annotations.
+    await must(kube, "PUT", path, {
+      apiVersion: "crd.projectcalico.org/v1",
+      kind: "IPAMConfig",
+      metadata: { name: "default", resourceVersion: (await store.get(CONFIG))!.revision },
+      spec: { autoAllocateBlocks: true, strictAffinity: false },
+    });
+    assert.equal(await seconds(), undefined);
+    await watch.end();
+  }));
+
+Deno.test("settings that two change at once both count, where the definition drops one", () =>
+  on(async (kube, store) => {
+    const other = await openStore(kube);
+    try {
+      for (let n = 1; n <= 8; n++) {
+        await Promise.all([
+          new Ipam(store).changeIpamConfig((c) => ({ ...c, ipCooldownSeconds: n })),
+          new Ipam(other).changeIpamConfig((c) => ({ ...c, strictAffinity: n % 2 === 0 })),
+        ]);
+        const { strictAffinity, ipCooldownSeconds } = await new Ipam(store).getIpamConfig();
+        assert.deepEqual([strictAffinity, ipCooldownSeconds], [n % 2 === 0, n]);
+        if (n % 3 === 0) await store.delete(CONFIG);
+      }
+    } finally {
+      await other.close();
+    }
+  }));
+
+Deno.test("the cool-down's field wins where the definition has it, and leaves no annotation", async () => {
+  const kube = await startCalico({}, calicoDefinitions("3.33"));
+  const store = await openStore(kube);
+  try {
+    const seconds = async () =>
+      (await store.get<StoredIpamConfig>(CONFIG))?.value.ipCooldownSeconds;
+    const made = await store.create(CONFIG, { ipCooldownSeconds: 60 });
+    assert.deepEqual(config(kube), { ...config(kube), field: 60, annotation: undefined });
+    // From before the definition had it.
+    const path = "/apis/crd.projectcalico.org/v1/ipamconfigs/default";
+    await patch(kube, path, { metadata: { annotations: { [SPARE]: "30" } } });
+    assert.equal(await seconds(), 60);
+    await refusal("conflict", store.update(CONFIG, { ipCooldownSeconds: 90 }, made));
+    await store.put(CONFIG, { ipCooldownSeconds: 90 });
+    assert.deepEqual(config(kube), { ...config(kube), field: 90, annotation: undefined });
+    await store.put(CONFIG, { strict_affinity: true });
+    assert.deepEqual([await seconds(), config(kube).field], [undefined, undefined]);
+  } finally {
+    await store.close();
+    await kube.close();
+  }
+});
 
 Deno.test("v3 objects keep their metadata in the annotation, and kubectl's are read", () =>
   on(async (kube, store) => {

@@ -4,6 +4,7 @@ import { formatPrefix, type Prefix } from "../../net/mod.ts";
 import type { AllocationAttribute, AllocationBlock } from "../../model/ipam_block.ts";
 import { deletionMark, isEmpty, isSequenceNumber, isTexts, readBlock } from "../block.ts";
 import { isJsonObject } from "../../store/json.ts";
+import { coolingSince } from "../cooling.ts";
 import { isDamage } from "../damage.ts";
 import type { IpamError } from "../errors.ts";
 import type { Finding, FindingKind } from "./finding.ts";
@@ -143,9 +144,8 @@ function sequenceFault(block: AllocationBlock): string | undefined {
 }
 
 function coolingFault(attributes: AllocationAttribute[], now: number): string | undefined {
-  const wrong = attributes.filter(isAttribute).flatMap(({ releasedAt }) =>
-    releasedAt && !(Date.parse(String(releasedAt)) <= now + CLOCKS_DIFFER_MS) ? [releasedAt] : []
-  );
+  const since = attributes.filter(isAttribute).flatMap((one) => coolingSince(one) ?? []);
+  const wrong = since.filter((time) => !(Date.parse(String(time)) <= now + CLOCKS_DIFFER_MS));
   return wrong.length > 0
     ? `has addresses that cool down since a time that cannot be: ${wrong.join(", ")}`
     : undefined;

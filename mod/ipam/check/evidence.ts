@@ -53,13 +53,24 @@ export function isNodeGone(facts: Facts, node: string): boolean {
   return node !== "" && !facts.hasNode(node) && !facts.isLive(node);
 }
 
+/**
+ * An allocation with neither handle nor attributes. It is what Calico v3.32 leaves of a cool-down that had one
+ * mark alone (`cooling.ts`); but its library gives such ones to who asks for an address without a handle, tunnels
+ * of very old versions have such ones, and a damaged record reads so. So nobody can be asked whose it is: the
+ * container that has it may be on any node, or be none.
+ */
+const SAYS_NOTHING =
+  "its record says nothing: it may have cooled down when a Calico before v3.33 wrote to its block";
+
 /** `wall` in milliseconds since 1970. */
 export function evidenceFor(facts: Facts, allocation: Allocation, wall: number): Evidence {
   const { handle, attributes, address, node } = allocation;
   const alive = (why: string, who?: string): Evidence => ({ is: "alive", why, who });
   const unknown = (why: string): Evidence => ({ is: "unknown", why });
   if (!handle && !(attributes.pod && attributes.namespace)) {
-    return unknown("it has no handle, and names no pod");
+    return unknown(
+      Object.keys(attributes).length === 0 ? SAYS_NOTHING : "it has no handle, and names no pod",
+    );
   }
   if (handle === WINDOWS_RESERVED) return alive("Windows keeps it", "Reserved for Windows");
   const lease = leaseOf(allocation);

@@ -11,6 +11,7 @@ import {
   parseHandleKey,
 } from "../../model/keys.ts";
 import type { Store } from "../../store/store.ts";
+import { coolingSince } from "../cooling.ts";
 
 export interface Records {
   blocks: { prefix: Prefix; block: AllocationBlock }[];
@@ -36,7 +37,7 @@ export async function checkRecords(store: Store): Promise<Records> {
       block.allocations.forEach((index, ordinal) => {
         if (index === null) return;
         const attribute = block.attributes[index];
-        if (attribute.releasedAt) return;
+        if (coolingSince(attribute) !== undefined) return;
         const address = formatIp(addToIp(prefix.ip, ordinal));
         assert(!allocated.has(address), `${address} was given twice`);
         const handle = attribute.handle_id ?? "";
@@ -82,7 +83,8 @@ export function checkBlock(prefix: Prefix, block: AllocationBlock): void {
     block.attributes.map((_, index) => index),
     `${name}: attributes`,
   );
-  const forms = block.attributes.filter((a) => !a.releasedAt).map((a) => JSON.stringify(a));
+  const forms = block.attributes.filter((a) => coolingSince(a) === undefined)
+    .map((a) => JSON.stringify(a));
   assert.equal(new Set(forms).size, forms.length, `${name}: attributes are not shared`);
   for (const [ordinal, number] of Object.entries(block.sequenceNumberForAllocation)) {
     assert(Number(ordinal) < block.allocations.length);

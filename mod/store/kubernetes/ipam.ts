@@ -6,6 +6,12 @@
  *
  * An object is found by its name, which follows from what it is of. One of another name, whatever its spec
  * says, stands for nothing: it would be listed and never read or written.
+ *
+ * The API server drops without a word what a definition does not know. Calico v3.32's lack two members that
+ * we write: `releasedAt` of a block's attributes, beside which stands another mark (`mod/ipam/cooling.ts`),
+ * and `ipCooldownSeconds` of the configuration, which then stands in an annotation of the object (`Spare`):
+ * where the answer to a write shows that it was dropped, a second write adds it, and between the two the
+ * setting does not count. Where the definition has the field, as v3.33's does, there is no annotation.
  */
 import { formatPrefix, parsePrefix, type Prefix } from "../../net/mod.ts";
 import {
@@ -78,6 +84,13 @@ function body(
   };
 }
 
+/** An annotation for what a definition may not know of a spec. */
+interface Spare {
+  readonly annotation: string;
+  /** What was written, and is not in the server's answer; undefined where nothing is missing. */
+  text(written: Fields, answered: Fields): string | undefined;
+}
+
 interface Form {
   readonly resource: KubeResource;
   readonly prefixes: readonly string[];
@@ -89,10 +102,21 @@ interface Form {
   keyOf?(name: string): string | undefined;
   /** The mark's form; without it, deletion is in one step. */
   readonly mark?: true | "true";
+  readonly spare?: Spare;
+}
+
+/** The annotations with this one as it should be; no text: without it. */
+function withAnnotation(
+  annotations: Readonly<Record<string, string>>,
+  name: string,
+  text: string | undefined,
+): Record<string, string> {
+  const { [name]: _, ...others } = annotations;
+  return text === undefined ? others : { ...others, [name]: text };
 }
 
 function ipamSource(form: Form): Source {
-  const { resource, mark } = form;
+  const { resource, mark, spare } = form;
   const others = new Others(resource);
   const isMarked = (object: KubeObject) =>
     object.spec?.deleted === true || object.spec?.deleted === "true";
@@ -117,7 +141,28 @@ function ipamSource(form: Form): Source {
       throw new StoreError("invalid", `${key}: the Kubernetes datastore holds objects`, key);
     }
     const { spec, labels } = form.write(key, value);
-    return body(resource, at.name, spec, labels, replaced);
+    const present = replaced?.marks.annotations ?? {};
+    if (!spare || !replaced || !Object.hasOwn(present, spare.annotation)) {
+      return body(resource, at.name, spec, labels, replaced);
+    }
+    // What was dropped of the last spec will be of this one: one write for both.
+    const annotations = withAnnotation(present, spare.annotation, spare.text(spec, {}));
+    return body(resource, at.name, spec, labels, {
+      ...replaced,
+      marks: { ...replaced.marks, annotations },
+    });
+  };
+  /** The answer to a write, with the annotation that holds what it lacks. */
+  const whole = async (api: KubernetesApi, written: KubeObject, answer: KubeObject) => {
+    if (!spare) return answer;
+    const { annotations = {} } = answer.metadata;
+    const text = spare.text(written.spec, answer.spec ?? {});
+    if (annotations[spare.annotation] === text) return answer;
+    const metadata = {
+      ...answer.metadata,
+      annotations: withAnnotation(annotations, spare.annotation, text),
+    };
+    return await api.replace(resource, { ...answer, metadata });
   };
   const noted = (object: KubeObject) => {
     others.note(object);
@@ -160,12 +205,14 @@ function ipamSource(form: Form): Source {
       },
     }),
     write: {
-      create: async (api, key, at, value) =>
-        noted(await api.create(resource, toBody(key, at, value))),
+      async create(api, key, at, value) {
+        const written = toBody(key, at, value);
+        return noted(await whole(api, written, await api.create(resource, written)));
+      },
       async update(api, key, at, value, resourceVersion) {
         const marks = await others.at(api, at.name, resourceVersion);
         const written = toBody(key, at, value, { resourceVersion, marks });
-        return noted(await api.replace(resource, written));
+        return noted(await whole(api, written, await api.replace(resource, written)));
       },
       async remove(api, _key, object) {
         if (!mark) return await removeObject(api, resource, object);
@@ -324,15 +371,25 @@ const HANDLES: Form = {
   mark: true,
 };
 
+/** The seconds as digits. Whoever writes the object as Calico does, `calicoctl ipam configure`, drops it. */
+const COOLDOWN_ANNOTATION = "tortie.projectcalico.org/ip-cooldown-seconds";
+
 const CONFIG: Form = {
   resource: resource("ipamconfigs", "IPAMConfig"),
   prefixes: [ipamConfigKey],
   locate: (key) => key === ipamConfigKey ? { name: "default" } : undefined,
   read(spec, object) {
     if (object.metadata.name !== "default") return undefined;
-    return { key: ipamConfigKey, value: readConfig(spec) };
+    const text = object.metadata.annotations?.[COOLDOWN_ANNOTATION] ?? "";
+    const dropped = /^\d{1,4}$/.test(text) && { ipCooldownSeconds: Number(text) };
+    return { key: ipamConfigKey, value: readConfig({ ...dropped, ...spec }) };
   },
   write: (_key, value: StoredIpamConfig) => ({ spec: writeConfig(value) }),
+  spare: {
+    annotation: COOLDOWN_ANNOTATION,
+    text: ({ ipCooldownSeconds: written }, { ipCooldownSeconds: answered }) =>
+      written && answered === undefined ? String(written) : undefined,
+  },
 };
 
 /** Of one opened store: they remember what its objects bear beside what we write. */
