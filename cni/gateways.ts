@@ -38,7 +38,13 @@ import { blockKey, handlePrefix, parseHandleKey } from "../mod/model/keys.ts";
 import { attributesOf } from "./allocations.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
-import { type HolderDeps, holdersAmong, isMachines, recordHolder } from "./live_holders.ts";
+import {
+  type HolderDeps,
+  holdersAmong,
+  isMachines,
+  liveHolders,
+  recordHolder,
+} from "./live_holders.ts";
 
 export type GatewayDeps = HolderDeps & Pick<CniDeps, "now">;
 
@@ -95,8 +101,10 @@ export async function ensureGateway(
   for (let ordinal = special.length > 0 ? 1 : 0; ordinal < size; ordinal++) {
     const ip = ipAt(block, ordinal);
     if (sameIp(ip, address.ip) || special.some((s) => sameIp(s, ip))) continue;
-    // It may be another network's gateway that is not on record.
-    if (machines.has(formatIp(ip)) || deps.unroutedHolder?.(ip)) continue;
+    // It may be another network's gateway, or a pod's, that is not on record.
+    if (machines.has(formatIp(ip)) || (await liveHolders(deps, [ip], undefined)).length > 0) {
+      continue;
+    }
     if (await take(deps, ip, handle)) return ip;
   }
   return undefined;

@@ -239,6 +239,20 @@ Deno.test("IPAM plugin: a gateway on record that a container has by now is that 
     assert.equal(held.handle, "net.veth1");
   }));
 
+Deno.test("IPAM plugin: no gateway is taken that a pod has by its route, and that is not on record", () =>
+  world({ cidr: "10.9.0.0/28", blockSize: 28 }, async (w) => {
+    const calls = { conf: World.conf({ type: "tortie" }) };
+    for (const [container, address] of [["p", "10.9.0.0"], ["q", "10.9.0.1"], ["r", "10.9.0.2"]]) {
+      assert.equal((await w.call({ ...calls, container })).json.ips[0].address, `${address}/32`);
+    }
+    assert.equal((await w.call({ ...calls, container: "q", command: "DEL" })).exit, 0);
+    for (const { key } of (await w.store.list("/calico/ipam/v2/")).entries) {
+      await w.store.delete(key);
+    }
+    const { json } = await w.call({ argv0, conf: conf() });
+    assert.deepEqual([json.ips[0].address, json.ips[0].gateway], ["10.9.0.1/28", "10.9.0.3"]);
+  }));
+
 Deno.test("IPAM plugin: DEL frees what its own interface still has, and not what another's has by an old record", () =>
   world({}, async (w) => {
     const links = ["c1", "c2"].map((container) => {
@@ -299,6 +313,13 @@ Deno.test("IPAM plugin: what the bridge has in a block is the block's gateway, a
     assert(!live.has("10.9.0.2/32") && !live.has("10.9.0.3/32"), [...live].join());
     const two = await w.call({ argv0, conf: conf(more), container: "c2" });
     assert.equal(two.json.ips[0].gateway, "10.9.0.2", two.body);
+    // The machine has it, and that is as it should be.
+    const three = await w.call({ argv0, conf: conf(more), container: "c3" });
+    assert.equal(three.json.ips[0].gateway, "10.9.0.2", three.body);
+    assert.equal(
+      (await w.call({ argv0, conf: conf(more), container: "c3", command: "DEL" })).exit,
+      0,
+    );
     const held = (await w.allocations()).filter(({ ip }) => ip === 2);
     assert.deepEqual(held.map(({ attributes }) => attributes.type), ["cniGateway"]);
     // Another bridge, and another plugin, have gateways of their own.

@@ -17,6 +17,7 @@ import { CniCode, CniError } from "./errors.ts";
 import { shorten } from "./environment.ts";
 import {
   type DatastoreLocation,
+  kubernetesOfNetConf,
   LocationError,
   locationFromNetConf,
 } from "../mod/store/location.ts";
@@ -75,6 +76,8 @@ export interface NetConf {
   readonly store: string | undefined;
   /** The datastore that Calico's own keys name (`datastore_type`, `etcd_endpoints`, …), likewise. */
   readonly datastore: DatastoreLocation | undefined;
+  /** The Kubernetes API beside an etcd (`kubernetes.kubeconfig`), likewise. */
+  readonly kubernetes: DatastoreLocation | undefined;
   /** As it came; `result.ts` reads it. */
   readonly prevResult: unknown;
   /** Only of GC; undefined where the key is missing. */
@@ -173,7 +176,8 @@ export function parseNetConf(stdin: Uint8Array): NetConf {
     },
     socket: path(tortie, "socket"),
     store: path(tortie, "store"),
-    datastore: datastore(fields),
+    datastore: inWords(() => locationFromNetConf(fields)),
+    kubernetes: inWords(() => kubernetesOfNetConf(fields)),
     prevResult: fields.prevResult,
     validAttachments: parseValidAttachments(fields),
   };
@@ -237,9 +241,9 @@ function parseValidAttachments(fields: Fields): ValidAttachment[] | undefined {
   });
 }
 
-function datastore(fields: Fields): DatastoreLocation | undefined {
+function inWords(locate: () => DatastoreLocation | undefined): DatastoreLocation | undefined {
   try {
-    return locationFromNetConf(fields);
+    return locate();
   } catch (error) {
     if (!(error instanceof LocationError)) throw error;
     throw new CniError(CniCode.configuration, `Network configuration: ${error.message}.`);

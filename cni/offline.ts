@@ -16,7 +16,7 @@
  *
  * The datastore is the one that the configuration names (`"tortie": {"store": …}`, or Calico's own
  * keys), else TORTIE_STORE or Calico's variables, else the node's embedded one, which is free when its
- * service is down.
+ * service is down. Pods and Namespaces beside an etcd are in the API of its `kubernetes.kubeconfig`.
  */
 
 import { checkIpamType } from "./addresses.ts";
@@ -79,8 +79,15 @@ async function answer(
       const location = locate(conf, env);
       const shared = location.kind === "etcd" || location.kind === "kubernetes";
       if (shared && /-ipam$/.test(request.argv0)) {
-        return await withStore(conf, env, absent, (store) => {
-          return throughServer(request, store, env, conf);
+        return await withStore(conf, env, absent, async (store) => {
+          const kubernetes = location.kind === "etcd" && conf.kubernetes
+            ? await openBeside(conf.kubernetes)
+            : undefined;
+          try {
+            return await throughServer(request, store, env, conf, kubernetes);
+          } finally {
+            await kubernetes?.close();
+          }
         });
       }
       throw new CniError(
@@ -117,11 +124,14 @@ async function throughServer(
   store: Store,
   env: Readonly<Record<string, string>>,
   conf: NetConf,
+  kubernetes?: Store,
 ): Promise<CniReply> {
   // What the runtime's log has of a plugin that succeeds is its standard error.
-  const ipam = new Ipam(store, { warn: (why) => console.error(`tortie: ${why}`) });
+  const warn = (why: string) => console.error(`tortie: ${why}`);
+  const ipam = new Ipam(store, { warn, kubernetes });
   const deps: CniDeps = {
     store,
+    kubernetes,
     ipam,
     leases: ipam,
     kernel: netlinkKernel(),
@@ -199,6 +209,20 @@ async function withStore<T>(
     return await action(store);
   } finally {
     await store.close();
+  }
+}
+
+/** The Kubernetes API that has the pods of an etcd's cluster. */
+async function openBeside(location: DatastoreLocation): Promise<Store> {
+  try {
+    return await openDatastore(location, {
+      beside: true,
+      lazily: true,
+      patienceMs: STORE_PATIENCE,
+    });
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return unreachable(`${describeLocation(location)} cannot be used: ${error.message}`);
   }
 }
 

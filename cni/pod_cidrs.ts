@@ -12,7 +12,7 @@ export async function podCidrs(
 ): Promise<readonly string[]> {
   const own = await nodeIn(store, nodeName);
   if (!kubernetes) return own?.status?.podCIDRs ?? [];
-  const theirs = await nodeIn(kubernetes, (own && kubernetesName(own)) ?? nodeName);
+  const theirs = await nodeIn(kubernetes, kubernetesName(own) ?? nodeName);
   return theirs?.status?.podCIDRs ?? [];
 }
 

@@ -275,7 +275,7 @@ async function open(
     return await openDatastore(location, {
       lazily: location.kind === "socket",
       onTrouble,
-      onWarning: (message) => io.stderr(`warning: ${visible(message)}\n`),
+      onWarning: onTrouble ?? ((message) => io.stderr(`warning: ${visible(message)}\n`)),
     });
   } catch (error) {
     if (error instanceof StoreError) return error.message;

@@ -440,7 +440,8 @@ export class Controllers {
   #podsOn(node: string): boolean {
     return [...this.#view.blocks.values()].flatMap(allocationsOf).some(({ node: on, attributes }) =>
       on === node && attributes.pod !== undefined &&
-      this.#view.pod(attributes.namespace ?? "", attributes.pod)?.spec?.nodeName === node
+      this.#view.pod(attributes.namespace ?? "", attributes.pod)?.spec?.nodeName ===
+        (this.#view.kubernetesNode(node) ?? node)
     );
   }
 

@@ -24,7 +24,7 @@ import {
   type KubeControllersConfiguration,
   kubeControllersConfigurationKind,
 } from "../model/kube_controllers_configuration.ts";
-import { type Node, nodeKind } from "../model/node.ts";
+import { kubernetesName, type Node, nodeKind } from "../model/node.ts";
 import type { Resource } from "../model/resource.ts";
 import { ModelError, readObject } from "../model/validate.ts";
 import { parseWorkloadEndpointName } from "../model/workload_endpoint.ts";
@@ -278,6 +278,11 @@ export class ClusterView implements Facts {
   /** One that cannot be read is there. */
   hasNode(name: string): boolean {
     return this.nodes.has(name) || this.broken.has(resourceKey(nodeKind, name));
+  }
+
+  /** The name that Pods have for a node. */
+  kubernetesNode(name: string): string | undefined {
+    return kubernetesName(this.nodes.get(name)?.value);
   }
 
   /** The agent's status stands, where the datastore keeps one. */

@@ -25,6 +25,7 @@
 import { type Family, type Ip, ipAt, ordinalOf, parsePrefix, type Prefix } from "../net/mod.ts";
 import {
   type IpamConfig,
+  MOST_COOLDOWN,
   readIpamConfig,
   type StoredIpamConfig,
   storedIpamConfig,
@@ -348,10 +349,13 @@ function checkConfig(config: IpamConfig): void {
   if (!Number.isInteger(maxBlocksPerHost)) {
     throw new IpamError("badRequest", `MaxBlocksPerHost ${maxBlocksPerHost} is no whole number`);
   }
-  if (!Number.isInteger(ipCooldownSeconds) || ipCooldownSeconds < 0 || ipCooldownSeconds > 1200) {
+  if (
+    !Number.isInteger(ipCooldownSeconds) || ipCooldownSeconds < 0 ||
+    ipCooldownSeconds > MOST_COOLDOWN
+  ) {
     throw new IpamError(
       "badRequest",
-      `IPCooldownSeconds ${ipCooldownSeconds} is not from 0 to 1200`,
+      `IPCooldownSeconds ${ipCooldownSeconds} is not from 0 to ${MOST_COOLDOWN}`,
     );
   }
   if (!config.strictAffinity && !config.autoAllocateBlocks) {

@@ -4,6 +4,9 @@
  */
 import { show } from "./show.ts";
 
+/** Seconds (Calico 3.33). */
+export const MOST_COOLDOWN = 1200;
+
 /** As it stands under `ipamConfigKey`. */
 export interface StoredIpamConfig {
   strict_affinity?: boolean;

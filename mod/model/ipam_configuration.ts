@@ -6,6 +6,7 @@ import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import { integer, oneOf } from "./fields.ts";
+import { MOST_COOLDOWN } from "./ipam_config.ts";
 import { column, nameColumn } from "./columns.ts";
 import { show } from "./show.ts";
 
@@ -17,7 +18,7 @@ const schema = objectSchema("IPAMConfiguration", "projectcalico.org/v3", {
       maxBlocksPerHost: v.optional(integer(0, 1_000_000), 0),
       autoAllocateBlocks: v.optional(v.boolean(), true),
       kubeVirtVMAddressPersistence: v.optional(oneOf("Enabled", "Disabled")),
-      ipCooldownSeconds: v.optional(integer(0, 1200)),
+      ipCooldownSeconds: v.optional(integer(0, MOST_COOLDOWN)),
     }),
     {},
   ),

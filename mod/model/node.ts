@@ -75,10 +75,11 @@ export type Node = v.InferOutput<typeof schema>;
 export type NodeInput = v.InferInput<typeof schema>;
 
 /** The name that Kubernetes knows it by; of a Node that nobody has checked too. */
-export function kubernetesName(node: Node): string | undefined {
-  const refs: unknown = node.spec?.orchRefs;
+export function kubernetesName(node: Node | null | undefined): string | undefined {
+  const refs: unknown = node?.spec?.orchRefs;
   if (!Array.isArray(refs)) return undefined;
-  return refs.find((ref) => ref?.orchestrator === KUBERNETES)?.nodeName;
+  const name = refs.find((ref) => ref?.orchestrator === KUBERNETES)?.nodeName;
+  return typeof name === "string" && name !== "" ? name : undefined;
 }
 
 /** What Kubernetes is called in `orchRefs`. */

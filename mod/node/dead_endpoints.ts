@@ -31,7 +31,8 @@ export interface DeadEndpointsParts {
   readonly store: Store;
   /** Where Pods are. */
   readonly pods: Store;
-  readonly nodeName: string;
+  /** The name that Pods have for this node. */
+  readonly nodeName: () => string;
   /** This node's, by key, as the agent has them. */
   readonly endpoints: ReadonlyMap<string, WorkloadEndpoint>;
   /** Names of the host's interfaces. */
@@ -130,7 +131,8 @@ export class DeadEndpoints {
     if (spec.orchestrator !== "k8s" || !spec.pod) return false;
     const { pods, nodeName } = this.#parts;
     const pod = (await pods.get<Pod>(resourceKey(podKind, spec.pod, namespace)))?.value;
-    return pod !== undefined && (pod?.spec?.nodeName ?? nodeName) === nodeName;
+    const own = nodeName();
+    return pod !== undefined && (pod?.spec?.nodeName ?? own) === own;
   }
 
   /** Milliseconds; undefined: the controllers are told to leave leaks alone, and so are we. */

@@ -30,7 +30,7 @@ class Machine {
     this.#dead = new DeadEndpoints({
       store: this.store,
       pods: this.store,
-      nodeName: "n1",
+      nodeName: () => "machine-1",
       endpoints: this.endpoints,
       links: () => this.links,
       machine: () => Promise.resolve(this.facts),
@@ -91,7 +91,7 @@ const alive: [string, (machine: Machine) => unknown][] = [
   ["what could not be looked at", (m) => m.facts = { ...m.facts, unseen: "no processes" }],
   [
     "its Pod",
-    (m) => m.store.put(resourceKey(podKind, "web", "blue"), { spec: { nodeName: "n1" } }),
+    (m) => m.store.put(resourceKey(podKind, "web", "blue"), { spec: { nodeName: "machine-1" } }),
   ],
   ["a Pod that no scheduler names", (m) => m.store.put(resourceKey(podKind, "web", "blue"), {})],
   ["a datastore that is locked", (m) => m.locked = "datastoreReady is false"],

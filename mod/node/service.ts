@@ -13,6 +13,7 @@ import { netlinkKernel } from "../../cni/plumbing.ts";
 import { PolicyEngine } from "../../policy/engine.ts";
 import { Ipam } from "../ipam/ipam.ts";
 import type { FelixConfiguration } from "../model/felix_configuration.ts";
+import { kubernetesName } from "../model/node.ts";
 import { formatIp, parsePrefix, type Prefix } from "../net/mod.ts";
 import type { Methods } from "../rpc/method.ts";
 import { openKv } from "../store/kv.ts";
@@ -567,7 +568,7 @@ export class NodeService {
       this.#deadEndpoints = new DeadEndpoints({
         store,
         pods: this.#kubernetes ?? store,
-        nodeName: config.nodeName,
+        nodeName: () => kubernetesName(this.#state.nodes.get(config.nodeName)) ?? config.nodeName,
         endpoints: this.#state.endpoints,
         links: () => {
           using socket = RouteSocket.open();

@@ -172,12 +172,14 @@ export async function registerNode(
       type !== "CalicoNodeIP" || own.includes(address)
     );
     const interfaces = listedInterfaces(host);
-    const nodeName = config.kubernetesNode;
+    const { kubernetesNode } = config;
     return {
       ...node,
       spec: {
         ...node.spec,
-        ...(nodeName && { orchRefs: [{ nodeName, orchestrator: KUBERNETES }] }),
+        ...(kubernetesNode && {
+          orchRefs: [{ nodeName: kubernetesNode, orchestrator: KUBERNETES }],
+        }),
         bgp: Object.keys(bgp).length > 0 ? bgp : undefined,
         addresses: listed?.length ? listed : undefined,
         interfaces: interfaces.length > 0 ? interfaces : undefined,

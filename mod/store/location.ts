@@ -242,6 +242,19 @@ export function locationFromNetConf(
   return locationOf(settings, env);
 }
 
+/** Where Pods are, as a CNI network configuration has it; undefined where it does not say. */
+export function kubernetesOfNetConf(
+  { kubernetes }: Record<string, unknown>,
+): DatastoreLocation | undefined {
+  const path = isJsonObject(kubernetes) ? kubernetes.kubeconfig : undefined;
+  if (typeof path !== "string" || path === "") return undefined;
+  return parseStoreName(
+    `kubernetes:${path}`,
+    `kubernetes.kubeconfig of ${NETCONF}`,
+    () => undefined,
+  );
+}
+
 /**
  * What a store's name means: `kv:PATH` or a path that ends in .kv, `unix:PATH` or the path of a socket,
  * `etcd:ENDPOINT,…` (or just the URLs), `kubernetes:` with or without the path of a kubeconfig. What

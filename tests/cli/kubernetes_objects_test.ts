@@ -82,6 +82,10 @@ Deno.test("what the cluster's definition does not have is told, and the rest is 
       const { mtuIfacePattern, nftablesFlowTableOffload } = kept.body.spec;
       assert.deepEqual([mtuIfacePattern, nftablesFlowTableOffload], ["eth", undefined]);
       assert.equal((await apply(felix("node.c", "mtuIfacePattern: eth"))).err, "");
+      // What is kept in another place too is no loss.
+      const words = ["ipam", "configure", "--ip-cooldown-seconds=60"];
+      const set = await command(words, { env: { ...env, TORTIE_STATE_DIR: folder } });
+      assert.deepEqual([set.exit, set.err], [0, ""]);
     }
   } finally {
     await kube.close();

@@ -27,6 +27,8 @@ export interface Facts {
   /** null, or any other value than an object: it is there, and cannot be read. */
   pod(namespace: string, name: string): Loose | undefined;
   hasNode(name: string): boolean;
+  /** The name that Pods have for a node; undefined where its Node is not there, or says none. */
+  kubernetesNode(name: string): string | undefined;
   /** The agent of the node has reported lately. */
   isLive(node: string): boolean;
 }
@@ -146,7 +148,13 @@ function counts(facts: Facts, { spec, metadata }: Loose): boolean {
   const node = spec?.node ?? "";
   if (node === "" || facts.hasNode(node) || facts.isLive(node)) return true;
   const pod = spec.pod && facts.pod(metadata?.namespace ?? "", spec.pod);
-  return !!pod && !(pod.spec?.nodeName && pod.spec.nodeName !== node);
+  return !!pod && !isElsewhere(facts, pod, node);
+}
+
+/** A Pod that is on another node than one of ours, which Kubernetes may call otherwise. */
+function isElsewhere(facts: Facts, pod: Loose, node: string): boolean {
+  const where = pod.spec?.nodeName;
+  return !!where && node !== "" && where !== (facts.kubernetesNode(node) ?? node);
 }
 
 /**
@@ -194,7 +202,7 @@ function podEvidence(
     return { is: "unknown", why: `${whom} cannot be read, and may have it` };
   }
   const where = pod.spec?.nodeName;
-  if (where && node && where !== node) return gone(`${whom} is on node ${where} now`);
+  if (isElsewhere(facts, pod, node)) return gone(`${whom} is on node ${where} now`);
   // A further pod of the ordinal that waits for a node has nothing of the one that is gone.
   if (leased && !where && isNodeGone(facts, node)) return gone(`${whom} is on no node yet`);
   const { phase, reason, podIP, podIPs } = pod.status ?? {};

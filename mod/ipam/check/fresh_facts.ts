@@ -3,6 +3,7 @@
  * addresses go to another.
  */
 import { felixStatusKey, resourceKey, resourcePrefix } from "../../model/keys.ts";
+import { kubernetesName } from "../../model/node.ts";
 import { type Store, StoreError } from "../../store/store.ts";
 import { answerKey, isAnswered, questionKey, readAnswer } from "../questions.ts";
 import type { Allocation } from "./allocations.ts";
@@ -53,6 +54,7 @@ export async function freshFacts(
     unreadable,
     pod: (namespace, name) => found.get(podKey(namespace, name)),
     hasNode: (name) => objects.get(resourceKey(NODE_KIND, name)) !== undefined,
+    kubernetesNode: (name) => kubernetesName(objects.get(resourceKey(NODE_KIND, name))),
     isLive: (node) => live.has(node),
   };
 }

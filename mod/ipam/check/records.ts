@@ -16,6 +16,7 @@ import {
   resourcePrefix,
 } from "../../model/keys.ts";
 import type { BrokenEntry, Entry, Store } from "../../store/store.ts";
+import { kubernetesName, type Node } from "../../model/node.ts";
 import { LOAD_BALANCER } from "../affinities.ts";
 import { isBroken, readRaw } from "../damage.ts";
 import { addressesOf, type Facts, isReadable, type Loose } from "./evidence.ts";
@@ -144,14 +145,18 @@ export function factsOf(
     const at = parseResourceKey(key);
     return [`${at?.namespace}/${at?.name}`, value];
   }));
-  const nodes = new Set(
-    [...records.nodes, ...broken(NODE_KIND)].map(({ key }) => parseResourceKey(key)?.name),
+  const nodes = new Map(
+    [...records.nodes, ...broken(NODE_KIND)].map(({ key, value }) => [
+      parseResourceKey(key)?.name,
+      value as Node,
+    ]),
   );
   return {
     endpointsOf: (address) => byAddress.get(address) ?? [],
     unreadable,
     pod: (namespace, name) => pods.get(`${namespace}/${name}`),
     hasNode: (name) => nodes.has(name),
+    kubernetesNode: (name) => kubernetesName(nodes.get(name)),
     isLive: (name) => records.live?.has(name) ?? false,
   };
 }

@@ -127,6 +127,19 @@ const CASES: readonly Case[] = [
     is: "leak",
   },
   {
+    name: "the Pod is on the node, which Kubernetes calls otherwise",
+    ask: free,
+    damage: async (cluster, pod) => {
+      const key = resourceKey(NODES, pod.node);
+      const { value } = (await cluster.store.get<any>(key))!;
+      const orchRefs = [{ orchestrator: "k8s", nodeName: "machine-1" }];
+      await cluster.store.put(key, { ...value, spec: { ...value.spec, orchRefs } });
+      const status = { podIPs: pod.addresses.map((ip) => ({ ip })) };
+      await podObject(cluster, pod, { spec: { nodeName: "machine-1" }, status });
+    },
+    is: "used",
+  },
+  {
     name: "the Pod cannot be read",
     ask: free,
     damage: (cluster, pod) => podObject(cluster, pod, null),

@@ -5,7 +5,7 @@
 import { formatIp, parseCidr, parseIp } from "../../net/mod.ts";
 import type { Entry } from "../../store/store.ts";
 import { parseResourceKey } from "../../model/keys.ts";
-import { tunnelsOf, type TunnelType } from "../../model/node.ts";
+import { kubernetesName, type Node, tunnelsOf, type TunnelType } from "../../model/node.ts";
 import type { IpamRecords } from "./records.ts";
 
 export interface AddressUser {
@@ -40,8 +40,11 @@ export function usersOf(
     if (list) list.push(user);
     else users.set(text, [user]);
   };
+  /** Names of our nodes by those that Pods have for them. */
+  const ours = new Map<string, string>();
   for (const { key, value } of records.nodes) {
     const node = parseResourceKey(key)?.name ?? "";
+    ours.set(kubernetesName(value as Node) ?? node, node);
     for (const { type, address } of tunnelsOf(value)) {
       add(address, { name: `Node(${node})`, is: "tunnel", node, type });
     }
@@ -54,7 +57,8 @@ export function usersOf(
     const at = parseResourceKey(key);
     if (!at?.namespace) continue;
     const pod = { namespace: at.namespace, name: at.name };
-    const node = (value as Loose)?.spec?.nodeName || undefined;
+    const where = (value as Loose)?.spec?.nodeName || undefined;
+    const node = ours.get(where) ?? where;
     for (const address of podAddresses(value)) {
       const ip = parseIp(address);
       const known = ip && users.get(formatIp(ip))?.some((user) => isPod(user, pod));

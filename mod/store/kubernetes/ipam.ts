@@ -31,6 +31,7 @@ import {
 import type { AllocationBlock } from "../../model/ipam_block.ts";
 import type { BlockAffinity } from "../../model/block_affinity.ts";
 import {
+  MOST_COOLDOWN,
   readIpamConfig,
   type StoredIpamConfig,
   storedIpamConfig,
@@ -381,7 +382,8 @@ const CONFIG: Form = {
   read(spec, object) {
     if (object.metadata.name !== "default") return undefined;
     const text = object.metadata.annotations?.[COOLDOWN_ANNOTATION] ?? "";
-    const dropped = /^\d{1,4}$/.test(text) && { ipCooldownSeconds: Number(text) };
+    const seconds = /^\d{1,4}$/.test(text) ? Number(text) : Infinity;
+    const dropped = seconds <= MOST_COOLDOWN && { ipCooldownSeconds: seconds };
     return { key: ipamConfigKey, value: readConfig({ ...dropped, ...spec }) };
   },
   write: (_key, value: StoredIpamConfig) => ({ spec: writeConfig(value) }),

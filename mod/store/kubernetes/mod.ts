@@ -56,18 +56,19 @@ export async function openKubernetes(
   return store;
 }
 
-/** Of IPAM's records older definitions lack fields, which are written in another place too. */
-const RECORDS = ["ipamblocks", "ipamhandles", "ipamconfigs", "blockaffinities"];
-
-/** Nobody wishes for a status: it tells. */
-const STATUS = /^unknown field "status[".[]/;
+/**
+ * Fields of which nobody is told: of IPAM's records those that older definitions lack and that are written in
+ * another place too (`ipam.ts`), and every status, which tells and is no wish.
+ */
+const UNTOLD =
+  /^unknown field "(spec\.attributes\[\d+\]\.releasedAt|spec\.ipCooldownSeconds|status\b.*)"$/;
 
 /** Each warning once, however many objects it is about. */
 function warnings(tell: (message: string) => void): Connection["onWarning"] {
   const told = new Set<string>();
   return (warning, { resource }) => {
+    if (UNTOLD.test(warning)) return;
     const dropped = warning.startsWith("unknown field ");
-    if (dropped && (RECORDS.includes(resource) || STATUS.test(warning))) return;
     const message = `${resource}: ${warning}` +
       (dropped ? ", which the cluster's definition does not have: it was not kept" : "");
     if (!told.has(message)) tell(message);
