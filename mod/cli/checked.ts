@@ -100,7 +100,7 @@ export async function strangeFieldsOf(
   return new Set(stored ? unknownFields(kind, stored).map(({ path }) => path) : []);
 }
 
-async function storedOrNone(
+export async function storedOrNone(
   resources: Resources,
   kind: AnyKind,
   name: string,

@@ -1,11 +1,12 @@
 /** Which objects a file names, without asking whether they are well made: for `get -f`, `delete -f`. */
 import type { AnyKind } from "../model/kinds.ts";
 import { resolveKind } from "../model/manifest.ts";
-import { ModelError, unknownFields } from "../model/validate.ts";
+import { ModelError } from "../model/validate.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { readObjects } from "./documents.ts";
 import { CliError, EXIT } from "./io.ts";
 import { noNamespace, otherNamespace } from "./kind_argument.ts";
+import { unreadable, unreadableText } from "./unreadable.ts";
 
 export interface Identity {
   readonly kind: AnyKind;
@@ -35,15 +36,10 @@ export async function identify(
     try {
       const { kind } = resolveKind(source.value);
       // calicoctl reads the whole document first.
-      const strange = call.program === "calicoctl" && !kind.open
-        ? unknownFields(kind, source.value)
-        : [];
-      faults.push(
-        ...strange.map(({ path }) =>
-          `failed to execute command: ${source.at(path)}: field in document is not recognized ` +
-          `or is in the wrong location: ${path}`
-        ),
-      );
+      if (call.program === "calicoctl") {
+        const found = unreadable(kind, source.value);
+        faults.push(...found.map((fault) => unreadableText(fault, source)));
+      }
       const { name, namespace, resourceVersion } =
         (source.value as { metadata?: Record<string, unknown> }).metadata ?? {};
       if (typeof name !== "string" || name === "") {
@@ -71,7 +67,8 @@ export async function identify(
       });
     } catch (error) {
       if (!(error instanceof ModelError)) throw error;
-      faults.push(`${source.where}: ${error.message}`);
+      const early = call.program === "calicoctl" ? "failed to execute command: " : "";
+      faults.push(`${early}${source.where}: ${error.message}`);
     }
   }
   if (faults.length > 0) throw new CliError(EXIT.failed, faults.join("\n"));

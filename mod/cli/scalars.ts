@@ -2,10 +2,12 @@
  * Scalars where a text belongs: `labels: {rack: 1, gpu: true}`, `name: 12`. YAML reads a number and a
  * boolean there; the reader that calicoctl and Kubernetes' own programs share (sigs.k8s.io/yaml) knows
  * which field is a text and makes one, in Go's spelling: `1`, `true`, `0.5`, `1e-05`. So do we, by the
- * kind's schema; a field that is no text, or may be one of several things, stays as it is. (A whole
- * number that was written as a float, `1e6`, is `1000000`: what it was written as is not known here.)
+ * kind's schema; a field that is no text, may be one of several things or has a reader of its own (a
+ * duration, a time) stays as it is. (A whole number that was written as a float, `1e6`, is `1000000`: what it
+ * was written as is not known here.)
  */
 import { resolveKind } from "../model/manifest.ts";
+import { markOf } from "../model/shape.ts";
 import { ModelError } from "../model/validate.ts";
 import { fitsGo } from "./yaml_numbers.ts";
 
@@ -37,7 +39,7 @@ function convert(schema: any, value: unknown): unknown {
       return [key, known ? convert(schema.entries[key], member) : member];
     }));
   }
-  return schema?.type === "string" ? textOf(value) : value;
+  return schema?.type === "string" && !markOf(schema, "reader") ? textOf(value) : value;
 }
 
 function textOf(value: unknown): unknown {

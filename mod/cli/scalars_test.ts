@@ -52,6 +52,11 @@ spec:
   ingress:
   - {action: Allow, protocol: 6, destination: {ports: [80, "90:100"]}}
 `);
+  const [felix] = read(
+    "{apiVersion: projectcalico.org/v3, kind: FelixConfiguration, metadata: {name: default}, " +
+      "spec: {routeRefreshInterval: 0}}",
+  );
+  assert.equal(felix.spec.routeRefreshInterval, 0);
   assert.equal(policy.spec.order, 5);
   assert.equal(policy.spec.applyOnForward, true);
   assert.equal(policy.spec.selector, "true");

@@ -65,7 +65,7 @@ const schema = objectSchema("BGPConfiguration", "projectcalico.org/v3", {
         }),
       )),
       /** Absent: 179. */
-      listenPort: v.optional(zeroIsNothing(integer(0, 65535))),
+      listenPort: v.optional(zeroIsNothing(integer(0, 65535, "uint16"))),
       nodeMeshPassword: v.optional(secretKeyRef),
       nodeMeshMaxRestartTime: v.optional(durationText),
       bindMode: v.optional(oneOf("None", "NodeIP")),

@@ -30,8 +30,8 @@ function rule(family: 4 | 6) {
       `an IPv${family} CIDR without host bits`,
     )),
     prefixLength: v.optional(v.object({
-      min: v.optional(integer(0, bits)),
-      max: v.optional(integer(0, bits)),
+      min: v.optional(integer(0, bits, "int32")),
+      max: v.optional(integer(0, bits, "int32")),
     })),
     source: v.optional(oneOf("RemotePeers")),
     interface: v.optional(matching(

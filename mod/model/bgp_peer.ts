@@ -38,8 +38,8 @@ const schema = objectSchema("BGPPeer", "projectcalico.org/v3", {
       maxRestartTime: v.optional(durationText),
       keepaliveTime: v.optional(durationText),
       /** Calico has no limit here; what is below 0 is read as 0. */
-      numAllowedLocalASNumbers: v.optional(integer(-2147483648, 2147483647)),
-      ttlSecurity: v.optional(integer(0, 255)),
+      numAllowedLocalASNumbers: v.optional(integer(-2147483648, 2147483647, "int32")),
+      ttlSecurity: v.optional(integer(0, 255, "uint8")),
       reachableBy: v.optional(ipText),
       filters: v.optional(v.array(nameText)),
       localWorkloadSelector: v.optional(selectorOfAtMost(4096)),

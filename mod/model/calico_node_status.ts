@@ -37,7 +37,7 @@ const schema = objectSchema("CalicoNodeStatus", "projectcalico.org/v3", {
     v.object({
       node: v.optional(nameText),
       classes: v.optional(v.array(oneOf("Agent", "BGP", "Routes"))),
-      updatePeriodSeconds: v.optional(integer(0, 86400)),
+      updatePeriodSeconds: v.optional(integer(0, 86400, "uint32")),
     }),
     {},
   ),

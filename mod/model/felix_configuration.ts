@@ -12,6 +12,7 @@ import { objectSchema } from "./resource.ts";
 import {
   anyInteger,
   bool,
+  byteOrText,
   canonical,
   checkedText,
   cidrText,
@@ -50,7 +51,7 @@ const pattern = v.optional(regexpText);
 const port = v.optional(integer(0, 65535));
 const severity = v.optional(oneOfAnyCase("Trace", "Debug", "Info", "Warning", "Error", "Fatal"));
 const enabled = v.optional(oneOf("Enabled", "Disabled"));
-const mark = v.optional(integer(0, 0xffff_ffff));
+const mark = v.optional(integer(0, 0xffff_ffff, "uint32"));
 const priority = v.optional(integer(1, 2147483646));
 const allowAction = v.optional(oneOfAnyCase("Accept", "Return"));
 const denyAction = v.optional(oneOfAnyCase("Drop", "Reject"));
@@ -75,7 +76,7 @@ const logFilterKey = matching(
 const hostPort = v.object({
   /** TCP, UDP or SCTP in any case; TCP where it is absent. */
   protocol: v.optional(matching(/^(tcp|udp|sctp)$/i, "TCP, UDP or SCTP")),
-  port: integer(0, 65535),
+  port: integer(0, 65535, "uint16"),
   net: v.optional(cidrText),
 });
 const hostPorts = list(hostPort);
@@ -277,7 +278,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       bpfExcludeCIDRsFromNAT: list(cidrText),
       bpfExportBufferSizeMB: number,
       istioAmbientMode: enabled,
-      istioDSCPMark: v.optional(v.pipe(
+      istioDSCPMark: v.optional(byteOrText(v.pipe(
         canonical<string | number, string | number>(
           v.union([v.number(), v.string()]),
           // A number of eight bits is one, as a text too.
@@ -285,7 +286,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
           WANT_DSCP,
         ),
         v.check(isDscp, WANT_DSCP),
-      )),
+      ))),
       cgroupV2Path: word,
       flowLogsPolicyEvaluationMode: v.optional(oneOf("None", "Continuous")),
       bpfRedirectToPeer: v.optional(oneOf("Enabled", "Disabled")),

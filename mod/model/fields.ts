@@ -15,6 +15,7 @@ import { mapOf } from "./map_schema.ts";
 import { nearest } from "./nearest.ts";
 import { formatDuration, parseDuration } from "./duration.ts";
 import { isTime } from "./time.ts";
+import { type GoInteger, isGoInteger, rangeOf, type Reader } from "./typed.ts";
 
 /** Marks a field that is left out of storage while it is false, 0 or "" (Go's omitempty). */
 type OmitZero = { omitZero: true };
@@ -27,6 +28,18 @@ export function pointer<const S extends v.GenericSchema>(schema: S) {
 /** Marks a field that a text is read into by a reader of its own, which "" is nothing to: it may be absent, not "". */
 export function neverEmpty<const S extends v.GenericSchema>(schema: S) {
   return v.pipe(schema, v.metadata({ neverEmpty: true }));
+}
+
+/**
+ * Marks a leaf that Calico's reader of JSON takes less for, or more, than a value of the schema's own type
+ * (`typed.ts`); `want` completes "want …".
+ */
+export function read<const S extends v.GenericSchema>(
+  schema: S,
+  takes: (value: unknown) => boolean,
+  want: string,
+) {
+  return v.pipe(schema, v.metadata({ reader: { takes, want } satisfies Reader }));
 }
 
 /** Marks a number of which 0 is the same as nothing, and left out of storage (Go has no pointer there). */
@@ -51,8 +64,13 @@ export function atMost<S extends v.GenericSchema>(max: number, item: S) {
   return v.pipe(v.array(item), v.check((list) => list.length <= max, `at most ${max} items`));
 }
 
+const WANT_TIME = "a time such as 2026-11-22T13:44:27Z";
 /** RFC 3339, as Kubernetes' metadata has times. */
-export const timeText = checkedText(isTime, "a time such as 2026-11-22T13:44:27Z");
+export const timeText = read(
+  checkedText(isTime, WANT_TIME),
+  (value) => typeof value === "string" && isTime(value),
+  WANT_TIME,
+);
 
 /** A text that passes the test; `want` completes "want …". */
 export function checkedText(test: (text: string) => boolean, want: string) {
@@ -63,12 +81,24 @@ export function matching(pattern: RegExp, want: string) {
   return checkedText((s) => pattern.test(s), want);
 }
 
-export function integer(min: number, max: number) {
+/** `type`: Go's, of which its reader of JSON takes nothing else, whatever the rule is. */
+export function integer(min: number, max: number, type: GoInteger = "int") {
   const want = max < Infinity
     ? `a whole number from ${min} to ${max}`
     : `a whole number of at least ${min}`;
-  return v.pipe(v.number(), v.check((n) => Number.isInteger(n) && n >= min && n <= max, want));
+  return read(
+    v.pipe(v.number(), v.check((n) => Number.isInteger(n) && n >= min && n <= max, want)),
+    (value) => isGoInteger(value, type),
+    rangeOf(type),
+  );
 }
+
+/** Any number, fractions too. */
+export const float = read(
+  v.number(),
+  (value) => typeof value === "number" || typeof value === "bigint",
+  "a number",
+);
 
 export const anyInteger = v.pipe(
   v.number(),
@@ -290,35 +320,39 @@ export const zeroSelector = v.optional(
 
 const WANT_PORT = `a port from 1 to 65535, a range such as 8000:8080, or ${WANT_PORT_NAME}`;
 
-/** As Calico's reader of JSON takes it; its validator then wants a port's name as Kubernetes'. */
-const readablePort = canonical<string | number, string | number>(
-  v.union([v.number(), v.string()]),
-  (port) => {
-    if (typeof port === "number") return isPort(port) ? port : undefined;
-    if (/^[0-9]+$/.test(port)) return isPort(Number(port)) ? Number(port) : undefined;
-    const range = /^([0-9]+):([0-9]+)$/.exec(port);
-    if (range) {
-      const [from, to] = [Number(range[1]), Number(range[2])];
-      return !isPort(from) || !isPort(to) || from > to
-        ? undefined
-        : from === to
-        ? from
-        : `${from}:${to}`;
-    }
-    return /^[a-zA-Z0-9_.-]{1,128}$/.test(port) ? port : undefined;
-  },
+/** As Calico's reader of JSON takes it, port 0 aside; its validator then wants a port's name as Kubernetes'. */
+const readablePort = read(
+  canonical<string | number, string | number>(
+    v.union([v.number(), v.string()]),
+    (port) => readPort(port, 1),
+    WANT_PORT,
+  ),
+  (port) =>
+    (typeof port === "number" || typeof port === "string") && readPort(port, 0) !== undefined,
   WANT_PORT,
 );
+
+function readPort(port: string | number, least: number): string | number | undefined {
+  const isPort = (n: number) => Number.isInteger(n) && n >= least && n <= 65535;
+  if (typeof port === "number") return isPort(port) ? port : undefined;
+  if (/^[0-9]+$/.test(port)) return isPort(Number(port)) ? Number(port) : undefined;
+  const range = /^([0-9]+):([0-9]+)$/.exec(port);
+  if (range) {
+    const [from, to] = [Number(range[1]), Number(range[2])];
+    return !isPort(from) || !isPort(to) || from > to
+      ? undefined
+      : from === to
+      ? from
+      : `${from}:${to}`;
+  }
+  return /^[a-zA-Z0-9_.-]{1,128}$/.test(port) ? port : undefined;
+}
 
 /** A port number, a range `"a:b"` or the name of a port; `"80"` and `"80:80"` read as 80. */
 export const portValue = v.pipe(
   readablePort,
   v.check((port) => !isNamedPort(port) || isPortName(String(port)), WANT_PORT),
 );
-
-function isPort(n: number): boolean {
-  return Number.isInteger(n) && n >= 1 && n <= 65535;
-}
 
 /** Whether a canonical port is a name, not a number or range. */
 export function isNamedPort(port: string | number): boolean {
@@ -328,7 +362,7 @@ export function isNamedPort(port: string | number): boolean {
 const PROTOCOLS = ["TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"] as const;
 
 /** A protocol by name (canonical case after reading) or number. */
-export const protocolValue = canonical<string | number, string | number>(
+export const protocolValue = byteOrText(canonical<string | number, string | number>(
   v.union([v.number(), v.string()]),
   (protocol) => {
     const number = typeof protocol === "number"
@@ -342,7 +376,22 @@ export const protocolValue = canonical<string | number, string | number>(
     return PROTOCOLS.find((p) => p.toLowerCase() === String(protocol).toLowerCase());
   },
   `${PROTOCOLS.join(", ")} or a number from 1 to 255`,
-);
+));
+
+/** Of Calico's type Uint8OrString, whose reader takes any text. */
+export function byteOrText<const S extends v.GenericSchema>(schema: S) {
+  return orText(schema, "uint8");
+}
+
+/** Of Kubernetes' type IntOrString. */
+export function intOrText<const S extends v.GenericSchema>(schema: S) {
+  return orText(schema, "int32");
+}
+
+function orText<const S extends v.GenericSchema>(schema: S, type: GoInteger) {
+  const takes = (value: unknown) => typeof value === "string" || isGoInteger(value, type);
+  return read(schema, takes, `${rangeOf(type)} or a text`);
+}
 
 /** IANA's number of a canonical protocol. */
 export function protocolNumber(protocol: string | number): number {
@@ -364,39 +413,53 @@ export function isDscp(mark: number | string): boolean {
   return typeof mark === "string" || Number.isInteger(mark) && mark >= 0 && mark <= 255;
 }
 
+const WANT_AS_NUMBER = "an AS number from 0 to 4294967295, or two halves such as 1.10";
+
 /** AS number: 32 bits, as a number or `hi.lo`; a number after reading. */
-export const asNumberValue = neverEmpty(canonical<string | number, number>(
-  v.union([v.number(), v.string()]),
-  (value) => {
-    if (typeof value === "string") {
-      const parts = /^([0-9]+)\.([0-9]+)$/.exec(value)?.slice(1).map(Number);
-      if (parts) return parts.every((p) => p <= 65535) ? parts[0] * 65536 + parts[1] : undefined;
-      if (!/^[0-9]+$/.test(value)) return undefined;
-    }
-    const number = Number(value);
-    return Number.isInteger(number) && number >= 0 && number <= 0xffff_ffff ? number : undefined;
-  },
-  "an AS number from 0 to 4294967295, or two halves such as 1.10",
-));
+export const asNumberValue = read(
+  neverEmpty(canonical<string | number, number>(
+    v.union([v.number(), v.string()]),
+    readAsNumber,
+    WANT_AS_NUMBER,
+  )),
+  (value) =>
+    (typeof value === "number" || typeof value === "string") && readAsNumber(value) !== undefined,
+  WANT_AS_NUMBER,
+);
+
+function readAsNumber(value: string | number): number | undefined {
+  if (typeof value === "string") {
+    const parts = /^([0-9]+)\.([0-9]+)$/.exec(value)?.slice(1).map(Number);
+    if (parts) return parts.every((p) => p <= 65535) ? parts[0] * 65536 + parts[1] : undefined;
+    if (!/^[0-9]+$/.test(value)) return undefined;
+  }
+  const number = Number(value);
+  return Number.isInteger(number) && number >= 0 && number <= 0xffff_ffff ? number : undefined;
+}
 
 const WANT_DURATION = "a duration such as 30s, 1m30s or 500ms";
 
+function readDuration<const S extends v.GenericSchema>(schema: S) {
+  const takes = (value: unknown) => typeof value === "string" && parseDuration(value) !== undefined;
+  return read(schema, takes, WANT_DURATION);
+}
+
 /** A duration in Go's notation, canonical after reading (`90s` is `1m30s`). */
-export const durationText = neverEmpty(canonical<string, string>(
+export const durationText = readDuration(neverEmpty(canonical<string, string>(
   v.string(),
   (s) => {
     const nanoseconds = parseDuration(s);
     return nanoseconds === undefined ? undefined : formatDuration(nanoseconds);
   },
   WANT_DURATION,
-));
+)));
 /**
  * As durationText, but not negative and no unit below ms (the pattern of FelixConfiguration, which what is
  * stored of it meets). One that
  * somebody stored otherwise is read as it stands there.
  */
 export const plainDurationText = v.pipe(
-  neverEmpty(v.string()),
+  readDuration(neverEmpty(v.string())),
   v.check(
     (s) =>
       parseDuration(s) !== undefined && /^\+?((([0-9]+\.?[0-9]*|\.[0-9]+)(ms|s|m|h))+|0)$/.test(s),

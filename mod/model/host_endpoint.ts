@@ -17,7 +17,7 @@ import { column, joined, nameColumn } from "./columns.ts";
 export const endpointPort = v.object({
   name: portNameText,
   protocol: protocolValue,
-  port: integer(1, 65535),
+  port: integer(1, 65535, "uint16"),
 });
 
 const schema = objectSchema("HostEndpoint", "projectcalico.org/v3", {

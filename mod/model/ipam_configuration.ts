@@ -15,7 +15,7 @@ const schema = objectSchema("IPAMConfiguration", "projectcalico.org/v3", {
     v.object({
       strictAffinity: v.optional(v.boolean(), false),
       /** 0: the built-in limit of 20. */
-      maxBlocksPerHost: v.optional(integer(0, 1_000_000), 0),
+      maxBlocksPerHost: v.optional(integer(0, 1_000_000, "int32"), 0),
       autoAllocateBlocks: v.optional(v.boolean(), true),
       kubeVirtVMAddressPersistence: v.optional(oneOf("Enabled", "Disabled")),
       ipCooldownSeconds: v.optional(integer(0, MOST_COOLDOWN)),

@@ -70,7 +70,7 @@ const spec = v.object({
     }),
     {},
   ),
-  debugProfilePort: v.optional(integer(0, 65535)),
+  debugProfilePort: v.optional(integer(0, 65535, "int32")),
 });
 
 const schema = objectSchema("KubeControllersConfiguration", "projectcalico.org/v3", {

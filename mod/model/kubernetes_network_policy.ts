@@ -9,6 +9,7 @@ import { objectSchema, type Resource } from "./resource.ts";
 import {
   checkedText,
   integer,
+  intOrText,
   isLabelKey,
   isLabelValue,
   labelMap,
@@ -46,8 +47,8 @@ const port = v.object({
   /** Absent: TCP (kept absent). */
   protocol: v.optional(pointer(oneOf("TCP", "UDP", "SCTP"))),
   /** A number or the name of a container port; absent: all ports of the protocol. */
-  port: v.optional(pointer(v.union([integer(1, 65535), portNameText]))),
-  endPort: v.optional(integer(1, 65535)),
+  port: v.optional(pointer(intOrText(v.union([integer(1, 65535), portNameText])))),
+  endPort: v.optional(integer(1, 65535, "int32")),
 });
 const peer = v.object({
   podSelector: v.optional(labelSelectorSchema),

@@ -5,7 +5,7 @@
 import * as v from "valibot";
 import type { Column, Issue } from "./kind.ts";
 import type { Metadata } from "./resource.ts";
-import { LABEL, NAME, nameText, oneOf, selectorText } from "./fields.ts";
+import { float, LABEL, NAME, nameText, oneOf, selectorText } from "./fields.ts";
 import { column, goPointer, nameColumn } from "./columns.ts";
 import { type Rule, ruleSchema } from "./rule.ts";
 import { ruleIssues } from "./rule_check.ts";
@@ -17,7 +17,7 @@ const rules = v.optional(v.array(ruleSchema));
 export const policyEntries = {
   tier: v.optional(nameText, "default"),
   /** Absent: after all that have one. */
-  order: v.optional(v.number()),
+  order: v.optional(float),
   ingress: rules,
   egress: rules,
   /** Absent or empty: all. */

@@ -26,12 +26,12 @@ export function isInOtherCase({ key, fields }: UnknownField): boolean {
   return Object.keys(fields).some((name) => name.toLowerCase() === lower);
 }
 
-function unwrap(schema: any): any {
+export function unwrap(schema: any): any {
   while (schema.wrapped) schema = schema.wrapped;
   return schema;
 }
 
-function isPlain(value: unknown): value is Record<string, unknown> {
+export function isPlain(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
@@ -178,7 +178,7 @@ function mayBeText(schema: any): boolean {
 }
 
 /** The field that a key means: Go's JSON reader takes `Order` for `order`. */
-function fieldName(entries: object, key: string, object: object): string {
+export function fieldName(entries: object, key: string, object: object): string {
   if (Object.hasOwn(entries, key)) return key;
   const lower = key.toLowerCase();
   const field = Object.keys(entries).find((name) => name.toLowerCase() === lower);
@@ -279,9 +279,15 @@ function isZeroOf(schema: any, value: unknown): boolean {
 }
 
 function isMarked(schema: any, mark: "omitZero" | "pointer" | "neverEmpty"): boolean {
+  return markOf(schema, mark) === true;
+}
+
+/** What a schema is marked with; of marks one within the other the outermost. */
+export function markOf(schema: any, mark: string): any {
   // A pipe that was put into another is its first member.
   for (let pipe: any[] | undefined = unwrap(schema).pipe; pipe; pipe = pipe[0].pipe) {
-    if (pipe.some((item) => item.type === "metadata" && item.metadata[mark])) return true;
+    const found = pipe.findLast((item) => item.type === "metadata" && mark in item.metadata);
+    if (found) return found.metadata[mark];
   }
-  return false;
+  return undefined;
 }

@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
 import { conditionSchema, objectSchema } from "./resource.ts";
-import { LABEL, neverEmpty, oneOf } from "./fields.ts";
+import { float, LABEL, neverEmpty, oneOf } from "./fields.ts";
 import { column, goPointer, nameColumn } from "./columns.ts";
 import { show } from "./show.ts";
 
@@ -15,7 +15,7 @@ const schema = objectSchema("Tier", "projectcalico.org/v3", {
   spec: v.optional(
     v.object({
       /** Absent in what is stored by other means: after all that have one. */
-      order: v.optional(v.number()),
+      order: v.optional(float),
       /** For an endpoint to which a policy of the tier applies and none decided. */
       defaultAction: v.optional(neverEmpty(oneOf("Deny", "Pass")), "Deny"),
     }),

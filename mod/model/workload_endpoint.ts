@@ -7,6 +7,7 @@ import * as v from "valibot";
 import type { Issue, Kind } from "./kind.ts";
 import { objectSchema } from "./resource.ts";
 import {
+  byteOrText,
   cidrText,
   integer,
   interfaceNameText,
@@ -78,8 +79,8 @@ const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
     ports: v.optional(v.array(v.object({
       name: v.optional(portNameOrEmpty, ""),
       protocol: protocolValue,
-      port: integer(1, 65535),
-      hostPort: v.optional(integer(0, 65535), 0),
+      port: integer(1, 65535, "uint16"),
+      hostPort: v.optional(integer(0, 65535, "uint16"), 0),
       hostIP: v.optional(netOrEmpty, ""),
     }))),
     allowSpoofedSourcePrefixes: v.optional(v.array(cidrText)),
@@ -98,7 +99,9 @@ const schema = objectSchema("WorkloadEndpoint", "projectcalico.org/v3", {
       egressPacketBurst: packets,
       ingressMaxConnections: connections,
       egressMaxConnections: connections,
-      dscp: v.optional(v.pipe(v.union([v.number(), v.string()]), v.check(isDscp, WANT_DSCP))),
+      dscp: v.optional(byteOrText(
+        v.pipe(v.union([v.number(), v.string()]), v.check(isDscp, WANT_DSCP)),
+      )),
     })),
   }),
 });

@@ -219,6 +219,33 @@ test("a file that cannot be decoded ends it before anything is written", async (
   assert.equal((await run("get ippool"))[1], "NAME   CIDR   SELECTOR   \n\n");
 });
 
+test("so does a value that is not of its field's type, not one that breaks a rule", async (run) => {
+  await run("create -f -", POOLS[0]);
+  const fresh = v3("IPPool", "pool-c", { cidr: "10.3.0.0/16" });
+  for (const verb of ["create", "apply", "replace", "validate", "delete", "get"]) {
+    for (
+      const [bad, path] of [
+        [v3("NetworkPolicy", "p", { order: "abc" }), "spec\\.order"],
+        [v3("IPPool", "p", { cidr: "10.4.0.0/16", blockSize: 26.5 }), "spec\\.blockSize"],
+        [v3("FelixConfiguration", "default", { routeRefreshInterval: "5x" }), "spec\\.routeR"],
+        [{ ...v3("GlobalNetworkSet", "s", {}), metadata: "s" }, "metadata"],
+      ] as const
+    ) {
+      const file = [fresh, POOLS[0], bad].map((object) => JSON.stringify(object)).join("\n---\n");
+      const [exit, out, err] = await run(`${verb} -f -`, file);
+      assert.deepEqual([exit, out], [1, ""], verb);
+      const said = "^failed to execute command: .*document 3: error unmarshaling JSON: ";
+      assert.match(err, new RegExp(said + path));
+    }
+    assert.equal((await run("get ippool -o name"))[1], "ippool/pool-a\n", verb);
+  }
+  const broken = v3("IPPool", "p", { cidr: "10.4.0.0/16", blockSize: 1000 });
+  assert.match(
+    (await run("create -f -", [fresh, broken]))[1],
+    /^Partial success: created the first 1/,
+  );
+});
+
 test("what is read-only, and namespaces", async (run) => {
   await run("create -f -", POOLS);
   const [, info] = await run("get clusterinfo default -o json");

@@ -7,16 +7,17 @@
 import { type Manifest, parseManifest, resolveKind } from "../../model/manifest.ts";
 import type { AnyKind } from "../../model/kinds.ts";
 import type { Resource } from "../../model/resource.ts";
-import { formatIssues, ModelError, unknownFields } from "../../model/validate.ts";
+import { formatIssues, ModelError } from "../../model/validate.ts";
 import { ResourceError, resourceName } from "../../store/resource_error.ts";
 import type { Resources } from "../../store/resources.ts";
-import { newFaults, strangeFieldsOf } from "../checked.ts";
+import { newFaults, storedOrNone } from "../checked.ts";
 import { type Action, type Call, flagOption, listOption, textOption } from "../command.ts";
 import { withResources } from "../context.ts";
 import { readObjects, type SourceObject } from "../documents.ts";
 import { CliError, EXIT, failure } from "../io.ts";
 import { otherNamespace } from "../kind_argument.ts";
 import { refuseManaged } from "../managed.ts";
+import { unreadable, unreadableText } from "../unreadable.ts";
 import { exitOf, isLost, lostMidway, partialSuccess, success } from "../report.ts";
 import { progress } from "../terminal.ts";
 import { calicoctlText } from "../voice.ts";
@@ -42,7 +43,7 @@ async function run(call: Call, word: Word): Promise<number> {
   }
   const failures: Error[] = [];
   const each = async (resources?: Resources) => {
-    await refuseStrangeFields(objects, resources);
+    await refuseUnreadable(objects, resources);
     const line = progress(call.io, PAST[word], objects.length);
     for (const [i, object] of objects.entries()) {
       line.at(i);
@@ -102,27 +103,23 @@ async function decode(call: Call): Promise<Decoded[]> {
 }
 
 /**
- * A field that an object's kind does not know ends it before anything is written, unless the stored
- * object has it (a newer version wrote it, and get printed it).
+ * A field that an object's kind does not know, or a value of another type than its field's, ends it before
+ * anything is written, unless the stored object has the same (a newer version wrote it, and get printed it).
  */
-async function refuseStrangeFields(
+async function refuseUnreadable(
   objects: readonly Decoded[],
   resources: Resources | undefined,
 ): Promise<void> {
   for (const { source, kind } of objects) {
+    const faults = unreadable(kind, source.value);
+    if (faults.length === 0) continue;
     const metadata = (source.value as Partial<Resource>).metadata;
-    const strange = kind.open ? [] : unknownFields(kind, source.value);
-    if (strange.length === 0) continue;
     const namespace = kind.namespaced ? metadata?.namespace ?? "default" : undefined;
-    const known = resources
-      ? await strangeFieldsOf(resources, kind, String(metadata?.name), namespace)
-      : new Set<string>();
-    const field = strange.find(({ path }) => !known.has(path));
-    if (!field) continue;
-    throw failure(
-      `failed to execute command: ${source.at(field.path)}: field in document is not recognized ` +
-        `or is in the wrong location: ${field.path}`,
-    );
+    const stored = await (resources &&
+      storedOrNone(resources, kind, String(metadata?.name), namespace));
+    const known = new Set((stored ? unreadable(kind, stored) : []).map(({ words }) => words));
+    const fault = faults.find(({ words }) => !known.has(words));
+    if (fault) throw failure(unreadableText(fault, source));
   }
 }
 
