@@ -160,6 +160,7 @@ const STAGED: Case[] = [
   ["an action", { stagedAction: "Learn" }],
   ["another action", { stagedAction: "Forget" }, "spec.stagedAction"],
   ["a deletion", { stagedAction: "Delete", tier: "default" }],
+  ["a deletion with types, which say nothing then", { stagedAction: "Delete", types: ["Egress"] }],
   ["a deletion with rules", { stagedAction: "Delete", selector: "all()" }, "spec.selector"],
 ];
 

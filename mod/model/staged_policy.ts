@@ -51,6 +51,11 @@ function rulesOfDelete(spec: Record<string, unknown>): Issue[] {
 
 const stagesDeletion = (spec: { stagedAction: string }) => spec.stagedAction === "Delete";
 
+/** As Calico's client, before its validator, which wants a deletion to say nothing else. */
+function dropTypesOfDelete({ spec }: StagedNetworkPolicy | StagedGlobalNetworkPolicy): void {
+  if (stagesDeletion(spec)) spec.types = [];
+}
+
 export const stagedNetworkPolicyKind: Kind<StagedNetworkPolicy, StagedNetworkPolicyInput> = {
   kind: "StagedNetworkPolicy",
   apiVersion: "projectcalico.org/v3",
@@ -72,6 +77,7 @@ export const stagedNetworkPolicyKind: Kind<StagedNetworkPolicy, StagedNetworkPol
   wideColumns: widePolicyColumns,
   ownNameCheck: true,
   complete: (p) => stagesDeletion(p.spec) || completePolicy(p),
+  prepare: dropTypesOfDelete,
   check: (p) =>
     stagesDeletion(p.spec)
       ? [...networkPolicyIssues({ ...p, spec: EMPTY }), ...rulesOfDelete(p.spec)]
@@ -94,6 +100,7 @@ export const stagedGlobalNetworkPolicyKind: Kind<
   wideColumns: widePolicyColumns,
   ownNameCheck: true,
   complete: (p) => stagesDeletion(p.spec) || completePolicy(p),
+  prepare: dropTypesOfDelete,
   check: (p) =>
     stagesDeletion(p.spec)
       ? [...globalPolicyIssues({ ...p, spec: EMPTY }), ...rulesOfDelete(p.spec)]

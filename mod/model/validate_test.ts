@@ -273,7 +273,7 @@ Deno.test("what is empty is stored where Calico stores it", () => {
   const http = { methods: [], paths: [] };
   const rule = { action: "Allow", protocol: "TCP", source: side, destination: { nets: [] }, http };
   const cases: [kind: string, spec: unknown, want: unknown][] = [
-    ["StagedNetworkPolicy", { stagedAction: "Delete" }, {
+    ["StagedNetworkPolicy", { stagedAction: "Delete", types: ["Ingress"] }, {
       stagedAction: "Delete",
       tier: "default",
     }],
