@@ -14,6 +14,7 @@ import {
   ipv4Text,
   ipv6Text,
   nameText,
+  neverEmpty,
   oneOf,
   oneOfAnyCase,
   strictCidrText,
@@ -47,7 +48,10 @@ const schema = objectSchema("BGPConfiguration", "projectcalico.org/v3", {
       serviceLoadBalancerIPs: cidrs,
       serviceExternalIPs: cidrs,
       serviceClusterIPs: cidrs,
-      serviceLoadBalancerAggregation: v.optional(oneOf("Enabled", "Disabled"), "Enabled"),
+      serviceLoadBalancerAggregation: v.optional(
+        neverEmpty(oneOf("Enabled", "Disabled")),
+        "Enabled",
+      ),
       communities: v.optional(v.array(
         v.object({
           name: nameText,

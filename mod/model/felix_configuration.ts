@@ -158,9 +158,12 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       healthPort: number,
       healthTimeoutOverrides: v.optional(v.array(v.object({
         name: matching(/^[a-zA-Z0-9_ -]+$/, "a name of letters, digits, '_', '-' and blanks"),
-        timeout: v.pipe(
-          durationText,
-          v.check((s) => !s.startsWith("-"), "a duration that is not negative"),
+        timeout: v.optional(
+          v.pipe(
+            durationText,
+            v.check((s) => !s.startsWith("-"), "a duration that is not negative"),
+          ),
+          "0s",
         ),
       }))),
       prometheusMetricsEnabled: flag,

@@ -211,6 +211,12 @@ Deno.test('"" where Calico reads a number or time out of a text is refused of a 
       { nodeMeshMaxRestartTime: "" },
       "spec.nodeMeshMaxRestartTime",
     ],
+    [
+      bgpConfigurationKind,
+      "default",
+      { serviceLoadBalancerAggregation: "" },
+      "spec.serviceLoadBalancerAggregation",
+    ],
     [nodeKind, "n", { bgp: { asNumber: "" } }, "spec.bgp.asNumber"],
     [tierKind, "t", { order: 1, defaultAction: "" }, "spec.defaultAction"],
     [ippoolKind, "p", { cidr: "10.0.0.0/16", assignmentMode: "" }, "spec.assignmentMode"],
@@ -307,7 +313,7 @@ Deno.test("what is empty is stored where Calico stores it", () => {
     ["FelixConfiguration", {
       healthHost: "",
       failsafeInboundHostPorts: [],
-      healthTimeoutOverrides: [],
+      healthTimeoutOverrides: [{ name: "a" }],
       kubeNodePortRanges: [],
       externalNodesList: [],
       debugHost: "",
@@ -316,6 +322,7 @@ Deno.test("what is empty is stored where Calico stores it", () => {
       routeTableRanges: [],
     }, {
       healthHost: "",
+      healthTimeoutOverrides: [{ name: "a", timeout: "0s" }],
       failsafeInboundHostPorts: [],
       kubeNodePortRanges: [],
       externalNodesList: [],
