@@ -216,6 +216,11 @@ test("a file that cannot be decoded ends it before anything is written", async (
     assert.deepEqual([exit, out], [1, ""]);
     assert.match(err, message);
   }
+  for (const verb of ["delete", "get"]) {
+    const [exit, , err] = await run(`${verb} -f -`, v3("Nothing", "x", {}));
+    assert.equal(exit, 1);
+    assert.match(err, /^failed to execute command: .*kind "Nothing"/);
+  }
   assert.equal((await run("get ippool"))[1], "NAME   CIDR   SELECTOR   \n\n");
 });
 
