@@ -136,6 +136,28 @@ simulated(
   true,
 );
 
+for (
+  const [where, goes] of [["n1", true], ["machine-0", false]] as const
+) {
+  simulated(
+    `an address whose pod is on ${where} ${goes ? "goes" : "stays: it may be the very node"}`,
+    async (cluster) => {
+      const container = (await cluster.run("n0"))!;
+      await cluster.remove(answerKey("n0"));
+      await cluster.remove(cluster.endpointKey(container));
+      cluster.vanish(container);
+      const key = cluster.podKey(container);
+      const { value } = (await cluster.store.get<any>(key))!;
+      await cluster.store.put(key, { ...value, spec: { nodeName: where } });
+      await cluster.turn();
+      cluster.wait(GRACE);
+      assert.deepEqual((await cluster.turn()).map((a) => a.do), goes ? ["release"] : []);
+      assert.deepEqual(await cluster.given(), goes ? [] : [...container.addresses].sort());
+    },
+    true,
+  );
+}
+
 simulated("one address of a handle that lives keeps the others", async (cluster) => {
   let container = await cluster.run("n0");
   while (container!.addresses.length < 2) container = await cluster.run("n0");

@@ -151,10 +151,15 @@ function counts(facts: Facts, { spec, metadata }: Loose): boolean {
   return !!pod && !isElsewhere(facts, pod, node);
 }
 
-/** A Pod that is on another node than one of ours, which Kubernetes may call otherwise. */
+/**
+ * A Pod that is on another node than one of ours. Of a Node that does not say which of Kubernetes' it is,
+ * any may be, but one that has the name of another of ours.
+ */
 function isElsewhere(facts: Facts, pod: Loose, node: string): boolean {
   const where = pod.spec?.nodeName;
-  return !!where && node !== "" && where !== (facts.kubernetesNode(node) ?? node);
+  if (!where || node === "") return false;
+  const there = facts.kubernetesNode(node);
+  return there !== undefined ? where !== there : where !== node && facts.hasNode(where);
 }
 
 /**

@@ -43,10 +43,12 @@ export async function freshFacts(
     for (const key of keys) if (key !== "") values.set(key, await valueOf(from, key));
     return values;
   };
-  const [found, objects] = await Promise.all([
-    get(pods, podKeys),
-    get(store, [...nodes].map((node) => resourceKey(NODE_KIND, node))),
-  ]);
+  const found = await get(pods, podKeys);
+  // A Pod may be on another of our nodes.
+  const where = [...found.values()].map((pod) => pod?.spec?.nodeName ?? "");
+  const named = new Set([...nodes, ...where.filter((name) => typeof name === "string")]);
+  named.delete("");
+  const objects = await get(store, [...named].map((node) => resourceKey(NODE_KIND, node)));
   const live = new Set<string>();
   for (const node of nodes) if (await isNodeLive(store, node)) live.add(node);
   return {

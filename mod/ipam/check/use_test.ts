@@ -123,8 +123,14 @@ const CASES: readonly Case[] = [
   {
     name: "the Pod has gone to another node",
     ask: free,
-    damage: (cluster, pod) => podObject(cluster, pod, { spec: { nodeName: "elsewhere" } }),
+    damage: (cluster, pod) => podObject(cluster, pod, { spec: { nodeName: "n1" } }),
     is: "leak",
+  },
+  {
+    name: "the Pod is on a node that may be this one, by another name",
+    ask: free,
+    damage: (cluster, pod) => podObject(cluster, pod, { spec: { nodeName: "elsewhere" } }),
+    is: "used",
   },
   {
     name: "the Pod is on the node, which Kubernetes calls otherwise",
