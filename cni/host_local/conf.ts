@@ -155,8 +155,8 @@ function subnetOf(subnet: Prefix | PodCidr, podCidrs: readonly string[]): Prefix
     if (cidr?.ip.family === family && text.includes("/")) return cidr.prefix;
   }
   throw new RangeError(
-    `${subnet} is asked for, and this node's Node object has no IPv${family} network in ` +
-      "status.podCIDRs: let the cluster's controller manager allocate node CIDRs, or name a subnet",
+    `${subnet} is asked for, and the Node has no IPv${family} network among its podCIDRs: let the ` +
+      "cluster's controller manager allocate node CIDRs, or name a subnet",
   );
 }
 

@@ -115,7 +115,7 @@ Deno.test("host-local: usePodCidr is the node's own network; DEL needs none", ()
     const wanted = conf(folder, { subnet: "usePodCidr" });
     const none = await w.call({ conf: wanted });
     assert.equal(none.json.code, 7);
-    assert.match(none.json.msg, /no IPv4 network in status\.podCIDRs/);
+    assert.match(none.json.msg, /the Node has no IPv4 network among its podCIDRs/);
     const key = "/calico/resources/v3/projectcalico.org/nodes/n1";
     const node = (await w.store.get<any>(key))!.value;
     await w.store.put(key, { ...node, status: { podCIDRs: ["10.7.3.0/24"] } });

@@ -45,7 +45,7 @@ Deno.test("host-local: the node's own network stands in for usePodCidr, in any l
     () => resolveSets(conf, ["10.7.3.0/24"]),
     (e) =>
       e instanceof CniError && e.code === 7 &&
-      /no IPv6 network in status\.podCIDRs/.test(e.message),
+      /the Node has no IPv6 network among its podCIDRs/.test(e.message),
   );
 });
 

@@ -1,6 +1,7 @@
 /** Which objects a file names, without asking whether they are well made: for `get -f`, `delete -f`. */
 import type { AnyKind } from "../model/kinds.ts";
 import { resolveKind } from "../model/manifest.ts";
+import { show } from "../model/show.ts";
 import { ModelError } from "../model/validate.ts";
 import { type Call, flagOption, textOption } from "./command.ts";
 import { readObjects } from "./documents.ts";
@@ -47,7 +48,10 @@ export async function identify(
         continue;
       }
       const own = typeof namespace === "string" && namespace !== "" ? namespace : undefined;
-      const elsewhere = wished && !kind.namespaced
+      const elsewhere = own && !kind.namespaced
+        ? `${source.at("metadata.namespace")}: ${kind.kind} "${name}": metadata.namespace: ` +
+          `${show(own)} is not allowed: ${kind.plural} are not namespaced`
+        : wished && !kind.namespaced
         ? `${source.where}: ${noNamespace(kind, wished)}`
         : wished && own && wished !== own
         ? `${source.at("metadata.namespace")}: ${kind.kind} "${name}": metadata.namespace: ${

@@ -276,6 +276,24 @@ test("delete of what was printed and changed since is a conflict", async (cluste
   assert.equal((await cluster.run("delete -f -", { stdin: latest })).exit, 0);
 });
 
+test("get -f and delete -f refuse a namespace where the kind has none, as apply does", async (cluster) => {
+  const set = (namespace = "") =>
+    `apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata: {name: a${namespace}}\n` +
+    "spec: {nets: [10.0.0.0/8]}\n";
+  assert.equal((await cluster.run("apply -f -", { stdin: set() })).exit, 0);
+  for (const name of ["tortie", "calicoctl"]) {
+    for (const line of ["get -f -", "delete -f -", "apply -f -"]) {
+      const { exit, err } = await cluster.run(line, { stdin: set(", namespace: x"), name });
+      assert.equal(exit, 1, line);
+      assert.match(
+        err,
+        /metadata\.namespace: "x" is not allowed: globalnetworksets are not namespaced/,
+      );
+    }
+  }
+  assert.match((await cluster.run("get globalnetworksets -o name")).out, /globalnetworkset.*a/);
+});
+
 test("slips in values of fields are told with the nearest that is allowed", async (cluster) => {
   const stdin = POOLS.replace("natOutgoing: true", "ipipMode: allways, vxlanMode: Sometimes");
   const { exit, err } = await cluster.run("validate -f -", { stdin });

@@ -208,6 +208,20 @@ const CASES: readonly Case[] = [
     damage: (cluster, { node }) => cluster.store.delete(resourceKey(NODES, node)),
     is,
   })),
+  ...([
+    ["gone", (cluster: SoundCluster, key: string) => cluster.store.delete(key)],
+    ["half-written", (cluster: SoundCluster, key: string) => cluster.store.put(key, null)],
+  ] as const).map(([what, damage]): Case => ({
+    name: `the Node object is ${what}, and its Pod is on a node of another name`,
+    ask: silent(true),
+    podsKnown: true,
+    damage: async (cluster, pod) => {
+      await damage(cluster, resourceKey(NODES, pod.node));
+      const status = { podIPs: pod.addresses.map((ip) => ({ ip })) };
+      await podObject(cluster, pod, { spec: { nodeName: "machine-1" }, status });
+    },
+    is: "used",
+  })),
   {
     name: "the Node object is gone, and the machine still reports",
     damage: async (cluster, { node }) => {
