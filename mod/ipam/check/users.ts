@@ -57,8 +57,8 @@ export function usersOf(
     const at = parseResourceKey(key);
     if (!at?.namespace) continue;
     const pod = { namespace: at.namespace, name: at.name };
-    const where = (value as Loose)?.spec?.nodeName || undefined;
-    const node = ours.get(where) ?? where;
+    // A name that is none of ours may be that of a Node which does not say so.
+    const node = ours.get((value as Loose)?.spec?.nodeName);
     for (const address of podAddresses(value)) {
       const ip = parseIp(address);
       const known = ip && users.get(formatIp(ip))?.some((user) => isPod(user, pod));
