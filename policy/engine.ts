@@ -10,7 +10,7 @@
  * Only endpoints of this node get chains; members of sets come from all endpoints. A policy has
  * chains while it applies to a local endpoint, a set exists while a chain names it. What comes out
  * depends on the objects alone, never on the order in which they came: an engine that was fed the
- * present objects afresh gives the same rulesets (engine_test.ts walks random paths to show it). An
+ * present objects afresh gives the same rulesets (engine_trials_test.ts walks random paths to show it). An
  * object that something fails with costs nobody else: `attempts.ts`.
  *
  * Host endpoints, pre-DNAT and untracked policies are not rendered yet; policies of the latter two

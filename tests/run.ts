@@ -4,8 +4,8 @@
  *     N passed, N failed, N skipped
  *
  * and an exit code that is 0 only where nothing failed. The groups run one after the other (two cores,
- * real kernels); within the unit group the files run side by side. A skipped test is counted, and its
- * name says why. `--long` runs the long group instead and writes its result to tests/RESULTS.md.
+ * real kernels); within the groups unit and trials the files run side by side. A skipped test is counted,
+ * and its name says why. `--long` runs the long group instead and writes its result to tests/RESULTS.md.
  *
  *     deno task test            everything that a change must pass
  *     deno task test store cni  only the named groups
@@ -39,6 +39,10 @@ interface Group {
   env?: Record<string, string>;
 }
 
+const ROOMS = ["mod", "ffi", "cni", "bgp", "policy", "installer"];
+/** Beside the code as unit tests are, and hundreds of cases each: they take their seconds apart. */
+const TRIALS = "**/*_trials_test.ts";
+
 const GROUPS: Group[] = [
   { name: "format", run: { deno: ["fmt", "--check", "--quiet"] } },
   { name: "lint", run: { deno: ["lint", "--quiet"] } },
@@ -56,10 +60,11 @@ const GROUPS: Group[] = [
   { name: "rules", run: { test: ["tests/rules"] } },
   {
     name: "unit",
-    run: { test: ["mod", "ffi", "cni", "bgp", "policy", "installer"], parallel: true },
+    run: { test: [...ROOMS, `--ignore=${TRIALS}`], parallel: true },
     // More than there are cores: many of them wait for timers.
     env: { DENO_JOBS: "4" },
   },
+  { name: "trials", run: { test: [TRIALS], parallel: true } },
   { name: "ipam", run: { test: ["tests/ipam"] } },
   { name: "kernel", run: { test: ["tests/ffi", "tests/nft", "tests/node"] } },
   { name: "kube", run: { test: ["tests/kube"] } },
