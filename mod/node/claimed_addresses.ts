@@ -3,7 +3,7 @@
  * them there, or whoever else may change the Pod, who then asks for the routes and the place in
  * policies of any address he likes. Until the kubelet has reported, they count where the block of the
  * address bears them out, which the Pod's owner cannot write: its allocation names this very pod, as
- * Calico's plugin and ours have it. Others are left out of the endpoint, which stays: its interface is
+ * Calico's plugin and ours have it, or is the lease of the pod's ordinal, which a container uses. Others are left out of the endpoint, which stays: its interface is
  * known, and closed to them. So an address of no block (host-local's, or one that was asked for by an
  * annotation) counts for other nodes when the kubelet has reported it, a second after the pod's start.
  *
@@ -11,7 +11,9 @@
  * block changes: claims are found by the widest block that could hold their addresses.
  */
 import { CLAIMED_ADDRESSES, type WorkloadEndpoint } from "../model/workload_endpoint.ts";
-import { attributeOf } from "../ipam/block.ts";
+import { holderOf } from "../ipam/block.ts";
+import { leaseOf } from "../ipam/check/evidence.ts";
+import type { Holder } from "../ipam/errors.ts";
 import { parseBlockKey } from "../model/keys.ts";
 import {
   addressBits,
@@ -93,11 +95,18 @@ export class ClaimedAddresses {
       const prefix = prefixOf(ip, length);
       const block = this.state.blocks.get(formatPrefix(prefix));
       if (!block) continue;
-      const owner = attributeOf(block, Number(ordinalOf(prefix, ip)))?.secondary;
+      const owner = ownerOf(holderOf(block, Number(ordinalOf(prefix, ip))));
       return owner?.pod === spec.pod && owner?.namespace === metadata.namespace;
     }
     return false;
   }
+}
+
+/** The pod that an allocation names; a lease names that of its ordinal, and none while it is only kept. */
+function ownerOf(holder: Holder | undefined): { pod?: string; namespace?: string } | undefined {
+  const lease = holder && leaseOf(holder);
+  if (!lease) return holder?.attributes;
+  return lease.container === undefined ? undefined : lease;
 }
 
 /** The widest block that an address could be in. */

@@ -54,6 +54,26 @@ Deno.test("an address that is only claimed counts where its block names the pod"
   assert.deepEqual(netsOf(claims.take(entry(["nonsense", ""]))), []);
 });
 
+Deno.test("an address that is leased to the pod's ordinal counts while a container uses it", () => {
+  const state = new ClusterState("n1");
+  const claims = new ClaimedAddresses(state);
+  const claim = entry(["10.244.1.7/32"], true, "web-1");
+  const lease = (secondary: Record<string, string>) => {
+    const value = block("10.244.1.0/26", 7, secondary);
+    value.attributes[0].handle_id = "tortie-pin.red.web.1";
+    state.apply(BLOCK, value, "8");
+    return netsOf(claims.take(claim));
+  };
+  const used = { statefulset: "red/web", ordinal: "1", node: "n1", container: "net.c1" };
+  assert.deepEqual(lease(used), ["10.244.1.7/32"]);
+  const { container: _, ...kept } = used;
+  const others = [kept, { ...used, ordinal: "2" }, { ...used, statefulset: "blue/web" }, {}];
+  const halfWritten = [{ ...used, statefulset: 5 }, { ...used, container: null }, null];
+  for (const other of [...others, ...halfWritten]) {
+    assert.deepEqual(lease(other as Record<string, string>), []);
+  }
+});
+
 Deno.test("what the status says is not asked about, and ends a claim", () => {
   const state = new ClusterState("n1");
   const claims = new ClaimedAddresses(state);
