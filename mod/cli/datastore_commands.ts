@@ -13,7 +13,8 @@ export const DATASTORE_COMMANDS = (store: readonly OptionSpec[]): CommandSpec[] 
     name: "datastore export",
     summary: "print all that the datastore holds, for import into another",
     description: "Prints all that the datastore holds: resources, Kubernetes' own objects where " +
-      "they are kept there, IPAM's records. calicoctl can import it too.",
+      "they are kept there, IPAM's records. calicoctl can import it too. One that is a Kubernetes " +
+      "API must be locked first (`datastore migrate lock`).",
     options: [...store],
     examples: [["Into a file", "datastore export > cluster.yaml"]],
     load: () => import("./datastore_export.ts"),
