@@ -90,7 +90,7 @@ function describeIssue({ subject }: Manifest, source: SourceObject, issue: Issue
 }
 
 /** Paths of the fields of the stored object that its kind does not know. */
-export async function strangeFieldsOf(
+async function strangeFieldsOf(
   resources: Resources,
   kind: AnyKind,
   name: string,

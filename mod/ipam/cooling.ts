@@ -12,9 +12,9 @@
  * What v3.32.1 does with an attribute that has `secondary` and no handle: its garbage collection passes over
  * it (kube-controllers' node/ipam.go), so does Felix, which makes no route for an address without `node`
  * (l3_route_resolver.go); no release by handle finds it, one by address frees it at once; the block counts as
- * used, and is kept; `calicoctl ipam show --ip` prints the time, `ipam check` lists it as an address that nobody
- * uses, and a release from its report frees it at once. A node's start does not take it for a tunnel's address of old,
- * as it takes one that has neither handle nor attributes (allocateip.go). Its load balancer controller alone
+ * used, and is kept; `calicoctl ipam show --ip` prints the time, `ipam check` lists it as an address that
+ * nobody uses, and a release from its report frees it at once. A node's start does not take it for a tunnel's
+ * address of old, as it takes one that has neither handle nor attributes (allocateip.go). Its load balancer controller alone
  * reads the handle of each address in its blocks, and breaks off where there is none: `cools` leaves these out.
  */
 import type { AllocationAttribute, AllocationBlock } from "../model/ipam_block.ts";

@@ -3,9 +3,10 @@
  * them there, or whoever else may change the Pod, who then asks for the routes and the place in
  * policies of any address he likes. Until the kubelet has reported, they count where the block of the
  * address bears them out, which the Pod's owner cannot write: its allocation names this very pod, as
- * Calico's plugin and ours have it, or is the lease of the pod's ordinal, which a container uses. Others are left out of the endpoint, which stays: its interface is
- * known, and closed to them. So an address of no block (host-local's, or one that was asked for by an
- * annotation) counts for other nodes when the kubelet has reported it, a second after the pod's start.
+ * Calico's plugin and ours have it, or is the lease of the pod's ordinal, which a container uses. Others
+ * are left out of the endpoint, which stays: its interface is known, and closed to them. So an address of
+ * no block (host-local's, or one that was asked for by an annotation) counts for other nodes when the
+ * kubelet has reported it, a second after the pod's start.
  *
  * Block and Pod are followed side by side, so what is not borne out yet is looked at again when its
  * block changes: claims are found by the widest block that could hold their addresses.
