@@ -39,6 +39,14 @@ interface Group {
   env?: Record<string, string>;
 }
 
+/**
+ * After so long a group is ended and counts as failed: one test that hangs costs neither what the other
+ * groups say nor the hour and a half that a whole run may take.
+ */
+const LIMIT_S = 1500, LONG_LIMIT_S = 6 * 3600;
+/** It says which tests are under way when it is interrupted, and ends. */
+const GRACE_MS = 10_000;
+
 const ROOMS = ["mod", "ffi", "cni", "bgp", "policy", "installer"];
 /** Beside the code as unit tests are, and hundreds of cases each: they take their seconds apart. */
 const TRIALS = "**/*_trials_test.ts";
@@ -98,7 +106,12 @@ const LONG: Group[] = [
   { name: "long", run: { test: ["tests/long"] }, binary: "tortie" },
 ];
 
-async function deno(args: string[], more: Record<string, string> = {}): Promise<number> {
+/** The exit code; undefined where it was ended because it took too long. */
+async function deno(
+  args: string[],
+  limitS: number,
+  more: Record<string, string> = {},
+): Promise<number | undefined> {
   const env: Record<string, string> = {
     DENO_TLS_CA_STORE: "system",
     DENO_NO_UPDATE_CHECK: "1",
@@ -113,7 +126,15 @@ async function deno(args: string[], more: Record<string, string> = {}): Promise<
     env,
     stdin: "null",
   }).spawn();
-  return (await child.status).code;
+  let isLate = false, kill = 0;
+  const interrupt = setTimeout(() => {
+    isLate = true;
+    child.kill("SIGINT");
+    kill = setTimeout(() => child.kill("SIGKILL"), GRACE_MS);
+  }, limitS * 1000);
+  const { code } = await child.status;
+  for (const timer of [interrupt, kill]) clearTimeout(timer);
+  return isLate ? undefined : code;
 }
 
 /** Counts a JUnit file; the text is the test runner's own, where `<` in messages is escaped. */
@@ -147,27 +168,38 @@ function unescapeXml(text: string): string {
   return text.replace(/&(lt|gt|quot|apos|amp);/g, (_, name) => ENTITIES[name]);
 }
 
-async function runGroup(group: Group): Promise<Tally> {
+async function runGroup(group: Group, limitS: number): Promise<Tally> {
+  const failures = [
+    `it did not end within ${limitS} s, and was ended: see above what was under way`,
+  ];
+  const late: Tally = { passed: 0, failed: 1, skipped: 0, failures, tests: [] };
   if ("deno" in group.run) {
-    const ok = await deno(group.run.deno) === 0;
+    const code = await deno(group.run.deno, limitS);
+    if (code === undefined) return late;
+    const ok = code === 0;
     return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0, failures: [], tests: [] };
   }
   const junit = await Deno.makeTempFile({ suffix: ".xml" });
   try {
-    const code = await deno([
-      "test",
-      "--quiet",
-      "--no-check", // the types group has checked everything
-      "--allow-all",
-      "--unstable-kv",
-      ...(group.run.parallel ? ["--parallel"] : []),
-      `--junit-path=${junit}`,
-      ...group.run.test,
-    ], {
-      ...(group.binary && { TORTIE_BINARY: `${ROOT}dist/${group.binary}` }),
-      ...(group.beside && { TORTIE_BESIDE: `${ROOT}dist/${group.beside}` }),
-      ...group.env,
-    });
+    const code = await deno(
+      [
+        "test",
+        "--quiet",
+        "--no-check", // the types group has checked everything
+        "--allow-all",
+        "--unstable-kv",
+        ...(group.run.parallel ? ["--parallel"] : []),
+        `--junit-path=${junit}`,
+        ...group.run.test,
+      ],
+      limitS,
+      {
+        ...(group.binary && { TORTIE_BINARY: `${ROOT}dist/${group.binary}` }),
+        ...(group.beside && { TORTIE_BESIDE: `${ROOT}dist/${group.beside}` }),
+        ...group.env,
+      },
+    );
+    if (code === undefined) return late;
     const tally = countJunit(await Deno.readTextFile(junit));
     // A module that does not load is in no report, yet it failed; so is a group without a test.
     if (tally.failed === 0 && (code !== 0 || tally.passed + tally.skipped === 0)) tally.failed = 1;
@@ -207,7 +239,7 @@ async function main(args: string[]): Promise<number> {
       built.add(name);
     }
     console.log(`\n== ${group.name}`);
-    const tally = await runGroup(group);
+    const tally = await runGroup(group, long ? LONG_LIMIT_S : LIMIT_S);
     total.passed += tally.passed;
     total.failed += tally.failed;
     total.skipped += tally.skipped;

@@ -8,6 +8,7 @@
  */
 
 import { ConfigError } from "./config.ts";
+import { serveHttp } from "./http_server.ts";
 
 export interface Report {
   readonly ok: boolean;
@@ -59,13 +60,7 @@ function serve(at: Endpoint, route: (path: string) => Response | undefined): () 
     return route(new URL(request.url).pathname) ?? new Response("not found\n", { status: 404 });
   };
   try {
-    const server = Deno.serve({
-      hostname: at.host,
-      port: at.port,
-      onListen: () => {},
-      onError: (error) => new Response(`${(error as Error).message}\n`, { status: 500 }),
-    }, handle);
-    return () => server.shutdown();
+    return serveHttp({ hostname: at.host, port: at.port }, handle).close;
   } catch (error) {
     throw new ConfigError(
       `cannot serve HTTP on ${at.host} port ${at.port}: ${

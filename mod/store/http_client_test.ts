@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { makeHttpClient, proxyWords } from "./http_client.ts";
+import { serveHttp } from "../node/http_server.ts";
 
 const NAMES = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
@@ -19,11 +20,11 @@ async function within(env: Record<string, string>, run: () => Promise<void>): Pr
 }
 
 Deno.test("this machine is spoken to directly, others through the environment's proxy", async () => {
-  const at = { port: 0, hostname: "127.0.0.1", onListen() {} };
-  const server = Deno.serve(at, () => new Response("direct"));
-  const proxy = Deno.serve(at, ({ url }) => new Response(`proxied ${new URL(url).hostname}`));
-  const own = `http://127.0.0.1:${server.addr.port}/`;
-  const named = { HTTP_PROXY: `http://me:secret@127.0.0.1:${proxy.addr.port}`, NO_PROXY: "a.b" };
+  const at = { port: 0, hostname: "127.0.0.1" };
+  const server = serveHttp(at, () => new Response("direct"));
+  const proxy = serveHttp(at, ({ url }) => new Response(`proxied ${new URL(url).hostname}`));
+  const own = `http://127.0.0.1:${server.port}/`;
+  const named = { HTTP_PROXY: `http://me:secret@127.0.0.1:${proxy.port}`, NO_PROXY: "a.b" };
   await within(named, async () => {
     const client = makeHttpClient({ http2: false });
     const get = async (url: string) => await (await fetch(url, { client })).text();
@@ -39,6 +40,6 @@ Deno.test("this machine is spoken to directly, others through the environment's 
     assert.equal(proxyWords("https://etcd.example:2379"), "");
     client.close();
   });
-  await server.shutdown();
-  await proxy.shutdown();
+  await server.close();
+  await proxy.close();
 });

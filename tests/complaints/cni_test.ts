@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { runOffline } from "../../cni/offline.ts";
 import { CniHarness, missingForCni } from "../cni/harness.ts";
+import { serveHttp } from "../../mod/node/http_server.ts";
 
 const missing = missingForCni();
 const options = {
@@ -53,7 +54,7 @@ Deno.test(
   options,
   async () => {
     const asked: (string | null)[] = [];
-    const api = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
+    const api = serveHttp({ port: 0, hostname: "127.0.0.1" }, (request) => {
       asked.push(request.headers.get("authorization"));
       const status = { kind: "Status", apiVersion: "v1", status: "Failure", code: 401 };
       return Response.json({ ...status, reason: "Unauthorized", message: "Unauthorized" }, {
@@ -68,7 +69,7 @@ Deno.test(
         JSON.stringify({
           apiVersion: "v1",
           kind: "Config",
-          clusters: [{ name: "c", cluster: { server: `http://127.0.0.1:${api.addr.port}` } }],
+          clusters: [{ name: "c", cluster: { server: `http://127.0.0.1:${api.port}` } }],
           users: [{ name: "u", user: { token: "expired" } }],
           contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
           "current-context": "x",
@@ -106,7 +107,7 @@ Deno.test(
       }
       assert(asked.includes("Bearer expired"));
     } finally {
-      await api.shutdown();
+      await api.close();
       await Deno.remove(folder, { recursive: true });
     }
   },

@@ -38,6 +38,7 @@ import type { PeerCertificate } from "./tls/conn.ts";
 import { Tokens, type User } from "./tokens.ts";
 import { tooOld, type Watch } from "./watch.ts";
 import { Wire } from "./wire.ts";
+import { type HttpServer, serveHttp } from "../../mod/node/http_server.ts";
 
 export type { KubeOptions };
 
@@ -55,7 +56,7 @@ export class Kube {
   readonly server: Server;
   readonly host: string;
   readonly #who: Authentication;
-  readonly #inner: Deno.HttpServer<Deno.NetAddr>;
+  readonly #inner: HttpServer;
   readonly #wire: Wire;
   readonly #adminToken = crypto.randomUUID();
   #bookmarks?: ReturnType<typeof setInterval>;
@@ -77,18 +78,14 @@ export class Kube {
     const names = ["127.0.0.1", "::1", "localhost", "kubernetes.default.svc", "kubernetes"];
     const more = [this.host, options.advertise ?? this.host, ...options.names ?? []];
     const identity = this.authority.server([...new Set([...names, ...more])]);
-    this.#inner = Deno.serve({
-      hostname: "127.0.0.1",
-      port: 0,
-      onListen: () => {},
-    }, (request, info) => {
+    this.#inner = serveHttp({ hostname: "127.0.0.1", port: 0 }, (request, info) => {
       const { port } = info.remoteAddr as Deno.NetAddr;
       return this.server.handle(request, {
         user: this.#peerUser(this.#wire.peer(port)),
         drop: () => this.#wire.drop(port),
       });
     });
-    this.#wire = new Wire(this.host, options.port ?? 0, this.#inner.addr.port, {
+    this.#wire = new Wire(this.host, options.port ?? 0, this.#inner.port, {
       ...identity,
       protocols: options.http2 ? ["h2", "http/1.1"] : ["http/1.1"],
       clientKey: (der) => subjectOf(der, this.ca, this.cluster.now())?.key,
@@ -156,7 +153,7 @@ export class Kube {
     clearInterval(this.#bookmarks);
     this.#client?.close();
     await this.stop();
-    await this.#inner.shutdown();
+    await this.#inner.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

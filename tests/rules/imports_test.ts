@@ -62,7 +62,9 @@ const ROOMS: Record<string, Room> = {
 /** Code that runs only where people build and test is free to use everything. */
 const FREE = /(^|\/)tests\/|_test\.ts$|^installer\/build\/|\/(conformance|testing)(\.ts$|\/)/;
 
-async function sources(): Promise<string[]> {
+const isOurs = (path: string) => !FREE.test(path);
+
+async function sources(isWanted = isOurs): Promise<string[]> {
   const found: string[] = [];
   const walk = async (folder: string) => {
     for await (const entry of Deno.readDir(new URL(folder || ".", ROOT))) {
@@ -73,7 +75,7 @@ async function sources(): Promise<string[]> {
     }
   };
   await walk("");
-  return found.filter((path) => !FREE.test(path));
+  return found.filter(isWanted);
 }
 
 function roomOf(path: string): string | undefined {
@@ -182,6 +184,16 @@ Deno.test("the product starts no other program", async () => {
     // The one spawn of the product is the lab's, of its own executable and what the user typed.
     if (/posix_spawn/.test(code) && !path.startsWith("ffi/")) wrong.push(path);
     if (/ffi\/process\.ts/.test(code) && !/^(mod\/lab|ffi)\//.test(path)) wrong.push(path);
+  }
+  assert.deepEqual(wrong, []);
+});
+
+Deno.test("HTTP is served by serveHttp alone, whose end comes", async () => {
+  const wrong: string[] = [];
+  for (const path of await sources(() => true)) {
+    if (path === "mod/node/http_server.ts" || path.startsWith("tests/rules/")) continue;
+    const code = await Deno.readTextFile(new URL(path, ROOT));
+    if (/\bDeno\.serve\(/.test(code)) wrong.push(path);
   }
   assert.deepEqual(wrong, []);
 });

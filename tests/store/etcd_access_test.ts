@@ -8,6 +8,7 @@ import { Authority } from "../kube/certificates.ts";
 import { command } from "../cli/harness.ts";
 import { type Certificates, EtcdCluster, freePorts, makeCertificates } from "./etcd_server.ts";
 import { RUN_MODULE } from "../tools/run_module.ts";
+import { type HttpServer, serveHttp } from "../../mod/node/http_server.ts";
 
 let certificates: Certificates;
 
@@ -166,9 +167,9 @@ Deno.test("a certificate out of its time is named so, of an etcd and of a Kubern
     ] as const
   ) {
     const { certificate: cert, key } = authority.server(["127.0.0.1"], valid);
-    const at = { hostname: "127.0.0.1", port: 0, cert, key, onListen() {} };
-    const server = Deno.serve(at, () => new Response("{}"));
-    const url = `https://127.0.0.1:${(server.addr as Deno.NetAddr).port}`;
+    const at = { hostname: "127.0.0.1", port: 0, cert, key };
+    const server = serveHttp(at, () => new Response("{}"));
+    const url = `https://127.0.0.1:${server.port}`;
     const ca = { pem: authority.certificate };
     try {
       const etcd = { kind: "etcd", endpoints: [url], tls: { ca } } as const;
@@ -176,7 +177,7 @@ Deno.test("a certificate out of its time is named so, of an etcd and of a Kubern
       const config = { apiEndpoint: url, token: "x", tls: { ca } };
       await refused("denied", words, openKubernetes(config, { patienceMs: 3000 }));
     } finally {
-      await server.shutdown();
+      await server.close();
     }
   }
 });
@@ -339,21 +340,21 @@ Deno.test("what is no etcd for us is named: nobody, no gateway, another layout, 
   } finally {
     await cluster.stop();
   }
-  const http = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
+  const http = serveHttp({ port: 0, hostname: "127.0.0.1" }, (request) => {
     if (new URL(request.url).pathname === "/version") {
       return Response.json({ etcdserver: "3.3.27", etcdcluster: "3.3.0" });
     }
     return new Response("404 page not found\n", { status: 404 });
   });
   try {
-    const endpoints = [`http://127.0.0.1:${http.addr.port}`];
+    const endpoints = [`http://127.0.0.1:${http.port}`];
     await refused(
       "denied",
       /no JSON gateway at \/v3 \(it is etcd 3\.3\.27\); use etcd 3\.4 or later, started with --enable/,
       openEtcd({ kind: "etcd", endpoints, tls: {} }),
     );
   } finally {
-    await http.shutdown();
+    await http.close();
   }
 });
 
@@ -375,13 +376,13 @@ Deno.test("what answers in an etcd's place is named, and nothing of it is believ
   let text = "", status = 200;
   /** What is said of the layout, where that is to be in order. */
   let layout: string | undefined;
-  const http = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
+  const http = serveHttp({ port: 0, hostname: "127.0.0.1" }, (request) => {
     if (layout !== undefined && request.url.endsWith("/v3/kv/txn")) return new Response(layout);
     const headers = new Headers();
     if (status === 302) headers.set("location", "http://127.0.0.1:9/elsewhere");
     return new Response(text, { status, headers });
   });
-  const endpoints = [`http://127.0.0.1:${http.addr.port}`];
+  const endpoints = [`http://127.0.0.1:${http.port}`];
   const open = () => openEtcd({ kind: "etcd", endpoints, tls: {} }, { patienceMs: 300 });
   try {
     for (const [answer, words] of answers) {
@@ -409,7 +410,7 @@ Deno.test("what answers in an etcd's place is named, and nothing of it is believ
     assert.equal(said.exit, 3, said.err);
     assert.equal(said.err.trim().split("\n").length, 1, said.err);
   } finally {
-    await http.shutdown();
+    await http.close();
   }
 });
 
@@ -470,7 +471,7 @@ class FakeEtcd {
   /** Told of each request before it is answered. */
   instead: (path: string, isLook: boolean) => Promise<Response | undefined> = () =>
     Promise.resolve(undefined);
-  #server: Deno.HttpServer<Deno.NetAddr> | undefined;
+  #server: HttpServer | undefined;
   readonly #port: number;
 
   constructor() {
@@ -479,12 +480,12 @@ class FakeEtcd {
   }
 
   start(): void {
-    const at = { hostname: "127.0.0.1", port: this.#port, onListen() {} };
-    this.#server = Deno.serve(at, (request) => this.#answer(request));
+    const at = { hostname: "127.0.0.1", port: this.#port };
+    this.#server = serveHttp(at, (request) => this.#answer(request));
   }
 
   async stop(): Promise<void> {
-    await this.#server?.shutdown();
+    await this.#server?.close();
   }
 
   get endpoint(): string {
@@ -645,7 +646,7 @@ Deno.test("that the layout is ours costs no request for each write", async () =>
   const cluster = await EtcdCluster.start();
   const own = cluster.endpoints[0];
   const paths: string[] = [];
-  const proxy = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+  const proxy = serveHttp({ port: 0, hostname: "127.0.0.1" }, async (request) => {
     const { pathname } = new URL(request.url);
     const body = await request.text();
     // A sign of life is asked for where it was silent for a while, as on a slow machine.
@@ -653,7 +654,7 @@ Deno.test("that the layout is ours costs no request for each write", async () =>
     if (!isSign) paths.push(pathname);
     return await fetch(own + pathname, { method: "POST", body });
   });
-  const location = { endpoints: [`http://127.0.0.1:${proxy.addr.port}`] };
+  const location = { endpoints: [`http://127.0.0.1:${proxy.port}`] };
   const store = await cluster.open({ lazily: true }, location);
   try {
     await Promise.all(Array.from({ length: 8 }, (_, i) => store.put(`/calico/a${i}`, {})));
@@ -662,7 +663,7 @@ Deno.test("that the layout is ours costs no request for each write", async () =>
     assert.equal(paths.length, 17);
   } finally {
     await store.close();
-    await proxy.shutdown();
+    await proxy.close();
     await cluster.stop();
   }
 });
@@ -672,7 +673,7 @@ Deno.test("a follower goes on after an etcd's place was taken by something else"
   const own = cluster.endpoints[0];
   let fault: { path: RegExp; text: string; status?: number } | undefined;
   const open = new Set<() => void>();
-  const proxy = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+  const proxy = serveHttp({ port: 0, hostname: "127.0.0.1" }, async (request) => {
     const { pathname } = new URL(request.url);
     const body = await request.text();
     if (fault?.path.test(pathname)) return new Response(fault.text, { status: fault.status });
@@ -683,7 +684,7 @@ Deno.test("a follower goes on after an etcd's place was taken by something else"
     answer.body!.pipeTo(through.writable).catch(() => {}); // it was cut off
     return new Response(through.readable, { status: answer.status });
   });
-  const endpoints = [`http://127.0.0.1:${proxy.addr.port}`];
+  const endpoints = [`http://127.0.0.1:${proxy.port}`];
   const store = await openEtcd({ kind: "etcd", endpoints, tls: {} }, { patienceMs: 200 });
   const direct = await cluster.open();
   const seen = new Set<string>(), told: string[] = [];
@@ -731,6 +732,6 @@ Deno.test("a follower goes on after an etcd's place was taken by something else"
     await store.close();
     await direct.close();
     await cluster.stop();
-    await proxy.shutdown();
+    await proxy.close();
   }
 });

@@ -11,6 +11,7 @@ import { ippoolKind } from "../../mod/model/ippool.ts";
 import { EtcdCluster, type EtcdMember, freePorts } from "./etcd_server.ts";
 import { Child } from "./processes.ts";
 import { Relay } from "./relay.ts";
+import { serveHttp } from "../../mod/node/http_server.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -488,7 +489,7 @@ Deno.test("an etcd whose answers take long is of use, with several endpoints as 
 
 /** Passes requests on to a member, each after a while. */
 function slowDoor(target: string, delayMs: () => number) {
-  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+  const server = serveHttp({ port: 0, hostname: "127.0.0.1" }, async (request) => {
     const body = await request.text();
     await new Promise((resolve) => setTimeout(resolve, delayMs()));
     const { pathname } = new URL(request.url);
@@ -496,8 +497,7 @@ function slowDoor(target: string, delayMs: () => number) {
       new Response(String(error), { status: 502 })
     );
   });
-  const { port } = server.addr as Deno.NetAddr;
-  return { url: `http://127.0.0.1:${port}`, close: () => server.shutdown() };
+  return { url: `http://127.0.0.1:${server.port}`, close: server.close };
 }
 
 Deno.test("endpoints of two clusters are not mixed", async () => {

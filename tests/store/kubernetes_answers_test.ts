@@ -11,6 +11,7 @@ import { command } from "../cli/harness.ts";
 import type { Fault } from "../kube/faults.ts";
 import type { Kube } from "../kube/kube.ts";
 import { openStore, startCalico } from "./kubernetes_harness.ts";
+import { serveHttp } from "../../mod/node/http_server.ts";
 
 const QUICK = {
   answerMs: 2000,
@@ -128,14 +129,14 @@ Deno.test("whatever is answered in the API's place, a follower loses nothing and
 
 Deno.test("an answer that is none is unavailable, in a sentence that says what came", () =>
   on(async (kube, store) => {
-    const proxy = Deno.serve(
-      { port: 0, hostname: "127.0.0.1", onListen() {} },
+    const proxy = serveHttp(
+      { port: 0, hostname: "127.0.0.1" },
       () => new Response(TEXTS[0]),
     );
     const env = {
       DATASTORE_TYPE: "kubernetes",
       K8S_API_TOKEN: "t",
-      K8S_API_ENDPOINT: `http://127.0.0.1:${proxy.addr.port}`,
+      K8S_API_ENDPOINT: `http://127.0.0.1:${proxy.port}`,
     };
     await store.create(`${POOLS}a`, pool(1));
     for (const text of TEXTS) {
@@ -161,7 +162,7 @@ Deno.test("an answer that is none is unavailable, in a sentence that says what c
       clear();
     }
     const said = await command(["get", "ippools"], { env });
-    await proxy.shutdown();
+    await proxy.close();
     assert.equal(said.exit, 3, said.err);
     assert.equal(said.err.trim().split("\n").length, 1, said.err);
     assert.match(said.err, /is no JSON \(it begins with "<html>/);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { EtcdClient } from "./client.ts";
+import { type HttpServer, serveHttp } from "../../node/http_server.ts";
 
 const HEADER = { cluster_id: "1", member_id: "1", revision: "7", raft_term: "1" };
 
@@ -11,19 +12,19 @@ class FakeMember {
   /** Of another time: it neither answers nor refuses who comes with them. */
   readonly stale = new Set<string>();
   usersAreOff = false;
-  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #server: HttpServer;
   readonly #over = new AbortController();
 
   constructor(readonly name: string) {
-    const at = { hostname: "127.0.0.1", port: 0, onListen() {} };
-    this.#server = Deno.serve(
-      { ...at, signal: this.#over.signal },
+    const at = { hostname: "127.0.0.1", port: 0 };
+    this.#server = serveHttp(
+      at,
       (request) => this.#answer(request),
     );
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#server.addr.port}`;
+    return `http://127.0.0.1:${this.#server.port}`;
   }
 
   async #answer(request: Request): Promise<Response> {
@@ -49,7 +50,7 @@ class FakeMember {
 
   async stop(): Promise<void> {
     this.#over.abort();
-    await this.#server.finished;
+    await this.#server.close();
   }
 }
 

@@ -4,6 +4,7 @@ import { ManualClock, settle } from "../testing.ts";
 import { EtcdClient } from "./client.ts";
 import { encodeText } from "./gateway.ts";
 import { watchRange } from "./watch.ts";
+import { type HttpServer, serveHttp } from "../../node/http_server.ts";
 
 /** A member whose connections may die without a word: what comes by them is not answered any more. */
 class FakeMember {
@@ -16,18 +17,18 @@ class FakeMember {
   readonly #dead = new Set<number>();
   readonly #streams = new Map<ReadableStreamDefaultController<Uint8Array>, number>();
   readonly #over = new AbortController();
-  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #server: HttpServer;
 
   constructor() {
-    const at = { hostname: "127.0.0.1", port: 0, onListen() {} };
-    this.#server = Deno.serve(
-      { ...at, signal: this.#over.signal },
+    const at = { hostname: "127.0.0.1", port: 0 };
+    this.#server = serveHttp(
+      at,
       (request, info) => this.#answer(request, (info.remoteAddr as Deno.NetAddr).port),
     );
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#server.addr.port}`;
+    return `http://127.0.0.1:${this.#server.port}`;
   }
 
   /** What is connected now is dead; with `streams` false, watches go on and all else is dead. */
@@ -82,7 +83,7 @@ class FakeMember {
 
   async stop(): Promise<void> {
     this.#over.abort();
-    await this.#server.finished;
+    await this.#server.close();
   }
 }
 

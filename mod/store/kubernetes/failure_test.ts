@@ -6,6 +6,7 @@ import { machine } from "./cluster.ts";
 import { TIMING } from "./config.ts";
 import { Connection } from "./connection.ts";
 import { ApiError, explainFetch, storeError, Unreachable } from "./failure.ts";
+import { serveHttp } from "../../node/http_server.ts";
 
 const POOLS = {
   group: "crd.projectcalico.org",
@@ -21,13 +22,13 @@ async function on(
   patienceMs: number,
   run: (api: KubernetesApi) => Promise<void>,
 ): Promise<void> {
-  const at = { hostname: "127.0.0.1", port: 0, onListen() {} };
-  const server = Deno.serve(at, async (request) => {
+  const at = { hostname: "127.0.0.1", port: 0 };
+  const server = serveHttp(at, async (request) => {
     await request.body?.cancel();
     return answer(request);
   });
   const access = {
-    server: `http://127.0.0.1:${server.addr.port}`,
+    server: `http://127.0.0.1:${server.port}`,
     insecure: false,
     origin: "the test",
   };
@@ -36,7 +37,7 @@ async function on(
     await run(new KubernetesApi(connection, systemClock));
   } finally {
     connection.close();
-    await server.shutdown();
+    await server.close();
   }
 }
 
