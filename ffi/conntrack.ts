@@ -124,8 +124,11 @@ export class Conntrack {
     hand();
   }
 
-  /** How many connections are tracked in this namespace, of both families. */
-  count(): number {
+  /**
+   * How many connections are tracked in this namespace, of both families. On another thread: while
+   * somebody has the table listed, 10 ms and more whatever it holds, the kernel lets everybody wait.
+   */
+  async count(): Promise<number> {
     let count = 0;
     const read = (message: MessageCursor) => {
       for (const a = message.attributes(NFGENMSG); a.next();) {
@@ -133,7 +136,13 @@ export class Conntrack {
       }
     };
     const write = (e: MessageEncoder) => putHeader(e, 0);
-    this.#connection.request("count connections", IPCTNL_MSG_CT_GET_STATS, 0, write, read);
+    await this.#connection.requestAsync(
+      "count connections",
+      IPCTNL_MSG_CT_GET_STATS,
+      0,
+      write,
+      read,
+    );
     return count;
   }
 

@@ -116,10 +116,14 @@ export class FlowJudge {
     this.#local = localOf(engine);
   }
 
-  /** Addresses of the local endpoints that changed chains or sets lead to. */
-  addressesBehind(family: Family, names: TouchedNames): Ip[] {
+  /** Addresses of the local endpoints that changed chains or sets lead to; of such interfaces alone. */
+  addressesBehind(
+    family: Family,
+    names: TouchedNames,
+    isWanted: (interfaceName: string) => boolean = () => true,
+  ): Ip[] {
     const { ruleset } = this.#rules[family].evaluator;
-    return [...touchedInterfaces(ruleset, names)]
+    return [...touchedInterfaces(ruleset, names)].filter(isWanted)
       .flatMap((name) => this.#local.addresses.get(name) ?? [])
       .map(({ ip }) => ip).filter((ip) => ip.family === family);
   }

@@ -86,11 +86,12 @@ export class Connection {
     type: number,
     flags: number,
     write: (message: MessageEncoder) => void,
+    read?: (message: MessageCursor) => void,
   ): Promise<void> {
     const sequence = this.#write(type, flags | NLM_F_REQUEST | NLM_F_ACK, write);
     await this.#sendAsync(this.#encoder.finish());
     if (this.#closed) throw new KernelError(9, operation);
-    this.#finish(operation, sequence);
+    this.#finish(operation, sequence, read);
   }
 
   /**

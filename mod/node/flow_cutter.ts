@@ -20,9 +20,11 @@
  * moment. At the start of the process every endpoint counts as changed, so what was denied while
  * nobody ran is cut then. Where no rule has changed nothing is read.
  *
- * A list of a hundred thousand takes most of a second of work (tests/bench/flows.ts): it is done a
- * datagram at a time between other work, and where changes come one after the other, others have at
- * least a third of the time.
+ * A list costs the kernel 10 ms whatever it holds, since it goes through the whole of its table, and one of
+ * a hundred thousand takes most of a second of work (tests/bench/flows.ts): it is done a datagram at a
+ * time between other work, and where changes come one after the other, others have at least a third of
+ * the time. Endpoints whose interface is not up have no connection that could go on, as each pod that
+ * begins: they are looked at the second time alone, for what this process has not heard yet.
  */
 import { type Flow, type FlowWish, IPS_EXPECTED } from "../../ffi/conntrack.ts";
 import { inTurns } from "../../ffi/nft/client.ts";
@@ -37,7 +39,7 @@ import type { Log } from "./log.ts";
 /** The kernel's table of connections, as far as it is needed here (ffi's Conntrack). */
 export interface FlowTable {
   /** How many are tracked. */
-  count(): number;
+  count(): Promise<number>;
   visitFlows(
     wish: FlowWish,
     visit: (flows: Flow[]) => void,
@@ -53,6 +55,8 @@ export interface FlowCutterParts {
   readonly writing: FlowTable;
   /** This host's own. */
   readonly hostAddresses: () => Iterable<Ip>;
+  /** Whether an interface is up, as far as is known. */
+  readonly isUp: (interfaceName: string) => boolean;
   readonly log: Log;
   readonly onPass?: (pass: Pass) => void;
 }
@@ -62,13 +66,15 @@ export interface Pass {
   readonly seen: number;
   readonly cut: number;
   readonly restored: number;
+  /** Times that the kernel was asked for a list. */
+  readonly lists: number;
   readonly milliseconds: number;
 }
 
 /** Milliseconds after which a list is read once more. */
 const AGAIN = 200;
-/** Between two passes: half as long as the last one took, at most so many milliseconds. */
-const LONGEST_REST = 250;
+/** Between two passes that list: half as long as the last one took, within these milliseconds. */
+const LEAST_REST = 100, LONGEST_REST = 250;
 /** After a pass that failed. */
 const RETRY = 1000;
 /** Milliseconds of work between two turns of others. */
@@ -131,16 +137,21 @@ export class FlowCutter {
 
   async #pass(): Promise<void> {
     const { log, onPass } = this.#parts;
-    const fresh = this.#fresh, touched = this.#again;
-    touched.add(fresh);
+    const fresh = this.#fresh, again = this.#again;
     this.#fresh = new Touched();
     this.#again = fresh;
     const began = performance.now();
-    const pass = { seen: 0, cut: 0, restored: 0, milliseconds: 0 };
+    const pass = { seen: 0, cut: 0, restored: 0, lists: 0, milliseconds: 0 };
+    const retry = () => {
+      for (const touched of [again, fresh]) this.#fresh.add(touched);
+    };
     try {
-      if (!await this.#look(touched, pass)) this.#fresh.add(touched);
+      if (!await this.#look(again, fresh, pass)) retry();
       pass.milliseconds = performance.now() - began;
-      this.#restUntil = performance.now() + Math.min(pass.milliseconds / 2, LONGEST_REST);
+      if (pass.lists > 0) {
+        const rest = Math.max(LEAST_REST, Math.min(pass.milliseconds / 2, LONGEST_REST));
+        this.#restUntil = performance.now() + rest;
+      }
       if (pass.cut + pass.restored > 0) {
         const { cut, restored } = pass;
         log.info("connections cut that policy no longer allows", { cut, allowedAgain: restored });
@@ -149,7 +160,7 @@ export class FlowCutter {
     } catch (error) {
       if (this.#closed) return;
       log.warn("cannot cut connections that policy denies; will be tried again", { error });
-      this.#fresh.add(touched);
+      retry();
       this.#restUntil = performance.now() + RETRY;
     }
   }
@@ -166,22 +177,26 @@ export class FlowCutter {
     return this.#judge.judge;
   }
 
-  /** Whether all has been looked at. */
+  /** Whether all has been looked at. Who is among the fresh will be once more. */
   async #look(
-    touched: Touched,
-    pass: { seen: number; cut: number; restored: number },
+    again: Touched,
+    fresh: Touched,
+    pass: { seen: number; cut: number; restored: number; lists: number },
   ): Promise<boolean> {
-    const { engine, reading, writing, hostAddresses } = this.#parts;
-    const named = ([4, 6] as const).map((family) => ({ family, names: touched.of(family) }))
-      .filter(({ names }) => names.chains.size + names.sets.size > 0);
-    if (named.length === 0) return true;
+    const { engine, reading, writing, hostAddresses, isUp } = this.#parts;
+    if (again.isEmpty && fresh.isEmpty) return true;
     if (!engine.isWhole) return false;
-    // Nothing is tracked, and what begins now meets the new rules.
-    const tracked = reading.count();
-    if (tracked === 0) return true;
     const host = [...hostAddresses()];
     let judge = this.#judgeOf(host);
-    const addresses = named.flatMap(({ family, names }) => judge.addressesBehind(family, names));
+    const behind = ([4, 6] as const).flatMap((family) => [
+      ...judge.addressesBehind(family, again.of(family)),
+      ...judge.addressesBehind(family, fresh.of(family), isUp),
+    ]);
+    const addresses = [...new Map(behind.map((ip) => [ipKey(ip), ip])).values()];
+    if (addresses.length === 0) return true;
+    // Nothing is tracked, and what begins now meets the new rules.
+    const tracked = await reading.count();
+    if (tracked === 0) return true;
     let complete = true;
     const visit = (flows: Flow[]) => {
       if (this.#closed) throw new Error("closed");
@@ -203,6 +218,7 @@ export class FlowCutter {
     };
     const pause = inTurns(SLICE);
     for (const wish of wishesOf(addresses, tracked)) {
+      pass.lists++;
       await reading.visitFlows(wish, visit, pause);
     }
     return complete;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Flow, flowMatches, type FlowWish, IPS_EXPECTED } from "../../ffi/conntrack.ts";
 import { PolicyEngine } from "../../policy/engine.ts";
-import type { PolicyObject } from "../../policy/inputs.ts";
+import type { ObjectRef, PolicyObject } from "../../policy/inputs.ts";
 import { cutMark } from "../../policy/parameters.ts";
 import { endpoint, kubernetesPolicy, namespace, pod } from "../../policy/testing.ts";
 import { ipKey, mustIp } from "../net/mod.ts";
@@ -13,6 +13,7 @@ const silent = { debug() {}, info() {}, warn() {}, error() {} };
 class FakeTable implements FlowTable {
   flows: Flow[] = [];
   lists = 0;
+  counts = 0;
   /** As if there were so many. */
   tracked: number | undefined;
   failures = 0;
@@ -39,8 +40,9 @@ class FakeTable implements FlowTable {
     return id;
   }
 
-  count(): number {
-    return this.tracked ?? this.flows.length;
+  count(): Promise<number> {
+    this.counts++;
+    return Promise.resolve(this.tracked ?? this.flows.length);
   }
 
   async visitFlows(
@@ -79,11 +81,13 @@ function world() {
   const table = new FakeTable();
   const passes: Pass[] = [];
   const waiting: (() => void)[] = [];
+  const down = new Set<string>();
   const cutter = new FlowCutter({
     engine,
     reading: table,
     writing: table,
     hostAddresses: () => [mustIp("192.0.2.1")],
+    isUp: (name) => !down.has(name),
     log: silent,
     onPass: (pass) => {
       passes.push(pass);
@@ -96,7 +100,7 @@ function world() {
     cutter.applied(deltas);
   };
   const passed = () => new Promise<void>((resolve) => waiting.push(resolve));
-  return { engine, table, passes, cutter, put, tell, passed };
+  return { engine, table, passes, down, cutter, put, tell, passed };
 }
 
 const only = (port: number) =>
@@ -157,6 +161,47 @@ Deno.test("a list is read once for both families; where nothing is tracked, none
   table.add("10.9.9.9", "10.0.0.1", 80);
   await passed();
   assert.equal(table.lists, 1);
+  await cutter.close();
+});
+
+Deno.test("an endpoint whose interface is not up is looked at the second time; one that is gone, never", async () => {
+  const { engine, table, down, cutter, put, tell, passed } = world();
+  const web = endpoint("x", "web", ["10.0.0.1"]);
+  put(namespace("x"), pod("x", "web", { app: "web" }), web, only(80));
+  down.add("calixweb");
+  const denied = table.add("10.9.9.9", "10.0.0.1", 22);
+  tell();
+  await passed();
+  assert.equal(table.lists, 0);
+  await passed();
+  assert.equal(table.lists, 1);
+  assert(table.isCut(denied));
+  const { counts } = table;
+  const { apiVersion, kind, metadata } = web;
+  engine.update([{ remove: { apiVersion, kind, ...metadata } as ObjectRef }]);
+  tell();
+  await passed();
+  await passed();
+  assert.deepEqual([table.lists, table.counts], [1, counts]);
+  await cutter.close();
+});
+
+Deno.test("one whose second look falls together with another's first is looked at, up or not", async () => {
+  const { table, down, cutter, put, tell, passed } = world();
+  put(
+    namespace("x"),
+    pod("x", "web", { app: "web" }),
+    endpoint("x", "web", ["10.0.0.1"]),
+    only(80),
+  );
+  down.add("calixweb");
+  const denied = table.add("10.9.9.9", "10.0.0.1", 22);
+  tell();
+  await passed();
+  put(pod("x", "b", { app: "b" }), endpoint("x", "b", ["10.0.0.2"]));
+  tell();
+  await passed();
+  assert(table.isCut(denied));
   await cutter.close();
 });
 

@@ -40,6 +40,7 @@ export function openFlowParts(options: FlowPartsOptions): FlowParts {
     reading: cutting,
     writing,
     hostAddresses: () => kernel.hostAddresses(),
+    isUp: (name) => kernel.isUp(name) === true,
     log,
     onPass,
   });

@@ -134,7 +134,7 @@ export class ReleasedAddresses {
     const visit = (flows: Flow[]) => {
       count += writing.forget(flows);
     };
-    for (const wish of wishesOf(addresses, reading.count())) {
+    for (const wish of wishesOf(addresses, await reading.count())) {
       await reading.visitFlows(wish, visit, inTurns());
     }
     return count;

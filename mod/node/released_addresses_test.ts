@@ -54,7 +54,7 @@ function world(seed: WorkloadEndpoint[] = []) {
       w.flows.map(({ original: o }) => `${formatIp(o.source)} ${formatIp(o.destination)}`),
   };
   const table = {
-    count: () => w.flows.length,
+    count: () => Promise.resolve(w.flows.length),
     visitFlows: (
       { family, selection, among }: FlowWish,
       visit: (flows: Flow[]) => void,

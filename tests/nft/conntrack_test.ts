@@ -181,7 +181,7 @@ Deno.test("bits of marks are set and taken back, and connections forgotten, by t
     };
     const four = await visited(4, ["10.65.0.2"]);
     assert.equal(four.length, 600);
-    assert.equal(conntrack.count(), 1200);
+    assert.equal(await conntrack.count(), 1200);
     assert.equal((await visited(undefined, ["10.65.0.2", "fd00::2"])).length, 1200);
     assert.equal((await visited(undefined, ["fd00::9"])).length, 600);
     conntrack.setMarks(four, 5, 0xffffffff);
@@ -200,6 +200,6 @@ Deno.test("bits of marks are set and taken back, and connections forgotten, by t
     assert.equal(conntrack.setMarks(six, 0x100000, 0x100000), 0);
     assert.deepEqual(new Set(await list()), new Set(["10.65.0.2 10.0.0.9"]));
     assert.equal((await list()).length, 600);
-    assert.equal(conntrack.count(), 600);
+    assert.equal(await conntrack.count(), 600);
   });
 });
