@@ -25,6 +25,21 @@ Deno.test("a server ends although a request is not answered, and its client hear
   await assert.rejects(Deno.connect({ hostname: "127.0.0.1", port: server.port }));
 });
 
+Deno.test("who is about to be answered is waited for", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let ended = false;
+  const server = serveHttp(AT, async () => {
+    resolve();
+    await new Promise((done) => setTimeout(done, 50));
+    ended = true;
+    return new Response("late");
+  });
+  using _connection = await ask(server.port);
+  await promise;
+  await server.close();
+  assert(ended);
+});
+
 Deno.test("a server ends although an answer has no end", async () => {
   const server = serveHttp(AT, () =>
     new Response(

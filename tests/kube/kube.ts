@@ -152,6 +152,7 @@ export class Kube {
   async close(): Promise<void> {
     clearInterval(this.#bookmarks);
     this.#client?.close();
+    this.server.end();
     await this.stop();
     await this.#inner.close();
   }

@@ -57,6 +57,9 @@ export class Server {
   readonly watches = new Set<Watch>();
   /** Requests since the start; for asserts. */
   readonly calls: Call[] = [];
+  /** Ends of the pauses that requests make. */
+  readonly #pauses = new Set<() => void>();
+  #ended = false;
 
   constructor(
     readonly cluster: Cluster,
@@ -64,6 +67,25 @@ export class Server {
     readonly faults: Faults,
     readonly options: ServerOptions,
   ) {}
+
+  /** Nobody waits for an answer any more. */
+  end(): void {
+    this.#ended = true;
+    for (const end of this.#pauses) end();
+  }
+
+  #pause(milliseconds: number): Promise<void> {
+    if (this.#ended) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#pauses.delete(end);
+        resolve();
+      };
+      const timer = setTimeout(end, milliseconds);
+      this.#pauses.add(end);
+    });
+  }
 
   async handle(request: Request, peer: Peer): Promise<Response> {
     try {
@@ -114,7 +136,7 @@ export class Server {
   }
 
   async #suffer(fault: Fault, peer: Peer): Promise<void> {
-    if (fault.delay) await new Promise((resolve) => setTimeout(resolve, fault.delay));
+    if (fault.delay) await this.#pause(fault.delay);
     if (fault.drop === "request") {
       peer.drop();
       throw internal("the connection was dropped");
@@ -226,10 +248,10 @@ export class Server {
     if (revision === undefined || !["get", "list"].includes(verb)) return;
     const end = performance.now() + this.options.patience;
     while (revision > this.cluster.revisions.revision) {
-      if (performance.now() >= end) {
+      if (performance.now() >= end || this.#ended) {
         throw futureRevision(revision, this.cluster.revisions.revision);
       }
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await this.#pause(10);
     }
   }
 
