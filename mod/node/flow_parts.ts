@@ -23,6 +23,8 @@ export interface FlowPartsOptions {
   /** Absent: this process's. */
   readonly netns?: Netns;
   readonly onPass?: FlowCutterParts["onPass"];
+  /** `released.settle` wants to be called again. */
+  readonly onFailure?: () => void;
 }
 
 export interface FlowParts {
@@ -32,7 +34,7 @@ export interface FlowParts {
 }
 
 export function openFlowParts(options: FlowPartsOptions): FlowParts {
-  const { engine, kernel, log, known, netns, onPass } = options;
+  const { engine, kernel, log, known, netns, onPass, onFailure } = options;
   const writing = openConntrack(netns);
   const [cutting, clearing] = [openConntrack(netns), openConntrack(netns)];
   const cutter = new FlowCutter({
@@ -45,12 +47,15 @@ export function openFlowParts(options: FlowPartsOptions): FlowParts {
     onPass,
   });
   const isUp = (name: string) => kernel.isUp(name);
-  const released = new ReleasedAddresses({ reading: clearing, writing, isUp, log }, known);
+  const released = new ReleasedAddresses(
+    { reading: clearing, writing, isUp, log, onFailure },
+    known,
+  );
   return {
     cutter,
     released,
     async close() {
-      await cutter.close();
+      await Promise.all([cutter.close(), released.close()]);
       for (const table of [writing, cutting, clearing]) table.close();
     },
   };

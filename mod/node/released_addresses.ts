@@ -14,6 +14,9 @@
  *     interface is up already (this process was not there when it happened) nobody can tell whose the
  *     connections are, and they stay.
  *
+ * Clearing takes the kernel 10 ms and more, and policy waits for the next holders' alone: what nobody has
+ * now is cleared beside all else.
+ *
  * What the former process of this node had seen is the beginning (`seed`), so that pods which went
  * while nobody ran are cleared after too.
  */
@@ -43,6 +46,8 @@ export interface ReleasedAddressesParts {
   /** Whether an interface is up; undefined: it is not there. */
   readonly isUp: (interfaceName: string) => boolean | undefined;
   readonly log: Log;
+  /** Clearing failed that nobody waits for: it goes on with the next call of `settle`. */
+  readonly onFailure?: () => void;
 }
 
 export class ReleasedAddresses {
@@ -52,6 +57,11 @@ export class ReleasedAddresses {
   #endpoints: ReadonlyMap<string, WorkloadEndpoint>;
   /** Leases that are over by the datastore's word, and not cleared after yet. */
   readonly #over = new Map<string, Lease>();
+  /** The clearing that nobody waits for; it never rejects. */
+  #clearing: Promise<void> | undefined;
+  /** It failed: the next one is waited for, so that the caller hears of it and tries again. */
+  #troubled = false;
+  #closed = false;
 
   /** `seed`: endpoints of this node as a former process has seen them. */
   constructor(parts: ReleasedAddressesParts, seed: Iterable<WorkloadEndpoint> = []) {
@@ -62,10 +72,47 @@ export class ReleasedAddresses {
     }
   }
 
-  /** Takes the endpoints of this node as they are now, by key; the same map: nothing has changed. */
+  /**
+   * Takes the endpoints of this node as they are now, by key; the same map: nothing has changed. Resolves
+   * when addresses that have gone on to another container are clear.
+   */
   async settle(endpoints: ReadonlyMap<string, WorkloadEndpoint>): Promise<void> {
     if (endpoints !== this.#endpoints) this.#take(endpoints);
-    if (this.#over.size === 0) return;
+    const due = this.#due();
+    if (due.size === 0) return;
+    const isWaitedFor = this.#troubled || [...due.keys()].some((a) => this.#leases.has(a));
+    if (!isWaitedFor) {
+      this.#clearing ??= this.#clearAside().finally(() => this.#clearing = undefined);
+      return;
+    }
+    await this.#clearing;
+    await this.#clear(this.#due());
+    this.#troubled = false;
+  }
+
+  /** Resolves when nothing is being cleared. */
+  async idle(): Promise<void> {
+    await this.#clearing;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#clearing;
+  }
+
+  async #clearAside(): Promise<void> {
+    try {
+      for (let due = this.#due(); due.size > 0 && !this.#closed; due = this.#due()) {
+        await this.#clear(due);
+      }
+    } catch {
+      this.#troubled = true;
+      if (!this.#closed) this.#parts.onFailure?.();
+    }
+  }
+
+  /** What is to be cleared, of all that is over. */
+  #due(): Map<string, Ip> {
     const due = new Map<string, Ip>();
     for (const [address, lease] of this.#over) {
       switch (this.#judge(lease, this.#leases.get(address))) {
@@ -80,6 +127,10 @@ export class ReleasedAddresses {
           break;
       }
     }
+    return due;
+  }
+
+  async #clear(due: ReadonlyMap<string, Ip>): Promise<void> {
     if (due.size === 0) return;
     const forgotten = await this.#forget([...due.values()]);
     for (const address of due.keys()) this.#over.delete(address);

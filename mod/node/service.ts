@@ -305,6 +305,7 @@ export class NodeService {
       kernel,
       log: logger("flows"),
       known: last?.endpoints.values(),
+      onFailure: () => this.#agent?.touch(),
     });
     const tables = new TableWatch(logger("nftables"));
     this.#tables = tables;
