@@ -192,6 +192,7 @@ async function storeOfFile(
     text = await readTextOf(path, io);
   } catch (error) {
     if (!must && error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof CliError) throw usageError(error.message);
     throw usageError(`the configuration ${path} cannot be read: ${fileReason(error)}`);
   }
   const { parseYaml, YamlError } = await import("./yaml.ts");

@@ -3,7 +3,7 @@
  * the kernel has it: what the runtime opens of /dev and /proc is little, and it says so in words about
  * its own compilation.
  */
-import { failure, type Io } from "./io.ts";
+import { failure, type Io, textOf } from "./io.ts";
 
 const STANDARD = {
   input: ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"],
@@ -20,9 +20,9 @@ export function describeFile(name: string): string {
   return isStandardInput(name) ? "standard input" : name;
 }
 
-/** The text of a file; throws what the system says (`fileReason`), or a CliError of standard input. */
+/** The text of a file; throws what the system says (`fileReason`), or a CliError of what is in it. */
 export async function readTextOf(name: string, io: Io): Promise<string> {
-  return isStandardInput(name) ? await io.stdin() : await Deno.readTextFile(name);
+  return isStandardInput(name) ? await io.stdin() : textOf(await Deno.readFile(name), name);
 }
 
 /** The same of a file of at most so many bytes; CliError of a larger one, with what to do about it. */

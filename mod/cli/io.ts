@@ -101,15 +101,58 @@ export async function readAll(
   stream: ReadableStream<Uint8Array>,
   max = 64 * 1024 * 1024,
 ): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
+  const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.length;
     if (size > max) throw failure(`standard input is larger than ${max / 1024 / 1024} MiB`);
-    text += decoder.decode(chunk, { stream: true });
+    chunks.push(chunk);
   }
-  return text + decoder.decode();
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return textOf(whole, "standard input");
+}
+
+/**
+ * The text of a file: UTF-8, or UTF-16 with a byte order mark, as YAML says. Nothing else is taken: with
+ * letters replaced, a name or a selector would be another than the file's.
+ */
+export function textOf(bytes: Uint8Array, what: string): string {
+  const [first, second] = bytes;
+  const wide = first === 0xff && second === 0xfe
+    ? "utf-16le"
+    : first === 0xfe && second === 0xff
+    ? "utf-16be"
+    : undefined;
+  try {
+    return new TextDecoder(wide ?? "utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    const where = wide ? "" : `line ${lineOfFault(bytes)} of `;
+    throw failure(
+      `${where}${what} is no ${
+        wide ? "UTF-16" : "UTF-8"
+      }: write it as UTF-8 (\`iconv -t utf-8\` does)`,
+    );
+  }
+}
+
+/** Counted from 1; no letter of UTF-8 has a line end in it. */
+function lineOfFault(bytes: Uint8Array): number {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  for (let line = 1, at = 0;; line++) {
+    const end = bytes.indexOf(10, at);
+    try {
+      decoder.decode(bytes.subarray(at, end < 0 ? bytes.length : end));
+    } catch {
+      return line;
+    }
+    if (end < 0) return line;
+    at = end + 1;
+  }
 }
 
 /** Why a command is to end, as its signal's reason. */

@@ -3,6 +3,7 @@ import { test } from "./harness.ts";
 import { type NetworkPolicy, networkPolicyKind } from "../../mod/model/network_policy.ts";
 import { networkSetKind } from "../../mod/model/network_set.ts";
 import { parseYaml } from "../../mod/cli/yaml.ts";
+import { readAll } from "../../mod/cli/io.ts";
 
 const POOLS = `apiVersion: projectcalico.org/v3
 kind: IPPool
@@ -732,6 +733,39 @@ test("a short option's value may follow a = as for kubectl", async (cluster) => 
     const { out, err } = await cluster.run(`get ippool pool-a ${words}`);
     assert.deepEqual([out, err], ["ippool/pool-a\n", ""]);
   }
+});
+
+test("a file is UTF-8, or UTF-16 that says so; another is refused, and nothing of it is written", async (cluster) => {
+  const text = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata: {name: a, " +
+    "annotations: {note: café}}\n";
+  const path = await cluster.file("a.yaml", "");
+  const wide = (isLittle: boolean) => {
+    const bytes = new Uint8Array(2 * text.length + 2);
+    const view = new DataView(bytes.buffer);
+    [..."\ufeff" + text].forEach((c, i) => view.setUint16(2 * i, c.charCodeAt(0), isLittle));
+    return bytes;
+  };
+  const utf8 = new TextEncoder();
+  const latin = Uint8Array.from(text, (c) => c.charCodeAt(0));
+  for (const command of ["validate -f", "apply -f", "delete -f"]) {
+    await Deno.writeFile(path, latin);
+    const { exit, err } = await cluster.run(`${command} ${path}`);
+    assert.equal(exit, 1);
+    assert.match(err, /line 3 of \S+a\.yaml is no UTF-8: write it as UTF-8/);
+  }
+  await Deno.writeFile(path, wide(true).subarray(0, -1));
+  assert.match((await cluster.run(`apply -f ${path}`)).err, /a\.yaml is no UTF-16/);
+  assert.deepEqual((await cluster.store.list("/")).entries, []);
+  for (const bytes of [utf8.encode(text), utf8.encode("\ufeff" + text), wide(true), wide(false)]) {
+    await Deno.writeFile(path, bytes);
+    assert.equal((await cluster.run(`apply -f ${path}`)).err, "");
+    assert.match((await cluster.run("get globalnetworkset a -o yaml")).out, /note: café\n/);
+    assert.equal((await cluster.run(`delete -f ${path}`)).err, "");
+  }
+  const stream = (bytes: Uint8Array) =>
+    readAll(ReadableStream.from([bytes.subarray(0, 60), bytes.subarray(60)]));
+  assert.equal(await stream(utf8.encode(text)), text);
+  await assert.rejects(stream(latin), /line 3 of standard input is no UTF-8/);
 });
 
 test("what get prints goes through apply: the built-in profile, and a list of many MiB", async (cluster) => {
