@@ -35,6 +35,7 @@ import {
   selectorOfAtMost,
   text,
   WANT_DSCP,
+  wholeDurationText,
 } from "./fields.ts";
 import { nameColumn } from "./columns.ts";
 import { mapOf } from "./map_schema.ts";
@@ -46,7 +47,9 @@ const word = v.optional(text);
 const given = v.optional(pointer(text));
 const list = <const S extends v.GenericSchema>(item: S) => v.optional(pointer(v.array(item)));
 const number = v.optional(anyInteger);
-const duration = v.optional(plainDurationText);
+const duration = v.optional(wholeDurationText);
+/** Of fields with another pattern or none, and of those that Calico v3.32 does not know yet. */
+const anyDuration = v.optional(plainDurationText);
 const pattern = v.optional(regexpText);
 const port = v.optional(integer(0, 65535));
 const severity = v.optional(oneOfAnyCase("Trace", "Debug", "Info", "Warning", "Error", "Fatal"));
@@ -98,7 +101,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       nodeSelector: v.optional(selectorOfAtMost(1024)),
       useInternalDataplaneDriver: flag,
       dataplaneDriver: word,
-      dataplaneWatchdogTimeout: duration,
+      dataplaneWatchdogTimeout: anyDuration,
       ipv6Support: flag,
       routeRefreshInterval: duration,
       interfaceRefreshInterval: duration,
@@ -241,7 +244,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
         genericTimeout: timeout,
         icmpTimeout: timeout,
       })),
-      bpfIPFragTimeout: duration,
+      bpfIPFragTimeout: anyDuration,
       bpfLogFilters: v.optional(pointer(mapOf(logFilterKey, text))),
       bpfCTLBLogFilter: word,
       bpfDataIfacePattern: pattern,
@@ -307,7 +310,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       ipv4ElevatedRoutePriority: priority,
       ipv6NormalRoutePriority: priority,
       ipv6ElevatedRoutePriority: priority,
-      liveMigrationRouteConvergenceTime: duration,
+      liveMigrationRouteConvergenceTime: anyDuration,
       wireguardEnabled: flag,
       wireguardEnabledV6: flag,
       wireguardThreadingEnabled: flag,
@@ -326,7 +329,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       mtuIfacePattern: pattern,
       floatingIPs: v.optional(oneOf("Enabled", "Disabled"), "Disabled"),
       localSubnetL2Reachability: v.optional(oneOf("Disabled", "PodsAndLoadBalancers")),
-      localSubnetL2ReachabilityRefreshInterval: duration,
+      localSubnetL2ReachabilityRefreshInterval: anyDuration,
       windowsManageFirewallRules: v.optional(neverEmpty(oneOf("Enabled", "Disabled"))),
       goGCThreshold: v.optional(integer(-1, Infinity)),
       goMemoryLimitMB: v.optional(integer(-1, Infinity)),
@@ -336,7 +339,7 @@ const schema = objectSchema("FelixConfiguration", "projectcalico.org/v3", {
       bpfMaglevMaxServices: v.optional(integer(1, 3000)),
       /** Of older versions. */
       iptablesLockFilePath: word,
-      iptablesLockTimeout: duration,
+      iptablesLockTimeout: anyDuration,
       debugBPFCgroupV2: word,
     }),
     {},

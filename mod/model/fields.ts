@@ -458,12 +458,25 @@ export const durationText = readDuration(neverEmpty(canonical<string, string>(
  * stored of it meets). One that
  * somebody stored otherwise is read as it stands there.
  */
-export const plainDurationText = v.pipe(
-  readDuration(neverEmpty(v.string())),
-  v.check(
-    (s) =>
-      parseDuration(s) !== undefined && /^\+?((([0-9]+\.?[0-9]*|\.[0-9]+)(ms|s|m|h))+|0)$/.test(s),
-    WANT_DURATION,
-  ),
-  v.transform((s) => formatDuration(parseDuration(s)!)),
+export const plainDurationText = plainDuration(WANT_DURATION);
+/**
+ * As plainDurationText, and without a fraction as it is stored: most patterns of FelixConfiguration have
+ * one backslash too many before the point, so that Calico refuses 1.5s (and 1500ms, which it writes so).
+ */
+export const wholeDurationText = plainDuration(
+  `${WANT_DURATION}, of whole seconds where it is longer than one`,
+  /^([0-9]+(ms|s|m|h))+$/,
 );
+
+/** `stored`: the pattern of what is stored of it, which is canonical. */
+function plainDuration(want: string, stored = /^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$/) {
+  const plain = /^\+?((([0-9]+\.?[0-9]*|\.[0-9]+)(ms|s|m|h))+|0)$/;
+  return v.pipe(
+    readDuration(neverEmpty(v.string())),
+    v.check((s) => {
+      const nanoseconds = parseDuration(s);
+      return nanoseconds !== undefined && plain.test(s) && stored.test(formatDuration(nanoseconds));
+    }, want),
+    v.transform((s) => formatDuration(parseDuration(s)!)),
+  );
+}

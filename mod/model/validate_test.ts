@@ -109,6 +109,23 @@ Deno.test("what Calico stores without a check can be read, and says what is wron
   }
 });
 
+Deno.test("a duration of FelixConfiguration is of whole units as it is stored, where Calico's pattern says so", () => {
+  const take = (spec: object) =>
+    parseObject(felixConfigurationKind, { metadata: { name: "default" }, spec }).spec;
+  for (const [text, stored] of [["1h0.5m", "1h0m30s"], ["1.0s", "1s"], ["500ms", "500ms"]]) {
+    assert.equal(take({ ipsetsRefreshInterval: text }).ipsetsRefreshInterval, stored);
+  }
+  for (const text of ["1.5s", "1500ms", "0.5ms", "1m0.25s"]) {
+    const [issue] = issuesOf(() => take({ ipsetsRefreshInterval: text }));
+    assert.match(
+      issue,
+      /^spec\.ipsetsRefreshInterval: ".*" is not allowed: want .* of whole seconds/,
+    );
+  }
+  const time = { liveMigrationRouteConvergenceTime: "1500ms" };
+  assert.equal(take(time).liveMigrationRouteConvergenceTime, "1.5s");
+});
+
 Deno.test('null and "" of an optional field are the same as nothing, as in Go', () => {
   const policy = parseObject(networkPolicyKind, {
     metadata: { name: "p", namespace: "n", labels: { empty: "" }, creationTimestamp: null },
