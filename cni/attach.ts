@@ -7,18 +7,17 @@
  *     2. addresses on record in IPAM under the attachment's handle, but for those that the earlier
  *        sandbox has; then that one's interface goes, and its addresses change hands (`take_over.ts`)
  *     3. WorkloadEndpoint written: from here on the agent computes and programs its policy
- *     4. meanwhile the pair is made, both sides down, the host's marked "adding"
+ *     4. the pair is made, both sides down, the host's marked "adding"
  *     5. wait until the agent says that the rules are in the kernel
  *     6. the pod's side, then the host's side with its routes; where the store may have gone back since 1,
  *        a look whether the addresses are on record still
  *     7. the mark becomes "in use"; only then the caller gets the answer
  *
  * Before 5 the interface is unknown to the rules, and unknown workload interfaces are dropped both
- * ways; its host side is down besides, and it has no address. Whatever fails after 1 undoes itself by the same code as DEL
+ * ways; its host side is down besides. Whatever fails after 1 undoes itself by the same code as DEL
  * (`detach.ts`); whatever is cut off is found by names, handle and mark at the next call.
  */
 
-import { setImmediate } from "node:timers";
 import {
   formatIp,
   formatPrefix,
@@ -166,14 +165,8 @@ async function build(
   const dns = resolvConf === undefined ? {} : await readResolvConf(resolvConf);
   if (!subject.pod) await ensureNetworkProfile(deps.store, conf.name, now);
   const whole = { ...draft, spec: { ...draft.spec, interfaceName: plan.hostName } };
-  const writing = writeEndpoint(deps.store, identity.key, whole, now, entry);
-  // Only what is on its way leaves time for other work.
-  const pair = new Promise(setImmediate).then(() => netns.createPair(plan));
-  // Neither is undone before it has come to its end.
-  const [written, made] = await Promise.allSettled([writing, pair]);
-  if (written.status === "rejected") throw written.reason;
-  if (made.status === "rejected") throw made.reason;
-  await policyInPlace(deps, written.value);
+  const endpoint = await writeEndpoint(deps.store, identity.key, whole, now, entry);
+  await withPolicy(deps, endpoint, () => netns.createPair(plan));
   await netns.wirePod(plan);
   await deps.kernel.wireHost(plan);
   await netns.settle(plan);
@@ -215,8 +208,12 @@ function tooNarrow(mtu: number, configured: boolean): CniError {
   );
 }
 
-/** Step 5. */
-async function policyInPlace(deps: CniDeps, endpoint: WorkloadEndpoint): Promise<void> {
+/** Steps 4 and 5 side by side: the pair is made while the agent programs the rules. */
+async function withPolicy(
+  deps: CniDeps,
+  endpoint: WorkloadEndpoint,
+  makePair: () => Promise<void>,
+): Promise<void> {
   const limit = deps.programmedTimeout ?? 30_000;
   const abort = new AbortController();
   const programmed = deps.endpointProgrammed(endpoint, abort.signal);
@@ -238,6 +235,7 @@ async function policyInPlace(deps: CniDeps, endpoint: WorkloadEndpoint): Promise
     );
   }, limit);
   try {
+    await makePair();
     // That it gives up because it is called off is no word of its own.
     const given = programmed.catch((error) => abort.signal.aborted ? late : Promise.reject(error));
     await Promise.race([given, late]);

@@ -31,7 +31,7 @@ const ROOMS: Record<string, Room> = {
   "ffi": { imports: ["mod/net"] },
   "cni": {
     imports: ["mod/ipam", "mod/store", "mod/model", "mod/net", "mod/rpc", "ffi"],
-    packages: ["node:crypto", "node:timers"],
+    packages: ["node:crypto"],
   },
   "policy": {
     imports: ["mod/model", "mod/selector", "mod/net"],
