@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { VERSION_ANSWER } from "../../cni/versions.ts";
 import { run } from "../cni/harness.ts";
+import { memoryOf } from "./memory.ts";
 import { withBinaries } from "./binaries.ts";
 
 /** The executables with a front door, and the one without. */
@@ -366,6 +367,20 @@ time.sleep(0.2)`;
     await reader.cancel();
     await listener.status;
     await Deno.remove(world.socket);
+  }
+});
+
+test("Deno finds the memory that it would have without: the same rights, every sealed word in place", async () => {
+  const plain = await memoryOf(PLAIN, PLAIN);
+  assert(plain.words > 10_000);
+  assert.equal(plain.others.sealed, 0);
+  for (const front of FRONTS) {
+    const { pages, others } = await memoryOf(front, PLAIN);
+    assert.deepEqual(others, plain.others);
+    // Its own code lies behind all else.
+    assert.deepEqual(pages.slice(0, plain.pages.length), plain.pages);
+    const own = pages.slice(plain.pages.length);
+    assert.deepEqual(new Set(own.filter((rights) => rights !== "")), new Set(["r-x"]));
   }
 });
 
