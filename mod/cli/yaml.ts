@@ -99,7 +99,7 @@ export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocu
   // The rest is YAML; or JSON with a fault, which YAML's flow style knows, and says better where it is.
   const { length: before } = found;
   const lines = new LineCounter();
-  const documents = parseAllDocuments(text.slice(rest.start), {
+  const documents = parseAllDocuments(withoutMarks(text.slice(rest.start)), {
     ...READ,
     lineCounter: lines,
     prettyErrors: true,
@@ -137,6 +137,11 @@ export function parseYaml(text: string, name: string, max = MAX_BYTES): YamlDocu
   }
 }
 
+/** Files that were put one behind the other: a byte order mark may begin each document (YAML 1.2, 5.2). */
+function withoutMarks(text: string): string {
+  return text.replace(/^((?:---|\.\.\.)[^\n]*\n)\ufeff/gm, "$1");
+}
+
 /**
  * The JSON values that a text begins with, as long as another one follows or the text ends; and where
  * what is left begins. Nothing of YAML can go on with a further value behind a first, so only what is
@@ -172,7 +177,7 @@ function leadingJson(
           "stands there twice in one object",
       );
     }
-    const fault = depthFault(value);
+    const fault = faultOf(value);
     if (fault) throw new YamlError(`${name}:${at}: document ${documents.length + 1}: ${fault}`);
     documents.push({ value, number: documents.length + 1, line: at, lineOf: () => at });
     if (next === text.length) return { documents };
@@ -241,13 +246,16 @@ function toValue(document: Document, where: string): unknown {
     const tooDeep = error instanceof RangeError;
     throw new YamlError(`${where}: ${tooDeep ? TOO_DEEP : (error as Error).message}`);
   }
-  const fault = depthFault(value);
+  const fault = faultOf(value);
   if (fault) throw new YamlError(`${where}: ${fault}`);
   return withNumbers(value, new Set());
 }
 
-/** Why a value has no end, or one that nobody's recursion reaches; undefined where it is sound. */
-function depthFault(value: unknown): string | undefined {
+/**
+ * Why a value has no end, or one that nobody's recursion reaches, or a text that is none; undefined where it
+ * is sound. (An escape can name half of a surrogate pair, which Go reads as another letter.)
+ */
+function faultOf(value: unknown): string | undefined {
   const isBranch = (one: unknown): one is object => typeof one === "object" && one !== null;
   const open: { branch: object; depth: number }[] = isBranch(value)
     ? [{ branch: value, depth: 1 }]
@@ -263,7 +271,11 @@ function depthFault(value: unknown): string | undefined {
         : TOO_DEEP;
     }
     above.push(branch);
-    for (const member of Object.values(branch)) {
+    for (const [key, member] of Object.entries(branch)) {
+      const half = [key, member].find((one) => typeof one === "string" && !one.isWellFormed());
+      if (half !== undefined) {
+        return `${JSON.stringify(half)} has half of a letter in it (\\ud800 to \\udfff)`;
+      }
       if (isBranch(member)) open.push({ branch: member, depth: depth + 1 });
     }
   }

@@ -283,6 +283,17 @@ Deno.test("texts that a reader of YAML would take for something else are quoted,
   }
 });
 
+Deno.test("half of a surrogate pair is no text; a byte order mark may begin each document", () => {
+  for (
+    const text of ['{"a": {"b": ["x\\ud83d"]}}', 'a: "\\udc00 x"', '"\\ud800": 1', '{"\\udfff": 1}']
+  ) {
+    assert.throws(() => parseYaml(text, "f"), /f:1: document 1: ".*" has half of a letter in it/);
+  }
+  assert.deepEqual(one('a: "\\ud83d\\ude00"'), { a: "😀" });
+  const documents = parseYaml("\ufeffa: 1\n---\n\ufeffb: 2\n--- # c\n\ufeff{c: 3}\n", "f");
+  assert.deepEqual(documents.map(({ value }) => value), [{ a: 1 }, { b: 2 }, { c: 3 }]);
+});
+
 Deno.test("every text comes back as it was, whatever blanks and line ends it has", () => {
   const letters = fc.constantFrom(
     "a",

@@ -34,6 +34,9 @@ export interface ForgettingTable extends Pick<FlowTable, "visitFlows" | "count">
   forget(flows: readonly Flow[]): number;
 }
 
+/** Of a clearing that somebody waits for. */
+const ATTEMPTS = 3;
+
 interface Lease {
   readonly ip: Ip;
   readonly container: string;
@@ -86,8 +89,19 @@ export class ReleasedAddresses {
       return;
     }
     await this.#clearing;
-    await this.#clear(this.#due());
+    await this.#clearNow();
     this.#troubled = false;
+  }
+
+  /** Who waits has an interface that is up a moment later, and then nobody can tell whose the connections are. */
+  async #clearNow(): Promise<void> {
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await this.#clear(this.#due());
+      } catch (error) {
+        if (attempt === ATTEMPTS) throw error;
+      }
+    }
   }
 
   /** Resolves when nothing is being cleared. */
@@ -102,9 +116,8 @@ export class ReleasedAddresses {
 
   async #clearAside(): Promise<void> {
     try {
-      for (let due = this.#due(); due.size > 0 && !this.#closed; due = this.#due()) {
-        await this.#clear(due);
-      }
+      // What is due when the process ends is done before.
+      for (let due = this.#due(); due.size > 0; due = this.#due()) await this.#clear(due);
     } catch {
       this.#troubled = true;
       if (!this.#closed) this.#parts.onFailure?.();

@@ -50,6 +50,8 @@ function world(seed: WorkloadEndpoint[] = []) {
     links: new Map<string, boolean>(),
     failing: false,
     failures: 0,
+    /** Lists that fail before the next good one. */
+    refusals: 0,
     /** Lists are answered when this is resolved. */
     held: undefined as Promise<void> | undefined,
     add: (from: string, to: string) => w.flows.push(flow(from, to)),
@@ -62,7 +64,8 @@ function world(seed: WorkloadEndpoint[] = []) {
       { family, selection, among }: FlowWish,
       visit: (flows: Flow[]) => void,
     ) => {
-      if (w.failing) throw new Error("no room");
+      if (w.failing || w.refusals-- > 0) throw new Error("no room");
+      w.refusals = 0;
       await w.held;
       visit(w.flows.filter((f) => {
         if (family && f.original.source.family !== family) return false;
@@ -180,6 +183,32 @@ Deno.test("an address that two claimed is the other's when one goes, with its co
   assert.deepEqual(w.names(), ["10.0.0.1 10.9.9.9"]);
   w.links.delete("calia");
   await settle(byKey([]));
+  assert.deepEqual(w.names(), []);
+});
+
+Deno.test("one refusal of the kernel's leaves the next holder of an address nothing", async () => {
+  const { w, settle } = world();
+  w.links.set("calia", true);
+  await settle(byKey([endpoint("a", "c1", "10.0.0.1")]));
+  w.add("10.0.0.1", "10.9.9.9");
+  w.refusals = 2;
+  w.links.delete("calia");
+  await settle(byKey([endpoint("b", "c2", "10.0.0.1")]));
+  assert.deepEqual([w.refusals, w.flows.length], [0, 0]);
+});
+
+Deno.test("what is due when it is closed is cleared", async () => {
+  const { w, released, settle } = world();
+  await settle(byKey([endpoint("a", "c1", "10.0.0.1"), endpoint("b", "c2", "10.0.0.2")]));
+  w.add("10.0.0.1", "10.9.9.9");
+  w.add("10.0.0.2", "10.9.9.9");
+  const { promise, resolve } = Promise.withResolvers<void>();
+  w.held = promise;
+  await released.settle(byKey([endpoint("b", "c2", "10.0.0.2")]));
+  await released.settle(byKey([]));
+  const closed = released.close();
+  resolve();
+  await closed;
   assert.deepEqual(w.names(), []);
 });
 
