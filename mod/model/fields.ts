@@ -464,7 +464,7 @@ export const plainDurationText = plainDuration(WANT_DURATION);
  * one backslash too many before the point, so that Calico refuses 1.5s (and 1500ms, which it writes so).
  */
 export const wholeDurationText = plainDuration(
-  `${WANT_DURATION}, of whole seconds where it is longer than one`,
+  `${WANT_DURATION}, without a fraction (1.5s, or 1500ms, which is stored so)`,
   /^([0-9]+(ms|s|m|h))+$/,
 );
 

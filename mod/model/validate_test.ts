@@ -119,7 +119,7 @@ Deno.test("a duration of FelixConfiguration is of whole units as it is stored, w
     const [issue] = issuesOf(() => take({ ipsetsRefreshInterval: text }));
     assert.match(
       issue,
-      /^spec\.ipsetsRefreshInterval: ".*" is not allowed: want .* of whole seconds/,
+      /^spec\.ipsetsRefreshInterval: ".*" is not allowed: want .* without a fraction/,
     );
   }
   const time = { liveMigrationRouteConvergenceTime: "1500ms" };
