@@ -164,8 +164,13 @@ async function build(
   const resolvConf = conf.ipam.hostLocal?.resolvConf;
   const dns = resolvConf === undefined ? {} : await readResolvConf(resolvConf);
   if (!subject.pod) await ensureNetworkProfile(deps.store, conf.name, now);
-  const whole = { ...draft, spec: { ...draft.spec, interfaceName: plan.hostName } };
-  const endpoint = await writeEndpoint(deps.store, identity.key, whole, now, entry);
+  const endpoint = await writeEndpoint(
+    deps.store,
+    identity.key,
+    { ...draft, spec: { ...draft.spec, interfaceName: plan.hostName } },
+    now,
+    entry,
+  );
   await withPolicy(deps, endpoint, () => netns.createPair(plan));
   await netns.wirePod(plan);
   await deps.kernel.wireHost(plan);
