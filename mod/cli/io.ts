@@ -101,20 +101,14 @@ export async function readAll(
   stream: ReadableStream<Uint8Array>,
   max = 64 * 1024 * 1024,
 ): Promise<string> {
-  const chunks: Uint8Array[] = [];
+  const chunks: BlobPart[] = [];
   let size = 0;
   for await (const chunk of stream) {
     size += chunk.length;
     if (size > max) throw failure(`standard input is larger than ${max / 1024 / 1024} MiB`);
-    chunks.push(chunk);
+    chunks.push(chunk as Uint8Array<ArrayBuffer>);
   }
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return textOf(whole, "standard input");
+  return textOf(await new Blob(chunks).bytes(), "standard input");
 }
 
 /**

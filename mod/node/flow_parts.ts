@@ -55,7 +55,7 @@ export function openFlowParts(options: FlowPartsOptions): FlowParts {
     cutter,
     released,
     async close() {
-      await Promise.all([cutter.close(), released.close()]);
+      await Promise.all([cutter.close(), released.idle()]);
       for (const table of [writing, cutting, clearing]) table.close();
     },
   };

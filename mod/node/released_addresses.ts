@@ -64,7 +64,6 @@ export class ReleasedAddresses {
   #clearing: Promise<void> | undefined;
   /** It failed: the next one is waited for, so that the caller hears of it and tries again. */
   #troubled = false;
-  #closed = false;
 
   /** `seed`: endpoints of this node as a former process has seen them. */
   constructor(parts: ReleasedAddressesParts, seed: Iterable<WorkloadEndpoint> = []) {
@@ -93,7 +92,7 @@ export class ReleasedAddresses {
     this.#troubled = false;
   }
 
-  /** Who waits has an interface that is up a moment later, and then nobody can tell whose the connections are. */
+  /** Who waits has his interface up a moment later, and then nobody can tell whose the connections are. */
   async #clearNow(): Promise<void> {
     for (let attempt = 1;; attempt++) {
       try {
@@ -104,23 +103,17 @@ export class ReleasedAddresses {
     }
   }
 
-  /** Resolves when nothing is being cleared. */
+  /** Resolves when nothing is being cleared, with what has become due meanwhile. */
   async idle(): Promise<void> {
-    await this.#clearing;
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
     await this.#clearing;
   }
 
   async #clearAside(): Promise<void> {
     try {
-      // What is due when the process ends is done before.
       for (let due = this.#due(); due.size > 0; due = this.#due()) await this.#clear(due);
     } catch {
       this.#troubled = true;
-      if (!this.#closed) this.#parts.onFailure?.();
+      this.#parts.onFailure?.();
     }
   }
 

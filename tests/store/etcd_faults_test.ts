@@ -12,6 +12,7 @@ import { EtcdCluster, type EtcdMember, freePorts } from "./etcd_server.ts";
 import { Child } from "./processes.ts";
 import { Relay } from "./relay.ts";
 import { serveHttp } from "../../mod/node/http_server.ts";
+import { sleep, systemClock } from "../../mod/store/clock.ts";
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -491,7 +492,10 @@ Deno.test("an etcd whose answers take long is of use, with several endpoints as 
 function slowDoor(target: string, delayMs: () => number) {
   const server = serveHttp({ port: 0, hostname: "127.0.0.1" }, async (request) => {
     const body = await request.text();
-    await new Promise((resolve) => setTimeout(resolve, delayMs()));
+    const { signal } = request;
+    await sleep(systemClock, delayMs(), signal);
+    // Nobody waits for it any more: the test may be over.
+    if (signal.aborted) return new Response(null, { status: 502 });
     const { pathname } = new URL(request.url);
     return await fetch(target + pathname, { method: request.method, body }).catch((error) =>
       new Response(String(error), { status: 502 })

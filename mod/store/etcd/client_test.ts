@@ -17,10 +17,7 @@ class FakeMember {
 
   constructor(readonly name: string) {
     const at = { hostname: "127.0.0.1", port: 0 };
-    this.#server = serveHttp(
-      at,
-      (request) => this.#answer(request),
-    );
+    this.#server = serveHttp(at, (request) => this.#answer(request));
   }
 
   get url(): string {

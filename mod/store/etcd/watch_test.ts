@@ -23,7 +23,7 @@ class FakeMember {
     const at = { hostname: "127.0.0.1", port: 0 };
     this.#server = serveHttp(
       at,
-      (request, info) => this.#answer(request, (info.remoteAddr as Deno.NetAddr).port),
+      (request, { remoteAddr }) => this.#answer(request, (remoteAddr as Deno.NetAddr).port),
     );
   }
 
