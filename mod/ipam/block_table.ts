@@ -4,7 +4,8 @@
  * Changes to one block are committed in groups. A change is a pure function from block to block; all
  * that are waiting when a commit begins are applied one after the other and written at once. So a
  * burst of a hundred pods on one node costs a few writes of its block, while each caller sees his own
- * simple call. Where another process was first, the block is read again and all are applied anew.
+ * simple call. Where another process was first, the block is read again and all are applied anew. A
+ * datastore that can gets the handles and the block in one step, as long as nobody else writes them.
  *
  * The last known copy of a block is remembered and changed without reading it first: the write's
  * revision decides whether it was still true. An answer that changes nothing (taken already, free
@@ -19,8 +20,10 @@ import {
   type BrokenEntry,
   compareRevisions,
   type Entry,
+  MOST_TOGETHER,
   type Revision,
   type Store,
+  StoreError,
 } from "../store/store.ts";
 import { type AllocationBlock, isEmpty, readBlock, written } from "./block.ts";
 import { damagedBlock, isBroken, isDamage, readRaw } from "./damage.ts";
@@ -249,13 +252,18 @@ export class BlockTable {
         outcomes.forEach(settle);
         return;
       }
+      const gone = isEmpty(block) && !block.affinity;
+      if (reserved.size === 0 && !gone) {
+        const wrote = await this.#together(record, block, outcomes);
+        if (wrote === "done") return outcomes.forEach(settle);
+        if (wrote === "block changed") continue;
+      }
       const failed = await this.#reserve(prefix, outcomes, reserved);
       if (failed.size > 0) {
         for (const [job, error] of failed) job.reject(error);
         jobs = jobs.filter((job) => !failed.has(job));
         continue;
       }
-      const gone = isEmpty(block) && !block.affinity;
       if (gone) {
         if (!await this.delete(record)) continue;
       } else {
@@ -270,17 +278,47 @@ export class BlockTable {
     for (const job of jobs) job.reject(tooManyRetries(`IPAM block ${formatPrefix(prefix)}`));
   }
 
+  /**
+   * Handles and block in one step, where the datastore can. Unless it is done, nothing was written: another
+   * was first at the block, or there is something about a handle that is to be told to its owner alone.
+   */
+  async #together(
+    record: BlockRecord,
+    block: AllocationBlock,
+    outcomes: readonly Outcome[],
+  ): Promise<"done" | "block changed" | "one by one"> {
+    const { store, handles } = this;
+    const { prefix, epoch } = record;
+    const counts = reservations(outcomes);
+    if (!store.together || counts.size === 0 || counts.size >= MOST_TOGETHER) return "one by one";
+    if (epoch !== this.#epoch) return "one by one";
+    const key = blockKey(prefix);
+    const value = written(block);
+    const counted = [...counts].map(([handle, count]) => handles.counted(handle, prefix, count));
+    this.#known.forget(key);
+    try {
+      const revisions = await store.together([
+        { op: "update", key, value, revision: record.revision },
+        ...counted.map(({ write }) => write),
+      ]);
+      if (!revisions) return "one by one";
+      this.remember({ prefix, block: value, revision: revisions[0], epoch });
+      counted.forEach(({ done }, i) => done(revisions[i + 1]));
+      return "done";
+    } catch (error) {
+      // Whether it was done is not known.
+      if (!(error instanceof StoreError) || error.kind === "unavailable") throw error;
+      return error.key === key ? "block changed" : "one by one";
+    }
+  }
+
   /** Counts up in the handles; the jobs whose handle could not be written, with the reason. */
   async #reserve(
     prefix: Prefix,
     outcomes: readonly Outcome[],
     reserved: Map<string, Reservation>,
   ): Promise<Map<Job, unknown>> {
-    const counts = new Map<string, number>();
-    for (const { changed } of outcomes) {
-      const reserve = changed?.reserve;
-      if (reserve) counts.set(reserve.handle, (counts.get(reserve.handle) ?? 0) + reserve.count);
-    }
+    const counts = reservations(outcomes);
     const errors = new Map<string, unknown>();
     await Promise.all([...counts].map(async ([handle, count]) => {
       try {
@@ -401,6 +439,16 @@ function applyAll(
     }
   });
   return { block, outcomes };
+}
+
+/** How many addresses the changes gave to which handle. */
+function reservations(outcomes: readonly Outcome[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { changed } of outcomes) {
+    const reserve = changed?.reserve;
+    if (reserve) counts.set(reserve.handle, (counts.get(reserve.handle) ?? 0) + reserve.count);
+  }
+  return counts;
 }
 
 function settle({ job, changed, error }: Outcome): void {

@@ -2,7 +2,7 @@
  * Handles: how many addresses an owner has in which block, so that all can be found without looking
  * into every block. The rule is that a handle may over-count and never under-counts:
  *
- *     give:     read block -> count up in the handle (`reserve`) -> write block
+ *     give:     read block -> count up in the handle (`reserve`) -> write block, or both at once (`counted`)
  *     take:     read handle -> write block (even where there is nothing to take) -> `settle`
  *
  * Both block writes are compare-and-swap. Whoever counted up before a taker read the handle has, at
@@ -23,6 +23,7 @@ import { blockPrefix, handleKey, parseBlockKey } from "../model/keys.ts";
 import {
   type BrokenEntry,
   type Entry,
+  type JointWrite,
   type Revision,
   type Store,
   StoreError,
@@ -50,6 +51,11 @@ export interface Reservation {
   readonly record: HandleRecord;
   readonly block: string;
   readonly count: number;
+}
+
+export interface CountedWrite {
+  readonly write: JointWrite;
+  done(revision: Revision): void;
 }
 
 export class Handles {
@@ -103,6 +109,26 @@ export class Handles {
       record = await this.read(id);
     }
     throw tooManyRetries(`IPAM handle ${id}`);
+  }
+
+  /**
+   * The write by which the last known record would count `count` addresses of a block more, and what to
+   * remember when it was done together with the block's, at a revision of the handle's own.
+   */
+  counted(handle: string, block: Prefix, count: number): CountedWrite {
+    const id = cleanHandle(handle);
+    const cidr = formatPrefix(block);
+    const before = this.#recent.get(id);
+    const epoch = this.epoch.now;
+    this.#recent.forget(id);
+    const counts = positive({ ...before?.counts, [cidr]: (before?.counts[cidr] ?? 0) + count });
+    const what = { key: handleKey(id), value: { block: counts, deleted: false } };
+    return {
+      write: before
+        ? { op: "update", ...what, revision: before.revision }
+        : { op: "create", ...what },
+      done: (revision) => void this.#keep({ id, counts, revision, epoch }),
+    };
   }
 
   /** Counts a reservation down again where the handle was not touched since; else leaves it too high. */

@@ -7,7 +7,7 @@
  */
 
 import { isTooDeep, printJson, TOO_DEEP } from "./json.ts";
-import { StoreError } from "./store.ts";
+import { MOST_TOGETHER, StoreError } from "./store.ts";
 
 /** Longest key, in bytes of UTF-8 (a NUL counts twice, as Deno KV escapes it). */
 export const MAX_KEY_BYTES = 2000;
@@ -82,6 +82,20 @@ export function checkText(key: string, text: string): void {
         `split the object`,
       key,
     );
+  }
+}
+
+/** Throws StoreError "invalid" for keys that cannot be written together. */
+export function mustBeJoint(keys: readonly string[]): void {
+  if (keys.length > MOST_TOGETHER) {
+    throw new StoreError(
+      "invalid",
+      `${keys.length} objects are too many to be written together: at most ${MOST_TOGETHER}`,
+    );
+  }
+  const twice = keys.find((key, i) => keys.indexOf(key) !== i);
+  if (twice !== undefined) {
+    throw new StoreError("invalid", `${twice} is to be written twice in one step`, twice);
   }
 }
 

@@ -10,7 +10,7 @@
  * A list is a snapshot for free: it takes the records at one turn of the event loop, and records
  * never change. Large lists are parsed in slices, so that the event loop stays live.
  *
- * Besides `Store` there is the textual interface (`record`, `records`, `write`, `changes`) for
+ * Besides `Store` there is the textual interface (`record`, `records`, `write`, `writeAll`, `changes`) for
  * `serve.ts`, which sends values on without parsing them.
  */
 
@@ -21,9 +21,10 @@ import { Expiry } from "./expiry.ts";
 import type { Journal } from "./journal.ts";
 import type { KeyIndex } from "./key_index.ts";
 import { parseJson } from "./json.ts";
-import { checkKey, encodeValue, ttlMs } from "./limits.ts";
+import { checkKey, encodeValue, mustBeJoint, ttlMs } from "./limits.ts";
 import {
   type Entry,
+  type JointWrite,
   type Listing,
   type Revision,
   type Store,
@@ -135,6 +136,14 @@ export class LocalStore implements Store {
     return String(await this.write({ op: "delete", key, revision }));
   }
 
+  async together(writes: readonly JointWrite[]): Promise<Revision[]> {
+    const all = writes.map(({ value, ...write }) => ({
+      ...write,
+      ...checked(write.key, value, {}),
+    }));
+    return (await this.writeAll(all)).map(String);
+  }
+
   async *watch<T = unknown>(prefix: string, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
     const changes = this.changes(prefix, options.from, options.signal);
     for await (const batch of changes) {
@@ -169,8 +178,15 @@ export class LocalStore implements Store {
   }
 
   /** One write, whose key, text and time to live have been checked. Resolves when it is durable. */
-  write(write: Write): Promise<number> {
-    return this.#writer.submit(write);
+  async write(write: Write): Promise<number> {
+    const [revision] = await this.#writer.submit([write]);
+    return revision;
+  }
+
+  /** Several such, all or none; StoreError "invalid" for more than may be, or two of one key. */
+  async writeAll(writes: readonly Write[]): Promise<number[]> {
+    mustBeJoint(writes.map(({ key }) => key));
+    return writes.length === 0 ? [] : await this.#writer.submit(writes);
   }
 
   /** The records after a revision; StoreError "compacted" where the log does not reach back to it. */

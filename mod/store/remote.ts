@@ -17,10 +17,11 @@ import type { Connect } from "../rpc/connection.ts";
 import { JsonText } from "../rpc/message.ts";
 import { RpcDisconnected, RpcError } from "../rpc/method.ts";
 import { type Clock, sleep, systemClock } from "./clock.ts";
-import { checkKey, encodeValue, ttlMs } from "./limits.ts";
+import { checkKey, encodeValue, mustBeJoint, ttlMs } from "./limits.ts";
 import { type Link, Links } from "./link.ts";
 import {
   type Entry,
+  type JointWrite,
   type Listing,
   type Revision,
   type Store,
@@ -114,7 +115,37 @@ export class RemoteStore implements Store {
 
   async delete(key: string, revision?: Revision): Promise<Revision> {
     checkKey(key);
-    return await this.#write("store.delete", key, { key, revision });
+    const { revision: at } = await this.#write<{ revision: Revision }>(
+      "store.delete",
+      key,
+      (id) => JSON.stringify({ key, revision, ...id }),
+    );
+    return at;
+  }
+
+  /** undefined: an older version serves the store. */
+  async together(writes: readonly JointWrite[]): Promise<Revision[] | undefined> {
+    mustBeJoint(writes.map(({ key }) => key));
+    if (writes.length === 0) return [];
+    const members = writes.map(({ key, value, ...head }) => {
+      checkKey(key);
+      return { head: { key, ...head }, value: valueMember(encodeValue(key, value)) };
+    });
+    const { key } = writes[0];
+    try {
+      const answer = await this.#write<{ revisions: Revision[] }>("store.together", key, (id) => {
+        const { writeId, store, ...repeated } = id;
+        const texts = members.map(({ head, value }, i) => {
+          const named = { ...head, writeId: `${writeId}.${i}`, ...(i === 0 && repeated) };
+          return withMember(named, value);
+        });
+        return `{"writes":[${texts.join(",")}],"store":${JSON.stringify(store ?? "")}}`;
+      });
+      return answer.revisions;
+    } catch (error) {
+      if (error instanceof RpcError && error.kind === "unknownMethod") return undefined;
+      throw error;
+    }
   }
 
   async *watch<T = unknown>(prefix: string, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
@@ -173,18 +204,25 @@ export class RemoteStore implements Store {
     { ttlSeconds }: WriteOptions,
   ): Promise<Revision> {
     checkKey(key);
-    const text = encodeValue(key, value);
+    const member = valueMember(encodeValue(key, value));
     ttlMs(key, ttlSeconds);
-    return await this.#write(method, key, { key, ...more, ttlSeconds }, text);
+    const { revision } = await this.#write<{ revision: Revision }>(
+      method,
+      key,
+      (id) => withMember({ key, ...more, ttlSeconds, ...id }, member),
+    );
+    return revision;
   }
 
-  /** Sends the write until it is answered; under its name the server carries it out once. */
-  async #write(
+  /**
+   * Sends the write until it is answered; under its name the server carries it out once. `params` is its
+   * JSON with what names it.
+   */
+  async #write<Answer extends { revision: Revision } | { revisions: Revision[] }>(
     method: string,
     key: string,
-    params: Record<string, unknown>,
-    text?: string,
-  ): Promise<Revision> {
+    params: (id: WriteName) => string,
+  ): Promise<Answer> {
     const deadline = this.#deadline();
     const writeId = `${this.#writer}.${(++this.#writes).toString(36)}`;
     let first: { repeatedSince: Revision; store: string } | undefined;
@@ -193,13 +231,11 @@ export class RemoteStore implements Store {
       for (;;) {
         const link = await this.#links.ready(deadline);
         first ??= { repeatedSince: link.revision, store: link.store };
-        const head = JSON.stringify({ ...params, writeId, ...(arrived && first) });
-        const json = text === undefined ? head : `${head.slice(0, -1)},${valueMember(text)}}`;
+        const json = new JsonText(params({ writeId, ...(arrived && first) }));
         try {
-          const answer = await this.#call(link, method, new JsonText(json), deadline);
-          const { revision } = answer as { revision: Revision };
-          link.hear(revision);
-          return revision;
+          const answer = await this.#call(link, method, json, deadline) as Answer;
+          link.hear("revision" in answer ? answer.revision : answer.revisions.at(-1));
+          return answer;
         } catch (error) {
           if (!(error instanceof RpcError) || (error instanceof RpcDisconnected && error.sent)) {
             arrived = true;
@@ -268,9 +304,22 @@ export class RemoteStore implements Store {
   async #mayRepeat(error: unknown, method: string, deadline: number): Promise<void> {
     if (error instanceof RpcDisconnected) return; // `ready` waits, and keeps to the deadline.
     if (!(error instanceof RpcError)) throw error;
+    if (error.kind === "unknownMethod" && method === "store.together") throw error;
     if (error.kind !== "busy" || this.#clock.monotonicMs() >= deadline) {
       throw toStoreError(error, method);
     }
     await sleep(this.#clock, 20);
   }
+}
+
+/** What names a request, and says of one that is sent again what it needs to be told from another. */
+interface WriteName {
+  readonly writeId: string;
+  readonly repeatedSince?: Revision;
+  readonly store?: string;
+}
+
+/** The object as JSON with the member `value` or `text` as it is. */
+function withMember(object: Record<string, unknown>, member: string): string {
+  return `${JSON.stringify(object).slice(0, -1)},${member}}`;
 }

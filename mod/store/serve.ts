@@ -44,6 +44,16 @@ export function serveStore(store: LocalStore): Methods {
       revision: text(params, "revision"),
       ...value(params),
     })),
+    "store.together": answer(async (params) => {
+      const writes = list(params, "writes").map((one): Write => {
+        const op = text(one, "op");
+        if (op === "create") return { op, ...value(one) };
+        if (op === "update") return { op, revision: text(one, "revision"), ...value(one) };
+        throw new StoreError("invalid", `"${op}" is nothing that can be done together with others`);
+      });
+      mustBeTheSame(store, params, writes[0]);
+      return { revisions: (await store.writeAll(writes)).map(String) };
+    }),
     "store.delete": writer(store, (params) => ({
       op: "delete",
       revision: optionalText(params, "revision"),
@@ -141,17 +151,20 @@ function events(run: (params: Params, context: CallContext) => AsyncIterable<unk
 function writer(store: LocalStore, read: (params: Params) => Write): Method {
   return answer(async (params) => {
     const write = read(params);
-    const id = optionalText(params, "store");
-    if (write.repeatedSince !== undefined && id !== store.id) {
-      throw new StoreError(
-        "unavailable",
-        `the outcome of a ${write.op} of ${write.key} is unknown: the connection to the datastore ` +
-          `broke, and the datastore there now is another one`,
-        write.key,
-      );
-    }
+    mustBeTheSame(store, params, write);
     return { revision: String(await store.write(write)) };
   });
+}
+
+/** A write that is sent again must come to where it was sent before. */
+function mustBeTheSame(store: LocalStore, params: Params, write: Write | undefined): void {
+  if (write?.repeatedSince === undefined || optionalText(params, "store") === store.id) return;
+  throw new StoreError(
+    "unavailable",
+    `the outcome of a ${write.op} of ${write.key} is unknown: the connection to the datastore ` +
+      `broke, and the datastore there now is another one`,
+    write.key,
+  );
 }
 
 function named(params: Params) {
@@ -180,6 +193,12 @@ function object(params: unknown): Params {
     return params as Params;
   }
   throw new StoreError("invalid", "the parameters of a datastore method must be an object");
+}
+
+function list(params: Params, name: string): Params[] {
+  const value = params[name];
+  if (Array.isArray(value)) return value.map(object);
+  throw new StoreError("invalid", `the parameter "${name}" of a datastore method must be a list`);
 }
 
 function text(params: Params, name: string): string {

@@ -92,6 +92,14 @@ export interface WriteOptions {
   ttlSeconds?: number;
 }
 
+/** One of several writes that are done together. */
+export type JointWrite =
+  & { readonly key: string; readonly value: unknown }
+  & ({ readonly op: "create" } | { readonly op: "update"; readonly revision: Revision });
+
+/** Writes that can be done together: more than any caller needs, and within what etcd takes (128). */
+export const MOST_TOGETHER = 100;
+
 export interface WatchOptions {
   /** Events after this revision, in the order of revisions, none left out. */
   from: Revision;
@@ -122,6 +130,12 @@ export interface Store {
   put(key: string, value: unknown, options?: WriteOptions): Promise<Revision>;
   /** StoreError "notFound", or "conflict" where a revision is given and is not the key's. Returns the new revision. */
   delete(key: string, revision?: Revision): Promise<Revision>;
+  /**
+   * All of these writes, of different keys, or none of them; their revisions in the same order. It rejects
+   * as the first that is refused would, with that one's key. Absent, or undefined: this datastore writes one
+   * object at a time. At most `MOST_TOGETHER` of them.
+   */
+  together?(writes: readonly JointWrite[]): Promise<Revision[] | undefined>;
   /**
    * Events of keys that begin with the prefix. Ends when the signal is aborted; throws StoreError
    * "compacted" or "unavailable", after which the caller lists again (`follow.ts` does all that). A

@@ -9,6 +9,7 @@
  *     store.update {key, value, revision, …}         -> {revision}
  *     store.put    {key, value, ttlSeconds?, …}      -> {revision}
  *     store.delete {key, revision?, …}               -> {revision}
+ *     store.together {writes: [{op, key, …}], …}     -> {revisions}
  *     store.watch  {prefix, from, store?, opening?}  -> stream of {events, revision}
  *
  * An entry is {key, value, revision}, an event {type, key, value?, revision}. Where a value holds
@@ -18,6 +19,9 @@
  * up again from there, as long as the same process has the file open: `opening` names that, and a watch
  * that was told of another one is answered "compacted". While nobody had it open, the file may have
  * been put back from a copy, whose `store` is the same.
+ *
+ * `store.together` does all its writes, each a create or an update, or none; its first write's name is
+ * that of the whole.
  *
  * Every write carries a `writeId` of its own, and the change log keeps it. A client that lost the
  * answer sends the very same write again, with `repeatedSince` (a revision of the store that it knew

@@ -4,6 +4,8 @@
  * While the disk works, the next group gathers, so thirty-two writers cost little more than one and
  * every one of them still has its own revision and its own answer.
  *
+ * Writes that were given together are one in a group: all of them are in it, or none.
+ *
  * Nobody hears of a write before it is durable, not even through the refusal of another: a "conflict"
  * against a write of the same group is answered after the group is on disk. When the journal fails,
  * the whole group is refused and memory is as it was.
@@ -20,13 +22,31 @@ import { decide, type Write } from "./write.ts";
 const MAX_DROP = 300;
 
 interface Pending {
-  readonly write: Write;
-  readonly resolve: (revision: number) => void;
+  /** All or none. */
+  readonly writes: readonly Write[];
+  /** With the revisions, in the order of the writes. */
+  readonly resolve: (revisions: number[]) => void;
   readonly reject: (error: Error) => void;
 }
 
 /** What became of one write of a group, told when the group is durable. */
-type Outcome = { pending: Pending; revision: number } | { pending: Pending; error: StoreError };
+type Outcome = { pending: Pending; revisions: number[] } | { pending: Pending; error: StoreError };
+
+/** What a group holds while it gathers. */
+interface Staged {
+  readonly records: ChangeRecord[];
+  readonly replaced: PutRecord[];
+  /** What stands under a key after it. */
+  readonly byKey: Map<string, PutRecord | undefined>;
+  readonly byId: Map<string, number>;
+}
+
+/** What one request makes. */
+interface Decided {
+  readonly records: readonly ChangeRecord[];
+  readonly replaced: readonly PutRecord[];
+  readonly revisions: number[];
+}
 
 interface Group {
   readonly outcomes: Outcome[];
@@ -53,11 +73,14 @@ export class Writer {
 
   constructor(readonly state: WriterState) {}
 
-  /** Resolves with the new revision when the write is durable; rejects with a StoreError. */
-  submit(write: Write): Promise<number> {
+  /**
+   * Resolves with the new revisions when the writes are durable, all of them; rejects with the StoreError
+   * of the first that is refused.
+   */
+  submit(writes: readonly Write[]): Promise<number[]> {
     if (this.#stopped) return Promise.reject(this.#stopped);
     return new Promise((resolve, reject) => {
-      this.#queue.push({ write, resolve, reject });
+      this.#queue.push({ writes, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -78,58 +101,72 @@ export class Writer {
       for (const outcome of group.outcomes) {
         if (failure) outcome.pending.reject(failure);
         else if ("error" in outcome) outcome.pending.reject(outcome.error);
-        else outcome.pending.resolve(outcome.revision);
+        else outcome.pending.resolve(outcome.revisions);
       }
     }
     this.#running = undefined;
   }
 
   #gather(): Group {
-    const { index, log, journal, clock } = this.state;
-    const wallMs = clock.wallMs();
-    const records: ChangeRecord[] = [];
-    const replaced: PutRecord[] = [];
+    const { journal } = this.state;
+    const staged: Staged = { records: [], replaced: [], byKey: new Map(), byId: new Map() };
     const outcomes: Outcome[] = [];
-    const staged = new Map<string, PutRecord | undefined>();
-    const stagedIds = new Map<string, number>();
     let weight = 0, taken = 0;
     for (const pending of this.#queue) {
-      const { write } = pending;
-      const known = this.#answered(write, stagedIds);
+      const known = this.#answered(pending.writes, staged);
       if (known !== undefined) {
         taken++;
         outcomes.push(
-          known instanceof StoreError ? { pending, error: known } : { pending, revision: known },
+          known instanceof StoreError ? { pending, error: known } : { pending, revisions: known },
         );
         continue;
       }
-      const current = staged.has(write.key) ? staged.get(write.key) : index.get(write.key);
-      const next = log.newest + records.length + 1;
-      const decision = decide(write, current, next, wallMs);
-      if (decision === undefined) {
-        outcomes.push({ pending, revision: log.newest + records.length });
-      } else if (decision instanceof StoreError) {
-        outcomes.push({ pending, error: decision });
+      const decided = this.#decide(pending.writes, staged);
+      if (decided instanceof StoreError) {
+        outcomes.push({ pending, error: decided });
       } else {
-        weight += journal.weight(decision);
-        if (weight > journal.capacity && records.length > 0) break;
-        records.push(decision);
-        if (current) replaced.push(current);
-        staged.set(write.key, decision.type === "put" ? decision : undefined);
-        if (write.writeId !== undefined) stagedIds.set(write.writeId, next);
-        outcomes.push({ pending, revision: next });
+        const own = decided.records.reduce((sum, record) => sum + journal.weight(record), 0);
+        if (own > journal.capacity) {
+          outcomes.push({ pending, error: tooMuch(pending.writes) });
+        } else {
+          if (weight + own > journal.capacity) break;
+          weight += own;
+          stage(decided, staged);
+          outcomes.push({ pending, revisions: decided.revisions });
+        }
       }
       taken++;
     }
-    return { outcomes, records, replaced, taken };
+    return { outcomes, records: staged.records, replaced: staged.replaced, taken };
+  }
+
+  /** What writes of different keys make, on top of what is staged; the error of the first that is refused. */
+  #decide(writes: readonly Write[], staged: Staged): Decided | StoreError {
+    const { index, log, clock } = this.state;
+    const wallMs = clock.wallMs();
+    const records: ChangeRecord[] = [], replaced: PutRecord[] = [], revisions: number[] = [];
+    for (const write of writes) {
+      const { key } = write;
+      const current = staged.byKey.has(key) ? staged.byKey.get(key) : index.get(key);
+      const last = log.newest + staged.records.length + records.length;
+      const decision = decide(write, current, last + 1, wallMs);
+      if (decision instanceof StoreError) return decision;
+      revisions.push(decision ? decision.revision : last);
+      if (!decision) continue;
+      records.push(decision);
+      if (current) replaced.push(current);
+    }
+    return { records, replaced, revisions };
   }
 
   /** The answer to a request that was seen before, or that can no longer be told from one. */
-  #answered(write: Write, staged: Map<string, number>): number | StoreError | undefined {
+  #answered(writes: readonly Write[], staged: Staged): number[] | StoreError | undefined {
+    const [write] = writes;
     if (write.writeId === undefined) return undefined;
     const { log } = this.state;
-    const revision = staged.get(write.writeId) ?? log.byWriteId(write.writeId)?.revision;
-    if (revision !== undefined) return revision;
+    const revision = staged.byId.get(write.writeId) ?? log.byWriteId(write.writeId)?.revision;
+    // Those that were done together have followed upon each other.
+    if (revision !== undefined) return writes.map((_, i) => revision + i);
     if (write.repeatedSince !== undefined && write.repeatedSince < log.compacted) {
       return new StoreError(
         "unavailable",
@@ -172,4 +209,21 @@ export class Writer {
     this.state.onCommit(group.records);
     return undefined;
   }
+}
+
+function stage({ records, replaced }: Decided, staged: Staged): void {
+  staged.records.push(...records);
+  staged.replaced.push(...replaced);
+  for (const record of records) {
+    staged.byKey.set(record.key, record.type === "put" ? record : undefined);
+    if (record.writeId !== undefined) staged.byId.set(record.writeId, record.revision);
+  }
+}
+
+function tooMuch(writes: readonly Write[]): StoreError {
+  return new StoreError(
+    "invalid",
+    `${writes.length} objects are too much to be written together; write them one by one`,
+    writes[0].key,
+  );
 }
