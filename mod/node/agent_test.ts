@@ -110,11 +110,13 @@ Deno.test("before it is started, whoever waits hears what it waits for", async (
 
 Deno.test("what a pod of another node changes in IPAM makes no turn", async () => {
   let turns = 0;
-  const w = world({ onTurn: () => turns++ });
+  const state = new ClusterState("node1");
+  const w = world({ state, onTurn: () => turns++ });
   const put = (cidr: string, node: string, given = {}) =>
     w.store.put(blockKey(mustPrefix(cidr)), block(cidr, { node, given }));
   await put("10.0.0.0/26", "node2");
-  await soon(() => w.agent.report().ready);
+  // It comes with the first list or a moment later.
+  await soon(() => state.blocks.size === 1 && turns > 0 && !w.agent.report().busy);
   const before = turns;
   for (const n of [1, 2, 3]) {
     await w.store.put(handleKey(`net.c${n}`), { block: { "10.0.0.0/26": 1 } });

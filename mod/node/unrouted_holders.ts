@@ -71,6 +71,11 @@ interface Lost {
   recording: boolean;
 }
 
+interface Speaker {
+  readonly key: string;
+  readonly endpoint: WorkloadEndpoint;
+}
+
 /** Milliseconds after which it is looked again whether a container's addresses are on record. */
 const AGAIN = 60_000;
 /** Milliseconds that Calico's plugin may take from an interface, which it does not mark, to its endpoint. */
@@ -83,6 +88,8 @@ export class UnroutedHolders {
   readonly #marks = new WeakMap<Link, Mark | undefined>();
   /** Of an interface as it was seen: whether this endpoint is that of the container beyond it. */
   readonly #lives = new WeakMap<Link, { spec: WorkloadEndpoint["spec"]; is: boolean }>();
+  /** Of an interface as it was seen, and bears a mark: the endpoint that speaks of its container. */
+  readonly #speakers = new WeakMap<Link, Speaker>();
   /** Interfaces in use without an endpoint. */
   #lost = new Map<string, Lost>();
 
@@ -200,21 +207,23 @@ export class UnroutedHolders {
   /** Those with somebody in another namespace beyond them, of whom no endpoint speaks. */
   *#unrecorded(): Iterable<Link> {
     const { links, endpoints } = this.parts;
-    const specs = new Map<string, WorkloadEndpoint["spec"]>();
-    for (const { spec } of endpoints.values()) {
-      // One that was denied its addresses has no route to them.
-      if (!spec.interfaceName || !spec.ipNetworks?.length) continue;
-      specs.set(spec.interfaceName, spec);
-    }
+    let known: ReturnType<typeof byInterface> | undefined;
     for (const link of links()) {
       if (link.kind !== "veth" || link.linkNetnsId === undefined) continue;
+      // As it was found last time: an object that has changed is another one.
+      const speaker = this.#speakers.get(link);
+      if (speaker && endpoints.get(speaker.key) === speaker.endpoint) continue;
       const mark = this.#markOf(link);
       // Its ADD has not come to the end, and knows its addresses itself.
       if (mark?.state === "adding") continue;
-      const spec = specs.get(link.name);
-      const isRecorded = spec &&
-        (mark ? spec.containerID === mark.containerId : this.#isOfLife(link, spec));
+      known ??= byInterface(endpoints);
+      const found = known.get(link.name);
+      const isRecorded = found &&
+        (mark
+          ? found.endpoint.spec.containerID === mark.containerId
+          : this.#isOfLife(link, found.endpoint.spec));
       if (!isRecorded) yield link;
+      else if (mark) this.#speakers.set(link, found);
     }
   }
 
@@ -244,6 +253,17 @@ export class UnroutedHolders {
   #beyond(link: Link): readonly string[] {
     return this.parts.beyond(link).filter((ip) => !isLinkLocal(ip)).map(formatIp);
   }
+}
+
+/** The endpoints by their interfaces; of two of one name the later. */
+function byInterface(endpoints: ReadonlyMap<string, WorkloadEndpoint>): Map<string, Speaker> {
+  const known = new Map<string, Speaker>();
+  endpoints.forEach((endpoint, key) => {
+    const { interfaceName, ipNetworks } = endpoint.spec;
+    // One that was denied its addresses has no route to them.
+    if (interfaceName && ipNetworks?.length) known.set(interfaceName, { key, endpoint });
+  });
+  return known;
 }
 
 /**
