@@ -1,5 +1,5 @@
 /*
- * Only in a build with `--direct`: the program has no PT_INTERP, the kernel starts the front door at once
+ * Not in a build with `--loaded`: the program has no PT_INTERP, the kernel starts the front door at once
  * (a CNI call then costs no run of ld.so), and for everything else the front
  * door does here what the kernel would have done: map ld.so, say in the auxiliary vector where it is, and
  * go there (System V ABI; execve(2); getauxval(3)).

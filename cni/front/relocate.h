@@ -1,5 +1,5 @@
 /*
- * Only in a build without `--direct`: ld.so has run, but its work on the program itself is left to this place.
+ * Only in a build with `--loaded`: ld.so has run, but its work on the program itself is left to this place.
  * Deno has 137,000 relocations of one kind, a word that is moved by as much as the program was, which write
  * 2 MB: most of what a CNI call would wait for, which needs none of them. So the build hides them from ld.so
  * (deferRelocations of installer/build/elf.ts), and they are made up for before Deno begins, as a program

@@ -6,7 +6,7 @@
  *     denort + cni/front --front.ts--> denort with the native front door
  *     that denort + staging --deno compile--> dist/tortie
  *
- * `--direct` has the native front door started by the kernel itself, `--no-front` leaves it out
+ * `--loaded` has the native front door started by ld.so, as every program, `--no-front` leaves it out
  * (cni/front/README.md), `--arch aarch64` builds for another machine.
  *
  * The staging folder lies outside any node_modules, since `deno compile` embeds whole trees that it
@@ -139,7 +139,7 @@ export interface BuildOptions {
 }
 
 export async function build(
-  { output = `${ROOT}dist/tortie`, arch = Deno.build.arch, front = "loaded" }: BuildOptions = {},
+  { output = `${ROOT}dist/tortie`, arch = Deno.build.arch, front = "direct" }: BuildOptions = {},
 ): Promise<void> {
   const staging = await Deno.makeTempDir({ prefix: "tortie-build-" });
   try {
@@ -196,19 +196,19 @@ if (import.meta.main) {
     allowPositionals: true,
     options: {
       "no-front": { type: "boolean" },
-      direct: { type: "boolean" },
+      loaded: { type: "boolean" },
       arch: { type: "string", default: Deno.build.arch },
     },
   });
-  const { arch, direct, "no-front": without } = values;
-  if (direct && without) throw new Error("--direct and --no-front: one of the two");
+  const { arch, loaded, "no-front": without } = values;
+  if (loaded && without) throw new Error("--loaded and --no-front: one of the two");
   if (!Object.hasOwn(DENORT_SOURCES, arch)) {
     throw new Error(`--arch ${arch}: known are ${Object.keys(DENORT_SOURCES).join(", ")}`);
   }
   const native = arch === Deno.build.arch;
   const suffix = native ? "" : `-${arch}`;
   const output = resolve(positionals[0] ?? `${ROOT}dist/tortie${suffix}`);
-  const front = direct ? "direct" : without ? "none" : "loaded";
+  const front = loaded ? "loaded" : without ? "none" : "direct";
   try {
     if (front === "none") await setup(["build"]);
     else await setup(native ? ["build", "front"] : ["build"], crossNeeds(arch));

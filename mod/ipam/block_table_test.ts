@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { mustPrefix } from "../net/mod.ts";
+import { formatPrefix, mustPrefix } from "../net/mod.ts";
 import { blockKey } from "../model/keys.ts";
 import { memoryStore } from "../store/memory.ts";
-import { StoreError } from "../store/store.ts";
+import { MOST_TOGETHER, StoreError } from "../store/store.ts";
 import { type AllocationBlock, newBlock } from "./block.ts";
 import { giveBackHandle, take } from "./block_changes.ts";
 import { BlockTable, isSameLife } from "./block_table.ts";
@@ -17,24 +17,28 @@ interface Setting {
   store: ReturnType<typeof memoryStore>;
   counted: FaultyStore;
   table: BlockTable;
+  jointly: boolean;
 }
 
+/** On a store that writes one object at a time, and on one that writes several in one step. */
 function withTable(name: string, faults: Faults, test: (setting: Setting) => Promise<void>) {
-  Deno.test(name, async () => {
-    const store = memoryStore();
-    try {
-      const counted = new FaultyStore(store, faults);
-      const table = new BlockTable(counted, new Handles(counted));
-      const record = await table.create(PREFIX, newBlock(PREFIX, N1, 1000));
-      assert(record);
-      table.remember(record);
-      counted.reads = counted.writes = 0;
-      await test({ store, counted, table });
-      await checkRecords(store);
-    } finally {
-      await store.close();
-    }
-  });
+  for (const jointly of [false, true]) {
+    Deno.test(`${name}${jointly ? ", in one step" : ""}`, async () => {
+      const store = memoryStore();
+      try {
+        const counted = new FaultyStore(store, { ...faults, jointly });
+        const table = new BlockTable(counted, new Handles(counted));
+        const record = await table.create(PREFIX, newBlock(PREFIX, N1, 1000));
+        assert(record);
+        table.remember(record);
+        counted.reads = counted.writes = 0;
+        await test({ store, counted, table, jointly });
+        await checkRecords(store);
+      } finally {
+        await store.close();
+      }
+    });
+  }
 }
 
 const takeOne = (handle?: string) => (before: AllocationBlock) => {
@@ -52,6 +56,31 @@ withTable("changes of one moment are one write", {}, async ({ counted, table }) 
   );
   assert.deepEqual(got.flat(), Array.from({ length: 20 }, (_, i) => i));
   assert.deepEqual([counted.reads, counted.writes], [0, 1]);
+});
+
+withTable("handles and block of one moment", {}, async ({ store, counted, table, jointly }) => {
+  const names = ["a", "b", "c"];
+  await Promise.all(names.map((h) => table.change(PREFIX, takeOne(h))));
+  assert.deepEqual([counted.reads, counted.writes], [0, jointly ? 1 : 4]);
+  // A handle that is there, and was counted by this process.
+  counted.writes = 0;
+  await table.change(PREFIX, takeOne("a"));
+  assert.deepEqual([counted.reads, counted.writes], [0, jointly ? 1 : 2]);
+  // Another has counted in one since, and another has written the block.
+  await new BlockTable(store, new Handles(store)).change(PREFIX, takeOne("b"));
+  await Promise.all(names.map((h) => table.change(PREFIX, takeOne(h))));
+  const { handles } = await checkRecords(store);
+  const counts = names.map((h) => handles.get(h)?.[formatPrefix(PREFIX)]);
+  assert.deepEqual(counts, [3, 3, 2]);
+});
+
+withTable("more handles than go in one step", {}, async ({ store, table }) => {
+  const wide = mustPrefix("10.1.0.0/24");
+  await store.create(blockKey(wide), newBlock(wide, N1, 1000));
+  const names = Array.from({ length: MOST_TOGETHER + 20 }, (_, i) => `h${i}`);
+  const got = await Promise.all(names.map((h) => table.change(wide, takeOne(h))));
+  assert.equal(new Set(got.flat()).size, names.length);
+  assert.equal((await checkRecords(store)).handles.size, names.length);
 });
 
 withTable("where another was first, all are applied anew", {}, async ({ store, table }) => {

@@ -4,7 +4,8 @@
  * socket), etcd, kubernetes. All pass one conformance suite (`conformance.ts`).
  *
  * Every write is a compare-and-swap or says that it is not (`put`). Revisions are decimal numbers of
- * one counter for the whole store, as etcd's: a higher number was written later, whatever the key.
+ * one counter for the whole store, as etcd's: a higher number was written later, whatever the key (in
+ * etcd, what was written together has one number).
  * A value is JSON; its members keep the order in which they were written, so that an etcd value is
  * Calico's byte for byte.
  */

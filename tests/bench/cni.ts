@@ -2,7 +2,8 @@
  * VERSION, ADD and DEL as whole processes, as a runtime starts them: our executable with its native front
  * door in both variants and without it, and the stock ptp and bridge, each with host-local, started alike
  * in the same namespace of the same node, in turns; beside them the same call straight over the service's
- * socket, from a process that runs already. Then a hundred ADDs at once. On kv, then on etcd.
+ * socket, from a process that runs already. Then a hundred ADDs at once. On kv as a node has it (the service
+ * opens the file itself), on kv that another process serves, as in a lab, and on etcd.
  *
  * What is compared is not the same work: ours writes the address and the endpoint into a datastore
  * that syncs its file, and answers when the pod's policy is in the kernel; host-local writes a file
@@ -11,8 +12,10 @@
  *     deno task bench cni
  */
 import { build } from "../../installer/build/build.ts";
-import { endProcess, startNode, waitReady } from "../../mod/lab/cluster.ts";
+import { endProcess, nodeSocket, startNode, waitReady } from "../../mod/lab/cluster.ts";
 import type { Lab } from "../../mod/lab/lab.ts";
+import { type RemoteStore, remoteStore } from "../../mod/store/remote.ts";
+import { Resources } from "../../mod/store/resources.ts";
 import { withLab } from "../cluster/harness.ts";
 import { ETCD_NOTE, EtcdCluster } from "../store/etcd_server.ts";
 import {
@@ -37,7 +40,7 @@ const GOAL = { ratio: 0.5, burst: 500 };
 const TITLES = {
   service: "tortie, in the service",
   front: "tortie, front door",
-  direct: "tortie, front door, `--direct`",
+  loaded: "tortie, front door, `--loaded`",
   deno: "tortie, no front door",
   ptp: "ptp + host-local",
   bridge: "bridge + host-local",
@@ -46,12 +49,12 @@ type Name = keyof typeof TITLES;
 const NAMES = Object.keys(TITLES) as Name[];
 const PROCESSES = NAMES.filter((name) => name !== "service");
 
-const DATASTORES = ["kv", "etcd"] as const;
+const DATASTORES = ["kv", "kv of another process", "etcd"] as const;
 type Datastore = typeof DATASTORES[number];
 
 export interface CniFigures {
   readonly calls: Record<Name, Record<Command, Spread>>;
-  /** 4 KiB written beside the store's file and synced; an ADD of ours waits for three of these on kv. */
+  /** 4 KiB written beside the store's file and synced; an ADD of ours waits for two of these on kv. */
   readonly sync: Spread;
   /** Milliseconds until the last of a hundred had its answer, and of the single calls. */
   readonly burst: Record<Name, { all: number; single: Spread }>;
@@ -60,27 +63,40 @@ export interface CniFigures {
 /** The variants of our executable, made for this run. */
 interface Binaries {
   readonly front: string;
-  readonly direct: string;
+  readonly loaded: string;
   readonly plain: string;
 }
 
 function plugins(
   lab: Lab,
   folder: string,
-  { front, direct, plain }: Binaries,
+  { front, loaded, plain }: Binaries,
 ): Record<Name, Plugin> {
   const node = lab.node("node1");
   const conf = ourConf(node);
   return {
     service: { name: "service", conf },
     front: frontPlugin(node, "front", front),
-    direct: frontPlugin(node, "direct", direct),
+    loaded: frontPlugin(node, "loaded", loaded),
     deno: { name: "deno", path: plain, conf },
     ...stockPlugins(folder),
   };
 }
 
 const isOurs = (name: Name) => name !== "ptp" && name !== "bridge";
+
+/** The node goes on with a kv of its own; the datastore as others see it. */
+async function moveToOwnKv(lab: Lab): Promise<RemoteStore> {
+  const node = lab.node("node1");
+  const { processes, env } = lab.record;
+  await endProcess(processes.node1);
+  await endProcess(processes.store!);
+  // An empty TORTIE_STORE is none: the default is the embedded one.
+  Object.assign(env, { TORTIE_STORE: "" });
+  startNode(lab.record, node);
+  await waitReady(lab.record);
+  return remoteStore(nodeSocket(node));
+}
 
 /** The node goes on with etcd as its datastore. */
 async function moveToEtcd(lab: Lab): Promise<EtcdCluster> {
@@ -116,9 +132,10 @@ async function measure(
   try {
     await withLab({ subnets: "1" }, async (lab) => {
       if (datastore === "etcd") etcd = await moveToEtcd(lab);
-      const pods = new Pods(lab, lab.node("node1"));
+      const own = datastore === "kv" ? await moveToOwnKv(lab) : undefined;
+      const pods = new Pods(lab, lab.node("node1"), own && new Resources(own));
       // On etcd a container without a Pod, whose endpoint is written all the same.
-      const hasPod = (name: Name) => isOurs(name) && datastore === "kv";
+      const hasPod = (name: Name) => isOurs(name) && datastore !== "etcd";
       try {
         const all = plugins(lab, folder, binaries);
         const syncs: number[] = [];
@@ -153,6 +170,7 @@ async function measure(
         };
       } finally {
         pods.close();
+        await own?.close();
         await etcd?.stop();
       }
     });
@@ -229,7 +247,7 @@ async function atOnce(pods: Pods, plugin: Plugin, ours: boolean, count: number, 
 
 /** What the goals say of one datastore. */
 function verdicts(on: string, { calls, burst }: CniFigures): string[] {
-  return (["front", "direct"] as const).flatMap((name) => {
+  return (["front", "loaded"] as const).flatMap((name) => {
     const found = calls[name].ADD.p50 / calls.bridge.ADD.p50;
     const { all } = burst[name];
     return [
@@ -281,11 +299,11 @@ export async function run(): Promise<Outcome> {
   try {
     const binaries = {
       front: `${folder}/front`,
-      direct: `${folder}/direct`,
+      loaded: `${folder}/loaded`,
       plain: `${folder}/plain`,
     };
-    await build({ output: binaries.front, front: "loaded" });
-    await build({ output: binaries.direct, front: "direct" });
+    await build({ output: binaries.front });
+    await build({ output: binaries.loaded, front: "loaded" });
     await build({ output: binaries.plain, front: "none" });
     const tables: Table[] = [], failed: string[] = [];
     for (const datastore of DATASTORES) {
@@ -294,10 +312,14 @@ export async function run(): Promise<Outcome> {
       const notes = datastore === "kv"
         ? [
           `A write and its fsync on this disk, in turns with these: p50 ${ms(sync.p50)}, p99 ` +
-          `${ms(sync.p99)}. An ADD of ours waits for three (handle, block, endpoint), host-local ` +
+          `${
+            ms(sync.p99)
+          }. An ADD of ours waits for two (handle with block, endpoint), host-local ` +
           "for none.",
         ]
-        : ["The etcd runs in the node's own namespace.", ETCD_NOTE];
+        : datastore === "etcd"
+        ? ["The etcd runs in the node's own namespace.", ETCD_NOTE]
+        : [];
       if (datastore === "kv") tables.push(callTable("VERSION", "", calls));
       tables.push(
         { ...callTable("ADD", on, calls), notes },

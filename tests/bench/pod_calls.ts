@@ -37,7 +37,8 @@ export class Pods {
   readonly #made = new Set<string>();
   #next = 0;
 
-  constructor(readonly lab: Lab, readonly node: LabNode) {
+  /** `resources`: where the node finds its pods, if not in the lab's own datastore. */
+  constructor(readonly lab: Lab, readonly node: LabNode, readonly resources = lab.resources) {
     this.#netns = Netns.open(netnsPath(node.namespace));
   }
 
@@ -55,7 +56,7 @@ export class Pods {
     this.#made.add(netns);
     if (!pod) return { netns, containerId: id };
     const name = `bench-${this.#next++}`;
-    await this.lab.resources.apply(podKind, {
+    await this.resources.apply(podKind, {
       apiVersion: "v1",
       kind: "Pod",
       metadata: {
@@ -72,7 +73,7 @@ export class Pods {
   async remove({ netns, pod }: Sandbox): Promise<void> {
     deleteNetns(netns);
     this.#made.delete(netns);
-    if (pod) await this.lab.resources.delete(podKind, pod, "default");
+    if (pod) await this.resources.delete(podKind, pod, "default");
   }
 
   /** One call; what it printed. Throws where it failed. */

@@ -147,11 +147,14 @@ interface FaultPlan {
   /** Picks the writes at which a conflict is injected, one in three; 0 none. */
   conflicts: number;
   crash?: Faults["crash"];
+  /** Its store writes several objects in one step. */
+  jointly?: boolean;
 }
 
 const faults: fc.Arbitrary<FaultPlan> = fc.record({
   conflicts: fc.oneof(fc.constant(0), fc.integer({ min: 1 })),
   crash: fc.option(fc.record({ at: fc.nat(25), reached: fc.boolean() }), { nil: undefined }),
+  jointly: fc.boolean(),
 });
 
 class Cluster {
@@ -175,6 +178,7 @@ class Cluster {
       gate: (label) => this.scheduler.schedule(Promise.resolve(), label),
       conflict: (n) => f.conflicts > 0 && fnv1(`${f.conflicts} ${n}`) % 3 === 0,
       crash: f.crash,
+      jointly: f.jointly,
     });
     this.processes.push({ store, ipam: new Ipam(store, { now: () => this.time += 0.5 }) });
   }

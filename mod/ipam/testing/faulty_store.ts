@@ -6,6 +6,7 @@
  */
 import {
   type Entry,
+  type JointWrite,
   type Listing,
   type Revision,
   type Store,
@@ -21,6 +22,8 @@ export interface Faults {
   conflict?: (write: number) => boolean;
   /** The process dies at its n-th write (from 0); `reached`: after the store has done it. */
   crash?: { at: number; reached: boolean };
+  /** The store writes several objects in one step. */
+  jointly?: boolean;
 }
 
 export class FaultyStore implements Store {
@@ -29,11 +32,20 @@ export class FaultyStore implements Store {
   dead = false;
   /** Resolves when the process dies. */
   readonly died: Promise<void>;
+  readonly together?: Store["together"];
   #die!: () => void;
   #restorations = 0;
 
   constructor(public store: Store, readonly faults: Faults = {}) {
     this.died = new Promise((resolve) => this.#die = resolve);
+    if (faults.jointly) {
+      this.together = (writes: readonly JointWrite[]) =>
+        this.#write(
+          `together ${writes.map(({ key }) => key).join(" ")}`,
+          "conflict",
+          () => this.store.together!(writes),
+        );
+    }
   }
 
   get epoch(): number {
@@ -85,17 +97,17 @@ export class FaultyStore implements Store {
     return await read();
   }
 
-  async #write(
+  async #write<R>(
     label: string,
     refusal: "exists" | "conflict" | undefined,
-    write: () => Promise<Revision>,
-  ): Promise<Revision> {
+    write: () => Promise<R>,
+  ): Promise<R> {
     await this.faults.gate?.(label);
     await this.#alive();
     const number = this.writes++;
     const { crash } = this.faults;
     if (crash?.at === number) {
-      if (crash.reached) await write().catch(() => {});
+      if (crash.reached) await write().then(() => {}, () => {});
       this.dead = true;
       this.#die();
       await this.#alive();

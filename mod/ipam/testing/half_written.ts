@@ -43,6 +43,7 @@ export function halfWritable(store: Store): Store {
     update: store.update.bind(store),
     put: store.put.bind(store),
     delete: store.delete.bind(store),
+    together: store.together?.bind(store),
     async *watch<T>(prefix: string, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
       for await (const event of store.watch<T>(prefix, options)) {
         if (event.type === "delete" || !isHalf(event.value)) yield event;

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from "../limits.ts";
-import { compareRevisions } from "../store.ts";
+import { compareRevisions, MOST_TOGETHER } from "../store.ts";
 import { type Case, refusal } from "./case.ts";
 
 export const basicCases: readonly Case[] = [
@@ -66,6 +66,79 @@ export const basicCases: readonly Case[] = [
       const again = await store.create(key, room.value(4));
       assert(compareRevisions(again, gone) > 0, "an object made again has a later revision");
       assert(compareRevisions(await store.delete(key), again) > 0);
+    },
+  },
+  {
+    name: "objects that are written together are all written, or none",
+    async run(room) {
+      const { store } = room;
+      if (!store.together) return;
+      const [a, b, c] = ["a", "b", "c"].map((name) => room.key(name));
+      const { revision: start } = await store.list(room.key(""));
+      const collector = room.watch(room.key(""), start);
+      assert.deepEqual(await store.together([]), []);
+      const made = (await store.together([
+        { op: "create", key: a, value: room.value(1) },
+        { op: "create", key: b, value: room.value(2) },
+      ]))!;
+      assert.deepEqual(await store.get(a), { key: a, value: room.value(1), revision: made[0] });
+      assert.deepEqual(await store.get(b), { key: b, value: room.value(2), revision: made[1] });
+      assert(compareRevisions(made[0], start) > 0 && compareRevisions(made[1], made[0]) >= 0);
+      // The second of them is refused, whatever the reason, and the first is not there either.
+      const first = { op: "create", key: c, value: room.value(3) } as const;
+      const exists = await refusal(
+        "exists",
+        store.together([first, { op: "create", key: a, value: room.value(4) }]),
+      );
+      assert.equal(exists.key, a);
+      assert.deepEqual(exists.current, { key: a, value: room.value(1), revision: made[0] });
+      for (const revision of ["999999999999", "0", "no number"]) {
+        const conflict = await refusal(
+          "conflict",
+          store.together([first, { op: "update", key: b, value: room.value(4), revision }]),
+        );
+        assert.equal(conflict.key, b);
+        assert.deepEqual(conflict.current, { key: b, value: room.value(2), revision: made[1] });
+      }
+      const notThere = room.key("d");
+      const missing = await refusal(
+        "notFound",
+        store.together([first, {
+          op: "update",
+          key: notThere,
+          value: room.value(4),
+          revision: made[0],
+        }]),
+      );
+      assert.equal(missing.key, notThere);
+      await refusal("invalid", store.together([first, first]));
+      const many = Array.from({ length: MOST_TOGETHER + 1 }, (_, i) => ({
+        ...first,
+        key: room.key(`many${i}`),
+      }));
+      await refusal("invalid", store.together(many));
+      assert.equal(await store.get(c), undefined);
+      const changed = (await store.together([
+        { op: "update", key: a, value: room.value(5), revision: made[0] },
+        first,
+      ]))!;
+      const { entries } = await store.list(room.key(""));
+      assert.deepEqual(entries, [
+        { key: a, value: room.value(5), revision: changed[0] },
+        { key: b, value: room.value(2), revision: made[1] },
+        { key: c, value: room.value(3), revision: changed[1] },
+      ]);
+      assert.equal((await store.together(many.slice(1)))?.length, MOST_TOGETHER);
+      const events = await collector.first(4 + MOST_TOGETHER);
+      const put = (key: string, n: number, revision: string) => ({
+        type: "put",
+        key,
+        value: room.value(n),
+        revision,
+      });
+      const inOrder = (some: typeof events) => some.sort((x, y) => x.key < y.key ? -1 : 1);
+      assert.deepEqual(inOrder(events.slice(0, 2)), [put(a, 1, made[0]), put(b, 2, made[1])]);
+      assert.deepEqual(inOrder(events.slice(2, 4)), [put(a, 5, changed[0]), put(c, 3, changed[1])]);
     },
   },
   {

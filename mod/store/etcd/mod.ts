@@ -5,6 +5,7 @@
  *     create   txn: version(key) = 0 ? put : get            -> "exists" with what stands there
  *     update   txn: mod_revision(key) = r ? put : get       -> "conflict", "notFound"
  *     delete   txn: [mod_revision(key) = r] ? delete : get
+ *     together txn: all of their conditions ? all puts : gets; one revision for all
  *     list     pages at one revision, a consistent snapshot, in slices that keep the loop live
  *     watch    one HTTP stream a range (`watch.ts`), resumed wherever it broke
  *     TTL      a lease for each write, as Calico's; the former one runs out with nothing on it
@@ -23,11 +24,12 @@
 
 import { type Clock, systemClock } from "../clock.ts";
 import { DELETE_OR_WRITE } from "../damaged.ts";
-import { checkKey, encodeValue, ttlMs } from "../limits.ts";
+import { checkKey, encodeValue, mustBeJoint, ttlMs } from "../limits.ts";
 import type { EtcdLocation } from "../location.ts";
 import {
   type BrokenEntry,
   type Entry,
+  type JointWrite,
   type Listing,
   type Revision,
   type Store,
@@ -223,13 +225,9 @@ export class EtcdStore implements Store {
 
   async create(key: string, value: unknown, options: WriteOptions = {}): Promise<Revision> {
     const write = checked(key, value, options);
-    const { compare, otherwise } = {
-      compare: { key: write.key, target: "VERSION", result: "EQUAL", version: "0" } as const,
-      otherwise: read(write.key),
-    };
-    const answer = await this.#put(write, compare, otherwise, `create of ${key}`);
+    const answer = await this.#put(write, absent(write.key), read(write.key), `create of ${key}`);
     if (answer.succeeded) return answer.header.revision!;
-    throw new StoreError("exists", `${key} exists already`, key, standing(answer));
+    throw there(key, answer);
   }
 
   async update(
@@ -274,6 +272,45 @@ export class EtcdStore implements Store {
     const deleted = answer.responses?.[0].response_delete_range?.deleted;
     if (!deleted) throw new StoreError("notFound", `${key} does not exist`, key);
     return answer.header.revision!;
+  }
+
+  async together(writes: readonly JointWrite[]): Promise<Revision[]> {
+    mustBeJoint(writes.map(({ key }) => key));
+    if (writes.length === 0) return [];
+    const all = writes.map((write) => {
+      const { key, value } = checked(write.key, write.value, {});
+      const compare = write.op === "create" ? absent(key) : atRevision(key, write.revision);
+      return { write, key, value, compare };
+    });
+    const what = `write of ${writes.length} objects, ${writes[0].key} the first`;
+    await this.#mustBeOurs();
+    const conditions = all.flatMap(({ compare }) => compare ?? []);
+    const reads = all.map(({ key }) => read(key));
+    let doubt = false;
+    // What no write can have made is at no revision: then the answer is only what stands there.
+    const can = conditions.length === all.length;
+    const answer = can
+      ? await this.#txn({
+        compare: conditions,
+        success: all.map(({ key, value }) => ({ requestPut: { key, value } })),
+        failure: reads,
+      }, { what, write: true, onDoubt: () => void (doubt = true) })
+      : await this.#txn({ success: reads }, { what });
+    if (can && answer.succeeded) {
+      const revision = answer.header.revision!;
+      for (const { key } of writes) this.#client.wrote(key, BigInt(revision));
+      return writes.map(() => revision);
+    }
+    if (doubt) throw doubtful(what, writes[0].key);
+    for (const [i, { write }] of all.entries()) {
+      const kv = answer.responses?.[i]?.response_range?.kvs?.[0];
+      if (write.op === "create" && kv) throw there(write.key, answer, i);
+      if (write.op === "update" && kv?.mod_revision !== write.revision) {
+        throw refused(write.key, write.revision, answer, i);
+      }
+    }
+    const where = this.#client.where;
+    throw new StoreError("unavailable", `etcd at ${where}: it refuses a ${what}, and not why`);
   }
 
   async *watch<T = unknown>(prefix: string, options: WatchOptions): AsyncGenerator<WatchEvent<T>> {
@@ -391,6 +428,10 @@ function checked(key: string, value: unknown, options: WriteOptions): Checked {
   };
 }
 
+function absent(key: string): Compare {
+  return { key, target: "VERSION", result: "EQUAL", version: "0" };
+}
+
 function read(key: string): Operation {
   return { requestRange: { key } };
 }
@@ -401,22 +442,26 @@ function atRevision(key: string, revision: Revision): Compare | undefined {
   return { key, target: "MOD", result: "EQUAL", mod_revision: revision };
 }
 
-/** What stands under the key, where it can be read. */
-function standing(answer: TxnResponse): Entry | undefined {
-  const kv = answer.responses?.[0].response_range?.kvs?.[0];
+/** What stands under the key that was read `at` this place, where it can be read. */
+function standing(answer: TxnResponse, at = 0): Entry | undefined {
+  const kv = answer.responses?.[at].response_range?.kvs?.[0];
   const entry = kv && readEntry(kv);
   return entry && "value" in entry ? entry : undefined;
 }
 
-function refused(key: string, revision: Revision, answer: TxnResponse): StoreError {
-  const kv = answer.responses?.[0].response_range?.kvs?.[0];
+function there(key: string, answer: TxnResponse, at = 0): StoreError {
+  return new StoreError("exists", `${key} exists already`, key, standing(answer, at));
+}
+
+function refused(key: string, revision: Revision, answer: TxnResponse, at = 0): StoreError {
+  const kv = answer.responses?.[at]?.response_range?.kvs?.[0];
   if (!kv) return new StoreError("notFound", `${key} does not exist`, key);
   return new StoreError(
     "conflict",
     `${key} was changed meanwhile: it is at revision ${kv.mod_revision}, not ${revision}; ` +
       "read it again and repeat the change",
     key,
-    standing(answer),
+    standing(answer, at),
   );
 }
 
