@@ -86,6 +86,12 @@ const SYMBOLS = {
     result: "i32",
     optional: true,
   },
+  mallocTrimAsync: {
+    name: "malloc_trim",
+    parameters: ["usize"],
+    result: "i32",
+    nonblocking: true,
+  },
   __errno_location: { parameters: [], result: "pointer" },
 } as const satisfies Deno.ForeignLibraryInterface;
 

@@ -31,6 +31,7 @@ import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./conf
 import { type FelixParameters, felixParameters, policyParameters } from "./felix.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { openFlowParts } from "./flow_parts.ts";
+import { returnFreedMemory } from "../../ffi/process.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { systemClock } from "../store/clock.ts";
 import { DeadEndpoints } from "./dead_endpoints.ts";
@@ -67,6 +68,8 @@ const REGISTER_RETRY = 5000;
 const FOREIGN_DEL = 3000;
 /** Milliseconds for which a pod that has ended, and whose endpoint has gone with it, may be in use. */
 const ENDING = 60_000;
+/** Milliseconds after which memory goes back to the machine that turns have used and freed. */
+const SPARE = 3000;
 /** Topics from which the node's tunnel addresses follow. */
 const TUNNEL_TOPICS: readonly Topic[] = ["pools", "nodes", "blocks", "endpoints"];
 
@@ -207,6 +210,8 @@ export class NodeService {
   /** What has become of what others must know of us. */
   #registration: Registration = { unwritten: [] };
   #registerAgain = new Later(() => {});
+  /** A few megabytes, where many pods have come. */
+  #spareMemory = new Later(() => void returnFreedMemory());
   /** Looks again whether addresses of containers without an endpoint are on record. */
   #lookAgain = new Later(() => this.#agent?.touch());
   /** This process has written our Node: one that is gone since was deleted. */
@@ -413,6 +418,7 @@ export class NodeService {
           const known = this.#state.felixConfigurations;
           this.#renew({ known, hasRegistered: this.#hasRegistered });
         }
+        this.#spareMemory.in(SPARE);
         unrouted.tell();
         recorder.turn();
         this.#lookForNode();
@@ -752,7 +758,9 @@ export class NodeService {
     await this.#questions?.stop();
     await this.#socket?.close();
     await this.#agent?.stop();
-    this.#lookAgain.cancel(); // a turn may have asked for it last
+    // A turn may have asked for these last.
+    this.#lookAgain.cancel();
+    this.#spareMemory.cancel();
     this.#snapshot?.close();
     this.#bgp?.stop();
     await this.#closeDataplane?.();
