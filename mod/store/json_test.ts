@@ -12,6 +12,57 @@ Deno.test("integers beyond 2^53 are exact, others are numbers", () => {
   assert.equal(printJson(value), text);
 });
 
+/** By the runtime's own way to the digits of a number. */
+function parsedWithReviver(text: string): unknown {
+  type Parse = (
+    text: string,
+    reviver: (key: string, value: unknown, context: { source?: string }) => unknown,
+  ) => unknown;
+  return (JSON.parse as Parse)(text, (_key, value, { source = "" }) => {
+    const isUnsafe = typeof value === "number" && !Number.isSafeInteger(value);
+    return isUnsafe && /^-?[0-9]+$/.test(source) ? BigInt(source) : value;
+  });
+}
+
+Deno.test("digits are an integer's only where they are no text's, fraction's or exponent's", () => {
+  const long = "1795355067781922939";
+  const piece = fc.constantFrom(
+    ...[long, `-${long}`, `0${long}`, `0.${long}`, `1e${long}`, `${long}.5`, `${long}e2`, "7"],
+    ...["9007199254740991", "9007199254740993", "-0000000000000000", "1234567890123456"],
+    ...[
+      `"${long}"`,
+      `"\\"${long}"`,
+      `"\\\\"`,
+      `"a,${long},"`,
+      `"\\u0000${long}"`,
+      '"\\u0000"',
+      '"',
+    ],
+    ...["[", "]", "{", "}", ",", ":", '"k":', `"${long}":`, '"__proto__":', " ", "\n", "null", "-"],
+  );
+  const value = fc.letrec((tie) => ({
+    value: fc.oneof({ depthSize: "small" }, piece, tie("list"), tie("object")),
+    list: fc.array(tie("value"), { maxLength: 4 }).map((all) => `[${all.join()}]`),
+    object: fc.array(tie("value"), { maxLength: 4 }).map((all) =>
+      `{${all.map((one, i) => `"${i % 2 ? long : "k"}${i}":${one}`).join()}}`
+    ),
+  })).value as fc.Arbitrary<string>;
+  const text = fc.oneof(value, fc.array(piece, { maxLength: 12 }).map((all) => all.join("")));
+  const outcome = (parse: () => unknown) => {
+    try {
+      return { value: parse() };
+    } catch (error) {
+      return (error as Error).name;
+    }
+  };
+  fc.assert(
+    fc.property(text, (text) => {
+      assert.deepEqual(outcome(() => parseJson(text)), outcome(() => parsedWithReviver(text)));
+    }),
+    { numRuns: 3000 },
+  );
+});
+
 Deno.test("index-like members are in the order of their text, others as written", () => {
   assert.equal(printJson({ 2: 1, 10: 2, 1: 3 }), '{"1":3,"10":2,"2":1}');
   assert.equal(printJson({ z: 1, a: [{ y: null, b: undefined }] }), '{"z":1,"a":[{"y":null}]}');
