@@ -16,7 +16,7 @@ import {
   NLMSGERR_ATTR_POLICY,
 } from "./constants.ts";
 import type { AttributeCursor, MessageCursor } from "./decoder.ts";
-import { KernelError } from "../errors.ts";
+import { errnoCode, KernelError } from "../errors.ts";
 
 export interface Acknowledgement {
   readonly sequence: number;
@@ -39,6 +39,11 @@ export function readAcknowledgement(message: MessageCursor): Acknowledgement {
   }
   const { detail, attributeOffset } = readWords(message.attributes(header));
   return { sequence: message.sequence, errno, detail, attributeOffset };
+}
+
+/** Is it one of these refusals? */
+export function isRefusal({ errno }: Acknowledgement, ...codes: string[]): boolean {
+  return codes.includes(errnoCode(errno));
 }
 
 /** The refusal as an error. */

@@ -72,9 +72,24 @@ export class Connection {
     write: (message: MessageEncoder) => void,
     read?: (message: MessageCursor) => void,
   ): void {
+    const refusal = this.ask(operation, type, flags, write, read);
+    if (refusal) throw toKernelError(refusal, operation);
+  }
+
+  /**
+   * As request, for what may well be refused: an error with its stack costs more than the question. The
+   * refusal, where it was.
+   */
+  ask(
+    operation: string,
+    type: number,
+    flags: number,
+    write: (message: MessageEncoder) => void,
+    read?: (message: MessageCursor) => void,
+  ): Acknowledgement | undefined {
     const sequence = this.#write(type, flags | NLM_F_REQUEST | NLM_F_ACK, write);
     this.transport.send(this.#encoder.finish());
-    this.#finish(operation, sequence, read);
+    return this.#finish(operation, sequence, read);
   }
 
   /**
@@ -91,7 +106,8 @@ export class Connection {
     const sequence = this.#write(type, flags | NLM_F_REQUEST | NLM_F_ACK, write);
     await this.#sendAsync(this.#encoder.finish());
     if (this.#closed) throw new KernelError(9, operation);
-    this.#finish(operation, sequence, read);
+    const refusal = this.#finish(operation, sequence, read);
+    if (refusal) throw toKernelError(refusal, operation);
   }
 
   /**
@@ -256,8 +272,12 @@ export class Connection {
     return sequence;
   }
 
-  /** Reads until the acknowledgement of `sequence`. */
-  #finish(operation: string, sequence: number, read?: (message: MessageCursor) => void): void {
+  /** Reads until the acknowledgement of `sequence`; gives it back where it refuses. */
+  #finish(
+    operation: string,
+    sequence: number,
+    read?: (message: MessageCursor) => void,
+  ): Acknowledgement | undefined {
     const message = this.#cursor;
     let lost = false;
     while (true) {
@@ -275,8 +295,7 @@ export class Connection {
         if (message.sequence !== sequence) continue;
         if (message.type === NLMSG_ERROR) {
           const ack = readAcknowledgement(message);
-          if (ack.errno) throw toKernelError(ack, operation);
-          return;
+          return ack.errno ? ack : undefined;
         }
         read?.(message);
       }

@@ -11,7 +11,7 @@
 import { type Family, formatIp, type Ip } from "../../mod/net/mod.ts";
 import { isKernelError, KernelError } from "../errors.ts";
 import { check, libc } from "../libc.ts";
-import { toKernelError } from "../netlink/acknowledgement.ts";
+import { isRefusal, toKernelError } from "../netlink/acknowledgement.ts";
 import { NETLINK_ROUTE, NLM_F_ACK, NLM_F_REQUEST } from "../netlink/constants.ts";
 import { Connection } from "../netlink/connection.ts";
 import type { MessageCursor } from "../netlink/decoder.ts";
@@ -149,22 +149,20 @@ export class RouteSocket {
 
   #linkIn(netnsId: number | undefined, ref: LinkRef): Link | undefined {
     let link: Link | undefined;
-    try {
-      this.#connection.request(
-        `look up link ${ref}`,
-        RTM_GETLINK,
-        0,
-        (m) => encodeGetLink(m, ref, undefined, netnsId),
-        (m) => {
-          if (m.type === RTM_NEWLINK) link = decodeLink(m);
-        },
-      );
-    } catch (error) {
-      // A name that no interface can have (ERANGE) is one that no interface has.
-      if (isKernelError(error, "ENODEV", "ERANGE")) return undefined;
-      throw error;
-    }
-    return link;
+    const what = `look up link ${ref}`;
+    const refusal = this.#connection.ask(
+      what,
+      RTM_GETLINK,
+      0,
+      (m) => encodeGetLink(m, ref, undefined, netnsId),
+      (m) => {
+        if (m.type === RTM_NEWLINK) link = decodeLink(m);
+      },
+    );
+    if (!refusal) return link;
+    // A name that no interface can have (ERANGE) is one that no interface has.
+    if (isRefusal(refusal, "ENODEV", "ERANGE")) return undefined;
+    throw toKernelError(refusal, what);
   }
 
   /** Those on the other side of a veth, also in another namespace; none where it is out of sight. */
@@ -211,24 +209,22 @@ export class RouteSocket {
   /** The route that the kernel takes to an address; undefined where it has none, or refuses there. */
   routeTo(ip: Ip): Route | undefined {
     let route: Route | undefined;
-    try {
-      this.#connection.request(
-        `look up the route to ${formatIp(ip)}`,
-        RTM_GETROUTE,
-        0,
-        (m) => encodeLookup(m, ip),
-        (m) => {
-          if (m.type === RTM_NEWROUTE) route = decodeRoute(m);
-        },
-      );
-    } catch (error) {
-      // No route; a blackhole; unreachable; prohibited; throw: nothing goes there. A request that is
-      // itself refused says what is wrong with it.
-      const refused = ["ENETUNREACH", "EINVAL", "EHOSTUNREACH", "EACCES", "EAGAIN"] as const;
-      if (!isKernelError(error, ...refused) || error.detail) throw error;
-      return undefined;
-    }
-    return route;
+    const what = `look up the route to ${formatIp(ip)}`;
+    const refusal = this.#connection.ask(
+      what,
+      RTM_GETROUTE,
+      0,
+      (m) => encodeLookup(m, ip),
+      (m) => {
+        if (m.type === RTM_NEWROUTE) route = decodeRoute(m);
+      },
+    );
+    if (!refusal) return route;
+    // No route; a blackhole; unreachable; prohibited; throw: nothing goes there. A request that is
+    // itself refused says what is wrong with it.
+    const nowhere = ["ENETUNREACH", "EINVAL", "EHOSTUNREACH", "EACCES", "EAGAIN"] as const;
+    if (isRefusal(refusal, ...nowhere) && !refusal.detail) return undefined;
+    throw toKernelError(refusal, what);
   }
 
   rules(family: Family): RoutingRule[] {
