@@ -68,6 +68,8 @@ const REGISTER_RETRY = 5000;
 const FOREIGN_DEL = 3000;
 /** Milliseconds for which a pod that has ended, and whose endpoint has gone with it, may be in use. */
 const ENDING = 60_000;
+/** Milliseconds after a turn until containers without an endpoint are looked for. */
+const TELL = 100;
 /** Milliseconds after which memory goes back to the machine that turns have used and freed. */
 const SPARE = 3000;
 /** Topics from which the node's tunnel addresses follow. */
@@ -212,6 +214,8 @@ export class NodeService {
   #registerAgain = new Later(() => {});
   /** A few megabytes, where many pods have come. */
   #spareMemory = new Later(() => void returnFreedMemory());
+  /** Looks for containers without an endpoint: not in each turn of a hundred pods that come at once. */
+  #tellUnrouted = new Later(() => {});
   /** Looks again whether addresses of containers without an endpoint are on record. */
   #lookAgain = new Later(() => this.#agent?.touch());
   /** This process has written our Node: one that is gone since was deleted. */
@@ -395,6 +399,7 @@ export class NodeService {
       record: (lost) => recorder.record(lost),
     });
     this.#unrouted = unrouted;
+    this.#tellUnrouted = new Later(() => unrouted.tell());
     const agent = new Agent({
       snapshot: this.#snapshot,
       store,
@@ -419,7 +424,7 @@ export class NodeService {
           this.#renew({ known, hasRegistered: this.#hasRegistered });
         }
         this.#spareMemory.in(SPARE);
-        unrouted.tell();
+        this.#tellUnrouted.in(TELL);
         recorder.turn();
         this.#lookForNode();
         if (report.topics.has("pods") || report.topics.has("endpoints")) labels();
@@ -759,6 +764,7 @@ export class NodeService {
     await this.#socket?.close();
     await this.#agent?.stop();
     // A turn may have asked for these last.
+    this.#tellUnrouted.cancel();
     this.#lookAgain.cancel();
     this.#spareMemory.cancel();
     this.#snapshot?.close();

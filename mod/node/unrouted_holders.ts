@@ -207,7 +207,7 @@ export class UnroutedHolders {
   /** Those with somebody in another namespace beyond them, of whom no endpoint speaks. */
   *#unrecorded(): Iterable<Link> {
     const { links, endpoints } = this.parts;
-    let known: ReturnType<typeof byInterface> | undefined;
+    const search = new Search(endpoints);
     for (const link of links()) {
       if (link.kind !== "veth" || link.linkNetnsId === undefined) continue;
       // As it was found last time: an object that has changed is another one.
@@ -216,8 +216,7 @@ export class UnroutedHolders {
       const mark = this.#markOf(link);
       // Its ADD has not come to the end, and knows its addresses itself.
       if (mark?.state === "adding") continue;
-      known ??= byInterface(endpoints);
-      const found = known.get(link.name);
+      const found = search.byInterface(link.name);
       const isRecorded = found &&
         (mark
           ? found.endpoint.spec.containerID === mark.containerId
@@ -255,15 +254,30 @@ export class UnroutedHolders {
   }
 }
 
-/** The endpoints by their interfaces; of two of one name the later. */
-function byInterface(endpoints: ReadonlyMap<string, WorkloadEndpoint>): Map<string, Speaker> {
-  const known = new Map<string, Speaker>();
-  endpoints.forEach((endpoint, key) => {
-    const { interfaceName, ipNetworks } = endpoint.spec;
-    // One that was denied its addresses has no route to them.
-    if (interfaceName && ipNetworks?.length) known.set(interfaceName, { key, endpoint });
-  });
-  return known;
+/** So many interfaces are looked for one by one: nearly always it is those of the last ADD alone. */
+const FEW = 4;
+
+/** Endpoints by their interfaces; of two of one name the later. */
+class Search {
+  #searched = 0;
+  #all: Map<string, Speaker> | undefined;
+
+  constructor(readonly endpoints: ReadonlyMap<string, WorkloadEndpoint>) {}
+
+  byInterface(name: string): Speaker | undefined {
+    if (this.#all) return this.#all.get(name);
+    let found: Speaker | undefined;
+    const all = ++this.#searched > FEW ? this.#all = new Map<string, Speaker>() : undefined;
+    this.endpoints.forEach((endpoint, key) => {
+      const { interfaceName, ipNetworks } = endpoint.spec;
+      if (!all && interfaceName !== name) return;
+      // One that was denied its addresses has no route to them.
+      if (!interfaceName || !ipNetworks?.length) return;
+      if (interfaceName === name) found = { key, endpoint };
+      all?.set(interfaceName, { key, endpoint });
+    });
+    return found;
+  }
 }
 
 /**
