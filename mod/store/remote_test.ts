@@ -48,6 +48,24 @@ storeConformance("remote", async () => {
   };
 }, { has: ["breakConnection", "knownOutcome"] });
 
+Deno.test("of an older server that writes one object at a time, the caller hears", async () => {
+  const served = memoryStore();
+  const { "store.together": _, ...older } = serveStore(served);
+  const server = new RpcServer({ methods: older });
+  const store = new RemoteStore(() => {
+    const [client, accepted] = pipe();
+    server.accept(accepted);
+    return Promise.resolve(client);
+  });
+  const write = { op: "create", key: "/calico/test/a", value: 1 } as const;
+  assert.equal(await store.together([write]), undefined);
+  assert.equal(await store.get(write.key), undefined);
+  await store.create(write.key, 1);
+  await store.close();
+  await server.close();
+  await served.close();
+});
+
 Deno.test("an error goes over the wire with what it says of a damaged value", () => {
   const error = new StoreError("invalid", "half", "/k", undefined, { damaged: "7" });
   const { kind, message, detail } = toRpcError(error) as RpcError;

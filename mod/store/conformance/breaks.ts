@@ -99,6 +99,33 @@ function isSame(a: unknown, b: unknown): boolean {
 
 export const breakCases: readonly Case[] = [
   {
+    name: "objects that are written together are all there after a break, once, or none of them",
+    needs: ["breakConnection"],
+    async run(room) {
+      const { store, subject } = room;
+      if (!store.together) return;
+      const known = room.options.has?.includes("knownOutcome");
+      const writer = new Writer(room);
+      for (let i = 0; i < 12; i++) {
+        const names = [`a${i}`, `b${i}`];
+        const writes = names.map((name) => (
+          { op: "create", key: room.key(name), value: room.value(i) } as const
+        ));
+        if (i % 3 < 2) subject.breakConnection!(i % 3 ? "now" : "answer");
+        let revisions: Revision[] | undefined;
+        try {
+          revisions = await store.together(writes);
+        } catch (error) {
+          // The server may not know who asks: then it cannot be told whether the first try was carried out.
+          if (known || (error as StoreError).kind !== "unavailable") throw error;
+        }
+        const there = await Promise.all(writes.map(({ key }) => writer.get(key)));
+        if (revisions) assert.deepEqual(there.map((entry) => entry?.revision), revisions);
+        else assert(there.every((entry) => (entry === undefined) === (there[0] === undefined)));
+      }
+    },
+  },
+  {
     // Where the server does not know who asks, a watch ends, and only a list shows that all is as it was.
     name: "a watch of the very same process goes on after a break, nothing lost and nothing twice",
     needs: ["breakConnection", "knownOutcome"],
