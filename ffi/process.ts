@@ -144,11 +144,6 @@ export function signal(process: ProcessIdentity, number: number): boolean {
   return result === 0 || check(result, `signal process ${process.pid}`) === -ESRCH;
 }
 
-/** Gives the machine back what malloc has freed and keeps aside (malloc_trim(3)). */
-export async function returnFreedMemory(): Promise<void> {
-  await libc().mallocTrimAsync(0n);
-}
-
 /** A file in memory, for a child's standard input or output. */
 export class MemoryFile {
   readonly fd: number;

@@ -31,7 +31,7 @@ import { ConfigError, type NodeConfig, nodeConfig, type NodeFlags } from "./conf
 import { type FelixParameters, felixParameters, policyParameters } from "./felix.ts";
 import { Metrics, type Report, serveHealth, serveMetrics } from "./health.ts";
 import { openFlowParts } from "./flow_parts.ts";
-import { returnFreedMemory } from "../../ffi/process.ts";
+import { returnFreedMemory } from "../../ffi/memory.ts";
 import { RouteSocket } from "../../ffi/route/socket.ts";
 import { systemClock } from "../store/clock.ts";
 import { DeadEndpoints } from "./dead_endpoints.ts";
