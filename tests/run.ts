@@ -26,13 +26,19 @@ interface Tally {
   tests: string[];
 }
 
-type Executable = "tortie" | "tortie-no-front";
+/** The product as `task build` makes it, and others that must answer alike. */
+const FRONTS = {
+  "tortie": {},
+  "tortie-loaded": { front: "loaded" },
+  "tortie-no-front": { front: "none" },
+} as const;
+type Executable = keyof typeof FRONTS;
 
 interface Group {
   name: string;
   /** Paths given to `deno test`, or the sub-command and arguments of another deno tool. */
   run: { test: string[]; parallel?: boolean } | { deno: string[] };
-  /** The executable that it needs: the product, or one without native front door. */
+  /** The executable that it needs: the product, or one with another front door, or without. */
   binary?: Executable;
   /** Another one, whose answers must be the same. */
   beside?: Executable;
@@ -235,7 +241,7 @@ async function main(args: string[]): Promise<number> {
     const started = performance.now();
     for (const name of [group.binary, group.beside]) {
       if (!name || built.has(name)) continue;
-      await build({ output: `${ROOT}dist/${name}`, front: name === "tortie" ? "loaded" : "none" });
+      await build({ output: `${ROOT}dist/${name}`, ...FRONTS[name] });
       built.add(name);
     }
     console.log(`\n== ${group.name}`);

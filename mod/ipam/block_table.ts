@@ -51,7 +51,7 @@ export interface BlockRecord extends StoredBlock {
 export interface Changed<R> {
   readonly block: AllocationBlock;
   readonly result: R;
-  /** Addresses that the change gave to a handle: counted there before the block is written. */
+  /** Addresses that the change gave to a handle: counted there before the block is written, or with it. */
   readonly reserve?: { readonly handle: string; readonly count: number };
 }
 
@@ -279,8 +279,8 @@ export class BlockTable {
   }
 
   /**
-   * Handles and block in one step, where the datastore can. Unless it is done, nothing was written: another
-   * was first at the block, or there is something about a handle that is to be told to its owner alone.
+   * Handles and block in one step, where the datastore can. Unless it is done or unknown, nothing was
+   * written: another was first at the block, or what is wrong is to be told to whom it concerns alone.
    */
   async #together(
     record: BlockRecord,
@@ -291,7 +291,8 @@ export class BlockTable {
     const { prefix, epoch } = record;
     const counts = reservations(outcomes);
     if (!store.together || counts.size === 0 || counts.size >= MOST_TOGETHER) return "one by one";
-    if (epoch !== this.#epoch) return "one by one";
+    if (epoch !== this.#epoch) return "block changed";
+    const ofStore = store.epoch;
     const key = blockKey(prefix);
     const value = written(block);
     const counted = [...counts].map(([handle, count]) => handles.counted(handle, prefix, count));
@@ -300,15 +301,18 @@ export class BlockTable {
       const revisions = await store.together([
         { op: "update", key, value, revision: record.revision },
         ...counted.map(({ write }) => write),
-      ]);
+      ], ofStore);
       if (!revisions) return "one by one";
       this.remember({ prefix, block: value, revision: revisions[0], epoch });
       counted.forEach(({ done }, i) => done(revisions[i + 1]));
       return "done";
     } catch (error) {
+      const isBlocks = error instanceof StoreError && error.key === key;
+      if (isBlocks && isRaced(error)) return "block changed";
+      for (const { forget } of counted) forget();
       // Whether it was done is not known.
       if (!(error instanceof StoreError) || error.kind === "unavailable") throw error;
-      return error.key === key ? "block changed" : "one by one";
+      return "one by one";
     }
   }
 

@@ -205,3 +205,28 @@ Deno.test("a block made anew by a clock that is behind is another block", () => 
   assert(!isSameLife(first, second) && !isSameLife(second, first));
   assert(isSameLife(first, first));
 });
+
+withTable("an outcome that nobody knows is told, and counts as done", {}, async (setting) => {
+  const { store, counted, table, jointly } = setting;
+  const together = counted.together;
+  if (!jointly || !together) return;
+  const answers: ("lost" | "refused")[] = ["lost", "refused"];
+  Object.assign(counted, {
+    together: async (...args: Parameters<typeof together>) => {
+      const answer = answers.shift();
+      if (answer === "refused") {
+        throw new StoreError("invalid", "too large", blockKey(PREFIX));
+      }
+      const revisions = await together(...args);
+      if (answer === "lost") throw new StoreError("unavailable", "its outcome is unknown");
+      return revisions;
+    },
+  });
+  await assert.rejects(table.change(PREFIX, takeOne("a")), /unknown/);
+  // What cannot be written in one step is tried one by one, at once.
+  assert.deepEqual(await table.change(PREFIX, takeOne("b")), [1]);
+  assert.deepEqual(answers, []);
+  assert.deepEqual(await table.change(PREFIX, takeOne("a")), [2]);
+  const { handles } = await checkRecords(store);
+  assert.deepEqual(handles.get("a"), { [formatPrefix(PREFIX)]: 2 });
+});

@@ -56,6 +56,8 @@ export interface Reservation {
 export interface CountedWrite {
   readonly write: JointWrite;
   done(revision: Revision): void;
+  /** What stands there is not known any more. */
+  forget(): void;
 }
 
 export class Handles {
@@ -120,7 +122,6 @@ export class Handles {
     const cidr = formatPrefix(block);
     const before = this.#recent.get(id);
     const epoch = this.epoch.now;
-    this.#recent.forget(id);
     const counts = positive({ ...before?.counts, [cidr]: (before?.counts[cidr] ?? 0) + count });
     const what = { key: handleKey(id), value: { block: counts, deleted: false } };
     return {
@@ -128,6 +129,7 @@ export class Handles {
         ? { op: "update", ...what, revision: before.revision }
         : { op: "create", ...what },
       done: (revision) => void this.#keep({ id, counts, revision, epoch }),
+      forget: () => this.#recent.forget(id),
     };
   }
 

@@ -28,53 +28,76 @@ const BLOCK = "10.0.0.0/29";
 const inBlock = async (world: World) =>
   (await world.block(BLOCK))!.attributes.map(({ handle_id }) => handle_id).sort();
 
-Deno.test("after a restoration a block is not written over that has a remembered revision by chance", async () => {
-  await restorable(async (now, copy) => {
-    const { ipam, store } = now.process();
-    const give = (handle: string) => ipam.assign({ num4: 1, host: "n1", handle, use: "Workload" });
-    await give("net.c1");
-    await give("net.c2");
-    store.putBack(copy.store);
-    // As many writes as ours were, by another node.
-    for (const [i, handle] of ["net.w1", "net.w2"].entries()) {
-      await copy.ipam.assignIp({ address: `10.0.0.${5 + i}`, host: "n2", handle });
-    }
-    const revision = async (world: World) =>
-      (await world.store.list("/calico/ipam/v2/assignment/")).entries[0].revision;
-    assert.equal(await revision(now), await revision(copy), "what this test is about");
-    await give("net.c3");
-    assert.deepEqual(await inBlock(copy), ["net.c3", "net.first", "net.w1", "net.w2"]);
-  });
-});
+/** On a store that writes one object at a time, and on one that writes several in one step. */
+function everyWay(name: string, test: (jointly: boolean) => Promise<void>): void {
+  for (const jointly of [false, true]) {
+    Deno.test(`${name}${jointly ? ", in one step" : ""}`, () => test(jointly));
+  }
+}
 
-Deno.test("a restoration in the midst of an assignment is seen before the block is written", async () => {
-  await restorable(async (now, copy) => {
-    let begin = () => {};
-    const reached = new Promise<void>((resolve) => begin = resolve);
-    let go = () => {};
-    const goes = new Promise<void>((resolve) => go = resolve);
-    let armed = false;
-    const { ipam, store } = now.process({
-      gate: async (label) => {
-        if (!armed || label !== "create /calico/ipam/v2/handle/net.c2") return;
-        begin();
-        await goes;
-      },
+everyWay(
+  "after a restoration a block is not written over that has a remembered revision by chance",
+  async (jointly) => {
+    await restorable(async (now, copy) => {
+      const { ipam, store } = now.process({ jointly });
+      const give = (handle: string) =>
+        ipam.assign({ num4: 1, host: "n1", handle, use: "Workload" });
+      await give("net.c1");
+      await give("net.c2");
+      store.putBack(copy.store);
+      // As many writes as ours were, by another node.
+      for (const [i, handle] of ["net.w1", "net.w2"].entries()) {
+        await copy.process({ jointly }).ipam.assignIp({
+          address: `10.0.0.${5 + i}`,
+          host: "n2",
+          handle,
+        });
+      }
+      const revision = async (world: World) =>
+        (await world.store.list("/calico/ipam/v2/assignment/")).entries[0].revision;
+      assert.equal(await revision(now), await revision(copy), "what this test is about");
+      await give("net.c3");
+      assert.deepEqual(await inBlock(copy), ["net.c3", "net.first", "net.w1", "net.w2"]);
     });
-    const give = (handle: string) => ipam.assign({ num4: 1, host: "n1", handle, use: "Workload" });
-    await give("net.c1");
-    armed = true;
-    // It knows the block, and counts up in the handle before it writes it.
-    const given = give("net.c2");
-    await reached;
-    await copy.ipam.assignIp({ address: "10.0.0.6", host: "n2", handle: "net.w1" });
-    store.putBack(copy.store);
-    go();
-    const addresses = await given;
-    assert((await inBlock(copy)).includes("net.w1"));
-    assert.equal((await copy.ipam.assignment(texts(addresses)[0]))?.handle, "net.c2");
-  });
-});
+  },
+);
+
+everyWay(
+  "a restoration in the midst of an assignment is seen before the block is written",
+  async (jointly) => {
+    await restorable(async (now, copy) => {
+      let begin = () => {};
+      const reached = new Promise<void>((resolve) => begin = resolve);
+      let go = () => {};
+      const goes = new Promise<void>((resolve) => go = resolve);
+      let armed = false;
+      const { ipam, store } = now.process({
+        jointly,
+        gate: async (label) => {
+          const write = jointly ? "together" : "create";
+          if (!armed || !label.startsWith(write) || !label.endsWith("handle/net.c2")) return;
+          armed = false;
+          begin();
+          await goes;
+        },
+      });
+      const give = (handle: string) =>
+        ipam.assign({ num4: 1, host: "n1", handle, use: "Workload" });
+      await give("net.c1");
+      armed = true;
+      // It knows the block, and counts up in the handle before it writes it.
+      const given = give("net.c2");
+      await reached;
+      const other = copy.process({ jointly }).ipam;
+      await other.assignIp({ address: "10.0.0.6", host: "n2", handle: "net.w1" });
+      store.putBack(copy.store);
+      go();
+      const addresses = await given;
+      assert((await inBlock(copy)).includes("net.w1"));
+      assert.equal((await copy.ipam.assignment(texts(addresses)[0]))?.handle, "net.c2");
+    });
+  },
+);
 
 /** A store whose connection is lost, with nothing put back, just before this write. */
 async function interrupted(

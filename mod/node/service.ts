@@ -70,7 +70,7 @@ const FOREIGN_DEL = 3000;
 const ENDING = 60_000;
 /** Milliseconds after a turn until containers without an endpoint are looked for. */
 const TELL = 100;
-/** Milliseconds after which memory goes back to the machine that turns have used and freed. */
+/** Milliseconds after the last turn until memory goes back to the machine that turns have freed. */
 const SPARE = 3000;
 /** Topics from which the node's tunnel addresses follow. */
 const TUNNEL_TOPICS: readonly Topic[] = ["pools", "nodes", "blocks", "endpoints"];
@@ -399,7 +399,6 @@ export class NodeService {
       record: (lost) => recorder.record(lost),
     });
     this.#unrouted = unrouted;
-    this.#tellUnrouted = new Later(() => unrouted.tell());
     const agent = new Agent({
       snapshot: this.#snapshot,
       store,
@@ -423,6 +422,8 @@ export class NodeService {
           const known = this.#state.felixConfigurations;
           this.#renew({ known, hasRegistered: this.#hasRegistered });
         }
+        // When turns have come to rest: whoever allocates waits for it.
+        this.#spareMemory.cancel();
         this.#spareMemory.in(SPARE);
         this.#tellUnrouted.in(TELL);
         recorder.turn();
@@ -432,6 +433,9 @@ export class NodeService {
       },
     });
     this.#agent = agent;
+    this.#tellUnrouted = new Later(() => {
+      if (!agent.report().locked) unrouted.tell();
+    });
     kernel.onChange = () => agent.touch();
     if (bgp) {
       bgp.onChange = () => {

@@ -11,8 +11,8 @@
  * What such a container has on its side of the pair, the kernel says by the pair itself, without a path to
  * the namespace. It is asked each time: another interface plugin sets one address after the other, and
  * others still later, and no earlier look can say that an address is nobody's. That is one question to the
- * kernel for each interface of which no endpoint speaks, and none for all the others, whose names are only
- * compared. Before the datastore has been read, no endpoint is known and every pod is asked for, which is as
+ * kernel for each interface of which no endpoint speaks, and none for all the others: which endpoint speaks of
+ * one is remembered, for as long as both are the same objects. Before the datastore has been read, no endpoint is known and every pod is asked for, which is as
  * true and a little slower.
  *
  * A route goes after the endpoint has gone from the node's state. Who looks at the routes first, and then
@@ -216,7 +216,7 @@ export class UnroutedHolders {
       const mark = this.#markOf(link);
       // Its ADD has not come to the end, and knows its addresses itself.
       if (mark?.state === "adding") continue;
-      const found = search.byInterface(link.name);
+      const found = search.byInterface(link.name, mark?.containerId);
       const isRecorded = found &&
         (mark
           ? found.endpoint.spec.containerID === mark.containerId
@@ -254,30 +254,45 @@ export class UnroutedHolders {
   }
 }
 
-/** So many interfaces are looked for one by one: nearly always it is those of the last ADD alone. */
+/** So many interfaces are looked for one by one: where all pods are ours, it is those of the last ADDs. */
 const FEW = 4;
 
-/** Endpoints by their interfaces; of two of one name the later. */
+/** Endpoints by their interfaces; of several of one name the container's, where one is named, else the last. */
 class Search {
   #searched = 0;
-  #all: Map<string, Speaker> | undefined;
+  #all: Map<string, Speaker[]> | undefined;
 
   constructor(readonly endpoints: ReadonlyMap<string, WorkloadEndpoint>) {}
 
-  byInterface(name: string): Speaker | undefined {
-    if (this.#all) return this.#all.get(name);
-    let found: Speaker | undefined;
-    const all = ++this.#searched > FEW ? this.#all = new Map<string, Speaker>() : undefined;
-    this.endpoints.forEach((endpoint, key) => {
-      const { interfaceName, ipNetworks } = endpoint.spec;
-      if (!all && interfaceName !== name) return;
-      // One that was denied its addresses has no route to them.
-      if (!interfaceName || !ipNetworks?.length) return;
-      if (interfaceName === name) found = { key, endpoint };
-      all?.set(interfaceName, { key, endpoint });
-    });
-    return found;
+  byInterface(name: string, containerId?: string): Speaker | undefined {
+    const some = this.#speakers(name);
+    return some.find(({ endpoint }) => endpoint.spec.containerID === containerId) ?? some.at(-1);
   }
+
+  #speakers(name: string): readonly Speaker[] {
+    if (this.#all) return this.#all.get(name) ?? [];
+    if (++this.#searched > FEW) {
+      this.#all = new Map();
+      this.endpoints.forEach((endpoint, key) => {
+        const of = speaksOf(endpoint);
+        if (of === undefined) return;
+        const some = this.#all!.get(of);
+        if (some) some.push({ key, endpoint });
+        else this.#all!.set(of, [{ key, endpoint }]);
+      });
+      return this.#all.get(name) ?? [];
+    }
+    const some: Speaker[] = [];
+    this.endpoints.forEach((endpoint, key) => {
+      if (speaksOf(endpoint) === name) some.push({ key, endpoint });
+    });
+    return some;
+  }
+}
+
+/** One that was denied its addresses has no route to them. */
+function speaksOf({ spec }: WorkloadEndpoint): string | undefined {
+  return spec.ipNetworks?.length ? spec.interfaceName || undefined : undefined;
 }
 
 /**

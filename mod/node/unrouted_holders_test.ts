@@ -318,3 +318,44 @@ Deno.test("an interface that has its addresses later is put on record then", asy
   host.holders.tell();
   assert.deepEqual(asked, ["10.0.0.1"]);
 });
+
+Deno.test("what was found of an interface counts as long as nothing of it has changed", () => {
+  for (const count of [2, 12]) {
+    const host = new Host();
+    const numbers = Array.from({ length: count }, (_, i) => i + 1);
+    for (const n of numbers) {
+      host.link({ name: `cali${n}`, container: `c${n}`, beyond: [`10.0.0.${n}`] });
+      host.endpoint(`cali${n}`, `c${n}`, [`10.0.0.${n}/32`]);
+    }
+    const held = () => numbers.filter((n) => host.who(`10.0.0.${n}`) !== undefined);
+    assert.deepEqual([held(), held()], [[], []]);
+    host.endpoint("cali1", "another", ["10.0.0.1/32"]);
+    assert.deepEqual(held(), [1]);
+    host.endpoint("cali1", "c1", ["10.0.0.1/32"]);
+    assert.deepEqual(held(), []);
+    host.endpoint("cali2", "c2", []);
+    assert.deepEqual(held(), [2]);
+    host.endpoints.delete("cali1");
+    assert.deepEqual(held(), [1, 2]);
+    host.endpoints.clear();
+    assert.deepEqual(held(), numbers);
+  }
+});
+
+Deno.test("of two endpoints of one interface the container's own speaks of it", () => {
+  for (const others of [0, 8]) {
+    const host = new Host();
+    host.link({ name: "cali1", container: "c1", beyond: ["10.0.0.1"] });
+    host.endpoint("cali1", "c1");
+    const { spec } = host.endpoints.get("cali1")!;
+    const later = { ...spec, containerID: "c2" };
+    host.endpoints.set("later", { metadata: { name: "later" }, spec: later } as any);
+    for (let n = 0; n < others; n++) {
+      host.links.unshift({ ...host.links[0], index: 100 + n, name: `cali-${n}` });
+      host.beyond.set(`cali-${n}`, ["10.0.1.1"]);
+    }
+    assert.equal(host.who("10.0.0.1"), undefined);
+    host.endpoints.delete("cali1");
+    assert.equal(host.who("10.0.0.1"), "cali1");
+  }
+});

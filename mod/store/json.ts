@@ -32,10 +32,15 @@ export function parseJson(text: string): Json {
   // A text that begins as our marks do could be taken for one.
   if (text.includes(MARK_ESCAPED)) return parseWithReviver(text);
   const marked = markUnsafe(text);
-  return marked === text ? JSON.parse(text) : unmark(JSON.parse(marked));
+  if (marked === text) return JSON.parse(text);
+  try {
+    return unmark(JSON.parse(marked));
+  } catch {
+    return JSON.parse(text); // which says where the fault is, in the text as it is
+  }
 }
 
-/** Begins a text that stands for the integer that follows; no value of anybody's has it. */
+/** Begins a text that stands for the integer that follows. */
 const MARK = "\0", MARK_ESCAPED = "\\u0000";
 
 /**

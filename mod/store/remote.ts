@@ -124,7 +124,10 @@ export class RemoteStore implements Store {
   }
 
   /** undefined: an older version serves the store. */
-  async together(writes: readonly JointWrite[]): Promise<Revision[] | undefined> {
+  async together(
+    writes: readonly JointWrite[],
+    epoch?: number,
+  ): Promise<Revision[] | undefined> {
     mustBeJoint(writes.map(({ key }) => key));
     if (writes.length === 0) return [];
     const members = writes.map(({ key, value, ...head }) => {
@@ -140,7 +143,7 @@ export class RemoteStore implements Store {
           return withMember(named, value);
         });
         return `{"writes":[${texts.join(",")}],"store":${JSON.stringify(store ?? "")}}`;
-      });
+      }, epoch);
       return answer.revisions;
     } catch (error) {
       if (error instanceof RpcError && error.kind === "unknownMethod") return undefined;
@@ -216,12 +219,13 @@ export class RemoteStore implements Store {
 
   /**
    * Sends the write until it is answered; under its name the server carries it out once. `params` is its
-   * JSON with what names it.
+   * JSON with what names it. In another epoch than the one given it is not sent.
    */
   async #write<Answer extends { revision: Revision } | { revisions: Revision[] }>(
     method: string,
     key: string,
     params: (id: WriteName) => string,
+    epoch?: number,
   ): Promise<Answer> {
     const deadline = this.#deadline();
     const writeId = `${this.#writer}.${(++this.#writes).toString(36)}`;
@@ -230,6 +234,9 @@ export class RemoteStore implements Store {
     try {
       for (;;) {
         const link = await this.#links.ready(deadline);
+        if (epoch !== undefined && epoch !== this.epoch) {
+          throw new StoreError(arrived ? "unavailable" : "conflict", OTHER_EPOCH, key);
+        }
         first ??= { repeatedSince: link.revision, store: link.store };
         const json = new JsonText(params({ writeId, ...(arrived && first) }));
         try {
@@ -244,7 +251,10 @@ export class RemoteStore implements Store {
         }
       }
     } catch (error) {
-      if (!arrived || !(error instanceof StoreError) || error.kind !== "unavailable") throw error;
+      // An older server, after a newer one that may have carried it out, knows of nothing.
+      const isUnsure = error instanceof RpcError ||
+        error instanceof StoreError && error.kind === "unavailable";
+      if (!arrived || !isUnsure) throw error;
       throw new StoreError(
         "unavailable",
         `the outcome of ${method} of ${key} is unknown, read the object again: ${error.message}`,
@@ -311,6 +321,8 @@ export class RemoteStore implements Store {
     await sleep(this.#clock, 20);
   }
 }
+
+const OTHER_EPOCH = "the datastore may have been put back since it was read; read it again";
 
 /** What names a request, and says of one that is sent again what it needs to be told from another. */
 interface WriteName {

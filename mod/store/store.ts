@@ -98,7 +98,7 @@ export type JointWrite =
   & { readonly key: string; readonly value: unknown }
   & ({ readonly op: "create" } | { readonly op: "update"; readonly revision: Revision });
 
-/** Writes that can be done together: more than any caller needs, and within what etcd takes (128). */
+/** Writes that can be done together: within what etcd takes (128). */
 export const MOST_TOGETHER = 100;
 
 export interface WatchOptions {
@@ -135,8 +135,11 @@ export interface Store {
    * All of these writes, of different keys, or none of them; their revisions in the same order. It rejects
    * as the first that is refused would, with that one's key. Absent, or undefined: this datastore writes one
    * object at a time. At most `MOST_TOGETHER` of them.
+   *
+   * `epoch`: in which the caller has read the revisions that it names. Where another has begun by the time
+   * at which the request is sent, they say nothing, and it is refused as "conflict" of the first write.
    */
-  together?(writes: readonly JointWrite[]): Promise<Revision[] | undefined>;
+  together?(writes: readonly JointWrite[], epoch?: number): Promise<Revision[] | undefined>;
   /**
    * Events of keys that begin with the prefix. Ends when the signal is aborted; throws StoreError
    * "compacted" or "unavailable", after which the caller lists again (`follow.ts` does all that). A

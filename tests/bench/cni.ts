@@ -91,8 +91,8 @@ async function moveToOwnKv(lab: Lab): Promise<RemoteStore> {
   const { processes, env } = lab.record;
   await endProcess(processes.node1);
   await endProcess(processes.store!);
-  // An empty TORTIE_STORE is none: the default is the embedded one.
-  Object.assign(env, { TORTIE_STORE: "" });
+  // An empty TORTIE_STORE is none.
+  Object.assign(env, { TORTIE_STORE: "", DATASTORE_TYPE: "kv" });
   startNode(lab.record, node);
   await waitReady(lab.record);
   return remoteStore(nodeSocket(node));
@@ -133,10 +133,16 @@ async function measure(
     await withLab({ subnets: "1" }, async (lab) => {
       if (datastore === "etcd") etcd = await moveToEtcd(lab);
       const own = datastore === "kv" ? await moveToOwnKv(lab) : undefined;
+      await using closing = new AsyncDisposableStack();
+      closing.defer(async () => {
+        await own?.close();
+        await etcd?.stop();
+      });
       const pods = new Pods(lab, lab.node("node1"), own && new Resources(own));
+      closing.defer(() => pods.close());
       // On etcd a container without a Pod, whose endpoint is written all the same.
       const hasPod = (name: Name) => isOurs(name) && datastore !== "etcd";
-      try {
+      {
         const all = plugins(lab, folder, binaries);
         const syncs: number[] = [];
         using disk = await Deno.open(`${lab.record.layout.directory}/sync`, {
@@ -168,10 +174,6 @@ async function measure(
             }]),
           ) as CniFigures["burst"],
         };
-      } finally {
-        pods.close();
-        await own?.close();
-        await etcd?.stop();
       }
     });
   } finally {

@@ -39,11 +39,14 @@ export class FaultyStore implements Store {
   constructor(public store: Store, readonly faults: Faults = {}) {
     this.died = new Promise((resolve) => this.#die = resolve);
     if (faults.jointly) {
-      this.together = (writes: readonly JointWrite[]) =>
+      this.together = (writes: readonly JointWrite[], epoch?: number) =>
         this.#write(
           `together ${writes.map(({ key }) => key).join(" ")}`,
           "conflict",
-          () => this.store.together!(writes),
+          () => {
+            if (epoch === undefined || epoch === this.epoch) return this.store.together!(writes);
+            throw new StoreError("conflict", "another epoch", writes[0].key);
+          },
         );
     }
   }

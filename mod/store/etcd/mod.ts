@@ -274,7 +274,7 @@ export class EtcdStore implements Store {
     return answer.header.revision!;
   }
 
-  async together(writes: readonly JointWrite[]): Promise<Revision[]> {
+  async together(writes: readonly JointWrite[], epoch?: number): Promise<Revision[]> {
     mustBeJoint(writes.map(({ key }) => key));
     if (writes.length === 0) return [];
     const all = writes.map((write) => {
@@ -287,15 +287,30 @@ export class EtcdStore implements Store {
     const conditions = all.flatMap(({ compare }) => compare ?? []);
     const reads = all.map(({ key }) => read(key));
     let doubt = false;
+    // Of a try that may have been carried out the answer is waited for, whatever has begun since.
+    const mustBeOfEpoch = () => {
+      if (doubt || epoch === undefined || epoch === this.epoch) return;
+      throw new StoreError("conflict", OTHER_EPOCH, writes[0].key);
+    };
     // What no write can have made is at no revision: then the answer is only what stands there.
     const can = conditions.length === all.length;
-    const answer = can
-      ? await this.#txn({
-        compare: conditions,
-        success: all.map(({ key, value }) => ({ requestPut: { key, value } })),
-        failure: reads,
-      }, { what, write: true, onDoubt: () => void (doubt = true) })
-      : await this.#txn({ success: reads }, { what });
+    let answer: TxnResponse;
+    try {
+      answer = can
+        ? await this.#txn({
+          compare: conditions,
+          success: all.map(({ key, value }) => ({ requestPut: { key, value } })),
+          failure: reads,
+        }, {
+          what,
+          write: true,
+          onDoubt: () => void (doubt = true),
+        }, mustBeOfEpoch)
+        : await this.#txn({ success: reads }, { what });
+    } catch (error) {
+      // Another member may refuse us, after one that has carried it out.
+      throw doubt ? doubtful(what, writes[0].key) : error;
+    }
     if (can && answer.succeeded) {
       const revision = answer.header.revision!;
       for (const { key } of writes) this.#client.wrote(key, BigInt(revision));
@@ -378,9 +393,17 @@ export class EtcdStore implements Store {
     }
   }
 
-  async #txn(request: TxnRequest, options: CallOptions): Promise<TxnResponse> {
+  /** `lastly`: called before each time that it is sent, and may keep it from that. */
+  async #txn(
+    request: TxnRequest,
+    options: CallOptions,
+    lastly = () => {},
+  ): Promise<TxnResponse> {
     const deadline = this.#deadline();
-    const before = (ask: Ask) => this.#untilOurs(() => this.#look(ask), deadline);
+    const before = async (ask: Ask) => {
+      await this.#untilOurs(() => this.#look(ask), deadline);
+      lastly();
+    };
     const all = { ...options, ...(options.write && { before }) };
     return await this.#call<TxnResponse>("/v3/kv/txn", request, all);
   }
@@ -411,6 +434,8 @@ export class EtcdStore implements Store {
 }
 
 class LeaseGone extends StoreError {}
+
+const OTHER_EPOCH = "the datastore may have been put back since it was read; read it again";
 
 interface Checked {
   /** Both in base64. */
