@@ -279,7 +279,7 @@ Deno.test("8: a node that comes reads no more blocks than could be in its way", 
     let read = 0;
     const counting = new Proxy(store, {
       get: (of, name) =>
-        name !== "list" ? Reflect.get(of, name).bind?.(of) ?? Reflect.get(of, name) : async (
+        name !== "list" ? Reflect.get(of, name)?.bind?.(of) ?? Reflect.get(of, name) : async (
           prefix: string,
         ) => {
           const listing = await of.list(prefix);
