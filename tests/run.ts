@@ -26,19 +26,15 @@ interface Tally {
   tests: string[];
 }
 
-/** The product as `task build` makes it, and others that must answer alike. */
-const FRONTS = {
-  "tortie": {},
-  "tortie-loaded": { front: "loaded" },
-  "tortie-no-front": { front: "none" },
-} as const;
-type Executable = keyof typeof FRONTS;
+/** The product as `task build` makes it, and one that must answer alike. */
+const EXECUTABLES = { "tortie": {}, "tortie-no-front": { front: "none" } } as const;
+type Executable = keyof typeof EXECUTABLES;
 
 interface Group {
   name: string;
   /** Paths given to `deno test`, or the sub-command and arguments of another deno tool. */
   run: { test: string[]; parallel?: boolean } | { deno: string[] };
-  /** The executable that it needs: the product, or one with another front door, or without. */
+  /** The executable that it needs: the product, or one without native front door. */
   binary?: Executable;
   /** Another one, whose answers must be the same. */
   beside?: Executable;
@@ -241,7 +237,7 @@ async function main(args: string[]): Promise<number> {
     const started = performance.now();
     for (const name of [group.binary, group.beside]) {
       if (!name || built.has(name)) continue;
-      await build({ output: `${ROOT}dist/${name}`, ...FRONTS[name] });
+      await build({ output: `${ROOT}dist/${name}`, ...EXECUTABLES[name] });
       built.add(name);
     }
     console.log(`\n== ${group.name}`);

@@ -12,8 +12,8 @@
  * the namespace. It is asked each time: another interface plugin sets one address after the other, and
  * others still later, and no earlier look can say that an address is nobody's. That is one question to the
  * kernel for each interface of which no endpoint speaks, and none for all the others: which endpoint speaks of
- * one is remembered, for as long as both are the same objects. Before the datastore has been read, no endpoint is known and every pod is asked for, which is as
- * true and a little slower.
+ * one is remembered, for as long as both are the same objects. Before the datastore has been read, no endpoint
+ * is known and every pod is asked for, which is as true and a little slower.
  *
  * A route goes after the endpoint has gone from the node's state. Who looks at the routes first, and then
  * asks here, finds the address in one of the two at any time.

@@ -23,6 +23,7 @@ import {
   type Entry,
   type JointWrite,
   type Listing,
+  OTHER_EPOCH,
   type Revision,
   type Store,
   StoreError,
@@ -321,8 +322,6 @@ export class RemoteStore implements Store {
     await sleep(this.#clock, 20);
   }
 }
-
-const OTHER_EPOCH = "the datastore may have been put back since it was read; read it again";
 
 /** What names a request, and says of one that is sent again what it needs to be told from another. */
 interface WriteName {

@@ -101,6 +101,10 @@ export type JointWrite =
 /** Writes that can be done together: within what etcd takes (128). */
 export const MOST_TOGETHER = 100;
 
+/** Why several writes are refused that name revisions of another epoch (`Store.together`). */
+export const OTHER_EPOCH =
+  "the datastore may have been put back since it was read; read it again and repeat the change";
+
 export interface WatchOptions {
   /** Events after this revision, in the order of revisions, none left out. */
   from: Revision;

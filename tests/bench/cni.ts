@@ -142,39 +142,37 @@ async function measure(
       closing.defer(() => pods.close());
       // On etcd a container without a Pod, whose endpoint is written all the same.
       const hasPod = (name: Name) => isOurs(name) && datastore !== "etcd";
-      {
-        const all = plugins(lab, folder, binaries);
-        const syncs: number[] = [];
-        using disk = await Deno.open(`${lab.record.layout.directory}/sync`, {
-          create: true,
-          write: true,
-        });
-        const block = new Uint8Array(4096);
-        const calls = await inTurns(pods, all, hasPod, rounds, async () => {
-          syncs.push(
-            await timed(async () => {
-              await disk.write(block);
-              await disk.sync();
-            }),
-          );
-        });
-        const bursts = {} as Record<Name, Burst>;
-        for (const name of NAMES) bursts[name] = { all: [], single: [] };
-        for (let i = 0; i < BURSTS * NAMES.length; i++) {
-          const name = NAMES[(i + Math.floor(i / NAMES.length)) % NAMES.length];
-          await atOnce(pods, all[name], hasPod(name), burst, bursts[name]);
-        }
-        figures = {
-          calls,
-          sync: spread(syncs),
-          burst: Object.fromEntries(
-            NAMES.map((name) => [name, {
-              all: spread(bursts[name].all).p50,
-              single: spread(bursts[name].single),
-            }]),
-          ) as CniFigures["burst"],
-        };
+      const all = plugins(lab, folder, binaries);
+      const syncs: number[] = [];
+      using disk = await Deno.open(`${lab.record.layout.directory}/sync`, {
+        create: true,
+        write: true,
+      });
+      const block = new Uint8Array(4096);
+      const calls = await inTurns(pods, all, hasPod, rounds, async () => {
+        syncs.push(
+          await timed(async () => {
+            await disk.write(block);
+            await disk.sync();
+          }),
+        );
+      });
+      const bursts = {} as Record<Name, Burst>;
+      for (const name of NAMES) bursts[name] = { all: [], single: [] };
+      for (let i = 0; i < BURSTS * NAMES.length; i++) {
+        const name = NAMES[(i + Math.floor(i / NAMES.length)) % NAMES.length];
+        await atOnce(pods, all[name], hasPod(name), burst, bursts[name]);
       }
+      figures = {
+        calls,
+        sync: spread(syncs),
+        burst: Object.fromEntries(
+          NAMES.map((name) => [name, {
+            all: spread(bursts[name].all).p50,
+            single: spread(bursts[name].single),
+          }]),
+        ) as CniFigures["burst"],
+      };
     });
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -314,10 +312,8 @@ export async function run(): Promise<Outcome> {
       const notes = datastore === "kv"
         ? [
           `A write and its fsync on this disk, in turns with these: p50 ${ms(sync.p50)}, p99 ` +
-          `${
-            ms(sync.p99)
-          }. An ADD of ours waits for two (handle with block, endpoint), host-local ` +
-          "for none.",
+          `${ms(sync.p99)}. An ADD of ours waits for two (handle with block, endpoint), ` +
+          "host-local for none.",
         ]
         : datastore === "etcd"
         ? ["The etcd runs in the node's own namespace.", ETCD_NOTE]

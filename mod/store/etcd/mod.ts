@@ -31,6 +31,7 @@ import {
   type Entry,
   type JointWrite,
   type Listing,
+  OTHER_EPOCH,
   type Revision,
   type Store,
   StoreError,
@@ -434,8 +435,6 @@ export class EtcdStore implements Store {
 }
 
 class LeaseGone extends StoreError {}
-
-const OTHER_EPOCH = "the datastore may have been put back since it was read; read it again";
 
 interface Checked {
   /** Both in base64. */
