@@ -9,7 +9,7 @@
  */
 
 import { goTimestamp } from "../mod/ipam/time.ts";
-import type { AssignedAddress, ReadAhead } from "../mod/ipam/types.ts";
+import type { AssignedAddress, Beside, ReadAhead } from "../mod/ipam/types.ts";
 import type { AddressPlan } from "./annotations.ts";
 import type { CniIpam } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
@@ -35,13 +35,22 @@ export function claimantOf(identity: EndpointIdentity): Claimant {
   };
 }
 
-/** Addresses on record, IPv4 before IPv6. CniError; nothing is kept then. */
+/** What an automatic assignment is given besides. */
+export interface AssignOptions {
+  readonly ahead?: ReadAhead;
+  readonly beside?: Beside;
+}
+
+/**
+ * Addresses on record, IPv4 before IPv6. CniError; nothing is kept then, unless something was to stand
+ * beside an address: the caller takes both away, in the order of DEL.
+ */
 export async function obtainAddresses(
   ipam: CniIpam,
   plan: Exclude<AddressPlan, { kind: "unmanaged" | "pinned" }>,
   claimant: Claimant,
   now: Date,
-  ahead?: ReadAhead,
+  { ahead, beside }: AssignOptions = {},
 ): Promise<AssignedAddress[]> {
   const attributes = attributesOf(claimant, now);
   const common = { host: claimant.node, handle: claimant.handle, attributes };
@@ -56,6 +65,7 @@ export async function obtainAddresses(
         use: "Workload",
         namespace: claimant.pod?.namespace,
         ahead,
+        beside,
       });
     }
     const assigned: AssignedAddress[] = [];
@@ -64,7 +74,7 @@ export async function obtainAddresses(
     }
     return assigned;
   } catch (error) {
-    await giveBack(ipam, claimant.handle, error);
+    if (!beside) await giveBack(ipam, claimant.handle, error);
     throw refusal(plan.by, error);
   }
 }

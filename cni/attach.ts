@@ -6,7 +6,8 @@
  *        cut off (removed), or the pod's earlier sandbox (taken over)?
  *     2. addresses on record in IPAM under the attachment's handle, but for those that the earlier
  *        sandbox has; then that one's interface goes, and its addresses change hands (`take_over.ts`)
- *     3. WorkloadEndpoint written: from here on the agent computes and programs its policy
+ *     3. WorkloadEndpoint written, by one step with 2 where that can be (`joint_endpoint.ts`): from here on
+ *        the agent computes and programs its policy
  *     4. the pair is made, both sides down, the host's marked "adding"
  *     5. wait until the agent says that the rules are in the kernel
  *     6. the pod's side, then the host's side with its routes; where the store may have gone back since 1,
@@ -22,6 +23,7 @@ import {
   formatIp,
   formatPrefix,
   hostPrefix,
+  type Ip,
   parseCidr,
   type Prefix,
   samePrefix,
@@ -31,7 +33,13 @@ import { claimantOf } from "./addresses.ts";
 import { type AddressPlan, type PodRequest, readRequest } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
 import { detach } from "./detach.ts";
-import { buildEndpoint, ensureNetworkProfile, writeEndpoint } from "./endpoint.ts";
+import {
+  buildEndpoint,
+  hasNetworkProfile,
+  makeNetworkProfile,
+  wholeEndpoint,
+  writeEndpoint,
+} from "./endpoint.ts";
 import type { EndpointEntry, SoundEntry } from "./endpoint_record.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
@@ -55,6 +63,7 @@ import {
   type PodNamespace,
   type WiringPlan,
 } from "./kernel.ts";
+import { JointEndpoint } from "./joint_endpoint.ts";
 import { formatMark, parseMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
 import { mustBeOnRecord } from "./on_record.ts";
@@ -120,7 +129,7 @@ async function build(
   request: PodRequest,
   netns: PodNamespace,
   entry: SoundEntry | undefined,
-  look: Pick<FirstLook, "others" | "ahead">,
+  look: Pick<FirstLook, "others" | "ahead" | "profiled">,
   epoch: number,
 ): Promise<CniResult> {
   const older = entry?.value;
@@ -128,30 +137,47 @@ async function build(
   const mtu = conf.mtu || await deps.mtu() || 1500;
   if (mtu < IPV6_LEAST_MTU && wantsIpv6(request.plan)) throw tooNarrow(mtu, conf.mtu !== 0);
   const claimant = claimantOf(identity);
+  const podMac = request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6)));
+  const draft = (addresses: readonly Ip[], interfaceName: string) =>
+    buildEndpoint({
+      identity,
+      subject,
+      network: conf.name,
+      addresses,
+      interfaceName,
+      mac: podMac,
+      floatingIps: request.floatingIps.addresses,
+      allowedSourcePrefixes: request.allowedSourcePrefixes,
+      qos: request.qos,
+    });
+  if (!subject.pod && !await (look.profiled ?? hasNetworkProfile(deps.store, conf.name))) {
+    await makeNetworkProfile(deps.store, conf.name, now);
+  }
+  const chosen = older ? undefined : await chooseHostName(deps, identity, await look.others);
+  const joint = chosen !== undefined && isOfOneAddress(request.plan, conf)
+    ? new JointEndpoint(
+      deps,
+      identity.key,
+      (address) => wholeEndpoint(draft([address], chosen), now),
+    )
+    : undefined;
   const { addresses, takeOver } = await freeAddresses(
     deps,
     conf,
     request.plan,
     claimant,
-    { ...subject, older, ahead: look.ahead },
+    { ...subject, older, ahead: look.ahead, joint },
     now,
   );
-  const podMac = request.mac ?? randomMac(crypto.getRandomValues(new Uint8Array(6)));
-  const draft = buildEndpoint({
-    identity,
-    subject,
-    network: conf.name,
-    addresses,
-    interfaceName: hostInterfaceName(identity, deps.interfacePrefix ?? "cali"),
-    mac: podMac,
-    floatingIps: request.floatingIps.addresses,
-    allowedSourcePrefixes: request.allowedSourcePrefixes,
-    qos: request.qos,
-  });
-  if (older) await removeEarlier(deps, identity, netns, older);
+  if (older) {
+    // What is wrong with the endpoint is told before the earlier sandbox loses its interface.
+    draft(addresses, "");
+    await removeEarlier(deps, identity, netns, older);
+  }
   await takeOver();
+  const hostName = chosen ?? await chooseHostName(deps, identity, await look.others);
   const plan: WiringPlan = {
-    hostName: await chooseHostName(deps, identity, await look.others),
+    hostName,
     podName: identity.ifname,
     hostMac: HOST_MAC,
     podMac,
@@ -163,14 +189,8 @@ async function build(
   };
   const resolvConf = conf.ipam.hostLocal?.resolvConf;
   const dns = resolvConf === undefined ? {} : await readResolvConf(resolvConf);
-  if (!subject.pod) await ensureNetworkProfile(deps.store, conf.name, now);
-  const endpoint = await writeEndpoint(
-    deps.store,
-    identity.key,
-    { ...draft, spec: { ...draft.spec, interfaceName: plan.hostName } },
-    now,
-    entry,
-  );
+  const endpoint = joint?.endpoint ??
+    await writeEndpoint(deps.store, identity.key, draft(addresses, hostName), now, entry);
   await withPolicy(deps, endpoint, () => netns.createPair(plan));
   await netns.wirePod(plan);
   await deps.kernel.wireHost(plan);
@@ -181,6 +201,11 @@ async function build(
   }
   await deps.kernel.setAlias(plan.hostName, formatMark({ ...identity, state: "in use" }));
   return { ...resultOf(plan, netns.path), dns };
+}
+
+/** Whether Calico's IPAM is to choose one address, and no more. */
+function isOfOneAddress(plan: AddressPlan, { ipam }: NetConf): boolean {
+  return plan.kind === "automatic" && plan.ipv4 !== plan.ipv6 && !ipam.hostLocal;
 }
 
 /** With host-local the routes of its configuration stand in the place of the default ones (Calico). */

@@ -140,19 +140,7 @@ export async function writeEndpoint(
 ): Promise<WorkloadEndpoint> {
   for (let attempt = 0; attempt < 20; attempt++) {
     const before = attempt === 0 ? seen : await readEndpoint(store, key);
-    const { name, generateName, namespace, labels } = endpoint.metadata;
-    const former = identityOf(before?.value);
-    const whole: WorkloadEndpoint = {
-      ...endpoint,
-      metadata: {
-        name,
-        ...(generateName && { generateName }),
-        namespace,
-        uid: former.uid ?? crypto.randomUUID(),
-        creationTimestamp: former.creationTimestamp ?? now.toISOString().replace(/\.\d+Z$/, "Z"),
-        labels,
-      },
-    };
+    const whole = wholeEndpoint(endpoint, now, before);
     try {
       if (before) await store.update(key, whole, before.revision);
       else await store.create(key, whole);
@@ -166,6 +154,27 @@ export async function writeEndpoint(
     `WorkloadEndpoint ${endpoint.metadata.namespace}/${endpoint.metadata.name} changes faster than ` +
       "it can be written; try again.",
   );
+}
+
+/** With what the datastore adds, as far as that is not what stands there `before`. */
+export function wholeEndpoint(
+  endpoint: WorkloadEndpoint,
+  now: Date,
+  before?: EndpointEntry,
+): WorkloadEndpoint {
+  const { name, generateName, namespace, labels } = endpoint.metadata;
+  const former = identityOf(before?.value);
+  return {
+    ...endpoint,
+    metadata: {
+      name,
+      ...(generateName && { generateName }),
+      namespace,
+      uid: former.uid ?? crypto.randomUUID(),
+      creationTimestamp: former.creationTimestamp ?? now.toISOString().replace(/\.\d+Z$/, "Z"),
+      labels,
+    },
+  };
 }
 
 /**
@@ -257,14 +266,17 @@ export async function nodeEndpoints(store: Store, node: string): Promise<SoundEn
   return (await nodeRecords(store, node)).filter(isSound);
 }
 
-/** Makes the network's profile for plain containers, where nothing stands in its place, be it damaged. */
-export async function ensureNetworkProfile(
+/** Whether something stands in the place of the network's profile for plain containers, be it damaged. */
+export async function hasNetworkProfile(store: Store, network: string): Promise<boolean> {
+  return await readRaw(store, resourceKey(profileKind, network)) !== undefined;
+}
+
+/** Makes it, unless another is quicker. */
+export async function makeNetworkProfile(
   store: Store,
   network: string,
   now: Date,
 ): Promise<void> {
-  const key = resourceKey(profileKind, network);
-  if (await readRaw(store, key)) return;
   const profile = {
     kind: "Profile",
     apiVersion: "projectcalico.org/v3",
@@ -280,7 +292,7 @@ export async function ensureNetworkProfile(
     },
   };
   try {
-    await store.create(key, profile);
+    await store.create(resourceKey(profileKind, network), profile);
   } catch (error) {
     if (!isLostRace(error)) throw error;
   }

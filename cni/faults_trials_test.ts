@@ -23,6 +23,22 @@ const scenarios: Scenario[] = [
     prepare: async () => {},
   },
   {
+    name: "a pod",
+    call: { args },
+    del: { command: "DEL", args },
+    prepare: (w) => w.addPod("web-0"),
+  },
+  {
+    name: "a pod, its records written one by one",
+    call: { args },
+    del: { command: "DEL", args },
+    prepare: async (w) => {
+      w.jointly = false;
+      await w.addPod("web-0");
+      w.restart();
+    },
+  },
+  {
     name: "a pod of two families with a fixed address",
     call: { args },
     del: { command: "DEL", args },

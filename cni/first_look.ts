@@ -10,7 +10,7 @@
 import type { Family, Ip } from "../mod/net/mod.ts";
 import type { ReadAhead } from "../mod/ipam/types.ts";
 import type { CniDeps } from "./deps.ts";
-import { siblingEndpoints } from "./endpoint.ts";
+import { hasNetworkProfile, siblingEndpoints } from "./endpoint.ts";
 import { type EndpointEntry, readEndpoint } from "./endpoint_record.ts";
 import type { Attachment } from "./environment.ts";
 import type { EndpointIdentity } from "./identity.ts";
@@ -33,6 +33,8 @@ export interface FirstLook {
   readonly held: () => Promise<readonly Ip[] | undefined>;
   /** What an automatic assignment follows from. */
   readonly ahead: ReadAhead | undefined;
+  /** Whether a plain container has its network's profile; undefined where a pod is named, which may have one. */
+  readonly profiled: Promise<boolean> | undefined;
 }
 
 export function lookFirst(
@@ -63,9 +65,10 @@ export function lookFirst(
       use: "Workload",
       namespace: identity.pod === undefined ? undefined : identity.namespace,
     }, families),
+    profiled: identity.pod === undefined ? hasNetworkProfile(store, conf.name) : undefined,
   };
   // Who failed before is told, and then nobody awaits the others.
-  const { ready, subject, found, others } = look;
-  for (const answer of [ready, subject, found, others, asked]) answer?.catch(() => {});
+  const { ready, subject, found, others, profiled } = look;
+  for (const answer of [ready, subject, found, others, asked, profiled]) answer?.catch(() => {});
   return look;
 }

@@ -6,11 +6,11 @@
  */
 
 import { type Family, formatIp, type Ip, sameIp } from "../mod/net/mod.ts";
-import type { ReadAhead } from "../mod/ipam/types.ts";
-import { type Claimant, obtainAddresses } from "./addresses.ts";
+import { type AssignOptions, type Claimant, obtainAddresses } from "./addresses.ts";
 import type { AddressPlan } from "./annotations.ts";
 import type { CniDeps } from "./deps.ts";
 import { CniCode, CniError } from "./errors.ts";
+import type { JointEndpoint } from "./joint_endpoint.ts";
 import { liveHolders, recordHolder, whoHas } from "./live_holders.ts";
 import type { NetConf } from "./netconf.ts";
 import { obtainPinned } from "./pin_leases.ts";
@@ -30,16 +30,21 @@ export async function freeAddresses(
   conf: NetConf,
   plan: AddressPlan,
   claimant: Claimant,
-  { pod, older, ahead }: Pick<For, "pod" | "older"> & { readonly ahead?: ReadAhead },
+  { pod, older, ahead, joint }: Pick<For, "pod" | "older"> & Pick<AssignOptions, "ahead"> & {
+    /** For a plan of one automatic address. */
+    readonly joint?: JointEndpoint;
+  },
   now: Date,
 ): Promise<Obtained> {
   const inherited = older ? await heldByOlder(deps.ipam, plan, claimant, older) : [];
   const subject = { pod, older, inherited };
   const kept: Ip[] = [];
   for (let i = 0; i < MOST_PASSED_OVER; i++) {
-    const first = i === 0 ? ahead : undefined;
-    const asked = await ask(deps, without(plan, kept), claimant, subject, now, first);
+    const options = { ahead: i === 0 ? ahead : undefined, beside: joint };
+    const asked = await ask(deps, without(plan, kept), claimant, subject, now, options);
     const given = asked.addresses;
+    // Looked at before it was written.
+    if (joint?.endpoint) return asked;
     const holders = await liveHolders(deps, given, older?.spec.interfaceName);
     if (holders.length === 0) {
       if (kept.length === 0) return asked;
@@ -75,13 +80,13 @@ async function ask(
   claimant: Claimant,
   subject: For,
   now: Date,
-  ahead: ReadAhead | undefined,
+  options: AssignOptions,
 ): Promise<Obtained> {
   if (plan.kind === "pinned") return await obtainPinned(deps, plan.pins, claimant, subject, now);
   const nothing = () => Promise.resolve();
   if (plan.kind === "unmanaged") return { addresses: [...plan.addresses], takeOver: nothing };
   if (plan.kind === "automatic") {
-    const given = await obtainAddresses(deps.ipam, plan, claimant, now, ahead);
+    const given = await obtainAddresses(deps.ipam, plan, claimant, now, options);
     return { addresses: given.map((a) => a.ip), takeOver: nothing };
   }
   const { inherited } = subject;

@@ -14,7 +14,7 @@ import { nodeKind } from "../../mod/model/node.ts";
 import { podKind } from "../../mod/model/pod.ts";
 import { formatIp } from "../../mod/net/mod.ts";
 import { memoryStore } from "../../mod/store/memory.ts";
-import { type Store, StoreError } from "../../mod/store/store.ts";
+import { type JointWrite, type Store, StoreError } from "../../mod/store/store.ts";
 import { KernelError } from "../../ffi/errors.ts";
 import type { CniDeps, Given } from "../deps.ts";
 import type { CniKernel, HostLink, PodNamespace } from "../kernel.ts";
@@ -73,8 +73,8 @@ export class FaultPoints {
 const storeError = () => new StoreError("unavailable", "the test lets the store fail here");
 const kernelError = () => new KernelError(5, "the test lets the kernel fail here");
 
-/** Every call counts, and may be the one that fails. */
-export function faultyStore(store: Store, points: FaultPoints): Store {
+/** Every call counts, and may be the one that fails. `jointly`: several objects are written in one step. */
+export function faultyStore(store: Store, points: FaultPoints, jointly = true): Store {
   const wrap =
     <A extends unknown[], R>(name: string, method: (...args: A) => Promise<R>) =>
     (...args: A): Promise<R> =>
@@ -89,6 +89,14 @@ export function faultyStore(store: Store, points: FaultPoints): Store {
     update: wrap("update", store.update),
     put: wrap("put", store.put),
     delete: wrap("delete", store.delete),
+    ...(jointly && store.together && {
+      together: (writes: readonly JointWrite[], epoch?: number) =>
+        points.run(
+          `store together ${writes.map(({ key }) => key).join(" ")}`,
+          storeError,
+          () => store.together!(writes, epoch),
+        ),
+    }),
     watch: store.watch.bind(store),
     close: () => Promise.resolve(),
   };
@@ -196,6 +204,8 @@ export class World {
 
   /** Where Pods, Namespaces and Kubernetes' Nodes are from the next restart on, if not in the store. */
   kubernetes: Store | undefined;
+  /** The store writes several objects in one step; counts from the next restart on. */
+  jointly = true;
   /** The store is the Kubernetes API, from the next restart on. */
   podsKnown = false;
 
@@ -237,7 +247,7 @@ export class World {
   }
 
   #newServer(): CniServer {
-    const store = faultyStore(this.store, this.#points);
+    const store = faultyStore(this.store, this.#points, this.jointly);
     const now = () => 1_795_356_000_000 + this.tick++;
     const ipam = new Ipam(store, { now, random: () => 0.5, kubernetes: this.kubernetes });
     return new CniServer({

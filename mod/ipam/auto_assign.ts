@@ -239,7 +239,7 @@ class Assigner {
     life: BlockRecord,
     owner?: AffinityOwner,
   ): Promise<number | undefined> {
-    const { handle, attributes } = this.request;
+    const { handle, attributes, beside } = this.request;
     const reserved = this.facts.reservations.inBlock(prefix);
     const cooldown = this.room.cooldown(this.facts.config);
     const wanted = this.#short;
@@ -251,6 +251,12 @@ class Assigner {
         block: taken.block,
         result: taken.ordinals,
         ...(handle !== undefined && { reserve: { handle, count: taken.ordinals.length } }),
+        ...(beside && {
+          beside: {
+            plan: () => beside.plan(ipAt(prefix, taken.ordinals[0])),
+            written: (write) => beside.written(write),
+          },
+        }),
       };
     }, { guess: true, life });
     const pool = this.facts.pools.ownerOfBlock(prefix)?.name ?? "";

@@ -5,7 +5,8 @@
  * that are waiting when a commit begins are applied one after the other and written at once. So a
  * burst of a hundred pods on one node costs a few writes of its block, while each caller sees his own
  * simple call. Where another process was first, the block is read again and all are applied anew. A
- * datastore that can gets the handles and the block in one step, as long as nobody else writes them.
+ * datastore that can gets the handles and the block in one step, as long as nobody else writes them, and
+ * with them what a caller wants beside his address (`Beside`).
  *
  * The last known copy of a block is remembered and changed without reading it first: the write's
  * revision decides whether it was still true. An answer that changes nothing (taken already, free
@@ -20,6 +21,7 @@ import {
   type BrokenEntry,
   compareRevisions,
   type Entry,
+  type JointWrite,
   MOST_TOGETHER,
   type Revision,
   type Store,
@@ -53,6 +55,11 @@ export interface Changed<R> {
   readonly result: R;
   /** Addresses that the change gave to a handle: counted there before the block is written, or with it. */
   readonly reserve?: { readonly handle: string; readonly count: number };
+  /** An object that may be written with all of it (`Beside`). */
+  readonly beside?: {
+    plan(): Promise<JointWrite | undefined>;
+    written(write: JointWrite): void;
+  };
 }
 
 /** Pure: it may run several times. What it throws is the answer, as a result is. */
@@ -279,8 +286,9 @@ export class BlockTable {
   }
 
   /**
-   * Handles and block in one step, where the datastore can. Unless it is done or unknown, nothing was
-   * written: another was first at the block, or what is wrong is to be told to whom it concerns alone.
+   * Handles and block in one step, with what is to stand beside them, where the datastore can. Unless it
+   * is done or unknown, nothing was written: another was first at the block, or what is wrong is to be
+   * told to whom it concerns alone.
    */
   async #together(
     record: BlockRecord,
@@ -291,6 +299,7 @@ export class BlockTable {
     const { prefix, epoch } = record;
     const counts = reservations(outcomes);
     if (!store.together || counts.size === 0 || counts.size >= MOST_TOGETHER) return "one by one";
+    const besides = await plannedBesides(outcomes, MOST_TOGETHER - 1 - counts.size);
     if (epoch !== this.#epoch) return "block changed";
     const ofStore = store.epoch;
     const key = blockKey(prefix);
@@ -301,10 +310,12 @@ export class BlockTable {
       const revisions = await store.together([
         { op: "update", key, value, revision: record.revision },
         ...counted.map(({ write }) => write),
+        ...besides.map(({ write }) => write),
       ], ofStore);
       if (!revisions) return "one by one";
       this.remember({ prefix, block: value, revision: revisions[0], epoch });
       counted.forEach(({ done }, i) => done(revisions[i + 1]));
+      for (const { write, written } of besides) written(write);
       return "done";
     } catch (error) {
       const isBlocks = error instanceof StoreError && error.key === key;
@@ -453,6 +464,16 @@ function reservations(outcomes: readonly Outcome[]): Map<string, number> {
     if (reserve) counts.set(reserve.handle, (counts.get(reserve.handle) ?? 0) + reserve.count);
   }
   return counts;
+}
+
+/** As many of them as there is room for. */
+async function plannedBesides(outcomes: readonly Outcome[], room: number) {
+  const besides = outcomes.flatMap(({ changed }) => changed?.beside ?? []).slice(0, room);
+  const writes = await Promise.all(besides.map((beside) => beside.plan()));
+  return besides.flatMap((beside, i) => {
+    const write = writes[i];
+    return write ? [{ write, written: beside.written.bind(beside) }] : [];
+  });
 }
 
 function settle({ job, changed, error }: Outcome): void {

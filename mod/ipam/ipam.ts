@@ -329,11 +329,17 @@ const unset: Record<keyof StoredIpamConfig, undefined> = {
 };
 
 function check(request: AutoAssignRequest): void {
-  const { num4 = 0, num6 = 0, host, use } = request;
+  const { num4 = 0, num6 = 0, host, use, beside, handle } = request;
   for (const count of [num4, num6]) {
     if (!Number.isInteger(count) || count < 0) {
       throw new IpamError("badRequest", `${count} is not a number of addresses`);
     }
+  }
+  if (beside && (num4 + num6 !== 1 || handle === undefined)) {
+    throw new IpamError(
+      "badRequest",
+      "something beside an address wants one address, and a handle",
+    );
   }
   if (!use) {
     throw new IpamError("badRequest", "must specify the intended use when assigning an IP");

@@ -2,7 +2,7 @@
 import type { Family, Ip, Prefix } from "../net/mod.ts";
 import type { IpamConfig } from "../model/ipam_config.ts";
 import type { AffinityState } from "../model/block_affinity.ts";
-import type { StoreError } from "../store/store.ts";
+import type { JointWrite, StoreError } from "../store/store.ts";
 import type { Inputs } from "./auto_assign.ts";
 import type { Holder, IpamError } from "./errors.ts";
 
@@ -29,6 +29,19 @@ export interface AutoAssignRequest {
   readonly maxBlocksPerHost?: number;
   /** What `readAhead` has begun to read for it. */
   readonly ahead?: ReadAhead;
+  /** For a request of one address, and a handle. */
+  readonly beside?: Beside;
+}
+
+/**
+ * An object of the caller's that goes into the store in one step with the record of his address, where the
+ * datastore has such a step and nothing is in the way: both, or neither. Who does not hear that it was
+ * written writes it himself.
+ */
+export interface Beside {
+  /** For the address that would be given; asked anew where another was first. undefined: not with this one. */
+  plan(address: Ip): Promise<JointWrite | undefined>;
+  written(write: JointWrite): void;
 }
 
 /** By family, what an assignment follows from. */

@@ -51,10 +51,12 @@ import {
   type Operation,
   ownRanges,
   rangeEnd,
+  type RangeRequest,
   type RangeResponse,
   type TxnRequest,
   type TxnResponse,
 } from "./gateway.ts";
+import { TurnReads } from "./turn_reads.ts";
 import { merged, watchRange } from "./watch.ts";
 
 export interface EtcdOptions {
@@ -66,8 +68,8 @@ export interface EtcdOptions {
   readonly random?: () => number;
 }
 
-/** Entries of one page of a list. */
-const PAGE = 500;
+/** Entries of one page of a list; the first goes with what is asked besides, and most lists are short. */
+const FIRST_PAGE = 100, PAGE = 500;
 /** A list whose revision is compacted while it is read is begun anew so often. */
 const LIST_TRIES = 5;
 const PATIENCE_MS = 10_000;
@@ -90,6 +92,7 @@ export async function openEtcd(
 
 export class EtcdStore implements Store {
   readonly #client: EtcdClient;
+  readonly #reads: TurnReads;
   readonly #patienceMs: number;
   /** The epoch in which the datastore was last seen to be of our layout. */
   #servedIn: number | undefined;
@@ -99,6 +102,7 @@ export class EtcdStore implements Store {
   constructor(location: EtcdLocation, options: EtcdOptions = {}) {
     this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.#client = new EtcdClient(location, { clock: systemClock, ...options });
+    this.#reads = new TurnReads((path, body, options) => this.#client.call(path, body, options));
   }
 
   /** Asks for what a Calico datastore of this layout holds; `once`: every member at most once. */
@@ -169,11 +173,7 @@ export class EtcdStore implements Store {
   async get<T = unknown>(key: string): Promise<Entry<T> | undefined> {
     checkKey(key);
     await this.#mustBeOurs();
-    const { kvs } = await this.#call<RangeResponse>(
-      "/v3/kv/range",
-      { key: encodeText(key) },
-      { what: `get of ${key}` },
-    );
+    const { kvs } = await this.#read({ key: encodeText(key) }, `get of ${key}`);
     return kvs?.[0] && entryOf<T>(kvs[0]);
   }
 
@@ -196,11 +196,14 @@ export class EtcdStore implements Store {
     for (const range of ownRanges(prefix)) {
       const range_end = rangeEnd(range);
       for (let key = encodeText(range);;) {
-        const page = await this.#call<RangeResponse>(
-          "/v3/kv/range",
-          { key, range_end, limit: PAGE, revision },
-          { what: `list of ${prefix}` },
-        );
+        const what = `list of ${prefix}`;
+        const page = revision === undefined
+          ? await this.#read({ key, range_end, limit: FIRST_PAGE }, what)
+          : await this.#call<RangeResponse>(
+            "/v3/kv/range",
+            { key, range_end, limit: PAGE, revision },
+            { what },
+          );
         if (revision === undefined) {
           revision = page.header!.revision!;
           losses = this.#client.losses;
@@ -423,13 +426,21 @@ export class EtcdStore implements Store {
       .catch(() => {});
   }
 
-  async #call<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
+  #read(request: RangeRequest, what: string): Promise<RangeResponse> {
+    return this.#told(this.#reads.read(request, what), what);
+  }
+
+  #call<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
+    return this.#told(this.#client.call<T>(path, body, options), options.what);
+  }
+
+  async #told<T>(answer: Promise<T>, what: string): Promise<T> {
     try {
-      return await this.#client.call<T>(path, body, options);
+      return await answer;
     } catch (error) {
       if (!(error instanceof EtcdFailure)) throw error;
       if (error.kind === "lease") throw new LeaseGone("unavailable", error.message);
-      throw toStoreError(error, this.#client.where, options.what);
+      throw toStoreError(error, this.#client.where, what);
     }
   }
 }
