@@ -567,38 +567,46 @@ Deno.test("ADD: twelve at once get twelve addresses, DEL at once frees them", ()
     assert.deepEqual(await w.traces(), []);
   }));
 
-Deno.test("ADD and DEL: all that is read is asked in one turn, and each write waits for the one before", () =>
-  world(async (w) => {
-    await w.addPod("web-0");
-    const args = k8s("web-0");
-    // The first of a node claims a block besides.
-    await w.call({ container: "c0" });
-    let turns: string[][] = [];
-    const waiting: (() => void)[] = [];
-    w.restart(undefined, (what) => {
-      if (!what.startsWith("store ")) return;
-      if (waiting.length === 0) {
-        turns.push([]);
-        setTimeout(() => {
-          for (const go of waiting.splice(0)) go();
-        }, 0);
+for (const jointly of [true, false]) {
+  const how = jointly ? "one write, where the store can" : "each write waits for the one before";
+  Deno.test(`ADD and DEL: all that is read is asked in one turn, and ${how}`, () =>
+    world(async (w) => {
+      w.jointly = jointly;
+      w.restart();
+      await w.addPod("web-0");
+      const args = k8s("web-0");
+      // The first of a node claims a block besides.
+      await w.call({ container: "c0" });
+      let turns: string[][] = [];
+      const waiting: (() => void)[] = [];
+      w.restart(undefined, (what) => {
+        if (!what.startsWith("store ")) return;
+        if (waiting.length === 0) {
+          turns.push([]);
+          setTimeout(() => {
+            for (const go of waiting.splice(0)) go();
+          }, 0);
+        }
+        turns.at(-1)!.push(what.split(" ")[1]);
+        return new Promise((resolve) => waiting.push(resolve));
+      });
+      const kinds = () => turns.map((turn) => [...new Set(turn)].sort().join());
+      // What the process does not remember yet is read once.
+      assert.equal((await w.call({ container: "c1", args })).exit, 0);
+      assert.equal((await w.call({ command: "DEL", container: "c1", args })).exit, 0);
+      // Of a pod and of a plain container: handle, block, endpoint.
+      const writes = jointly ? ["together"] : ["create", "update", "create"];
+      for (const call of [{ container: "c1", args }, { container: "c2" }]) {
+        turns = [];
+        assert.equal((await w.call(call)).exit, 0);
+        assert.deepEqual(kinds(), ["get,list", ...writes]);
+        turns = [];
+        assert.equal((await w.call({ command: "DEL", ...call })).exit, 0);
+        // Endpoint; IPAM's settings; block, handle.
+        assert.deepEqual(kinds(), ["get", "delete", "get", "update", "delete"]);
       }
-      turns.at(-1)!.push(what.split(" ")[1]);
-      return new Promise((resolve) => waiting.push(resolve));
-    });
-    const kinds = () => turns.map((turn) => [...new Set(turn)].sort().join());
-    // What the process does not remember yet is read once.
-    assert.equal((await w.call({ container: "c1", args })).exit, 0);
-    assert.equal((await w.call({ command: "DEL", container: "c1", args })).exit, 0);
-    turns = [];
-    assert.equal((await w.call({ container: "c1", args })).exit, 0);
-    // Handle, block, endpoint.
-    assert.deepEqual(kinds(), ["get,list", "create", "update", "create"]);
-    turns = [];
-    assert.equal((await w.call({ command: "DEL", container: "c1", args })).exit, 0);
-    // Endpoint; IPAM's settings; block, handle.
-    assert.deepEqual(kinds(), ["get", "delete", "get", "update", "delete"]);
-  }));
+    }));
+}
 
 Deno.test("DEL: unknown, twice, without namespace, with a namespace that is gone", () =>
   world(async (w) => {

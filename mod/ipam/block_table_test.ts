@@ -230,3 +230,80 @@ withTable("an outcome that nobody knows is told, and counts as done", {}, async 
   const { handles } = await checkRecords(store);
   assert.deepEqual(handles.get("a"), { [formatPrefix(PREFIX)]: 2 });
 });
+
+const OBJECT = "/calico/resources/v3/projectcalico.org/workloadendpoints/default/";
+
+/** Takes one, with an object of the address beside it. */
+const takeWith =
+  (handle: string, planned: string[], written: string[]) => (before: AllocationBlock) => {
+    const taken = takeOne(handle)(before);
+    const key = OBJECT + handle;
+    return {
+      ...taken,
+      beside: {
+        plan: async () => {
+          planned.push(`${handle} ${taken.result[0]}`);
+          await Promise.resolve();
+          return { op: "create" as const, key, value: taken.result[0] };
+        },
+        written: () => void written.push(handle),
+      },
+    };
+  };
+
+withTable("what is wanted beside addresses is written with them", {}, async (setting) => {
+  const { store, counted, table, jointly } = setting;
+  const planned: string[] = [], written: string[] = [];
+  const names = ["a", "b", "c"];
+  await Promise.all(names.map((h) => table.change(PREFIX, takeWith(h, planned, written))));
+  const { entries } = await store.list<number>(OBJECT);
+  if (!jointly) {
+    assert.deepEqual([planned, written, entries], [[], [], []]);
+    return;
+  }
+  assert.equal(counted.writes, 1);
+  assert.deepEqual(planned, ["a 0", "b 1", "c 2"]);
+  assert.deepEqual(written, names);
+  assert.deepEqual(entries.map(({ value }) => value), [0, 1, 2]);
+});
+
+withTable("it is planned anew where another was first at the block", {}, async (setting) => {
+  const { store, table, jointly } = setting;
+  const planned: string[] = [], written: string[] = [];
+  await new BlockTable(store, new Handles(store)).change(PREFIX, takeOne("x"));
+  await table.change(PREFIX, takeWith("a", planned, written));
+  if (!jointly) return;
+  assert.deepEqual(planned, ["a 0", "a 1"]);
+  assert.deepEqual(written, ["a"]);
+  assert.equal((await store.get(OBJECT + "a"))?.value, 1);
+});
+
+withTable("where its place is taken, the address is given alone", {}, async ({ store, table }) => {
+  const planned: string[] = [], written: string[] = [];
+  await store.create(OBJECT + "a", "another's");
+  const got = await Promise.all(
+    ["a", "b"].map((h) => table.change(PREFIX, takeWith(h, planned, written))),
+  );
+  assert.deepEqual(got, [[0], [1]]);
+  assert.deepEqual(written, []);
+  assert.equal((await store.get(OBJECT + "a"))?.value, "another's");
+  assert.equal(await store.get(OBJECT + "b"), undefined);
+  const { handles } = await checkRecords(store);
+  assert.deepEqual([...handles.keys()].sort(), ["a", "b"]);
+});
+
+withTable(
+  "beside so many addresses there is room for some",
+  {},
+  async ({ store, table, jointly }) => {
+    const wide = mustPrefix("10.1.0.0/24");
+    await store.create(blockKey(wide), newBlock(wide, N1, 1000));
+    const planned: string[] = [], written: string[] = [];
+    const names = Array.from({ length: MOST_TOGETHER - 10 }, (_, i) => `h${i}`);
+    await Promise.all(names.map((h) => table.change(wide, takeWith(h, planned, written))));
+    const { entries } = await store.list(OBJECT);
+    assert.equal(entries.length, jointly ? 9 : 0);
+    assert.equal(written.length, entries.length);
+    assert.equal((await checkRecords(store)).handles.size, names.length);
+  },
+);

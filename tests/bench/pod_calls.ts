@@ -9,7 +9,7 @@ import { encodeRequest, parseHead } from "../../cni/request.ts";
 import { conflist, netnsPath, nodeSocket } from "../../mod/lab/cluster.ts";
 import type { Lab } from "../../mod/lab/lab.ts";
 import { type LabNode, namespacePrefix } from "../../mod/lab/layout.ts";
-import { podKind } from "../../mod/model/pod.ts";
+import { type Pod, podKind } from "../../mod/model/pod.ts";
 
 export const STOCK = "/usr/lib/cni";
 
@@ -32,13 +32,23 @@ export interface Plugin {
 
 export type Command = "ADD" | "DEL" | "VERSION";
 
+/** Where a node finds its Pods. */
+export type PodObjects = {
+  apply(kind: typeof podKind, object: Pod): Promise<unknown>;
+  delete(kind: typeof podKind, name: string, namespace: string): Promise<unknown>;
+};
+
 export class Pods {
   readonly #netns: Netns;
   readonly #made = new Set<string>();
   #next = 0;
 
-  /** `resources`: where the node finds its pods, if not in the lab's own datastore. */
-  constructor(readonly lab: Lab, readonly node: LabNode, readonly resources = lab.resources) {
+  /** `objects`: where the node finds its Pods, if not in the lab's own datastore. */
+  constructor(
+    readonly lab: Lab,
+    readonly node: LabNode,
+    readonly objects: PodObjects = lab.resources,
+  ) {
     this.#netns = Netns.open(netnsPath(node.namespace));
   }
 
@@ -56,7 +66,7 @@ export class Pods {
     this.#made.add(netns);
     if (!pod) return { netns, containerId: id };
     const name = `bench-${this.#next++}`;
-    await this.resources.apply(podKind, {
+    await this.objects.apply(podKind, {
       apiVersion: "v1",
       kind: "Pod",
       metadata: {
@@ -73,7 +83,7 @@ export class Pods {
   async remove({ netns, pod }: Sandbox): Promise<void> {
     deleteNetns(netns);
     this.#made.delete(netns);
-    if (pod) await this.resources.delete(podKind, pod, "default");
+    if (pod) await this.objects.delete(podKind, pod, "default");
   }
 
   /** One call; what it printed. Throws where it failed. */
