@@ -1,7 +1,6 @@
 /**
  * Addresses for an attachment: the plan that the annotations, CNI_ARGS and the configuration add up to
- * (`annotations.ts`), carried out with IPAM. All or nothing: where one family fails, the other is
- * given back before the error goes out.
+ * (`annotations.ts`), carried out with IPAM.
  *
  * A fixed address that somebody holds is refused with code 11 and the holder's name: a Deployment's
  * replacement waits so for the pod that it replaces. Only the same pod's earlier sandbox gives way at
@@ -42,8 +41,8 @@ export interface AssignOptions {
 }
 
 /**
- * Addresses on record, IPv4 before IPv6. CniError; nothing is kept then, unless something was to stand
- * beside an address: the caller takes both away, in the order of DEL.
+ * Addresses on record, IPv4 before IPv6. CniError; what the handle has got by then, and what stands beside
+ * it, the caller takes away in the order of DEL.
  */
 export async function obtainAddresses(
   ipam: CniIpam,
@@ -74,7 +73,6 @@ export async function obtainAddresses(
     }
     return assigned;
   } catch (error) {
-    if (!beside) await giveBack(ipam, claimant.handle, error);
     throw refusal(plan.by, error);
   }
 }
@@ -85,22 +83,6 @@ export function refusal(by: string | undefined, error: unknown): CniError {
   if (by === undefined || told.code !== CniCode.addresses) return told;
   const message = `${by} cannot be followed: ${told.message}`;
   return new CniError(told.code, message, told.details, { cause: error });
-}
-
-/** Frees what the handle got before the error; a second failure must not hide the first. */
-async function giveBack(ipam: CniIpam, handle: string, because: unknown): Promise<void> {
-  try {
-    await ipam.releaseByHandle(handle);
-  } catch (error) {
-    throw new CniError(
-      toCniError(because).code,
-      toCniError(because).message,
-      `Giving back what handle ${handle} had got failed too: ${
-        (error as Error).message
-      }; the next ADD or DEL of this container frees it.`,
-      { cause: because },
-    );
-  }
 }
 
 /**

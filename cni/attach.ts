@@ -40,7 +40,7 @@ import {
   wholeEndpoint,
   writeEndpoint,
 } from "./endpoint.ts";
-import type { EndpointEntry, SoundEntry } from "./endpoint_record.ts";
+import type { SoundEntry } from "./endpoint_record.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
 import { toCniError } from "./failure.ts";
@@ -48,12 +48,8 @@ import { type FirstLook, lookFirst } from "./first_look.ts";
 import { refuseGiven, refuseMachines } from "./forbidden_addresses.ts";
 import { freeAddresses } from "./free_addresses.ts";
 import { readResolvConf } from "./host_local/ipam.ts";
-import {
-  type EndpointIdentity,
-  hostInterfaceName,
-  otherHostInterfaceName,
-  randomMac,
-} from "./identity.ts";
+import { takeHostName } from "./host_name.ts";
+import { type EndpointIdentity, randomMac } from "./identity.ts";
 import {
   DEFAULT_ROUTES,
   destinationsOf,
@@ -63,8 +59,8 @@ import {
   type PodNamespace,
   type WiringPlan,
 } from "./kernel.ts";
-import { JointEndpoint } from "./joint_endpoint.ts";
-import { formatMark, parseMark } from "./mark.ts";
+import { jointEndpoint } from "./joint_endpoint.ts";
+import { formatMark } from "./mark.ts";
 import type { NetConf } from "./netconf.ts";
 import { mustBeOnRecord } from "./on_record.ts";
 import { clearTheWay, removeEarlier } from "./remains.ts";
@@ -153,12 +149,12 @@ async function build(
   if (!subject.pod && !await (look.profiled ?? hasNetworkProfile(deps.store, conf.name))) {
     await makeNetworkProfile(deps.store, conf.name, now);
   }
-  const chosen = older ? undefined : await chooseHostName(deps, identity, await look.others);
-  const joint = chosen !== undefined && isOfOneAddress(request.plan, conf)
-    ? new JointEndpoint(
+  const joint = !older && isOfOneAddress(request.plan, conf)
+    ? await jointEndpoint(
       deps,
-      identity.key,
-      (address) => wholeEndpoint(draft([address], chosen), now),
+      identity,
+      await look.others,
+      (address, hostName) => wholeEndpoint(draft([address], hostName), now),
     )
     : undefined;
   const { addresses, takeOver } = await freeAddresses(
@@ -175,7 +171,8 @@ async function build(
     await removeEarlier(deps, identity, netns, older);
   }
   await takeOver();
-  const hostName = chosen ?? await chooseHostName(deps, identity, await look.others);
+  const hostName = joint?.endpoint?.spec.interfaceName ??
+    await takeHostName(deps, identity, await look.others);
   const plan: WiringPlan = {
     hostName,
     podName: identity.ifname,
@@ -275,39 +272,6 @@ async function withPolicy(
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** Calico's name for the host side, or the other one where that is somebody else's. */
-async function chooseHostName(
-  deps: CniDeps,
-  identity: EndpointIdentity,
-  others: readonly EndpointEntry[],
-): Promise<string> {
-  const prefix = deps.interfacePrefix ?? "cali";
-  const siblings = others.filter(({ key }) => key !== identity.key);
-  const taken = new Set(siblings.map(({ value }) => value?.spec.interfaceName));
-  const unknown = siblings.some(({ value }) => value === undefined);
-  for (
-    const name of [
-      hostInterfaceName(identity, prefix),
-      otherHostInterfaceName(identity, prefix),
-    ]
-  ) {
-    if (taken.has(name)) continue;
-    const link = await deps.kernel.hostLink(name);
-    if (!link) return name;
-    const mark = parseMark(link.alias);
-    // One without a mark is Calico's, and may be that of which the record cannot be read.
-    if (mark ? mark.state === "in use" : unknown) continue;
-    // Nobody's any more: what an ADD of another program or of another container left.
-    await deps.kernel.removeHostLink(name);
-    return name;
-  }
-  throw new CniError(
-    CniCode.exists,
-    `Both names that the host side of ${identity.name} could have are taken by other containers ` +
-      `(${hostInterfaceName(identity, prefix)}, ${otherHostInterfaceName(identity, prefix)}).`,
-  );
 }
 
 /** As Calico prints it: the host side, the pod's side, addresses without gateway. */

@@ -33,7 +33,7 @@ export interface FirstLook {
   readonly held: () => Promise<readonly Ip[] | undefined>;
   /** What an automatic assignment follows from. */
   readonly ahead: ReadAhead | undefined;
-  /** Whether a plain container has its network's profile; undefined where a pod is named, which may have one. */
+  /** Whether the network has the profile of plain containers; undefined: not asked, since a pod is named. */
   readonly profiled: Promise<boolean> | undefined;
 }
 

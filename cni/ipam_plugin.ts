@@ -21,6 +21,7 @@ import type { CniDeps } from "./deps.ts";
 import { readSubject } from "./subject.ts";
 import type { Attachment } from "./environment.ts";
 import { CniCode, CniError } from "./errors.ts";
+import { toCniError } from "./failure.ts";
 import { refuseMachines } from "./forbidden_addresses.ts";
 import { amiss, inUse, MOST_PASSED_OVER } from "./free_addresses.ts";
 import { dropIdleGateways, ensureGateway, isSpecial } from "./gateways.ts";
@@ -111,8 +112,30 @@ export async function ipamAdd(
       dns: {},
     };
   } catch (error) {
-    await releaseAll(deps, conf, claimant.handle);
+    await giveBack(deps, conf, claimant.handle, error);
     throw error;
+  }
+}
+
+/** What there is of an ADD that failed; a second failure does not hide the first. */
+async function giveBack(
+  deps: IpamDeps,
+  conf: NetConf,
+  handle: string,
+  because: unknown,
+): Promise<void> {
+  try {
+    await releaseAll(deps, conf, handle);
+  } catch (error) {
+    const { code, message } = toCniError(because);
+    throw new CniError(
+      code,
+      message,
+      `Giving back what handle ${handle} had got failed too: ${
+        (error as Error).message
+      }; the next ADD or DEL of this container frees it.`,
+      { cause: because },
+    );
   }
 }
 

@@ -77,13 +77,14 @@ Deno.test("an address that another has by the kernel is in no endpoint at any mo
     assert.notEqual(json.ips[0].address, first);
     // Given, put on record for who has it, and another given.
     assert.deepEqual(joint(points), ["block handle", "block handle", "block handle endpoint"]);
+    await w.store.put(`${ENDPOINTS}the-last`, "");
+    const told: unknown[] = [];
     const over = new AbortController();
     for await (const event of w.store.watch(ENDPOINTS, { from: revision, signal: over.signal })) {
-      assert.equal(event.type, "put");
-      const { spec } = (event as { value: WorkloadEndpoint }).value;
-      assert.deepEqual(spec.ipNetworks, [json.ips[0].address]);
-      over.abort();
+      if (event.key.endsWith("the-last")) over.abort();
+      else told.push(event.type, (event as { value: WorkloadEndpoint }).value.spec.ipNetworks);
     }
+    assert.deepEqual(told, ["put", [json.ips[0].address]]);
   }));
 
 Deno.test("what somebody puts in the endpoint's place meanwhile is written over, as ever", () =>
@@ -143,4 +144,31 @@ Deno.test("an address that was asked for, two of them, an earlier sandbox: writt
       assert.deepEqual(joint(points).filter((parts) => parts.includes("endpoint")), []);
     }
     assert.equal((await w.endpoints()).length, 3);
+  }));
+
+Deno.test("what is in the way of its name goes when nothing more can be refused", () =>
+  world(async (w) => {
+    await w.addPod("web-0", { annotations: { [P + "ipAddrs"]: '["10.244.7.7"]' } });
+    const first = await w.call({ container: "c1", args });
+    assert.equal(first.exit, 0);
+    // Its endpoint went with the Pod, and as one of Calico's its interface bears no mark.
+    await w.store.delete(`${ENDPOINTS}blue/n1-k8s-web--0-eth0`);
+    const [link] = w.kernel.in("");
+    delete link.alias;
+    w.restart();
+    const refused = await w.call({ container: "c2", args });
+    assert.notEqual(refused.exit, 0);
+    assert.equal(w.kernel.in("")[0]?.name, link.name);
+    // Nor for one that IPAM is to choose, and cannot.
+    await w.addPod("web-0");
+    await w.addPool("pool", { cidr: "10.244.0.0/16", disabled: true });
+    assert.notEqual((await w.call({ container: "c3", args })).exit, 0);
+    assert.equal(w.kernel.in("")[0]?.name, link.name);
+    await w.addPool("pool", { cidr: "10.244.0.0/16" });
+    const points = w.restart();
+    const { exit, json } = await w.call({ container: "c4", args });
+    assert.equal(exit, 0);
+    assert.deepEqual(w.kernel.in("").map(({ name }) => name), [json.interfaces[0].name]);
+    assert.deepEqual(joint(points).filter((parts) => parts.includes("endpoint")), []);
+    assert.equal(created(points), 1);
   }));

@@ -233,6 +233,13 @@ inWorld("an ordinal waits for its container whose endpoint went with the Pod", a
   await putPod(w, "web-0", { [PINS]: "10.244.0.21" });
   await refused(add(w, "web-0", "c2"), former);
   assert.deepEqual(await record(w), before);
+  // Also where its interface bears no mark any more.
+  const { alias } = link;
+  delete link.alias;
+  await refused(add(w, "web-0", "c2"), former);
+  assert.deepEqual(await record(w), before);
+  assert.equal(w.kernel.in("")[0]?.name, link.name);
+  link.alias = alias;
   assert.equal((await del(w, "web-0", "c1")).exit, 0);
   await putPod(w, "web-0", pins);
   assert.deepEqual(await must(add(w, "web-0", "c2")), ["10.244.0.20"]);

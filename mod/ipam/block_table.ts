@@ -55,10 +55,10 @@ export interface Changed<R> {
   readonly result: R;
   /** Addresses that the change gave to a handle: counted there before the block is written, or with it. */
   readonly reserve?: { readonly handle: string; readonly count: number };
-  /** An object that may be written with all of it (`Beside`). */
+  /** An object that may be written with all of it: asked when it is about to be (`Beside`). */
   readonly beside?: {
-    plan(): Promise<JointWrite | undefined>;
-    written(write: JointWrite): void;
+    readonly plan: () => Promise<JointWrite | undefined>;
+    readonly written: (write: JointWrite) => void;
   };
 }
 
@@ -295,27 +295,40 @@ export class BlockTable {
     block: AllocationBlock,
     outcomes: readonly Outcome[],
   ): Promise<"done" | "block changed" | "one by one"> {
-    const { store, handles } = this;
-    const { prefix, epoch } = record;
     const counts = reservations(outcomes);
-    if (!store.together || counts.size === 0 || counts.size >= MOST_TOGETHER) return "one by one";
+    if (!this.store.together || counts.size === 0 || counts.size >= MOST_TOGETHER) {
+      return "one by one";
+    }
     const besides = await plannedBesides(outcomes, MOST_TOGETHER - 1 - counts.size);
+    const wrote = await this.#writeTogether(record, block, counts, besides);
+    if (wrote !== "one by one" || besides.length === 0) return wrote;
+    // What stands in the way may be one of them.
+    return await this.#writeTogether(record, block, counts, []);
+  }
+
+  async #writeTogether(
+    { prefix, revision, epoch }: BlockRecord,
+    block: AllocationBlock,
+    counts: ReadonlyMap<string, number>,
+    besides: readonly PlannedBeside[],
+  ): Promise<"done" | "block changed" | "one by one"> {
     if (epoch !== this.#epoch) return "block changed";
+    const { store, handles } = this;
     const ofStore = store.epoch;
     const key = blockKey(prefix);
     const value = written(block);
     const counted = [...counts].map(([handle, count]) => handles.counted(handle, prefix, count));
     this.#known.forget(key);
     try {
-      const revisions = await store.together([
-        { op: "update", key, value, revision: record.revision },
+      const revisions = await store.together!([
+        { op: "update", key, value, revision },
         ...counted.map(({ write }) => write),
         ...besides.map(({ write }) => write),
       ], ofStore);
       if (!revisions) return "one by one";
       this.remember({ prefix, block: value, revision: revisions[0], epoch });
       counted.forEach(({ done }, i) => done(revisions[i + 1]));
-      for (const { write, written } of besides) written(write);
+      for (const { write, beside } of besides) beside.written(write);
       return "done";
     } catch (error) {
       const isBlocks = error instanceof StoreError && error.key === key;
@@ -466,14 +479,19 @@ function reservations(outcomes: readonly Outcome[]): Map<string, number> {
   return counts;
 }
 
+interface PlannedBeside {
+  readonly write: JointWrite;
+  readonly beside: NonNullable<Changed<unknown>["beside"]>;
+}
+
 /** As many of them as there is room for. */
-async function plannedBesides(outcomes: readonly Outcome[], room: number) {
+async function plannedBesides(
+  outcomes: readonly Outcome[],
+  room: number,
+): Promise<PlannedBeside[]> {
   const besides = outcomes.flatMap(({ changed }) => changed?.beside ?? []).slice(0, room);
-  const writes = await Promise.all(besides.map((beside) => beside.plan()));
-  return besides.flatMap((beside, i) => {
-    const write = writes[i];
-    return write ? [{ write, written: beside.written.bind(beside) }] : [];
-  });
+  const writes = await Promise.all(besides.map(({ plan }) => plan()));
+  return besides.flatMap((beside, i) => writes[i] ? [{ write: writes[i], beside }] : []);
 }
 
 function settle({ job, changed, error }: Outcome): void {

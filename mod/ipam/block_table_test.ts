@@ -278,14 +278,18 @@ withTable("it is planned anew where another was first at the block", {}, async (
   assert.equal((await store.get(OBJECT + "a"))?.value, 1);
 });
 
-withTable("where its place is taken, the address is given alone", {}, async ({ store, table }) => {
+withTable("where its place is taken, addresses are given without", {}, async (setting) => {
+  const { store, counted, table, jointly } = setting;
   const planned: string[] = [], written: string[] = [];
   await store.create(OBJECT + "a", "another's");
   const got = await Promise.all(
     ["a", "b"].map((h) => table.change(PREFIX, takeWith(h, planned, written))),
   );
   assert.deepEqual(got, [[0], [1]]);
+  assert.deepEqual(planned, jointly ? ["a 0", "b 1"] : []);
   assert.deepEqual(written, []);
+  // Still in one step.
+  if (jointly) assert.equal(counted.writes, 2);
   assert.equal((await store.get(OBJECT + "a"))?.value, "another's");
   assert.equal(await store.get(OBJECT + "b"), undefined);
   const { handles } = await checkRecords(store);

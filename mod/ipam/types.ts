@@ -36,10 +36,14 @@ export interface AutoAssignRequest {
 /**
  * An object of the caller's that goes into the store in one step with the record of his address, where the
  * datastore has such a step and nothing is in the way: both, or neither. Who does not hear that it was
- * written writes it himself.
+ * written writes it himself. Where the assignment fails it may stand all the same, if the store did not say
+ * what became of the write: the caller takes it away, before the address.
  */
 export interface Beside {
-  /** For the address that would be given; asked anew where another was first. undefined: not with this one. */
+  /**
+   * For the address that would be given; asked anew where another was first. undefined: not with this one.
+   * The block's other changes wait for it; it must not throw.
+   */
   plan(address: Ip): Promise<JointWrite | undefined>;
   written(write: JointWrite): void;
 }

@@ -25,7 +25,7 @@ const ROOMS: Record<string, Room> = {
   "mod/model": { imports: ["mod/net", "mod/selector"], packages: ["valibot"] },
   "mod/store": {
     imports: ["mod/model", "mod/rpc", "mod/net"],
-    packages: ["valibot", "yaml", "node:crypto"],
+    packages: ["valibot", "yaml", "node:crypto", "node:timers"],
   },
   "mod/ipam": { imports: ["mod/store", "mod/model", "mod/net", "mod/selector"] },
   "ffi": { imports: ["mod/net"] },

@@ -1,6 +1,6 @@
 /** Who may speak to an etcd, and what is said where one may not: certificates, users, addresses. */
 import assert from "node:assert/strict";
-import { StoreError, type StoreErrorKind } from "../../mod/store/store.ts";
+import { type Store, StoreError, type StoreErrorKind } from "../../mod/store/store.ts";
 import { type EtcdStore, openEtcd } from "../../mod/store/etcd/mod.ts";
 import { follow } from "../../mod/store/follow.ts";
 import { openKubernetes } from "../../mod/store/kubernetes/mod.ts";
@@ -237,6 +237,12 @@ Deno.test("users: wrong ones are refused, tokens are renewed, rights are kept", 
       });
     }
     await auth("user/grant", { user: "calico", role: "network" });
+    // Of our two folders it may read one alone.
+    await auth("user/add", { name: "half", password: "s3cret" });
+    await auth("role/add", { name: "half" });
+    const half = { permType: "READWRITE", key: btoa("/calico/"), range_end: btoa("/calico0") };
+    await auth("role/grant", { name: "half", perm: half });
+    await auth("user/grant", { user: "half", role: "half" });
     await auth("enable", {});
 
     const open = (username?: string, password?: string) => cluster.open({}, { username, password });
@@ -263,6 +269,17 @@ Deno.test("users: wrong ones are refused, tokens are renewed, rights are kept", 
     }
     assert.equal((await early.get("/calico/early"))?.value, 1, "who came before logs in now");
     await watch.return(undefined);
+    // Of what is asked in one turn, what one may not read is refused alone.
+    const some = await open("half", "s3cret");
+    const [mine, theirs, all] = await Promise.allSettled([
+      some.get("/calico/a"),
+      some.get("/tortie/a"),
+      some.list("/calico/"),
+    ]);
+    assert.equal(mine.status === "fulfilled" && mine.value?.value, 3);
+    assert.equal(all.status === "fulfilled" && all.value.entries.length, 2);
+    assert.match(String((theirs as PromiseRejectedResult).reason), /has not the permission/);
+    await some.close();
     await early.close();
     await store.close();
     const env = { ...cluster.env, ETCD_USERNAME: "calico", ETCD_PASSWORD: "s3cret" };
@@ -642,12 +659,14 @@ Deno.test("while a member hangs its writes go to another, however many of its re
   }
 });
 
-Deno.test("that the layout is ours costs no request for each write", async () => {
+/** An etcd, and a store whose requests to it are noted by their paths. */
+async function observed(run: (store: Store, paths: string[]) => Promise<void>): Promise<void> {
   const cluster = await EtcdCluster.start();
   const own = cluster.endpoints[0];
   const paths: string[] = [];
   const proxy = serveHttp({ port: 0, hostname: "127.0.0.1" }, async (request) => {
     const { pathname } = new URL(request.url);
+    if (request.method === "GET") return await fetch(own + pathname);
     const body = await request.text();
     // A sign of life is asked for where it was silent for a while, as on a slow machine.
     const isSign = pathname === "/v3/kv/range" && JSON.parse(body).count_only === true;
@@ -657,15 +676,53 @@ Deno.test("that the layout is ours costs no request for each write", async () =>
   const location = { endpoints: [`http://127.0.0.1:${proxy.port}`] };
   const store = await cluster.open({ lazily: true }, location);
   try {
-    await Promise.all(Array.from({ length: 8 }, (_, i) => store.put(`/calico/a${i}`, {})));
-    assert.equal(paths.length, 9);
-    for (let i = 0; i < 8; i++) await store.get(`/calico/a${i}`);
-    assert.equal(paths.length, 17);
+    await run(store, paths);
   } finally {
     await store.close();
     await proxy.close();
     await cluster.stop();
   }
+}
+
+Deno.test("that the layout is ours costs no request for each write", async () => {
+  await observed(async (store, paths) => {
+    await Promise.all(Array.from({ length: 8 }, (_, i) => store.put(`/calico/a${i}`, {})));
+    assert.equal(paths.length, 9);
+    for (let i = 0; i < 8; i++) await store.get(`/calico/a${i}`);
+    assert.equal(paths.length, 17);
+  });
+});
+
+Deno.test("what is read in one turn is one request to etcd, and as many as it takes", async () => {
+  await observed(async (store, paths) => {
+    const keys = Array.from({ length: 150 }, (_, i) => `/calico/a${String(i).padStart(3, "0")}`);
+    let last = "";
+    for (const [i, key] of keys.entries()) last = await store.put(key, i);
+    paths.length = 0;
+    const [found, list, none] = await Promise.all([
+      Promise.all(keys.slice(0, 8).map((key) => store.get(key))),
+      store.list("/calico/a00"),
+      store.get("/calico/none"),
+    ]);
+    assert.deepEqual(paths, ["/v3/kv/txn"]);
+    assert.deepEqual(found.map((entry) => entry?.value), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert.deepEqual(list.entries.map(({ value }) => value), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert.equal(list.revision, last);
+    assert.equal(none, undefined);
+    // More than etcd takes in one.
+    paths.length = 0;
+    const all = await Promise.all(keys.map((key) => store.get(key)));
+    assert.deepEqual(all.map((entry) => entry?.value), keys.map((_, i) => i));
+    assert.deepEqual(paths, ["/v3/kv/txn", "/v3/kv/txn", "/v3/kv/txn"]);
+    // The rest of a list that is longer comes after it, as of the same moment; alone it comes at once.
+    paths.length = 0;
+    const [whole] = await Promise.all([store.list("/calico/"), store.get(keys[0])]);
+    assert.equal(whole.entries.length, 150);
+    assert.deepEqual(paths, ["/v3/kv/txn", "/v3/kv/range"]);
+    paths.length = 0;
+    assert.equal((await store.list("/calico/")).entries.length, 150);
+    assert.deepEqual(paths, ["/v3/kv/range"]);
+  });
 });
 
 Deno.test("a follower goes on after an etcd's place was taken by something else", async () => {

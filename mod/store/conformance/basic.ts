@@ -69,6 +69,23 @@ export const basicCases: readonly Case[] = [
     },
   },
   {
+    name:
+      "what is too much to be written together is refused at once, and can be written one by one",
+    async run(room) {
+      const { store } = room;
+      if (!store.together) return;
+      const value = { text: "x".repeat(1_400_000) };
+      const writes = ["a", "b", "c"].map((name) =>
+        ({ op: "create", key: room.key(name), value }) as const
+      );
+      const { epoch } = store;
+      await refusal("invalid", store.together(writes));
+      assert.equal(store.epoch, epoch, "it is no loss of the datastore");
+      assert.deepEqual((await store.list(room.key(""))).entries, []);
+      for (const { key } of writes) await store.create(key, value);
+    },
+  },
+  {
     name: "objects that are written together are all written, or none",
     async run(room) {
       const { store } = room;

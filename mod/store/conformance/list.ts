@@ -66,6 +66,9 @@ export const listCases: readonly Case[] = [
       const left = room.key("left"), right = room.key("right");
       await store.put(left, room.value(0));
       await store.put(right, room.value(0));
+      // Between them more than a driver takes in one go.
+      const others = Array.from({ length: 600 }, (_, i) => room.key(`m${i}`));
+      await inFlights(others, (key) => store.create(key, room.value(0)));
       const numbers = new Map(
         Array.from({ length: 201 }, (_, n) => [JSON.stringify(room.value(n)), n]),
       );
@@ -80,10 +83,14 @@ export const listCases: readonly Case[] = [
       })();
       const listings = [];
       while (writing) {
-        const listing = await store.list(room.key(""));
-        const [l, r] = listing.entries.map(({ value }) => numbers.get(JSON.stringify(value))!);
+        const [listing] = await Promise.all([store.list(room.key("")), store.get(left)]);
+        const { entries } = listing;
+        assert.equal(entries.length, 602);
+        assert.deepEqual([entries[0].key, entries.at(-1)!.key], [left, right]);
+        const [l, r] = [entries[0], entries.at(-1)!]
+          .map(({ value }) => numbers.get(JSON.stringify(value))!);
         assert(l === r || l === r + 1, `left ${l}, right ${r}`);
-        for (const entry of listing.entries) {
+        for (const entry of entries) {
           assert(compareRevisions(entry.revision, listing.revision) <= 0);
         }
         listings.push(listing);

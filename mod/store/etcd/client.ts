@@ -63,7 +63,7 @@ export interface CallOptions {
   /** Every member is asked once, and no more. */
   readonly once?: boolean;
   /** To be done each time before it is sent, repeated or not: `ask` asks the member that is to get it. */
-  readonly before?: (ask: Ask) => Promise<void>;
+  readonly before?: (ask: Ask, member: Member) => Promise<void>;
 }
 
 /** A request that is asked once, as part of another; EtcdFailure. */
@@ -237,7 +237,8 @@ export class EtcdClient {
           Math.min(limit, this.patient(CHECK_MS)),
         );
         const headers = await this.#headers(member, bounded());
-        await before?.((path, body) => this.#ask(member, path, body, bounded(), headers));
+        const ask: Ask = (path, body) => this.#ask(member, path, body, bounded(), headers);
+        await before?.(ask, member);
         sent = true;
         return await this.#ask<T>(member, path, body, bounded(), headers, write);
       } catch (thrown) {
@@ -574,23 +575,25 @@ export class EtcdClient {
       return new EtcdFailure("token", failure.message);
     }
     if (failure.kind !== "denied" || status !== 404) return failure;
-    const version = await this.#version(member);
+    const version = await this.version(member);
+    const what = version === undefined ? "it is no etcd, as it seems" : `it is etcd ${version}`;
     return new EtcdFailure(
       "denied",
-      `it has no JSON gateway at /v3 (${version}); use etcd 3.4 or later, started with ` +
+      `it has no JSON gateway at /v3 (${what}); use etcd 3.4 or later, started with ` +
         "--enable-grpc-gateway",
     );
   }
 
-  async #version(member: Member): Promise<string> {
+  /** What a member says of itself, as `3.5.9`; undefined where it does not say, or not in time. */
+  async version(member: Member): Promise<string | undefined> {
     const request = this.#begin(CHECK_MS);
     try {
       const { http: client } = await this.#current();
       const response = await fetch(`${member.url}/version`, { client, signal: request.signal });
       const version = parsed(await response.text())?.etcdserver;
-      return version ? `it is etcd ${version}` : "it is no etcd, as it seems";
+      return typeof version === "string" ? version : undefined;
     } catch {
-      return "its version is not known";
+      return undefined;
     } finally {
       request.end();
     }

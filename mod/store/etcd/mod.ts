@@ -6,6 +6,7 @@
  *     update   txn: mod_revision(key) = r ? put : get       -> "conflict", "notFound"
  *     delete   txn: [mod_revision(key) = r] ? delete : get
  *     together txn: all of their conditions ? all puts : gets; one revision for all
+ *     get      with what else is read in the same turn (`turn_reads.ts`)
  *     list     pages at one revision, a consistent snapshot, in slices that keep the loop live
  *     watch    one HTTP stream a range (`watch.ts`), resumed wherever it broke
  *     TTL      a lease for each write, as Calico's; the former one runs out with nothing on it
@@ -68,8 +69,13 @@ export interface EtcdOptions {
   readonly random?: () => number;
 }
 
-/** Entries of one page of a list; the first goes with what is asked besides, and most lists are short. */
-const FIRST_PAGE = 100, PAGE = 500;
+/** Entries of one page of a list. */
+const PAGE = 500;
+/**
+ * Of keys and values that are written together; the request says each key three times. etcd takes 1.5 MiB, and
+ * answers what is far beyond it as if it were lost.
+ */
+const MOST_JOINT_BYTES = 1024 * 1024;
 /** A list whose revision is compacted while it is read is begun anew so often. */
 const LIST_TRIES = 5;
 const PATIENCE_MS = 10_000;
@@ -102,7 +108,7 @@ export class EtcdStore implements Store {
   constructor(location: EtcdLocation, options: EtcdOptions = {}) {
     this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.#client = new EtcdClient(location, { clock: systemClock, ...options });
-    this.#reads = new TurnReads((path, body, options) => this.#client.call(path, body, options));
+    this.#reads = new TurnReads(this.#client);
   }
 
   /** Asks for what a Calico datastore of this layout holds; `once`: every member at most once. */
@@ -197,13 +203,10 @@ export class EtcdStore implements Store {
       const range_end = rangeEnd(range);
       for (let key = encodeText(range);;) {
         const what = `list of ${prefix}`;
+        const request = { key, range_end, limit: PAGE, revision };
         const page = revision === undefined
-          ? await this.#read({ key, range_end, limit: FIRST_PAGE }, what)
-          : await this.#call<RangeResponse>(
-            "/v3/kv/range",
-            { key, range_end, limit: PAGE, revision },
-            { what },
-          );
+          ? await this.#read(request, what)
+          : await this.#call<RangeResponse>("/v3/kv/range", request, { what });
         if (revision === undefined) {
           revision = page.header!.revision!;
           losses = this.#client.losses;
@@ -287,6 +290,14 @@ export class EtcdStore implements Store {
       return { write, key, value, compare };
     });
     const what = `write of ${writes.length} objects, ${writes[0].key} the first`;
+    const letters = all.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
+    if (letters * 3 / 4 > MOST_JOINT_BYTES) {
+      throw new StoreError(
+        "invalid",
+        `a ${what}, is too much for etcd in one step; write them one by one`,
+        writes[0].key,
+      );
+    }
     await this.#mustBeOurs();
     const conditions = all.flatMap(({ compare }) => compare ?? []);
     const reads = all.map(({ key }) => read(key));
@@ -427,7 +438,7 @@ export class EtcdStore implements Store {
   }
 
   #read(request: RangeRequest, what: string): Promise<RangeResponse> {
-    return this.#told(this.#reads.read(request, what), what);
+    return this.#told(this.#reads.read(request), what);
   }
 
   #call<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
