@@ -23,6 +23,7 @@ import {
 
 const utf8 = new TextEncoder();
 const decoder = new TextDecoder();
+const buffer = new Uint8Array(4096);
 
 /** open(2) with O_CLOEXEC. The caller closes the descriptor (`closeFd`). */
 export function openFd(path: string, flags: number, mode = 0o600): number {
@@ -34,15 +35,13 @@ export function openFd(path: string, flags: number, mode = 0o600): number {
 export function readText(path: string): string {
   const fd = openFd(path, O_RDONLY);
   try {
-    const parts: string[] = [];
-    const buffer = new Uint8Array(4096);
+    let text = "";
     while (true) {
-      const got = retrying(() => libc().read(fd, buffer, 4096n), `read ${path}`);
+      const got = retrying(() => libc().read(fd, buffer, BigInt(buffer.length)), `read ${path}`);
       if (got === 0) break;
-      parts.push(decoder.decode(buffer.subarray(0, got), { stream: true }));
+      text += decoder.decode(buffer.subarray(0, got), { stream: true });
     }
-    parts.push(decoder.decode());
-    return parts.join("");
+    return text + decoder.decode();
   } finally {
     closeFd(fd);
   }

@@ -10,9 +10,11 @@ import { type Reactor, reactor, type Ready, type Registration } from "./reactor.
 const ECANCELED = 125;
 const SHUT_RD = 0, SHUT_WR = 1;
 
+/** Of all streams: what a call has put there is copied before the next call. */
+const received = new Uint8Array(65536);
+
 export class Stream {
   readonly #registration: Registration;
-  readonly #buffer = new Uint8Array(65536);
   #reader?: () => void;
   #writer?: () => void;
   #writing: Promise<void> = Promise.resolve();
@@ -57,8 +59,8 @@ export class Stream {
   async read(): Promise<Uint8Array<ArrayBuffer> | undefined> {
     for (;;) {
       if (this.#closed) throw this.#ended();
-      const n = libc().recv(this.fd, this.#buffer, BigInt(this.#buffer.length), MSG_DONTWAIT);
-      if (n > 0) return this.#buffer.slice(0, n);
+      const n = libc().recv(this.fd, received, BigInt(received.length), MSG_DONTWAIT);
+      if (n > 0) return received.slice(0, n);
       if (n === 0) return undefined;
       const reason = errno();
       if (reason === EINTR) continue;
@@ -124,7 +126,7 @@ export class Stream {
     }
     for (;;) {
       if (this.#closed) throw this.#ended();
-      const n = libc().recv(this.fd, this.#buffer, BigInt(this.#buffer.length), MSG_DONTWAIT);
+      const n = libc().recv(this.fd, received, BigInt(received.length), MSG_DONTWAIT);
       if (n === 0) return true;
       // Bytes that nobody asked for; an error says that what we wrote was thrown away unread.
       if (n < 0 && errno() !== EINTR) return false;

@@ -88,7 +88,7 @@ export interface Refusal<T> {
 
 export class RouteSocket {
   readonly #connection: Connection;
-  readonly #encoder = new MessageEncoder(1 << 16);
+  readonly #encoder = new MessageEncoder();
   readonly #deletions: LinkDeletions;
 
   /**
