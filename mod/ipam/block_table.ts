@@ -301,9 +301,9 @@ export class BlockTable {
     }
     const besides = await plannedBesides(outcomes, MOST_TOGETHER - 1 - counts.size);
     const wrote = await this.#writeTogether(record, block, counts, besides);
-    if (wrote !== "one by one" || besides.length === 0) return wrote;
-    // What stands in the way may be one of them.
-    return await this.#writeTogether(record, block, counts, []);
+    if (wrote !== "not with these") return wrote;
+    const alone = await this.#writeTogether(record, block, counts, []);
+    return alone === "not with these" ? "one by one" : alone;
   }
 
   async #writeTogether(
@@ -311,7 +311,7 @@ export class BlockTable {
     block: AllocationBlock,
     counts: ReadonlyMap<string, number>,
     besides: readonly PlannedBeside[],
-  ): Promise<"done" | "block changed" | "one by one"> {
+  ): Promise<"done" | "block changed" | "not with these" | "one by one"> {
     if (epoch !== this.#epoch) return "block changed";
     const { store, handles } = this;
     const ofStore = store.epoch;
@@ -331,11 +331,14 @@ export class BlockTable {
       for (const { write, beside } of besides) beside.written(write);
       return "done";
     } catch (error) {
-      const isBlocks = error instanceof StoreError && error.key === key;
-      if (isBlocks && isRaced(error)) return "block changed";
+      const known = error instanceof StoreError ? error : undefined;
+      if (known?.key === key && isRaced(known)) return "block changed";
+      const isUnknown = !known || known.kind === "unavailable";
+      // One of these stands in the way, or it is too much with them.
+      const isTheirs = !isRaced(error) || besides.some(({ write }) => write.key === known?.key);
+      if (!isUnknown && besides.length > 0 && isTheirs) return "not with these";
       for (const { forget } of counted) forget();
-      // Whether it was done is not known.
-      if (!(error instanceof StoreError) || error.kind === "unavailable") throw error;
+      if (isUnknown) throw error;
       return "one by one";
     }
   }

@@ -288,12 +288,16 @@ withTable("where its place is taken, addresses are given without", {}, async (se
   assert.deepEqual(got, [[0], [1]]);
   assert.deepEqual(planned, jointly ? ["a 0", "b 1"] : []);
   assert.deepEqual(written, []);
-  // Still in one step.
+  // Still in one step, also for a handle that is there.
+  if (jointly) assert.equal(counted.writes, 2);
+  counted.writes = 0;
+  await table.change(PREFIX, takeWith("a", planned, written));
   if (jointly) assert.equal(counted.writes, 2);
   assert.equal((await store.get(OBJECT + "a"))?.value, "another's");
   assert.equal(await store.get(OBJECT + "b"), undefined);
   const { handles } = await checkRecords(store);
   assert.deepEqual([...handles.keys()].sort(), ["a", "b"]);
+  assert.deepEqual(handles.get("a"), { [formatPrefix(PREFIX)]: 2 });
 });
 
 withTable(

@@ -230,6 +230,14 @@ test("file, ldd, gdb and core files know the program", async (folder) => {
     assert(call.stdout.includes(VERSION_ANSWER), `${variant}: ${call.stdout}`);
     assert.match(call.stdout, /exited normally/, variant);
 
+    // Libraries, for a gdb that starts it: the direct one's limit (cni/front/README.md).
+    const started = await gdb(
+      ...["-ex", "catch syscall exit_group", "-ex", "run", "-ex", "info sharedlibrary"],
+      ...["--args", binary, ...version],
+    );
+    assert.match(started.stdout, /Catchpoint 1 \(call to syscall exit_group\)/, variant);
+    assert.equal(/\/libc\.so\.6/.test(started.stdout), variant !== "direct", started.stdout);
+
     // A process that waits: its backtrace, alive and from the kernel's core file.
     const child = new Deno.Command("bash", {
       args: ["-c", 'ulimit -c unlimited; exec "$0" validate -f -', binary],
@@ -244,8 +252,11 @@ test("file, ldd, gdb and core files know the program", async (folder) => {
       while ([...Deno.readDirSync(`/proc/${child.pid}/task`)].length < 2) {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
-      const alive = await gdb("-p", String(child.pid), "-ex", "bt 3", "-ex", "detach");
+      const alive = await gdb(
+        ...["-p", String(child.pid), "-ex", "bt 3", "-ex", "info sharedlibrary", "-ex", "detach"],
+      );
       assert.match(alive.stdout, /#0 .*\n#1 /, `${variant}: ${alive.stdout}${alive.stderr}`);
+      assert.match(alive.stdout, /\/libc\.so\.6/, `${variant}: ${alive.stdout}`);
     } finally {
       child.kill("SIGABRT");
       await child.stdin.close().catch(() => {});

@@ -469,7 +469,7 @@ export class EtcdClient {
   async #exchange<T>(
     member: Member,
     path: string,
-    body: Body,
+    body: Body | undefined,
     headers: Record<string, string>,
     limitMs: number,
     take: (response: Response, pool: Pool) => Promise<T>,
@@ -480,7 +480,7 @@ export class EtcdClient {
     try {
       pool = await this.#current();
       const response = await fetch(member.url + path, {
-        method: "POST",
+        method: body === undefined ? "GET" : "POST",
         headers,
         body,
         client: pool.http,
@@ -575,8 +575,10 @@ export class EtcdClient {
       return new EtcdFailure("token", failure.message);
     }
     if (failure.kind !== "denied" || status !== 404) return failure;
-    const version = await this.version(member);
-    const what = version === undefined ? "it is no etcd, as it seems" : `it is etcd ${version}`;
+    const what = await this.version(member).then(
+      (version) => version === undefined ? "it is no etcd, as it seems" : `it is etcd ${version}`,
+      () => "its version is not known",
+    );
     return new EtcdFailure(
       "denied",
       `it has no JSON gateway at /v3 (${what}); use etcd 3.4 or later, started with ` +
@@ -584,19 +586,13 @@ export class EtcdClient {
     );
   }
 
-  /** What a member says of itself, as `3.5.9`; undefined where it does not say, or not in time. */
+  /** What a member says of itself, as `3.5.9`; undefined where it says nothing. EtcdFailure. */
   async version(member: Member): Promise<string | undefined> {
-    const request = this.#begin(CHECK_MS);
-    try {
-      const { http: client } = await this.#current();
-      const response = await fetch(`${member.url}/version`, { client, signal: request.signal });
+    const limit = this.patient(CHECK_MS);
+    return await this.#exchange(member, "/version", undefined, {}, limit, async (response) => {
       const version = parsed(await response.text())?.etcdserver;
       return typeof version === "string" ? version : undefined;
-    } catch {
-      return undefined;
-    } finally {
-      request.end();
-    }
+    });
   }
 
   async #headers(member: Member, limitMs: number): Promise<Record<string, string>> {

@@ -11,7 +11,8 @@
  *
  * To older servers nothing is bundled: in etcd 3.5.0 to 3.5.6 a transaction of ranges that is broken off
  * at the wrong moment ends the member (etcd#14110, #14899), and they and 3.4 before 3.4.20 refuse it where their
- * database is full.
+ * database is full. What the server says of itself is believed: one address before several servers of which
+ * some are so old is not seen.
  */
 import { setImmediate } from "node:timers";
 import type { Ask, EtcdClient, Member } from "./client.ts";
@@ -104,6 +105,8 @@ export class TurnReads {
     if (takes?.at !== doubts) {
       takes = { at: doubts, does: this.#client.version(member).then(isNewEnough) };
       this.#takes.set(member, takes);
+      // Who did not answer is asked again.
+      takes.does.catch(() => this.#takes.delete(member));
     }
     return takes.does;
   }
@@ -117,7 +120,7 @@ function shortened(request: RangeRequest): RangeRequest {
     : { ...request, limit: FEW_ENTRIES };
 }
 
-/** By what the server says of itself; undefined: it says nothing. */
+/** By what the server says of itself; undefined: nothing. */
 export function isNewEnough(version: string | undefined): boolean {
   const [major, minor, patch] = /^(\d+)\.(\d+)\.(\d+)/.exec(version ?? "")?.slice(1).map(Number) ??
     [];
