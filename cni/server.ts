@@ -49,7 +49,9 @@ const SINCE: Partial<Record<CniCommand, CniVersion>> = {
 /** One node's CNI server. */
 export class CniServer {
   readonly #locks = new KeyedLocks();
-  /** For each GC that runs, the handles that were added since it began. */
+  /** Handles of ADDs that are under way. */
+  readonly #adding = new Set<string>();
+  /** For each GC that runs, the handles that were added since it began, or were being added then. */
   readonly #addedSince = new Set<Set<string>>();
   /** Handles of ADDs whose answer is on its way: whether it arrived is still to be seen. */
   readonly #answered = new Set<string>();
@@ -168,7 +170,7 @@ export class CniServer {
     identity: EndpointIdentity,
     deliver: Deliver,
   ): Promise<CniReply> {
-    for (const added of this.#addedSince) added.add(identity.handle);
+    using _ = this.#beginAdd(identity.handle);
     const before = conf.prevResult === undefined || conf.prevResult === null
       ? undefined
       : parseResult(conf.prevResult, conf.cniVersion);
@@ -182,6 +184,13 @@ export class CniServer {
       await this.#takeBack(deps, identity, attachment);
     }
     return reply;
+  }
+
+  /** GCs that are under way, or begin meanwhile, hear of it. */
+  #beginAdd(handle: string): Disposable {
+    this.#adding.add(handle);
+    for (const added of this.#addedSince) added.add(handle);
+    return { [Symbol.dispose]: () => void this.#adding.delete(handle) };
   }
 
   async #deliver(handle: string, reply: CniReply, deliver: Deliver): Promise<boolean> {
@@ -224,7 +233,7 @@ export class CniServer {
     return await this.#locks.hold(keys, async () => {
       switch (command) {
         case "ADD": {
-          for (const added of this.#addedSince) added.add(handle);
+          using _ = this.#beginAdd(handle);
           await checkDatastoreReady(deps.store, deps.locked);
           const result = await ipamAdd(deps, conf, attachment);
           const reply: CniReply = {
@@ -252,12 +261,12 @@ export class CniServer {
   async #gc(conf: NetConf, isIpam: boolean): Promise<void> {
     const { store, locked } = this.deps;
     requireValidAttachments(conf);
-    await checkDatastoreReady(store, locked);
-    const added = new Set<string>();
-    this.#addedSince.add(added);
     // Whoever calls may have these answers already: they are waited for, other work is left alone.
     const answered = new Set(this.#answered);
+    const added = this.#adding.difference(answered);
+    this.#addedSince.add(added);
     try {
+      await checkDatastoreReady(store, locked);
       const whenFree = async (keys: string[], handle: string, work: () => Promise<void>) => {
         const busy = keys.some((key) => this.#locks.held(key));
         if (added.has(handle) || busy && !answered.has(handle)) return;

@@ -822,6 +822,43 @@ Deno.test("GC: leaves an ADD alone that it could not know", () =>
     assert.equal((await w.allocations()).length, 1);
   }));
 
+Deno.test("GC: leaves an ADD alone that ends, or begins and ends, while it looks at the datastore", () =>
+  world(async (w) => {
+    const conf = World.conf({ cniVersion: "1.1.0" });
+    const gcConf = { ...conf, "cni.dev/valid-attachments": [] };
+    await w.call({ conf, container: "stale" });
+    for (const plugin of [{}, { argv0: "tortie-ipam", conf: World.conf({ type: "ptp" }) }]) {
+      // The GC's first look is held up, until both have their answers.
+      let hold = false;
+      const go = Promise.withResolvers<void>();
+      const looked = Promise.withResolvers<void>();
+      w.restart(undefined, (what) => {
+        if (!hold || !what.includes("clusterinformations")) return;
+        hold = false;
+        looked.resolve();
+        return go.promise;
+      });
+      const begun = Promise.withResolvers<void>();
+      const end = Promise.withResolvers<void>();
+      w.programmed = () => (begun.resolve(), end.promise);
+      const before = w.call({ conf, container: "before" });
+      await begun.promise;
+      hold = true;
+      const gc = w.call({ command: "GC", conf: gcConf });
+      await looked.promise;
+      w.programmed = () => Promise.resolve();
+      end.resolve();
+      assert.equal((await before).exit, 0);
+      assert.equal((await w.call({ conf, container: "after", ...plugin })).exit, 0);
+      go.resolve();
+      assert.equal((await gc).exit, 0);
+      const handles = (await w.handles()).filter((handle) => handle.startsWith("net."));
+      assert.deepEqual(handles.sort(), ["net.after", "net.before"]);
+      assert.equal((await w.call({ command: "GC", conf: gcConf })).exit, 0);
+      assert.deepEqual((await w.handles()).filter((handle) => handle.startsWith("net.")), []);
+    }
+  }));
+
 Deno.test("GC: waits for an ADD whose caller has its answer, and frees what it does not list", () =>
   world(async (w) => {
     const conf = World.conf({ cniVersion: "1.1.0" });

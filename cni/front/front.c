@@ -28,7 +28,9 @@ struct place {
   u64 sealed;        /* what ld.so has made read-only: PT_GNU_RELRO */
   u64 sealed_size;
 };
-__attribute__((section(".place"), used)) static const struct place PLACE = { .magic = "TORTIEFD" };
+__attribute__((section(".place"), used)) static const struct place PLACE = {
+  .magic = { 'T', 'O', 'R', 'T', 'I', 'E', 'F', 'D' },
+};
 
 static const struct place *place(void) {
   const struct place *p = &PLACE;
