@@ -22,7 +22,7 @@ import { libnlFiles } from "./libnl.ts";
 import { npmLicences } from "./licences.ts";
 import { crossNeeds, setup } from "./setup.ts";
 
-const ROOT = new URL("../../", import.meta.url).pathname;
+const ROOT = decodeURIComponent(new URL("../../", import.meta.url).pathname);
 
 /** Permissions of the product, as `deno compile` takes them. */
 export const PERMISSIONS = [
@@ -188,7 +188,7 @@ export async function build(
   }
 }
 
-if (import.meta.main) {
+async function main(): Promise<void> {
   const started = performance.now();
   const { values, positionals } = parseArgs({
     args: Deno.args,
@@ -208,15 +208,19 @@ if (import.meta.main) {
   const suffix = native ? "" : `-${arch}`;
   const output = resolve(positionals[0] ?? `${ROOT}dist/tortie${suffix}`);
   const front = loaded ? "loaded" : without ? "none" : "direct";
+  if (front === "none") await setup(["build"]);
+  else await setup(native ? ["build", "front"] : ["build"], crossNeeds(arch));
+  await build({ output, arch, front });
+  const { size } = await Deno.stat(output);
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`${output.replace(ROOT, "")}: ${(size / 1e6).toFixed(1)} MB in ${seconds} s`);
+}
+
+if (import.meta.main) {
   try {
-    if (front === "none") await setup(["build"]);
-    else await setup(native ? ["build", "front"] : ["build"], crossNeeds(arch));
-    await build({ output, arch, front });
+    await main();
   } catch (error) {
     console.error(`error: ${(error as Error).message}`);
     Deno.exit(1);
   }
-  const { size } = await Deno.stat(output);
-  const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  console.log(`${output.replace(ROOT, "")}: ${(size / 1e6).toFixed(1)} MB in ${seconds} s`);
 }

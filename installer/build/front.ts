@@ -30,7 +30,7 @@ import {
   withCode,
 } from "./elf.ts";
 
-const SOURCES = new URL("../../cni/front", import.meta.url).pathname;
+const SOURCES = decodeURIComponent(new URL("../../cni/front", import.meta.url).pathname);
 
 /**
  * How the program starts. `loaded`: the kernel loads ld.so first, as for every program, and the front door
@@ -119,7 +119,9 @@ export async function compileFront(
       ...(variant === "direct" ? ["-DDIRECT"] : []),
       ...flags,
       `-I${folder}`,
-      `-Wl,-T,${SOURCES}/front.ld,--build-id=none,-z,noexecstack`,
+      "-T",
+      `${SOURCES}/front.ld`,
+      "-Wl,--build-id=none,-z,noexecstack",
       "-o",
       `${folder}/front.elf`,
       `${SOURCES}/front.c`,

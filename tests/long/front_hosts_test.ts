@@ -24,8 +24,14 @@ async function rootOf(release: string, root: string): Promise<void> {
   for (const name of ["proc", "dev", "tmp"]) await Deno.mkdir(`${root}/${name}`);
 }
 
-async function bothAnswer(start: (env: string[], args: string[]) => string[], what: string) {
-  const cni = await run(start(["CNI_COMMAND=VERSION"], []));
+/** Bytes of memory in which Deno cannot start, so that it is the front door that answers. */
+const LITTLE = 300_000_000;
+
+/** `memory`: how much it may have, where that is bounded. */
+type Start = (env: string[], args: string[], memory?: number) => string[];
+
+async function bothAnswer(start: Start, what: string, hasFront = true) {
+  const cni = await run(start(["CNI_COMMAND=VERSION"], [], hasFront ? LITTLE : undefined));
   assert.equal(cni.stdout, VERSION_ANSWER, `${what}: ${cni.stderr}`);
   const deno = await run(start(["DENO_NO_UPDATE_CHECK=1"], ["version", "--client"]));
   assert.match(deno.stdout, /^Client Version: +\d/, `${what}: ${deno.stderr}`);
@@ -36,16 +42,18 @@ Deno.test("front door: glibc 2.31 (bullseye), 2.41 (trixie) and the newest (sid)
     for (const release of ["bullseye", "trixie", "sid"]) {
       const root = `${folder}/${release}`;
       await rootOf(release, root);
-      const script =
-        `mount -t proc proc ${root}/proc && mount --bind /dev ${root}/dev && exec "$@"`;
+      const script = (memory = 0) =>
+        `mount -t proc proc ${root}/proc && mount --bind /dev ${root}/dev && ` +
+        `${memory && `ulimit -v ${memory / 1000} && `}exec "$@"`;
       for (const [variant, binary] of Object.entries(binaries)) {
         await Deno.copyFile(binary, `${root}/tortie`);
         await bothAnswer(
-          (env, args) => [
-            ...["unshare", "-m", "sh", "-c", script, "-", "env", "-i", ...env],
+          (env, args, memory) => [
+            ...["unshare", "-m", "sh", "-c", script(memory), "-", "env", "-i", ...env],
             ...["/usr/sbin/chroot", root, "/tortie", ...args],
           ],
           `${release}, ${variant}`,
+          variant !== "none",
         );
         await Deno.remove(`${root}/tortie`);
       }
@@ -63,14 +71,19 @@ Deno.test("front door: in a container of runc's", async () => {
     for (const [variant, binary] of Object.entries(binaries)) {
       await Deno.copyFile(binary, `${root}/tortie`);
       await bothAnswer(
-        (env, args) => {
-          const process = { ...spec.process, terminal: false, env, args: ["/tortie", ...args] };
+        (env, args, memory) => {
+          const rlimits = memory && [{ type: "RLIMIT_AS", hard: memory, soft: memory }];
+          const process = {
+            ...{ ...spec.process, terminal: false, env, args: ["/tortie", ...args] },
+            ...(rlimits && { rlimits }),
+          };
           const config = { ...spec, process, root: { path: "rootfs", readonly: true } };
           Deno.writeTextFileSync(`${folder}/config.json`, JSON.stringify(config));
           const name = `tortie-front-${crypto.randomUUID().slice(0, 8)}`;
           return ["runc", "--root", `${folder}/state`, "run", "--bundle", folder, name];
         },
         variant,
+        variant !== "none",
       );
       await Deno.remove(`${root}/tortie`);
     }
