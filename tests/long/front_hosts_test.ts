@@ -42,9 +42,12 @@ Deno.test("front door: glibc 2.31 (bullseye), 2.41 (trixie) and the newest (sid)
     for (const release of ["bullseye", "trixie", "sid"]) {
       const root = `${folder}/${release}`;
       await rootOf(release, root);
-      const script = (memory = 0) =>
-        `mount -t proc proc ${root}/proc && mount --bind /dev ${root}/dev && ` +
-        `${memory && `ulimit -v ${memory / 1000} && `}exec "$@"`;
+      const script = (memory?: number) =>
+        [
+          `mount -t proc proc ${root}/proc && mount --bind /dev ${root}/dev`,
+          ...(memory ? [`ulimit -v ${memory / 1000}`] : []),
+          'exec "$@"',
+        ].join(" && ");
       for (const [variant, binary] of Object.entries(binaries)) {
         await Deno.copyFile(binary, `${root}/tortie`);
         await bothAnswer(
