@@ -199,7 +199,7 @@ async function inTurns(
   const attached = new Map<Name, Sandbox[]>(NAMES.map((name) => [name, []]));
   const detach = async (name: Name) => {
     const sandbox = attached.get(name)!.shift()!;
-    const time = await timed(() => pods.call(all[name], "DEL", sandbox));
+    const time = await timed(pods.prepare(all[name], "DEL", sandbox));
     times[name].DEL.push(time);
     await pods.remove(sandbox);
   };
@@ -209,8 +209,8 @@ async function inTurns(
       const name = NAMES[(round + WARM + i) % NAMES.length];
       if (attached.get(name)!.length >= LATER) await detach(name);
       const sandbox = await pods.make(isOurs(name));
-      const version = await timed(() => pods.call(all[name], "VERSION", sandbox));
-      const time = await timed(() => pods.call(all[name], "ADD", sandbox));
+      const version = await timed(pods.prepare(all[name], "VERSION", sandbox));
+      const time = await timed(pods.prepare(all[name], "ADD", sandbox));
       if (round >= 0) times[name].ADD.push(time), times[name].VERSION.push(version);
       attached.get(name)!.push(sandbox);
     }
@@ -233,10 +233,9 @@ interface Burst {
 async function atOnce(pods: Pods, plugin: Plugin, ours: boolean, count: number, into: Burst) {
   const sandboxes: Sandbox[] = [];
   for (let i = 0; i < count; i++) sandboxes.push(await pods.make(ours));
+  const calls = sandboxes.map((sandbox) => pods.prepare(plugin, "ADD", sandbox));
   const all = await timed(() =>
-    Promise.all(sandboxes.map(async (sandbox) => {
-      into.single.push(await timed(() => pods.call(plugin, "ADD", sandbox)));
-    }))
+    Promise.all(calls.map(async (call) => void into.single.push(await timed(call))))
   );
   for (const sandbox of sandboxes) {
     await pods.call(plugin, "DEL", sandbox);

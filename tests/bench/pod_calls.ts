@@ -87,7 +87,12 @@ export class Pods {
   }
 
   /** One call; what it printed. Throws where it failed. */
-  async call(plugin: Plugin, command: Command, sandbox: Sandbox): Promise<string> {
+  call(plugin: Plugin, command: Command, sandbox: Sandbox): Promise<string> {
+    return this.prepare(plugin, command, sandbox)();
+  }
+
+  /** The same, ready to be started: what a caller prepares is none of the plugin's time. */
+  prepare(plugin: Plugin, command: Command, sandbox: Sandbox): () => Promise<string> {
     const stdin = new TextEncoder().encode(JSON.stringify(plugin.conf));
     const env: Record<string, string> = {
       ...plugin.env,
@@ -99,30 +104,35 @@ export class Pods {
       CNI_ARGS: "IgnoreUnknown=1" +
         (sandbox.pod ? `;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${sandbox.pod}` : ""),
     };
-    const { exit, body } = plugin.path === undefined
-      ? await overSocket(nodeSocket(this.node), env, stdin)
-      : await this.#asProcess(plugin.path, env, stdin);
-    if (exit !== 0) throw new Error(`${plugin.name} ${command}: ${body.trim()}`);
-    return body;
+    const start = plugin.path === undefined
+      ? () => overSocket(nodeSocket(this.node), env, stdin)
+      : this.#process(plugin.path, env, stdin);
+    return async () => {
+      const { exit, body } = await start();
+      if (exit !== 0) throw new Error(`${plugin.name} ${command}: ${body.trim()}`);
+      return body;
+    };
   }
 
-  async #asProcess(path: string, env: Record<string, string>, input: Uint8Array<ArrayBuffer>) {
+  #process(path: string, env: Record<string, string>, input: Uint8Array<ArrayBuffer>) {
     const stdin = new MemoryFile(input), stdout = new MemoryFile();
-    try {
-      const pid = spawn({
-        path,
-        argv: [path],
-        env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...env },
-        netns: this.#netns,
-        stdin: stdin.fd,
-        stdout: stdout.fd,
-      });
-      const { exit } = await wait(pid);
-      return { exit, body: stdout.text() };
-    } finally {
-      stdin.close();
-      stdout.close();
-    }
+    return async () => {
+      try {
+        const pid = spawn({
+          path,
+          argv: [path],
+          env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...env },
+          netns: this.#netns,
+          stdin: stdin.fd,
+          stdout: stdout.fd,
+        });
+        const { exit } = await wait(pid);
+        return { exit, body: stdout.text() };
+      } finally {
+        stdin.close();
+        stdout.close();
+      }
+    };
   }
 }
 
