@@ -134,13 +134,11 @@ async function measure(
     await withLab({ subnets: "1" }, async (lab) => {
       if (datastore === "etcd") etcd = await moveToEtcd(lab);
       const own = datastore === "kv" ? await moveToOwnKv(lab) : undefined;
-      const inEtcd = etcd && new EtcdPods(lab.node("node1"), etcd);
       await using closing = new AsyncDisposableStack();
-      closing.defer(async () => {
-        await own?.close();
-        await inEtcd?.stop();
-        await etcd?.stop();
-      });
+      closing.defer(() => etcd?.stop());
+      closing.defer(() => own?.close());
+      const inEtcd = etcd && new EtcdPods(lab.node("node1"), etcd);
+      closing.defer(() => inEtcd?.stop());
       const pods = new Pods(lab, lab.node("node1"), inEtcd ?? (own && new Resources(own)));
       closing.defer(() => pods.close());
       const all = plugins(lab, folder, binaries);

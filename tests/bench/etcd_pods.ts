@@ -2,7 +2,7 @@
  * Pods in an etcd that runs in a node's own namespace: a process in there writes them for the benchmark
  * outside, a line of JSON for each, answered by a line.
  */
-import { podKind } from "../../mod/model/pod.ts";
+import { type Pod, podKind } from "../../mod/model/pod.ts";
 import type { LabNode } from "../../mod/lab/layout.ts";
 import { openEtcd } from "../../mod/store/etcd/mod.ts";
 import { Resources } from "../../mod/store/resources.ts";
@@ -10,7 +10,7 @@ import type { EtcdCluster } from "../store/etcd_server.ts";
 import { RUN_MODULE } from "../tools/run_module.ts";
 import type { PodObjects } from "./pod_calls.ts";
 
-type Order = { readonly apply: unknown } | { readonly remove: string; readonly namespace: string };
+type Order = { readonly apply: Pod } | { readonly remove: string; readonly namespace: string };
 
 export class EtcdPods implements PodObjects {
   readonly #process: Deno.ChildProcess;
@@ -32,7 +32,7 @@ export class EtcdPods implements PodObjects {
     this.#answers = this.#process.stdout.getReader();
   }
 
-  apply(_: typeof podKind, apply: unknown): Promise<void> {
+  apply(_: typeof podKind, apply: Pod): Promise<void> {
     return this.#order({ apply });
   }
 
@@ -44,8 +44,9 @@ export class EtcdPods implements PodObjects {
   #order(order: Order): Promise<void> {
     const answer = this.#turn.then(async () => {
       await this.#orders.write(new TextEncoder().encode(`${JSON.stringify(order)}\n`));
-      const { value } = await this.#answers.read();
+      const { value, done } = await this.#answers.read();
       const text = new TextDecoder().decode(value);
+      if (done) throw new Error("the process that writes Pods has ended; it said why");
       if (text !== "done\n") throw new Error(`the process that writes Pods says: ${text}`);
     });
     this.#turn = answer.catch(() => {});
@@ -53,7 +54,8 @@ export class EtcdPods implements PodObjects {
   }
 
   async stop(): Promise<void> {
-    await this.#orders.close();
+    // It may have ended by itself.
+    await this.#orders.close().catch(() => {});
     await this.#answers.cancel();
     await this.#process.status;
   }
@@ -68,7 +70,7 @@ if (import.meta.main) {
     if (!held.endsWith("\n")) continue;
     const order = JSON.parse(held) as Order;
     held = "";
-    if ("apply" in order) await resources.apply(podKind, order.apply as never);
+    if ("apply" in order) await resources.apply(podKind, order.apply);
     else await resources.delete(podKind, order.remove, order.namespace);
     await Deno.stdout.write(new TextEncoder().encode("done\n"));
   }
