@@ -52,8 +52,6 @@ export interface ClientOptions {
 }
 
 export interface CallOptions {
-  /** In words, for messages: `update of /calico/…`. */
-  readonly what: string;
   /**
    * Not to be repeated where it may have been done, unless `onDoubt` is there: it compares revisions,
    * and wants to hear when it is repeated in spite of that.
@@ -202,7 +200,7 @@ export class EtcdClient {
   }
 
   /** One request; EtcdFailure that says which member(s) failed and how. */
-  async call<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
+  async call<T>(path: string, body: unknown, options: CallOptions = {}): Promise<T> {
     await this.#slot();
     try {
       return await this.#try<T>(path, body, options);

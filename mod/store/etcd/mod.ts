@@ -411,7 +411,7 @@ export class EtcdStore implements Store {
   /** `lastly`: called before each time that it is sent, and may keep it from that. */
   async #txn(
     request: TxnRequest,
-    options: CallOptions,
+    options: Told,
     lastly = () => {},
   ): Promise<TxnResponse> {
     const deadline = this.#deadline();
@@ -441,7 +441,7 @@ export class EtcdStore implements Store {
     return this.#told(this.#reads.read(request), what);
   }
 
-  #call<T>(path: string, body: unknown, options: CallOptions): Promise<T> {
+  #call<T>(path: string, body: unknown, options: Told): Promise<T> {
     return this.#told(this.#client.call<T>(path, body, options), options.what);
   }
 
@@ -454,6 +454,11 @@ export class EtcdStore implements Store {
       throw toStoreError(error, this.#client.where, what);
     }
   }
+}
+
+interface Told extends CallOptions {
+  /** In words, for messages: `update of /calico/…`. */
+  readonly what: string;
 }
 
 class LeaseGone extends StoreError {}

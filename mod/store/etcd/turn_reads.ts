@@ -73,8 +73,7 @@ export class TurnReads {
       if (!await this.#takesBundles(member)) throw new EtcdFailure("invalid", "it is too old");
     };
     try {
-      const options = { what: "reads of one turn", before };
-      const { header, responses } = await this.#client.call<TxnResponse>(TXN, request, options);
+      const { header, responses } = await this.#client.call<TxnResponse>(TXN, request, { before });
       const ranges = responses?.flatMap(({ response_range }) => response_range ?? []);
       if (ranges?.length !== groups.length) {
         throw new EtcdFailure("invalid", "it answers half of what it was asked");
@@ -92,7 +91,7 @@ export class TurnReads {
 
   #alone(asked: readonly Asked[]): void {
     const [{ request }] = asked;
-    this.#client.call<RangeResponse>("/v3/kv/range", request, { what: "a read" }).then(
+    this.#client.call<RangeResponse>("/v3/kv/range", request).then(
       (answer) => asked.forEach(({ resolve }) => resolve(answer)),
       (error) => asked.forEach(({ reject }) => reject(error)),
     );

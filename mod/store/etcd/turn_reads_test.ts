@@ -31,7 +31,7 @@ class Etcd {
     of: this,
   } as Pick<EtcdClient, "call" | "version" | "doubts">;
 
-  async #call<T>(path: string, body: unknown, { before }: CallOptions): Promise<T> {
+  async #call<T>(path: string, body: unknown, { before }: CallOptions = {}): Promise<T> {
     await before?.(() => Promise.reject(new Error("nothing is asked before")), this.member);
     const ranges = path === "/v3/kv/range"
       ? [body as RangeRequest]

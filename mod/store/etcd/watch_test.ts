@@ -106,7 +106,7 @@ async function scene(
     patienceMs: PATIENCE,
     clock,
   });
-  const read = () => client.call("/v3/kv/range", {}, { what: "a read" });
+  const read = () => client.call("/v3/kv/range", {});
   const abort = new AbortController();
   const told: string[] = [];
   let failure: unknown;
